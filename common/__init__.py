@@ -1,0 +1,1 @@
+"""What every component needs: settings, errors, logs, metrics. Keep this list closed."""

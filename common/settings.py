@@ -1,0 +1,245 @@
+"""Settings: one YAML file, `AYAFLOW_*` environment, command-line flags; the later wins.
+
+`AYAFLOW_KAFKA_BOOTSTRAP_SERVERS=…` sets `kafka.bootstrap_servers`. Every setting is described here once;
+docs/configuration.md is checked against this file by a test. Unknown keys are errors that name the nearest one.
+"""
+
+import difflib
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from common.errors import SettingsError
+
+ENV_PREFIX = "AYAFLOW_"
+CONFIG_ENV = "AYAFLOW_CONFIG"
+
+
+class Section(BaseModel):
+    """A group of settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _from_text(cls, value: Any, info: ValidationInfo) -> Any:
+        """The environment and --set give text: lists are separated by commas, mappings are YAML."""
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, str) and kind == list[str]:
+            return [part.strip() for part in value.split(",") if part.strip()]
+        if isinstance(value, str) and kind == dict[str, str]:
+            return yaml.safe_load(value)
+        return value
+
+
+class CaptureSettings(Section):
+    """What is watched on this node."""
+
+    interfaces: list[str] = Field([], description="Interfaces to watch; empty: those that carry a default route.")
+    ring_bytes: int = Field(16 << 20, ge=1 << 16, le=1 << 30, description="Size of the kernel's ring buffer; a power of two.")
+    epoch_ms: int = Field(500, ge=50, le=10_000, description="How often the kernel's counters are closed and the node's clock is sent (ms).")
+    bpffs: Path = Field(Path("/sys/fs/bpf"), description="Where the kernel's BPF file system is mounted; pins go to ayaflow/NODE below it.")
+
+
+class ProducerSettings(Section):
+    """From the ring buffer to Kafka."""
+
+    encoding: Literal["batch", "record"] = Field("batch", description="batch: PacketBatch to ayaflow.packets; record: one PacketEvent a packet to ayaflow.packet-events as well.")
+    batch_packets: int = Field(16_384, ge=1, le=1 << 20, description="A batch is sent when it has this many packets.")
+    flush_ms: int = Field(250, ge=1, le=250, description="A batch is sent when its oldest packet has waited this long (ms).")
+    metrics_listen: str = Field("127.0.0.1:9464", description="Address of /metrics and /health of the producer.")
+
+
+class KafkaSettings(Section):
+    """The Kafka cluster, and the local broker of `ayaflow up`."""
+
+    bootstrap_servers: str = Field("127.0.0.1:9092", description="host:port, separated by commas.")
+    topic_prefix: str = Field("ayaflow.", pattern=r"^[A-Za-z0-9._-]*$", description="Put before packets, packet-events, flows, live and dead-letter.")
+    compression: Literal["zstd", "lz4", "none"] = Field("lz4", description="Compression of what we produce.")
+    properties: dict[str, str] = Field({}, description="More librdkafka properties, for instance security.protocol; Faust gets those it knows.")
+    partitions: int = Field(4, ge=1, le=10_000, description="Partitions of a topic that does not exist yet.")
+    replication_factor: int = Field(1, ge=1, le=10, description="Replicas of a topic that does not exist yet.")
+    packets_retention_hours: float = Field(24, gt=0, description="How long packets, and what is windowed from them, can be read again.")
+    packets_retention_bytes: int = Field(10 << 30, gt=0, description="Largest size of one partition of the packets topics.")
+    local_heap_mb: int = Field(512, ge=128, description="Java heap of the local broker (`ayaflow kafka`).")
+    local_controller_port: int = Field(9093, ge=1, le=65_535, description="Controller port of the local broker, on 127.0.0.1.")
+    jars_dir: Path = Field(Path(__file__).parent.parent / "deploy/local/jars", description="Kafka's jars, put there by make setup.")
+
+
+class SchemaRegistrySettings(Section):
+    """A Confluent-compatible schema registry."""
+
+    url: str | None = Field(None, description="Ids come from this registry; without it they are fixed and the console serves them under /schema-registry/.")
+
+
+class StreamsSettings(Section):
+    """The Faust app that windows packets into flows."""
+
+    app_id: str = Field("ayaflow-streams", pattern=r"^[A-Za-z0-9._-]+$", description="Kafka consumer group; workers with the same id share the partitions.")
+    window_seconds: int = Field(10, ge=1, le=3600, description="Length of a tumbling window, aligned to the Unix epoch.")
+    node_timeout_seconds: float = Field(10, gt=0, description="A node whose clock is silent for this long no longer holds back the windows of its partition.")
+    live_top: int = Field(50, ge=1, le=1000, description="Connections in each LiveStats message.")
+    publish_flows: bool = Field(True, description="Send each flow record to the flows topic too.")
+    metrics_listen: str = Field("127.0.0.1:9465", description="Address of /metrics and /health of the streams app.")
+
+
+class ClickHouseSettings(Section):
+    """The ClickHouse server, and the embedded one of `ayaflow up`."""
+
+    url: str = Field("http://127.0.0.1:8123", pattern=r"^https?://", description="HTTP interface.")
+    database: str = Field("ayaflow", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Database of our tables.")
+    username: str = Field("default", description="User.")
+    password: str = Field("", description="Password.")
+    cluster: str | None = Field(None, description="Make Replicated and Distributed tables on this cluster.")
+    flows_retention_days: int = Field(90, ge=1, description="TTL of the raw windows.")
+    rollup_retention_days: int = Field(730, ge=1, description="TTL of flows_1m and flows_1h.")
+
+
+class ConsoleSettings(Section):
+    """The HTTP service."""
+
+    listen: str = Field("127.0.0.1:8080", description="Address of the API and the schema registry routes.")
+
+
+class LogSettings(Section):
+    """Logs."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is written.")
+    format: Literal["auto", "text", "json"] = Field("auto", description="auto: text on a terminal, else JSON.")
+
+
+class Settings(BaseSettings):
+    """All settings. Build it with `load`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_nested_delimiter="_", env_nested_max_split=1, enable_decoding=False,
+        extra="forbid", frozen=True,
+    )
+
+    node: str = Field(default_factory=socket.gethostname, pattern=r"^[A-Za-z0-9._-]{1,200}$", description="This node's name; the host name by default.")
+    data_dir: Path = Field(default_factory=lambda: Path.home() / ".local/share/ayaflow", description="Kafka's and ClickHouse's data, logs, spool.")
+    capture: CaptureSettings = CaptureSettings()
+    producer: ProducerSettings = ProducerSettings()
+    kafka: KafkaSettings = KafkaSettings()
+    schema_registry: SchemaRegistrySettings = SchemaRegistrySettings()
+    streams: StreamsSettings = StreamsSettings()
+    clickhouse: ClickHouseSettings = ClickHouseSettings()
+    console: ConsoleSettings = ConsoleSettings()
+    log: LogSettings = LogSettings()
+
+
+def setting_names() -> dict[str, Any]:
+    """Each setting's dotted name and its pydantic FieldInfo, in the order of this file."""
+    return dict(_walk(Settings, ""))
+
+
+def _walk(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, info in model.model_fields.items():
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _walk(kind, f"{prefix}{name}.")
+        else:
+            yield prefix + name, info
+
+
+def environment_name(setting: str) -> str:
+    """`kafka.partitions` -> `AYAFLOW_KAFKA_PARTITIONS`."""
+    return ENV_PREFIX + setting.replace(".", "_").upper()
+
+
+def load(config: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
+    """Read the settings.
+
+    `flags` are dotted names to values, from the command line; None values are left out. `config` defaults to
+    AYAFLOW_CONFIG. Raises SettingsError with a sentence a person can act on.
+    """
+    if config is None and os.environ.get(CONFIG_ENV):
+        config = Path(os.environ[CONFIG_ENV])
+    _check_environment()
+    from_file = _read_file(config) if config else {}
+    _check_names(from_file)
+    from_flags: dict[str, Any] = {}
+    for name, value in (flags or {}).items():
+        if value is not None:
+            _put(from_flags, name, value)
+    _check_names(from_flags)
+
+    class Layered(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], *_: PydanticBaseSettingsSource, **sources: PydanticBaseSettingsSource
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            file = InitSettingsSource(settings_cls, from_file)
+            return sources["init_settings"], sources["env_settings"], file
+
+    try:
+        return Layered(**from_flags)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(f"{name}: {first['msg']} (it is {first['input']!r})") from error
+
+
+def parse_assignment(text: str) -> tuple[str, str]:
+    """`section.key=value` of `--set`. Raises SettingsError."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise SettingsError(f"--set {text}: write it as section.key=value")
+    if name not in setting_names():
+        raise SettingsError(_unknown(f"--set {name}", name, list(setting_names())))
+    return name, value
+
+
+def _put(tree: dict[str, Any], name: str, value: Any) -> None:
+    *sections, last = name.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+    tree[last] = value
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read the settings file {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid YAML: {error}") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise SettingsError(f"{path} must be a mapping of settings at its top")
+    return tree
+
+
+def _check_names(tree: Mapping[str, Any]) -> None:
+    known = list(setting_names())
+    sections = {name.partition(".")[0] for name in known if "." in name}
+    for key, value in tree.items():
+        if key in sections:
+            if value is not None and not isinstance(value, dict):
+                raise SettingsError(f"{key} is a section; write its settings below it")
+            for inner in value or {}:
+                if f"{key}.{inner}" not in known:
+                    raise SettingsError(_unknown(f"{key}.{inner}", f"{key}.{inner}", known))
+        elif key not in known:
+            raise SettingsError(_unknown(str(key), str(key), [*sections, *known]))
+
+
+def _check_environment() -> None:
+    known = {environment_name(name): name for name in setting_names()}
+    for variable in os.environ:
+        if variable.startswith(ENV_PREFIX) and variable not in known and variable != CONFIG_ENV:
+            raise SettingsError(_unknown(f"environment variable {variable}", variable, [*known, CONFIG_ENV]))
+
+
+def _unknown(what: str, word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    if not near and "." in word:       # the right key in the wrong section
+        near = [name for name in known if name.rpartition(".")[2] == word.rpartition(".")[2]]
+    return f"{what} is not a setting" + (f"; did you mean {near[0]}?" if near else "; docs/configuration.md lists them all")

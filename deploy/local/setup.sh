@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# Sets up all that ayaflow needs on this machine: Debian/Ubuntu packages, kernel headers that bcc can use,
+# the virtual environment and Kafka's jars. Each step looks first and does nothing when its result is there,
+# so a second run reaches no registry.
+#
+#   deploy/local/setup.sh [run|test]      "test" adds what only the tests need
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+purpose=${1:-run}
+venv=.venv
+jars=deploy/local/jars
+kernel=$(uname -r)
+modules=/lib/modules/$kernel
+
+say() { printf 'setup: %s\n' "$*"; }
+die() { printf 'setup: error: %s\n' "$*" >&2; exit 1; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"
+    elif sudo -n true 2>/dev/null; then sudo "$@"
+    else return 127
+    fi
+}
+
+# --- Debian packages -------------------------------------------------------------------------------------------
+have_package() { dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q 'ok installed'; }
+
+wanted() {
+    have_package python3-bpfcc || echo python3-bpfcc
+    /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
+    command -v ip >/dev/null && command -v tc >/dev/null || echo iproute2
+    command -v java >/dev/null || echo default-jre-headless
+    # Maven is a tool of the set-up alone: not needed again once the jars are here
+    [ -f "$jars/.complete" ] || command -v mvn >/dev/null || echo maven
+    if [ "$purpose" = test ]; then
+        command -v kcat >/dev/null || echo kcat
+        command -v ethtool >/dev/null || echo ethtool
+    fi
+}
+
+headers_found() { [ -e "$modules/build/include/linux/kconfig.h" ] || [ -e "$modules/source/include/linux/kconfig.h" ] || [ -e /sys/kernel/kheaders.tar.xz ]; }
+
+install_packages() {
+    [ $# -gt 0 ] || return 0
+    command -v apt-get >/dev/null || die "this machine has no apt-get; install the equivalents of: $*"
+    say "installing Debian packages: $*"
+    as_root true || die "these packages are missing: $*. Run this again as root, or: sudo apt-get install $*"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null \
+        || die "apt-get could not install: $*. Its messages are above; try: sudo apt-get install $*"
+}
+
+# --- kernel headers --------------------------------------------------------------------------------------------
+# bcc compiles against the headers of the running kernel. Where no package matches (a cloud or self-built kernel),
+# a close tree of the distribution serves: our program only uses the stable UAPI and struct __sk_buff.
+newest_tree() { find /usr/src -maxdepth 1 -name 'linux-headers-*' \( -name '*-cloud-*' -o -name '*-generic' -o -name "*-$(dpkg --print-architecture)" -o -name '*-virtual' \) | sort -V | tail -n 1; }
+
+headers() {
+    headers_found && return 0
+    local arch tree package candidates
+    arch=$(dpkg --print-architecture)
+    if [ -z "$(newest_tree)" ]; then
+        as_root true || die "kernel headers are missing. Run this again as root, or: sudo apt-get install linux-headers-$kernel"
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+        candidates="linux-headers-$kernel linux-headers-cloud-$arch linux-headers-virtual linux-headers-$arch linux-headers-generic"
+        for package in $candidates; do
+            if apt-cache show "$package" >/dev/null 2>&1; then
+                install_packages "$package"
+                break
+            fi
+        done
+    fi
+    headers_found && return 0
+    tree=$(newest_tree)
+    [ -n "$tree" ] || die "found no kernel headers for $kernel; tried: ${candidates:-nothing}. Install a linux-headers package and run this again"
+    say "no headers package matches kernel $kernel; linking $modules to $tree"
+    as_root mkdir -p "$modules"
+    as_root ln -sfn "$tree" "$modules/build"
+    local common=${tree%-cloud-"$arch"}
+    common=${common%-"$arch"}-common
+    [ -d "$common" ] || common=$tree          # Ubuntu's trees are whole
+    as_root ln -sfn "$common" "$modules/source"
+    headers_found || die "$tree is not a usable header tree; install linux-headers-$kernel"
+}
+
+# --- virtual environment ---------------------------------------------------------------------------------------
+# Debian's own python3 and its site-packages: bcc's Python binding exists only there.
+environment() {
+    local stamp
+    stamp=$(cat pyproject.toml constraints.txt | sha256sum | cut -d' ' -f1)
+    [ "$(cat $venv/.ayaflow-stamp 2>/dev/null)" = "$stamp" ] && return 0
+    /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "/usr/bin/python3 is older than 3.11; use Debian 12, Ubuntu 24.04 or newer"
+    say "creating the virtual environment in $venv"
+    [ -x $venv/bin/python ] || /usr/bin/python3 -m venv --system-site-packages $venv
+    $venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]' \
+        || die "pip could not install the dependencies; its messages are above"
+    echo "$stamp" > $venv/.ayaflow-stamp
+}
+
+# --- Kafka's jars ----------------------------------------------------------------------------------------------
+kafka() {
+    local stamp
+    stamp=$(sha256sum < deploy/local/pom.xml | cut -d' ' -f1)
+    [ "$(cat $jars/.complete 2>/dev/null)" = "$stamp" ] && return 0
+    say "fetching Apache Kafka's jars from Maven Central"
+    rm -rf $jars
+    mvn -q -B -f deploy/local/pom.xml dependency:copy-dependencies -DoutputDirectory="$PWD/$jars" \
+        || die "Maven could not fetch Kafka's jars; its messages are above"
+    echo "$stamp" > $jars/.complete
+}
+
+# shellcheck disable=SC2046
+install_packages $(wanted)
+headers
+environment
+kafka
+say "ready"

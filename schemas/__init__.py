@@ -1,0 +1,1 @@
+"""What crosses a boundary, defined once: Avro schemas, their Python columns and codec, the ClickHouse DDL."""

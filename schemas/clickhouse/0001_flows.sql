@@ -1,0 +1,36 @@
+-- Raw windows. One insert a window and partition of Kafka; `revision` > 0 rows are packets that came late: sums stay right.
+-- Times first in the sort key: every question has a time range. first/last are offsets, which compress; ALIAS shows them as times.
+CREATE TABLE IF NOT EXISTS {database}.flows {on_cluster}
+(
+    window_start      DateTime('UTC')            COMMENT 'Start of the window' CODEC(Delta, ZSTD(1)),
+    window_seconds    UInt16                     COMMENT 'Length of the window' CODEC(ZSTD(1)),
+    node              LowCardinality(String)     COMMENT 'Node that saw the flow',
+    interface         LowCardinality(String)     COMMENT 'Interface on which it was seen',
+    direction         Enum8('ingress' = 0, 'egress' = 1) COMMENT 'Direction in which packets from src to dst passed the interface' CODEC(ZSTD(1)),
+    protocol          UInt8                      COMMENT 'IANA protocol number' CODEC(ZSTD(1)),
+    src_addr          IPv6                       COMMENT 'Initiator; IPv4 as ::ffff:a.b.c.d' CODEC(ZSTD(1)),
+    dst_addr          IPv6                       COMMENT 'Responder' CODEC(ZSTD(1)),
+    src_port          UInt16                     COMMENT 'Port of the initiator, or 0' CODEC(ZSTD(1)),
+    dst_port          UInt16                     COMMENT 'Port of the responder, or 0' CODEC(ZSTD(1)),
+    vlan_id           UInt16                     COMMENT 'Outer 802.1Q tag, or 0' CODEC(ZSTD(1)),
+    icmp_type         UInt8                      COMMENT 'ICMP type from src to dst' CODEC(ZSTD(1)),
+    icmp_code         UInt8                      COMMENT 'ICMP code from src to dst' CODEC(ZSTD(1)),
+    packets           UInt64                     COMMENT 'Packets from src to dst, as on the wire' CODEC(T64, ZSTD(1)),
+    bytes             UInt64                     COMMENT 'Bytes from src to dst, layer 2 without FCS' CODEC(T64, ZSTD(1)),
+    packets_rev       UInt64                     COMMENT 'Packets from dst to src' CODEC(T64, ZSTD(1)),
+    bytes_rev         UInt64                     COMMENT 'Bytes from dst to src' CODEC(T64, ZSTD(1)),
+    tcp_flags         UInt16                     COMMENT 'All TCP flags from src to dst' CODEC(ZSTD(1)),
+    tcp_flags_rev     UInt16                     COMMENT 'All TCP flags from dst to src' CODEC(ZSTD(1)),
+    first_offset_us   UInt32                     COMMENT 'First packet, microseconds after window_start' CODEC(T64, ZSTD(1)),
+    last_offset_us    UInt32                     COMMENT 'Last packet, microseconds after window_start' CODEC(T64, ZSTD(1)),
+    kafka_partition   Int32                      COMMENT 'Partition of the packets topic' CODEC(ZSTD(1)),
+    kafka_offset_end  Int64                      COMMENT 'All that lies before this offset and belongs to this window is in this or an earlier revision' CODEC(Delta, ZSTD(1)),
+    revision          UInt16                     COMMENT '0: written at the close of the window; 1, 2, ...: packets that came later' CODEC(ZSTD(1)),
+    first_seen        DateTime64(6, 'UTC') ALIAS addMicroseconds(toDateTime64(window_start, 6, 'UTC'), first_offset_us) COMMENT 'First packet in the window',
+    last_seen         DateTime64(6, 'UTC') ALIAS addMicroseconds(toDateTime64(window_start, 6, 'UTC'), last_offset_us) COMMENT 'Last packet in the window'
+)
+ENGINE = {merge_tree}
+PARTITION BY toDate(window_start)
+ORDER BY (window_start, node, protocol, dst_port, dst_addr, src_addr)
+TTL window_start + INTERVAL {flows_retention_days} DAY
+SETTINGS ttl_only_drop_parts = 1, {deduplication_window} = 100000;

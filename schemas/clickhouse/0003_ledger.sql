@@ -1,0 +1,31 @@
+-- The ledger: for each closed epoch of a node, interface and direction, the kernel's counters and what streams consumed of it.
+-- Written at least once; the sort key is the identity, so FINAL reads each row once.
+CREATE TABLE IF NOT EXISTS {database}.ledger {on_cluster}
+(
+    node               LowCardinality(String)  COMMENT 'Node',
+    ring_id            Int64                   COMMENT 'Identity of the ring buffer',
+    epoch              Int64                   COMMENT 'Number of the epoch, from 1' CODEC(Delta, ZSTD(1)),
+    interface          LowCardinality(String)  COMMENT 'Interface',
+    direction          Enum8('ingress' = 0, 'egress' = 1) COMMENT 'ingress or egress',
+    start_time         DateTime64(6, 'UTC')    COMMENT 'When the epoch began' CODEC(Delta, ZSTD(1)),
+    end_time           DateTime64(6, 'UTC')    COMMENT 'When it was closed' CODEC(Delta, ZSTD(1)),
+    seen_packets       UInt64                  COMMENT 'Everything the hook saw; the sum of the outcomes' CODEC(T64, ZSTD(1)),
+    seen_bytes         UInt64                  CODEC(T64, ZSTD(1)),
+    emitted_packets    UInt64                  COMMENT 'Into the ring, as events' CODEC(T64, ZSTD(1)),
+    emitted_bytes      UInt64                  CODEC(T64, ZSTD(1)),
+    non_ip_packets     UInt64                  COMMENT 'Counted, not recorded: not IP' CODEC(T64, ZSTD(1)),
+    non_ip_bytes       UInt64                  CODEC(T64, ZSTD(1)),
+    malformed_packets  UInt64                  COMMENT 'Counted, not recorded: headers cut short or impossible' CODEC(T64, ZSTD(1)),
+    malformed_bytes    UInt64                  CODEC(T64, ZSTD(1)),
+    ring_full_packets  UInt64                  COMMENT 'Dropped: no room in the ring' CODEC(T64, ZSTD(1)),
+    ring_full_bytes    UInt64                  CODEC(T64, ZSTD(1)),
+    window_seconds     UInt16                  COMMENT 'Length of the windows below' CODEC(ZSTD(1)),
+    consumed_windows   Array(DateTime('UTC'))  COMMENT 'Windows that packets of this epoch went to',
+    consumed_packets   Array(UInt64)           COMMENT 'Packets consumed from Kafka, by window',
+    consumed_bytes     Array(UInt64)           COMMENT 'Bytes consumed from Kafka, by window'
+)
+ENGINE = {replacing_merge_tree}
+PARTITION BY toYYYYMM(end_time)
+ORDER BY (node, ring_id, epoch, interface, direction)
+TTL toDateTime(end_time) + INTERVAL {rollup_retention_days} DAY
+SETTINGS ttl_only_drop_parts = 1;

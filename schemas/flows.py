@@ -1,0 +1,61 @@
+"""Flow records and ledger rows as columns: what the streams app stores and publishes. Pure; numpy only."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.packets import I32, I64, U8, U16, EpochCounters
+
+U32 = npt.NDArray[np.uint32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowColumns:
+    """n flow records of one window: bidirectional flows, src is the initiator. Addresses are 16 octets."""
+
+    window_start: int               # seconds since the Unix epoch; the same for all rows
+    window_seconds: int
+    node_names: tuple[str, ...]
+    interface_names: tuple[str, ...]
+    node: I32                       # index into node_names; this and all that follow have shape (n,)
+    interface: I32                  # index into interface_names
+    direction: U8                   # of the packets from src to dst
+    protocol: U8
+    src_addr: U8                    # shape (n, 16)
+    dst_addr: U8                    # shape (n, 16)
+    src_port: U16
+    dst_port: U16
+    vlan_id: U16
+    icmp_type: U8
+    icmp_code: U8
+    packets: I64
+    bytes: I64
+    packets_rev: I64
+    bytes_rev: I64
+    tcp_flags: U16
+    tcp_flags_rev: U16
+    first_offset_us: I64            # microseconds since window_start
+    last_offset_us: I64
+
+    def __len__(self) -> int:
+        return len(self.protocol)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerRow:
+    """One closed epoch of one node, interface and direction: the kernel's counters and what streams consumed.
+
+    `consumed_*` counts the packets of this epoch that streams took from Kafka, split by the window they went
+    to. The ledger holds when emitted = sum(consumed) here and, for each window, sum(consumed) = flows stored.
+    """
+
+    node: str
+    ring_id: int
+    counters: EpochCounters
+    window_seconds: int
+    consumed_windows: tuple[int, ...]       # window starts, seconds since the Unix epoch, ascending
+    consumed_packets: tuple[int, ...]       # packets in each of these windows
+    consumed_bytes: tuple[int, ...]
+
+

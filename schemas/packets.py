@@ -1,0 +1,93 @@
+"""PacketBatch as columns: what a producer sends and the streams app reads. Pure; numpy only.
+
+Addresses are 16 octets, IPv4 as ::ffff:a.b.c.d. Numbers are in host byte order, times in nanoseconds since the
+Unix epoch unless a name says otherwise.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+U8 = npt.NDArray[np.uint8]
+U16 = npt.NDArray[np.uint16]
+I32 = npt.NDArray[np.int32]
+I64 = npt.NDArray[np.int64]
+
+INGRESS, EGRESS = 0, 1
+DIRECTIONS = ("ingress", "egress")
+"""Symbols of the Avro enum and of ClickHouse's Enum8, by value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowKeys:
+    """The flow dictionary of a batch: n one-directional flows, a column each property."""
+
+    interface: I32          # index into PacketBatch.interface_names
+    direction: U8           # INGRESS or EGRESS
+    protocol: U8            # IANA number
+    src_addr: U8            # shape (n, 16)
+    dst_addr: U8            # shape (n, 16)
+    src_port: U16           # 0: none
+    dst_port: U16
+    vlan_id: U16            # outer tag, 0: none
+    icmp_type: U8
+    icmp_code: U8
+    epoch: I64              # counter epoch the packets were counted in
+
+    def __len__(self) -> int:
+        return len(self.protocol)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochCounters:
+    """The kernel's counters of one epoch, interface and direction. seen = the sum of the outcomes."""
+
+    epoch: int
+    start_ns: int
+    end_ns: int
+    interface: str
+    direction: int          # INGRESS or EGRESS
+    seen_packets: int
+    seen_bytes: int
+    emitted_packets: int    # into the ring, as events
+    emitted_bytes: int
+    non_ip_packets: int     # counted, not recorded
+    non_ip_bytes: int
+    malformed_packets: int  # counted, not recorded
+    malformed_bytes: int
+    ring_full_packets: int  # dropped
+    ring_full_bytes: int
+
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PacketBatch:
+    """What one node saw in a fraction of a second; schemas/avro/PacketBatch.avsc documents each field."""
+
+    node: str
+    ring_id: int
+    ring_start: int
+    ring_end: int
+    sequence: int
+    clock_ns: int           # every packet of this node before it is in this batch or an earlier one; 0: unknown
+    base_ns: int
+    interface_names: tuple[str, ...]
+    flows: FlowKeys
+    flow: I32               # index into flows; the next four have the same length
+    time_offset_ns: I64     # since base_ns
+    packets: I32
+    bytes: I64
+    tcp_flags: I32
+    counters: tuple[EpochCounters, ...]
+
+    def __len__(self) -> int:
+        return len(self.flow)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PacketEvents:
+    """A PacketBatch written out for `producer.encoding: record`: the batch, and each entry's ring position."""
+
+    batch: PacketBatch
+    ring_position: I64
