@@ -1,0 +1,76 @@
+"""A component's /metrics (Prometheus) and /health (JSON) over HTTP, in a thread of its own."""
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+
+from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from common.errors import EnvironmentProblem, SettingsError
+
+Health = Callable[[], Mapping[str, Any]]
+
+
+def parse_listen(listen: str, setting: str) -> tuple[str, int]:
+    """`127.0.0.1:9464` or `[::1]:9464` -> host and port. Raises SettingsError that names the setting."""
+    host, colon, port = listen.rpartition(":")
+    if not colon or not port.isdigit() or not 0 <= int(port) <= 65_535:
+        raise SettingsError(f"{setting}: write it as HOST:PORT (it is {listen!r})")
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104  an empty host means all, as people expect
+
+
+class MetricsServer:
+    """Serves while it is open; use it with `with`.
+
+    `health` returns a JSON object; its key `ok` (bool) decides between status 200 and 503.
+    """
+
+    def __init__(
+        self, listen: str, setting: str, health: Health, registry: CollectorRegistry = REGISTRY
+    ) -> None:
+        host, port = parse_listen(listen, setting)
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:  # noqa: N802  the library's name
+                if self.path == "/health":
+                    state = health()
+                    self._answer(200 if state.get("ok") else 503, "application/json", json.dumps(state).encode())
+                elif self.path == "/metrics":
+                    encode, kind = choose_encoder(self.headers.get("Accept", ""))
+                    self._answer(200, kind, encode(registry))
+                else:
+                    self._answer(404, "text/plain", b"see /metrics and /health\n")
+
+            def _answer(self, status: int, kind: str, body: bytes) -> None:
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+                """Not a log line a scrape."""
+
+        try:
+            self._server = ThreadingHTTPServer((host, port), Handler)
+        except OSError as error:
+            raise EnvironmentProblem(
+                f"cannot listen on {listen}: {error.strerror}. Stop what uses the port, or set {setting}"
+            ) from error
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
