@@ -1,0 +1,264 @@
+"""Our records to and from what stands in Kafka: Avro with Confluent framing (magic 0, 4-byte schema id).
+
+A message may have been written with an older or newer version of its schema: it is decoded with the version that
+its id names, columns that it lacks take their default, columns that we do not know are left out.
+"""
+
+import json
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from common.errors import DecodeError
+from schemas import addresses, avro_arrow
+from schemas.community_id import community_ids
+from schemas.flows import FlowColumns
+from schemas.packets import DIRECTIONS, EpochCounters, FlowKeys, PacketBatch, PacketEvents
+from schemas.registry import HEADER, newest, open_registry
+from schemas.topics import TopicNames
+
+_COUNTER_NUMBERS = tuple(
+    name for name in EpochCounters.__dataclass_fields__ if name not in {"interface", "direction"}
+)
+
+
+class Codec:
+    """Encodes and decodes; holds the schema ids. Safe to share between threads once an id has been looked up."""
+
+    def __init__(self, schema_registry_url: str | None = None, topics: TopicNames | None = None) -> None:
+        self._registry = open_registry(schema_registry_url, topics or TopicNames.of("ayaflow."))
+
+    def encode_packet_batch(self, batch: PacketBatch) -> bytes:
+        """One message of the packets topic."""
+        flows = _flow_key_columns(batch.flows, batch.interface_names)
+        counters = {name: pa.array([getattr(c, name) for c in batch.counters], pa.int64()) for name in _COUNTER_NUMBERS}
+        counters["interface"] = pa.array([c.interface for c in batch.counters], pa.string())
+        counters["direction"] = pa.array([DIRECTIONS[c.direction] for c in batch.counters], pa.string())
+        schema = newest("PacketBatch")
+        columns = {
+            **{name: pa.array([getattr(batch, name)]) for name in ("node", "ring_id", "ring_start", "ring_end", "sequence", "clock_ns", "base_ns")},
+            "flows": _one_list(_struct(flows, schema, "flows")),
+            "flow": _one_list(pa.array(batch.flow)),
+            "time_offset_ns": _one_list(pa.array(batch.time_offset_ns)),
+            "packets": _one_list(pa.array(batch.packets)),
+            "bytes": _one_list(pa.array(batch.bytes)),
+            "tcp_flags": _one_list(pa.array(batch.tcp_flags)),
+            "counters": _one_list(_struct(counters, schema, "counters")),
+        }
+        record: bytes = avro_arrow.encode(_rows(columns, schema), schema)[0].as_py()
+        return self._header("PacketBatch") + record
+
+    def decode_packet_batch(self, message: bytes) -> PacketBatch:
+        """A message of the packets topic. Raises DecodeError when it is not one, or its columns do not fit together."""
+        row = self._decode("PacketBatch", message)
+        flow_rows = _Columns(row.struct_list("flows"), "FlowKey")
+        names, interface = _dictionary(flow_rows.get("interface", pa.string()))
+        flows = FlowKeys(
+            interface=interface,
+            direction=_directions(flow_rows.get("direction", pa.string())),
+            protocol=flow_rows.numbers("protocol", np.uint8),
+            src_addr=addresses.from_arrow(flow_rows.get("src_addr", pa.string())),
+            dst_addr=addresses.from_arrow(flow_rows.get("dst_addr", pa.string())),
+            src_port=flow_rows.numbers("src_port", np.uint16),
+            dst_port=flow_rows.numbers("dst_port", np.uint16),
+            vlan_id=flow_rows.numbers("vlan_id", np.uint16),
+            icmp_type=flow_rows.numbers("icmp_type", np.uint8),
+            icmp_code=flow_rows.numbers("icmp_code", np.uint8),
+            epoch=flow_rows.numbers("epoch", np.int64),
+        )
+        batch = PacketBatch(
+            node=row.text("node"), ring_id=row.number("ring_id"), ring_start=row.number("ring_start"),
+            ring_end=row.number("ring_end"), sequence=row.number("sequence"), clock_ns=row.number("clock_ns"),
+            base_ns=row.number("base_ns"), interface_names=names, flows=flows,
+            flow=row.array("flow", np.int32), time_offset_ns=row.array("time_offset_ns", np.int64),
+            packets=row.array("packets", np.int32), bytes=row.array("bytes", np.int64),
+            tcp_flags=row.array("tcp_flags", np.int32), counters=_counters(row.struct_list("counters")),
+        )
+        _check(batch)
+        return batch
+
+    def encode_packet_events(self, events: PacketEvents) -> list[bytes]:
+        """Messages of the packet-events topic, one an entry of the batch."""
+        batch, schema = events.batch, newest("PacketEvent")
+        index = pa.array(batch.flow)
+        n = len(batch)
+        columns = {
+            "node": pa.repeat(pa.scalar(batch.node), n),
+            "ring_id": pa.array(np.full(n, batch.ring_id, np.int64)),
+            "ring_position": pa.array(events.ring_position),
+            "time_ns": pa.array(batch.base_ns + batch.time_offset_ns),
+            **{name: column.take(index) for name, column in _flow_key_columns(batch.flows, batch.interface_names).items()},
+            "tcp_flags": pa.array(batch.tcp_flags),
+            "packets": pa.array(batch.packets),
+            "bytes": pa.array(batch.bytes),
+        }
+        return self._framed("PacketEvent", avro_arrow.encode(_rows(columns, schema), schema))
+
+    def encode_flow_records(self, flows: FlowColumns, revision: int) -> tuple[list[bytes], list[bytes]]:
+        """Keys (Community ID) and values of the messages of the flows topic, one a row."""
+        schema, n = newest("FlowRecord"), len(flows)
+        ids = community_ids(
+            protocol=flows.protocol, src_addr=flows.src_addr, dst_addr=flows.dst_addr, src_port=flows.src_port,
+            dst_port=flows.dst_port, icmp_type=flows.icmp_type, icmp_code=flows.icmp_code,
+        )
+        start_us = flows.window_start * 1_000_000
+        same_name = ("protocol", "src_port", "dst_port", "vlan_id", "icmp_type", "icmp_code", "packets", "bytes",
+                     "packets_rev", "bytes_rev", "tcp_flags", "tcp_flags_rev")
+        columns = {
+            "node": pa.array(flows.node_names, pa.string()).take(pa.array(flows.node)),
+            "interface": pa.array(flows.interface_names, pa.string()).take(pa.array(flows.interface)),
+            "direction": pa.array(DIRECTIONS).take(pa.array(flows.direction)),
+            "window_start": pa.array(np.full(n, start_us, np.int64)),
+            "window_seconds": pa.array(np.full(n, flows.window_seconds, np.int32)),
+            "src_addr": addresses.to_arrow(flows.src_addr),
+            "dst_addr": addresses.to_arrow(flows.dst_addr),
+            "first_seen": pa.array(start_us + flows.first_offset_us),
+            "last_seen": pa.array(start_us + flows.last_offset_us),
+            "community_id": pa.array(ids, pa.string()),
+            "revision": pa.array(np.full(n, revision, np.int32)),
+            **{name: pa.array(getattr(flows, name)) for name in same_name},
+        }
+        values = self._framed("FlowRecord", avro_arrow.encode(_rows(columns, schema), schema))
+        return [key.encode() for key in ids], values
+
+    def encode_live_stats(self, stats: dict[str, Any]) -> bytes:
+        """One message of the live topic; `stats` has the fields of LiveStats.avsc (times as datetime)."""
+        return self._header("LiveStats") + avro_arrow.encode_record(stats, newest("LiveStats"))
+
+    def decode_live_stats(self, message: bytes) -> dict[str, Any]:
+        """A message of the live topic. Raises DecodeError."""
+        schema, record = self._unframe("LiveStats", message)
+        return avro_arrow.decode_record(record, schema)
+
+    def _header(self, name: str) -> bytes:
+        return HEADER.pack(0, self._registry.schema_id(name))
+
+    def _framed(self, name: str, records: pa.Array) -> list[bytes]:
+        header = self._header(name)
+        return [header + record for record in records.to_pylist()]
+
+    def _unframe(self, name: str, message: bytes) -> tuple[str, bytes]:
+        if len(message) < HEADER.size or message[0] != 0:
+            raise DecodeError("no Confluent framing: the message does not begin with 0 and a schema id")
+        schema = self._registry.schema(HEADER.unpack_from(message)[1])
+        if _record_name(schema) != name:
+            raise DecodeError(f"a {_record_name(schema)} where a {name} is expected")
+        return schema, message[HEADER.size :]
+
+    def _decode(self, name: str, message: bytes) -> "_Columns":
+        schema, record = self._unframe(name, message)
+        return _Columns(avro_arrow.decode(record, schema), name)
+
+
+class _Columns:
+    """Columns of a decoded record by name; a column that the writer did not have gives its default."""
+
+    def __init__(self, rows: Any, name: str) -> None:
+        self._rows, self._name = rows, name
+        schema = rows.schema if isinstance(rows, pa.RecordBatch) else rows.type
+        self._known = {field.name for field in schema}
+
+    def get(self, name: str, kind: pa.DataType) -> pa.Array:
+        if name in self._known:
+            return self._rows.column(name) if isinstance(self._rows, pa.RecordBatch) else self._rows.field(name)
+        default = "" if pa.types.is_string(kind) else 0 if pa.types.is_integer(kind) else None
+        return pa.array([default] * len(self._rows), kind)
+
+    def number(self, name: str) -> int:
+        return int(self.get(name, pa.int64())[0].as_py())
+
+    def text(self, name: str) -> str:
+        return str(self.get(name, pa.string())[0].as_py())
+
+    def numbers(self, name: str, kind: Any) -> Any:
+        values = self.get(name, pa.int64()).to_numpy(zero_copy_only=False)
+        limits = np.iinfo(kind)
+        if len(values) and (int(values.min()) < limits.min or int(values.max()) > limits.max):
+            raise DecodeError(f"{self._name}.{name} is out of range")
+        return values.astype(kind)
+
+    def array(self, name: str, kind: Any) -> Any:
+        lists = self.get(name, pa.list_(pa.int64()))
+        values = lists.flatten() if name in self._known else pa.array([], pa.int64())
+        return values.to_numpy(zero_copy_only=False).astype(kind, copy=False)
+
+    def struct_list(self, name: str) -> pa.StructArray:
+        if name not in self._known:
+            return pa.array([], pa.struct([]))
+        return self.get(name, pa.null()).flatten()
+
+
+def _counters(rows: pa.StructArray) -> tuple[EpochCounters, ...]:
+    columns = _Columns(rows, "EpochCounters")
+    numbers = {name: columns.get(name, pa.int64()).to_pylist() for name in _COUNTER_NUMBERS}
+    interfaces = columns.get("interface", pa.string()).to_pylist()
+    directions = _directions(columns.get("direction", pa.string())).tolist()
+    return tuple(
+        EpochCounters(interface=interfaces[i], direction=directions[i], **{name: values[i] for name, values in numbers.items()})
+        for i in range(len(rows))
+    )
+
+
+def _check(batch: PacketBatch) -> None:
+    n = len(batch.flow)
+    columns = (batch.time_offset_ns, batch.packets, batch.bytes, batch.tcp_flags)
+    if any(len(column) != n for column in columns):
+        raise DecodeError("the columns of a PacketBatch differ in length")
+    if n and (int(batch.flow.min()) < 0 or int(batch.flow.max()) >= len(batch.flows)):
+        raise DecodeError("a packet of a PacketBatch names a flow that is not in its dictionary")
+    if n and (int(batch.packets.min()) < 0 or int(batch.bytes.min()) < 0):
+        raise DecodeError("a packet of a PacketBatch has a negative count")
+    if not batch.node:
+        raise DecodeError("a PacketBatch without a node")
+
+
+def _flow_key_columns(flows: FlowKeys, interface_names: tuple[str, ...]) -> dict[str, pa.Array]:
+    return {
+        "interface": pa.array(interface_names, pa.string()).take(pa.array(flows.interface)),
+        "direction": pa.array(DIRECTIONS).take(pa.array(flows.direction)),
+        "src_addr": addresses.to_arrow(flows.src_addr),
+        "dst_addr": addresses.to_arrow(flows.dst_addr),
+        **{name: pa.array(getattr(flows, name)) for name in ("protocol", "src_port", "dst_port", "vlan_id", "icmp_type", "icmp_code", "epoch")},
+    }
+
+
+def _directions(symbols: pa.Array) -> Any:
+    index = pc.index_in(symbols, pa.array(DIRECTIONS))
+    if index.null_count:
+        raise DecodeError("a direction is neither ingress nor egress")
+    return index.to_numpy(zero_copy_only=False).astype(np.uint8)
+
+
+def _dictionary(texts: pa.Array) -> tuple[tuple[str, ...], Any]:
+    encoded = texts.dictionary_encode()
+    return tuple(encoded.dictionary.to_pylist()), encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32)
+
+
+def _one_list(values: pa.Array) -> pa.ListArray:
+    return pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)
+
+
+@cache
+def _arrow_fields(schema: str) -> pa.Schema:
+    return avro_arrow.arrow_schema(schema)
+
+
+@cache
+def _record_name(schema: str) -> str:
+    try:
+        return str(json.loads(schema).get("name", "?"))
+    except (ValueError, AttributeError):
+        return "?"
+
+
+def _struct(columns: dict[str, pa.Array], schema: str, field: str) -> pa.StructArray:
+    kind = _arrow_fields(schema).field(field).type.value_type
+    return pa.StructArray.from_arrays([columns[f.name].cast(f.type) for f in kind], fields=list(kind))
+
+
+def _rows(columns: dict[str, pa.Array], schema: str) -> pa.RecordBatch:
+    fields = _arrow_fields(schema)
+    return pa.RecordBatch.from_arrays([columns[f.name].cast(f.type) for f in fields], schema=fields)

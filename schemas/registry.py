@@ -1,0 +1,144 @@
+"""The Avro schemas, their fixed ids, and a real registry where one is set.
+
+Released versions are never edited: a change is a new file `NAME.N.avsc` with a new id here. A test holds each one
+to BACKWARD_TRANSITIVE compatibility with all before it.
+"""
+
+import json
+import struct
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any, Protocol
+
+from common.errors import DecodeError, ServiceUnavailable
+from schemas.topics import TopicNames
+
+HEADER = struct.Struct(">bI")
+"""Confluent framing: magic byte 0 and the schema id."""
+
+_FIXED = (          # id, name, version
+    (1, "PacketBatch", 1),
+    (2, "PacketEvent", 1),
+    (3, "FlowRecord", 1),
+    (4, "LiveStats", 1),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisteredSchema:
+    """One version of one schema."""
+
+    schema_id: int
+    subject: str        # TopicNameStrategy: topic name + "-value"
+    version: int        # from 1
+    name: str           # PacketBatch, …
+    schema: str         # JSON
+
+
+class Registry(Protocol):
+    """Where ids come from."""
+
+    def schema_id(self, name: str) -> int:
+        """The id to write for the newest version of a schema."""
+
+    def schema(self, schema_id: int) -> str:
+        """The JSON of a schema that somebody wrote. Raises DecodeError when nobody knows the id."""
+
+
+@cache
+def schema_text(name: str, version: int) -> str:
+    """The JSON of a schema of ours."""
+    return resources.files("schemas.avro").joinpath(f"{name}.{version}.avsc").read_text("utf-8")
+
+
+def newest(name: str) -> str:
+    """The JSON of the newest version of a schema of ours."""
+    return schema_text(name, max(version for _, other, version in _FIXED if other == name))
+
+
+def _subjects(topics: TopicNames) -> dict[str, str]:
+    return {
+        "PacketBatch": f"{topics.packets}-value",
+        "PacketEvent": f"{topics.packet_events}-value",
+        "FlowRecord": f"{topics.flows}-value",
+        "LiveStats": f"{topics.live}-value",
+    }
+
+
+def fixed_schemas(topics: TopicNames) -> list[RegisteredSchema]:
+    """Every version of every schema with its fixed id, in the order of the ids."""
+    subjects = _subjects(topics)
+    return [
+        RegisteredSchema(
+            schema_id=schema_id, subject=subjects[name], version=version, name=name,
+            schema=json.dumps(json.loads(schema_text(name, version)), separators=(",", ":")),
+        )
+        for schema_id, name, version in _FIXED
+    ]
+
+
+class FixedRegistry:
+    """Ids as in this file; the console serves them under /schema-registry/."""
+
+    def schema_id(self, name: str) -> int:
+        """The id of the newest version."""
+        return max(schema_id for schema_id, other, _ in _FIXED if other == name)
+
+    def schema(self, schema_id: int) -> str:
+        """The JSON of an id; DecodeError when it is not one of ours."""
+        for known, name, version in _FIXED:
+            if known == schema_id:
+                return schema_text(name, version)
+        raise DecodeError(f"schema id {schema_id} is not one of ayaflow's; is schema_registry.url missing?")
+
+
+class ConfluentRegistry:
+    """Ids from a Confluent-compatible registry; registers our schemas there when they are first used."""
+
+    def __init__(self, url: str, topics: TopicNames) -> None:
+        # imported here: 15 MB that a process without a registry does not pay for
+        from confluent_kafka.schema_registry import SchemaRegistryClient
+
+        self._url = url
+        self._client: Any = SchemaRegistryClient({"url": url})
+        self._subjects = _subjects(topics)
+        self._ids: dict[str, int] = {}
+        self._schemas: dict[int, str] = {}
+
+    def schema_id(self, name: str) -> int:
+        """Register the newest version of a schema, and say its id. Raises ServiceUnavailable."""
+        if name not in self._ids:
+            from confluent_kafka.schema_registry import Schema
+
+            self._ids[name] = self._ask(
+                lambda: self._client.register_schema(self._subjects[name], Schema(newest(name), "AVRO"))
+            )
+        return self._ids[name]
+
+    def schema(self, schema_id: int) -> str:
+        """Look an id up. Raises ServiceUnavailable, or DecodeError when the registry does not know it."""
+        if schema_id not in self._schemas:
+            self._schemas[schema_id] = self._ask(lambda: self._client.get_schema(schema_id).schema_str)
+        return self._schemas[schema_id]
+
+    def _ask(self, call: Any) -> Any:
+        from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+        try:
+            return call()
+        except SchemaRegistryError as error:
+            if error.http_status_code == 404:
+                raise DecodeError(f"the schema registry at {self._url} says: {error.error_message}") from error
+            raise ServiceUnavailable(
+                f"the schema registry at {self._url} refused: {error.error_message}"
+            ) from error
+        except Exception as error:  # noqa: BLE001  the client lets its HTTP library's errors through
+            raise ServiceUnavailable(
+                f"the schema registry at {self._url} does not answer ({error}); start it or correct schema_registry.url"
+            ) from error
+
+
+def open_registry(url: str | None, topics: TopicNames) -> Registry:
+    """The registry that the settings name."""
+    return ConfluentRegistry(url, topics) if url else FixedRegistry()
