@@ -1,6 +1,6 @@
 -- The ledger: for each closed epoch of a node, interface and direction, the kernel's counters and what streams consumed of it.
 -- Written at least once; the sort key is the identity, so FINAL reads each row once.
-CREATE TABLE IF NOT EXISTS {database}.ledger {on_cluster}
+CREATE TABLE IF NOT EXISTS {database}.ledger{local} {on_cluster}
 (
     node               LowCardinality(String)  COMMENT 'Node',
     ring_id            Int64                   COMMENT 'Identity of the ring buffer',

@@ -1,0 +1,14 @@
+-- On a cluster, the plain names are Distributed tables. A partition of Kafka always goes to the same shard, so that the
+-- deduplication token of an insert that is tried again meets the first one.
+CREATE TABLE IF NOT EXISTS {database}.flows {on_cluster} AS {database}.flows_local
+ENGINE = Distributed('{cluster}', '{database}', 'flows_local', kafka_partition);
+
+CREATE TABLE IF NOT EXISTS {database}.flows_1m {on_cluster} AS {database}.flows_1m_local
+ENGINE = Distributed('{cluster}', '{database}', 'flows_1m_local', rand());
+
+CREATE TABLE IF NOT EXISTS {database}.flows_1h {on_cluster} AS {database}.flows_1h_local
+ENGINE = Distributed('{cluster}', '{database}', 'flows_1h_local', rand());
+
+CREATE TABLE IF NOT EXISTS {database}.ledger {on_cluster} AS {database}.ledger_local
+ENGINE = Distributed('{cluster}', '{database}', 'ledger_local', cityHash64(node));
+
