@@ -49,8 +49,13 @@ class _Formatter(logging.Formatter):
         component = record.name.removeprefix("ayaflow.")
         trace = self.formatException(record.exc_info) if record.exc_info else None
         if self._as_json:
-            line = {"time": self._time(record), "level": record.levelname.lower(), "component": component,
-                    "action": record.getMessage(), **fields}
+            line = {
+                "time": self._time(record),
+                "level": record.levelname.lower(),
+                "component": component,
+                "action": record.getMessage(),
+                **fields,
+            }
             if trace:
                 line["traceback"] = trace
             return json.dumps(line, default=str)
@@ -76,5 +81,5 @@ def configure(*, level: str = "info", form: LogFormat = "auto", stream: TextIO |
     handler.setFormatter(_Formatter(as_json=form == "json" or (form == "auto" and not stream.isatty())))
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING)      # other libraries
+    root.setLevel(logging.WARNING)  # other libraries
     logging.getLogger("ayaflow").setLevel(level.upper())

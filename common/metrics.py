@@ -29,13 +29,11 @@ class MetricsServer:
     `health` returns a JSON object; its key `ok` (bool) decides between status 200 and 503.
     """
 
-    def __init__(
-        self, listen: str, setting: str, health: Health, registry: CollectorRegistry = REGISTRY
-    ) -> None:
+    def __init__(self, listen: str, setting: str, health: Health, registry: CollectorRegistry = REGISTRY) -> None:
         host, port = parse_listen(listen, setting)
 
         class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # noqa: N802  the library's name
+            def do_GET(self) -> None:
                 if self.path == "/health":
                     state = health()
                     self._answer(200 if state.get("ok") else 503, "application/json", json.dumps(state).encode())

@@ -42,17 +42,32 @@ class CaptureSettings(Section):
     """What is watched on this node."""
 
     interfaces: list[str] = Field([], description="Interfaces to watch; empty: those that carry a default route.")
-    ring_bytes: int = Field(16 << 20, ge=1 << 16, le=1 << 30, description="Size of the kernel's ring buffer; a power of two.")
-    epoch_ms: int = Field(500, ge=50, le=10_000, description="How often the kernel's counters are closed and the node's clock is sent (ms).")
-    bpffs: Path = Field(Path("/sys/fs/bpf"), description="Where the kernel's BPF file system is mounted; pins go to ayaflow/NODE below it.")
+    ring_bytes: int = Field(
+        16 << 20, ge=1 << 16, le=1 << 30, description="Size of the kernel's ring buffer; a power of two."
+    )
+    epoch_ms: int = Field(
+        500,
+        ge=50,
+        le=10_000,
+        description="How often the kernel's counters are closed and the node's clock is sent (ms).",
+    )
+    bpffs: Path = Field(
+        Path("/sys/fs/bpf"),
+        description="Where the kernel's BPF file system is mounted; pins go to ayaflow/NODE below it.",
+    )
 
 
 class ProducerSettings(Section):
     """From the ring buffer to Kafka."""
 
-    encoding: Literal["batch", "record"] = Field("batch", description="batch: PacketBatch to ayaflow.packets; record: one PacketEvent a packet to ayaflow.packet-events as well.")
+    encoding: Literal["batch", "record"] = Field(
+        "batch",
+        description="batch: PacketBatch to ayaflow.packets; record: also a PacketEvent a packet, to ayaflow.packet-events.",
+    )
     batch_packets: int = Field(16_384, ge=1, le=1 << 20, description="A batch is sent when it has this many packets.")
-    flush_ms: int = Field(250, ge=1, le=250, description="A batch is sent when its oldest packet has waited this long (ms).")
+    flush_ms: int = Field(
+        250, ge=1, le=250, description="A batch is sent when its oldest packet has waited this long (ms)."
+    )
     metrics_listen: str = Field("127.0.0.1:9464", description="Address of /metrics and /health of the producer.")
 
 
@@ -60,30 +75,57 @@ class KafkaSettings(Section):
     """The Kafka cluster, and the local broker of `ayaflow up`."""
 
     bootstrap_servers: str = Field("127.0.0.1:9092", description="host:port, separated by commas.")
-    topic_prefix: str = Field("ayaflow.", pattern=r"^[A-Za-z0-9._-]*$", description="Put before packets, packet-events, flows, live and dead-letter.")
+    topic_prefix: str = Field(
+        "ayaflow.",
+        pattern=r"^[A-Za-z0-9._-]*$",
+        description="Put before packets, packet-events, flows, live and dead-letter.",
+    )
     compression: Literal["zstd", "lz4", "none"] = Field("lz4", description="Compression of what we produce.")
-    properties: dict[str, str] = Field({}, description="More librdkafka properties, for instance security.protocol; Faust gets those it knows.")
+    properties: dict[str, str] = Field(
+        {}, description="More librdkafka properties, for instance security.protocol; Faust gets those it knows."
+    )
     partitions: int = Field(4, ge=1, le=10_000, description="Partitions of a topic that does not exist yet.")
     replication_factor: int = Field(1, ge=1, le=10, description="Replicas of a topic that does not exist yet.")
-    packets_retention_hours: float = Field(24, gt=0, description="How long packets, and what is windowed from them, can be read again.")
-    packets_retention_bytes: int = Field(10 << 30, gt=0, description="Largest size of one partition of the packets topics.")
+    packets_retention_hours: float = Field(
+        24, gt=0, description="How long packets, and what is windowed from them, can be read again."
+    )
+    packets_retention_bytes: int = Field(
+        10 << 30, gt=0, description="Largest size of one partition of the packets topics."
+    )
     local_heap_mb: int = Field(512, ge=128, description="Java heap of the local broker (`ayaflow kafka`).")
-    local_controller_port: int = Field(9093, ge=1, le=65_535, description="Controller port of the local broker, on 127.0.0.1.")
-    jars_dir: Path = Field(Path(__file__).parent.parent / "deploy/local/jars", description="Kafka's jars, put there by make setup.")
+    local_controller_port: int = Field(
+        9093, ge=1, le=65_535, description="Controller port of the local broker, on 127.0.0.1."
+    )
+    jars_dir: Path = Field(
+        Path(__file__).parent.parent / "deploy/local/jars", description="Kafka's jars, put there by make setup."
+    )
 
 
 class SchemaRegistrySettings(Section):
     """A Confluent-compatible schema registry."""
 
-    url: str | None = Field(None, description="Ids come from this registry; without it they are fixed and the console serves them under /schema-registry/.")
+    url: str | None = Field(
+        None,
+        description="Ids come from this registry; without it they are fixed, and the console serves them.",
+    )
 
 
 class StreamsSettings(Section):
     """The Faust app that windows packets into flows."""
 
-    app_id: str = Field("ayaflow-streams", pattern=r"^[A-Za-z0-9._-]+$", description="Kafka consumer group; workers with the same id share the partitions.")
-    window_seconds: int = Field(10, ge=1, le=3600, description="Length of a tumbling window, aligned to the Unix epoch.")
-    node_timeout_seconds: float = Field(10, gt=0, description="A node whose clock is silent for this long no longer holds back the windows of its partition.")
+    app_id: str = Field(
+        "ayaflow-streams",
+        pattern=r"^[A-Za-z0-9._-]+$",
+        description="Kafka consumer group; workers with the same id share the partitions.",
+    )
+    window_seconds: int = Field(
+        10, ge=1, le=3600, description="Length of a tumbling window, aligned to the Unix epoch."
+    )
+    node_timeout_seconds: float = Field(
+        10,
+        gt=0,
+        description="A node whose clock is silent for this long no longer holds back the windows of its partition.",
+    )
     live_top: int = Field(50, ge=1, le=1000, description="Connections in each LiveStats message.")
     publish_flows: bool = Field(True, description="Send each flow record to the flows topic too.")
     metrics_listen: str = Field("127.0.0.1:9465", description="Address of /metrics and /health of the streams app.")
@@ -118,12 +160,23 @@ class Settings(BaseSettings):
     """All settings. Build it with `load`."""
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, env_nested_delimiter="_", env_nested_max_split=1, enable_decoding=False,
-        extra="forbid", frozen=True,
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="_",
+        env_nested_max_split=1,
+        enable_decoding=False,
+        extra="forbid",
+        frozen=True,
     )
 
-    node: str = Field(default_factory=socket.gethostname, pattern=r"^[A-Za-z0-9._-]{1,200}$", description="This node's name; the host name by default.")
-    data_dir: Path = Field(default_factory=lambda: Path.home() / ".local/share/ayaflow", description="Kafka's and ClickHouse's data, logs, spool.")
+    node: str = Field(
+        default_factory=socket.gethostname,
+        pattern=r"^[A-Za-z0-9._-]{1,200}$",
+        description="This node's name; the host name by default.",
+    )
+    data_dir: Path = Field(
+        default_factory=lambda: Path.home() / ".local/share/ayaflow",
+        description="Kafka's and ClickHouse's data, logs, spool.",
+    )
     capture: CaptureSettings = CaptureSettings()
     producer: ProducerSettings = ProducerSettings()
     kafka: KafkaSettings = KafkaSettings()
@@ -240,6 +293,8 @@ def _check_environment() -> None:
 
 def _unknown(what: str, word: str, known: list[str]) -> str:
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    if not near and "." in word:       # the right key in the wrong section
+    if not near and "." in word:  # the right key in the wrong section
         near = [name for name in known if name.rpartition(".")[2] == word.rpartition(".")[2]]
-    return f"{what} is not a setting" + (f"; did you mean {near[0]}?" if near else "; docs/configuration.md lists them all")
+    return f"{what} is not a setting" + (
+        f"; did you mean {near[0]}?" if near else "; docs/configuration.md lists them all"
+    )

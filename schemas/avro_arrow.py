@@ -14,7 +14,7 @@ from common.errors import DecodeError
 
 try:
     import pyruhvro
-except ImportError:             # no wheel for this platform: slower, same bytes
+except ImportError:  # no wheel for this platform: slower, same bytes
     pyruhvro = None
 
 
@@ -32,10 +32,10 @@ def decode(record: bytes, schema: str) -> pa.RecordBatch:
         return pa.RecordBatch.from_pylist([decode_record(record, schema)], schema=columns)
     try:
         rows = pyruhvro.deserialize_array([record], schema)
-        rows.validate(full=True)            # pyruhvro does not look whether a string is UTF-8
+        rows.validate(full=True)  # pyruhvro does not look whether a string is UTF-8
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    except BaseException as error:  # noqa: BLE001  a panic in Rust is no Exception
+    except BaseException as error:
         raise DecodeError(f"not an Avro record of this schema: {error}") from error
     return rows
 
@@ -56,7 +56,7 @@ def decode_record(record: bytes, schema: str) -> dict[str, Any]:
     stream = io.BytesIO(record)
     try:
         result = fastavro.schemaless_reader(stream, _parsed(schema), None)
-    except Exception as error:  # noqa: BLE001  fastavro raises whatever the bytes lead it to
+    except Exception as error:
         raise DecodeError(f"not an Avro record of this schema: {error}") from error
     if stream.read(1) or not isinstance(result, dict):
         raise DecodeError("not an Avro record of this schema: bytes are left over")
@@ -70,7 +70,13 @@ def arrow_schema(schema: str) -> pa.Schema:
     return pa.schema([pa.field(f["name"], _arrow_type(f["type"], named), nullable=False) for f in fields])
 
 
-_PRIMITIVES = {"string": pa.string(), "int": pa.int32(), "long": pa.int64(), "boolean": pa.bool_(), "double": pa.float64()}
+_PRIMITIVES = {
+    "string": pa.string(),
+    "int": pa.int32(),
+    "long": pa.int64(),
+    "boolean": pa.bool_(),
+    "double": pa.float64(),
+}
 
 
 def _arrow_type(kind: Any, named: dict[str, pa.DataType]) -> pa.DataType:

@@ -20,9 +20,7 @@ from schemas.packets import DIRECTIONS, EpochCounters, FlowKeys, PacketBatch, Pa
 from schemas.registry import HEADER, newest, open_registry
 from schemas.topics import TopicNames
 
-_COUNTER_NUMBERS = tuple(
-    name for name in EpochCounters.__dataclass_fields__ if name not in {"interface", "direction"}
-)
+_COUNTER_NUMBERS = tuple(name for name in EpochCounters.__dataclass_fields__ if name not in {"interface", "direction"})
 
 
 class Codec:
@@ -39,7 +37,10 @@ class Codec:
         counters["direction"] = pa.array([DIRECTIONS[c.direction] for c in batch.counters], pa.string())
         schema = newest("PacketBatch")
         columns = {
-            **{name: pa.array([getattr(batch, name)]) for name in ("node", "ring_id", "ring_start", "ring_end", "sequence", "clock_ns", "base_ns")},
+            **{
+                name: pa.array([getattr(batch, name)])
+                for name in ("node", "ring_id", "ring_start", "ring_end", "sequence", "clock_ns", "base_ns")
+            },
             "flows": _one_list(_struct(flows, schema, "flows")),
             "flow": _one_list(pa.array(batch.flow)),
             "time_offset_ns": _one_list(pa.array(batch.time_offset_ns)),
@@ -70,12 +71,21 @@ class Codec:
             epoch=flow_rows.numbers("epoch", np.int64),
         )
         batch = PacketBatch(
-            node=row.text("node"), ring_id=row.number("ring_id"), ring_start=row.number("ring_start"),
-            ring_end=row.number("ring_end"), sequence=row.number("sequence"), clock_ns=row.number("clock_ns"),
-            base_ns=row.number("base_ns"), interface_names=names, flows=flows,
-            flow=row.array("flow", np.int32), time_offset_ns=row.array("time_offset_ns", np.int64),
-            packets=row.array("packets", np.int32), bytes=row.array("bytes", np.int64),
-            tcp_flags=row.array("tcp_flags", np.int32), counters=_counters(row.struct_list("counters")),
+            node=row.text("node"),
+            ring_id=row.number("ring_id"),
+            ring_start=row.number("ring_start"),
+            ring_end=row.number("ring_end"),
+            sequence=row.number("sequence"),
+            clock_ns=row.number("clock_ns"),
+            base_ns=row.number("base_ns"),
+            interface_names=names,
+            flows=flows,
+            flow=row.array("flow", np.int32),
+            time_offset_ns=row.array("time_offset_ns", np.int64),
+            packets=row.array("packets", np.int32),
+            bytes=row.array("bytes", np.int64),
+            tcp_flags=row.array("tcp_flags", np.int32),
+            counters=_counters(row.struct_list("counters")),
         )
         _check(batch)
         return batch
@@ -90,7 +100,10 @@ class Codec:
             "ring_id": pa.array(np.full(n, batch.ring_id, np.int64)),
             "ring_position": pa.array(events.ring_position),
             "time_ns": pa.array(batch.base_ns + batch.time_offset_ns),
-            **{name: column.take(index) for name, column in _flow_key_columns(batch.flows, batch.interface_names).items()},
+            **{
+                name: column.take(index)
+                for name, column in _flow_key_columns(batch.flows, batch.interface_names).items()
+            },
             "tcp_flags": pa.array(batch.tcp_flags),
             "packets": pa.array(batch.packets),
             "bytes": pa.array(batch.bytes),
@@ -101,12 +114,29 @@ class Codec:
         """Keys (Community ID) and values of the messages of the flows topic, one a row."""
         schema, n = newest("FlowRecord"), len(flows)
         ids = community_ids(
-            protocol=flows.protocol, src_addr=flows.src_addr, dst_addr=flows.dst_addr, src_port=flows.src_port,
-            dst_port=flows.dst_port, icmp_type=flows.icmp_type, icmp_code=flows.icmp_code,
+            protocol=flows.protocol,
+            src_addr=flows.src_addr,
+            dst_addr=flows.dst_addr,
+            src_port=flows.src_port,
+            dst_port=flows.dst_port,
+            icmp_type=flows.icmp_type,
+            icmp_code=flows.icmp_code,
         )
         start_us = flows.window_start * 1_000_000
-        same_name = ("protocol", "src_port", "dst_port", "vlan_id", "icmp_type", "icmp_code", "packets", "bytes",
-                     "packets_rev", "bytes_rev", "tcp_flags", "tcp_flags_rev")
+        same_name = (
+            "protocol",
+            "src_port",
+            "dst_port",
+            "vlan_id",
+            "icmp_type",
+            "icmp_code",
+            "packets",
+            "bytes",
+            "packets_rev",
+            "bytes_rev",
+            "tcp_flags",
+            "tcp_flags_rev",
+        )
         columns = {
             "node": pa.array(flows.node_names, pa.string()).take(pa.array(flows.node)),
             "interface": pa.array(flows.interface_names, pa.string()).take(pa.array(flows.interface)),
@@ -197,7 +227,9 @@ def _counters(rows: pa.StructArray) -> tuple[EpochCounters, ...]:
     interfaces = columns.get("interface", pa.string()).to_pylist()
     directions = _directions(columns.get("direction", pa.string())).tolist()
     return tuple(
-        EpochCounters(interface=interfaces[i], direction=directions[i], **{name: values[i] for name, values in numbers.items()})
+        EpochCounters(
+            interface=interfaces[i], direction=directions[i], **{name: values[i] for name, values in numbers.items()}
+        )
         for i in range(len(rows))
     )
 
@@ -221,7 +253,10 @@ def _flow_key_columns(flows: FlowKeys, interface_names: tuple[str, ...]) -> dict
         "direction": pa.array(DIRECTIONS).take(pa.array(flows.direction)),
         "src_addr": addresses.to_arrow(flows.src_addr),
         "dst_addr": addresses.to_arrow(flows.dst_addr),
-        **{name: pa.array(getattr(flows, name)) for name in ("protocol", "src_port", "dst_port", "vlan_id", "icmp_type", "icmp_code", "epoch")},
+        **{
+            name: pa.array(getattr(flows, name))
+            for name in ("protocol", "src_port", "dst_port", "vlan_id", "icmp_type", "icmp_code", "epoch")
+        },
     }
 
 

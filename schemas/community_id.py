@@ -19,8 +19,18 @@ ICMP, TCP, UDP, ICMP6, SCTP = 1, 6, 17, 58, 132
 ICMP_COUNTERPARTS = {8: 0, 0: 8, 13: 14, 14: 13, 15: 16, 16: 15, 10: 9, 9: 10, 17: 18, 18: 17}
 """ICMP type -> the type that answers it, or that it answers."""
 ICMP6_COUNTERPARTS = {
-    128: 129, 129: 128, 133: 134, 134: 133, 135: 136, 136: 135, 130: 131, 131: 130, 144: 145, 145: 144,
-    139: 140, 140: 139,
+    128: 129,
+    129: 128,
+    133: 134,
+    134: 133,
+    135: 136,
+    136: 135,
+    130: 131,
+    131: 130,
+    144: 145,
+    145: 144,
+    139: 140,
+    140: 139,
 }
 
 
@@ -54,7 +64,7 @@ def community_ids(
     low, high = np.where(swap, dst, src), np.where(swap, src, dst)
     low_port, high_port = np.where(swap, second, first), np.where(swap, first, second)
 
-    rows = np.zeros((n, 40), np.uint8)          # seed 2, addresses 16 + 16, protocol, padding, ports 2 + 2
+    rows = np.zeros((n, 40), np.uint8)  # seed 2, addresses 16 + 16, protocol, padding, ports 2 + 2
     rows[:, 2:18] = low.view(np.uint8).reshape(n, 16)
     rows[:, 18:34] = high.view(np.uint8).reshape(n, 16)
     rows[:, 34] = protocol

@@ -23,7 +23,7 @@ class Migration:
 
     number: int
     name: str
-    statements: tuple[str, ...]     # complete SQL, to be run one after the other
+    statements: tuple[str, ...]  # complete SQL, to be run one after the other
 
 
 def migrations(settings: ClickHouseSettings) -> list[Migration]:
@@ -50,7 +50,9 @@ def _tokens(settings: ClickHouseSettings) -> Mapping[str, str]:
         "merge_tree": f"{engine}MergeTree",
         "replacing_merge_tree": f"{engine}ReplacingMergeTree",
         "aggregating_merge_tree": f"{engine}AggregatingMergeTree",
-        "deduplication_window": "replicated_deduplication_window" if settings.cluster else "non_replicated_deduplication_window",
+        "deduplication_window": "replicated_deduplication_window"
+        if settings.cluster
+        else "non_replicated_deduplication_window",
         "flows_retention_days": str(settings.flows_retention_days),
         "rollup_retention_days": str(settings.rollup_retention_days),
     }

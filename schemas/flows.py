@@ -14,16 +14,16 @@ U32 = npt.NDArray[np.uint32]
 class FlowColumns:
     """n flow records of one window: bidirectional flows, src is the initiator. Addresses are 16 octets."""
 
-    window_start: int               # seconds since the Unix epoch; the same for all rows
+    window_start: int  # seconds since the Unix epoch; the same for all rows
     window_seconds: int
     node_names: tuple[str, ...]
     interface_names: tuple[str, ...]
-    node: I32                       # index into node_names; this and all that follow have shape (n,)
-    interface: I32                  # index into interface_names
-    direction: U8                   # of the packets from src to dst
+    node: I32  # index into node_names; this and all that follow have shape (n,)
+    interface: I32  # index into interface_names
+    direction: U8  # of the packets from src to dst
     protocol: U8
-    src_addr: U8                    # shape (n, 16)
-    dst_addr: U8                    # shape (n, 16)
+    src_addr: U8  # shape (n, 16)
+    dst_addr: U8  # shape (n, 16)
     src_port: U16
     dst_port: U16
     vlan_id: U16
@@ -35,7 +35,7 @@ class FlowColumns:
     bytes_rev: I64
     tcp_flags: U16
     tcp_flags_rev: U16
-    first_offset_us: I64            # microseconds since window_start
+    first_offset_us: I64  # microseconds since window_start
     last_offset_us: I64
 
     def __len__(self) -> int:
@@ -54,8 +54,6 @@ class LedgerRow:
     ring_id: int
     counters: EpochCounters
     window_seconds: int
-    consumed_windows: tuple[int, ...]       # window starts, seconds since the Unix epoch, ascending
-    consumed_packets: tuple[int, ...]       # packets in each of these windows
+    consumed_windows: tuple[int, ...]  # window starts, seconds since the Unix epoch, ascending
+    consumed_packets: tuple[int, ...]  # packets in each of these windows
     consumed_bytes: tuple[int, ...]
-
-

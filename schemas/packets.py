@@ -23,17 +23,17 @@ DIRECTIONS = ("ingress", "egress")
 class FlowKeys:
     """The flow dictionary of a batch: n one-directional flows, a column each property."""
 
-    interface: I32          # index into PacketBatch.interface_names
-    direction: U8           # INGRESS or EGRESS
-    protocol: U8            # IANA number
-    src_addr: U8            # shape (n, 16)
-    dst_addr: U8            # shape (n, 16)
-    src_port: U16           # 0: none
+    interface: I32  # index into PacketBatch.interface_names
+    direction: U8  # INGRESS or EGRESS
+    protocol: U8  # IANA number
+    src_addr: U8  # shape (n, 16)
+    dst_addr: U8  # shape (n, 16)
+    src_port: U16  # 0: none
     dst_port: U16
-    vlan_id: U16            # outer tag, 0: none
+    vlan_id: U16  # outer tag, 0: none
     icmp_type: U8
     icmp_code: U8
-    epoch: I64              # counter epoch the packets were counted in
+    epoch: I64  # counter epoch the packets were counted in
 
     def __len__(self) -> int:
         return len(self.protocol)
@@ -47,18 +47,17 @@ class EpochCounters:
     start_ns: int
     end_ns: int
     interface: str
-    direction: int          # INGRESS or EGRESS
+    direction: int  # INGRESS or EGRESS
     seen_packets: int
     seen_bytes: int
-    emitted_packets: int    # into the ring, as events
+    emitted_packets: int  # into the ring, as events
     emitted_bytes: int
-    non_ip_packets: int     # counted, not recorded
+    non_ip_packets: int  # counted, not recorded
     non_ip_bytes: int
     malformed_packets: int  # counted, not recorded
     malformed_bytes: int
     ring_full_packets: int  # dropped
     ring_full_bytes: int
-
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,12 +69,12 @@ class PacketBatch:
     ring_start: int
     ring_end: int
     sequence: int
-    clock_ns: int           # every packet of this node before it is in this batch or an earlier one; 0: unknown
+    clock_ns: int  # every packet of this node before it is in this batch or an earlier one; 0: unknown
     base_ns: int
     interface_names: tuple[str, ...]
     flows: FlowKeys
-    flow: I32               # index into flows; the next four have the same length
-    time_offset_ns: I64     # since base_ns
+    flow: I32  # index into flows; the next four have the same length
+    time_offset_ns: I64  # since base_ns
     packets: I32
     bytes: I64
     tcp_flags: I32

@@ -17,7 +17,7 @@ from schemas.topics import TopicNames
 HEADER = struct.Struct(">bI")
 """Confluent framing: magic byte 0 and the schema id."""
 
-_FIXED = (          # id, name, version
+_FIXED = (  # id, name, version
     (1, "PacketBatch", 1),
     (2, "PacketEvent", 1),
     (3, "FlowRecord", 1),
@@ -30,10 +30,10 @@ class RegisteredSchema:
     """One version of one schema."""
 
     schema_id: int
-    subject: str        # TopicNameStrategy: topic name + "-value"
-    version: int        # from 1
-    name: str           # PacketBatch, …
-    schema: str         # JSON
+    subject: str  # TopicNameStrategy: topic name + "-value"
+    version: int  # from 1
+    name: str  # PacketBatch, …
+    schema: str  # JSON
 
 
 class Registry(Protocol):
@@ -71,7 +71,10 @@ def fixed_schemas(topics: TopicNames) -> list[RegisteredSchema]:
     subjects = _subjects(topics)
     return [
         RegisteredSchema(
-            schema_id=schema_id, subject=subjects[name], version=version, name=name,
+            schema_id=schema_id,
+            subject=subjects[name],
+            version=version,
+            name=name,
             schema=json.dumps(json.loads(schema_text(name, version)), separators=(",", ":")),
         )
         for schema_id, name, version in _FIXED
@@ -130,10 +133,8 @@ class ConfluentRegistry:
         except SchemaRegistryError as error:
             if error.http_status_code == 404:
                 raise DecodeError(f"the schema registry at {self._url} says: {error.error_message}") from error
-            raise ServiceUnavailable(
-                f"the schema registry at {self._url} refused: {error.error_message}"
-            ) from error
-        except Exception as error:  # noqa: BLE001  the client lets its HTTP library's errors through
+            raise ServiceUnavailable(f"the schema registry at {self._url} refused: {error.error_message}") from error
+        except Exception as error:
             raise ServiceUnavailable(
                 f"the schema registry at {self._url} does not answer ({error}); start it or correct schema_registry.url"
             ) from error

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 class TopicNames:
     """The topics of one deployment; `kafka.topic_prefix` tells deployments on one cluster apart."""
 
-    packets: str            # PacketBatch, key: node
-    packet_events: str      # PacketEvent, key: node
-    flows: str              # FlowRecord, key: Community ID
-    live: str               # LiveStats, key: node
-    dead_letter: str        # the raw message, with headers that say where it came from and what is wrong
+    packets: str  # PacketBatch, key: node
+    packet_events: str  # PacketEvent, key: node
+    flows: str  # FlowRecord, key: Community ID
+    live: str  # LiveStats, key: node
+    dead_letter: str  # the raw message, with headers that say where it came from and what is wrong
 
     @classmethod
     def of(cls, prefix: str) -> "TopicNames":

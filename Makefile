@@ -1,0 +1,48 @@
+# `make help` lists what people run. CI runs the same.
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-test up test test-unit test-kernel test-integration test-e2e lint bench lock clean
+
+PYTHON := .venv/bin/python
+PYTEST := $(PYTHON) -m pytest
+
+help:            ## list the targets
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: [^#]*##/\t/' | expand -t 18
+
+setup:           ## packages, kernel headers, virtual environment, Kafka's jars
+	@deploy/local/setup.sh run
+
+setup-test:      ## setup, and what only the tests need
+	@deploy/local/setup.sh test
+
+up: setup        ## everything on this machine: capture, Kafka, ClickHouse, console (as root; ARGS="--interface eth0")
+	@.venv/bin/ayaflow up $(ARGS)
+
+test: setup-test lint  ## all tests, with real Kafka, kernel and ClickHouse (as root)
+	$(PYTEST) tests
+
+test-unit:       ## tests that need no root, broker or network; seconds
+	$(PYTEST) tests/unit
+
+test-kernel:     ## tests of the kernel program (as root)
+	$(PYTEST) tests/kernel
+
+test-integration: ## tests with real Kafka and ClickHouse
+	$(PYTEST) tests/integration
+
+test-e2e:        ## the whole pipeline on packets in network namespaces (as root)
+	$(PYTEST) tests/e2e
+
+lint:            ## ruff and mypy --strict
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy
+
+bench:           ## measure; prints a table, writes docs/benchmarks/*.json
+	$(PYTHON) -m tests.bench
+
+lock:            ## write the installed versions to constraints.txt
+	@{ echo "# The versions that were tested together; pip install -c constraints.txt. Made by: make lock"; \
+	   .venv/bin/pip freeze --local --exclude-editable; } > constraints.txt
+
+clean:           ## remove what setup and the tests made in this checkout
+	rm -rf .venv deploy/local/jars build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
