@@ -1,0 +1,76 @@
+"""Children that do not outlive us, and directories that only one process may use."""
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from common.errors import EnvironmentProblem
+
+PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def dies_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
+    """For Popen's preexec_fn: the kernel sends `death_signal` to the child when its parent ends, even by kill -9.
+
+    The parent is the *thread* that starts the child: start children from a thread that lives as long as they.
+    """
+    parent = os.getpid()
+
+    def prepare() -> None:
+        _LIBC.prctl(PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
+        if os.getppid() != parent:      # it ended before the line above
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return prepare
+
+
+def stop(child: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Ask with SIGTERM, wait, then SIGKILL. Returns whether it stopped by itself in time."""
+    if child.poll() is not None:
+        return True
+    child.send_signal(signal.SIGTERM)
+    try:
+        child.wait(seconds)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+        return False
+    return True
+
+
+def make_directory(path: Path) -> None:
+    """Create a directory of ours, with its parents. Raises EnvironmentProblem."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK):
+            raise PermissionError(13, "Permission denied")
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"cannot write to {path}: {error.strerror}. Make room or change its owner, or set data_dir"
+        ) from error
+
+
+@contextlib.contextmanager
+def only_one(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock file `path`. Raises EnvironmentProblem when another process holds it; kill -9 frees it."""
+    make_directory(path.parent)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            who = file.read().strip()
+            raise EnvironmentProblem(
+                f"{what} already runs on {path.parent}" + (f" as process {who}" if who else "")
+                + ". Stop it first, or set another data_dir"
+            ) from error
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield

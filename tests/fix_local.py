@@ -1,0 +1,155 @@
+"""A real Kafka and the embedded ClickHouse for tests: processes of their own, on free ports, in temporary directories.
+
+Both live as long as the session of tests and are started by the first test that asks.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import KafkaException
+
+from common.settings import ENV_PREFIX, KafkaSettings
+from deploy.local.topics import admin_client
+
+START_SECONDS = 90
+REPOSITORY = Path(__file__).parent.parent
+
+ENTRY = """
+import sys
+from common import logs, settings
+from common.errors import AyaflowError
+from deploy.local import {module}
+logs.configure(form="text")
+try:
+    sys.exit({module}.run(settings.load()))
+except AyaflowError as error:
+    print(error, file=sys.stderr)
+    sys.exit(error.exit_code)
+"""
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that was free a moment ago, below the range that the kernel gives to clients."""
+    for port in range(20_000 + os.getpid() % 6_000, 32_000):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in _given:
+                _given.add(port)
+                return port
+    raise AssertionError("no free port")
+
+
+_given: set[int] = set()
+
+
+@contextlib.contextmanager
+def temporary_directory() -> Iterator[Path]:
+    """A directory below /tmp that is gone afterwards."""
+    path = Path(tempfile.mkdtemp(prefix="ayaflow-test-"))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def start(module: str, data_dir: Path, **settings: object) -> subprocess.Popen[str]:
+    """Start deploy.local.<module>.run; settings as `kafka__partitions=4`. Its output goes to data_dir/<module>.out."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(ENV_PREFIX)}
+    environment[f"{ENV_PREFIX}DATA_DIR"] = str(data_dir)
+    for name, value in settings.items():
+        environment[ENV_PREFIX + name.replace("__", "_").upper()] = str(value)
+    with (data_dir / f"{module}.out").open("a") as output:
+        return subprocess.Popen([sys.executable, "-c", ENTRY.format(module=module)], cwd=REPOSITORY, env=environment,
+                                stdin=subprocess.DEVNULL, stdout=output, stderr=output, text=True)
+
+
+def stop(process: subprocess.Popen[str], seconds: float = 30) -> int:
+    """SIGTERM, then SIGKILL. Returns the exit code."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise
+
+
+def until(ready: Callable[[], bool], process: subprocess.Popen[str], output: Path) -> None:
+    """Wait until a server is ready. Fails with what it said."""
+    deadline = time.monotonic() + START_SECONDS
+    while not ready():
+        if process.poll() is not None:
+            pytest.fail(f"ended with {process.returncode}: {output.read_text()}")
+        if time.monotonic() > deadline:
+            pytest.fail(f"not ready in {START_SECONDS} s: {output.read_text()}")
+        time.sleep(0.1)
+
+
+def kafka_answers(bootstrap: str) -> bool:
+    """Whether a broker answers and has our topics."""
+    try:
+        topics = admin_client(KafkaSettings(bootstrap_servers=bootstrap)).list_topics(timeout=1).topics
+    except KafkaException:
+        return False
+    return any(name.endswith("dead-letter") for name in topics)
+
+
+def clickhouse_answers(url: str) -> bool:
+    """Whether /ping says Ok."""
+    try:
+        with urllib.request.urlopen(f"{url}/ping", timeout=1) as answer:
+            return bool(answer.read() == b"Ok.\n")
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def running_kafka(data_dir: Path, **settings: object) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """A broker in data_dir -> (bootstrap servers, process)."""
+    bootstrap = f"127.0.0.1:{free_port()}"
+    process = start("kafka", data_dir, kafka__bootstrap_servers=bootstrap, kafka__local_controller_port=free_port(),
+                    kafka__local_heap_mb=256, **settings)
+    try:
+        until(lambda: kafka_answers(bootstrap), process, data_dir / "kafka.out")
+        yield bootstrap, process
+    finally:
+        if process.poll() is None:
+            stop(process)
+
+
+@contextlib.contextmanager
+def running_clickhouse(data_dir: Path, **settings: object) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """An embedded ClickHouse in data_dir -> (url, process)."""
+    url = f"http://127.0.0.1:{free_port()}"
+    process = start("clickhouse", data_dir, clickhouse__url=url, **settings)
+    try:
+        until(lambda: clickhouse_answers(url), process, data_dir / "clickhouse.out")
+        yield url, process
+    finally:
+        if process.poll() is None:
+            stop(process)
+
+
+@pytest.fixture(scope="session")
+def kafka_broker() -> Iterator[str]:
+    """Bootstrap servers of a real broker that has our topics (prefix `ayaflow.`, 4 partitions)."""
+    with temporary_directory() as directory, running_kafka(directory) as (bootstrap, _):
+        yield bootstrap
+
+
+@pytest.fixture(scope="session")
+def clickhouse_server() -> Iterator[str]:
+    """URL of an embedded ClickHouse, empty."""
+    with temporary_directory() as directory, running_clickhouse(directory) as (url, _):
+        yield url
