@@ -1,6 +1,6 @@
 # `make help` lists what people run. CI runs the same.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test up test test-unit test-kernel test-integration test-e2e lint bench lock clean
+.PHONY: help setup setup-test up test test-unit test-kernel test-integration test-e2e lint bench docs lock clean
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
@@ -38,6 +38,9 @@ lint:            ## ruff and mypy --strict
 
 bench:           ## measure; prints a table, writes docs/benchmarks/*.json
 	$(PYTHON) -m tests.bench
+
+docs:            ## write docs/configuration.md from the settings
+	$(PYTHON) docs/make_configuration.py
 
 lock:            ## write the installed versions to constraints.txt
 	@{ echo "# The versions that were tested together; pip install -c constraints.txt. Made by: make lock"; \

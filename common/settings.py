@@ -62,7 +62,7 @@ class ProducerSettings(Section):
 
     encoding: Literal["batch", "record"] = Field(
         "batch",
-        description="batch: PacketBatch to ayaflow.packets; record: also a PacketEvent a packet, to ayaflow.packet-events.",
+        description="batch: PacketBatch to the packets topic; record: a PacketEvent a packet to packet-events, too.",
     )
     batch_packets: int = Field(16_384, ge=1, le=1 << 20, description="A batch is sent when it has this many packets.")
     flush_ms: int = Field(

@@ -1,0 +1,60 @@
+import json
+import socket
+import urllib.error
+import urllib.request
+
+import pytest
+from prometheus_client import CollectorRegistry, Counter
+
+from common.errors import EnvironmentProblem, SettingsError
+from common.metrics import MetricsServer, parse_listen
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def get(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_metrics_and_health_are_served_until_the_server_is_closed() -> None:
+    registry, state, port = CollectorRegistry(), {"ok": True, "stage": "test"}, free_port()
+    Counter("ayaflow_things", "Things.", registry=registry).inc(3)
+    with MetricsServer(f"127.0.0.1:{port}", "x.listen", lambda: state, registry):
+        assert "ayaflow_things_total 3.0" in get(f"http://127.0.0.1:{port}/metrics")[1]
+        assert get(f"http://127.0.0.1:{port}/health") == (200, json.dumps(state))
+        state["ok"] = False
+        assert get(f"http://127.0.0.1:{port}/health")[0] == 503
+        assert get(f"http://127.0.0.1:{port}/")[0] == 404
+    with pytest.raises(urllib.error.URLError):
+        get(f"http://127.0.0.1:{port}/health")
+
+
+def test_a_port_in_use_is_a_sentence_that_names_the_setting() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(EnvironmentProblem, match=r"cannot listen on 127.* or set producer\.metrics_listen"):
+            MetricsServer(listen, "producer.metrics_listen", dict)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("127.0.0.1:80", ("127.0.0.1", 80)), ("[::1]:80", ("::1", 80)), (":80", ("0.0.0.0", 80))]
+)
+def test_an_address_is_host_and_port(text: str, expected: tuple[str, int]) -> None:
+    assert parse_listen(text, "x") == expected
+
+
+@pytest.mark.parametrize("text", ["", "80", "host", "host:", "host:70000", "host:-1"])
+def test_what_is_no_address_is_a_settings_error(text: str) -> None:
+    with pytest.raises(SettingsError, match="x: write it as HOST:PORT"):
+        parse_listen(text, "x")

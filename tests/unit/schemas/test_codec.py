@@ -1,0 +1,162 @@
+import dataclasses
+import io
+import json
+import random
+from datetime import UTC, datetime
+
+import fastavro
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from common.errors import DecodeError
+from schemas import avro_arrow
+from schemas.addresses import to_text
+from schemas.codec import Codec
+from schemas.flows import FlowColumns
+from schemas.packets import DIRECTIONS, PacketBatch, PacketEvents
+from schemas.registry import HEADER, newest
+from tests.unit.schemas.strategies import batches, flow_columns
+
+CODEC = Codec()
+
+
+def by_fastavro(message: bytes, name: str) -> dict:
+    return fastavro.schemaless_reader(io.BytesIO(message[5:]), fastavro.parse_schema(json.loads(newest(name))), None)
+
+
+def assert_same(left: object, right: object) -> None:
+    """Dataclasses of arrays and plain values are equal, also when a dictionary of names is ordered otherwise."""
+    for field in dataclasses.fields(left):  # type: ignore[arg-type]
+        a, b = getattr(left, field.name), getattr(right, field.name)
+        if dataclasses.is_dataclass(a):
+            continue
+        assert np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b, field.name
+
+
+def names_of(batch: PacketBatch) -> list[str]:
+    return [batch.interface_names[i] for i in batch.flows.interface]
+
+
+@given(batches())
+def test_a_batch_comes_back_as_it_was(batch: PacketBatch) -> None:
+    back = CODEC.decode_packet_batch(CODEC.encode_packet_batch(batch))
+    assert names_of(back) == names_of(batch)
+    same_names = {"interface_names": batch.interface_names}
+    assert_same(dataclasses.replace(back, **same_names), batch)
+    assert_same(dataclasses.replace(back.flows, interface=batch.flows.interface), batch.flows)
+
+
+@given(batches())
+def test_a_reader_that_is_not_ours_finds_every_packet(batch: PacketBatch) -> None:
+    record = by_fastavro(CODEC.encode_packet_batch(batch), "PacketBatch")
+    assert record["node"] == batch.node
+    assert record["bytes"] == batch.bytes.tolist()
+    assert [flow["src_addr"] for flow in record["flows"]] == to_text(batch.flows.src_addr)
+    assert [flow["direction"] for flow in record["flows"]] == [DIRECTIONS[d] for d in batch.flows.direction]
+    assert record["counters"] == [
+        {**dataclasses.asdict(c), "direction": DIRECTIONS[c.direction]} for c in batch.counters
+    ]
+
+
+@given(batches())
+def test_fastavro_writes_the_same_bytes(batch: PacketBatch) -> None:
+    message = CODEC.encode_packet_batch(batch)
+    assert avro_arrow.encode_record(by_fastavro(message, "PacketBatch"), newest("PacketBatch")) == message[5:]
+
+
+@given(batches())
+def test_without_pyruhvro_the_result_is_the_same(batch: PacketBatch) -> None:
+    message = CODEC.encode_packet_batch(batch)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(avro_arrow, "pyruhvro", None)
+        assert CODEC.encode_packet_batch(batch) == message
+        back = CODEC.decode_packet_batch(message)
+    assert_same(back, CODEC.decode_packet_batch(message))
+    assert_same(back.flows, CODEC.decode_packet_batch(message).flows)
+
+
+@given(batches())
+def test_packet_events_are_the_entries_of_the_batch(batch: PacketBatch) -> None:
+    positions = np.arange(len(batch), dtype=np.int64) * 80
+    records = [
+        by_fastavro(message, "PacketEvent")
+        for message in CODEC.encode_packet_events(PacketEvents(batch=batch, ring_position=positions))
+    ]
+    assert [r["ring_position"] for r in records] == positions.tolist()
+    assert [r["time_ns"] for r in records] == (batch.base_ns + batch.time_offset_ns).tolist()
+    assert [r["dst_port"] for r in records] == batch.flows.dst_port[batch.flow].tolist()
+    assert [r["interface"] for r in records] == [names_of(batch)[i] for i in batch.flow]
+
+
+@given(flow_columns())
+def test_flow_records_carry_every_column(flows: FlowColumns) -> None:
+    keys, values = CODEC.encode_flow_records(flows, revision=2)
+    records = [by_fastavro(value, "FlowRecord") for value in values]
+    assert [r["community_id"].encode() for r in records] == keys
+    assert {r["revision"] for r in records} == {2}
+    assert {r["window_start"] for r in records} == {datetime.fromtimestamp(flows.window_start, UTC)}
+    for name in ("packets", "bytes_rev", "tcp_flags", "src_port", "icmp_type", "vlan_id"):
+        assert [r[name] for r in records] == getattr(flows, name).tolist(), name
+    assert [r["src_addr"] for r in records] == to_text(flows.src_addr)
+    assert [r["node"] for r in records] == [flows.node_names[i] for i in flows.node]
+    seen = [round((r["last_seen"] - r["window_start"]).total_seconds() * 1e6) for r in records]
+    assert seen == flows.last_offset_us.tolist()
+
+
+def test_live_stats_come_back_as_they_were() -> None:
+    now = datetime(2026, 11, 22, 12, 0, 0, 123456, UTC)
+    stats = {
+        "node": "n",
+        "time": now,
+        "interval_ms": 1000,
+        "active_flows": 3,
+        "top": [{"src_addr": "::1", "first_seen": now}],
+    }
+    back = CODEC.decode_live_stats(CODEC.encode_live_stats(stats))
+    assert (back["node"], back["time"], back["active_flows"]) == ("n", now, 3)
+    assert back["top"][0]["src_addr"] == "::1"
+    assert back["interfaces"] == []
+
+
+@given(batches())
+@settings(max_examples=30)
+def test_damaged_bytes_are_an_error_and_nothing_else(batch: PacketBatch) -> None:
+    message, random_ = CODEC.encode_packet_batch(batch), random.Random(len(batch))
+    for _ in range(100):
+        damaged = bytearray(message)
+        for _ in range(random_.randint(1, 4)):
+            damaged[random_.randrange(5, len(damaged))] = random_.randrange(256)
+        cut = damaged[: random_.randrange(5, len(damaged) + 1)]
+        try:
+            decoded = CODEC.decode_packet_batch(bytes(cut))
+        except DecodeError:
+            continue
+        assert all(0 <= i < len(decoded.flows) for i in decoded.flow)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"\x00",
+        b"hello, world",
+        HEADER.pack(0, 99) + b"x",
+        HEADER.pack(0, 3) + b"x",
+        HEADER.pack(1, 1) + b"x",
+        HEADER.pack(0, 1),
+    ],
+    ids=["empty", "short", "text", "unknown id", "another schema", "another magic", "no record"],
+)
+def test_a_foreign_message_is_a_decode_error(message: bytes) -> None:
+    with pytest.raises(DecodeError):
+        CODEC.decode_packet_batch(message)
+
+
+def test_a_message_of_an_older_schema_takes_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = json.loads(newest("PacketBatch"))
+    old["fields"] = [f for f in old["fields"] if f["name"] not in {"counters", "clock_ns", "tcp_flags"}]
+    message = HEADER.pack(0, 77) + avro_arrow.encode_record({"node": "n1", "base_ns": 5}, json.dumps(old))
+    monkeypatch.setattr("schemas.registry.FixedRegistry.schema", lambda self, schema_id: json.dumps(old))
+    batch = Codec().decode_packet_batch(message)
+    assert (batch.node, batch.base_ns, batch.clock_ns, batch.counters, len(batch)) == ("n1", 5, 0, (), 0)
