@@ -1,0 +1,146 @@
+/* Counts every packet that passes an interface and sends one event for each IP packet. Two programs for TC's clsact hooks,
+ * ingress and egress; both always return TC_ACT_UNSPEC, so that traffic and other filters go on as without us.
+ *
+ * Compiled by bcc with -DRING_PAGES=n and -I of this folder; producer/loader.py does it. */
+#include <uapi/linux/bpf.h>
+#include <uapi/linux/pkt_cls.h>
+#include "event.h"
+#include "hash.h"
+#include "parse.h"
+
+#define MAX_INTERFACES 512
+#define MORE_BYTES 128          /* made linear behind what was read, when a header is not */
+#define VLAN_TAG_BYTES 4
+
+BPF_RINGBUF_OUTPUT(events, RING_PAGES);
+
+/* The open epoch's counters are one of two per-CPU arrays. To close an epoch user space puts the other into `open_epoch`;
+ * that system call returns when no program still runs that has seen the old one, which can then be read at leisure. */
+BPF_PERCPU_ARRAY(counters_a, struct counters, MAX_INTERFACES * 2);
+BPF_PERCPU_ARRAY(counters_b, struct counters, MAX_INTERFACES * 2);
+BPF_ARRAY_OF_MAPS(open_epoch, "counters_a", 1);
+
+BPF_TABLE("hash", u32, struct interface, interfaces, MAX_INTERFACES);   /* by ifindex */
+BPF_ARRAY(config, struct config, 1);
+
+static __always_inline u64 flow_hash(const struct packet *p, u32 ifindex, u32 direction, const u64 *key)
+{
+    struct hash_state h;
+    hash_begin(&h, key);
+    hash_word(&h, (u64)ifindex << 32 | (u32)p->vlan_id << 16 | (u32)p->protocol << 8 | p->ipv6 << 1 | direction);
+    hash_word(&h, (u64)p->src_port << 16 | p->dst_port);
+    if (p->ipv6) {
+        hash_word(&h, p->src[0]);
+        hash_word(&h, p->src[1]);
+        hash_word(&h, p->dst[0]);
+        hash_word(&h, p->dst[1]);
+    } else {
+        hash_word(&h, (p->src[1] & 0xffffffff00000000ULL) | p->dst[1] >> 32);
+    }
+    return hash_end(&h);
+}
+
+/* Parses what is linear; when a header is not, makes it linear and parses again, once. */
+static __always_inline int parse(struct __sk_buff *skb, u32 flags, struct packet *p)
+{
+    int result = MALFORMED;
+
+#pragma nounroll
+    for (int attempt = 0; attempt < 2; attempt++) {
+        result = parse_linear(skb, p, !(flags & NO_ETHERNET));
+        if (result != SHORT && result != SHORT_LAYER4)
+            return result;
+        u32 bytes = p->offset + MORE_BYTES;
+        if (bytes > skb->len)
+            bytes = skb->len;
+        if (bpf_skb_pull_data(skb, bytes))
+            break;
+    }
+    return result == SHORT ? MALFORMED : PARSED;
+}
+
+static __always_inline int capture(struct __sk_buff *skb, u32 direction, u64 ktime_ns)
+{
+    u32 ifindex = skb->ifindex;
+    int zero = 0;
+    struct interface *interface = interfaces.lookup(&ifindex);
+    struct config *settings = config.lookup(&zero);
+    void *epoch = open_epoch.lookup(&zero);
+    if (!interface || !settings || !epoch)      /* not set up: no hook of ours */
+        return TC_ACT_UNSPEC;
+    u32 slot = interface->slot * 2 + direction;
+    struct counters *counters = bpf_map_lookup_elem(epoch, &slot);
+    if (!counters)
+        return TC_ACT_UNSPEC;
+
+    struct packet p = {};
+    int result = parse(skb, interface->flags, &p);
+
+    /* What the wire carries. wire_len knows GSO only on egress and lacks the link header on ingress, so it is worked out
+     * here; gso_segs is 0 in super-packets from a hypervisor or an AF_PACKET socket. */
+    u64 packets = 1;
+    u64 bytes = skb->len;
+    u32 tag_bytes = skb->vlan_present ? VLAN_TAG_BYTES : 0;
+    u32 segment_bytes = skb->gso_size;
+    if (segment_bytes && result == PARSED) {
+        packets = skb->gso_segs;
+        if (!packets && bytes > p.offset)
+            packets = (bytes - p.offset + segment_bytes - 1) / segment_bytes;
+        if (!packets)
+            packets = 1;
+        bytes += (packets - 1) * p.offset;
+    }
+    bytes += packets * tag_bytes;
+
+    counters->seen_packets += packets;
+    counters->seen_bytes += bytes;
+    if (result == NON_IP) {
+        counters->non_ip_packets += packets;
+        counters->non_ip_bytes += bytes;
+        return TC_ACT_UNSPEC;
+    }
+    if (result != PARSED) {
+        counters->malformed_packets += packets;
+        counters->malformed_bytes += bytes;
+        return TC_ACT_UNSPEC;
+    }
+    struct packet_event *event = events.ringbuf_reserve(sizeof(*event));
+    if (!event) {
+        counters->ring_full_packets += packets;
+        counters->ring_full_bytes += bytes;
+        return TC_ACT_UNSPEC;
+    }
+    counters->emitted_packets += packets;
+    counters->emitted_bytes += bytes;
+    event->ktime_ns = ktime_ns;
+    event->flow_hash = flow_hash(&p, ifindex, direction, settings->hash_key);
+    event->src[0] = p.src[0];
+    event->src[1] = p.src[1];
+    event->dst[0] = p.dst[0];
+    event->dst[1] = p.dst[1];
+    event->bytes = bytes;
+    event->ifindex = ifindex;
+    event->packets = packets;
+    event->src_port = p.src_port;
+    event->dst_port = p.dst_port;
+    event->vlan_id = p.vlan_id;
+    event->tcp_flags = p.tcp_flags;
+    event->protocol = p.protocol;
+    event->direction = direction;
+    event->ttl = p.ttl;
+    event->tos = p.tos;
+    event->epoch = counters->epoch;
+    event->flags = 0;
+    events.ringbuf_submit(event, BPF_RB_NO_WAKEUP);     /* the producer polls: a wake-up costs more than a packet */
+    return TC_ACT_UNSPEC;
+}
+
+int ayaflow_ingress(struct __sk_buff *skb)
+{
+    return capture(skb, INGRESS, bpf_ktime_get_ns());
+}
+
+int ayaflow_egress(struct __sk_buff *skb)
+{
+    return capture(skb, EGRESS, bpf_ktime_get_ns());
+}

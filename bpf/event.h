@@ -1,0 +1,51 @@
+/* What the program hands to user space. producer/event.py reads these bytes; tests/unit/producer/test_event.py holds it
+ * to this file. Numbers are in host byte order, widths are fixed and nothing is padded by the compiler. */
+#ifndef AYAFLOW_EVENT_H
+#define AYAFLOW_EVENT_H
+
+#define INGRESS 0
+#define EGRESS 1
+
+/* One packet, or one GSO/GRO super-packet: 72 bytes, 80 with the ring's own header. */
+struct packet_event {
+    u64 ktime_ns;       /* CLOCK_MONOTONIC, when the hook saw it */
+    u64 flow_hash;      /* of all that makes the flow: see hash.h */
+    u64 src[2];         /* 16 octets in network order; IPv4 as ::ffff:a.b.c.d */
+    u64 dst[2];
+    u32 bytes;          /* on the wire, layer 2 without FCS, of all its packets */
+    u32 ifindex;
+    u16 packets;        /* on the wire */
+    u16 src_port;       /* ICMP, ICMPv6: the type */
+    u16 dst_port;       /* ICMP, ICMPv6: the code */
+    u16 vlan_id;        /* outer tag, 0: none */
+    u16 tcp_flags;      /* bit 0 FIN ... bit 7 CWR, bit 8 AE */
+    u8 protocol;        /* IANA number */
+    u8 direction;       /* INGRESS, EGRESS */
+    u8 ttl;             /* or hop limit */
+    u8 tos;             /* or traffic class: DSCP and ECN */
+    u8 epoch;           /* low bits of the epoch that counted it */
+    u8 flags;           /* 0: none defined yet */
+};
+
+/* What one CPU counted in one epoch on one interface in one direction. seen = the sum of the outcomes. */
+struct counters {
+    u64 epoch;          /* set by user space before the epoch opens */
+    u64 seen_packets, seen_bytes;
+    u64 emitted_packets, emitted_bytes;
+    u64 non_ip_packets, non_ip_bytes;
+    u64 malformed_packets, malformed_bytes;
+    u64 ring_full_packets, ring_full_bytes;
+};
+
+/* What user space says about an interface. Its counters are at slot * 2 + direction. */
+struct interface {
+    u32 slot;
+    u32 flags;
+};
+#define NO_ETHERNET 1u  /* frames begin with the IP header: tun, wireguard, ppp */
+
+struct config {
+    u64 hash_key[2];    /* random for each run, so that nobody can craft two flows with one hash */
+};
+
+#endif

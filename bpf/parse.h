@@ -1,0 +1,261 @@
+/* From a frame's first byte to the ports.
+ *
+ * Conventions (docs/internals has the table):
+ * - The key is the outermost IP header's, behind VLAN tags, MPLS labels and PPPoE; tunnels are not opened.
+ * - An IP header, or an IPv6 extension header, that the frame does not hold whole, or that cannot be (version, IHL,
+ *   a total length below the header's own) makes the packet MALFORMED. Nothing is read beyond it.
+ * - A layer-4 header cut short keeps the packet: ports if their 4 octets are there, flags if their octet is, else 0.
+ *   What lies behind the IP total length (Ethernet padding) is not the packet's.
+ * - A fragment other than the first has no ports.
+ *
+ * What nearly every packet has is read by pointer. What few have (tags, extension headers) is read by
+ * bpf_skb_load_bytes at an offset that is a mere number: as pointers, each combination of them was a path of its own
+ * for the verifier, and it gave up at a million instructions. */
+#ifndef AYAFLOW_PARSE_H
+#define AYAFLOW_PARSE_H
+
+#include <uapi/linux/if_ether.h>
+#include <uapi/linux/in.h>
+#include <uapi/linux/ip.h>
+#include <uapi/linux/ipv6.h>
+
+#define MAX_VLAN_TAGS 4         /* in the frame, besides an accelerated one; a frame with more counts as non-IP */
+#define MAX_MPLS_LABELS 4       /* likewise */
+#define MAX_EXTENSIONS 8        /* IPv6 headers before the upper layer; behind more, protocol is the next one's, no ports */
+#define MAX_OFFSET 0x7fff       /* no chain of all these is longer; tells the verifier so */
+#define ETHERTYPE_QINQ_OLD 0x9100
+#define MPLS_BOTTOM 0x100       /* of a label, host order */
+#define PPP_IPV4 0x0021
+#define PPP_IPV6 0x0057
+#define FRAGMENT_OFFSET 0x1fff  /* of IPv4's frag_off */
+#define ROOM_UNKNOWN 0xffffffffu
+
+enum parsed {
+    PARSED,         /* all is known */
+    SHORT_LAYER4,   /* all but the layer-4 fields: they are not in the linear part */
+    SHORT,          /* a header is not whole in the linear part */
+    NON_IP,
+    MALFORMED,
+};
+
+struct packet {
+    u64 src[2], dst[2];     /* network order */
+    u32 offset;             /* of the next header; at the end of the layer-4 payload: what each GSO segment repeats */
+    u32 room;               /* octets behind the IP headers by IP's own lengths, or ROOM_UNKNOWN */
+    u32 has_ports;          /* false in fragments other than the first */
+    u16 src_port, dst_port, tcp_flags, vlan_id;
+    u8 protocol, ttl, tos, ipv6;
+};
+
+struct vlan_tag { __be16 tci; __be16 ethertype; };
+struct pppoe { u8 version_type, code; __be16 session, length, protocol; };
+struct extension { u8 next, length; __be16 fragment; u8 rest[4]; };
+
+static __always_inline int is_vlan(u16 ethertype)
+{
+    return ethertype == ETH_P_8021Q || ethertype == ETH_P_8021AD || ethertype == ETHERTYPE_QINQ_OLD;
+}
+
+/* A link without layer 2 or an MPLS stack says nothing of what follows: the version does. 0: not IP, -1: cut short. */
+static __always_inline int ethertype_by_version(struct __sk_buff *skb, u32 offset)
+{
+    u8 first;
+    if (bpf_skb_load_bytes(skb, offset, &first, sizeof(first)))
+        return -1;
+    return first >> 4 == 4 ? ETH_P_IP : first >> 4 == 6 ? ETH_P_IPV6 : 0;
+}
+
+/* Behind the Ethernet header: tags, labels, PPPoE. Returns what ethertype_by_version does. */
+static __always_inline int parse_shims(struct __sk_buff *skb, struct packet *p, u16 ethertype, int tagged)
+{
+#pragma nounroll
+    for (int i = 0; i < MAX_VLAN_TAGS; i++) {
+        struct vlan_tag tag;
+        if (!is_vlan(ethertype))
+            break;
+        if (bpf_skb_load_bytes(skb, p->offset, &tag, sizeof(tag)))
+            return -1;
+        if (!tagged)
+            p->vlan_id = bpf_ntohs(tag.tci) & 0x0fff;
+        tagged = 1;
+        p->offset += sizeof(tag);
+        ethertype = bpf_ntohs(tag.ethertype);
+    }
+    if (ethertype == ETH_P_MPLS_UC || ethertype == ETH_P_MPLS_MC) {
+#pragma nounroll
+        for (int i = 0; i < MAX_MPLS_LABELS; i++) {
+            __be32 label;
+            if (bpf_skb_load_bytes(skb, p->offset, &label, sizeof(label)))
+                return -1;
+            p->offset += sizeof(label);
+            if (bpf_ntohl(label) & MPLS_BOTTOM)
+                return ethertype_by_version(skb, p->offset);
+        }
+        return 0;
+    }
+    if (ethertype == ETH_P_PPP_SES) {
+        struct pppoe session;
+        if (bpf_skb_load_bytes(skb, p->offset, &session, sizeof(session)))
+            return -1;
+        p->offset += sizeof(session);
+        u16 protocol = bpf_ntohs(session.protocol);
+        return protocol == PPP_IPV4 ? ETH_P_IP : protocol == PPP_IPV6 ? ETH_P_IPV6 : 0;
+    }
+    return ethertype == ETH_P_IP || ethertype == ETH_P_IPV6 ? ethertype : 0;
+}
+
+static __always_inline int parse_ipv4(void *at, void *end, struct packet *p)
+{
+    struct iphdr *ip = at;
+    if ((void *)(ip + 1) > end)
+        return SHORT;
+    u32 header = ip->ihl * 4;
+    u32 total = bpf_ntohs(ip->tot_len);     /* 0 in BIG TCP super-packets */
+    if (ip->version != 4 || header < sizeof(*ip) || (total && total < header))
+        return MALFORMED;
+    p->src[0] = p->dst[0] = 0;
+    p->src[1] = (u64)ip->saddr << 32 | bpf_htonl(0xffff);
+    p->dst[1] = (u64)ip->daddr << 32 | bpf_htonl(0xffff);
+    p->ttl = ip->ttl;
+    p->tos = ip->tos;
+    p->protocol = ip->protocol;
+    p->room = total ? total - header : ROOM_UNKNOWN;
+    p->has_ports = !(bpf_ntohs(ip->frag_off) & FRAGMENT_OFFSET);
+    p->offset += header;
+    return at + header > end ? SHORT : PARSED;
+}
+
+static __always_inline int is_extension(u8 next)
+{
+    return next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING || next == IPPROTO_DSTOPTS || next == IPPROTO_FRAGMENT
+           || next == IPPROTO_AH;
+}
+
+static __always_inline int parse_extensions(struct __sk_buff *skb, struct packet *p)
+{
+    u8 next = p->protocol;
+#pragma nounroll
+    for (int i = 0; i < MAX_EXTENSIONS; i++) {
+        struct extension extension;
+        if (!is_extension(next))
+            break;
+        if (bpf_skb_load_bytes(skb, p->offset, &extension, sizeof(extension)))
+            return MALFORMED;
+        u32 bytes = (extension.length + 1) * 8;
+        if (next == IPPROTO_AH)
+            bytes = (extension.length + 2) * 4;
+        if (next == IPPROTO_FRAGMENT)
+            bytes = 8;      /* its second octet is reserved */
+        if (bytes < sizeof(extension) || p->room < bytes || p->offset + bytes > skb->len)
+            return MALFORMED;
+        p->offset += bytes;
+        if (p->room != ROOM_UNKNOWN)
+            p->room -= bytes;
+        if (next == IPPROTO_FRAGMENT && (bpf_ntohs(extension.fragment) & 0xfff8)) {
+            next = extension.next;
+            p->has_ports = 0;
+            break;          /* what follows is the middle of something */
+        }
+        next = extension.next;
+    }
+    p->protocol = next;
+    return PARSED;
+}
+
+static __always_inline int parse_ipv6(void *at, void *end, struct packet *p)
+{
+    struct ipv6hdr *ip = at;
+    if ((void *)(ip + 1) > end)
+        return SHORT;
+    if (ip->version != 6)
+        return MALFORMED;
+    u32 payload = bpf_ntohs(ip->payload_len);   /* 0 in jumbograms and BIG TCP super-packets */
+    __builtin_memcpy(p->src, &ip->saddr, 16);
+    __builtin_memcpy(p->dst, &ip->daddr, 16);
+    p->ttl = ip->hop_limit;
+    p->tos = ip->priority << 4 | ip->flow_lbl[0] >> 4;
+    p->ipv6 = 1;
+    p->protocol = ip->nexthdr;
+    p->room = payload ? payload : ROOM_UNKNOWN;
+    p->has_ports = 1;
+    p->offset += sizeof(*ip);
+    return PARSED;
+}
+
+/* Ports, or ICMP's type and code in their place, and TCP's flags. */
+static __always_inline int parse_layer4(void *at, void *end, struct packet *p)
+{
+    u8 *header = at;
+    u8 protocol = p->protocol;
+    if (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6) {
+        if (p->room < 2)
+            return PARSED;
+        if ((void *)(header + 2) > end)
+            return SHORT_LAYER4;
+        p->src_port = header[0];
+        p->dst_port = header[1];
+        return PARSED;
+    }
+    if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP && protocol != IPPROTO_UDPLITE
+        && protocol != IPPROTO_SCTP && protocol != IPPROTO_DCCP)
+        return PARSED;
+    if (p->room < 4)
+        return PARSED;
+    if ((void *)(header + 4) > end)
+        return SHORT_LAYER4;
+    p->src_port = header[0] << 8 | header[1];
+    p->dst_port = header[2] << 8 | header[3];
+    if (protocol != IPPROTO_TCP) {
+        p->offset += 8;
+        return PARSED;
+    }
+    if (p->room < 14)
+        return PARSED;
+    if ((void *)(header + 14) > end)
+        return SHORT_LAYER4;
+    p->tcp_flags = (header[12] & 1) << 8 | header[13];
+    p->offset += header[12] >> 4 << 2;
+    return PARSED;
+}
+
+static __always_inline int parse_linear(struct __sk_buff *skb, struct packet *p, int has_ethernet)
+{
+    void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end, *at = data;
+    int tagged = skb->vlan_present;
+    int ethertype, result;
+
+    p->offset = 0;
+    if (tagged)
+        p->vlan_id = skb->vlan_tci & 0x0fff;
+    if (has_ethernet) {
+        struct ethhdr *ethernet = data;
+        if ((void *)(ethernet + 1) > end)
+            return SHORT;
+        at = ethernet + 1;
+        p->offset = sizeof(*ethernet);
+        ethertype = bpf_ntohs(ethernet->h_proto);
+        if (ethertype != ETH_P_IP && ethertype != ETH_P_IPV6) {
+            ethertype = parse_shims(skb, p, ethertype, tagged);
+            at = data + (p->offset & MAX_OFFSET);
+        }
+    } else {
+        ethertype = ethertype_by_version(skb, 0);
+    }
+    if (ethertype < 0)
+        return MALFORMED;
+    if (!ethertype)
+        return NON_IP;
+
+    if (ethertype == ETH_P_IP) {
+        result = parse_ipv4(at, end, p);
+    } else {
+        result = parse_ipv6(at, end, p);
+        if (result == PARSED && is_extension(p->protocol))
+            result = parse_extensions(skb, p);
+    }
+    if (result != PARSED || !p->has_ports)
+        return result;
+    return parse_layer4(data + (p->offset & MAX_OFFSET), end, p);
+}
+
+#endif
