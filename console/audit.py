@@ -1,0 +1,264 @@
+"""The audit's comparison: what the kernel counted, what streams consumed, what is stored. Pure.
+
+Four stages, each exact on its own, packets and bytes alike:
+
+    kernel    an epoch's counters: seen = emitted + non-IP + malformed + dropped (ring full)
+    kafka     an epoch: emitted = what streams consumed of it
+    store     a window: what the epochs' ledger rows say was consumed for it = the rows of flows, all revisions
+    rollups   a minute, an hour: flows_1m and flows_1h = flows
+
+A window that differs is `in flight` as long as nothing proves it to be settled. More consumed than stored: settled
+when a window that ends later is stored for the same partition of Kafka, because windows of a partition close in
+order. More stored than consumed: settled when the node's ledger has an epoch that began after the window's end,
+because all packets of the window were counted in earlier epochs. After `GRACE_SECONDS` without either proof (the
+node is silent, or streams has stopped) it is `overdue`: not lost, but not to be called exact.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+GRACE_SECONDS = 60
+ORDER_SECONDS = 2       # by so much the proof must be later: corrections wait up to 1 s, a packet's clock is read early
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """Packets and bytes."""
+
+    packets: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: "Count") -> "Count":
+        return Count(packets=self.packets + other.packets, bytes=self.bytes + other.bytes)
+
+    def __sub__(self, other: "Count") -> "Count":
+        return Count(packets=self.packets - other.packets, bytes=self.bytes - other.bytes)
+
+    def __bool__(self) -> bool:
+        return bool(self.packets or self.bytes)
+
+    def positive(self) -> "Count":
+        """The parts above zero."""
+        return Count(packets=max(self.packets, 0), bytes=max(self.bytes, 0))
+
+    def negative(self) -> "Count":
+        """The parts below zero, as positive numbers."""
+        return Count(packets=max(-self.packets, 0), bytes=max(-self.bytes, 0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """What a stage lacks and what it has too much; apart, so that they do not cancel out."""
+
+    missing: Count = Count()
+    surplus: Count = Count()
+
+    def __add__(self, other: "Difference") -> "Difference":
+        return Difference(missing=self.missing + other.missing, surplus=self.surplus + other.surplus)
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.surplus)
+
+    @classmethod
+    def of(cls, lacking: Count) -> "Difference":
+        """From `expected - found`."""
+        return cls(missing=lacking.positive(), surplus=lacking.negative())
+
+    def net(self) -> Count:
+        """missing - surplus."""
+        return self.missing - self.surplus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Place:
+    """Where packets were counted."""
+
+    node: str
+    interface: str
+    direction: str          # ingress or egress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochTotals:
+    """The ledger rows of one place, added up."""
+
+    place: Place
+    epochs: int
+    seen: Count
+    emitted: Count
+    non_ip: Count
+    malformed: Count
+    ring_full: Count
+    consumed: Count
+    kernel: Difference      # seen - outcomes, epoch by epoch
+    kafka: Difference       # emitted - consumed, epoch by epoch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """A window of one place where consumed and stored differ."""
+
+    window_start: int       # seconds since the Unix epoch
+    window_seconds: int
+    consumed: Count
+    stored: Count
+    last_epoch_end: float   # seconds since the Unix epoch; 0: no epoch touches it
+
+    def end(self) -> float:
+        """When all that belongs to it was seen."""
+        return max(self.window_start + self.window_seconds, self.last_epoch_end)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowTotals:
+    """The windows of one place, added up."""
+
+    place: Place
+    chosen: Count           # consumed by epochs in the range
+    open: Count             # consumed - stored, over whole windows
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """How far a node has come; seconds since the Unix epoch, 0: not begun."""
+
+    node: str
+    stored_until: float     # end of the last window stored for its partition
+    ledger_until: float     # beginning of the last epoch in the ledger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollupDifference:
+    """Periods of a rollup that differ from the raw windows."""
+
+    table: str
+    node: str
+    interface: str
+    periods: int
+    first_period: int       # seconds since the Unix epoch
+    difference: Count       # absolute
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readings:
+    """What was read from the store at one moment."""
+
+    epochs: tuple[EpochTotals, ...]
+    windows: tuple[WindowTotals, ...]
+    reaches: tuple[Reach, ...]
+    rollups: tuple[RollupDifference, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One place: seen = non_ip + malformed + dropped + stored + in_flight + overdue + net of the differences."""
+
+    place: Place
+    epochs: int = 0
+    seen: Count = Count()
+    emitted: Count = Count()
+    non_ip: Count = Count()
+    malformed: Count = Count()
+    dropped: Count = Count()
+    consumed: Count = Count()
+    stored: Count = Count()
+    in_flight: Difference = field(default_factory=Difference)       # surplus: stored before its ledger row
+    overdue: Difference = field(default_factory=Difference)         # in flight for longer than the grace time
+    kernel: Difference = field(default_factory=Difference)
+    kafka: Difference = field(default_factory=Difference)
+    store: Difference = field(default_factory=Difference)
+    first_wrong_window: int | None = None                           # seconds since the Unix epoch
+
+    def difference(self) -> Difference:
+        """All stages together."""
+        return self.kernel + self.kafka + self.store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The result of an audit."""
+
+    rows: tuple[Row, ...]
+    reaches: tuple[Reach, ...]
+    rollups: tuple[RollupDifference, ...]
+
+    @property
+    def empty(self) -> bool:
+        """Nothing is stored in the range."""
+        return not self.rows
+
+    @property
+    def differs(self) -> bool:
+        """Some stage is known to be wrong."""
+        return bool(self.rollups) or any(row.difference() for row in self.rows)
+
+    @property
+    def exact(self) -> bool:
+        """All that is settled is equal, and nothing is overdue."""
+        return not (self.empty or self.differs or any(row.overdue for row in self.rows))
+
+    @property
+    def settled(self) -> bool:
+        """Nothing is in flight any more."""
+        return not any(row.in_flight or row.overdue for row in self.rows)
+
+
+def compare(readings: Readings, *, now: float, grace_seconds: float = GRACE_SECONDS) -> Report:
+    """Judge the readings. `now`: seconds since the Unix epoch."""
+    epochs = {totals.place: totals for totals in readings.epochs}
+    windows = {totals.place: totals for totals in readings.windows}
+    reaches = {reach.node: reach for reach in readings.reaches}
+    rows = [
+        _row(
+            place, epochs.get(place), windows.get(place), reaches.get(place.node), overdue_before=now - grace_seconds
+        )
+        for place in sorted(epochs.keys() | windows.keys())
+    ]
+    return Report(rows=tuple(rows), reaches=readings.reaches, rollups=readings.rollups)
+
+
+def _row(
+    place: Place, epochs: EpochTotals | None, windows: WindowTotals | None, reach: Reach | None, *,
+    overdue_before: float,
+) -> Row:
+    in_flight, overdue, store = Difference(), Difference(), Difference()
+    first_wrong: int | None = None
+    for cell in windows.cells if windows else ():
+        lacking = Difference.of(cell.consumed - cell.stored)
+        if _proven(cell, reach):
+            store += lacking
+            first_wrong = cell.window_start if first_wrong is None else min(first_wrong, cell.window_start)
+        elif cell.end() < overdue_before:
+            overdue += lacking
+        else:
+            in_flight += lacking
+    open_now = windows.open if windows else Count()
+    listed = in_flight + overdue + store
+    if rest := open_now - listed.net():         # more windows differ than are listed: not a moment's matter
+        store += Difference.of(rest)
+    chosen = windows.chosen if windows else Count()
+    if epochs is None:
+        return Row(place=place, stored=chosen - open_now, in_flight=in_flight, overdue=overdue, store=store,
+                   first_wrong_window=first_wrong)
+    return Row(
+        place=place, epochs=epochs.epochs, seen=epochs.seen, emitted=epochs.emitted, non_ip=epochs.non_ip,
+        malformed=epochs.malformed, dropped=epochs.ring_full, consumed=epochs.consumed,
+        stored=epochs.consumed - open_now, in_flight=in_flight, overdue=overdue,
+        kernel=epochs.kernel, kafka=epochs.kafka, store=store, first_wrong_window=first_wrong,
+    )
+
+
+def _proven(cell: Cell, reach: Reach | None) -> bool:
+    """Whether what differs in this window will not come any more."""
+    if reach is None:
+        return False
+    lacking = cell.consumed - cell.stored
+    if lacking.packets > 0 or (lacking.packets == 0 and lacking.bytes > 0):
+        return reach.stored_until >= cell.end() + ORDER_SECONDS
+    return reach.ledger_until >= cell.end() + ORDER_SECONDS
+
+
+def total(counts: Iterable[Count]) -> Count:
+    """The sum."""
+    return sum(counts, Count())

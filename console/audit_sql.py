@@ -1,0 +1,171 @@
+"""The questions of the audit. Pure text; the values are server-side parameters.
+
+since_us, until_us   the range, microseconds since the Unix epoch: epochs that end in (since, until]
+oldest, newest       seconds: the range with a margin, for windows that epochs at its edges touch
+node                 a node's name, or '' for every one
+
+Sums are made on the server, so that an answer has a row a node, interface and direction, whatever the range; only
+windows that do not match are listed one by one.
+"""
+
+CELLS = 10_000
+"""So many windows that do not match are listed for a node, interface and direction; the rest is a sum."""
+
+MARGIN_SECONDS = 7_200
+"""An epoch in the range can touch windows outside of it: a window is an hour at most, and packets can be late."""
+
+_NODE = "({node:String} = '' OR node = {node:String})"
+_CHOSEN = "end_us > {since_us:Int64} AND end_us <= {until_us:Int64}"
+
+
+def _differences(name: str) -> str:
+    """What is missing and what is too much, apart: they must not cancel out."""
+    return ", ".join(
+        f"sum(greatest({sign}l.{name}_{unit[0]}, 0)) AS {name}_{side}_{unit}"
+        for side, sign in (("missing", ""), ("surplus", "-")) for unit in ("packets", "bytes")
+    )
+
+
+EPOCHS = f"""
+SELECT l.node AS node, l.interface AS interface, toString(l.direction) AS direction, count() AS epochs,
+       sum(l.seen_packets) AS seen_packets, sum(l.seen_bytes) AS seen_bytes,
+       sum(l.emitted_packets) AS emitted_packets, sum(l.emitted_bytes) AS emitted_bytes,
+       sum(l.non_ip_packets) AS non_ip_packets, sum(l.non_ip_bytes) AS non_ip_bytes,
+       sum(l.malformed_packets) AS malformed_packets, sum(l.malformed_bytes) AS malformed_bytes,
+       sum(l.ring_full_packets) AS ring_full_packets, sum(l.ring_full_bytes) AS ring_full_bytes,
+       sum(l.consumed_p) AS consumed_packets, sum(l.consumed_b) AS consumed_bytes,
+       {_differences("kernel")}, {_differences("kafka")}
+FROM (
+    SELECT *, arraySum(consumed_packets) AS consumed_p, arraySum(consumed_bytes) AS consumed_b,
+           toInt64(seen_packets)
+               - toInt64(emitted_packets + non_ip_packets + malformed_packets + ring_full_packets) AS kernel_p,
+           toInt64(seen_bytes)
+               - toInt64(emitted_bytes + non_ip_bytes + malformed_bytes + ring_full_bytes) AS kernel_b,
+           toInt64(emitted_packets) - toInt64(consumed_p) AS kafka_p,
+           toInt64(emitted_bytes) - toInt64(consumed_b) AS kafka_b
+    FROM ledger FINAL
+    WHERE end_time > fromUnixTimestamp64Micro({{since_us:Int64}}, 'UTC')
+      AND end_time <= fromUnixTimestamp64Micro({{until_us:Int64}}, 'UTC') AND {_NODE}
+) AS l
+GROUP BY node, interface, direction
+ORDER BY node, interface, direction
+"""  # noqa: S608  constants of this file
+
+# A window's cell: what the ledger says streams consumed for it, and what the flows table holds. `chosen` is the
+# part of epochs in the range; a window at its edge is compared as a whole.
+WINDOWS = f"""
+SELECT node, interface, direction,
+       sum(chosen_packets) AS chosen_packets, sum(chosen_bytes) AS chosen_bytes,
+       sum(consumed_packets - stored_packets) AS open_packets, sum(consumed_bytes - stored_bytes) AS open_bytes,
+       groupArrayIf({CELLS})(
+           (toUnixTimestamp(window_start), window_seconds, consumed_packets, consumed_bytes,
+            stored_packets, stored_bytes, last_end_us),
+           consumed_packets != stored_packets OR consumed_bytes != stored_bytes
+       ) AS cells
+FROM (
+    SELECT c.node AS node, c.interface AS interface, c.direction AS direction,
+           c.window_start AS window_start, c.window_seconds AS window_seconds, max(c.end_us) AS last_end_us,
+           sum(c.chosen_p) AS chosen_packets, sum(c.chosen_b) AS chosen_bytes,
+           sum(c.consumed_p) AS consumed_packets, sum(c.consumed_b) AS consumed_bytes,
+           sum(c.stored_p) AS stored_packets, sum(c.stored_b) AS stored_bytes
+    FROM (
+        SELECT node, interface, toString(direction) AS direction, window_start, window_seconds, end_us,
+               toInt64(if({_CHOSEN}, p, 0)) AS chosen_p, toInt64(if({_CHOSEN}, b, 0)) AS chosen_b,
+               toInt64(p) AS consumed_p, toInt64(b) AS consumed_b,
+               toInt64(0) AS stored_p, toInt64(0) AS stored_b
+        FROM (
+            SELECT node, interface, direction, toUnixTimestamp64Micro(end_time) AS end_us, window_seconds,
+                   consumed_windows, consumed_packets, consumed_bytes
+            FROM ledger FINAL
+            WHERE end_time > toDateTime({{oldest:UInt32}}, 'UTC')
+              AND end_time <= toDateTime({{newest:UInt32}}, 'UTC') AND {_NODE}
+        )
+        ARRAY JOIN consumed_windows AS window_start, consumed_packets AS p, consumed_bytes AS b
+        UNION ALL
+        SELECT node, interface, side.1 AS direction, window_start, window_seconds, toInt64(0) AS end_us,
+               toInt64(0) AS chosen_p, toInt64(0) AS chosen_b,
+               toInt64(0) AS consumed_p, toInt64(0) AS consumed_b,
+               toInt64(side.2) AS stored_p, toInt64(side.3) AS stored_b
+        FROM (
+            SELECT node, interface, window_start, window_seconds,
+                   [('ingress', sum(if(direction = 'ingress', packets, packets_rev)),
+                                sum(if(direction = 'ingress', bytes, bytes_rev))),
+                    ('egress', sum(if(direction = 'egress', packets, packets_rev)),
+                               sum(if(direction = 'egress', bytes, bytes_rev)))] AS sides
+            FROM flows
+            WHERE window_start >= toDateTime({{oldest:UInt32}}, 'UTC')
+              AND window_start < toDateTime({{newest:UInt32}}, 'UTC') AND {_NODE}
+            GROUP BY node, interface, window_start, window_seconds
+        )
+        ARRAY JOIN sides AS side
+    ) AS c
+    GROUP BY node, interface, direction, window_start, window_seconds
+)
+WHERE (consumed_packets != 0 OR stored_packets != 0 OR consumed_bytes != 0 OR stored_bytes != 0)
+  AND (chosen_packets > 0
+       OR (toInt64(toUnixTimestamp(window_start)) * 1000000 >= {{since_us:Int64}}
+           AND (toInt64(toUnixTimestamp(window_start)) + window_seconds) * 1000000 <= {{until_us:Int64}}))
+GROUP BY node, interface, direction
+ORDER BY node, interface, direction
+"""  # noqa: S608  constants of this file
+
+# How far each node's windows are stored (a later window of its Kafka partition proves that the earlier ones were
+# closed) and how far its ledger reaches.
+REACH = f"""
+SELECT node, max(stored_s) AS stored_until, max(ledger_us) AS ledger_until_us
+FROM (
+    SELECT nodes.node AS node, partitions.stored_s AS stored_s, toInt64(0) AS ledger_us
+    FROM (
+        SELECT node, argMax(kafka_partition, window_start) AS kafka_partition FROM flows
+        WHERE window_start >= toDateTime({{oldest:UInt32}}, 'UTC') AND {_NODE}
+        GROUP BY node
+    ) AS nodes
+    INNER JOIN (
+        SELECT kafka_partition, max(toInt64(toUnixTimestamp(window_start)) + window_seconds) AS stored_s
+        FROM flows WHERE window_start >= toDateTime({{oldest:UInt32}}, 'UTC')
+        GROUP BY kafka_partition
+    ) AS partitions ON nodes.kafka_partition = partitions.kafka_partition
+    UNION ALL
+    SELECT node, toInt64(0) AS stored_s, max(toUnixTimestamp64Micro(start_time)) AS ledger_us FROM ledger
+    WHERE end_time > toDateTime({{oldest:UInt32}}, 'UTC') AND {_NODE}
+    GROUP BY node
+)
+GROUP BY node
+ORDER BY node
+"""  # noqa: S608  constants of this file
+
+
+def _rollup(table: str, period: str) -> str:
+    """Periods of a rollup in [from, to) that differ from the raw windows: a row a node and interface."""
+    names = ("packets", "bytes", "packets_rev", "bytes_rev")
+
+    def side(source: str, time: str, sign: str) -> str:
+        sums = ", ".join(f"{sign}toInt64(sum(t.{name})) AS {name}_diff" for name in names)
+        return f"""SELECT t.node AS node, t.interface AS interface, t.direction AS direction, {time} AS period, {sums}
+        FROM {source} AS t
+        WHERE {time} >= toDateTime({{from:UInt32}}, 'UTC') AND {time} < toDateTime({{to:UInt32}}, 'UTC')
+          AND ({{node:String}} = '' OR t.node = {{node:String}})
+        GROUP BY node, interface, direction, period"""  # noqa: S608  constants of this file
+
+    totals = ", ".join(f"sum(d.{name}_diff) AS {name}_total" for name in names)
+    return f"""
+SELECT '{table}' AS table, node, interface, count() AS periods, toUnixTimestamp(min(period)) AS first_period,
+       sum(abs(packets_total) + abs(packets_rev_total)) AS packets,
+       sum(abs(bytes_total) + abs(bytes_rev_total)) AS bytes
+FROM (
+    SELECT d.node AS node, d.interface AS interface, d.direction AS direction, d.period AS period, {totals}
+    FROM (
+        {side("flows", f"{period}(t.window_start)", "")}
+        UNION ALL
+        {side(table, "t.time", "-")}
+    ) AS d
+    GROUP BY node, interface, direction, period
+)
+WHERE packets_total != 0 OR bytes_total != 0 OR packets_rev_total != 0 OR bytes_rev_total != 0
+GROUP BY node, interface
+ORDER BY node, interface
+"""  # noqa: S608  constants of this file
+
+
+ROLLUPS = {60: _rollup("flows_1m", "toStartOfMinute"), 3_600: _rollup("flows_1h", "toStartOfHour")}
+"""By the length of the period in seconds; parameters: from and to (multiples of it), node."""

@@ -1,0 +1,173 @@
+"""Read access to ClickHouse over HTTP: parameterised, read-only queries whose results are streamed.
+
+Errors are sentences: ServiceUnavailable when the server or our tables are not there, QueryError with ClickHouse's
+own first line and code when it refuses a query.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+from common.errors import QueryError, ServiceUnavailable
+from common.settings import ClickHouseSettings
+
+TABLES = ("flows", "flows_1m", "flows_1h", "ledger", "schema_migrations")
+Parameters = Mapping[str, str | int]
+
+# readonly=2: nothing is written, and the settings of a query can be given
+_SETTINGS: dict[str, Any] = {"readonly": 2}
+# they shape the text of results; sent with each streamed query
+_FORMAT_SETTINGS: dict[str, Any] = {
+    "date_time_output_format": "iso",
+    "output_format_json_quote_64bit_integers": 0,
+    "output_format_json_quote_denormals": 1,
+    "output_format_json_quote_decimals": 1,
+}
+_CODE = re.compile(r"Code:\s*(\d+)")
+_UNKNOWN_TABLE, _UNKNOWN_DATABASE, _READONLY, _AUTHENTICATION = 60, 81, 164, 516
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """A result that is still arriving: read it once, in order."""
+
+    names: tuple[str, ...]
+    types: tuple[str, ...]                  # ClickHouse's, such as UInt64 or Nullable(IPv6)
+    rows: Iterator[list[Any]]               # values as JSON has them; times are ISO 8601 in UTC
+
+
+class Store:
+    """The flow tables of one ClickHouse server; use it with `with`, or close it."""
+
+    def __init__(self, settings: ClickHouseSettings, *, timeout_seconds: int = 600) -> None:
+        import clickhouse_connect  # 120 ms, and not for every command
+        from clickhouse_connect.driver.exceptions import ClickHouseError
+
+        self._errors: type[Exception] = ClickHouseError
+        self._settings = settings
+        url = urlsplit(settings.url)
+        try:
+            self._client: Any = clickhouse_connect.get_client(
+                host=url.hostname, port=url.port or (8443 if url.scheme == "https" else 8123),
+                interface=url.scheme, proxy_path=url.path, username=settings.username,
+                password=settings.password, database=settings.database, connect_timeout=5,
+                send_receive_timeout=timeout_seconds, autogenerate_session_id=False,
+            )
+        except (ClickHouseError, OSError) as error:
+            raise self._explain(error) from error
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._client.close()
+
+    def select(self, sql: str, parameters: Parameters | None = None) -> list[dict[str, Any]]:
+        """All rows of a small result, each by column name, in Python's types."""
+        try:
+            result = self._client.query(sql, parameters=dict(parameters or {}), settings=_SETTINGS)
+        except (self._errors, OSError) as error:
+            raise self._explain(error) from error
+        return [dict(zip(result.column_names, row, strict=True)) for row in result.result_rows]
+
+    def stream(self, sql: str, parameters: Parameters | None = None) -> Rows:
+        """The rows of a result of any size, as they arrive."""
+        source = self.raw(sql, parameters, form="JSONCompactEachRowWithNamesAndTypes")
+        lines = self._lines(source)
+        names = _parse(next(lines, b"[]"))
+        types = _parse(next(lines, b"[]"))
+        return Rows(names=tuple(names), types=tuple(types), rows=(_parse(line) for line in lines))
+
+    def raw(self, sql: str, parameters: Parameters | None = None, *, form: str | None = None) -> IO[bytes]:
+        """The bytes of a result in one of ClickHouse's formats; without `form`, as the query's own FORMAT says."""
+        try:
+            source: IO[bytes] = self._client.raw_stream(
+                sql, parameters=dict(parameters or {}), settings={**_SETTINGS, **_FORMAT_SETTINGS}, fmt=form
+            )
+        except (self._errors, OSError) as error:
+            raise self._explain(error) from error
+        return source
+
+    def _lines(self, source: IO[bytes]) -> Iterator[bytes]:
+        """Lines without their ends. The last one may lack its end."""
+        rest = b""
+        with source:
+            while True:
+                try:
+                    chunk = source.read(1 << 18)
+                except Exception as error:
+                    raise ServiceUnavailable(
+                        f"the connection to ClickHouse at {self._settings.url} broke in the middle of the result"
+                        f" ({error}); try again"
+                    ) from error
+                if not chunk:
+                    break
+                *lines, rest = (rest + chunk).split(b"\n")
+                yield from lines
+        if rest:
+            yield rest
+
+    def _explain(self, error: Exception) -> QueryError | ServiceUnavailable:
+        return explain(str(error), self._settings)
+
+
+def explain(text: str, settings: ClickHouseSettings) -> QueryError | ServiceUnavailable:
+    """What an error of the driver or server means, and what to do. `text` is the driver's message."""
+    match = _CODE.search(text)
+    code = int(match[1]) if match else 0
+    if code == _UNKNOWN_DATABASE or (code == _UNKNOWN_TABLE and _names_our_table(text, settings.database)):
+        return ServiceUnavailable(
+            f"ClickHouse at {settings.url} has no ayaflow tables in the database {settings.database!r} yet; they are"
+            " made when streams starts: run `ayaflow up` or `ayaflow streams`"
+        )
+    if code == _AUTHENTICATION:
+        return ServiceUnavailable(
+            f"ClickHouse at {settings.url} refuses user {settings.username!r};"
+            " correct clickhouse.username and clickhouse.password"
+        )
+    if code == _READONLY:
+        return QueryError("this command only reads; write with clickhouse-client or curl where it is meant")
+    if match:
+        return QueryError(f"ClickHouse: {_first_line(text)}")
+    return ServiceUnavailable(
+        f"ClickHouse at {settings.url} does not answer ({_reason(text)}); start it with `ayaflow up` or"
+        " `ayaflow clickhouse`, or correct clickhouse.url"
+    )
+
+
+def _names_our_table(text: str, database: str) -> bool:
+    return any(re.search(rf"\b{re.escape(database)}`?\.`?{table}\b(?!.*maybe)", text) for table in TABLES)
+
+
+def _first_line(text: str) -> str:
+    """ClickHouse's own words: from `Code: …` on, without the version, the stack and the driver's additions."""
+    start = text.find("Code:")
+    line = text[max(start, 0):].splitlines()[0]
+    line = re.sub(r"\s*\(version [^)]*\)+.*", "", line).replace("DB::Exception: ", "", 1)
+    return line if len(line) <= 600 else f"{line[:600]} …"
+
+
+def _reason(text: str) -> str:
+    for known in ("Connection refused", "timed out", "Name or service not known", "Connection reset",
+                  "certificate verify failed", "No route to host"):
+        if known in text:
+            return known
+    return text.splitlines()[0][:200] if text else "no reason given"
+
+
+def _parse(line: bytes) -> list[Any]:
+    try:
+        row: list[Any] = json.loads(line)
+    except ValueError:
+        text = line.decode(errors="replace").strip()
+        if "DB::Exception" in text or "__exception__" in text:
+            raise QueryError(f"ClickHouse, in the middle of the result: {_first_line(text)}") from None
+        raise ServiceUnavailable(f"ClickHouse's answer breaks off: {text[:200]!r}; try again") from None
+    return row

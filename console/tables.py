@@ -1,0 +1,60 @@
+"""Tables for people: they fit the terminal, and show full values when they are piped."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_PIPED_WIDTH = 4_000
+_STEPS = ("", "k", "M", "G", "T", "P", "E")
+
+
+def human_bytes(count: float) -> str:
+    """`1234567` -> `1.2 MB`: thousands, as networks count."""
+    return f"{human(count)}B" if abs(count) >= 1000 else f"{int(count)} B"
+
+
+def human(count: float) -> str:
+    """`1234567` -> `1.2 M`, `999` -> `999 `; three digits at most."""
+    step = 0
+    value = float(count)
+    while abs(value) >= 999.5 and step < len(_STEPS) - 1:
+        value /= 1000
+        step += 1
+    digits = 0 if step == 0 or abs(value) >= 99.95 else 1
+    return f"{value:.{digits}f} {_STEPS[step]}"
+
+
+def build(names: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: Sequence[bool]) -> Table:
+    """A plain table; `numbers` says which columns are set to the right."""
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for name, is_number in zip(names, numbers, strict=True):
+        table.add_column(Text(name), justify="right" if is_number else "left", no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        # Text, not markup: a value such as "[/red]" is shown as it is
+        table.add_row(*(Text("" if value is None else str(value)) for value in row))
+    return table
+
+
+def show(table: Table, out: TextIO | None = None) -> None:
+    """Print it, as wide as the terminal, or as wide as it needs where there is none."""
+    out = out or sys.stdout
+    console = Console(file=out, highlight=False) if out.isatty() else Console(
+        file=out, width=_PIPED_WIDTH, color_system=None, highlight=False
+    )
+    if out.isatty():
+        console.print(table)
+        return
+    with console.capture() as capture:
+        console.print(table)
+    for line in capture.get().splitlines():
+        out.write(line.rstrip() + "\n")
+
+
+def is_number(kind: str) -> bool:
+    """Whether a ClickHouse type is a number."""
+    bare = kind.removeprefix("Nullable(").removeprefix("LowCardinality(").removeprefix("Nullable(")
+    return bare.startswith(("UInt", "Int", "Float", "Decimal", "BFloat"))
