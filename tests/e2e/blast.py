@@ -19,7 +19,9 @@ def frame(source_mac: str, target_mac: str, source: str, target: str, port: int)
     return ethernet + ip + struct.pack(">HHHH", port, 9, 26, 0) + bytes(18)
 
 
-def main(interface: str, source_mac: str, target_mac: str, source: str, target: str, packets: int, rate: int, flows: int) -> None:
+def main(
+    interface: str, source_mac: str, target_mac: str, source: str, target: str, packets: int, rate: int, flows: int
+) -> None:
     frames = [frame(source_mac, target_mac, source, target, 10_000 + i) for i in range(flows)]
     sent, missed, burst = 0, 0, 100
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
@@ -31,7 +33,7 @@ def main(interface: str, source_mac: str, target_mac: str, source: str, target: 
                     try:
                         sock.send(frames[sent % flows])
                         break
-                    except OSError:         # ENOBUFS: the queue is full; the frame was not sent
+                    except OSError:  # ENOBUFS: the queue is full; the frame was not sent
                         missed += 1
                         time.sleep(0.001)
                 sent += 1

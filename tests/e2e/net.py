@@ -1,4 +1,4 @@
-"""Two hosts in namespaces of their own, joined by a bridge in ours: `a` behind the interface that is watched, and `b`."""
+"""Two hosts in namespaces of their own, joined by a bridge in ours; `a` is behind the interface that is watched."""
 
 import ipaddress
 import os
@@ -41,8 +41,8 @@ class Network:
 
     a: Host
     b: Host
-    watched: str        # our end of a's cable
-    other: str          # our end of b's cable
+    watched: str  # our end of a's cable
+    other: str  # our end of b's cable
 
 
 OFFLOADS = ("tso", "gso", "gro", "tx", "rx", "sg")
@@ -63,8 +63,21 @@ def two_hosts(*, offloads: bool) -> Iterator[Network]:
             _cable(host, end, bridge, offloads=offloads)
         run("ip", "link", "set", bridge, "up")
         for host, peer in zip(hosts, reversed(hosts), strict=True):
-            for address in (peer.ipv4, peer.ipv6):      # no neighbour discovery among what is counted
-                run("ip", "-n", host.namespace, "neigh", "replace", address, "lladdr", peer.mac, "dev", host.interface, "nud", "permanent")
+            for address in (peer.ipv4, peer.ipv6):  # no neighbour discovery among what is counted
+                run(
+                    "ip",
+                    "-n",
+                    host.namespace,
+                    "neigh",
+                    "replace",
+                    address,
+                    "lladdr",
+                    peer.mac,
+                    "dev",
+                    host.interface,
+                    "nud",
+                    "permanent",
+                )
         yield Network(a=hosts[0], b=hosts[1], watched=watched, other=other)
     finally:
         for host in hosts:
@@ -91,7 +104,9 @@ def _cable(host: Host, end: str, bridge: str, *, offloads: bool) -> None:
 
 def qdiscs(interface: str) -> str:
     """What is attached to an interface, as tc says it."""
-    return run("tc", "qdisc", "show", "dev", interface) + run("tc", "filter", "show", "dev", interface, "ingress", check=False)
+    return run("tc", "qdisc", "show", "dev", interface) + run(
+        "tc", "filter", "show", "dev", interface, "ingress", check=False
+    )
 
 
 def is_ours(text: str) -> bool:

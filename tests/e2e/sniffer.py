@@ -16,8 +16,11 @@ SOL_PACKET, PACKET_STATISTICS = 263, 6
 
 
 def main(interface: str, file: str) -> None:
-    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)) as sock, Path(file).open("wb") as out:
-        sock.setsockopt(socket.SOL_SOCKET, 33, 1 << 28)     # SO_RCVBUFFORCE
+    with (
+        socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)) as sock,
+        Path(file).open("wb") as out,
+    ):
+        sock.setsockopt(socket.SOL_SOCKET, 33, 1 << 28)  # SO_RCVBUFFORCE
         sock.bind((interface, ETH_P_ALL))
         sock.setblocking(False)
         running = True

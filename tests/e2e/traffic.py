@@ -78,12 +78,12 @@ def ping(own: str, peer: str) -> None:
         sock.bind((own, 0))
         for i in range(PINGS):
             message = struct.pack(">BBHHH", request, 0, 0, 77, i) + b"p" * 200
-            if not six:             # for ICMPv6 the kernel does it
+            if not six:  # for ICMPv6 the kernel does it
                 total = sum(struct.unpack(f">{len(message) // 2}H", message))
                 total = (total & 0xFFFF) + (total >> 16)
                 message = message[:2] + struct.pack(">H", ~total & 0xFFFF) + message[4:]
             sock.sendto(message, (peer, 0))
-            while True:             # a raw IPv4 socket gets the header, too
+            while True:  # a raw IPv4 socket gets the header, too
                 answer = sock.recv(2000)[0 if six else 20 :]
                 if answer[0] == reply and answer[4:8] == struct.pack(">HH", 77, i):
                     break

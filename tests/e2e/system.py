@@ -1,0 +1,133 @@
+"""`ayaflow up` as a person starts it, on ports and in a directory of its own."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def free_ports(n: int) -> list[int]:
+    """Ports that nothing listens on now, all different."""
+    sockets = [socket.socket() for _ in range(n)]
+    try:
+        for sock in sockets:
+            sock.bind(("127.0.0.1", 0))
+        return [sock.getsockname()[1] for sock in sockets]
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class System:
+    """A running `ayaflow up`."""
+
+    process: subprocess.Popen[str]
+    config: Path
+    data_dir: Path
+    kafka: str
+    clickhouse: str
+    console: str
+    metrics: str  # of the producer
+    streams_metrics: str
+    window_seconds: int
+    start_seconds: float
+
+    def ayaflow(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run the command with this system's settings."""
+        command = [sys.executable, "-m", "console.cli", "--config", str(self.config), *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+
+    def rows(self, sql: str, **settings: str) -> list[dict[str, Any]]:
+        """A SELECT, as curl would send it."""
+        query = urllib.parse.urlencode({"query": f"{sql} FORMAT JSONEachRow", **settings})
+        with urllib.request.urlopen(f"{self.clickhouse}/?{query}", timeout=60) as answer:
+            return [json.loads(line) for line in answer.read().splitlines()]
+
+    def wait_until_stored(self, moment: float, timeout: float = 60) -> None:
+        """Wait until every window that `moment` (Unix time) belongs to is in ClickHouse, by what streams says."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            newest = self.rows("SELECT max(toUnixTimestamp64Micro(end_time)) / 1e6 AS t FROM ledger")[0]["t"]
+            if float(newest) > moment + 2 * self.window_seconds and self.ayaflow("audit").returncode == 0:
+                return
+            time.sleep(0.5)
+        raise AssertionError("not stored in time: " + self.ayaflow("audit").stdout)
+
+
+@contextmanager
+def ayaflow_up(data_dir: Path, interface: str, *, window_seconds: int = 2, node: str = "e2e") -> Iterator[System]:
+    """Start all parts, wait for the line `ready http://…`, stop them by SIGINT."""
+    kafka, controller, clickhouse, console, metrics, streams = free_ports(6)
+    config = data_dir.parent / f"{data_dir.name}.yaml"
+    config.write_text(
+        yaml.safe_dump({
+            "node": node,
+            "data_dir": str(data_dir),
+            "capture": {"interfaces": [interface]},
+            "producer": {"metrics_listen": f"127.0.0.1:{metrics}"},
+            "kafka": {"bootstrap_servers": f"127.0.0.1:{kafka}", "local_controller_port": controller, "local_heap_mb": 256},
+            "streams": {"metrics_listen": f"127.0.0.1:{streams}", "window_seconds": window_seconds},
+            "clickhouse": {"url": f"http://127.0.0.1:{clickhouse}"},
+            "console": {"listen": f"127.0.0.1:{console}"},
+        })
+    )  # fmt: skip
+    start = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "console.cli", "--config", str(config), "up"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line.startswith("ready http://"):
+            process.kill()
+            raise AssertionError(f"ayaflow up said {line!r}; {process.communicate()[1]}\n{logs(data_dir)}")
+        yield System(
+            process=process, config=config, data_dir=data_dir, kafka=f"127.0.0.1:{kafka}",
+            clickhouse=f"http://127.0.0.1:{clickhouse}", console=line.split()[1],
+            metrics=f"http://127.0.0.1:{metrics}", streams_metrics=f"http://127.0.0.1:{streams}",
+            window_seconds=window_seconds, start_seconds=time.monotonic() - start,
+        )  # fmt: skip
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.communicate(timeout=60)
+            finally:
+                process.kill()
+        for pid in processes_of(data_dir):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def processes_of(data_dir: Path) -> list[int]:
+    """Processes whose command line names this directory, or whose settings file does."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                if str(data_dir).encode() in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+    return found
+
+
+def logs(data_dir: Path, lines: int = 15) -> str:
+    """The last lines of each log, for a failure's message."""
+    return "\n".join(
+        f"--- {file.name}\n" + "\n".join(file.read_text(errors="replace").splitlines()[-lines:])
+        for file in sorted((data_dir / "logs").glob("*.log"))
+    )

@@ -1,0 +1,293 @@
+"""Real packets between two namespaces, through every part, found again by readers that are not ours."""
+
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from confluent_kafka import Consumer
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroDeserializer
+from confluent_kafka.serialization import MessageField, SerializationContext
+
+from tests.e2e import net, sniffer
+from tests.e2e.system import System, ayaflow_up, logs, processes_of
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.root,
+    pytest.mark.kafka,
+    pytest.mark.clickhouse,
+    pytest.mark.usefixtures("root_and_bcc"),
+]
+
+
+class Half(NamedTuple):
+    """One direction of a conversation, as a sniffer that knows nothing of ayaflow reads it."""
+
+    protocol: int
+    src: str
+    dst: str
+    src_port: int
+    dst_port: int
+
+
+class Truth(NamedTuple):
+    """What passed the watched cable between the two hosts."""
+
+    packets: Counter[Half]
+    bytes: Counter[Half]
+
+
+def read_frames(frames: list[bytes]) -> Truth:
+    from scapy.layers.inet import ICMP, IP, TCP, UDP
+    from scapy.layers.inet6 import IPv6
+    from scapy.layers.l2 import Ether
+
+    truth = Truth(Counter(), Counter())
+    for octets in frames:
+        packet = Ether(octets)
+        ip = packet.getlayer(IP) or packet.getlayer(IPv6)
+        if ip is None or not (net.is_ours(ip.src) and net.is_ours(ip.dst)):
+            continue
+        protocol = ip.proto if ip.version == 4 else ip.nh
+        ports = (0, 0)
+        for layer in (TCP, UDP):
+            if ip.haslayer(layer) and not ip.haslayer(ICMP):
+                ports = (ip[layer].sport, ip[layer].dport)
+        half = Half(protocol, ip.src, ip.dst, *ports)
+        truth.packets[half] += 1
+        truth.bytes[half] += len(octets)
+    return truth
+
+
+def as_truth(records: list[dict[str, Any]]) -> Truth:
+    """Flow records, taken apart into their two directions again."""
+    truth = Truth(Counter(), Counter())
+    for r in records:
+        if net.is_ours(r["src_addr"]) and net.is_ours(r["dst_addr"]):
+            there = Half(r["protocol"], plain(r["src_addr"]), plain(r["dst_addr"]), r["src_port"], r["dst_port"])
+            back = Half(r["protocol"], there.dst, there.src, there.dst_port, there.src_port)
+            for half, packets, octets in ((there, "packets", "bytes"), (back, "packets_rev", "bytes_rev")):
+                if int(r[packets]):
+                    truth.packets[half] += int(r[packets])
+                    truth.bytes[half] += int(r[octets])
+    return truth
+
+
+def plain(address: str) -> str:
+    return address.removeprefix("::ffff:") if "." in address else address
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[net.Network]:
+    with net.two_hosts(offloads=False) as hosts:
+        yield hosts
+
+
+@pytest.fixture(scope="module")
+def system(network: net.Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    with ayaflow_up(tmp_path_factory.mktemp("up") / "data", network.watched) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def truth(system: System, network: net.Network, tmp_path_factory: pytest.TempPathFactory) -> Truth:
+    """Send the mix of traffic once; what the sniffer saw."""
+    file = tmp_path_factory.mktemp("frames") / "frames"
+    watcher = network.a.python("sniffer", network.a.interface, str(file))
+    server = network.b.python("traffic", "serve", network.b.ipv4, network.b.ipv6)
+    try:
+        for process in (watcher, server):
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        addresses = (network.a.ipv4, network.b.ipv4, network.a.ipv6, network.b.ipv6)
+        client = network.a.python("traffic", "send", *addresses)
+        assert client.wait(60) == 0
+        client.communicate()
+        time.sleep(0.5)  # the last ACKs of TCP
+        end = time.time()
+    finally:
+        server.terminate()
+        watcher.terminate()
+        server.communicate(timeout=10)
+        missed = watcher.communicate(timeout=10)[0]
+    assert missed.strip() == "0", "the sniffer itself lost frames"
+    system.wait_until_stored(end)
+    result = read_frames(sniffer.frames(file))
+    assert {half.protocol for half in result.packets} == {1, 6, 17, 47, 58}
+    return result
+
+
+def test_every_packet_and_byte_is_in_clickhouse_flow_by_flow(system: System, truth: Truth) -> None:
+    stored = as_truth(system.rows("SELECT * FROM flows WHERE node = 'e2e'"))
+    assert stored.packets == truth.packets
+    assert stored.bytes == truth.bytes
+
+
+def test_the_client_is_the_initiator(system: System, truth: Truth, network: net.Network) -> None:
+    for r in system.rows("SELECT * FROM flows WHERE dst_port IN (7001, 7002) OR protocol IN (1, 47)"):
+        if net.is_ours(r["src_addr"]):
+            assert plain(r["src_addr"]) in (network.a.ipv4, network.a.ipv6), r
+            assert r["direction"] == "ingress", "a's packets come in at our end of its cable"
+
+
+def test_the_rollups_have_the_same_totals(system: System, truth: Truth) -> None:
+    columns = ", ".join(f"sum({name}) AS {name}" for name in ("packets", "bytes", "packets_rev", "bytes_rev"))
+    raw, minute, hour = (
+        system.rows(f"SELECT {columns} FROM {table} WHERE protocol IN (6, 17, 47)")[0]
+        for table in ("flows", "flows_1m", "flows_1h")
+    )
+    assert raw == minute == hour
+
+
+def test_confluents_own_deserializer_reads_the_flows_topic(system: System, truth: Truth) -> None:
+    deserialize = AvroDeserializer(SchemaRegistryClient({"url": f"{system.console}/schema-registry"}))
+    records, keys = [], set()
+    consumer = Consumer(
+        {
+            "bootstrap.servers": system.kafka,
+            "group.id": "e2e",
+            "auto.offset.reset": "earliest",
+            "enable.partition.eof": True,
+        }
+    )
+    try:
+        consumer.subscribe(["ayaflow.flows"])
+        deadline, expected = time.monotonic() + 30, sum(truth.packets.values())
+        while time.monotonic() < deadline and sum(as_truth(records).packets.values()) < expected:
+            for message in consumer.consume(1000, 1.0):
+                if not message.error():
+                    records.append(
+                        deserialize(message.value(), SerializationContext("ayaflow.flows", MessageField.VALUE))
+                    )
+                    keys.add(message.key().decode())
+    finally:
+        consumer.close()
+    assert as_truth(records) == truth
+    assert keys == {r["community_id"] for r in records}
+    assert all(r["first_seen"].astimezone(UTC) <= r["last_seen"].astimezone(UTC) for r in records)
+
+
+def test_clickhouses_own_reader_decodes_the_topic(system: System, truth: Truth, tmp_path: Path) -> None:
+    """AvroConfluent with our registry, over the raw messages that kcat fetched."""
+    raw = subprocess.run(
+        ["kcat", "-C", "-b", system.kafka, "-t", "ayaflow.flows", "-e", "-q", "-D", "", "-f", "%s"],
+        capture_output=True, check=True, timeout=60,
+    ).stdout  # fmt: skip
+    (tmp_path / "flows.bin").write_bytes(raw)
+    sql = (
+        f"SELECT * FROM file('{tmp_path}/flows.bin', 'AvroConfluent') "
+        f"SETTINGS format_avro_schema_registry_url = '{system.console}/schema-registry'"
+    )
+    program = f"import chdb; print(chdb.query({sql!r}, 'JSONEachRow'))"
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60).stdout
+    assert as_truth([json.loads(line) for line in out.splitlines() if line.startswith("{")]) == truth
+
+
+def test_packets_of_the_topic_are_those_of_the_wire(system: System, truth: Truth) -> None:
+    """PacketBatch through confluent's deserializer: one entry a frame, nothing coalesced, positions without a gap."""
+    import fastavro
+
+    with urllib.request.urlopen(f"{system.console}/schema-registry/schemas/ids/1", timeout=10) as answer:
+        schema = fastavro.parse_schema(json.loads(json.loads(answer.read())["schema"]))
+    consumer = Consumer({"bootstrap.servers": system.kafka, "group.id": "e2e-packets", "auto.offset.reset": "earliest"})
+    found, position, deadline = Truth(Counter(), Counter()), None, time.monotonic() + 20
+    try:
+        consumer.subscribe(["ayaflow.packets"])
+        while time.monotonic() < deadline and sum(found.packets.values()) < sum(truth.packets.values()):
+            for message in consumer.consume(1000, 1.0):
+                assert message.key() == b"e2e"
+                batch: Any = fastavro.schemaless_reader(io.BytesIO(message.value()[5:]), schema, None)
+                assert position in (None, batch["ring_start"])
+                position = batch["ring_end"]
+                for i, flow in enumerate(batch["flow"]):
+                    f = batch["flows"][flow]
+                    if net.is_ours(f["src_addr"]) and net.is_ours(f["dst_addr"]):
+                        half = Half(f["protocol"], f["src_addr"], f["dst_addr"], f["src_port"], f["dst_port"])
+                        found.packets[half] += batch["packets"][i]
+                        found.bytes[half] += batch["bytes"][i]
+    finally:
+        consumer.close()
+    assert found == truth
+
+
+def test_audit_is_exact_and_says_so_for_people_and_machines(system: System, truth: Truth) -> None:
+    people, machines = system.ayaflow("audit"), system.ayaflow("audit", "--format", "json")
+    assert people.returncode == machines.returncode == 0, people.stdout + people.stderr
+    assert "e2e" in people.stdout
+    assert json.loads(machines.stdout)
+
+
+def test_the_reading_commands_show_the_traffic(system: System, truth: Truth) -> None:
+    flows = system.ayaflow("flows", "--since", "10m", "--format", "json", "--limit", "100000")
+    assert flows.returncode == 0, flows.stderr
+    assert "198.18.0.2" in flows.stdout
+    query = system.ayaflow("query", "SELECT protocol, sum(packets) FROM flows GROUP BY 1 ORDER BY 1", "--format", "csv")
+    assert query.returncode == 0, query.stderr
+    assert [line.split(",")[0] for line in query.stdout.splitlines()[1:]][:2] == ["1", "6"]
+    doctor = system.ayaflow("doctor")
+    assert doctor.returncode == 0, doctor.stdout
+
+
+def test_health_is_green(system: System) -> None:
+    with urllib.request.urlopen(f"{system.console}/api/health", timeout=10) as answer:
+        assert answer.status == 200
+        assert {stage["stage"] for stage in json.loads(answer.read())["stages"]} >= {
+            "kafka",
+            "clickhouse",
+            "producer",
+            "streams",
+        }
+
+
+def test_a_hundred_thousand_small_packets_a_second_come_out_exact(
+    system: System, network: net.Network, truth: Truth
+) -> None:
+    sent, flows, before = 200_000, 500, time.time()
+    words = (
+        network.a.interface,
+        network.a.mac,
+        network.b.mac,
+        network.a.ipv4,
+        network.b.ipv4,
+        str(sent),
+        "100000",
+        str(flows),
+    )
+    blast = network.a.python("blast", *words)
+    report = blast.communicate(timeout=60)[0]
+    assert blast.returncode == 0
+    system.wait_until_stored(time.time())
+    row = system.rows(
+        "SELECT sum(packets) AS packets, sum(bytes) AS bytes, uniqExact(src_port) AS ports FROM flows "
+        f"WHERE dst_port = 9 AND window_start >= toDateTime({int(before) - 10})"
+    )[0]
+    assert {name: int(value) for name, value in row.items()} == {"packets": sent, "bytes": sent * 60, "ports": flows}, (
+        report
+    )
+    audit = json.loads(system.ayaflow("audit", "--format", "json").stdout)
+    assert audit
+
+
+def test_control_c_leaves_nothing_behind(network: net.Network, tmp_path: Path) -> None:
+    foreign = ("tc", "qdisc", "show", "dev", network.other)
+    before = net.run(*foreign)
+    with ayaflow_up(tmp_path / "data", network.other, node="e2e-stop") as system:
+        assert "clsact" in net.qdiscs(network.other)
+        assert Path("/sys/fs/bpf/ayaflow/e2e-stop").exists()
+        system.process.send_signal(signal.SIGINT)
+        out, err = system.process.communicate(timeout=60)
+        assert system.process.returncode == 0, out + err + logs(system.data_dir)
+    assert net.run(*foreign) == before
+    assert not Path("/sys/fs/bpf/ayaflow/e2e-stop").exists()
+    assert processes_of(tmp_path / "data") == []
