@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, TextIO
 
 from common.errors import QueryError
@@ -143,8 +143,3 @@ def _windows(row: Mapping[str, Any]) -> WindowTotals:
             for start, seconds, consumed_packets, consumed_bytes, stored_packets, stored_bytes, end_us in row["cells"]
         ),
     )
-
-
-def default_range(node: str, since: datetime | None, until: datetime | None) -> Range:
-    """Everything, unless limits are given."""
-    return Range(since=since or EARLIEST, until=until or LATEST.astimezone(UTC), node=node)

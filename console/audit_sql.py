@@ -54,13 +54,14 @@ ORDER BY node, interface, direction
 # A window's cell: what the ledger says streams consumed for it, and what the flows table holds. `chosen` is the
 # part of epochs in the range; a window at its edge is compared as a whole.
 WINDOWS = f"""
-SELECT node, interface, direction,
-       sum(chosen_packets) AS chosen_packets, sum(chosen_bytes) AS chosen_bytes,
-       sum(consumed_packets - stored_packets) AS open_packets, sum(consumed_bytes - stored_bytes) AS open_bytes,
+SELECT w.node AS node, w.interface AS interface, w.direction AS direction,
+       sum(w.chosen_packets) AS chosen_packets, sum(w.chosen_bytes) AS chosen_bytes,
+       sum(w.consumed_packets - w.stored_packets) AS open_packets,
+       sum(w.consumed_bytes - w.stored_bytes) AS open_bytes,
        groupArrayIf({CELLS})(
-           (toUnixTimestamp(window_start), window_seconds, consumed_packets, consumed_bytes,
-            stored_packets, stored_bytes, last_end_us),
-           consumed_packets != stored_packets OR consumed_bytes != stored_bytes
+           (toUnixTimestamp(w.window_start), w.window_seconds, w.consumed_packets, w.consumed_bytes,
+            w.stored_packets, w.stored_bytes, w.last_end_us),
+           w.consumed_packets != w.stored_packets OR w.consumed_bytes != w.stored_bytes
        ) AS cells
 FROM (
     SELECT c.node AS node, c.interface AS interface, c.direction AS direction,
@@ -100,11 +101,11 @@ FROM (
         ARRAY JOIN sides AS side
     ) AS c
     GROUP BY node, interface, direction, window_start, window_seconds
-)
-WHERE (consumed_packets != 0 OR stored_packets != 0 OR consumed_bytes != 0 OR stored_bytes != 0)
-  AND (chosen_packets > 0
-       OR (toInt64(toUnixTimestamp(window_start)) * 1000000 >= {{since_us:Int64}}
-           AND (toInt64(toUnixTimestamp(window_start)) + window_seconds) * 1000000 <= {{until_us:Int64}}))
+) AS w
+WHERE (w.consumed_packets != 0 OR w.stored_packets != 0 OR w.consumed_bytes != 0 OR w.stored_bytes != 0)
+  AND (w.chosen_packets > 0
+       OR (toInt64(toUnixTimestamp(w.window_start)) * 1000000 >= {{since_us:Int64}}
+           AND (toInt64(toUnixTimestamp(w.window_start)) + w.window_seconds) * 1000000 <= {{until_us:Int64}}))
 GROUP BY node, interface, direction
 ORDER BY node, interface, direction
 """  # noqa: S608  constants of this file

@@ -4,16 +4,15 @@ import difflib
 import os
 import sys
 import traceback
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from importlib import metadata
 
 import click
 
-from common import logs
-from common.errors import AyaflowError, EnvironmentProblem
-from common.settings import Settings
+from common.errors import AyaflowError
 from console import options
-from console.options import Flags, flags_of
+from console.commands import COMMANDS
+from console.options import flags_of
 
 GROUPS = (
     ("Run", ("up", "producer", "streams", "console", "kafka", "clickhouse")),
@@ -22,6 +21,9 @@ GROUPS = (
     ("More", ("detach", "version")),
 )
 """The commands in the order people need them."""
+
+_INTERRUPTED = 130          # as shells number a process that SIGINT ended
+_BROKEN_PIPE = 141          # … and SIGPIPE
 
 
 class Commands(click.Group):
@@ -42,17 +44,76 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """A command, or the nearest one in the error."""
         if args and not args[0].startswith("-") and args[0] not in self.commands:
-            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"the commands are: {', '.join(self.list_commands(ctx))}"
+            names = self.list_commands(ctx)
+            near = difflib.get_close_matches(args[0], names, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"the commands are: {', '.join(names)}"
             raise click.UsageError(f"there is no command {args[0]!r}; {hint}", ctx)
         return super().resolve_command(ctx, args)
 
 
 @click.group(
-    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    cls=Commands, no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="`ayaflow COMMAND --help` shows an example of each. Settings: docs/configuration.md.",
 )
 @options.common
-@click.version_option(metadata.version("ayaflow") if False else None, package_name="ayaflow", message="ayaflow %(version)s")
+@options.this_node
+@click.version_option(package_name="ayaflow", message="ayaflow %(version)s")
 def cli() -> None:
     """Who talks to whom on this machine or a fleet: eBPF, Kafka, Faust and ClickHouse, with exact totals."""
+
+
+@click.command()
+def version() -> int:
+    """Print the version."""
+    click.echo(f"ayaflow {metadata.version('ayaflow')}")
+    return 0
+
+
+for command in (*COMMANDS, version):
+    cli.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code. Never shows a traceback for what a person can put right."""
+    if "_AYAFLOW_COMPLETE" in os.environ:
+        cli.main(prog_name="ayaflow")                               # shell completion; does not return
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "debug" in words
+    try:
+        with cli.make_context("ayaflow", words or ["--help"]) as context:
+            debug = flags_of(context).values.get("log.level") == "debug"
+            code = cli.invoke(context)
+            sys.stdout.flush()
+            return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.UsageError as error:
+        return _fail(_usage(error), error.exit_code)
+    except AyaflowError as error:
+        if debug:
+            traceback.print_exc()
+        return _fail(str(error), error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # the reader (| head) has what it wanted; nothing may be written at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+
+
+def _usage(error: click.UsageError) -> str:
+    message = error.format_message().rstrip(".")
+    if isinstance(error, click.NoSuchOption):
+        near = " or ".join(sorted(error.possibilities or ()))
+        message = f"there is no option {error.option_name}" + (f"; did you mean {near}?" if near else "")
+    return f"{message} (see {error.ctx.command_path if error.ctx else 'ayaflow'} --help)"
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"ayaflow: error: {message}", err=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -61,7 +61,6 @@ def common(command: F) -> F:
             "--data-dir", metavar="DIR", expose_value=False, callback=_keep("data_dir"),
             help="Where Kafka, ClickHouse and logs keep their data.",
         ),
-        click.option("--node", metavar="NAME", expose_value=False, callback=_keep("node"), help="This node's name."),
         click.option(
             "--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", expose_value=False,
             callback=_keep_assignments, help="Any setting; repeatable.",
@@ -73,6 +72,13 @@ def common(command: F) -> F:
     )):
         command = option(command)
     return command
+
+
+def this_node(command: F) -> F:
+    """`--node` as a setting."""
+    return click.option(
+        "--node", metavar="NAME", expose_value=False, callback=_keep("node"), help="This node's name."
+    )(command)
 
 
 def interface(command: F) -> F:
@@ -99,7 +105,7 @@ def time_range(since: str | None) -> Callable[[F], F]:
             help="Like --since.",
         )(command)
         return click.option(
-            "--since", default=since, show_default=since or "everything stored", metavar="TIME",
+            "--since", default=since, show_default=True if since else "everything stored", metavar="TIME",
             help="10m, 2h, 1d, today, yesterday, or ISO 8601 (UTC).",
         )(command)
 

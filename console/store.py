@@ -5,6 +5,7 @@ own first line and code when it refuses a query.
 """
 
 import json
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -46,6 +47,10 @@ class Store:
         import clickhouse_connect  # 120 ms, and not for every command
         from clickhouse_connect.driver.exceptions import ClickHouseError
 
+        if not logging.getLogger("ayaflow").isEnabledFor(logging.DEBUG):
+            # what goes wrong is one sentence of ours; the driver sets its own levels when it is imported
+            for library in ("urllib3", "clickhouse_connect"):
+                logging.getLogger(library).setLevel(logging.CRITICAL)
         self._errors: type[Exception] = ClickHouseError
         self._settings = settings
         url = urlsplit(settings.url)

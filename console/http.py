@@ -1,0 +1,125 @@
+"""The HTTP service: health, and the schemas for whoever reads the topics. Read-only."""
+
+import contextlib
+import html
+import json
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+
+from common import logs
+from common.errors import EnvironmentProblem
+from common.metrics import parse_listen
+from common.settings import Settings
+from console import registry_api
+from console.health import Health
+from schemas.registry import fixed_schemas
+from schemas.topics import TopicNames
+
+log = logs.get("console")
+_STOP_SECONDS = 5
+
+
+def build_app(settings: Settings) -> FastAPI:
+    """The application, not yet listening."""
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.health = Health(settings)
+        yield
+
+    # FastAPI's own documentation pages load scripts from elsewhere; /openapi.json is served
+    app = FastAPI(title="ayaflow", docs_url=None, redoc_url=None, lifespan=lifespan, redirect_slashes=False)
+    page = _page(settings)
+
+    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
+    async def index() -> str:
+        return page
+
+    @app.get("/api/health")
+    async def health(request: Request) -> Response:
+        """Every stage of the pipeline: 200 when all are well, 503 otherwise."""
+        state = await request.app.state.health.read()
+        return Response(json.dumps(state), 200 if state["ok"] else 503, media_type="application/json",
+                        headers={"Cache-Control": "no-store"})
+
+    topics = TopicNames.of(settings.kafka.topic_prefix)
+    app.include_router(registry_api.router(fixed_schemas(topics), settings.schema_registry.url))
+
+    @app.exception_handler(404)
+    async def not_found(request: Request, error: Exception) -> Response:
+        return JSONResponse({"error": f"{request.url.path} is not here; / says what is"}, 404)
+
+    return app
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGINT or SIGTERM. Raises EnvironmentProblem when the address cannot be used."""
+    host, port = parse_listen(settings.console.listen, "console.listen")
+    listener = _listen(host, port, settings.console.listen)
+    with listener:
+        # uvicorn handles SIGINT and SIGTERM, and sends the signal on when it is done: we end with 0 instead
+        server = uvicorn.Server(uvicorn.Config(
+            build_app(settings), log_config=None, access_log=False, timeout_graceful_shutdown=_STOP_SECONDS,
+            server_header=False,
+        ))
+        log.info("serving", url=f"http://{settings.console.listen}")
+        with _own_signals(server):
+            server.run(sockets=[listener])
+    log.info("stopped")
+    return 0 if server.started else 1
+
+
+@contextlib.contextmanager
+def _own_signals(server: uvicorn.Server) -> Iterator[None]:
+    """uvicorn raises the signal it stopped for once more when it is done; for us that is a clean end."""
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _listen(host: str, port: int, address: str) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"cannot listen on {address}: {error.strerror}. Stop what uses the port, or set console.listen"
+        ) from error
+
+
+def _page(settings: Settings) -> str:
+    registry = settings.schema_registry.url
+    schemas = (
+        f'<li>The schemas are in the registry at <a href="{html.escape(registry)}">{html.escape(registry)}</a></li>'
+        if registry else
+        '<li><a href="/schema-registry/subjects">/schema-registry/</a>: the Avro schemas of the topics, for Confluent'
+        " deserializers (<code>schema.registry.url</code> = this address + <code>/schema-registry</code>)</li>"
+    )
+    return f"""<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><title>ayaflow on {html.escape(settings.node)}</title></head>
+<body>
+<h1>ayaflow</h1>
+<p>Flows of <b>{html.escape(settings.node)}</b> and every node that sends to
+Kafka at {html.escape(settings.kafka.bootstrap_servers)}.</p>
+<ul>
+<li><a href="/api/health">/api/health</a>: every stage of the pipeline</li>
+{schemas}
+<li><a href="/openapi.json">/openapi.json</a>: this API, described</li>
+</ul>
+<p>History: <code>ayaflow flows --since 10m</code>, <code>ayaflow query 'SELECT …'</code>,
+or SQL at {html.escape(settings.clickhouse.url)}.</p>
+</body>
+</html>
+"""
