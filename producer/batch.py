@@ -1,0 +1,113 @@
+"""Events to a PacketBatch. Pure: columns in, columns out, no loop over packets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from producer.event import ICMP, ICMPV6, RECORD_BYTES, Records
+from producer.ring import submitted
+from schemas.packets import I64, EpochCounters, FlowKeys, PacketBatch, PacketEvents
+
+_EPOCH_MIX = np.uint64(0x9E3779B97F4A7C15)  # odd: two epochs of one flow never get the same key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """Records of the ring between two positions."""
+
+    start: int
+    end: int
+    records: Records  # (end - start) / RECORD_BYTES of them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What is the same for all batches of a run."""
+
+    node: str
+    ring_id: int
+    interfaces: tuple[tuple[int, str], ...]  # (ifindex, name)
+
+
+def full_epochs(low: Records, positions: I64, *, first: int, boundaries: Sequence[int]) -> I64:
+    """The epochs of events from their low 8 bits.
+
+    `boundaries` are the end positions of the epochs first, first + 1, … as far as they are closed; no event lies
+    before the end of epoch first - 1. An event between the ends of epochs k - 1 and k was counted in k or k + 1: the
+    kernel had opened k and not yet k + 2. So one bit would do, and it does not matter how long ago that was.
+    Raises ValueError when that does not hold.
+    """
+    at = np.searchsorted(np.asarray(boundaries, np.int64), positions, side="right") + np.int64(first)
+    ahead = (low.astype(np.int64) - at) & 0xFF
+    if len(ahead) and int(ahead.max()) > 1:
+        raise ValueError(f"an event of an epoch that cannot be: {int(ahead.max())} behind what is open at its place")
+    epochs: I64 = at + ahead
+    return epochs
+
+
+def build(
+    span: Span,
+    *,
+    source: Source,
+    first_epoch: int,
+    boundaries: Sequence[int],
+    offset_ns: int,
+    sequence: int,
+    clock_ns: int,
+    counters: tuple[EpochCounters, ...],
+) -> PacketEvents:
+    """One batch, and each entry's position in the ring.
+
+    first_epoch, boundaries: see full_epochs. offset_ns: from the monotonic clock to the wall clock.
+    """
+    positions = np.arange(span.start, span.end, RECORD_BYTES, dtype=np.int64)
+    events = span.records["event"]
+    keep = submitted(span.records)
+    if not keep.all():
+        events, positions = events[keep], positions[keep]
+    epochs = full_epochs(events["epoch"], positions, first=first_epoch, boundaries=boundaries)
+    keys = events["flow_hash"] + epochs.astype(np.uint64) * _EPOCH_MIX
+    _, index, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    ktime = events["ktime_ns"].astype(np.int64)
+    base = int(ktime.min()) if len(ktime) else 0
+    batch = PacketBatch(
+        node=source.node,
+        ring_id=source.ring_id,
+        ring_start=span.start,
+        ring_end=span.end,
+        sequence=sequence,
+        clock_ns=clock_ns,
+        base_ns=base + offset_ns if len(ktime) else clock_ns,
+        interface_names=tuple(name for _, name in source.interfaces),
+        flows=_flow_keys(events[index], epochs[index], source),
+        flow=inverse.astype(np.int32),
+        time_offset_ns=ktime - base,
+        packets=events["packets"].astype(np.int32),
+        bytes=events["bytes"].astype(np.int64),
+        tcp_flags=events["tcp_flags"].astype(np.int32),
+        counters=counters,
+    )
+    return PacketEvents(batch=batch, ring_position=positions)
+
+
+def _flow_keys(events: Records, epochs: I64, source: Source) -> FlowKeys:
+    """The dictionary, from one event of each flow."""
+    indexes = np.array([ifindex for ifindex, _ in source.interfaces], np.int64)
+    order = np.argsort(indexes)
+    interface = order[np.searchsorted(indexes, events["ifindex"], sorter=order)] if len(events) else order[:0]
+    protocol = events["protocol"]
+    icmp = (protocol == ICMP) | (protocol == ICMPV6)
+    return FlowKeys(
+        interface=interface.astype(np.int32),
+        direction=events["direction"].copy(),
+        protocol=protocol.copy(),
+        src_addr=events["src"].copy(),
+        dst_addr=events["dst"].copy(),
+        src_port=np.where(icmp, 0, events["src_port"]).astype(np.uint16),
+        dst_port=np.where(icmp, 0, events["dst_port"]).astype(np.uint16),
+        vlan_id=events["vlan_id"].copy(),
+        icmp_type=np.where(icmp, events["src_port"], 0).astype(np.uint8),
+        icmp_code=np.where(icmp, events["dst_port"], 0).astype(np.uint8),
+        epoch=epochs,
+    )

@@ -1,0 +1,84 @@
+"""The few bpf(2) calls that the steady process makes, by ctypes: bcc would bring LLVM into it.
+
+All raise OSError with the call's errno.
+"""
+
+import ctypes
+import os
+import platform
+import struct
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+_SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}
+_MAP_LOOKUP, _MAP_UPDATE, _OBJ_PIN, _OBJ_GET, _PROG_TEST_RUN = 1, 2, 6, 7, 10
+_ATTR_BYTES = 128
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _bpf(command: int, attributes: bytes, what: str) -> tuple[int, bytes]:
+    number = _SYSCALL.get(platform.machine())
+    if number is None:
+        raise OSError(0, f"the number of the bpf system call on {platform.machine()} is not known")
+    buffer = ctypes.create_string_buffer(attributes, _ATTR_BYTES)
+    result = _libc.syscall(number, command, buffer, _ATTR_BYTES)
+    if result < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"{what}: {os.strerror(error)}")
+    return result, buffer.raw
+
+
+def obj_pin(fd: int, path: Path) -> None:
+    """Give a map or program a name in bpffs."""
+    name = ctypes.create_string_buffer(os.fsencode(path))
+    _bpf(_OBJ_PIN, struct.pack("=QII", ctypes.addressof(name), fd, 0), f"pin {path}")
+
+
+def obj_get(path: Path) -> int:
+    """Open a pinned map or program -> file descriptor."""
+    name = ctypes.create_string_buffer(os.fsencode(path))
+    return _bpf(_OBJ_GET, struct.pack("=QII", ctypes.addressof(name), 0, 0), f"open {path}")[0]
+
+
+def map_update(fd: int, key: bytes, value: bytes | npt.NDArray[np.void]) -> None:
+    """Set an entry. The value of a per-CPU map has one row a possible CPU, each a multiple of 8 octets."""
+    key_buffer = ctypes.create_string_buffer(key, len(key))
+    data = value if isinstance(value, bytes) else value.tobytes()
+    value_buffer = ctypes.create_string_buffer(data, len(data))
+    attributes = struct.pack("=IIQQQ", fd, 0, ctypes.addressof(key_buffer), ctypes.addressof(value_buffer), 0)
+    _bpf(_MAP_UPDATE, attributes, "map update")
+
+
+def map_lookup(fd: int, key: bytes, value_bytes: int) -> bytes:
+    """Read an entry of `value_bytes` (of a per-CPU map: rows as in map_update)."""
+    key_buffer = ctypes.create_string_buffer(key, len(key))
+    value_buffer = ctypes.create_string_buffer(value_bytes)
+    attributes = struct.pack("=IIQQQ", fd, 0, ctypes.addressof(key_buffer), ctypes.addressof(value_buffer), 0)
+    _bpf(_MAP_LOOKUP, attributes, "map lookup")
+    return value_buffer.raw
+
+
+def prog_test_run(fd: int, frame: bytes, context: bytes = b"", repeat: int = 1) -> tuple[int, int]:
+    """Run a TC program over a frame -> (its return value as a signed number, mean duration in ns).
+
+    `context` is a struct __sk_buff that is passed in.
+    """
+    data = ctypes.create_string_buffer(frame, len(frame))
+    skb = ctypes.create_string_buffer(context, len(context)) if context else None
+    attributes = struct.pack(
+        "=IIIIQQIIIIQQ", fd, 0, len(frame), 0, ctypes.addressof(data), 0, repeat, 0,
+        len(context), 0, ctypes.addressof(skb) if skb else 0, 0,
+    )  # fmt: skip
+    _, raw = _bpf(_PROG_TEST_RUN, attributes, "test run")
+    result: int = struct.unpack_from("=i", raw, 4)[0]
+    duration: int = struct.unpack_from("=I", raw, 36)[0]
+    return result, duration
+
+
+def possible_cpus() -> int:
+    """Rows in a value of a per-CPU map."""
+    text = Path("/sys/devices/system/cpu/possible").read_text("ascii").strip()
+    return int(text.replace("-", ",").split(",")[-1]) + 1

@@ -1,0 +1,27 @@
+"""`ayaflow detach`: removes all that ayaflow attached or pinned on this machine, whoever left it."""
+
+import sys
+
+from common.settings import Settings
+from producer import child, pins
+from producer.component import check_privileges
+
+
+def run(settings: Settings) -> int:
+    """Remove the filters and pins of all nodes, and say what was removed -> 0. Raises AyaflowError."""
+    check_privileges()
+    say = sys.stdout.write
+    bpffs = settings.capture.bpffs
+    directories = pins.node_directories(bpffs)
+    for directory in directories:
+        if pins.is_locked(directory):
+            say(f"warning: a producer for node {pins.node_of(directory)} is running; it will see no more packets\n")
+    answer = child.run("detach", {"node": None}, log=settings.data_dir / "logs" / "detach.log")
+    removed = list(answer["removed"])
+    for directory in directories:
+        removed += [f"pin {directory / name}" for name in pins.remove(directory)]
+    for line in removed:
+        say(f"removed {line}\n")
+    if not removed:
+        say("nothing of ayaflow was attached or pinned here\n")
+    return 0

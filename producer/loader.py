@@ -1,0 +1,92 @@
+"""Compiles and loads the kernel program with bcc, and pins it. Runs in the short-lived child only."""
+
+import os
+import platform
+import secrets
+import struct
+from pathlib import Path
+from typing import Any
+
+from common.errors import EnvironmentProblem
+from producer import bpfsys, pins
+from producer.epochs import fresh_counters
+
+SOURCE = Path(__file__).parent.parent / "bpf" / "ayaflow.bpf.c"
+NO_ETHERNET = 1  # bpf/event.h
+
+
+def load(pin_directory: Path, *, ring_pages: int, interfaces: list[dict[str, Any]]) -> tuple[dict[str, int], Any]:
+    """Compile, load, fill the maps, pin everything into `pin_directory`.
+
+    Returns the programs' file descriptors by hook, and bcc's object, with which they are closed. Epoch 1 is open in
+    counters_a, counters_b is prepared for epoch 2. Raises EnvironmentProblem.
+    """
+    bcc = _import_bcc()
+    _check_headers()
+    try:
+        module = bcc.BPF(src_file=str(SOURCE), cflags=[f"-I{SOURCE.parent}", f"-DRING_PAGES={ring_pages}"])
+    except Exception as error:
+        raise EnvironmentProblem(
+            f"bcc could not compile the kernel program ({error}); its messages are in LOG. "
+            "Usually the kernel headers do not fit: run make setup, or install linux-headers for this kernel"
+        ) from error
+    programs = {}
+    for hook in pins.PROGRAMS:
+        try:
+            programs[hook] = module.load_func(f"ayaflow_{hook}", bcc.BPF.SCHED_CLS).fd
+        except Exception as error:
+            raise EnvironmentProblem(
+                f"kernel {platform.release()} refused the {hook} program ({error}); the verifier's reasons are in LOG. "
+                "ayaflow needs Linux 5.10 or newer"
+            ) from error
+    _fill(module, interfaces)
+    try:
+        for name in pins.MAPS:
+            bpfsys.obj_pin(module[name].map_fd, pin_directory / name)
+        for hook, fd in programs.items():
+            bpfsys.obj_pin(fd, pin_directory / hook)
+    except OSError as error:
+        raise EnvironmentProblem(f"cannot pin the kernel program in {pin_directory}: {error.strerror}") from error
+    return programs, module
+
+
+def _fill(module: Any, interfaces: list[dict[str, Any]]) -> None:
+    cpus = bpfsys.possible_cpus()
+    for number, name in ((1, "counters_a"), (2, "counters_b")):
+        rows = fresh_counters(number, cpus)
+        for interface in interfaces:
+            for direction in (0, 1):
+                key = interface["slot"] * 2 + direction
+                bpfsys.map_update(module[name].map_fd, struct.pack("=I", key), rows)
+    bpfsys.map_update(module["open_epoch"].map_fd, bytes(4), struct.pack("=I", module["counters_a"].map_fd))
+    bpfsys.map_update(module["config"].map_fd, bytes(4), secrets.token_bytes(16))
+    for interface in interfaces:
+        flags = NO_ETHERNET if interface["no_ethernet"] else 0
+        value = struct.pack("=II", interface["slot"], flags)
+        bpfsys.map_update(module["interfaces"].map_fd, struct.pack("=I", interface["ifindex"]), value)
+
+
+def _import_bcc() -> Any:
+    try:
+        import bcc  # noqa: PLC0415  brings LLVM: only here, and only now
+    except ImportError as error:
+        raise EnvironmentProblem(
+            f"bcc is not installed ({error}); run make setup, or: sudo apt-get install python3-bpfcc "
+            "(PyPI's bcc is another program)"
+        ) from error
+    if not hasattr(bcc, "BPF"):
+        raise EnvironmentProblem(
+            f"{bcc.__file__} is not the BPF compiler collection but PyPI's bcc; remove it and: sudo apt-get install python3-bpfcc"
+        )
+    return bcc
+
+
+def _check_headers() -> None:
+    release = platform.release()
+    modules = Path("/lib/modules") / release
+    found = [modules / "build/include/linux/kconfig.h", modules / "source/include/linux/kconfig.h", Path("/sys/kernel/kheaders.tar.xz")]
+    if not os.environ.get("BCC_KERNEL_SOURCE") and not any(path.exists() for path in found):
+        raise EnvironmentProblem(
+            f"there are no kernel headers for {release}, which bcc needs to compile; run make setup, "
+            f"or: sudo apt-get install linux-headers-{release}"
+        )

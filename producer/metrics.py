@@ -1,0 +1,43 @@
+"""What the producer counts about itself and what passed."""
+
+from collections.abc import Iterable
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+from schemas.packets import DIRECTIONS, EpochCounters
+
+_ACK_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class ProducerMetrics:
+    """The producer's metrics in one registry."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self._packets = Counter(
+            "ayaflow_packets", "Packets that passed, as on the wire.", ["interface", "direction"], registry=registry
+        )
+        self._bytes = Counter(
+            "ayaflow_bytes", "Bytes that passed, layer 2 without FCS.", ["interface", "direction"], registry=registry
+        )
+        self._dropped = Counter(
+            "ayaflow_producer_dropped_packets", "Packets counted but not recorded, by reason.", ["reason"], registry=registry
+        )
+        for reason in ("non_ip", "malformed", "ring_full"):
+            self._dropped.labels(reason)
+        self.events = Counter("ayaflow_producer_events", "Events read from the ring buffer and encoded.", registry=registry)
+        self.batches = Counter("ayaflow_producer_batches", "Batches acknowledged by Kafka.", registry=registry)
+        self.ring_fill = Gauge("ayaflow_producer_ring_fill_ratio", "Part of the ring buffer that Kafka has not acknowledged.", registry=registry)
+        self.queue = Gauge("ayaflow_producer_kafka_queue_messages", "Messages that Kafka has not acknowledged.", registry=registry)
+        self.ack_seconds = Histogram(
+            "ayaflow_producer_ack_seconds", "From encoding a batch to Kafka's acknowledgement.", buckets=_ACK_SECONDS, registry=registry
+        )
+
+    def count(self, counters: Iterable[EpochCounters]) -> None:
+        """Add the kernel's counters of a closed epoch."""
+        for row in counters:
+            labels = (row.interface, DIRECTIONS[row.direction])
+            self._packets.labels(*labels).inc(row.seen_packets)
+            self._bytes.labels(*labels).inc(row.seen_bytes)
+            self._dropped.labels("non_ip").inc(row.non_ip_packets)
+            self._dropped.labels("malformed").inc(row.malformed_packets)
+            self._dropped.labels("ring_full").inc(row.ring_full_packets)

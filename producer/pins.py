@@ -1,0 +1,112 @@
+"""The node's folder in bpffs: what the kernel keeps of us has a name there, so that nothing can be forgotten."""
+
+import contextlib
+import ctypes
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from common.errors import EnvironmentProblem
+
+TOP = "ayaflow"
+MAPS = ("events", "counters_a", "counters_b", "open_epoch", "interfaces", "config")
+PROGRAMS = ("ingress", "egress")
+
+
+def mount(bpffs: Path) -> None:
+    """Mount the BPF file system if it is not mounted. Raises EnvironmentProblem."""
+    if is_mounted(bpffs):
+        return
+    try:
+        bpffs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"cannot create {bpffs} to mount the BPF file system: {error.strerror}. Set capture.bpffs to a folder that can be written"
+        ) from error
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"bpf", os.fsencode(bpffs), b"bpf", 0, None) != 0:
+        raise EnvironmentProblem(
+            f"cannot mount the BPF file system on {bpffs}: {os.strerror(ctypes.get_errno())}. "
+            f"Run as root, or mount it: sudo mount -t bpf bpf {bpffs}"
+        )
+
+
+def is_mounted(bpffs: Path) -> bool:
+    """Whether `bpffs` is, or lies in, a mounted BPF file system."""
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text("utf-8", "replace").splitlines()]
+    above = {str(path) for path in (bpffs.absolute(), *bpffs.absolute().parents)}
+    holding = [fields for fields in mounts if fields[1].replace("\\040", " ") in above]
+    return bool(holding) and max(holding, key=lambda fields: len(fields[1]))[2] == "bpf"
+
+
+def node_directory(bpffs: Path, node: str) -> Path:
+    """The node's folder. bpffs keeps names with dots for itself; `~` cannot be in a node's name."""
+    return bpffs / TOP / node.replace(".", "~")
+
+
+def node_of(directory: Path) -> str:
+    """The node whose folder it is."""
+    return directory.name.replace("~", ".")
+
+
+def node_directories(bpffs: Path) -> list[Path]:
+    """The folders of all nodes."""
+    try:
+        return sorted(path for path in (bpffs / TOP).iterdir() if path.is_dir())
+    except OSError:
+        return []
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Make the node's folder and hold it, so that no second producer of the node runs. Raises EnvironmentProblem."""
+    while True:
+        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(fd)
+            raise EnvironmentProblem(
+                f"a producer for node {node_of(directory)} is running on this machine already; stop it, or give this one another --node"
+            ) from error
+        if _same(fd, directory):  # else its last owner has removed it in the meantime
+            break
+        os.close(fd)
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+def is_locked(directory: Path) -> bool:
+    """Whether a live producer holds the folder."""
+    try:
+        with locked(directory):
+            return False
+    except EnvironmentProblem:
+        return True
+
+
+def remove(directory: Path) -> list[str]:
+    """Unlink all pins of a node and its folder. Returns their names. What is not there is no error."""
+    removed = []
+    with contextlib.suppress(FileNotFoundError):
+        for path in sorted(directory.iterdir()):
+            path.unlink()
+            removed.append(path.name)
+        directory.rmdir()
+    with contextlib.suppress(OSError):
+        directory.parent.rmdir()  # when no other node is left
+    return removed
+
+
+def _same(fd: int, directory: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), directory.stat())
+    except FileNotFoundError:
+        return False
