@@ -1,6 +1,7 @@
 """Our Kafka topics: which there are, with what partitions and retention, and how they are made."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
@@ -63,8 +64,9 @@ def topics(settings: KafkaSettings) -> tuple[Topic, ...]:
 
 def admin_client(settings: KafkaSettings) -> AdminClient:
     """An admin client that does not write to standard error while the broker is away."""
-    quiet = {"bootstrap.servers": settings.bootstrap_servers, "log_level": 0, "error_cb": lambda _: None}
-    return AdminClient({**settings.properties, **quiet})
+    config: dict[str, Any] = {**settings.properties, "bootstrap.servers": settings.bootstrap_servers,
+                              "log_level": 0, "error_cb": lambda _: None}
+    return AdminClient(config)
 
 
 def create_missing(settings: KafkaSettings, *, timeout_seconds: float = 30) -> list[str]:
