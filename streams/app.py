@@ -1,0 +1,156 @@
+"""The Faust app: consumer group, partitions, offsets. What is done with a message is streams.worker's.
+
+Faust's own windows and tables are not used (docs/decisions): an agent takes raw messages without acknowledging them,
+and the worker acknowledges when their windows are stored; Faust commits the acknowledged prefix of each partition.
+"""
+
+import ssl
+from pathlib import Path
+from typing import Any
+
+import faust
+from faust.types import TP
+
+from common import logs
+from common.errors import SettingsError
+from common.settings import Settings
+from schemas.topics import TopicNames
+from streams.worker import Worker
+
+log = logs.get("streams")
+
+_FETCH_BYTES = 9 << 20  # of one partition: the largest message, with room
+_SESSION_SECONDS = 10.0  # a worker that was killed gives its partitions up after this
+_KNOWN_PROPERTIES = frozenset(
+    {
+        "security.protocol",
+        "sasl.mechanism",
+        "sasl.mechanisms",
+        "sasl.username",
+        "sasl.password",
+        "ssl.ca.location",
+        "ssl.certificate.location",
+        "ssl.key.location",
+        "ssl.key.password",
+        "client.id",
+    }
+)
+
+
+def build(settings: Settings) -> Any:
+    """A Faust app that is not started. Raises SettingsError."""
+    kafka = settings.kafka
+    return faust.App(
+        settings.streams.app_id,
+        broker=[f"kafka://{server.strip()}" for server in kafka.bootstrap_servers.split(",")],
+        broker_credentials=credentials(kafka.properties),
+        broker_client_id=kafka.properties.get("client.id", settings.streams.app_id),
+        broker_session_timeout=_SESSION_SECONDS,
+        broker_heartbeat_interval=2.0,
+        broker_request_timeout=30.0,
+        broker_rebalance_timeout=30.0,
+        broker_commit_interval=0.5,
+        broker_max_poll_interval=3600.0,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=_FETCH_BYTES,
+        # acknowledgements wait for their window, so a rebalance must not wait for them
+        stream_wait_empty=False,
+        stream_buffer_maxsize=16,
+        broker_max_poll_records=16,
+        broker_commit_livelock_soft_timeout=float(2 * 3600 + settings.streams.window_seconds),
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+        store="memory://",
+        datadir=Path(settings.data_dir) / "faust",
+        autodiscover=False,
+        value_serializer="raw",
+        key_serializer="raw",
+        processing_guarantee="at_least_once",
+    )
+
+
+def connect(app: Any, topics: TopicNames, worker: Worker) -> None:
+    """Let a worker take the app's messages and hear of its partitions."""
+    topic = app.topic(topics.packets, key_serializer="raw", value_serializer="raw")
+
+    async def take(stream: Any) -> None:
+        async for event in stream.noack().events():
+            message = event.message
+            acknowledge = Acknowledgement(app, message)
+            try:
+                await worker.take(message, acknowledge)
+            except Exception as error:  # noqa: BLE001  Faust would hand us the same message again, for ever
+                worker.fail(error)
+                return
+            message.value = None  # the worker has what it needs: megabytes must not wait for the window's end
+
+    app.agent(topic, name="packets")(take)
+
+    async def revoked(_: Any, partitions: set[TP], **__: Any) -> None:
+        await worker.release([tp.partition for tp in partitions if tp.topic == topics.packets])
+
+    app.on_partitions_revoked.connect(revoked, weak=False)
+
+
+class Acknowledgement:
+    """Gives a message's offset free to be committed."""
+
+    __slots__ = ("_app", "_message")
+
+    def __init__(self, app: Any, message: Any) -> None:
+        self._app, self._message = app, message
+
+    def __call__(self) -> None:
+        self._message.ack(self._app.consumer)
+
+
+def lag(app: Any, topic: str, partition: int, position: int) -> int:
+    """Messages of a partition that are not consumed yet; 0 while it is not known."""
+    end = app.consumer.highwater(TP(topic, partition)) if app.consumer else None
+    return max(0, end - position) if end is not None else 0
+
+
+def credentials(properties: dict[str, str]) -> Any:
+    """Faust's credentials from librdkafka's properties; None: plain text. Raises SettingsError."""
+    protocol = properties.get("security.protocol", "plaintext").upper()
+    unknown = sorted(
+        name for name in properties if name.startswith(("sasl.", "ssl.", "security.")) and name not in _KNOWN_PROPERTIES
+    )
+    if unknown:
+        raise SettingsError(
+            f"kafka.properties: the streams app cannot use {unknown[0]}; it knows {', '.join(sorted(_KNOWN_PROPERTIES))}"
+        )
+    if protocol == "PLAINTEXT":
+        return None
+    context = _tls(properties) if protocol.endswith("SSL") else None
+    if protocol == "SSL":
+        assert context is not None
+        return faust.SSLCredentials(context)
+    if protocol not in {"SASL_SSL", "SASL_PLAINTEXT"}:
+        raise SettingsError(
+            f"kafka.properties: security.protocol is {protocol!r}; use plaintext, ssl, sasl_ssl or sasl_plaintext"
+        )
+    mechanism = properties.get("sasl.mechanism") or properties.get("sasl.mechanisms") or "PLAIN"
+    try:
+        return faust.SASLCredentials(
+            username=properties.get("sasl.username"),
+            password=properties.get("sasl.password"),
+            mechanism=mechanism,
+            ssl_context=context,
+        )
+    except ValueError as error:
+        raise SettingsError(
+            f"kafka.properties: sasl.mechanism {mechanism!r} is not known; use PLAIN or SCRAM-SHA-512"
+        ) from error
+
+
+def _tls(properties: dict[str, str]) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=properties.get("ssl.ca.location"))
+        certificate = properties.get("ssl.certificate.location")
+        if certificate:
+            context.load_cert_chain(certificate, properties.get("ssl.key.location"), properties.get("ssl.key.password"))
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(f"kafka.properties: the certificates cannot be used: {error}") from error
+    return context

@@ -1,0 +1,144 @@
+"""The streams component: Faust, worker, metrics; runs until SIGINT or SIGTERM."""
+
+import asyncio
+import signal
+import warnings
+from typing import Any
+
+from common import logs
+from common.errors import AyaflowError, ServiceUnavailable
+from common.metrics import MetricsServer
+from common.settings import Settings
+from schemas.codec import Codec
+from schemas.topics import TopicNames
+from streams import app as faust_app
+from streams import metrics as streams_metrics
+from streams.publish import Publisher
+from streams.sink import ClickHouseStore
+from streams.worker import Worker
+
+log = logs.get("streams")
+
+_LOG_EVERY = 30.0
+_AGAIN_SECONDS = 2.0
+
+
+def run(settings: Settings) -> int:
+    """Window packets into flows until SIGINT or SIGTERM. Returns the exit code; raises AyaflowError."""
+    # faust and mode use what Python 3.12 and later deprecate; that is not our users' concern
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(faust|mode|aiokafka)\b.*")
+    return asyncio.run(Component(settings).run())
+
+
+class Component:
+    """Everything of the component, from start to stop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._topics = TopicNames.of(settings.kafka.topic_prefix)
+        self._worker: Worker | None = None
+        self._waiting_for = "Kafka"
+
+    async def run(self) -> int:
+        """Until a signal comes. Raises AyaflowError when it cannot go on."""
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stopping.set)
+        faust_app.credentials(self._settings.kafka.properties)  # a wrong setting is said before anything starts
+        with MetricsServer(self._settings.streams.metrics_listen, "streams.metrics_listen", self.health):
+            if await self._wait_for_kafka(stopping):
+                await self._work(stopping)
+        log.info("stopped")
+        return 0
+
+    async def _wait_for_kafka(self, stopping: asyncio.Event) -> bool:
+        """Until Kafka answers and has the topics. False: a signal came first."""
+        from deploy.local.topics import create_missing
+
+        said = float("-inf")
+        loop = asyncio.get_running_loop()
+        while not stopping.is_set():
+            try:
+                made = await asyncio.to_thread(create_missing, self._settings.kafka, timeout_seconds=5)
+            except ServiceUnavailable as error:
+                self._waiting_for = str(error)
+                if loop.time() - said >= _LOG_EVERY:
+                    log.warning("waiting for Kafka", error=str(error))
+                    said = loop.time()
+                await _wait(stopping, _AGAIN_SECONDS)
+            else:
+                if made:
+                    log.info("made topics", names=made)
+                return True
+        return False
+
+    async def _work(self, stopping: asyncio.Event) -> None:
+        settings = self._settings
+        codec = Codec(settings.schema_registry.url, self._topics)
+        publisher = Publisher(settings.kafka, codec)
+        store = ClickHouseStore(settings.clickhouse, self._topics.packets)
+        app = faust_app.build(settings)
+        worker = Worker(
+            settings.streams,
+            codec=codec,
+            store=store,
+            publisher=publisher,
+            metrics=streams_metrics.create(),
+            lag=lambda partition, position: faust_app.lag(app, self._topics.packets, partition, position),
+        )
+        self._worker = worker
+        faust_app.connect(app, self._topics, worker)
+        stop = asyncio.create_task(stopping.wait())
+        died = asyncio.create_task(_crash(app))
+        try:
+            await worker.start()
+            await app.start()
+            log.info("started", app_id=settings.streams.app_id, window_seconds=settings.streams.window_seconds)
+            await asyncio.wait({stop, died, worker.failure}, return_when=asyncio.FIRST_COMPLETED)
+            self._raise(worker, died)
+        finally:
+            await worker.stop()
+            if app.consumer is not None:
+                await asyncio.wait_for(app.consumer.commit(), 5)
+            await app.stop()
+            publisher.close()
+            store.close()
+            for task in (stop, died):
+                task.cancel()
+            await asyncio.gather(stop, died, return_exceptions=True)
+
+    @staticmethod
+    def _raise(worker: Worker, died: "asyncio.Task[BaseException]") -> None:
+        error: BaseException | None = worker.failure.exception() if worker.failure.done() else None
+        if error is None and died.done():
+            error = died.result()
+        if error is None or isinstance(error, AyaflowError):
+            if error:
+                raise error
+            return
+        log.error("failed", cause=error)
+        raise ServiceUnavailable(
+            f"streams stopped ({type(error).__name__}: {error}). Start it again: it goes on from what is acknowledged"
+        ) from error
+
+    def health(self) -> dict[str, Any]:
+        """For /health."""
+        if self._worker is None:
+            return {"ok": False, "stage": "streams", "waiting_for": self._waiting_for}
+        return self._worker.health()
+
+
+async def _crash(app: Any) -> BaseException:
+    """Wait until Faust gives up, and say of what."""
+    while not app.crashed:
+        await asyncio.sleep(0.5)
+    reason: BaseException = app.crash_reason or RuntimeError("Faust stopped")
+    return reason
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return

@@ -1,0 +1,208 @@
+"""What a node is doing now: totals of the last second and the connections with most bytes. Pure.
+
+For each open window a table of one-directional rows, sorted by a 64-bit hash of the key, is brought up to date once
+a second: the second's rows are grouped, found by binary search and added, so that the cost goes with the new rows.
+Two keys of one hash would be shown as one connection; nothing but this view uses the hash alone.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from schemas import addresses
+from schemas.flows import FlowColumns
+from schemas.packets import DIRECTIONS, I64, U16, EpochCounters
+from streams.biflow import Rows, canonical, compact, concatenate, merge
+from streams.keys import KEY, U64, Keys, hashes
+from streams.storing import WindowId
+
+MOST_ROWS = 1 << 20  # rows of a table; flows that come later are in the totals, not in the top list
+
+
+@dataclass(slots=True)
+class _Table:
+    """The rows of one open window. All columns have the same length; `key_hash` ascends."""
+
+    key_hash: U64
+    flow_hash: U64  # the same for both directions
+    keys: Keys
+    packets: I64
+    bytes: I64
+    tcp_flags: U16
+    first_ns: I64
+    last_ns: I64
+
+    @classmethod
+    def empty(cls) -> "_Table":
+        number = np.zeros(0, np.int64)
+        return cls(
+            key_hash=np.zeros(0, np.uint64),
+            flow_hash=np.zeros(0, np.uint64),
+            keys=np.zeros(0, KEY),
+            packets=number,
+            bytes=number,
+            tcp_flags=np.zeros(0, np.uint16),
+            first_ns=number,
+            last_ns=number,
+        )
+
+    def add(self, rows: Rows) -> None:
+        rows = compact(rows)
+        key_hash = hashes(rows.keys)
+        at = np.searchsorted(self.key_hash, key_hash)
+        found = np.zeros(len(rows), np.bool_)
+        inside = at < len(self.key_hash)
+        found[inside] = self.key_hash[at[inside]] == key_hash[inside]
+        old, known = at[found], np.flatnonzero(found)
+        np.add.at(self.packets, old, rows.packets[known])
+        np.add.at(self.bytes, old, rows.bytes[known])
+        np.bitwise_or.at(self.tcp_flags, old, rows.tcp_flags[known])
+        np.minimum.at(self.first_ns, old, rows.first_ns[known])
+        np.maximum.at(self.last_ns, old, rows.last_ns[known])
+        new = np.flatnonzero(~found)[: max(0, MOST_ROWS - len(self.key_hash))]
+        if not len(new):
+            return
+        new = new[np.argsort(key_hash[new])]
+        flow_hash = hashes(canonical(rows.keys[new]).keys)
+        where = np.searchsorted(self.key_hash, key_hash[new])
+        self.key_hash = np.insert(self.key_hash, where, key_hash[new])
+        self.flow_hash = np.insert(self.flow_hash, where, flow_hash)
+        for name in ("keys", "packets", "bytes", "tcp_flags", "first_ns", "last_ns"):
+            setattr(self, name, np.insert(getattr(self, name), where, getattr(rows, name)[new]))
+
+    def heaviest(self, count: int) -> U64:
+        """Flow hashes of the rows with most bytes."""
+        if len(self.bytes) <= count:
+            return self.flow_hash
+        return self.flow_hash[np.argpartition(self.bytes, -count)[-count:]]
+
+    def of_flows(self, flow_hash: U64, shift_ns: int) -> Rows:
+        """Both directions of some flows, with times moved by `shift_ns`."""
+        index = np.flatnonzero(np.isin(self.flow_hash, flow_hash))
+        return Rows(
+            keys=self.keys[index],
+            packets=self.packets[index],
+            bytes=self.bytes[index],
+            tcp_flags=self.tcp_flags[index],
+            first_ns=self.first_ns[index] + shift_ns,
+            last_ns=self.last_ns[index] + shift_ns,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Second:
+    """What a node's messages brought since the last summary."""
+
+    node: str
+    clock_ns: int  # the node's clock; 0: not known
+    interval_ms: int  # time that the totals cover
+    rows: tuple[tuple[WindowId, Rows], ...]
+    totals: dict[tuple[str, int], tuple[int, int]]  # (interface, direction) -> packets, bytes
+    counters: tuple[EpochCounters, ...]  # epochs that were closed
+    open_windows: int
+    lag_messages: int
+
+
+class LiveNode:
+    """The live view of one node. Not safe for use by two threads at once."""
+
+    def __init__(self, top: int) -> None:
+        self._top = top
+        self._tables: dict[WindowId, _Table] = {}
+        self.active_flows = 0
+
+    def summarize(
+        self, second: Second, watermark_ns: int, node_names: tuple[str, ...], interface_names: tuple[str, ...]
+    ) -> dict[str, Any]:
+        """Take in a second; the LiveStats message."""
+        parts: dict[WindowId, list[Rows]] = {}
+        for window, rows in second.rows:
+            parts.setdefault(window, []).append(rows)
+        for window, several in parts.items():
+            self._tables.setdefault(window, _Table.empty()).add(concatenate(several))
+        for window in [window for window in self._tables if window.end_ns <= watermark_ns]:
+            del self._tables[window]
+        flows = [table.flow_hash for table in self._tables.values()]
+        self.active_flows = len(np.unique(np.concatenate(flows))) if flows else 0
+        return {
+            "node": second.node,
+            "time": _time(second.clock_ns // 1000),
+            "interval_ms": second.interval_ms,
+            "interfaces": _interfaces(second),
+            "active_flows": self.active_flows,
+            "open_windows": second.open_windows,
+            "lag_messages": second.lag_messages,
+            "top": self._top_flows(node_names, interface_names),
+        }
+
+    def _top_flows(self, node_names: tuple[str, ...], interface_names: tuple[str, ...]) -> list[dict[str, Any]]:
+        if not self._tables:
+            return []
+        chosen = np.unique(np.concatenate([table.heaviest(2 * self._top) for table in self._tables.values()]))
+        first = min(window.start for window in self._tables)
+        rows = concatenate(
+            [table.of_flows(chosen, (window.start - first) * 1_000_000_000) for window, table in self._tables.items()]
+        )
+        flows = merge(
+            rows, window_start=first, window_seconds=0, node_names=node_names, interface_names=interface_names
+        )
+        order = np.argsort(-(flows.bytes + flows.bytes_rev), kind="stable")[: self._top]
+        return _records(flows, order)
+
+
+_NUMBERS = (
+    "protocol",
+    "src_port",
+    "dst_port",
+    "vlan_id",
+    "icmp_type",
+    "icmp_code",
+    "packets",
+    "bytes",
+    "packets_rev",
+    "bytes_rev",
+)
+
+
+def _records(flows: FlowColumns, order: I64) -> list[dict[str, Any]]:
+    src, dst = addresses.to_text(flows.src_addr[order]), addresses.to_text(flows.dst_addr[order])
+    numbers = {name: getattr(flows, name)[order].tolist() for name in _NUMBERS}
+    start = flows.window_start * 1_000_000
+    first, last = flows.first_offset_us[order].tolist(), flows.last_offset_us[order].tolist()
+    return [
+        {
+            "interface": flows.interface_names[flows.interface[row]],
+            "direction": DIRECTIONS[flows.direction[row]],
+            "src_addr": src[i],
+            "dst_addr": dst[i],
+            **{name: column[i] for name, column in numbers.items()},
+            "first_seen": _time(start + first[i]),
+            "last_seen": _time(start + last[i]),
+        }
+        for i, row in enumerate(order.tolist())
+    ]
+
+
+def _interfaces(second: Second) -> list[dict[str, Any]]:
+    table: dict[tuple[str, int], dict[str, Any]] = {}
+    for interface, direction in {*second.totals, *((row.interface, row.direction) for row in second.counters)}:
+        packets, octets = second.totals.get((interface, direction), (0, 0))
+        table[interface, direction] = {
+            "interface": interface,
+            "direction": DIRECTIONS[direction],
+            "packets": packets,
+            "bytes": octets,
+            "non_ip_packets": 0,
+            "malformed_packets": 0,
+            "ring_full_packets": 0,
+        }
+    for row in second.counters:
+        for name in ("non_ip_packets", "malformed_packets", "ring_full_packets"):
+            table[row.interface, row.direction][name] += getattr(row, name)
+    return [table[passage] for passage in sorted(table)]
+
+
+def _time(microseconds: int) -> datetime:
+    return datetime.fromtimestamp(microseconds // 1_000_000, UTC).replace(microsecond=microseconds % 1_000_000)

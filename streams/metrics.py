@@ -1,0 +1,79 @@
+"""Prometheus metrics of the streams app. The names are documented in docs/; a test holds both together."""
+
+from dataclasses import dataclass
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+_INSERT_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics:
+    """All of them; build it with `create`."""
+
+    packets: Counter
+    bytes: Counter
+    batches: Counter
+    rows_stored: Counter
+    windows_stored: Counter
+    corrections: Counter
+    insert_seconds: Histogram
+    insert_retries: Counter
+    late_packets: Counter
+    duplicate_packets: Counter
+    late_epoch_packets: Counter
+    gap_events: Counter
+    expired_rows: Counter
+    dead_letters: Counter
+    ledger_rows: Counter
+    ledger_difference: Gauge
+    open_windows: Gauge
+    open_window_bytes: Gauge
+    watermark_delay_seconds: Gauge
+    lag_messages: Gauge
+    active_connections: Gauge
+
+
+def create(registry: CollectorRegistry = REGISTRY) -> Metrics:
+    """Register the metrics."""
+
+    def counter(name: str, text: str) -> Counter:
+        return Counter(f"ayaflow_streams_{name}", text, registry=registry)
+
+    def gauge(name: str, text: str) -> Gauge:
+        return Gauge(f"ayaflow_streams_{name}", text, registry=registry)
+
+    return Metrics(
+        packets=counter("packets", "Packets taken from Kafka, duplicates left out"),
+        bytes=counter("bytes", "Bytes of these packets"),
+        batches=counter("batches", "Messages taken from Kafka"),
+        rows_stored=counter("rows_stored", "Flow rows stored in ClickHouse"),
+        windows_stored=counter("windows_stored", "Inserts of a window"),
+        corrections=counter("corrections", "Inserts of packets that came after their window was stored"),
+        insert_seconds=Histogram(
+            "ayaflow_streams_insert_seconds",
+            "Time of one insert, with its read-back",
+            buckets=_INSERT_SECONDS,
+            registry=registry,
+        ),
+        insert_retries=counter("insert_retries", "Inserts that failed and were tried again"),
+        late_packets=counter(
+            "late_packets", "Packets that came after their window was closed; they are stored as corrections"
+        ),
+        duplicate_packets=counter("duplicate_packets", "Packets that Kafka held twice, dropped by ring position"),
+        late_epoch_packets=counter("late_epoch_packets", "Packets that came after their epoch's counters"),
+        gap_events=counter("gap_events", "Times that events of a node's ring were missing between two batches"),
+        expired_rows=counter(
+            "expired_rows", "Rows older than clickhouse.flows_retention_days, which ClickHouse did not keep"
+        ),
+        dead_letters=counter("dead_letters", "Messages that were set aside in the dead-letter topic"),
+        ledger_rows=counter("ledger_rows", "Ledger rows stored"),
+        ledger_difference=gauge(
+            "ledger_difference_packets", "Packets that the kernel emitted and that were not consumed, since the start"
+        ),
+        open_windows=gauge("open_windows", "Windows that hold packets that are not stored"),
+        open_window_bytes=gauge("open_window_bytes", "Memory of the open windows"),
+        watermark_delay_seconds=gauge("watermark_delay_seconds", "Age of the oldest partition's watermark"),
+        lag_messages=gauge("lag_messages", "Messages in Kafka that were not taken yet"),
+        active_connections=Gauge("ayaflow_active_connections", "Flows in the open windows", registry=registry),
+    )

@@ -1,0 +1,362 @@
+"""From messages to stored windows: the asynchronous shell around streams.partition. Knows nothing of Faust.
+
+For each partition a task writes the windows that are due, one after the other, then the ledger, then acknowledges.
+ClickHouse and Kafka are used from a thread, so that the loop, and with it the consumer's heartbeats, live on. A
+failed insert is tried again for ever; while too much waits, no more messages are taken.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from common import logs
+from common.errors import DecodeError, ServiceUnavailable
+from common.settings import StreamsSettings
+from schemas.codec import Codec
+from schemas.packets import PacketBatch
+from streams.accounting import difference
+from streams.live_feed import LiveFeed
+from streams.metrics import Metrics
+from streams.partition import Partition, Taken
+from streams.publish import Publisher
+from streams.sink import ClickHouseStore
+from streams.storing import Outcome, WindowJob, catch_up, store_window
+
+log = logs.get("streams")
+T = TypeVar("T")
+
+_MOST_BYTES = 512 << 20  # of all open windows, from which on no messages are taken
+_TICK = 0.2  # seconds between two looks at what is due
+_LONGEST_RETRY = 10.0
+_LOG_EVERY = 30.0  # seconds between two lines about the same trouble
+_RELEASE_SECONDS = 5.0  # for a running insert, when a partition goes
+
+
+class Message(Protocol):
+    """A message of the packets topic."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+
+
+@dataclass(slots=True, eq=False)
+class _Lane:
+    """A partition, its task, and the messages that are not acknowledged."""
+
+    state: Partition
+    messages: deque[tuple[int, Callable[[], None]]] = field(default_factory=deque)
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+
+class Worker:
+    """Takes messages, stores windows. `lag` tells how many messages of a partition lie at or after a position."""
+
+    def __init__(
+        self,
+        settings: StreamsSettings,
+        *,
+        codec: Codec,
+        store: ClickHouseStore,
+        publisher: Publisher,
+        metrics: Metrics,
+        lag: Callable[[int, int], int],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._codec, self._store, self._publisher, self._metrics = codec, store, publisher, metrics
+        self._lag, self._clock = lag, clock
+        self._lanes: dict[int, _Lane] = {}
+        self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sink")
+        self._live_threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="live")
+        self._live = LiveFeed(settings.live_top)
+        self._live_task: asyncio.Task[None] | None = None
+        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._trouble: str | None = None  # of ClickHouse or Kafka, as of the last try
+        self._trouble_logged = 0.0
+        self.rows_stored = 0
+        self.dead_letters = 0
+        self._last_insert: float | None = None
+
+    async def start(self) -> None:
+        """Begin with the live statistics; partitions begin with their first message."""
+        self._live_task = asyncio.create_task(self._guard(self._publish_live()), name="live")
+
+    async def stop(self) -> None:
+        """Finish running inserts; open windows stay in Kafka."""
+        await self.release(list(self._lanes))
+        if self._live_task:
+            self._live_task.cancel()
+            await asyncio.gather(self._live_task, return_exceptions=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._live_threads.shutdown(wait=False, cancel_futures=True)
+
+    async def release(self, partitions: list[int]) -> None:
+        """These partitions are no longer ours: finish a running insert, acknowledge what is stored, forget the rest."""
+        lanes = [self._lanes.pop(number) for number in partitions if number in self._lanes]
+        for lane in lanes:
+            lane.closing.set()
+        tasks = [lane.task for lane in lanes if lane.task]
+        if tasks:
+            _, running = await asyncio.wait(tasks, timeout=_RELEASE_SECONDS)
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+        for lane in lanes:
+            self._acknowledge(lane)
+
+    async def take(self, message: Message, acknowledge: Callable[[], None]) -> None:
+        """Add a message. Waits while too much is not stored yet."""
+        lane = self._lanes.get(message.partition)
+        if lane is not None and message.offset < lane.state.position:
+            log.warning("reading again", partition=message.partition, offset=message.offset, was=lane.state.position)
+            await self.release([message.partition])
+            lane = None
+        if lane is None:
+            lane = await self._open(message.partition, message.offset)
+        while sum(each.state.nbytes for each in self._lanes.values()) > _MOST_BYTES and not lane.closing.is_set():
+            await _wait(lane.closing, _TICK)
+        lane.messages.append((message.offset, acknowledge))
+        try:
+            batch = self._decode(message.value)
+            self._count(lane, lane.state.take(message.offset, batch, self._clock()), batch)
+        except DecodeError as error:
+            await self._set_aside(lane, message, str(error))
+            lane.state.skip(message.offset)
+        self._metrics.batches.inc()
+
+    def _decode(self, value: bytes | None) -> PacketBatch:
+        if value is None:
+            raise DecodeError("a message without a value")
+        try:
+            return self._codec.decode_packet_batch(value)
+        except DecodeError:
+            raise
+        except Exception as error:  # noqa: BLE001  a library that chokes on foreign bytes must not stop the app
+            raise DecodeError(f"the message cannot be decoded: {error!r}") from error
+
+    def _count(self, lane: _Lane, taken: Taken, batch: PacketBatch) -> None:
+        metrics = self._metrics
+        metrics.packets.inc(taken.packets)
+        metrics.bytes.inc(taken.bytes)
+        metrics.late_packets.inc(taken.late)
+        metrics.duplicate_packets.inc(taken.duplicates)
+        metrics.late_epoch_packets.inc(taken.after_epoch)
+        if taken.gap_bytes:
+            metrics.gap_events.inc()
+            log.warning("events are missing", node=batch.node, ring_id=batch.ring_id, ring_bytes=taken.gap_bytes)
+        self._live.add(lane.state, batch, taken)
+
+    async def _open(self, partition: int, offset: int) -> _Lane:
+        state = Partition(
+            partition,
+            position=offset,
+            window_seconds=self._settings.window_seconds,
+            node_timeout_seconds=self._settings.node_timeout_seconds,
+        )
+        lane = _Lane(state)
+        self._lanes[partition] = lane
+        other = await self._insist(
+            lane, lambda: self._store.other_lengths(partition, self._settings.window_seconds, offset)
+        )
+        if other:
+            log.info("window length changed", partition=partition, before=other[0], until_offset=other[1])
+            state.window_seconds_before(*other)
+        lane.task = asyncio.create_task(self._guard(self._run(lane)), name=f"partition {partition}")
+        log.info("reading", partition=partition, offset=offset)
+        return lane
+
+    async def _run(self, lane: _Lane) -> None:
+        while not lane.closing.is_set():
+            await self._compact(lane)
+            for job in lane.state.due(self._clock()):
+                if lane.closing.is_set():
+                    return
+                await self._write(lane, job)
+            await self._write_ledger(lane)
+            self._acknowledge(lane)
+            await _wait(lane.closing, _TICK)
+
+    async def _compact(self, lane: _Lane) -> None:
+        for window in lane.state.compactable():
+            job = lane.state.begin(window)
+            if job is not None:     # compacted rows cannot be divided: first leave out what is stored already
+                outcome = await self._insist(lane, partial(catch_up, job, self._store))
+                await self._publish(lane, outcome)
+                lane.state.stored(job, outcome.known)
+                lane.state.compact(window)
+
+    async def _write(self, lane: _Lane, job: WindowJob) -> None:
+        tries = 0
+
+        def attempt() -> Outcome:
+            nonlocal tries
+            tries += 1
+            return store_window(job if tries == 1 else replace(job, known=None), self._store)
+
+        begun = time.perf_counter()
+        outcome = await self._insist(lane, attempt)
+        self._metrics.insert_seconds.observe(time.perf_counter() - begun)
+        if outcome.expired:
+            self._metrics.expired_rows.inc(outcome.expired)
+            log.warning(
+                "rows are older than clickhouse.flows_retention_days and were not kept",
+                rows=outcome.expired,
+                window_start=job.window.start,
+            )
+        if outcome.rows:
+            self._metrics.rows_stored.inc(outcome.rows)
+            self._metrics.windows_stored.inc()
+            if outcome.known.revision > 1:
+                self._metrics.corrections.inc()
+            self.rows_stored += outcome.rows
+            self._last_insert = self._clock()
+        await self._publish(lane, outcome)
+        lane.state.stored(job, outcome.known)
+        log.debug(
+            "stored",
+            partition=job.partition,
+            window_start=job.window.start,
+            rows=outcome.rows,
+            revision=outcome.known.revision - 1,
+            offset_end=outcome.known.offset_end,
+        )
+
+    async def _publish(self, lane: _Lane, outcome: Outcome) -> None:
+        if self._settings.publish_flows:
+            for revision, flows in outcome.publish:
+                await self._insist(lane, partial(self._publisher.flows, flows, revision))
+
+    async def _write_ledger(self, lane: _Lane) -> None:
+        epochs = lane.state.closed_epochs(self._clock())
+        if not epochs:
+            return
+        names = [(epoch.node, epoch.ring_id, epoch.epoch) for epoch in epochs]
+
+        def store() -> list[int]:
+            # What is there was written before a restart, from all of the epoch's packets; we may have read only the rest
+            stored = self._store.stored_epochs(names)
+            rows = [row for epoch, name in zip(epochs, names, strict=True) if name not in stored for row in epoch.rows]
+            if rows:
+                self._store.insert_ledger(rows)
+            return [difference(row) for row in rows]
+
+        differences = await self._insist(lane, store)
+        self._metrics.ledger_rows.inc(len(differences))
+        self._metrics.ledger_difference.inc(sum(differences))
+        if any(differences):
+            log.warning("ledger differs", partition=lane.state.number, packets=sum(differences), epochs=len(epochs))
+        lane.state.epochs_stored(epochs, self._clock())
+
+    def _acknowledge(self, lane: _Lane) -> None:
+        offset = lane.state.committable(self._clock())
+        while lane.messages and lane.messages[0][0] < offset:
+            lane.messages.popleft()[1]()
+
+    async def _set_aside(self, lane: _Lane, message: Message, error: str) -> None:
+        log.warning("set a message aside", partition=message.partition, offset=message.offset, error=error)
+        await self._insist(
+            lane,
+            lambda: self._publisher.dead_letter(
+                message.value, message.key, partition=message.partition, offset=message.offset, error=error
+            ),
+        )
+        self._metrics.dead_letters.inc()
+        self.dead_letters += 1
+
+    async def _insist(self, lane: _Lane, work: Callable[[], T]) -> T:
+        """Do it in the thread, again and again until it succeeds; given up only when the partition goes."""
+        delay = 0.2
+        while True:
+            try:
+                result = await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            except ServiceUnavailable as error:
+                self._metrics.insert_retries.inc()
+                self._say(str(error))
+            else:
+                self._say(None)
+                return result
+            await _wait(lane.closing, delay)
+            if lane.closing.is_set():
+                raise asyncio.CancelledError
+            delay = min(delay * 2, _LONGEST_RETRY)
+
+    def _say(self, trouble: str | None) -> None:
+        now = self._clock()
+        if trouble and now - self._trouble_logged >= _LOG_EVERY:
+            log.warning("waiting and trying again", error=trouble)
+            self._trouble_logged = now
+        elif not trouble and self._trouble:
+            log.info("works again")
+            self._trouble_logged = 0.0
+        self._trouble = trouble
+
+    async def _publish_live(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            summaries = self._live.due({number: self._behind(lane) for number, lane in self._lanes.items()})
+            if summaries:
+                await asyncio.get_running_loop().run_in_executor(self._live_threads, self._send_live, summaries)
+            self._metrics.active_connections.set(self._live.active_flows)
+            self._gauges()
+
+    def _send_live(self, summaries: list[Callable[[], dict[str, Any]]]) -> None:
+        for summary in summaries:
+            self._publisher.live(summary())
+
+    def _behind(self, lane: _Lane) -> int:
+        return self._lag(lane.state.number, lane.state.position)
+
+    def _gauges(self) -> None:
+        health = self.health()
+        self._metrics.open_windows.set(health["open_windows"])
+        self._metrics.lag_messages.set(health["lag_messages"])
+        self._metrics.watermark_delay_seconds.set(health["watermark_delay_seconds"] or 0)
+        self._metrics.open_window_bytes.set(sum(lane.state.nbytes for lane in self._lanes.values()))
+
+    async def _guard(self, work: Any) -> None:
+        """Whatever a task dies of ends the component: it begins again from what is acknowledged."""
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # handed on
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """End the component with this error."""
+        if not self.failure.done():
+            self.failure.set_exception(error)
+
+    def health(self) -> dict[str, Any]:
+        """For /health: what there is, what waits, and what is wrong."""
+        now = self._clock()
+        lanes = list(self._lanes.values())
+        watermarks = [lane.state.watermark.value for lane in lanes if lane.state.watermark.value]
+        return {
+            "ok": self._trouble is None and not self.failure.done(),
+            "stage": "streams",
+            "partitions": len(lanes),
+            "watermark_delay_seconds": round(max(0.0, now - min(watermarks) / 1e9), 3) if watermarks else None,
+            "open_windows": sum(lane.state.open_windows for lane in lanes),
+            "lag_messages": sum(self._behind(lane) for lane in lanes),
+            "rows_stored": self.rows_stored,
+            "last_insert_age_seconds": round(now - self._last_insert, 3) if self._last_insert is not None else None,
+            "clickhouse": self._trouble or "ok",
+            "dead_letters": self.dead_letters,
+        }
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Sleep, but not when the event is set."""
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return

@@ -1,0 +1,286 @@
+"""The real partition state and storing protocol against a model of Kafka, ClickHouse and everything that can go wrong."""
+
+import random
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+
+from common.errors import ServiceUnavailable
+from schemas.flows import FlowColumns, LedgerRow
+from schemas.packets import PacketBatch
+from streams.partition import Partition
+from streams.storing import WindowId, catch_up, store_window
+from streams.windows import StraddlesOffset
+from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch, counters
+
+WINDOW = 2
+START = 1_800_000_000
+
+
+@dataclass
+class Table:
+    """The flows table, with the server's part of the protocol; and the ledger, whose rows replace their like."""
+
+    blocks: dict[tuple[WindowId, int], tuple[int, FlowColumns]] = field(default_factory=dict)
+    extra: list[FlowColumns] = field(default_factory=list)
+    ledger: dict[tuple[object, ...], LedgerRow] = field(default_factory=dict)
+    tokens: bool = True
+    hides: bool = False  # read-back does not work
+    lose_answer: bool = False
+
+    def revisions(self, partition: int, window: WindowId) -> list[tuple[int, int]]:
+        return sorted((k, offset_end) for (w, k), (offset_end, _) in self.blocks.items() if w == window)
+
+    def insert(self, flows: FlowColumns, partition: int, revision: int, offset_end: int) -> None:
+        name = (WindowId(flows.window_start, flows.window_seconds), revision)
+        if name not in self.blocks:
+            self.blocks[name] = (offset_end, flows)
+        elif not self.tokens:
+            self.extra.append(flows)
+        if self.lose_answer:
+            self.lose_answer = False
+            raise ServiceUnavailable("the answer was lost")
+
+    def expired(self, window: WindowId) -> bool:
+        return False
+
+    def rows(self, partition: int, window: WindowId, revision: int) -> FlowColumns:
+        return self.blocks[window, revision][1]
+
+
+class Consumer:
+    """A worker with one partition."""
+
+    def __init__(self, world: "World") -> None:
+        self.world = world
+        self.generation = world.generation
+        self.state = self._fresh()
+
+    def _fresh(self) -> Partition:
+        return Partition(0, position=self.world.committed, window_seconds=WINDOW, node_timeout_seconds=1e9)
+
+    def consume(self) -> None:
+        if self.state.position < len(self.world.log):
+            offset = self.state.position
+            self.state.take(offset, self.world.log[offset], self.world.now)
+
+    def write(self, lose_answer: bool) -> None:
+        jobs = self.state.due(self.world.now)
+        early = self.state.begin(self.world.random.choice(list(self.state._windows))) if self.state._windows else None
+        if early and self.world.random.random() < 0.1:
+            jobs.append(early)
+        elif early:
+            self.state.failed(early)
+        for job in jobs:
+            self.world.table.lose_answer = lose_answer
+            try:
+                outcome = store_window(job, self.world.table)
+            except ServiceUnavailable:
+                self.state.failed(job)
+                if self.world.random.random() < 0.5:  # as the worker does: the same job again, and read back
+                    try:
+                        outcome = store_window(replace(job, known=None), self.world.table)
+                    except StraddlesOffset:
+                        self.state = self._fresh()
+                        return
+                    self.state._busy[job.window] = job
+                else:
+                    self.state._known.pop(job.window, None)
+                    continue
+            except StraddlesOffset:
+                self.state = self._fresh()
+                return
+            self.world.published |= {(job.window, revision) for revision, _ in outcome.publish}
+            try:
+                self.state.stored(job, outcome.known)
+            except StraddlesOffset:
+                self.state = self._fresh()
+                return
+
+    def compact(self) -> None:
+        for window_id in list(self.state._windows):
+            job = self.state.begin(window_id)
+            if job is None:
+                continue
+            try:
+                outcome = catch_up(job, self.world.table)
+            except StraddlesOffset:
+                self.state = self._fresh()
+                return
+            self.world.published |= {(window_id, revision) for revision, _ in outcome.publish}
+            self.state.stored(job, outcome.known)
+            self.state.compact(window_id)
+
+    def ledger(self) -> None:
+        self.world.now += 1
+        epochs = self.state.closed_epochs(self.world.now)
+        for epoch in epochs:
+            names = {key[:3] for key in self.world.table.ledger}
+            if (epoch.node, epoch.ring_id, epoch.epoch) not in names:
+                for row in epoch.rows:
+                    key = (row.node, row.ring_id, epoch.epoch, row.counters.interface, row.counters.direction)
+                    self.world.table.ledger[key] = row
+        self.state.epochs_stored(epochs, self.world.now)
+
+    def commit(self) -> None:
+        if self.generation == self.world.generation:
+            self.world.committed = max(self.world.committed, self.state.committable(self.world.now))
+
+
+@dataclass
+class Node:
+    """A producer: its packets in ring order, with what it has sent."""
+
+    name: str
+    clock: int = START * SECOND
+    position: int = 0
+    acked: int = 0
+    epoch: int = 1
+    events: list[Packet] = field(default_factory=list)
+    marks: dict[int, tuple[int, list[Packet]]] = field(default_factory=dict)  # event index -> epoch closed there
+
+
+class World:
+    """Kafka's log, the table, the workers, the nodes."""
+
+    def __init__(self, seed: int, *, tokens: bool = True) -> None:
+        self.random = random.Random(seed)
+        self.log: list[PacketBatch] = []
+        self.table = Table(tokens=tokens)
+        self.generation = self.committed = 0
+        self.now = 0.0
+        self.published: set[tuple[WindowId, int]] = set()
+        self.nodes = [Node(f"n{i}") for i in range(self.random.randint(1, 2))]
+        self.workers = [Consumer(self)]
+
+    def produce(self, node: Node) -> None:
+        """New packets, some of them late; sometimes what was sent already is sent again, cut otherwise."""
+        r = self.random
+        again = r.random() < 0.2 and node.events
+        begin = r.randint(max(0, len(node.events) - 6), len(node.events)) if again else len(node.events)
+        closing = []
+        if not again or r.random() < 0.5:
+            for _ in range(r.randint(0, 4)):
+                node.clock += r.choice((0, 300_000_000))
+                late = r.randint(1, 5) * SECOND if r.random() < 0.1 else 0
+                node.events.append(Packet(
+                    time_ns=max(START * SECOND, node.clock - late), src_port=r.randint(1, 3), packets=r.randint(1, 9),
+                    direction=r.randint(0, 1), epoch=node.epoch))  # fmt: skip
+            if r.random() < 0.3:
+                closing = counters(node.epoch, [p for p in node.events if p.epoch == node.epoch])
+                if all(row.seen_packets == 0 for row in closing):
+                    closing = []
+                node.epoch += 1
+        self.log.append(batch(
+            node.events[begin:], node=node.name, ring_start=begin * STRIDE, clock_ns=node.clock, counters=closing))  # fmt: skip
+
+    def run(self, steps: int) -> None:
+        r = self.random
+        for _ in range(steps):
+            x = r.random()
+            worker = r.choice(self.workers[-3:]) if r.random() < 0.3 else self.workers[-1]
+            self.now += 0.3
+            if x < 0.3:
+                self.produce(r.choice(self.nodes))
+            elif x < 0.65:
+                worker.consume()
+            elif x < 0.8:
+                worker.write(lose_answer=r.random() < 0.2)
+            elif x < 0.84:
+                worker.compact()
+            elif x < 0.9:
+                worker.ledger()
+            elif x < 0.96:
+                worker.commit()
+            else:
+                self.generation += 1
+                self.workers.append(Consumer(self))
+        self.finish()
+
+    def finish(self) -> None:
+        for node in self.nodes:
+            node.clock += 100 * SECOND
+            closing = counters(node.epoch, [p for p in node.events if p.epoch == node.epoch])
+            self.log.append(batch([], node=node.name, ring_start=len(node.events) * STRIDE, clock_ns=node.clock,
+                                  counters=closing))  # fmt: skip
+            self.log.append(batch([], node=node.name, ring_start=len(node.events) * STRIDE, clock_ns=node.clock))
+        self.generation += 1
+        last = Consumer(self)
+        for _ in range(20):
+            while last.state.position < len(self.log):
+                last.consume()
+            self.now += 2
+            last.write(lose_answer=False)
+            last.ledger()
+        last.commit()
+        assert last.state.open_windows == 0
+
+    def wanted(self) -> dict[tuple[str, int], int]:
+        totals: dict[tuple[str, int], int] = {}
+        for node in self.nodes:
+            for packet in node.events:
+                key = (node.name, packet.time_ns // SECOND // WINDOW * WINDOW)
+                totals[key] = totals.get(key, 0) + packet.packets
+        return totals
+
+    def stored(self) -> dict[tuple[str, int], int]:
+        totals: dict[tuple[str, int], int] = {}
+        for flows in [flows for _, flows in self.table.blocks.values()] + self.table.extra:
+            for i in range(len(flows)):
+                key = (flows.node_names[flows.node[i]], flows.window_start)
+                totals[key] = totals.get(key, 0) + int(flows.packets[i] + flows.packets_rev[i])
+        return totals
+
+
+RUNS = 1500
+
+
+def test_totals_are_exact_after_crashes_lost_answers_rivals_late_packets_and_duplicates() -> None:
+    corrections = 0
+    for seed in range(RUNS):
+        world = World(seed)
+        world.run(world.random.randint(50, 250))
+        assert world.stored() == world.wanted(), f"seed {seed}"
+        corrections += sum(k > 0 for _, k in world.table.blocks)
+        assert world.published == set(world.table.blocks), f"seed {seed}: a revision was never published"
+        for row in world.table.ledger.values():
+            assert sum(row.consumed_packets) == row.counters.emitted_packets, f"seed {seed}: {row}"
+        consumed: dict[tuple[str, int], int] = {}
+        for row in world.table.ledger.values():
+            for window, packets in zip(row.consumed_windows, row.consumed_packets, strict=True):
+                consumed[row.node, window] = consumed.get((row.node, window), 0) + packets
+        assert consumed == world.wanted(), f"seed {seed}: the ledger lacks packets"
+        assert world.committed >= len(world.log) - len(world.nodes) * 2, f"seed {seed}"
+    assert corrections > RUNS / 10  # the runs do have late packets
+
+
+def test_without_the_name_of_an_insert_the_totals_are_wrong() -> None:
+    """The model can fail: this is what the deduplication token is for."""
+    wrong = 0
+    for seed in range(300):
+        world = World(seed, tokens=False)
+        world.run(150)
+        wrong += world.stored() != world.wanted()
+    assert wrong > 0
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_a_window_that_is_due_but_stored_already_is_not_inserted_again(rows: int) -> None:
+    table = Table()
+    first = Partition(0, position=0, window_seconds=WINDOW, node_timeout_seconds=10)
+    message = batch([Packet(time_ns=START * SECOND)], clock_ns=(START + 5) * SECOND)
+    first.take(0, message, 0.0)
+    (job,) = first.due(5.0)
+    assert store_window(job, table).rows == 1
+    again = Partition(0, position=0, window_seconds=WINDOW, node_timeout_seconds=10)
+    again.take(0, message, 0.0)
+    if rows:
+        again.take(1, batch([Packet(time_ns=START * SECOND + 1)], ring_start=STRIDE, clock_ns=(START + 5) * SECOND), 0.0)
+    (job,) = again.due(5.0)
+    outcome = store_window(job, table)
+    assert outcome.rows == rows
+    assert [revision for revision, _ in outcome.publish] == list(range(rows + 1))
+    again.stored(job, outcome.known)
+    assert again.open_windows == 0
+    assert np.sum([flows.packets.sum() for _, flows in table.blocks.values()]) == rows + 1
