@@ -10,7 +10,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,7 +44,7 @@ class Outcome:
 
     answer: Answer
     format: str | None                  # None: the statement has no result
-    rest: Iterator[bytes] | None        # more pieces after answer.body
+    rest: Generator[bytes, None, None] | None       # more pieces after answer.body
 
 
 def run(settings: Settings) -> int:
@@ -168,16 +168,24 @@ class Server:
             pieces = body.pieces(insert.data, loop) if insert else iter(())
             work = loop.run_in_executor(self._threads, _execute, connection, query, insert, pieces)
             outcome: Outcome = await self._or_kill(work, connection)
-            return await self._send(request, query, connection, outcome)
+            try:
+                return await self._send(request, query, connection, outcome)
+            finally:
+                if outcome.rest:
+                    await asyncio.shield(loop.run_in_executor(self._threads, outcome.rest.close))
 
     @contextlib.asynccontextmanager
     async def _connection(self, query: Query) -> AsyncIterator[Connection]:
         """A fresh connection, or the session's."""
+        loop = asyncio.get_running_loop()
         if query.session_id:
             with self._sessions.lease(query.session_id, query.session_seconds, time.monotonic()) as connection:
-                yield connection
+                try:
+                    yield connection
+                finally:
+                    await asyncio.shield(loop.run_in_executor(self._threads, connection.reset))
             return
-        connection = await asyncio.get_running_loop().run_in_executor(self._threads, self._engine.connection)
+        connection = await loop.run_in_executor(self._threads, self._engine.connection)
         with connection:
             yield connection
 
@@ -196,7 +204,8 @@ class Server:
     async def _send(
         self, request: web.Request, query: Query, connection: Connection, outcome: Outcome
     ) -> web.StreamResponse:
-        answer, rest = outcome.answer, outcome.rest
+        answer = outcome.answer
+        rest: Generator[bytes, None, None] | None = outcome.rest
         loop = asyncio.get_running_loop()
         held = [answer.body]
         size = len(answer.body)
@@ -306,21 +315,16 @@ def _execute(connection: Connection, query: Query, insert: sql.Insert | None, pi
     if query.read_only and kind not in {"READ_ONLY", "UNKNOWN"} and first not in {"set", "use"}:
         raise EngineError("Code: 164. DB::Exception: Cannot execute query in readonly mode. For queries over HTTP, "
                           "method GET implies readonly. You should use method POST for modifying queries. (READONLY)")
-    before = connection.set_for_query(query.settings, restore=query.session_id is not None)
-    try:
-        if insert:
-            return Outcome(answer=connection.insert(insert.head, insert.format, pieces, query.params),
-                           format=None, rest=None)
-        format_name = sql.answer_format(query.text) or query.default_format
-        # a session's settings are put back at the end of this function, which a stream would outlive
-        streams = format_name in http_query.STREAMABLE and first in {"select", "with"} and not before
-        if kind == "READ_ONLY" and streams:
-            rest = connection.stream(text, format_name, query.params)
-            return Outcome(answer=Answer(body=next(rest, b"")), format=format_name, rest=rest)
-        answer = connection.query(text, format_name, query.params)
-        return Outcome(answer=answer, format=format_name if kind == "READ_ONLY" or answer.body else None, rest=None)
-    finally:
-        connection.reset(before)
+    connection.set_for_query(query.settings, restore=query.session_id is not None)
+    if insert:
+        return Outcome(answer=connection.insert(insert.head, insert.format, pieces, query.params),
+                       format=None, rest=None)
+    format_name = sql.answer_format(query.text) or query.default_format
+    if kind == "READ_ONLY" and format_name in http_query.STREAMABLE and first in {"select", "with"}:
+        rest = connection.stream(text, format_name, query.params)
+        return Outcome(answer=Answer(body=next(rest, b"")), format=format_name, rest=rest)
+    answer = connection.query(text, format_name, query.params)
+    return Outcome(answer=answer, format=format_name if kind == "READ_ONLY" or answer.body else None, rest=None)
 
 
 def _headers(query_id: str, outcome: Outcome) -> dict[str, str]:

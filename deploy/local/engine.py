@@ -9,7 +9,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -94,6 +94,7 @@ class Connection:
 
     def __init__(self, raw: Any, defaults: Mapping[str, str], database: str) -> None:
         self._raw = raw
+        self._before: dict[str, str] = {}     # settings of the session that the request changed; empty: the default
         self.mark = f"ayaflow-{uuid.uuid4()}"
         """Queries of this connection carry it as log_comment, so that they can be killed."""
         self._set({**defaults, "log_comment": self.mark})
@@ -122,20 +123,18 @@ class Connection:
         found = self._raw._conn.classify_query(query)  # noqa: SLF001  chDB has no other way to ask
         return found["query_class"].name, int(found["statement_count"])
 
-    def set_for_query(self, settings: Mapping[str, str], *, restore: bool) -> dict[str, str]:
-        """Apply the settings of a request. With `restore` (a session) returns what `reset` needs afterwards."""
-        before: dict[str, str] = {}
+    def set_for_query(self, settings: Mapping[str, str], *, restore: bool) -> None:
+        """Apply the settings of a request; with `restore` (a session) `reset` undoes it."""
         if settings and restore:
             names = ", ".join(sql.quote(name) for name in settings)
             changed = f"SELECT name, value FROM system.settings WHERE changed AND name IN ({names})"  # noqa: S608  quoted
             rows = self._run(changed, "TSVRaw", {}).body.decode().splitlines()
-            before = dict.fromkeys(settings, "")
-            before.update(dict(row.split("\t", 1) for row in rows))
+            self._before = {**dict.fromkeys(settings, ""), **dict(row.split("\t", 1) for row in rows)}
         self._set(settings)
-        return before
 
-    def reset(self, before: Mapping[str, str]) -> None:
+    def reset(self) -> None:
         """Undo set_for_query."""
+        before, self._before = self._before, {}
         if before:
             self._run("SET " + ", ".join(
                 f"{name} = {sql.quote(value) if value else 'DEFAULT'}" for name, value in before.items()), "Null", {})
@@ -144,11 +143,14 @@ class Connection:
         """Run a statement to its end. Raises EngineError."""
         return self._run(query, format_name, params)
 
-    def stream(self, query: str, format_name: str, params: Mapping[str, str]) -> Iterator[bytes]:
+    def stream(self, query: str, format_name: str, params: Mapping[str, str]) -> Generator[bytes, None, None]:
         """The answer in pieces of some 65,000 rows; for formats without header and footer. Raises EngineError."""
         stream = self._guard(lambda: self._raw.send_query(query, format_name, params=dict(params)))
-        while (piece := self._guard(stream.fetch)) is not None:
-            yield piece.bytes() or b""
+        try:
+            while (piece := self._guard(stream.fetch)) is not None:
+                yield piece.bytes() or b""
+        finally:
+            stream.cancel()
 
     def insert(self, head: str, format_name: str, pieces: Iterable[bytes], params: Mapping[str, str]) -> Answer:
         """`INSERT INTO …` (without FORMAT) with data in any format. Raises EngineError; earlier blocks stay."""
