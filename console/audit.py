@@ -69,7 +69,7 @@ class Difference:
         return self.missing - self.surplus
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """Where packets were counted."""
 
@@ -213,9 +213,13 @@ def compare(readings: Readings, *, now: float, grace_seconds: float = GRACE_SECO
         _row(
             place, epochs.get(place), windows.get(place), reaches.get(place.node), overdue_before=now - grace_seconds
         )
-        for place in sorted(epochs.keys() | windows.keys())
+        for place in sorted(epochs.keys() | windows.keys(), key=_order)
     ]
     return Report(rows=tuple(rows), reaches=readings.reaches, rollups=readings.rollups)
+
+
+def _order(place: Place) -> tuple[str, str, bool]:
+    return place.node, place.interface, place.direction != "ingress"
 
 
 def _row(

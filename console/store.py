@@ -27,6 +27,7 @@ _FORMAT_SETTINGS: dict[str, Any] = {
     "output_format_json_quote_denormals": 1,
     "output_format_json_quote_decimals": 1,
 }
+_MISSING = re.compile(r"(?:identifier '|[Tt]able )`?(?:(?P<database>\w+)`?\.`?)?(?P<table>\w+)`?")
 _CODE = re.compile(r"Code:\s*(\d+)")
 _UNKNOWN_TABLE, _UNKNOWN_DATABASE, _READONLY, _AUTHENTICATION = 60, 81, 164, 516
 
@@ -148,14 +149,17 @@ def explain(text: str, settings: ClickHouseSettings) -> QueryError | ServiceUnav
 
 
 def _names_our_table(text: str, database: str) -> bool:
-    return any(re.search(rf"\b{re.escape(database)}`?\.`?{table}\b(?!.*maybe)", text) for table in TABLES)
+    return any(
+        match["database"] in {None, database} and match["table"] in TABLES for match in _MISSING.finditer(text)
+    )
 
 
 def _first_line(text: str) -> str:
     """ClickHouse's own words: from `Code: …` on, without the version, the stack and the driver's additions."""
     start = text.find("Code:")
     line = text[max(start, 0):].splitlines()[0]
-    line = re.sub(r"\s*\(version [^)]*\)+.*", "", line).replace("DB::Exception: ", "", 1)
+    line = re.sub(r"\s*\((?:version|for url) .*", "", line)
+    line = re.sub(r" In scope .*(?= \([A-Z_]+\)$)", "", line).replace("DB::Exception: ", "", 1)
     return line if len(line) <= 600 else f"{line[:600]} …"
 
 

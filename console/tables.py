@@ -1,5 +1,7 @@
 """Tables for people: they fit the terminal, and show full values when they are piped."""
 
+import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
@@ -9,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 _PIPED_WIDTH = 4_000
+_NUMBER = re.compile(r"(?:LowCardinality\()?(?:Nullable\()?(?:U?Int\d|B?Float\d|Decimal)")
 _STEPS = ("", "k", "M", "G", "T", "P", "E")
 
 
@@ -35,8 +38,14 @@ def build(names: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: Seque
         table.add_column(Text(name), justify="right" if is_number else "left", no_wrap=True, overflow="ellipsis")
     for row in rows:
         # Text, not markup: a value such as "[/red]" is shown as it is
-        table.add_row(*(Text("" if value is None else str(value)) for value in row))
+        table.add_row(*(Text(_cell(value)) for value in row))
     return table
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, (list, dict)):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return "" if value is None else str(value)
 
 
 def show(table: Table, out: TextIO | None = None) -> None:
@@ -56,5 +65,4 @@ def show(table: Table, out: TextIO | None = None) -> None:
 
 def is_number(kind: str) -> bool:
     """Whether a ClickHouse type is a number."""
-    bare = kind.removeprefix("Nullable(").removeprefix("LowCardinality(").removeprefix("Nullable(")
-    return bare.startswith(("UInt", "Int", "Float", "Decimal", "BFloat"))
+    return _NUMBER.match(kind) is not None
