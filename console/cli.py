@@ -12,7 +12,7 @@ import click
 from common.errors import AyaflowError
 from console import options
 from console.commands import COMMANDS
-from console.options import flags_of
+from console.options import Flags
 
 GROUPS = (
     ("Run", ("up", "producer", "streams", "console", "kafka", "clickhouse")),
@@ -79,10 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "_AYAFLOW_COMPLETE" in os.environ:
         cli.main(prog_name="ayaflow")                               # shell completion; does not return
     words = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "debug" in words
+    flags = Flags()
     try:
-        with cli.make_context("ayaflow", words or ["--help"]) as context:
-            debug = flags_of(context).values.get("log.level") == "debug"
+        with cli.make_context("ayaflow", words or ["--help"], obj=flags) as context:
             code = cli.invoke(context)
             sys.stdout.flush()
             return code if isinstance(code, int) else 0
@@ -91,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.UsageError as error:
         return _fail(_usage(error), error.exit_code)
     except AyaflowError as error:
-        if debug:
+        if flags.values.get("log.level") == "debug":
             traceback.print_exc()
         return _fail(str(error), error.exit_code)
     except (KeyboardInterrupt, click.Abort):

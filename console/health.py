@@ -28,15 +28,16 @@ def stage(
 class Health:
     """Asks the stages of one deployment. Keeps a Kafka client between requests; close it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._settings = settings
+        self._timeout = timeout_seconds
         self._started = time.monotonic()
         self._kafka: Any = None
         self._kafka_lock = asyncio.Lock()
 
     async def read(self) -> dict[str, Any]:
-        """`{"ok": …, "node": …, "stages": […]}` in the order of the path of a packet; takes TIMEOUT_SECONDS at most."""
-        timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
+        """`{"ok": …, "node": …, "stages": […]}` in the order of the path of a packet; takes the timeout at most."""
+        timeout = aiohttp.ClientTimeout(total=self._timeout)
         async with aiohttp.ClientSession(timeout=timeout) as session:
             stages = await asyncio.gather(
                 self._guard("kafka", self._read_kafka),
@@ -53,8 +54,8 @@ class Health:
     async def _guard(self, name: str, ask: Callable[[], Awaitable[Stage]]) -> Stage:
         """A stage that cannot be asked is a stage that is not ok."""
         try:
-            return await asyncio.wait_for(ask(), TIMEOUT_SECONDS + 0.5)
-        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+            return await asyncio.wait_for(ask(), self._timeout + 0.5)
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError, TypeError) as error:
             reason = "no answer in time" if isinstance(error, TimeoutError) else _short(error)
             return stage(name, ok=False, message=f"{self._address(name)} does not answer ({reason}); {_HINTS[name]}")
 
@@ -80,7 +81,7 @@ class Health:
                 "bootstrap.servers": kafka.bootstrap_servers, "log_level": 0, **kafka.properties,
             })
         try:
-            cluster = self._kafka.list_topics(timeout=TIMEOUT_SECONDS)
+            cluster = self._kafka.list_topics(timeout=self._timeout)
         except KafkaException as error:
             raise OSError(error.args[0].str()) from error
         topics = TopicNames.of(kafka.topic_prefix)
@@ -107,7 +108,7 @@ class Health:
         async with session.get(f"http://{host}:{port}/health") as answer:
             details = json.loads(await answer.text())
         if not isinstance(details, dict):
-            raise TypeError(name)
+            raise TypeError("its answer is not an object")
         ok = bool(details.pop("ok", False))
         details.pop("stage", None)
         message = "" if ok else str(details.get("error") or f"{self._address(name)} says that it is not well")

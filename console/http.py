@@ -17,7 +17,7 @@ from common.errors import EnvironmentProblem
 from common.metrics import parse_listen
 from common.settings import Settings
 from console import registry_api
-from console.health import Health
+from console.health import TIMEOUT_SECONDS, Health
 from schemas.registry import fixed_schemas
 from schemas.topics import TopicNames
 
@@ -25,11 +25,11 @@ log = logs.get("console")
 _STOP_SECONDS = 5
 
 
-def build_app(settings: Settings) -> FastAPI:
+def build_app(settings: Settings, *, health_timeout_seconds: float = TIMEOUT_SECONDS) -> FastAPI:
     """The application, not yet listening."""
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.health = Health(settings)
+        app.state.health = Health(settings, timeout_seconds=health_timeout_seconds)
         yield
 
     # FastAPI's own documentation pages load scripts from elsewhere; /openapi.json is served
