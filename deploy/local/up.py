@@ -1,0 +1,118 @@
+"""`ayaflow up`: everything on this machine, each part a process of its own; the view of it all on a terminal.
+
+Without a terminal it prints one line, `ready http://…`, once every part is healthy, and nothing else.
+"""
+
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+from common import logs
+from common.settings import Settings
+from deploy.local import preflight
+from deploy.local.probes import Probes, reachable
+from deploy.local.process import only_one
+from deploy.local.supervisor import Supervisor
+
+log = logs.get("up")
+
+STEP_SECONDS = 0.1
+CALM_PROBE_SECONDS = 2.0
+
+
+class _Signals:
+    """Counts SIGINT and SIGTERM: the first stops all, the second hurries."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.on_second: list[Supervisor] = []
+
+    def handle(self, _number: int, _frame: FrameType | None) -> None:
+        self.count += 1
+        if self.count > 1:
+            for supervisor in self.on_second:
+                supervisor.hurry = True
+
+
+def run(settings: Settings) -> int:
+    """Run until SIGINT or SIGTERM. Returns 0 when all stopped cleanly, else 1.
+
+    Raises EnvironmentProblem or SettingsError, with a sentence for each thing that is wrong, before anything starts;
+    and when a part cannot start for such a reason.
+    """
+    signals = _Signals()
+    with _handled(signals), only_one(settings.data_dir / "up.lock", "ayaflow up"):
+        preflight.check(settings)
+        with Probes(settings) as probes:
+            supervisor = Supervisor(settings, probes)
+            signals.on_second.append(supervisor)
+            screen = _screen(settings, supervisor)
+            try:
+                _watch(settings, supervisor, probes, signals, screen)
+            finally:
+                clean = _stop(supervisor, screen)
+    return 0 if clean else 1
+
+
+def _watch(settings: Settings, supervisor: Supervisor, probes: Probes, signals: _Signals, screen: "_Screen") -> None:
+    began = time.monotonic()
+    said = False
+    with screen:
+        while not signals.count:
+            supervisor.step()
+            if supervisor.all_ready and not said:
+                said = True
+                probes.interval = CALM_PROBE_SECONDS
+                log.info("all ready", seconds=round(time.monotonic() - began, 1))
+                screen.ready(f"http://{reachable(settings.console.listen)}")
+            screen.draw()
+            time.sleep(STEP_SECONDS)
+
+
+def _stop(supervisor: Supervisor, screen: "_Screen") -> bool:
+    screen.say("stopping; Ctrl-C again to hurry")
+    clean = supervisor.stop()
+    screen.say("stopped" if clean else "stopped, but not all parts by themselves: see the logs")
+    return clean
+
+
+class _Screen:
+    """Where people look. This one is for no terminal: the one line that programs wait for."""
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+
+    def draw(self) -> None:
+        """Show the state as it is now."""
+
+    def ready(self, url: str) -> None:
+        """All parts are healthy for the first time."""
+        sys.stdout.write(f"ready {url}\n")
+        sys.stdout.flush()
+
+    def say(self, text: str) -> None:
+        """A sentence on the way down."""
+
+
+def _screen(settings: Settings, supervisor: Supervisor) -> _Screen:
+    if not sys.stdout.isatty():
+        return _Screen()
+    from deploy.local.terminal import Terminal
+
+    return Terminal(settings, supervisor)
+
+
+@contextlib.contextmanager
+def _handled(signals: _Signals) -> Iterator[None]:
+    before = {number: signal.signal(number, signals.handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
