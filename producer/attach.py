@@ -50,7 +50,9 @@ def attach(route: Any, ifindex: int, node: str, programs: dict[str, int]) -> Non
         ours = _ensure_clsact(route, ifindex)
         for hook, fd in programs.items():
             name = f"{NAME}{node}:{hook}" + (OWN_QDISC if ours else "")
-            route.tc("add-filter", "bpf", ifindex, 0, fd=fd, name=name, parent=HOOKS[hook], prio=PRIORITY, direct_action=True)
+            route.tc(
+                "add-filter", "bpf", ifindex, 0, fd=fd, name=name, parent=HOOKS[hook], prio=PRIORITY, direct_action=True
+            )
     except NetlinkError as error:
         raise EnvironmentProblem(_sentence(error, ifindex)) from error
 
@@ -93,9 +95,10 @@ def _with_clsact(route: Any) -> set[int]:
 
 
 def _filters(route: Any, ifindex: int, hook: str) -> list[Any]:
+    found: list[Any] = []
     with _gone_is_fine():
-        return list(route.get_filters(ifindex, 0, HOOKS[hook]))
-    return []
+        found += route.get_filters(ifindex, 0, HOOKS[hook])
+    return found
 
 
 def _ours(route: Any, ifindex: int) -> list[tuple[str, Any, str]]:

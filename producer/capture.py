@@ -1,6 +1,7 @@
 """From the ring to batches: when an epoch is closed, when a batch is cut, what it carries. Does no I/O of its own."""
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,8 +15,7 @@ from producer.event import RECORD_BYTES, Records
 from producer.metrics import ProducerMetrics
 from producer.outbox import Message
 from producer.publish import MAX_MESSAGE_BYTES, Publisher
-from schemas.codec import Codec
-from schemas.packets import PacketEvents
+from schemas.packets import PacketBatch, PacketEvents
 from schemas.topics import TopicNames
 
 HEARTBEAT_NS = 1_000_000_000  # of a node that sees nothing
@@ -40,6 +40,12 @@ class RingReader(Protocol):
 
     def release(self, position: int) -> None:
         """Let the kernel overwrite what lies before."""
+
+
+EncodeBatch = Callable[[PacketBatch], bytes]
+"""A message of the packets topic. Raises ServiceUnavailable."""
+EncodeEvents = Callable[[PacketEvents], list[bytes]]
+"""The messages of the packet-events topic. Raises ServiceUnavailable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,16 +78,16 @@ class Capture:
         clock: WallClock,
         publisher: Publisher,
         source: Source,
-        codec: Codec,
+        encode_batch: EncodeBatch,
+        encode_events: EncodeEvents | None,
         topics: TopicNames,
         timing: Timing,
-        record_encoding: bool,
         metrics: ProducerMetrics,
     ) -> None:
-        """`position`: of the ring, where reading begins."""
+        """`position`: of the ring, where reading begins. `encode_events`: for the record encoding."""
         self._ring, self._epochs, self._clock, self._publisher = ring, epochs, clock, publisher
-        self._source, self._codec, self._topics, self._timing = source, codec, topics, timing
-        self._record_encoding, self._metrics = record_encoding, metrics
+        self._source, self._topics, self._timing, self._metrics = source, topics, timing, metrics
+        self._encode_batch, self._encode_events = encode_batch, encode_events
         self._start = position  # of the next batch
         self._read = position  # records before it are submitted
         self._closed: deque[ClosedEpoch] = deque()  # not yet sent
@@ -184,7 +190,7 @@ class Capture:
             counters=tuple(row for epoch in carried for row in epoch.counters),
         )
         try:
-            value = self._codec.encode_packet_batch(events.batch)
+            value = self._encode_batch(events.batch)
             if len(value) > MAX_MESSAGE_BYTES and end - self._start > RECORD_BYTES:
                 half = (end - self._start) // 2 // RECORD_BYTES * RECORD_BYTES
                 return self._send(self._start + half) and self._send(end)
@@ -203,6 +209,6 @@ class Capture:
         return True
 
     def _single(self, events: PacketEvents) -> list[Message]:
-        if not self._record_encoding or not len(events.batch):
+        if self._encode_events is None or not len(events.batch):
             return []
-        return [Message(topic=self._topics.packet_events, value=v) for v in self._codec.encode_packet_events(events)]
+        return [Message(topic=self._topics.packet_events, value=value) for value in self._encode_events(events)]

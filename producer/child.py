@@ -24,24 +24,35 @@ def run(command: str, request: dict[str, Any], *, log: Path) -> dict[str, Any]:
         with log.open("wb") as messages:
             done = subprocess.run(
                 [sys.executable, "-m", "producer.child", command],
-                input=json.dumps(request).encode(), stdout=subprocess.PIPE, stderr=messages, timeout=_SECONDS,
-                start_new_session=True, check=False, cwd=Path(__file__).parent.parent,
+                input=json.dumps(request).encode(),
+                stdout=subprocess.PIPE,
+                stderr=messages,
+                timeout=_SECONDS,
+                start_new_session=True,
+                check=False,
+                cwd=Path(__file__).parent.parent,
             )  # fmt: skip  a session of its own: Ctrl-C must not stop it half-way
     except OSError as error:
-        raise EnvironmentProblem(f"cannot write {log}: {error.strerror}. Set data_dir to a folder that can be written") from error
+        raise EnvironmentProblem(
+            f"cannot write {log}: {error.strerror}. Set data_dir to a folder that can be written"
+        ) from error
     except subprocess.TimeoutExpired as error:
-        raise EnvironmentProblem(f"setting up the kernel program took more than {_SECONDS} s; {log} has its messages") from error
+        raise EnvironmentProblem(
+            f"setting up the kernel program took more than {_SECONDS} s; {log} has its messages"
+        ) from error
     try:
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     except (ValueError, IndexError) as error:
-        raise EnvironmentProblem(f"setting up the kernel program failed (exit code {done.returncode}); {log} says why") from error
+        raise EnvironmentProblem(
+            f"setting up the kernel program failed (exit code {done.returncode}); {log} says why"
+        ) from error
     if "error" in answer:
         raise _KINDS.get(answer["kind"], AyaflowError)(answer["error"].replace("LOG", str(log)))
     return answer
 
 
 def _attach(request: dict[str, Any]) -> dict[str, Any]:
-    from producer import attach, loader  # noqa: PLC0415  only in the child
+    from producer import attach, loader  # only in the child
 
     node, directory = request["node"], Path(request["pin_directory"])
     with attach.open_route() as route:
@@ -61,7 +72,7 @@ def _attach(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _detach(request: dict[str, Any]) -> dict[str, Any]:
-    from producer import attach  # noqa: PLC0415  only in the child
+    from producer import attach  # only in the child
 
     with attach.open_route() as route:
         return {"removed": attach.detach(route, node=request["node"])}

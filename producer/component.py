@@ -18,16 +18,17 @@ from common.metrics import MetricsServer
 from common.settings import Settings
 from producer import bpfsys, child, interfaces, pins
 from producer.batch import Source
-from producer.capture import Capture, Timing
+from producer.capture import Capture, EncodeEvents, Timing
 from producer.clock import WallClock
+from producer.encode import BatchEncoder
 from producer.epochs import Epochs, KernelCounterMaps, Slot
 from producer.event import RECORD_BYTES
 from producer.metrics import ProducerMetrics
 from producer.outbox import Entry
 from producer.publish import Publisher, open_kafka
 from producer.ring import Ring
-from schemas.codec import Codec
 from schemas.packets import DIRECTIONS
+from schemas.registry import open_registry
 from schemas.topics import TopicNames
 
 LONGEST_WAIT = 0.02  # seconds between two looks at the ring; fifty a second cost 0.1 % of a core
@@ -88,7 +89,8 @@ def _run_locked(settings: Settings, names: tuple[str, ...], directory: Path, sto
     log_path = logs_directory / f"kernel-{settings.node}.log"
     metrics, state = ProducerMetrics(), _State(settings.node, names)
     clock = WallClock()
-    codec, topics = Codec(settings.schema_registry.url, TopicNames.of(settings.kafka.topic_prefix)), TopicNames.of(settings.kafka.topic_prefix)
+    topics = TopicNames.of(settings.kafka.topic_prefix)
+    encode_batch = BatchEncoder(open_registry(settings.schema_registry.url, topics)).encode
 
     def done(entry: Entry, now_ns: int) -> None:
         state.packets += entry.packets
@@ -96,7 +98,11 @@ def _run_locked(settings: Settings, names: tuple[str, ...], directory: Path, sto
         metrics.ack_seconds.observe((now_ns - entry.sent_ns) / 1e9)
 
     publisher = Publisher(
-        node=settings.node, position=0, open_transport=partial(open_kafka, settings.kafka), monotonic=clock.monotonic, on_done=done
+        node=settings.node,
+        position=0,
+        open_transport=partial(open_kafka, settings.kafka),
+        monotonic=clock.monotonic,
+        on_done=done,
     )
     started = time.monotonic()
     request = {
@@ -126,15 +132,17 @@ def _run_locked(settings: Settings, names: tuple[str, ...], directory: Path, sto
                 ring_id=time.time_ns(),
                 interfaces=tuple((link["ifindex"], link["name"]) for link in answer["interfaces"]),
             ),
-            codec=codec,
+            encode_batch=encode_batch,
+            encode_events=_event_encoder(settings, topics),
             topics=topics,
             timing=Timing.of(settings.producer, settings.capture.epoch_ms, settings.capture.ring_bytes),
-            record_encoding=settings.producer.encoding == "record",
             metrics=metrics,
         )
         health = partial(_health, state, publisher, capture)
         with MetricsServer(settings.producer.metrics_listen, "producer.metrics_listen", health):
-            log.info("attached", node=settings.node, interfaces=",".join(names), seconds=round(time.monotonic() - started, 2))
+            log.info(
+                "attached", node=settings.node, interfaces=",".join(names), seconds=round(time.monotonic() - started, 2)
+            )
             _watch(capture, publisher, metrics, settings.capture.ring_bytes, stop)
             state.finishing = True
             _detach(settings.node, log_path)
@@ -149,7 +157,9 @@ def _run_locked(settings: Settings, names: tuple[str, ...], directory: Path, sto
         pins.remove(directory)
 
 
-def _watch(capture: Capture, publisher: Publisher, metrics: ProducerMetrics, ring_bytes: int, stop: threading.Event) -> None:
+def _watch(
+    capture: Capture, publisher: Publisher, metrics: ProducerMetrics, ring_bytes: int, stop: threading.Event
+) -> None:
     """Read and send until we are told to stop. Looks so often that the ring fills by an eighth in between."""
     wait, last = LONGEST_WAIT, time.monotonic()
     while not stop.is_set():
@@ -188,7 +198,15 @@ def _detach(node: str, log_path: Path) -> None:
     try:
         child.run("detach", {"node": node}, log=log_path.with_suffix(".detach.log"))
     except EnvironmentProblem as error:
-        log.error("could not detach; run: ayaflow detach", error=str(error))
+        log.warning("could not detach; run: ayaflow detach", error=str(error))
+
+
+def _event_encoder(settings: Settings, topics: TopicNames) -> EncodeEvents | None:
+    if settings.producer.encoding != "record":
+        return None
+    from schemas.codec import Codec  # brings Arrow: 50 MB that the default encoding does without
+
+    return Codec(settings.schema_registry.url, topics).encode_packet_events
 
 
 def _counter_maps(directory: Path) -> KernelCounterMaps:

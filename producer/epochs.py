@@ -67,7 +67,9 @@ class KernelCounterMaps:
     def read(self, key: int) -> npt.NDArray[np.void]:
         """See CounterMaps."""
         closed = self._maps[1 - self._open]
-        return np.frombuffer(bpfsys.map_lookup(closed, key.to_bytes(4, "little"), COUNTERS.itemsize * self._cpus), COUNTERS)
+        return np.frombuffer(
+            bpfsys.map_lookup(closed, key.to_bytes(4, "little"), COUNTERS.itemsize * self._cpus), COUNTERS
+        )
 
     def prepare(self, key: int, epoch: int) -> None:
         """See CounterMaps."""
@@ -82,7 +84,7 @@ def fresh_counters(epoch: int, cpus: int) -> npt.NDArray[np.void]:
 
 
 class Epochs:
-    """Closes one epoch after the other. Epoch 1 is open when it is made, in the first map; the second is prepared for 2."""
+    """Closes one epoch after the other. Begins with 1 open, in the first map, and the second map prepared for 2."""
 
     def __init__(
         self,

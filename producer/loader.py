@@ -68,7 +68,7 @@ def _fill(module: Any, interfaces: list[dict[str, Any]]) -> None:
 
 def _import_bcc() -> Any:
     try:
-        import bcc  # noqa: PLC0415  brings LLVM: only here, and only now
+        import bcc  # brings LLVM: only here, and only now
     except ImportError as error:
         raise EnvironmentProblem(
             f"bcc is not installed ({error}); run make setup, or: sudo apt-get install python3-bpfcc "
@@ -76,7 +76,8 @@ def _import_bcc() -> Any:
         ) from error
     if not hasattr(bcc, "BPF"):
         raise EnvironmentProblem(
-            f"{bcc.__file__} is not the BPF compiler collection but PyPI's bcc; remove it and: sudo apt-get install python3-bpfcc"
+            f"{bcc.__file__} is not the BPF compiler collection but PyPI's bcc; remove it, "
+            "and: sudo apt-get install python3-bpfcc"
         )
     return bcc
 
@@ -84,7 +85,11 @@ def _import_bcc() -> Any:
 def _check_headers() -> None:
     release = platform.release()
     modules = Path("/lib/modules") / release
-    found = [modules / "build/include/linux/kconfig.h", modules / "source/include/linux/kconfig.h", Path("/sys/kernel/kheaders.tar.xz")]
+    found = [
+        modules / "build/include/linux/kconfig.h",
+        modules / "source/include/linux/kconfig.h",
+        Path("/sys/kernel/kheaders.tar.xz"),
+    ]
     if not os.environ.get("BCC_KERNEL_SOURCE") and not any(path.exists() for path in found):
         raise EnvironmentProblem(
             f"there are no kernel headers for {release}, which bcc needs to compile; run make setup, "

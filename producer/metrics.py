@@ -20,16 +20,30 @@ class ProducerMetrics:
             "ayaflow_bytes", "Bytes that passed, layer 2 without FCS.", ["interface", "direction"], registry=registry
         )
         self._dropped = Counter(
-            "ayaflow_producer_dropped_packets", "Packets counted but not recorded, by reason.", ["reason"], registry=registry
+            "ayaflow_producer_dropped_packets",
+            "Packets counted but not recorded, by reason.",
+            ["reason"],
+            registry=registry,
         )
         for reason in ("non_ip", "malformed", "ring_full"):
             self._dropped.labels(reason)
-        self.events = Counter("ayaflow_producer_events", "Events read from the ring buffer and encoded.", registry=registry)
+        self.events = Counter(
+            "ayaflow_producer_events", "Events read from the ring buffer and encoded.", registry=registry
+        )
         self.batches = Counter("ayaflow_producer_batches", "Batches acknowledged by Kafka.", registry=registry)
-        self.ring_fill = Gauge("ayaflow_producer_ring_fill_ratio", "Part of the ring buffer that Kafka has not acknowledged.", registry=registry)
-        self.queue = Gauge("ayaflow_producer_kafka_queue_messages", "Messages that Kafka has not acknowledged.", registry=registry)
+        self.ring_fill = Gauge(
+            "ayaflow_producer_ring_fill_ratio",
+            "Part of the ring buffer that Kafka has not acknowledged.",
+            registry=registry,
+        )
+        self.queue = Gauge(
+            "ayaflow_producer_kafka_queue_messages", "Messages that Kafka has not acknowledged.", registry=registry
+        )
         self.ack_seconds = Histogram(
-            "ayaflow_producer_ack_seconds", "From encoding a batch to Kafka's acknowledgement.", buckets=_ACK_SECONDS, registry=registry
+            "ayaflow_producer_ack_seconds",
+            "From encoding a batch to Kafka's acknowledgement.",
+            buckets=_ACK_SECONDS,
+            registry=registry,
         )
 
     def count(self, counters: Iterable[EpochCounters]) -> None:

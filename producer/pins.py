@@ -22,7 +22,8 @@ def mount(bpffs: Path) -> None:
         bpffs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EnvironmentProblem(
-            f"cannot create {bpffs} to mount the BPF file system: {error.strerror}. Set capture.bpffs to a folder that can be written"
+            f"cannot create {bpffs} to mount the BPF file system: {error.strerror}. "
+            "Set capture.bpffs to a folder that can be written"
         ) from error
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mount(b"bpf", os.fsencode(bpffs), b"bpf", 0, None) != 0:
@@ -72,7 +73,8 @@ def locked(directory: Path) -> Iterator[None]:
         except BlockingIOError as error:
             os.close(fd)
             raise EnvironmentProblem(
-                f"a producer for node {node_of(directory)} is running on this machine already; stop it, or give this one another --node"
+                f"a producer for node {node_of(directory)} is running on this machine already; "
+                "stop it, or give this one another --node"
             ) from error
         if _same(fd, directory):  # else its last owner has removed it in the meantime
             break

@@ -91,7 +91,10 @@ class Publisher:
             entry, message = item
             try:
                 self._transport.produce(
-                    message.topic, key=self._key, value=message.value, on_delivery=partial(self._delivered, entry, message)
+                    message.topic,
+                    key=self._key,
+                    value=message.value,
+                    on_delivery=partial(self._delivered, entry, message),
                 )
             except BufferError:  # full: `poll` goes on
                 return
@@ -116,7 +119,7 @@ class Publisher:
             self._on_done(done, now)
 
     def _break(self) -> None:
-        """This client cannot go on (a fatal error of the idempotent protocol): a new one takes over what it has not sent."""
+        """This client cannot go on (a fatal error of the idempotent protocol): a new one will take over."""
         if not self._broken:
             self._broken = True
             self._retry_at = self._monotonic() + RETRY_NS
@@ -132,7 +135,9 @@ class Publisher:
         now = self._monotonic()
         if now - self._last_logged.get(self.error, -LOG_EVERY_NS) >= LOG_EVERY_NS:
             self._last_logged[self.error] = now
-            log.warning("kafka does not take batches; trying again", error=self.error, unacked_batches=len(self.outbox.entries))
+            log.warning(
+                "kafka does not take batches; trying again", error=self.error, unacked_batches=len(self.outbox.entries)
+            )
 
 
 _PURGED = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}  # noqa: SLF001  public constants that begin with _
@@ -143,19 +148,31 @@ _NO_TOPIC = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}  # noq
 def explain(error: Any) -> str:
     """A sentence for a KafkaError: what happened and what to do."""
     if error.code() in _AWAY:
-        return f"no broker answers ({error.str()}). Start Kafka (ayaflow up or ayaflow kafka), or set kafka.bootstrap_servers"
+        return (
+            f"no broker answers ({error.str()}). "
+            "Start Kafka (ayaflow up or ayaflow kafka), or set kafka.bootstrap_servers"
+        )
     if error.code() in _NO_TOPIC:
-        return f"a topic does not exist ({error.str()}). ayaflow up and ayaflow kafka create it; else create it, or set kafka.topic_prefix"
+        return (
+            f"a topic does not exist ({error.str()}). "
+            "ayaflow up and ayaflow kafka create it; else create it, or set kafka.topic_prefix"
+        )
     if error.code() in {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}:
-        return f"Kafka does not permit us to write ({error.str()}). Give this user WRITE and IDEMPOTENT_WRITE on the topics"
+        return (
+            f"Kafka does not permit us to write ({error.str()}). "
+            "Give this user WRITE and IDEMPOTENT_WRITE on the topics"
+        )
     if error.code() in {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE}:
-        return f"Kafka finds a batch too large ({error.str()}). Lower producer.batch_packets, or raise max.message.bytes of the topic"
+        return (
+            f"Kafka finds a batch too large ({error.str()}). "
+            "Lower producer.batch_packets, or raise max.message.bytes of the topic"
+        )
     return f"{error.name()}: {error.str()}"
 
 
 def open_kafka(settings: KafkaSettings, on_error: Callable[[Any], None]) -> Transport:
     """The real client. Raises SettingsError when a property is wrong."""
-    quiet = logging.getLogger("ayaflow.librdkafka")  # what matters comes to on_error; its own lines repeat it every second
+    quiet = logging.getLogger("ayaflow.librdkafka")  # what matters comes to on_error; its own lines only repeat it
     quiet.setLevel(logging.CRITICAL)
     properties: dict[str, Any] = {
         "bootstrap.servers": settings.bootstrap_servers,

@@ -74,6 +74,8 @@ def submitted(records: Records) -> npt.NDArray[np.bool_]:
     """Which records are events; the others the kernel took back. Raises ValueError when one is not ours."""
     headers = records["header"]
     if not ((headers & ~np.uint32(DISCARDED)) == EVENT_BYTES).all():
-        raise ValueError("the ring holds records that are not packet events; was it made by another version of ayaflow?")
+        raise ValueError(
+            "the ring holds records that are not packet events; was it made by another version of ayaflow?"
+        )
     mask: npt.NDArray[np.bool_] = headers == EVENT_BYTES
     return mask
