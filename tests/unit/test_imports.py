@@ -32,7 +32,7 @@ PURE = (
     "streams/partition.py", "streams/progress.py", "streams/rings.py", "streams/watermark.py", "streams/windows.py",
     "console/audit.py", "console/filters.py", "console/times.py",
 )  # fmt: skip
-IO_LIBRARIES = {"socket", "subprocess", "asyncio", "threading", "confluent_kafka", "faust", "clickhouse_connect", "requests", "urllib", "os"}  # fmt: skip
+IO_LIBRARIES = {"os", "socket", "subprocess", "asyncio", "threading", "urllib", "confluent_kafka", "faust"}
 
 
 def modules() -> list[Path]:
