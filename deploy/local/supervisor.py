@@ -38,7 +38,8 @@ class Supervisor:
         self._config = _write_settings(settings)
         servers = {"kafka": endpoints.kafka(settings), "clickhouse": endpoints.clickhouse(settings)}
         self._elsewhere = {name for name, endpoint in servers.items() if not endpoint.is_local}
-        self.stages = {plan.name: Stage(plan) for plan in stages.PLANS if plan.name not in self._elsewhere}
+        ours = [plan for plan in stages.PLANS if plan.name not in self._elsewhere]
+        self.stages = {plan.name: Stage(plan, since=clock()) for plan in ours}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._logs = {name: LogFile(settings.data_dir / "logs" / f"{name}.log") for name in self.stages}
         self.hurry = False      # a second Ctrl-C sets it
@@ -85,19 +86,19 @@ class Supervisor:
             raise kind(f"{stage.plan.name} cannot start: {words or f'it ended with code {code}'}")
         log.warning("died", stage=stage.plan.name, code=code, said=words, again_in_seconds=stages.pause(stage.deaths))
 
-    def stop(self) -> bool:
-        """Stop all, each in its time, then kill. Returns whether all stopped by themselves."""
+    def stop(self, draw: Callable[[], None] = lambda: None) -> bool:
+        """Stop all, each in its time, then kill. Returns whether all stopped by themselves. `draw` shows progress."""
         clean = True
         for name in stages.STOP_ORDER:
             stage, process = self.stages.get(name), self._processes.get(name)
             if stage is None:
                 continue
-            if process is not None and not self._stop_one(stage, process):
+            if process is not None and not self._stop_one(stage, process, draw):
                 clean = False
             stage.stopped(self._clock())
         return clean
 
-    def _stop_one(self, stage: Stage, process: subprocess.Popen[bytes]) -> bool:
+    def _stop_one(self, stage: Stage, process: subprocess.Popen[bytes], draw: Callable[[], None]) -> bool:
         name = stage.plan.name
         began = self._clock()
         stage.stopping(began)
@@ -111,6 +112,7 @@ class Supervisor:
                 if name == "producer":
                     self._detach()
                 return False
+            draw()
             time.sleep(0.05)
         log.info("stopped", stage=name, code=process.returncode, seconds=round(self._clock() - began, 1))
         _kill_group(process)        # what it may have left in its session

@@ -15,6 +15,7 @@ from common.settings import Settings
 from deploy.local import preflight
 from deploy.local.probes import Probes, reachable
 from deploy.local.process import only_one
+from deploy.local.screen import Screen
 from deploy.local.supervisor import Supervisor
 
 log = logs.get("up")
@@ -50,60 +51,34 @@ def run(settings: Settings) -> int:
             supervisor = Supervisor(settings, probes)
             signals.on_second.append(supervisor)
             screen = _screen(settings, supervisor)
-            try:
-                _watch(settings, supervisor, probes, signals, screen)
-            finally:
-                clean = _stop(supervisor, screen)
+            with screen:
+                try:
+                    _watch(settings, supervisor, probes, signals, screen)
+                finally:
+                    screen.say("stopping; Ctrl-C again to hurry")
+                    clean = supervisor.stop(screen.draw)
+                    screen.say("stopped" if clean else "stopped, but not every part by itself: see the logs")
     return 0 if clean else 1
 
 
-def _watch(settings: Settings, supervisor: Supervisor, probes: Probes, signals: _Signals, screen: "_Screen") -> None:
+def _watch(settings: Settings, supervisor: Supervisor, probes: Probes, signals: _Signals, screen: Screen) -> None:
     began = time.monotonic()
     said = False
-    with screen:
-        while not signals.count:
-            supervisor.step()
-            if supervisor.all_ready and not said:
-                said = True
-                probes.interval = CALM_PROBE_SECONDS
-                log.info("all ready", seconds=round(time.monotonic() - began, 1))
-                screen.ready(f"http://{reachable(settings.console.listen)}")
-            screen.draw()
-            time.sleep(STEP_SECONDS)
+    while not signals.count:
+        supervisor.step()
+        if supervisor.all_ready and not said:
+            said = True
+            probes.interval = CALM_PROBE_SECONDS
+            log.info("all ready", seconds=round(time.monotonic() - began, 1))
+            screen.ready(f"http://{reachable(settings.console.listen)}")
+        screen.draw()
+        time.sleep(STEP_SECONDS)
 
 
-def _stop(supervisor: Supervisor, screen: "_Screen") -> bool:
-    screen.say("stopping; Ctrl-C again to hurry")
-    clean = supervisor.stop()
-    screen.say("stopped" if clean else "stopped, but not all parts by themselves: see the logs")
-    return clean
-
-
-class _Screen:
-    """Where people look. This one is for no terminal: the one line that programs wait for."""
-
-    def __enter__(self) -> None:
-        """Begin."""
-
-    def __exit__(self, *_: object) -> None:
-        """End."""
-
-    def draw(self) -> None:
-        """Show the state as it is now."""
-
-    def ready(self, url: str) -> None:
-        """All parts are healthy for the first time."""
-        sys.stdout.write(f"ready {url}\n")
-        sys.stdout.flush()
-
-    def say(self, text: str) -> None:
-        """A sentence on the way down."""
-
-
-def _screen(settings: Settings, supervisor: Supervisor) -> _Screen:
+def _screen(settings: Settings, supervisor: Supervisor) -> Screen:
     if not sys.stdout.isatty():
-        return _Screen()
-    from deploy.local.terminal import Terminal
+        return Screen()
+    from deploy.local.terminal import Terminal  # loads what draws and decodes
 
     return Terminal(settings, supervisor)
 
