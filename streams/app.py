@@ -20,7 +20,7 @@ from streams.worker import Worker
 log = logs.get("streams")
 
 _FETCH_BYTES = 9 << 20  # of one partition: the largest message, with room
-_SESSION_SECONDS = 10.0  # a worker that was killed gives its partitions up after this
+_SESSION_SECONDS = 6.0  # a worker that was killed gives its partitions up after this; brokers take no less
 _KNOWN_PROPERTIES = frozenset(
     {
         "security.protocol",
@@ -87,8 +87,8 @@ def connect(app: Any, topics: TopicNames, worker: Worker) -> None:
 
     app.agent(topic, name="packets")(take)
 
-    async def revoked(_: Any, partitions: set[TP], **__: Any) -> None:
-        await worker.release([tp.partition for tp in partitions if tp.topic == topics.packets])
+    async def revoked(_: Any, *__: Any, **___: Any) -> None:
+        await worker.release_all()  # Faust reads even those that we keep from their committed offset
 
     app.on_partitions_revoked.connect(revoked, weak=False)
 
@@ -102,6 +102,7 @@ class Acknowledgement:
         self._app, self._message = app, message
 
     def __call__(self) -> None:
+        """Faust may commit it."""
         self._message.ack(self._app.consumer)
 
 
@@ -119,7 +120,7 @@ def credentials(properties: dict[str, str]) -> Any:
     )
     if unknown:
         raise SettingsError(
-            f"kafka.properties: the streams app cannot use {unknown[0]}; it knows {', '.join(sorted(_KNOWN_PROPERTIES))}"
+            f"kafka.properties: streams cannot use {unknown[0]}; it knows {', '.join(sorted(_KNOWN_PROPERTIES))}"
         )
     if protocol == "PLAINTEXT":
         return None

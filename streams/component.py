@@ -1,6 +1,7 @@
 """The streams component: Faust, worker, metrics; runs until SIGINT or SIGTERM."""
 
 import asyncio
+import logging
 import signal
 import warnings
 from typing import Any
@@ -13,7 +14,9 @@ from schemas.codec import Codec
 from schemas.topics import TopicNames
 from streams import app as faust_app
 from streams import metrics as streams_metrics
+from streams.offsets import Offsets
 from streams.publish import Publisher
+from streams.retrying import pause
 from streams.sink import ClickHouseStore
 from streams.worker import Worker
 
@@ -27,6 +30,9 @@ def run(settings: Settings) -> int:
     """Window packets into flows until SIGINT or SIGTERM. Returns the exit code; raises AyaflowError."""
     # faust and mode use what Python 3.12 and later deprecate; that is not our users' concern
     warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(faust|mode|aiokafka)\b.*")
+    for library in ("aiokafka", "faust", "mode", "clickhouse_connect"):
+        # forty lines a second while Kafka is away, tracebacks while ClickHouse is: we say it ourselves, once
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     return asyncio.run(Component(settings).run())
 
 
@@ -66,7 +72,7 @@ class Component:
                 if loop.time() - said >= _LOG_EVERY:
                     log.warning("waiting for Kafka", error=str(error))
                     said = loop.time()
-                await _wait(stopping, _AGAIN_SECONDS)
+                await pause(stopping, _AGAIN_SECONDS)
             else:
                 if made:
                     log.info("made topics", names=made)
@@ -79,11 +85,13 @@ class Component:
         publisher = Publisher(settings.kafka, codec)
         store = ClickHouseStore(settings.clickhouse, self._topics.packets)
         app = faust_app.build(settings)
+        offsets = Offsets(settings.kafka, group=settings.streams.app_id, topic=self._topics.packets)
         worker = Worker(
             settings.streams,
             codec=codec,
             store=store,
             publisher=publisher,
+            offsets=offsets,
             metrics=streams_metrics.create(),
             lag=lambda partition, position: faust_app.lag(app, self._topics.packets, partition, position),
         )
@@ -95,7 +103,8 @@ class Component:
             await worker.start()
             await app.start()
             log.info("started", app_id=settings.streams.app_id, window_seconds=settings.streams.window_seconds)
-            await asyncio.wait({stop, died, worker.failure}, return_when=asyncio.FIRST_COMPLETED)
+            ends: set[asyncio.Future[Any]] = {stop, died, worker.failure}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             self._raise(worker, died)
         finally:
             await worker.stop()
@@ -104,6 +113,7 @@ class Component:
             await app.stop()
             publisher.close()
             store.close()
+            offsets.close()
             for task in (stop, died):
                 task.cancel()
             await asyncio.gather(stop, died, return_exceptions=True)
@@ -131,14 +141,7 @@ class Component:
 
 async def _crash(app: Any) -> BaseException:
     """Wait until Faust gives up, and say of what."""
-    while not app.crashed:
+    while not app.crashed:  # noqa: ASYNC110  Faust has no event for it
         await asyncio.sleep(0.5)
     reason: BaseException = app.crash_reason or RuntimeError("Faust stopped")
     return reason
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return

@@ -22,7 +22,8 @@ def migrate(client: Client, settings: ClickHouseSettings) -> list[int]:
     client.command(f"CREATE DATABASE IF NOT EXISTS {settings.database}{on_cluster}")
     record = f"{settings.database}.schema_migrations"
     client.command(
-        f"CREATE TABLE IF NOT EXISTS {record}{on_cluster} (number UInt32, name String, applied DateTime('UTC') DEFAULT now()) "
+        f"CREATE TABLE IF NOT EXISTS {record}{on_cluster} "
+        "(number UInt32, name String, applied DateTime('UTC') DEFAULT now()) "
         f"ENGINE = {'Replicated' if settings.cluster else ''}ReplacingMergeTree ORDER BY number"
     )
     done = {int(row[0]) for row in client.query(f"SELECT DISTINCT number FROM {record}").result_rows}  # noqa: S608  checked name

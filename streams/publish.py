@@ -35,6 +35,7 @@ class Publisher:
         self._codec = codec
         self._lock = threading.Lock()  # one caller at a time waits for its deliveries
         self._failure: KafkaError | None = None
+        self.trouble: str | None = None  # no broker answers
         # An owner of the cluster may add properties; these three are ours
         self._producer = Producer(
             {
@@ -47,7 +48,7 @@ class Publisher:
                 "acks": "all",
                 "compression.type": settings.compression,
                 "message.max.bytes": _MAX_MESSAGE,
-                "error_cb": lambda _: None,  # said by whoever waits for a delivery
+                "error_cb": self._troubled,
             }
         )
 
@@ -84,6 +85,18 @@ class Publisher:
         with contextlib.suppress(BufferError, KafkaException):
             self._producer.produce(self._topics.live, value=message, key=stats["node"].encode())
         self._producer.poll(0)
+
+    def check(self) -> str | None:
+        """What is wrong with Kafka, as far as is known; asks it when something was."""
+        if self.trouble:
+            with contextlib.suppress(KafkaException):
+                self._producer.list_topics(timeout=2)
+                self.trouble = None
+        return self.trouble
+
+    def _troubled(self, error: KafkaError) -> None:
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001  the library's name
+            self.trouble = "no broker of kafka.bootstrap_servers answers"
 
     def close(self) -> None:
         """Wait a moment for what is on its way."""

@@ -10,8 +10,6 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import clickhouse_connect
-import numpy as np
-import pyarrow as pa
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 
@@ -19,31 +17,13 @@ from common import logs
 from common.errors import ServiceUnavailable
 from common.settings import ClickHouseSettings
 from schemas.flows import FlowColumns, LedgerRow
-from schemas.packets import EpochCounters
 from streams.migrate import migrate
 from streams.storing import WindowId
+from streams.tables import COLUMNS, flow_columns, flow_table, ledger_table
 
 log = logs.get("streams")
 T = TypeVar("T")
 
-_NAMES = ("node", "interface")
-_ADDRESSES = ("src_addr", "dst_addr")
-_NUMBERS = {
-    "protocol": np.uint8,
-    "src_port": np.uint16,
-    "dst_port": np.uint16,
-    "vlan_id": np.uint16,
-    "icmp_type": np.uint8,
-    "icmp_code": np.uint8,
-    "packets": np.uint64,
-    "bytes": np.uint64,
-    "packets_rev": np.uint64,
-    "bytes_rev": np.uint64,
-    "tcp_flags": np.uint16,
-    "tcp_flags_rev": np.uint16,
-    "first_offset_us": np.uint32,
-    "last_offset_us": np.uint32,
-}
 _ONE_BLOCK: dict[str, Any] = {
     "async_insert": 0,  # an answer means that it is stored
     "insert_deduplicate": 1,
@@ -60,7 +40,6 @@ _ON_A_CLUSTER: dict[str, Any] = {
     "insert_quorum_parallel": 0,
     "select_sequential_consistency": 1,
 }
-_COUNTERS = tuple(name for name in EpochCounters.__dataclass_fields__ if name.endswith(("_packets", "_bytes")))
 _TIMEOUT_SECONDS = 120
 
 
@@ -106,19 +85,21 @@ class ClickHouseStore:
 
     def rows(self, partition: int, window: WindowId, revision: int) -> FlowColumns:
         """What is stored under a name."""
-        columns = ", ".join((*_NAMES, "direction", *_ADDRESSES, *_NUMBERS))
+        columns = ", ".join(COLUMNS)
         query = (
             f"SELECT {columns} FROM flows WHERE window_start = toDateTime({{start:UInt32}}, 'UTC') "  # noqa: S608  constants
-            "AND window_seconds = {seconds:UInt16} AND kafka_partition = {partition:Int32} AND revision = {revision:UInt16}"
+            "AND window_seconds = {seconds:UInt16} AND kafka_partition = {partition:Int32} "
+            "AND revision = {revision:UInt16}"
         )
         parameters = {"start": window.start, "seconds": window.seconds, "partition": partition, "revision": revision}
         table = self._call(lambda client: client.query_arrow(query, parameters=parameters, settings=self._extra))
         return flow_columns(table, window)
 
     def other_lengths(self, partition: int, window_seconds: int, offset: int) -> tuple[int, int] | None:
-        """The other window length with rows beyond `offset`, and up to which offset; None: streams.window_seconds did not change."""
+        """The window length that our predecessor used, and the offset up to which it stored; None: the same as ours."""
         rows = self._query(
-            "SELECT window_seconds, max(kafka_offset_end) AS offset_end FROM flows WHERE kafka_partition = {partition:Int32} "
+            "SELECT window_seconds, max(kafka_offset_end) AS offset_end FROM flows "
+            "WHERE kafka_partition = {partition:Int32} "
             "AND window_seconds != {seconds:UInt16} AND window_start > now() - INTERVAL 7 DAY "
             "GROUP BY window_seconds HAVING offset_end > {offset:Int64} ORDER BY offset_end DESC LIMIT 1",
             seconds=window_seconds,
@@ -205,98 +186,4 @@ def _first_line(error: BaseException) -> str:
         " (authentication: see clickhouse.username and clickhouse.password)"
         if isinstance(error, DatabaseError) and "AUTHENTICATION" in text
         else ""
-    )
-
-
-def flow_table(flows: FlowColumns, partition: int, revision: int, offset_end: int) -> pa.Table:
-    """The rows as ClickHouse's Arrow reader takes them: IPv6 as 16 octets, Enum8 by number, names as dictionaries."""
-    n = len(flows)
-
-    def same(value: int, kind: Any) -> pa.Array:
-        return pa.array(np.full(n, value, kind))
-
-    columns: dict[str, Any] = {
-        "window_start": same(flows.window_start, np.uint32),
-        "window_seconds": same(flows.window_seconds, np.uint16),
-        "node": pa.DictionaryArray.from_arrays(pa.array(flows.node), pa.array(flows.node_names, pa.string())),
-        "interface": pa.DictionaryArray.from_arrays(
-            pa.array(flows.interface), pa.array(flows.interface_names, pa.string())
-        ),
-        "direction": pa.array(flows.direction.astype(np.int8)),
-        **{name: _octets(getattr(flows, name)) for name in _ADDRESSES},
-        **{name: pa.array(getattr(flows, name).astype(kind, copy=False)) for name, kind in _NUMBERS.items()},
-        "kafka_partition": same(partition, np.int32),
-        "kafka_offset_end": same(offset_end, np.int64),
-        "revision": same(revision, np.uint16),
-    }
-    return pa.table(columns)
-
-
-def flow_columns(table: pa.Table, window: WindowId) -> FlowColumns:
-    """The rows of a SELECT, back as columns."""
-
-    def texts(name: str) -> tuple[tuple[str, ...], Any]:
-        values = table.column(name).combine_chunks()
-        values = values.cast(pa.string()) if not pa.types.is_string(values.type) else values
-        encoded = values.dictionary_encode()
-        return tuple(encoded.dictionary.to_pylist()), encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32)
-
-    def numbers(name: str, kind: Any) -> Any:
-        return table.column(name).to_numpy().astype(kind)
-
-    def octets(name: str) -> Any:
-        joined = b"".join(table.column(name).to_pylist())
-        return np.frombuffer(joined, np.uint8).reshape(-1, 16)
-
-    node_names, node = texts("node")
-    interface_names, interface = texts("interface")
-    own = {
-        "packets": np.int64,
-        "bytes": np.int64,
-        "packets_rev": np.int64,
-        "bytes_rev": np.int64,
-        "first_offset_us": np.int64,
-        "last_offset_us": np.int64,
-    }
-    return FlowColumns(
-        window_start=window.start,
-        window_seconds=window.seconds,
-        node_names=node_names,
-        interface_names=interface_names,
-        node=node,
-        interface=interface,
-        direction=numbers("direction", np.uint8),
-        **{name: octets(name) for name in _ADDRESSES},
-        **{name: numbers(name, own.get(name, kind)) for name, kind in _NUMBERS.items()},
-    )
-
-
-def _octets(values: Any) -> pa.Array:
-    return pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(16), len(values), [None, pa.py_buffer(np.ascontiguousarray(values))]
-    )
-
-
-def ledger_table(rows: Sequence[LedgerRow]) -> pa.Table:
-    """Ledger rows as an Arrow table."""
-
-    def time_us(values: list[int]) -> pa.Array:
-        return pa.array(values, pa.timestamp("us", "UTC"))
-
-    counters = [row.counters for row in rows]
-    return pa.table(
-        {
-            "node": pa.array([row.node for row in rows]),
-            "ring_id": pa.array([row.ring_id for row in rows], pa.int64()),
-            "epoch": pa.array([c.epoch for c in counters], pa.int64()),
-            "interface": pa.array([c.interface for c in counters]),
-            "direction": pa.array([c.direction for c in counters], pa.int8()),
-            "start_time": time_us([c.start_ns // 1000 for c in counters]),
-            "end_time": time_us([c.end_ns // 1000 for c in counters]),
-            **{name: pa.array([getattr(c, name) for c in counters], pa.uint64()) for name in _COUNTERS},
-            "window_seconds": pa.array([row.window_seconds for row in rows], pa.uint16()),
-            "consumed_windows": pa.array([row.consumed_windows for row in rows], pa.list_(pa.uint32())),
-            "consumed_packets": pa.array([row.consumed_packets for row in rows], pa.list_(pa.uint64())),
-            "consumed_bytes": pa.array([row.consumed_bytes for row in rows], pa.list_(pa.uint64())),
-        }
     )

@@ -65,7 +65,7 @@ class WindowJob:
     pieces: tuple[Piece, ...]  # all contributions below E that may not be stored yet
     node_names: tuple[str, ...]
     interface_names: tuple[str, ...]
-    known: Known | None  # None: not read back yet
+    known: Known | None  # what we know to be stored; None: nothing was read back yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,15 +79,23 @@ class Outcome:
 
 
 def catch_up(job: WindowJob, store: Store) -> Outcome:
-    """Read back what is stored of a window, and insert nothing."""
-    if job.known is not None:
-        return Outcome(known=job.known, rows=0, expired=0, publish=())
+    """Read back what is stored of a window; insert nothing new.
+
+    Revisions that we did not know of were written by a worker, perhaps ourselves, that may not have lived to see the
+    end of it. They are inserted once more under their name, from what is stored: should the server have died between
+    the table and its rollups, the rollups that lack them take them now. And they are published.
+    """
     revisions = store.revisions(job.partition, job.window)
     known = Known(revisions[-1][0] + 1, revisions[-1][1]) if revisions else Known(0, 0)
     publish: list[tuple[int, FlowColumns]] = []
     if len(from_offset(job.pieces, known.offset_end)) < len(job.pieces):
-        # stored before we began; whether it was published too we cannot know
-        publish = [(k, store.rows(job.partition, job.window, k)) for k, _ in revisions]
+        for revision, offset_end in revisions:
+            if job.known is None or revision >= job.known.revision:
+                rows = store.rows(job.partition, job.window, revision)
+                store.insert(rows, job.partition, revision, offset_end)
+                publish.append((revision, rows))
+    if job.known and known.revision < job.known.revision:  # rows that went by TTL, or that somebody deleted
+        known = job.known
     return Outcome(known=known, rows=0, expired=0, publish=tuple(publish))
 
 

@@ -1,4 +1,7 @@
-"""The watermark of a partition: up to when all packets of its nodes have been read. Pure; the wall clock is an argument."""
+"""The watermark of a partition: up to when all packets of its nodes have been read.
+
+Pure; the wall clock is an argument.
+"""
 
 from dataclasses import dataclass
 

@@ -110,9 +110,9 @@ class _Entries:
 
 def _share(window: int, flows: int, entries: _Entries) -> Share:
     if len(entries.flow) * 4 < flows:  # few of a large dictionary: do not pay for all of it
-        used, flow = np.unique(entries.flow, return_inverse=True)
-        share = _share(window, len(used), replace(entries, flow=flow.astype(np.int32)))
-        return replace(share, flow=used)
+        some, renumbered = np.unique(entries.flow, return_inverse=True)
+        share = _share(window, len(some), replace(entries, flow=renumbered.astype(np.int32)))
+        return replace(share, flow=some.astype(np.int32))
     flow = entries.flow
     flags = np.zeros(flows, np.uint16)
     if entries.tcp_flags.any():

@@ -22,8 +22,10 @@ from schemas.packets import PacketBatch
 from streams.accounting import difference
 from streams.live_feed import LiveFeed
 from streams.metrics import Metrics
+from streams.offsets import Offsets
 from streams.partition import Partition, Taken
 from streams.publish import Publisher
+from streams.retrying import BROKER, CLICKHOUSE, KAFKA, Released, Retrying, pause
 from streams.sink import ClickHouseStore
 from streams.storing import Outcome, WindowJob, catch_up, store_window
 
@@ -32,8 +34,6 @@ T = TypeVar("T")
 
 _MOST_BYTES = 512 << 20  # of all open windows, from which on no messages are taken
 _TICK = 0.2  # seconds between two looks at what is due
-_LONGEST_RETRY = 10.0
-_LOG_EVERY = 30.0  # seconds between two lines about the same trouble
 _RELEASE_SECONDS = 5.0  # for a running insert, when a partition goes
 
 
@@ -66,21 +66,21 @@ class Worker:
         codec: Codec,
         store: ClickHouseStore,
         publisher: Publisher,
+        offsets: Offsets,
         metrics: Metrics,
         lag: Callable[[int, int], int],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._codec, self._store, self._publisher, self._metrics = codec, store, publisher, metrics
-        self._lag, self._clock = lag, clock
+        self._offsets, self._lag, self._clock = offsets, lag, clock
         self._lanes: dict[int, _Lane] = {}
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sink")
         self._live_threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="live")
         self._live = LiveFeed(settings.live_top)
         self._live_task: asyncio.Task[None] | None = None
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._trouble: str | None = None  # of ClickHouse or Kafka, as of the last try
-        self._trouble_logged = 0.0
+        self._again = Retrying(self._threads, clock, metrics.insert_retries.inc)
         self.rows_stored = 0
         self.dead_letters = 0
         self._last_insert: float | None = None
@@ -91,12 +91,16 @@ class Worker:
 
     async def stop(self) -> None:
         """Finish running inserts; open windows stay in Kafka."""
-        await self.release(list(self._lanes))
+        await self.release_all()
         if self._live_task:
             self._live_task.cancel()
             await asyncio.gather(self._live_task, return_exceptions=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._live_threads.shutdown(wait=False, cancel_futures=True)
+
+    async def release_all(self) -> None:
+        """No partition is ours any more."""
+        await self.release(list(self._lanes))
 
     async def release(self, partitions: list[int]) -> None:
         """These partitions are no longer ours: finish a running insert, acknowledge what is stored, forget the rest."""
@@ -114,23 +118,30 @@ class Worker:
 
     async def take(self, message: Message, acknowledge: Callable[[], None]) -> None:
         """Add a message. Waits while too much is not stored yet."""
+        try:
+            lane = await self._lane(message)
+            while sum(each.state.nbytes for each in self._lanes.values()) > _MOST_BYTES:
+                await pause(lane.closing, _TICK)
+                if lane.closing.is_set():
+                    return
+            lane.messages.append((message.offset, acknowledge))
+            try:
+                batch = self._decode(message.value)
+                self._count(lane, lane.state.take(message.offset, batch, self._clock()), batch)
+            except DecodeError as error:
+                await self._set_aside(lane, message, str(error))
+                lane.state.skip(message.offset)
+            self._metrics.batches.inc()
+        except Released:
+            return  # it was not acknowledged: whoever has the partition next reads it
+
+    async def _lane(self, message: Message) -> _Lane:
         lane = self._lanes.get(message.partition)
         if lane is not None and message.offset < lane.state.position:
             log.warning("reading again", partition=message.partition, offset=message.offset, was=lane.state.position)
             await self.release([message.partition])
             lane = None
-        if lane is None:
-            lane = await self._open(message.partition, message.offset)
-        while sum(each.state.nbytes for each in self._lanes.values()) > _MOST_BYTES and not lane.closing.is_set():
-            await _wait(lane.closing, _TICK)
-        lane.messages.append((message.offset, acknowledge))
-        try:
-            batch = self._decode(message.value)
-            self._count(lane, lane.state.take(message.offset, batch, self._clock()), batch)
-        except DecodeError as error:
-            await self._set_aside(lane, message, str(error))
-            lane.state.skip(message.offset)
-        self._metrics.batches.inc()
+        return lane or await self._open(message.partition, message.offset)
 
     def _decode(self, value: bytes | None) -> PacketBatch:
         if value is None:
@@ -139,7 +150,7 @@ class Worker:
             return self._codec.decode_packet_batch(value)
         except DecodeError:
             raise
-        except Exception as error:  # noqa: BLE001  a library that chokes on foreign bytes must not stop the app
+        except Exception as error:
             raise DecodeError(f"the message cannot be decoded: {error!r}") from error
 
     def _count(self, lane: _Lane, taken: Taken, batch: PacketBatch) -> None:
@@ -155,17 +166,23 @@ class Worker:
         self._live.add(lane.state, batch, taken)
 
     async def _open(self, partition: int, offset: int) -> _Lane:
+        seconds = self._settings.window_seconds
         state = Partition(
             partition,
             position=offset,
-            window_seconds=self._settings.window_seconds,
+            window_seconds=seconds,
             node_timeout_seconds=self._settings.node_timeout_seconds,
         )
-        lane = _Lane(state)
-        self._lanes[partition] = lane
-        other = await self._insist(
-            lane, lambda: self._store.other_lengths(partition, self._settings.window_seconds, offset)
-        )
+        lane = self._lanes[partition] = _Lane(state)
+        begin = await self._again.insist(KAFKA, lane.closing, partial(self._offsets.begin, partition))
+        if offset > begin:
+            raise ServiceUnavailable(
+                f"reading of partition {partition} began at {offset} and not at {begin}, where it ended; start again"
+            )
+        find = partial(self._store.other_lengths, partition, seconds, offset)
+        other = await self._again.insist(CLICKHOUSE, lane.closing, find)
+        if lane.closing.is_set():
+            raise Released
         if other:
             log.info("window length changed", partition=partition, before=other[0], until_offset=other[1])
             state.window_seconds_before(*other)
@@ -182,13 +199,13 @@ class Worker:
                 await self._write(lane, job)
             await self._write_ledger(lane)
             self._acknowledge(lane)
-            await _wait(lane.closing, _TICK)
+            await pause(lane.closing, _TICK)
 
     async def _compact(self, lane: _Lane) -> None:
         for window in lane.state.compactable():
             job = lane.state.begin(window)
-            if job is not None:     # compacted rows cannot be divided: first leave out what is stored already
-                outcome = await self._insist(lane, partial(catch_up, job, self._store))
+            if job is not None:  # compacted rows cannot be divided: first leave out what is stored already
+                outcome = await self._again.insist(CLICKHOUSE, lane.closing, partial(catch_up, job, self._store))
                 await self._publish(lane, outcome)
                 lane.state.stored(job, outcome.known)
                 lane.state.compact(window)
@@ -202,7 +219,7 @@ class Worker:
             return store_window(job if tries == 1 else replace(job, known=None), self._store)
 
         begun = time.perf_counter()
-        outcome = await self._insist(lane, attempt)
+        outcome = await self._again.insist(CLICKHOUSE, lane.closing, attempt)
         self._metrics.insert_seconds.observe(time.perf_counter() - begun)
         if outcome.expired:
             self._metrics.expired_rows.inc(outcome.expired)
@@ -232,7 +249,7 @@ class Worker:
     async def _publish(self, lane: _Lane, outcome: Outcome) -> None:
         if self._settings.publish_flows:
             for revision, flows in outcome.publish:
-                await self._insist(lane, partial(self._publisher.flows, flows, revision))
+                await self._again.insist(KAFKA, lane.closing, partial(self._publisher.flows, flows, revision))
 
     async def _write_ledger(self, lane: _Lane) -> None:
         epochs = lane.state.closed_epochs(self._clock())
@@ -241,14 +258,14 @@ class Worker:
         names = [(epoch.node, epoch.ring_id, epoch.epoch) for epoch in epochs]
 
         def store() -> list[int]:
-            # What is there was written before a restart, from all of the epoch's packets; we may have read only the rest
+            # What is there was written before a restart, from all of the epoch's packets; we may know only the rest
             stored = self._store.stored_epochs(names)
             rows = [row for epoch, name in zip(epochs, names, strict=True) if name not in stored for row in epoch.rows]
             if rows:
                 self._store.insert_ledger(rows)
             return [difference(row) for row in rows]
 
-        differences = await self._insist(lane, store)
+        differences = await self._again.insist(CLICKHOUSE, lane.closing, store)
         self._metrics.ledger_rows.inc(len(differences))
         self._metrics.ledger_difference.inc(sum(differences))
         if any(differences):
@@ -262,54 +279,33 @@ class Worker:
 
     async def _set_aside(self, lane: _Lane, message: Message, error: str) -> None:
         log.warning("set a message aside", partition=message.partition, offset=message.offset, error=error)
-        await self._insist(
-            lane,
-            lambda: self._publisher.dead_letter(
-                message.value, message.key, partition=message.partition, offset=message.offset, error=error
-            ),
+        send = partial(
+            self._publisher.dead_letter,
+            message.value,
+            message.key,
+            partition=message.partition,
+            offset=message.offset,
+            error=error,
         )
+        await self._again.insist(KAFKA, lane.closing, send)
         self._metrics.dead_letters.inc()
         self.dead_letters += 1
-
-    async def _insist(self, lane: _Lane, work: Callable[[], T]) -> T:
-        """Do it in the thread, again and again until it succeeds; given up only when the partition goes."""
-        delay = 0.2
-        while True:
-            try:
-                result = await asyncio.get_running_loop().run_in_executor(self._threads, work)
-            except ServiceUnavailable as error:
-                self._metrics.insert_retries.inc()
-                self._say(str(error))
-            else:
-                self._say(None)
-                return result
-            await _wait(lane.closing, delay)
-            if lane.closing.is_set():
-                raise asyncio.CancelledError
-            delay = min(delay * 2, _LONGEST_RETRY)
-
-    def _say(self, trouble: str | None) -> None:
-        now = self._clock()
-        if trouble and now - self._trouble_logged >= _LOG_EVERY:
-            log.warning("waiting and trying again", error=trouble)
-            self._trouble_logged = now
-        elif not trouble and self._trouble:
-            log.info("works again")
-            self._trouble_logged = 0.0
-        self._trouble = trouble
 
     async def _publish_live(self) -> None:
         while True:
             await asyncio.sleep(1.0)
             summaries = self._live.due({number: self._behind(lane) for number, lane in self._lanes.items()})
             if summaries:
-                await asyncio.get_running_loop().run_in_executor(self._live_threads, self._send_live, summaries)
+                loop = asyncio.get_running_loop()
+                self._again.report(BROKER, await loop.run_in_executor(self._live_threads, self._send_live, summaries))
             self._metrics.active_connections.set(self._live.active_flows)
             self._gauges()
 
-    def _send_live(self, summaries: list[Callable[[], dict[str, Any]]]) -> None:
+    def _send_live(self, summaries: list[Callable[[], dict[str, Any]]]) -> str | None:
+        """Returns what is wrong with Kafka."""
         for summary in summaries:
             self._publisher.live(summary())
+        return self._publisher.check()
 
     def _behind(self, lane: _Lane) -> int:
         return self._lag(lane.state.number, lane.state.position)
@@ -325,9 +321,9 @@ class Worker:
         """Whatever a task dies of ends the component: it begins again from what is acknowledged."""
         try:
             await work
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # handed on
+        except Released:
+            return
+        except Exception as error:  # noqa: BLE001  handed on
             self.fail(error)
 
     def fail(self, error: Exception) -> None:
@@ -341,7 +337,7 @@ class Worker:
         lanes = list(self._lanes.values())
         watermarks = [lane.state.watermark.value for lane in lanes if lane.state.watermark.value]
         return {
-            "ok": self._trouble is None and not self.failure.done(),
+            "ok": not self._again.troubles and not self.failure.done(),
             "stage": "streams",
             "partitions": len(lanes),
             "watermark_delay_seconds": round(max(0.0, now - min(watermarks) / 1e9), 3) if watermarks else None,
@@ -349,14 +345,7 @@ class Worker:
             "lag_messages": sum(self._behind(lane) for lane in lanes),
             "rows_stored": self.rows_stored,
             "last_insert_age_seconds": round(now - self._last_insert, 3) if self._last_insert is not None else None,
-            "clickhouse": self._trouble or "ok",
+            "clickhouse": self._again.troubles.get(CLICKHOUSE, "ok"),
+            "kafka": self._again.troubles.get(BROKER) or self._again.troubles.get(KAFKA, "ok"),
             "dead_letters": self.dead_letters,
         }
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    """Sleep, but not when the event is set."""
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return

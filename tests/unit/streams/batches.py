@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from schemas.addresses import from_text
-from schemas.packets import EpochCounters, FlowKeys, PacketBatch
+from schemas.packets import U8, EpochCounters, FlowKeys, PacketBatch
 
 STRIDE = 80  # bytes of the ring that one event takes
 SECOND = 1_000_000_000
@@ -34,12 +35,28 @@ class Packet:
 
     @property
     def key(self) -> tuple[object, ...]:
-        return (self.interface, self.direction, self.protocol, self.src, self.dst, self.src_port, self.dst_port,
-                self.vlan_id, self.icmp_type, self.icmp_code, self.epoch)  # fmt: skip
+        return (
+            self.interface,
+            self.direction,
+            self.protocol,
+            self.src,
+            self.dst,
+            self.src_port,
+            self.dst_port,
+            self.vlan_id,
+            self.icmp_type,
+            self.icmp_code,
+            self.epoch,
+        )
 
     @property
     def passage(self) -> tuple[str, int]:
         return self.interface, self.direction
+
+
+@cache
+def _addresses(texts: tuple[str, ...]) -> U8:
+    return from_text(list(texts))
 
 
 def batch(
@@ -60,7 +77,7 @@ def batch(
     number = {key: i for i, key in enumerate(unique)}
     base = min((packet.time_ns for packet in packets), default=0)
 
-    def column(name: str, kind: type) -> np.ndarray:  # type: ignore[type-arg]
+    def column(name: str, kind: type) -> np.ndarray:
         return np.array([getattr(flow, name) for flow in flows], kind)
 
     return PacketBatch(
@@ -76,8 +93,8 @@ def batch(
             interface=np.array([names.index(flow.interface) for flow in flows], np.int32),
             direction=column("direction", np.uint8),
             protocol=column("protocol", np.uint8),
-            src_addr=from_text([flow.src for flow in flows]),
-            dst_addr=from_text([flow.dst for flow in flows]),
+            src_addr=_addresses(tuple(flow.src for flow in flows)),
+            dst_addr=_addresses(tuple(flow.dst for flow in flows)),
             src_port=column("src_port", np.uint16),
             dst_port=column("dst_port", np.uint16),
             vlan_id=column("vlan_id", np.uint16),

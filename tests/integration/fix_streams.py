@@ -1,0 +1,186 @@
+"""The streams component as a process of its own, and what goes into it and comes out."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import clickhouse_connect
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from common.settings import ENV_PREFIX, KafkaSettings
+from deploy.local.topics import create_missing
+from schemas.codec import Codec
+from schemas.packets import PacketBatch
+from schemas.topics import TopicNames
+from tests.fix_local import REPOSITORY, free_port, temporary_directory
+
+ENTRY = """
+import sys
+from common import logs, settings
+from common.errors import AyaflowError
+from streams import component
+logs.configure(form="text", level="debug")
+try:
+    sys.exit(component.run(settings.load()))
+except AyaflowError as error:
+    print(error, file=sys.stderr)
+    sys.exit(error.exit_code)
+"""
+
+
+@dataclass
+class Pipeline:
+    """Topics, a database and a consumer group for one test, and the processes it starts."""
+
+    kafka: str
+    clickhouse: str
+    directory: Path
+    settings: dict[str, str] = field(default_factory=dict)
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    prefix: str = field(default_factory=lambda: f"t{time.time_ns()}.")
+    partitions: int = 1
+
+    def __post_init__(self) -> None:
+        self.topics = TopicNames.of(self.prefix)
+        self.database = f"db_{self.prefix[1:-1]}"
+        self.metrics = f"127.0.0.1:{free_port()}"
+        self.codec = Codec()
+        create_missing(
+            KafkaSettings(bootstrap_servers=self.kafka, topic_prefix=self.prefix, partitions=self.partitions)
+        )
+        self.producer = Producer({"bootstrap.servers": self.kafka, "linger.ms": 0, "message.max.bytes": 8 << 20})
+
+    def start(self) -> subprocess.Popen[bytes]:
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(ENV_PREFIX)}
+        settings = {
+            "data_dir": str(self.directory),
+            "kafka_bootstrap_servers": self.kafka,
+            "kafka_topic_prefix": self.prefix,
+            "clickhouse_url": self.clickhouse,
+            "clickhouse_database": self.database,
+            "streams_app_id": self.database,
+            "streams_metrics_listen": self.metrics,
+            "streams_window_seconds": "2",
+            "streams_node_timeout_seconds": "3",
+            **self.settings,
+        }
+        environment |= {ENV_PREFIX + name.upper(): value for name, value in settings.items()}
+        with (self.directory / "streams.out").open("a") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-W", "error::ResourceWarning", "-c", ENTRY],
+                cwd=REPOSITORY,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        self.processes.append(process)
+        return process
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        process = self.processes[-1]
+        process.send_signal(number)
+        return process.wait(30)
+
+    @property
+    def output(self) -> str:
+        return (self.directory / "streams.out").read_text()
+
+    def send(self, batches: Sequence[PacketBatch | bytes], partition: int = 0) -> None:
+        for each in batches:
+            value = each if isinstance(each, bytes) else self.codec.encode_packet_batch(each)
+            key = None if isinstance(each, bytes) else each.node.encode()
+            self.producer.produce(self.topics.packets, value=value, key=key, partition=partition)
+        assert self.producer.flush(20) == 0
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        client = clickhouse_connect.get_client(dsn=f"{self.clickhouse}/{self.database}", autogenerate_session_id=False)
+        try:
+            return [tuple(row) for row in client.query(sql).result_rows]
+        finally:
+            client.close()
+
+    def count(self, sql: str) -> int:
+        """One number; 0 while there is no such table yet."""
+        try:
+            return int(self.query(sql)[0][0])
+        except clickhouse_connect.driver.exceptions.ClickHouseError:
+            return 0
+
+    def stored_packets(self) -> int:
+        return self.count("SELECT sum(packets + packets_rev) FROM flows")
+
+    def health(self) -> dict[str, Any]:
+        try:
+            with urllib.request.urlopen(f"http://{self.metrics}/health", timeout=2) as answer:
+                return dict(json.load(answer))
+        except urllib.error.HTTPError as error:
+            return dict(json.load(error))
+        except OSError:
+            return {}
+
+    def metric(self, name: str) -> float:
+        with urllib.request.urlopen(f"http://{self.metrics}/metrics", timeout=2) as answer:
+            for line in answer.read().decode().splitlines():
+                if line.startswith(f"{name} "):
+                    return float(line.split()[1])
+        raise AssertionError(f"no metric {name}")
+
+    def messages(self, topic: str, partitions: int = 1) -> list[Any]:
+        """All that is in a topic now."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.kafka,
+                "group.id": f"check-{time.time_ns()}",
+                "enable.auto.commit": False,
+                "enable.partition.eof": False,
+            }
+        )
+        found = []
+        try:
+            for partition in range(partitions):
+                low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
+                consumer.assign([TopicPartition(topic, partition, low)])
+                taken = low
+                while taken < high:
+                    message = consumer.poll(10)
+                    assert message is not None, "a message is missing"
+                    assert message.error() is None
+                    found.append(message)
+                    taken += 1
+        finally:
+            consumer.close()
+        return found
+
+    def until(self, what: Callable[[], bool], seconds: float = 40) -> None:
+        deadline = time.monotonic() + seconds
+        while not what():
+            process = self.processes[-1] if self.processes else None
+            code = process.poll() if process else None
+            assert code is None, f"streams ended with {code}: {self.output[-4000:]}"
+            assert time.monotonic() < deadline, f"{self.health()}\n{self.output[-4000:]}"
+            time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def pipeline(kafka: str, clickhouse: str, *, partitions: int = 1, **settings: str) -> Iterator[Pipeline]:
+    """A pipeline whose processes are gone afterwards."""
+    with temporary_directory() as directory:
+        made = Pipeline(kafka, clickhouse, directory, settings=settings, partitions=partitions)
+        try:
+            yield made
+        finally:
+            for process in made.processes:
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()

@@ -1,0 +1,155 @@
+"""The streams component with a real Kafka and the embedded ClickHouse: what goes in as packets comes out as flows."""
+
+import time
+
+import pytest
+
+from schemas.packets import EpochCounters
+from tests.integration.fix_streams import pipeline
+from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch, counters
+
+pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse]
+
+
+def _traffic(start: int, node: str) -> tuple[list[list[Packet]], list[list[EpochCounters]]]:
+    """Five seconds of two connections and a ping, one epoch a second."""
+    seconds, closings = [], []
+    for second in range(5):
+        at, epoch = (start + second) * SECOND, second + 1
+        packets = []
+        for i in range(20):
+            packets += [
+                Packet(time_ns=at + i * 1000, tcp_flags=2 if second == i == 0 else 16, bytes=100, epoch=epoch),
+                Packet(
+                    time_ns=at + i * 1000 + 500,
+                    src="10.0.0.2",
+                    dst="10.0.0.1",
+                    src_port=443,
+                    dst_port=40000,
+                    direction=1,
+                    tcp_flags=16,
+                    bytes=1400,
+                    packets=3,
+                    epoch=epoch,
+                ),
+                Packet(
+                    time_ns=at + i * 1000,
+                    src="2001:db8::1",
+                    dst="2001:db8::2",
+                    protocol=58,
+                    src_port=0,
+                    dst_port=0,
+                    icmp_type=128,
+                    epoch=epoch,
+                ),
+            ]
+        seconds.append(packets)
+        closings.append(counters(epoch, packets, start_ns=at, end_ns=at + SECOND, non_ip=2))
+    return seconds, closings
+
+
+def test_batches_become_flows_ledger_rows_and_messages(kafka_broker: str, clickhouse_server: str) -> None:
+    start = int(time.time()) // 10 * 10 - 20
+    with pipeline(kafka_broker, clickhouse_server) as p:
+        p.start()
+        position = 0
+        seconds, closings = _traffic(start, "n1")
+        sent = []
+        for second, (packets, closing) in enumerate(zip(seconds, closings, strict=True)):
+            sent.append(batch(packets, ring_start=position, clock_ns=(start + second + 1) * SECOND, counters=closing))
+            position += STRIDE * len(packets)
+        p.send([sent[0], sent[0], b"nonsense", *sent[1:]])  # one of them twice, and something foreign
+        p.send([batch([], ring_start=position, clock_ns=(start + 30) * SECOND)])
+        p.until(lambda: p.stored_packets() == 500)
+        rows = p.query(
+            "SELECT toUnixTimestamp(window_start), protocol, IPv6NumToString(src_addr), src_port, dst_port, direction, "
+            "packets, bytes, packets_rev, bytes_rev, tcp_flags, tcp_flags_rev, revision, node, interface "
+            "FROM flows ORDER BY window_start, protocol"
+        )
+        expected = []
+        for window, n in ((start, 2), (start + 2, 2), (start + 4, 1)):
+            expected += [
+                (
+                    window,
+                    6,
+                    "::ffff:10.0.0.1",
+                    40000,
+                    443,
+                    "ingress",
+                    20 * n,
+                    2000 * n,
+                    60 * n,
+                    28000 * n,
+                    18 if window == start else 16,
+                    16,
+                    0,
+                    "n1",
+                    "eth0",
+                ),
+                (window, 58, "2001:db8::1", 0, 0, "ingress", 20 * n, 1200 * n, 0, 0, 0, 0, 0, "n1", "eth0"),
+            ]
+        assert rows == expected
+        assert p.query("SELECT sum(packets + packets_rev), sum(bytes + bytes_rev) FROM flows_1m") == [(500, 156000)]
+
+        p.until(lambda: p.count("SELECT count() FROM ledger FINAL") == 10)
+        assert p.query(
+            "SELECT sum(seen_packets), sum(emitted_packets), sum(non_ip_packets), sum(arraySum(consumed_packets)), "
+            "sum(arraySum(consumed_bytes)), countIf(emitted_packets != arraySum(consumed_packets)) "
+            "FROM ledger FINAL"
+        ) == [(520, 500, 20, 500, 156000, 0)]
+
+        (letter,) = p.messages(p.topics.dead_letter)
+        headers = dict(letter.headers())
+        assert letter.value() == b"nonsense"
+        assert headers["source-topic"] == p.topics.packets.encode()
+        assert (headers["source-partition"], headers["source-offset"]) == (b"0", b"2")
+        assert b"framing" in headers["error"]
+
+        p.until(lambda: len(p.messages(p.topics.flows)) == 6)
+        assert p.metric("ayaflow_streams_duplicate_packets_total") == 100
+        assert p.metric("ayaflow_streams_ledger_difference_packets") == 0
+        health = p.health()
+        assert health["ok"]
+        assert health["dead_letters"] == 1
+        assert health["lag_messages"] == 0
+        assert p.stop() == 0
+
+
+def test_live_statistics_come_once_a_second(kafka_broker: str, clickhouse_server: str) -> None:
+    with pipeline(kafka_broker, clickhouse_server, streams_window_seconds="3600") as p:
+        p.start()
+        p.until(lambda: bool(p.health()))
+        position, total = 0, 0
+        begin = int(time.time()) // 3600 * 3600 - 1800  # far from a window's end
+        for i in range(8):
+            at = begin * SECOND + i * SECOND // 2
+            packets = [Packet(time_ns=at, src_port=1000 + n, bytes=100 * (n + 1)) for n in range(60)]
+            p.send([batch(packets, ring_start=position, clock_ns=at + 1)])
+            position += STRIDE * 60
+            total += 60
+            time.sleep(0.5)
+        p.until(lambda: len(p.messages(p.topics.live)) >= 3)
+        time.sleep(1.2)
+        stats = [p.codec.decode_live_stats(message.value()) for message in p.messages(p.topics.live)]
+        assert stats[-1]["node"] == "n1"
+        assert sum(row["packets"] for each in stats for row in each["interfaces"]) == total
+        assert stats[-1]["active_flows"] == 60
+        assert len(stats[-1]["top"]) == 50
+        first = stats[-1]["top"][0]
+        assert (first["src_port"], first["dst_port"], first["packets"], first["bytes"]) == (1059, 443, 8, 48000)
+        assert (first["src_addr"], first["interface"], first["direction"]) == ("10.0.0.1", "eth0", "ingress")
+        assert p.stored_packets() == 0  # the window is open
+        assert p.stop() == 0
+        assert p.stored_packets() == 0  # and is not closed early by a stop
+
+
+def test_a_node_that_falls_silent_does_not_hold_its_windows_open(kafka_broker: str, clickhouse_server: str) -> None:
+    with pipeline(kafka_broker, clickhouse_server, streams_window_seconds="3600") as p:
+        p.start()
+        at = (int(time.time()) - 60) * SECOND
+        p.send([batch([Packet(time_ns=at)], clock_ns=at)])
+        p.until(lambda: p.stored_packets() == 1)
+        p.send([batch([Packet(time_ns=at + 1)], clock_ns=at + 2, ring_start=STRIDE)])
+        p.until(lambda: p.stored_packets() == 2)
+        assert p.query("SELECT packets, revision FROM flows ORDER BY revision") == [(1, 0), (1, 1)]
+        assert p.stop() == 0

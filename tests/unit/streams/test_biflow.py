@@ -1,0 +1,238 @@
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.addresses import to_text
+from streams.biflow import Rows, compact, concatenate, merge
+from streams.keys import pack
+from streams.windows import split
+from tests.unit.streams.batches import SECOND, Packet, batch
+
+START = 1_800_000_000
+A, B = "10.0.0.1", "10.0.0.2"
+SYN, SYN_ACK, ACK, FIN = 0x02, 0x12, 0x10, 0x01
+
+
+def rows(packets: list[Packet]) -> Rows:
+    made = batch(packets)
+    keys = pack(made.flows, node=0, interfaces=np.arange(len(made.interface_names), dtype=np.int32))
+    return concatenate([share.rows(keys) for share in split(made, 3600)])
+
+
+def flows(packets: list[Packet]) -> list[dict[str, Any]]:
+    """The flows as dictionaries, in the order of their ends."""
+    interfaces = tuple(dict.fromkeys(packet.interface for packet in packets))
+    made = merge(rows(packets), window_start=START, window_seconds=3600, node_names=("n1",), interface_names=interfaces)
+    src, dst = to_text(made.src_addr), to_text(made.dst_addr)
+    numbers = (
+        "direction",
+        "protocol",
+        "src_port",
+        "dst_port",
+        "vlan_id",
+        "icmp_type",
+        "icmp_code",
+        "packets",
+        "bytes",
+        "packets_rev",
+        "bytes_rev",
+        "tcp_flags",
+        "tcp_flags_rev",
+        "first_offset_us",
+        "last_offset_us",
+    )
+    found = [
+        {
+            "src": src[i],
+            "dst": dst[i],
+            "interface": interfaces[made.interface[i]],
+            **{name: int(getattr(made, name)[i]) for name in numbers},
+        }
+        for i in range(len(made))
+    ]
+    return sorted(found, key=lambda flow: (flow["src"], flow["src_port"], flow["interface"], flow["direction"]))
+
+
+def there(ns: int = 0, **fields: Any) -> Packet:
+    return Packet(**{"time_ns": START * SECOND + ns, "src": A, "dst": B, **fields})
+
+
+def back(packet: Packet, ns: int = 0, **fields: Any) -> Packet:
+    return replace(
+        packet,
+        time_ns=START * SECOND + ns,
+        src=packet.dst,
+        dst=packet.src,
+        src_port=packet.dst_port,
+        dst_port=packet.src_port,
+        direction=1 - packet.direction,
+        **fields,
+    )
+
+
+def test_both_directions_become_one_flow() -> None:
+    packet = there(bytes=100, tcp_flags=SYN)
+    (flow,) = flows([packet, back(packet, 2000, bytes=50, tcp_flags=SYN_ACK), replace(packet, tcp_flags=ACK | FIN)])
+    assert (flow["src"], flow["dst"], flow["direction"]) == (A, B, 0)
+    assert (flow["packets"], flow["bytes"], flow["packets_rev"], flow["bytes_rev"]) == (2, 200, 1, 50)
+    assert (flow["tcp_flags"], flow["tcp_flags_rev"]) == (SYN | ACK | FIN, SYN_ACK)
+    assert (flow["first_offset_us"], flow["last_offset_us"]) == (0, 2)
+
+
+def test_the_sender_of_a_syn_is_the_source_whatever_the_ports_and_the_order() -> None:
+    packet = there(100, src_port=80, dst_port=50000, tcp_flags=SYN)
+    (flow,) = flows([back(packet, 0, tcp_flags=SYN_ACK), packet])
+    assert (flow["src"], flow["src_port"]) == (A, 80)
+
+
+def test_of_two_syns_the_earlier_counts() -> None:
+    packet = there(100, tcp_flags=SYN)
+    (flow,) = flows([packet, back(packet, 50, tcp_flags=SYN)])
+    assert (flow["src"], flow["src_port"], flow["direction"]) == (B, 443, 1)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "source"),
+    [
+        (53, 1024, "high"),
+        (1023, 1024, "high"),
+        (8080, 40000, "high"),
+        (32767, 32768, "high"),
+        (5000, 6000, "first"),
+        (40000, 50000, "first"),
+        (53, 123, "first"),
+        (0, 0, "first"),
+    ],
+)
+def test_without_a_syn_the_ports_or_the_first_packet_decide(low: int, high: int, source: str) -> None:
+    from_low = there(0, protocol=17, src_port=low, dst_port=high)
+    (flow,) = flows([from_low, back(from_low, 10)])
+    assert flow["src"] == (B if source == "high" else A)
+    (flow,) = flows([replace(from_low, time_ns=from_low.time_ns + 20), back(from_low, 10)])
+    assert flow["src"] == B
+
+
+@pytest.mark.parametrize(("protocol", "ask", "answer"), [(1, 8, 0), (1, 13, 14), (58, 128, 129), (58, 135, 136)])
+def test_a_question_and_its_answer_are_one_flow_from_the_side_that_asks(protocol: int, ask: int, answer: int) -> None:
+    question = there(10, protocol=protocol, src_port=0, dst_port=0, icmp_type=ask)
+    reply = back(question, 0, icmp_type=answer)
+    (flow,) = flows([reply, question])
+    assert (flow["src"], flow["icmp_type"], flow["packets"], flow["packets_rev"]) == (A, ask, 1, 1)
+    (flow,) = flows([reply])
+    assert (flow["src"], flow["icmp_type"], flow["packets"], flow["packets_rev"]) == (A, ask, 0, 1)
+
+
+def test_two_pings_that_cross_stay_apart() -> None:
+    question = there(0, protocol=1, src_port=0, dst_port=0, icmp_type=8)
+    other = back(question, 1)
+    found = flows([question, other, back(question, 2, icmp_type=0), back(other, 3, icmp_type=0)])
+    assert [(flow["src"], flow["packets"], flow["packets_rev"]) for flow in found] == [(A, 1, 1), (B, 1, 1)]
+
+
+def test_icmp_without_an_answer_is_never_merged_with_its_mirror_image() -> None:
+    error = there(0, protocol=1, src_port=0, dst_port=0, icmp_type=3, icmp_code=1)
+    found = flows([error, back(error, 1)])
+    assert [(flow["src"], flow["packets"], flow["packets_rev"], flow["icmp_code"]) for flow in found] == [
+        (A, 1, 0, 1),
+        (B, 1, 0, 1),
+    ]
+
+
+def test_a_forwarded_packet_is_two_flows_on_one_interface() -> None:
+    packet = there(0)
+    found = flows([packet, replace(packet, direction=1)])
+    assert [flow["direction"] for flow in found] == [0, 1]
+
+
+def test_vlan_interface_and_protocol_tell_flows_apart() -> None:
+    packet = there(0)
+    assert (
+        len(
+            flows([packet, replace(packet, vlan_id=5), replace(packet, interface="eth1"), replace(packet, protocol=17)])
+        )
+        == 4
+    )
+
+
+def test_a_connection_with_itself_is_one_flow_for_each_direction() -> None:
+    packet = there(0, dst=A, src_port=5, dst_port=5)
+    assert [(f["direction"], f["packets"]) for f in flows([packet, replace(packet, direction=1)])] == [(0, 1), (1, 1)]
+
+
+addresses = st.sampled_from([A, B, "10.0.0.3", "2001:db8::1", "ff02::1"])
+packets = st.builds(
+    Packet,
+    time_ns=st.integers(0, 3_599_999).map(lambda ms: START * SECOND + ms * 1_000_000),
+    src=addresses,
+    dst=addresses,
+    src_port=st.sampled_from([0, 22, 53, 5000, 40000, 50000]),
+    dst_port=st.sampled_from([0, 22, 53, 5000, 40000, 50000]),
+    protocol=st.sampled_from([1, 6, 17, 58]),
+    direction=st.integers(0, 1),
+    vlan_id=st.integers(0, 1),
+    icmp_type=st.sampled_from([0, 3, 8, 128, 129]),
+    packets=st.integers(1, 100),
+    bytes=st.integers(0, 2**40),
+    tcp_flags=st.sampled_from([0, SYN, SYN_ACK, ACK, FIN]),
+    interface=st.sampled_from(["eth0", "eth1"]),
+)
+
+
+@given(st.lists(packets, max_size=40), st.randoms(use_true_random=False))
+def test_merging_keeps_all_totals_and_does_not_depend_on_the_order(some: list[Packet], random: Any) -> None:
+    found = flows(some)
+    for direction in (0, 1):
+        for what in ("packets", "bytes"):
+            own = sum(f[what] for f in found if f["direction"] == direction)
+            reverse = sum(f[f"{what}_rev"] for f in found if f["direction"] != direction)
+            assert own + reverse == sum(getattr(p, what) for p in some if p.direction == direction)
+    ends = [
+        (
+            f["src"],
+            f["dst"],
+            f["src_port"],
+            f["dst_port"],
+            f["protocol"],
+            f["vlan_id"],
+            f["interface"],
+            f["direction"],
+            f["icmp_type"],
+            f["icmp_code"],
+        )
+        for f in found
+    ]
+    assert len(set(ends)) == len(ends)
+    shuffled = random.sample(some, len(some))
+    names = tuple(sorted({p.interface for p in some}))
+    assert _by_name(flows(shuffled), names) == _by_name(found, names)
+
+
+def _by_name(found: list[dict[str, Any]], _: tuple[str, ...]) -> set[tuple[Any, ...]]:
+    return {tuple(sorted(flow.items())) for flow in found}
+
+
+@given(st.lists(packets, max_size=30))
+def test_compacting_before_merging_changes_nothing(some: list[Packet]) -> None:
+    def merged(these: Rows) -> list[tuple[Any, ...]]:
+        made = merge(these, window_start=START, window_seconds=3600, node_names=("n1",), interface_names=("a", "b"))
+        columns = (
+            made.interface,
+            made.direction,
+            made.protocol,
+            made.src_port,
+            made.dst_port,
+            made.packets,
+            made.bytes,
+            made.packets_rev,
+            made.bytes_rev,
+            made.tcp_flags,
+            made.tcp_flags_rev,
+            made.first_offset_us,
+        )
+        return sorted(zip(to_text(made.src_addr), to_text(made.dst_addr), *(c.tolist() for c in columns), strict=True))
+
+    assert merged(compact(rows(some))) == merged(rows(some))
