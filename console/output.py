@@ -46,16 +46,13 @@ def write_json(names: Iterable[str], rows: Iterable[list[Any]], out: TextIO) -> 
 
 
 def write_csv(names: Iterable[str], rows: Iterable[list[Any]], out: TextIO) -> int:
-    """CSV with a header (RFC 4180 quoting, \\n line ends); arrays and maps are JSON; returns the number of rows."""
-    plain = csv.writer(out, lineterminator="\n")
-    # Python leaves a carriage return unquoted when it is not the line end; readers then see a new line
-    quoting = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    plain.writerow(names)
+    """CSV with a header (text quoted, \\n line ends); arrays and maps are JSON; returns the number of rows."""
+    # text is quoted, as ClickHouse's own CSV has it; Python would leave a carriage return unquoted otherwise
+    writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    writer.writerow(names)
     count = 0
     for count, row in enumerate(rows, 1):  # noqa: B007  the count is the result
-        cells = [_cell(value) for value in row]
-        returns = any(isinstance(cell, str) and "\r" in cell for cell in cells)
-        (quoting if returns else plain).writerow(cells)
+        writer.writerow([_cell(value) for value in row])
     return count
 
 

@@ -9,7 +9,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from common.errors import QueryError, ServiceUnavailable
@@ -26,7 +26,11 @@ _FORMAT_SETTINGS: dict[str, Any] = {
     "output_format_json_quote_64bit_integers": 0,
     "output_format_json_quote_denormals": 1,
     "output_format_json_quote_decimals": 1,
+    "output_format_json_escape_forward_slashes": 0,
+    "format_csv_null_representation": "",
 }
+_PIECE_BYTES = 1 << 18
+_TRAILER_BYTES = 1 << 16        # an error's message at the end of an answer is shorter
 _MISSING = re.compile(r"(?:identifier '|[Tt]able )`?(?:(?P<database>\w+)`?\.`?)?(?P<table>\w+)`?")
 _CODE = re.compile(r"Code:\s*(\d+)")
 _UNKNOWN_TABLE, _UNKNOWN_DATABASE, _READONLY, _AUTHENTICATION = 60, 81, 164, 516
@@ -83,42 +87,65 @@ class Store:
             raise self._explain(error) from error
         return [dict(zip(result.column_names, row, strict=True)) for row in result.result_rows]
 
+    def columns(self, sql: str, parameters: Parameters | None = None) -> tuple[list[str], list[str]] | None:
+        """Names and types of a SELECT's result without running it; None for other statements and wrong ones."""
+        try:
+            rows = self.select(f"DESCRIBE TABLE (\n{sql}\n)", parameters)
+        except QueryError:
+            return None
+        return [row["name"] for row in rows], [row["type"] for row in rows]
+
     def stream(self, sql: str, parameters: Parameters | None = None) -> Rows:
         """The rows of a result of any size, as they arrive."""
-        source = self.raw(sql, parameters, form="JSONCompactEachRowWithNamesAndTypes")
-        lines = self._lines(source)
-        names = _parse(next(lines, b"[]"))
-        types = _parse(next(lines, b"[]"))
+        columns = self.columns(sql, parameters)
+        # without a header in the answer, the embedded server can send it piece by piece
+        form = "JSONCompactEachRow" if columns else "JSONCompactEachRowWithNamesAndTypes"
+        lines = _lines(self.chunks(sql, parameters, form=form))
+        names, types = columns or (_parse(next(lines, b"[]")), _parse(next(lines, b"[]")))
         return Rows(names=tuple(names), types=tuple(types), rows=(_parse(line) for line in lines))
 
-    def raw(self, sql: str, parameters: Parameters | None = None, *, form: str | None = None) -> IO[bytes]:
-        """The bytes of a result in one of ClickHouse's formats; without `form`, as the query's own FORMAT says."""
+    def chunks(
+        self, sql: str, parameters: Parameters | None = None, *, form: str | None = None
+    ) -> Iterator[bytes]:
+        """The bytes of a result in one of ClickHouse's formats; without `form`, as the query's own FORMAT says.
+
+        The query has been accepted when this returns; an error in the middle of the result is raised on the way.
+        """
         try:
-            source: IO[bytes] = self._client.raw_stream(
+            source = self._client.raw_stream(
                 sql, parameters=dict(parameters or {}), settings={**_SETTINGS, **_FORMAT_SETTINGS}, fmt=form
             )
         except (self._errors, OSError) as error:
             raise self._explain(error) from error
-        return source
+        tag = source.headers.get("X-ClickHouse-Exception-Tag", "")
+        return self._read(source, re.compile(
+            # servers without a tag write the message as it is, on a line of its own
+            rb"\r?\n?__exception__\r\n" + re.escape(tag.encode()) if tag else rb"^Code: \d+\. DB::Exception: ",
+            re.MULTILINE,
+        ))
 
-    def _lines(self, source: IO[bytes]) -> Iterator[bytes]:
-        """Lines without their ends. The last one may lack its end."""
-        rest = b""
+    def _read(self, source: Any, trailer: re.Pattern[bytes]) -> Iterator[bytes]:
+        """Pieces of an answer. Its end is held back until it is known whether it is an error's message."""
+        held = b""
         with source:
             while True:
                 try:
-                    chunk = source.read(1 << 18)
+                    chunk = source.read(_PIECE_BYTES)
                 except Exception as error:
                     raise ServiceUnavailable(
                         f"the connection to ClickHouse at {self._settings.url} broke in the middle of the result"
-                        f" ({error}); try again"
+                        f" ({_reason(str(error))}); try again"
                     ) from error
                 if not chunk:
                     break
-                *lines, rest = (rest + chunk).split(b"\n")
-                yield from lines
-        if rest:
-            yield rest
+                held += chunk
+                if len(held) > 2 * _TRAILER_BYTES:
+                    yield held[:-_TRAILER_BYTES]
+                    held = held[-_TRAILER_BYTES:]
+        if match := trailer.search(held):
+            yield held[:match.start()]
+            raise explain(held[match.start():].decode(errors="replace"), self._settings)
+        yield held
 
     def _explain(self, error: Exception) -> QueryError | ServiceUnavailable:
         return explain(str(error), self._settings)
@@ -171,12 +198,20 @@ def _reason(text: str) -> str:
     return text.splitlines()[0][:200] if text else "no reason given"
 
 
+def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Lines without their ends; the last one may lack it."""
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from lines
+    if rest:
+        yield rest
+
+
 def _parse(line: bytes) -> list[Any]:
     try:
         row: list[Any] = json.loads(line)
     except ValueError:
         text = line.decode(errors="replace").strip()
-        if "DB::Exception" in text or "__exception__" in text:
-            raise QueryError(f"ClickHouse, in the middle of the result: {_first_line(text)}") from None
         raise ServiceUnavailable(f"ClickHouse's answer breaks off: {text[:200]!r}; try again") from None
     return row

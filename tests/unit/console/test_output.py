@@ -45,7 +45,7 @@ def test_csv_is_read_back_with_its_header(rows: list[tuple[int, str]]) -> None:
 def test_arrays_are_json_in_csv() -> None:
     out = io.StringIO()
     output.write_csv(("a", "b"), [[["x", 1], True]], out)
-    assert out.getvalue() == 'a,b\n"[""x"", 1]",true\n'
+    assert out.getvalue() == '"a","b"\n"[""x"", 1]","true"\n'
 
 
 @pytest.mark.parametrize(("count", "text"), [
