@@ -22,7 +22,7 @@ def load(pin_directory: Path, *, ring_pages: int, interfaces: list[dict[str, Any
     counters_a, counters_b is prepared for epoch 2. Raises EnvironmentProblem.
     """
     bcc = _import_bcc()
-    _check_headers()
+    check_headers()
     try:
         module = bcc.BPF(src_file=str(SOURCE), cflags=[f"-I{SOURCE.parent}", f"-DRING_PAGES={ring_pages}"])
     except Exception as error:
@@ -82,7 +82,8 @@ def _import_bcc() -> Any:
     return bcc
 
 
-def _check_headers() -> None:
+def check_headers() -> None:
+    """Raise EnvironmentProblem unless there are headers for this kernel that bcc can find."""
     release = platform.release()
     modules = Path("/lib/modules") / release
     found = [

@@ -1,5 +1,6 @@
 """Fixtures that more than one folder of tests uses."""
 
 from tests.fix_local import clickhouse_server, kafka_broker
+from tests.fix_root import bpffs, root_and_bcc
 
-__all__ = ["clickhouse_server", "kafka_broker"]
+__all__ = ["bpffs", "clickhouse_server", "kafka_broker", "root_and_bcc"]

@@ -1,0 +1,47 @@
+"""Fixtures for tests that load programs into the kernel: they need root, bcc and kernel headers."""
+
+import importlib.util
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from common.errors import EnvironmentProblem
+from producer import loader, pins
+from producer.component import check_privileges
+
+
+@pytest.fixture(scope="session")
+def root_and_bcc() -> None:
+    """Skips with a sentence where the kernel part cannot run; under CI=true that is a failure."""
+    reason = _lacking()
+    if reason and os.environ.get("CI") == "true":
+        pytest.fail(f"CI must run the kernel tests: {reason}")
+    if reason:
+        pytest.skip(reason)
+
+
+def _lacking() -> str | None:
+    try:
+        check_privileges()
+        loader.check_headers()
+    except EnvironmentProblem as error:
+        return str(error)
+    if importlib.util.find_spec("bcc") is None:
+        return "bcc is not installed; run make setup"
+    return None
+
+
+@pytest.fixture(scope="session")
+def bpffs(root_and_bcc: None) -> Iterator[Path]:
+    """A BPF file system of the tests' own, unmounted (and with it all pins gone) at the end."""
+    path = Path(tempfile.mkdtemp(prefix="ayaflow-bpf-"))
+    pins.mount(path)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", path], check=True)
+        path.rmdir()

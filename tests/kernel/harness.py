@@ -1,0 +1,99 @@
+"""Runs the loaded kernel program over frames by BPF_PROG_TEST_RUN, through the pins, as the producer opens them."""
+
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from producer import bpfsys, child, pins
+from producer.epochs import COUNTERS, OUTCOMES, fresh_counters
+from producer.event import RECORD_BYTES, Records
+from producer.ring import Ring, submitted
+
+LO = 1
+"""ifindex that the kernel gives to a test run."""
+UNSPEC = -1
+NO_ETHERNET = 1
+_CONTEXT_BYTES = 192  # struct __sk_buff
+_OFFSETS = {"mark": 8, "ifindex": 40, "wire_len": 160, "gso_segs": 164, "gso_size": 176}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What one run did."""
+
+    returned: int
+    events: Records  # of dtype EVENT
+    counted: dict[str, int]  # the counters that moved, by name
+
+
+class Program:
+    """The kernel program, loaded and pinned in `directory`, attached to `interfaces`; without any to be test-run."""
+
+    def __init__(self, directory: Path, log: Path, *, interfaces: tuple[str, ...] = (), ring_pages: int = 64) -> None:
+        directory.mkdir(parents=True)
+        self.node = pins.node_of(directory)
+        request = {
+            "node": self.node, "pin_directory": str(directory), "interfaces": list(interfaces), "ring_pages": ring_pages,
+        }  # fmt: skip
+        self.links = child.run("attach", request, log=log)["interfaces"]
+        self.fds = {path.name: bpfsys.obj_get(path) for path in directory.iterdir()}
+        self.ring = Ring(self.fds["events"], ring_pages * 4096)
+        self._cpus = bpfsys.possible_cpus()
+        self._position = 0
+        if not interfaces:
+            self.set_interface(LO, flags=0)
+            self.open_epoch(1)
+
+    def close(self) -> None:
+        self.ring.close()
+        for fd in self.fds.values():
+            os.close(fd)
+
+    def set_interface(self, ifindex: int, *, flags: int, slot: int = 0) -> None:
+        bpfsys.map_update(self.fds["interfaces"], struct.pack("=I", ifindex), struct.pack("=II", slot, flags))
+
+    def open_epoch(self, epoch: int) -> None:
+        """Zero the counters of slot 0 in the open map, and say which epoch they count."""
+        for key in (0, 1):
+            bpfsys.map_update(self.fds["counters_a"], struct.pack("=I", key), fresh_counters(epoch, self._cpus))
+
+    def counters(self, direction: int = 0) -> dict[str, int]:
+        raw = bpfsys.map_lookup(self.fds["counters_a"], struct.pack("=I", direction), COUNTERS.itemsize * self._cpus)
+        rows = np.frombuffer(raw, COUNTERS)
+        return {f"{o}_{unit}": int(rows[f"{o}_{unit}"].sum()) for o in OUTCOMES for unit in ("packets", "bytes")}
+
+    def run(self, frame: bytes, hook: str = "ingress", *, repeat: int = 1, **context: int) -> Outcome:
+        direction = ("ingress", "egress").index(hook)
+        skb = bytearray(_CONTEXT_BYTES) if context else bytearray()
+        for name, value in context.items():
+            struct.pack_into("=I", skb, _OFFSETS[name], value)
+        before = self.counters(direction)
+        returned, _ = bpfsys.prog_test_run(self.fds[hook], frame, bytes(skb), repeat)
+        after = self.counters(direction)
+        return Outcome(
+            returned=returned,
+            events=self.take_events(),
+            counted={name: after[name] - before[name] for name in after if after[name] != before[name]},
+        )
+
+    def take_events(self) -> Records:
+        """All events since the last call, released."""
+        end = self.ring.readable(self._position)
+        records = self.ring.span(self._position, end)
+        events: Records = records["event"][submitted(records)].copy()
+        self.ring.release(end)
+        self._position = end
+        return events
+
+    def leave_unread(self, count: int) -> None:
+        """Do as if the last `count` events had not been read."""
+        self._position -= count * RECORD_BYTES
+
+
+def shown(event: Any) -> dict[str, Any]:
+    """The fields of an event, as a test writes them."""
+    return {name: bytes(event[name]) if name in {"src", "dst"} else int(event[name]) for name in event.dtype.names}

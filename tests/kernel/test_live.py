@@ -1,0 +1,189 @@
+"""The hooks on real interfaces: what a test run cannot show (accelerated tags, paged buffers, other filters)."""
+
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt
+from scapy.layers.l2 import Dot1AD, Dot1Q
+from scapy.packet import Raw
+
+from producer import child, pins
+from tests.kernel import veth
+from tests.kernel.frames import ETHER, V4
+from tests.kernel.harness import Program
+
+pytestmark = pytest.mark.root
+
+EGRESS_OF_A, INGRESS_OF_B = 1, 2
+"""Keys of the counters: interface * 2 + direction."""
+
+DROP_PORT_666 = "4,40 0 0 36,21 0 1 666,6 0 0 2,6 0 0 4294967295"
+"""Classic BPF: the half-word at 36, if it is 666 drop, else no decision."""
+
+Attach = Callable[..., Program]
+
+
+@pytest.fixture
+def attach(bpffs: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Attach]:
+    """Attaches the program to interfaces for the time of the test."""
+    directory = pins.node_directory(bpffs, f"live.{abs(hash(request.node.name)) % 10**9}")
+    programs = []
+
+    def attach(*interfaces: str) -> Program:
+        programs.append(Program(directory, tmp_path / "kernel.log", interfaces=interfaces))
+        return programs[0]
+
+    yield attach
+    child.run("detach", {"node": pins.node_of(directory)}, log=tmp_path / "detach.log")
+    for program in programs:
+        program.close()
+    pins.remove(directory)
+
+
+def events_of(program: Program, expected: int) -> list[Any]:
+    """`expected` events; what was sent over a veth arrives in softirq, at once or a moment later."""
+    found: list[Any] = []
+    deadline = time.monotonic() + 5
+    while len(found) < expected and time.monotonic() < deadline:
+        found += list(program.take_events())
+    return found
+
+
+def test_a_tag_counts_alike_in_the_frame_and_taken_out_of_it(attach: Attach) -> None:
+    inner = V4.payload / UDP(sport=1111, dport=53) / Raw(bytes(40))
+    frames = {
+        0: ETHER / inner,
+        77: ETHER / Dot1Q(vlan=77, prio=3) / inner,
+        88: ETHER / Dot1AD(vlan=88) / Dot1Q(vlan=77) / inner,
+    }
+    with veth.pair() as (a, b):
+        program = attach(a, b)
+        for vlan, frame in frames.items():
+            veth.send(a, bytes(frame))
+            events = events_of(program, 2)  # on receipt the kernel takes the outer tag out of the frame
+            assert sorted(int(event["direction"]) for event in events) == [0, 1]
+            for event in events:
+                assert (event["vlan_id"], event["bytes"], event["src_port"]) == (vlan, len(frame), 1111)
+
+
+def test_a_tag_that_a_vlan_device_adds_is_on_the_wire(attach: Attach) -> None:
+    with veth.pair() as (a, b):
+        try:
+            veth.ip("link", "add", "link", a, "name", f"{a}.5", "type", "vlan", "id", "5")
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"this kernel has no VLAN devices: {error.stderr.decode().strip()}")
+        Path(f"/proc/sys/net/ipv6/conf/{a}.5/disable_ipv6").write_text("1")
+        veth.ip("link", "set", f"{a}.5", "up")
+        program = attach(a, b)
+        octets = bytes(V4 / UDP(sport=1111, dport=53)) + bytes(40)
+        veth.send(f"{a}.5", octets)
+        events = events_of(program, 2)
+        assert len(events) == 2
+        for event in events:
+            assert (event["vlan_id"], event["bytes"], event["src_port"]) == (5, len(octets) + 4, 1111)
+
+
+def test_headers_outside_the_linear_part_are_read(attach: Attach) -> None:
+    with veth.pair(mtu=9000) as (a, b):
+        program = attach(a, b)
+        frames = [
+            bytes(V4 / UDP(sport=1111, dport=53) / Raw(bytes(6000))),
+            bytes(ETHER / IPv6() / IPv6ExtHdrDestOpt() / TCP(sport=1111, dport=53, flags="FA") / Raw(bytes(6000))),
+            bytes(ETHER / Dot1Q(vlan=9) / IP() / TCP(sport=1111, dport=53, flags="FA") / Raw(bytes(6000))),
+        ]
+        for frame in frames:  # AF_PACKET puts all but the link header of a large frame into pages
+            veth.send(a, frame)
+        events = events_of(program, 6)
+        assert [(int(e["protocol"]), int(e["src_port"]), int(e["dst_port"]), int(e["tcp_flags"])) for e in events] == [
+            pair for pair in ((17, 1111, 53, 0), (6, 1111, 53, 0x11), (6, 1111, 53, 0x11)) for _ in range(2)
+        ]
+        assert sorted(int(e["bytes"]) for e in events) == sorted(len(frame) for frame in frames for _ in range(2))
+
+
+def test_a_super_packet_from_outside_counts_as_what_the_wire_carries(attach: Attach) -> None:
+    with veth.pair() as (a, b):
+        program = attach(a, b)
+        for payload, segments in ((14_480, 10), (14_481, 11)):
+            tcp = TCP(sport=1, dport=2, flags="A") / Raw(bytes(payload))
+            veth.send_gso(a, bytes(ETHER / IP(src="10.0.0.1", dst="10.0.0.2") / tcp), headers=54, segment=1448)
+            events = events_of(program, 2)
+            assert sorted(int(event["direction"]) for event in events) == [0, 1]
+            for event in events:
+                assert (event["packets"], event["bytes"]) == (segments, payload + segments * 54)
+
+
+def test_a_frame_cut_short_is_counted_as_malformed(attach: Attach) -> None:
+    v6 = bytes(ETHER)[:12] + b"\x86\xdd" + b"\x60" * 60
+    frames = [bytes(V4)[:14], bytes(V4)[:15], bytes(V4)[:33], v6[:34], v6[:53]]
+    size = sum(len(frame) for frame in frames)
+    wanted = {"seen_packets": 5, "seen_bytes": size, "malformed_packets": 5, "malformed_bytes": size}
+    with veth.pair() as (a, b):
+        program = attach(a, b)
+        for frame in frames:
+            veth.send(a, frame)
+        deadline = time.monotonic() + 5
+        while program.counters(INGRESS_OF_B)["seen_packets"] < len(frames) and time.monotonic() < deadline:
+            pass
+        for key in (EGRESS_OF_A, INGRESS_OF_B):
+            assert {name: value for name, value in program.counters(key).items() if value} == wanted
+        assert not len(program.take_events())
+
+
+def test_other_filters_stay_and_still_decide(attach: Attach, tmp_path: Path) -> None:
+    with veth.pair() as (a, b):
+        veth.tc("qdisc", "add", "dev", b, "clsact")
+        drop = ("protocol", "ip", "bpf", "da", "bytecode", DROP_PORT_666)
+        veth.tc("filter", "add", "dev", b, "ingress", "prio", "1", *drop)
+        veth.tc("filter", "add", "dev", b, "ingress", *drop)  # prio chosen by the kernel
+        before = veth.tc("filter", "show", "dev", b, "ingress")
+        program = attach(a, b)
+        shown = veth.tc("filter", "show", "dev", b, "ingress")
+        assert "ayaflow:" in shown
+        veth.send(a, bytes(V4 / UDP(sport=1111, dport=666) / Raw(bytes(30))))
+        veth.send(a, bytes(V4 / UDP(sport=1111, dport=53) / Raw(bytes(30))))
+        egress_and_passed = events_of(program, 3)  # the filter at priority 1 dropped one before us
+        assert sorted((int(e["direction"]), int(e["dst_port"])) for e in egress_and_passed) == [
+            (0, 53),
+            (1, 53),
+            (1, 666),
+        ]
+        removed = child.run("detach", {"node": program.node}, log=tmp_path / "detach.log")["removed"]
+        assert any(a in line and "clsact" in line for line in removed)
+        assert not any(b in line and "clsact" in line for line in removed)
+        assert veth.tc("filter", "show", "dev", b, "ingress") == before
+        assert "clsact" in veth.tc("qdisc", "show", "dev", b)
+        assert "clsact" not in veth.tc("qdisc", "show", "dev", a)
+
+
+def test_traffic_passes_on_to_the_stack_as_without_us(attach: Attach) -> None:
+    frame = bytes(V4 / UDP(sport=1111, dport=53) / Raw(bytes(30)))
+    with veth.pair() as (a, b), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as tap:
+        tap.bind((b, 0))
+        tap.settimeout(5)
+        veth.send(a, frame)
+        without = tap.recv(2000)
+        attach(a, b)
+        veth.send(a, frame)
+        assert tap.recv(2000) == without == frame
+
+
+def test_two_nodes_share_an_interface_and_the_last_takes_the_qdisc_away(bpffs: Path, tmp_path: Path) -> None:
+    log = tmp_path / "kernel.log"
+    with veth.pair() as (a, _):
+        programs = [
+            Program(pins.node_directory(bpffs, node), log, interfaces=(a,)) for node in ("live-one", "live-two")
+        ]
+        child.run("detach", {"node": "live-one"}, log=log)
+        assert "live-two" in veth.tc("filter", "show", "dev", a, "egress")
+        assert "live-one" not in veth.tc("filter", "show", "dev", a, "egress")
+        child.run("detach", {"node": "live-two"}, log=log)
+        assert "clsact" not in veth.tc("qdisc", "show", "dev", a)
+        for node, program in zip(("live-one", "live-two"), programs, strict=True):
+            program.close()
+            pins.remove(pins.node_directory(bpffs, node))
