@@ -26,7 +26,8 @@ def http_health(url: str) -> Verdict:
         with error:
             return False, _reason(error.read(1 << 20)) or f"answers {error.code}"
     except (OSError, ValueError) as error:
-        return False, f"does not answer: {getattr(error, 'reason', error)}"
+        reason = getattr(error, "reason", error)
+        return False, f"does not answer: {getattr(reason, 'strerror', None) or reason}"
     return body == b"Ok.\n" or bool(_json(body).get("ok")), _reason(body)
 
 

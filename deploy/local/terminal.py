@@ -15,6 +15,7 @@ from common.settings import Settings
 from console.live_reader import LiveReader
 from console.live_view import StageLine, View, render
 from deploy.local.probes import reachable
+from deploy.local.process import make_directory
 from deploy.local.screen import Screen
 from deploy.local.stages import Stage, State
 from deploy.local.supervisor import Supervisor
@@ -38,7 +39,9 @@ class Terminal(Screen):
 
     def __enter__(self) -> None:
         # two writers on one terminal make neither readable
-        self._log = (self._settings.data_dir / "logs/up.log").open("a", encoding="utf-8")
+        directory = self._settings.data_dir / "logs"
+        make_directory(directory)
+        self._log = (directory / "up.log").open("a", encoding="utf-8")
         logs.configure(level=self._settings.log.level, form=self._settings.log.format, stream=self._log)
         self._reader.start()
         self._live.start()

@@ -1,0 +1,247 @@
+"""`ayaflow up` as people and programs start it: real Kafka, ClickHouse, kernel program and Faust. Needs root."""
+
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from common.settings import ENV_PREFIX
+from tests.fix_local import free_port, temporary_directory
+
+pytestmark = [pytest.mark.root, pytest.mark.kafka, pytest.mark.clickhouse]
+
+START_SECONDS = 90
+GROUP = ("kafka", "clickhouse", "producer", "streams", "console")
+
+
+def run(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture
+def interface() -> Iterator[str]:
+    """One end of a veth pair that carries packets of ours."""
+    name, peer = f"ayu{os.getpid() % 100_000}a", f"ayu{os.getpid() % 100_000}b"
+    run("ip", "link", "add", name, "type", "veth", "peer", "name", peer)
+    try:
+        for one in (name, peer):
+            run("ip", "link", "set", one, "up")
+        yield name
+    finally:
+        run("ip", "link", "del", name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installation:
+    """Settings with ports and a directory of their own."""
+
+    directory: Path
+    config: Path
+    console: str
+    clickhouse: str
+
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "console.cli", "--config", str(self.config), "up"]
+
+    def log(self) -> list[dict[str, object]]:
+        lines = (self.directory / "up.err").read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+@pytest.fixture
+def installation(interface: str) -> Iterator[Installation]:
+    with temporary_directory() as directory:
+        console, clickhouse = free_port(), free_port()
+        config = directory / "settings.yaml"
+        config.write_text(yaml.safe_dump({
+            "node": f"up-{os.getpid()}", "data_dir": str(directory / "data"), "capture": {"interfaces": [interface]},
+            "producer": {"metrics_listen": f"127.0.0.1:{free_port()}"},
+            "streams": {"metrics_listen": f"127.0.0.1:{free_port()}", "window_seconds": 1},
+            "kafka": {"bootstrap_servers": f"127.0.0.1:{free_port()}", "local_controller_port": free_port(),
+                      "local_heap_mb": 256},
+            "clickhouse": {"url": f"http://127.0.0.1:{clickhouse}"}, "console": {"listen": f"127.0.0.1:{console}"},
+        }))
+        yield Installation(directory=directory, config=config, console=f"http://127.0.0.1:{console}",
+                           clickhouse=f"http://127.0.0.1:{clickhouse}")
+
+
+def environment() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if not key.startswith(ENV_PREFIX)}
+
+
+def until(what: Callable[[], bool], seconds: float, why: Callable[[], object] = lambda: "") -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, why()
+        time.sleep(0.1)
+
+
+def healthy(installation: Installation) -> bool:
+    try:
+        with urllib.request.urlopen(f"{installation.console}/api/health", timeout=5) as answer:
+            return bool(json.load(answer)["ok"])
+    except (OSError, ValueError):
+        return False
+
+
+def left_over(installation: Installation) -> list[str]:
+    """Command lines of processes that were started for this installation."""
+    found = []
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode() if process.name.isdigit() else ""
+            if str(installation.directory / "data") in line:
+                found.append(line)
+    return found
+
+
+def hooks(interface: str) -> str:
+    return run("tc", "qdisc", "show", "dev", interface).replace("noqueue", "") if interface else ""
+
+
+@contextlib.contextmanager
+def started(installation: Installation) -> Iterator[subprocess.Popen[str]]:
+    with (installation.directory / "up.err").open("w") as errors:
+        process = subprocess.Popen(installation.command, stdout=subprocess.PIPE, stderr=errors, text=True,
+                                   env=environment(), start_new_session=True)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                raise
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def first_line(process: subprocess.Popen[str], installation: Installation) -> str:
+    assert process.stdout is not None
+    ready, _, _ = select.select([process.stdout], [], [], START_SECONDS)
+    assert ready, (installation.directory / "up.err").read_text()
+    return process.stdout.readline()
+
+
+def stages(installation: Installation, action: str) -> list[object]:
+    return [entry["stage"] for entry in installation.log() if entry["action"] == action]
+
+
+def stage_pid(installation: Installation, stage: str) -> int:
+    return next(int(str(entry["pid"])) for entry in reversed(installation.log())
+                if entry["action"] == "started" and entry["stage"] == stage)
+
+
+def test_it_prints_one_line_restarts_what_dies_and_leaves_nothing_behind(
+    installation: Installation, interface: str
+) -> None:
+    with started(installation) as process:
+        assert first_line(process, installation) == f"ready {installation.console}\n"
+        for stage in ("streams", "kafka"):
+            os.kill(stage_pid(installation, stage), signal.SIGKILL)
+        until(lambda: {"streams", "kafka"} <= set(stages(installation, "died")), 10, installation.log)
+        until(lambda: stages(installation, "ready").count("kafka") == 2 and healthy(installation), 60, installation.log)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0, installation.log()
+        assert process.stdout is not None
+        assert process.stdout.read() == ""
+    assert stages(installation, "stopped") == ["producer", "streams", "console", "clickhouse", "kafka"]
+    assert left_over(installation) == []
+    assert "clsact" not in hooks(interface)
+    assert not list(Path("/sys/fs/bpf").glob(f"ayaflow/up-{os.getpid()}*"))
+
+
+def test_the_view_shows_traffic_and_nothing_outlives_kill_9(installation: Installation, interface: str) -> None:
+    run("ip", "addr", "add", "10.99.78.1/24", "dev", interface)
+    run("ip", "neigh", "add", "10.99.78.2", "lladdr", "02:00:00:00:00:02", "dev", interface)
+    pid, terminal = pty.fork()
+    if pid == 0:        # the child
+        os.execve(sys.executable, installation.command, {**environment(), "TERM": "xterm-256color"})
+    try:
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        stop = threading.Event()
+        sender = threading.Thread(target=send, args=(stop,))
+        sender.start()
+        try:
+            shown = read_until(terminal, "10.99.78.2:4242", START_SECONDS)
+        finally:
+            stop.set()
+            sender.join()
+        for stage in GROUP:
+            assert stage in shown
+        os.kill(pid, signal.SIGKILL)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(terminal)
+    until(lambda: not left_over(installation), 40, lambda: left_over(installation))
+    assert "clsact" not in hooks(interface)
+
+
+def send(stop: threading.Event) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        while not stop.wait(0.02):
+            sender.sendto(b"hello", ("10.99.78.2", 4242))
+
+
+def read_until(terminal: int, text: str, seconds: float) -> str:
+    shown, deadline = b"", time.monotonic() + seconds
+    while text.encode() not in shown:
+        assert time.monotonic() < deadline, shown[-4000:].decode("utf-8", "replace")
+        if select.select([terminal], [], [], 0.5)[0]:
+            try:
+                shown += os.read(terminal, 65_536)
+            except OSError:     # the other side is closed
+                pytest.fail("ended: " + shown[-4000:].decode("utf-8", "replace"))
+    return shown.decode("utf-8", "replace")
+
+
+def run_to_its_end(installation: Installation) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        installation.command, capture_output=True, text=True, env=environment(), timeout=90, check=False)
+
+
+def test_all_that_is_wrong_is_said_at_once_and_nothing_is_started(installation: Installation) -> None:
+    settings = yaml.safe_load(installation.config.read_text())
+    settings["capture"]["interfaces"] = ["nope0"]
+    settings["kafka"]["jars_dir"] = str(installation.directory / "none")
+    port = int(installation.console.rpartition(":")[2])
+    installation.config.write_text(yaml.safe_dump(settings))
+    with socket.create_server(("127.0.0.1", port)):
+        done = run_to_its_end(installation)
+    assert (done.returncode, done.stdout) == (3, "")
+    for part in ("nope0", "jars are not in", f"port {port} is in use by", "set console.listen"):
+        assert part in done.stderr
+    assert "Traceback" not in done.stderr
+    assert left_over(installation) == []
+
+
+def test_a_stage_that_cannot_start_stops_everything_and_says_why(installation: Installation) -> None:
+    (installation.directory / "data").mkdir()
+    (installation.directory / "data/clickhouse").write_text("not a directory")
+    done = run_to_its_end(installation)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "clickhouse cannot start: cannot write to" in done.stderr
+    assert left_over(installation) == []
