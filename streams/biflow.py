@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from schemas.flows import FlowColumns
 from schemas.packets import I64, U8, U16
-from streams.keys import KEY, Keys, group
+from streams.keys import KEY, Keys, group, take, words
 
 BARE_SYN = 1 << 15  # in Rows.tcp_flags, beside the flags themselves: one of the packets was a SYN without ACK
 TCP_FLAGS = 0x1FF
@@ -80,7 +80,7 @@ def compact(rows: Rows) -> Rows:
     """The same totals with each key once."""
     groups = group(rows.keys)
     return Rows(
-        keys=rows.keys[groups.first_rows],
+        keys=take(rows.keys, groups.first_rows),
         packets=groups.total(rows.packets),
         bytes=groups.total(rows.bytes),
         tcp_flags=groups.either(rows.tcp_flags),
@@ -131,11 +131,11 @@ def canonical(keys: Keys) -> Canonical:
     src_port = np.select([role == 1, role == 2], [asking, answering], keys["src_port"])
     dst_port = np.select([role == 1, role == 2], [answering, asking], keys["dst_port"])
     mirrored = _greater(keys["src_addr"], src_port, keys["dst_addr"], dst_port) & ~(icmp & (role == 0))
-    out = keys.copy()
+    out = words(keys).copy().view(KEY).reshape(-1)
     turn = np.flatnonzero(mirrored)
-    for low, high in (("src_addr", "dst_addr"), ("src_port", "dst_port")):
-        out[low][turn] = keys[high][turn]
-        out[high][turn] = keys[low][turn]
+    turned = words(keys).take(turn, axis=0)
+    words(out)[turn, 0:2], words(out)[turn, 2:4] = turned[:, 2:4], turned[:, 0:2]  # the addresses
+    out["src_port"][turn], out["dst_port"][turn] = keys["dst_port"][turn], keys["src_port"][turn]
     out["direction"][turn] = 1 - keys["direction"][turn]
     pairs = role > 0
     out["icmp_type"][pairs] = asking[pairs].astype(np.uint8)
@@ -167,7 +167,7 @@ def merge(
     known = canonical(rows.keys)
     groups = group(known.keys)
     first = groups.first_rows
-    keys = known.keys[first]
+    keys = take(known.keys, first)
     there = ~known.mirrored
 
     def split(values: I64) -> tuple[I64, I64]:

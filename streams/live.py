@@ -15,7 +15,7 @@ from schemas import addresses
 from schemas.flows import FlowColumns
 from schemas.packets import DIRECTIONS, I64, U16, EpochCounters
 from streams.biflow import Rows, canonical, compact, concatenate, merge
-from streams.keys import KEY, U64, Keys, hashes
+from streams.keys import KEY, U64, Keys, hashes, take
 from streams.storing import WindowId
 
 MOST_ROWS = 1 << 20  # rows of a table; flows that come later are in the totals, not in the top list
@@ -65,7 +65,7 @@ class _Table:
         if not len(new):
             return
         new = new[np.argsort(key_hash[new])]
-        flow_hash = hashes(canonical(rows.keys[new]).keys)
+        flow_hash = hashes(canonical(take(rows.keys, new)).keys)
         where = np.searchsorted(self.key_hash, key_hash[new])
         self.key_hash = np.insert(self.key_hash, where, key_hash[new])
         self.flow_hash = np.insert(self.flow_hash, where, flow_hash)
@@ -82,7 +82,7 @@ class _Table:
         """Both directions of some flows, with times moved by `shift_ns`."""
         index = np.flatnonzero(np.isin(self.flow_hash, flow_hash))
         return Rows(
-            keys=self.keys[index],
+            keys=take(self.keys, index),
             packets=self.packets[index],
             bytes=self.bytes[index],
             tcp_flags=self.tcp_flags[index],

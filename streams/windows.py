@@ -13,7 +13,7 @@ import numpy.typing as npt
 from common.errors import DecodeError
 from schemas.packets import I32, I64, U16, PacketBatch
 from streams.biflow import Rows, compact, concatenate, with_bare_syn
-from streams.keys import Keys
+from streams.keys import Keys, take
 
 _LAST_SECOND = 2**32 - 1  # of ClickHouse's DateTime, in 2106
 _EXACT_FLOAT = 2**53
@@ -34,7 +34,7 @@ class Share:
 
     def rows(self, keys: Keys) -> Rows:
         """With the dictionary's packed keys."""
-        own = keys if len(self.flow) == len(keys) else keys[self.flow]
+        own = keys if len(self.flow) == len(keys) else take(keys, self.flow)
         return Rows(
             keys=own,
             packets=self.packets,

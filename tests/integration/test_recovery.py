@@ -95,7 +95,7 @@ def test_killed_workers_change_no_total(kafka_broker: str, clickhouse_server: st
         done = threading.Event()
 
         def produce() -> None:
-            for _ in range(160):
+            for _ in range(90):
                 for i, node in enumerate(nodes):
                     p.send(node.batches(), partition=i % 2)
                 time.sleep(0.05)
@@ -112,7 +112,7 @@ def test_killed_workers_change_no_total(kafka_broker: str, clickhouse_server: st
             began = time.monotonic()
             p.until(lambda before=before: p.stored_packets() > before)  # type: ignore[misc]
             resumed.append(time.monotonic() - began)
-            time.sleep(0.7)
+            time.sleep(0.5)
             p.stop(signal.SIGKILL)
         p.start()
         thread.join()

@@ -1,0 +1,43 @@
+from dataclasses import fields
+
+import numpy as np
+
+from schemas.flows import FlowColumns
+from streams.accounting import Accounts
+from streams.biflow import merge
+from streams.storing import WindowId
+from streams.tables import flow_columns, flow_table, ledger_table
+from streams.windows import split
+from tests.unit.streams.batches import Packet, batch, counters
+from tests.unit.streams.test_biflow import START, back, rows, there
+
+
+def test_flows_survive_the_way_to_clickhouse_and_back() -> None:
+    packet = there(5000, bytes=2**40, vlan_id=7, interface="eth1")
+    made = merge(
+        rows([packet, back(packet, 9000), there(0, src="2001:db8::9")]),
+        window_start=START,
+        window_seconds=10,
+        node_names=("n1",),
+        interface_names=("eth1", "eth0"),
+    )
+    table = flow_table(made, partition=2, revision=1, offset_end=99)
+    assert table.column("kafka_partition").to_pylist() == [2, 2]
+    assert table.column("revision").to_pylist() == [1, 1]
+    assert table.column("kafka_offset_end").to_pylist() == [99, 99]
+    again = flow_columns(table, WindowId(START, 10))
+    for field in fields(FlowColumns):
+        if field.name not in {"interface", "interface_names"}:
+            assert np.array_equal(getattr(again, field.name), getattr(made, field.name)), field.name
+    assert [again.interface_names[i] for i in again.interface] == [made.interface_names[i] for i in made.interface]
+
+
+def test_ledger_rows_become_arrays_by_window() -> None:
+    accounts = Accounts()
+    seen = [Packet(time_ns=START * 10**9, packets=3), Packet(time_ns=(START + 10) * 10**9)]
+    made = batch(seen, counters=counters(1, seen, end_ns=1_500_000))
+    accounts.count(made, split(made, 10), 0, 10)
+    (row,) = ledger_table(accounts.closed()[0].rows).to_pylist()
+    assert row["consumed_windows"] == [START, START + 10]
+    assert row["consumed_packets"] == [3, 1]
+    assert (row["emitted_packets"], row["end_time"].microsecond) == (4, 1500)
