@@ -147,7 +147,7 @@ class Server:
             case QueryError():
                 return http_query.SYNTAX_ERROR, str(error)
         message = http_query.clean(str(error))
-        if "No space left" in message:
+        if "No space left" in message or http_query.code_of(message) == http_query.NOT_ENOUGH_SPACE:
             message += f" The disk of {self._directory} is full: make room, or lower clickhouse.flows_retention_days."
             log.warning("disk full", directory=str(self._directory))
         return http_query.code_of(message), message

@@ -318,6 +318,23 @@ def test_a_data_directory_that_cannot_be_opened_is_a_sentence(tmp_path: Path) ->
     assert "Traceback" not in said
 
 
+@pytest.mark.root
+def test_a_full_disk_is_a_sentence_and_what_was_stored_can_still_be_read() -> None:
+    with temporary_directory() as directory:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(directory)], check=True)
+        try:
+            with running_clickhouse(directory) as (url, _):
+                http(url, b"CREATE TABLE t (s String) ENGINE = MergeTree ORDER BY tuple()")
+                answers = [http(url, b"INSERT INTO t SELECT randomString(1000) FROM numbers(10000)") for _ in range(4)]
+                status, _, body = answers[-1]
+                assert status == 507
+                assert b"clickhouse is full: make room" in body
+                stored = sum(10_000 for answer in answers if answer[0] == 200)
+                assert http(url, b"SELECT count() FROM t")[2] == b"%d\n" % stored
+        finally:
+            subprocess.run(["umount", str(directory)], check=True)
+
+
 def test_no_log_table_grows(client: Any) -> None:
     stored = "SELECT count() FROM system.tables WHERE database = 'system' AND engine LIKE '%MergeTree'"
     assert client.command(stored) == 0
