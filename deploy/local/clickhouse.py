@@ -237,8 +237,7 @@ class Server:
                 await response.write(piece)
         except EngineError as error:
             await response.write(http_query.exception_trailer(http_query.clean(str(error)), tag))
-        await response.write_eof()
-        return response
+        return response     # aiohttp ends it when the session is free again: the client's next request may come at once
 
 
 class _Denied(Exception):

@@ -114,6 +114,13 @@ def test_a_session_keeps_its_settings_and_temporary_tables(clickhouse_server: st
     assert http(clickhouse_server, b"SELECT count() FROM mine")[0] == 404
 
 
+def test_a_session_is_free_as_soon_as_its_answer_is_there(clickhouse_server: str) -> None:
+    session = uuid.uuid4().hex
+    for _ in range(100):
+        status, _, body = http(clickhouse_server, b"SELECT 1", session_id=session, max_block_size="99")
+        assert (status, body) == (200, b"1\n")
+
+
 @pytest.mark.parametrize("body", [
     b"INSERT INTO %b FORMAT CSV\n1,\"a\"\n2,b\n",
     b"INSERT INTO %b (a, s) VALUES (1, 'a'), (2, 'b')",
