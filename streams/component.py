@@ -24,6 +24,7 @@ log = logs.get("streams")
 
 _LOG_EVERY = 30.0
 _AGAIN_SECONDS = 2.0
+_STOP_SECONDS = 8.0
 
 
 def run(settings: Settings) -> int:
@@ -108,15 +109,23 @@ class Component:
             self._raise(worker, died)
         finally:
             await worker.stop()
-            if app.consumer is not None:
-                await asyncio.wait_for(app.consumer.commit(), 5)
-            await app.stop()
+            await self._stop(app)
             publisher.close()
             store.close()
             offsets.close()
             for task in (stop, died):
                 task.cancel()
             await asyncio.gather(stop, died, return_exceptions=True)
+
+    @staticmethod
+    async def _stop(app: Any) -> None:
+        """Commit what is acknowledged and leave the group; with Kafka away, do not wait for it."""
+        try:
+            if app.consumer is not None:
+                await asyncio.wait_for(app.consumer.commit(), _STOP_SECONDS)
+            await asyncio.wait_for(app.stop(), _STOP_SECONDS)
+        except TimeoutError:
+            log.warning("Kafka did not answer: left without committing; what is not committed will be read again")
 
     @staticmethod
     def _raise(worker: Worker, died: "asyncio.Task[BaseException]") -> None:

@@ -33,6 +33,7 @@ log = logs.get("streams")
 T = TypeVar("T")
 
 _MOST_BYTES = 512 << 20  # of all open windows, from which on no messages are taken
+_LOG_EVERY = 10.0  # seconds between two lines about messages that were set aside
 _TICK = 0.2  # seconds between two looks at what is due
 _RELEASE_SECONDS = 5.0  # for a running insert, when a partition goes
 
@@ -83,6 +84,7 @@ class Worker:
         self._again = Retrying(self._threads, clock, metrics.insert_retries.inc)
         self.rows_stored = 0
         self.dead_letters = 0
+        self._said_aside = 0.0
         self._last_insert: float | None = None
 
     async def start(self) -> None:
@@ -278,7 +280,17 @@ class Worker:
             lane.messages.popleft()[1]()
 
     async def _set_aside(self, lane: _Lane, message: Message, error: str) -> None:
-        log.warning("set a message aside", partition=message.partition, offset=message.offset, error=error)
+        now = self._clock()
+        if now - self._said_aside >= _LOG_EVERY:  # the metric and the topic have them all
+            log.warning(
+                "set a message aside",
+                partition=message.partition,
+                offset=message.offset,
+                error=error,
+                topic="dead-letter",
+                before=self.dead_letters,
+            )
+            self._said_aside = now
         send = partial(
             self._publisher.dead_letter,
             message.value,

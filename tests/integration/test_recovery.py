@@ -9,7 +9,16 @@ from collections import Counter
 import pytest
 
 from schemas.packets import PacketBatch
-from tests.fix_local import clickhouse_answers, running_clickhouse, start, stop, temporary_directory, until
+from tests.fix_local import (
+    clickhouse_answers,
+    free_port,
+    kafka_answers,
+    running_clickhouse,
+    start,
+    stop,
+    temporary_directory,
+    until,
+)
 from tests.integration.fix_streams import Pipeline, pipeline
 from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch, counters
 
@@ -119,7 +128,6 @@ def test_killed_workers_change_no_total(kafka_broker: str, clickhouse_server: st
         assert done.is_set()
         check(p, nodes)
         assert p.stop() == 0
-        print(p.output)
         print("seconds until rows were stored again:", [round(seconds, 1) for seconds in resumed])
         assert max(resumed) <= 20
 
@@ -134,7 +142,7 @@ def test_two_workers_share_the_partitions_and_one_dies(kafka_broker: str, clickh
         first, metrics = p.processes[-1], p.metrics
         p.settings["streams_metrics_listen"] = "127.0.0.1:0"
         p.start()  # joins the group: the partitions are divided while windows are open
-        for _ in range(40):
+        for _ in range(20):
             for i, node in enumerate(nodes):
                 p.send(node.batches(), partition=i)
             time.sleep(0.05)
@@ -173,6 +181,38 @@ def test_streams_waits_for_a_clickhouse_that_is_away(kafka_broker: str) -> None:
             assert p.stop() == 0
         finally:
             stop(again)
+
+
+def test_streams_waits_for_a_kafka_that_is_away(clickhouse_server: str) -> None:
+    begin = int(time.time()) // 10 * 10 - 600
+    node = Node("n1", begin, 7)
+    address, controller = f"127.0.0.1:{free_port()}", free_port()
+    settings = {
+        "kafka__bootstrap_servers": address,
+        "kafka__local_controller_port": controller,
+        "kafka__local_heap_mb": 256,
+    }
+    with temporary_directory() as directory:
+        broker = start("kafka", directory, **settings)
+        try:
+            until(lambda: kafka_answers(address), broker, directory / "kafka.out")
+            with pipeline(address, clickhouse_server) as p:
+                p.start()
+                p.send([each for _ in range(40) for each in node.batches()])
+                p.until(lambda: p.stored_packets() > 0)
+                stop(broker)
+                p.until(lambda: not p.health()["ok"])
+                broker = start("kafka", directory, **settings)
+                until(lambda: kafka_answers(address), broker, directory / "kafka.out")
+                p.send([*(each for _ in range(40) for each in node.batches()), node.end()])
+                check(p, [node])
+                p.until(lambda: bool(p.health()["ok"]))
+                stop(broker)
+                assert p.stop() == 0  # and it ends when asked though Kafka is away again
+                assert len(p.output.splitlines()) < 200
+        finally:
+            if broker.poll() is None:
+                stop(broker)
 
 
 def test_without_kafka_it_says_so_and_ends_when_asked(clickhouse_server: str, kafka_broker: str) -> None:
