@@ -110,7 +110,7 @@ def qdiscs(interface: str) -> str:
 
 
 def is_ours(text: str) -> bool:
-    """Whether an address is one of the two hosts'."""
+    """Whether an address, IPv4 as a.b.c.d, is one of the two hosts'."""
     address = ipaddress.ip_address(text)
     net: ipaddress.IPv4Network | ipaddress.IPv6Network = (
         ipaddress.ip_network("198.18.0.0/24") if address.version == 4 else ipaddress.ip_network("fd00:a9a:f::/64")

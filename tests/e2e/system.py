@@ -67,14 +67,12 @@ class System:
         """Wait until all packets before `moment` (Unix time) are in ClickHouse."""
         deadline = time.monotonic() + timeout
         state = self.health()
-        while time.monotonic() < deadline:
-            # whatever is still to come is of windows that began later
-            if state["watermark_delay_seconds"] < time.time() - moment - self.window_seconds - 1:
-                if not state["open_windows"] and not state["lag_messages"] and self.ayaflow("audit").returncode == 0:
-                    return
+        while (state["watermark_delay_seconds"] or timeout) > time.time() - moment - self.window_seconds - 1:
+            assert time.monotonic() < deadline, f"the watermark stands still: {state}"
             time.sleep(0.1)
             state = self.health()
-        raise AssertionError(f"not stored in time: {state}\n{self.ayaflow('audit').stdout}")
+        audit = self.ayaflow("audit", "--wait", str(timeout))
+        assert audit.returncode == 0, audit.stdout + audit.stderr
 
 
 @contextmanager
