@@ -69,7 +69,7 @@ def choices(texts: Sequence[str], index: npt.NDArray[Any]) -> Field:
 
 
 def addresses(octets: Octets) -> Field:
-    """A column of strings: addresses, shape (n, 16), as RFC 5952 text, ::ffff:a.b.c.d as a.b.c.d."""
+    """A column of strings: addresses, shape (n, 16), as RFC 5952 text, ::ffff:a.b.c.d as a.b.c.d: as schemas.addresses."""
     v4 = (octets[:, :12] == np.frombuffer(_V4_PREFIX, np.uint8)).all(axis=1)
     text = np.zeros((len(octets), 16 if v4.all() else 39), np.uint8)
     for i in range(4):
@@ -77,19 +77,11 @@ def addresses(octets: Octets) -> Field:
         text[v4, 4 * i : 4 * i + 4] = digits[octets[v4, 12 + i]]
     v6 = np.flatnonzero(~v4)
     if len(v6):
-        names = [_v6_text(address.tobytes()) for address in octets[v6]]
+        names = [socket.inet_ntop(socket.AF_INET6, address.tobytes()).encode() for address in octets[v6]]
         text[v6] = np.array(names, "S39").view(np.uint8).reshape(-1, 39)
     mask = text != 0
     length, length_mask = longs(mask.sum(axis=1))
     return np.hstack([length, text]), np.hstack([length_mask, mask])
-
-
-def _v6_text(octets: bytes) -> bytes:
-    """RFC 5952 text. inet_ntop shows ::a.b.c.d with dots, which is right for mapped addresses alone."""
-    text = socket.inet_ntop(socket.AF_INET6, octets)
-    if "." in text:
-        text = f"::{octets[12] << 8 | octets[13]:x}:{octets[14] << 8 | octets[15]:x}"
-    return text.encode()
 
 
 def items(*fields: Field) -> bytes:

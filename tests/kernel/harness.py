@@ -37,7 +37,7 @@ class Program:
         directory.mkdir(parents=True)
         self.node = pins.node_of(directory)
         request = {
-            "node": self.node, "pin_directory": str(directory), "interfaces": list(interfaces), "ring_pages": ring_pages,
+            "node": self.node, "pin_directory": str(directory), "interfaces": interfaces, "ring_pages": ring_pages,
         }  # fmt: skip
         self.links = child.run("attach", request, log=log)["interfaces"]
         self.fds = {path.name: bpfsys.obj_get(path) for path in directory.iterdir()}

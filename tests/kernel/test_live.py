@@ -97,8 +97,7 @@ def test_headers_outside_the_linear_part_are_read(attach: Attach) -> None:
             bytes(ETHER / IPv6() / IPv6ExtHdrDestOpt() / TCP(sport=1111, dport=53, flags="FA") / Raw(bytes(6000))),
             bytes(ETHER / Dot1Q(vlan=9) / IP() / TCP(sport=1111, dport=53, flags="FA") / Raw(bytes(6000))),
         ]
-        for frame in frames:  # AF_PACKET puts all but the link header of a large frame into pages
-            veth.send(a, frame)
+        veth.send(a, *frames)  # AF_PACKET puts all but the link header of a large frame into pages
         events = events_of(program, 6)
         assert [(int(e["protocol"]), int(e["src_port"]), int(e["dst_port"]), int(e["tcp_flags"])) for e in events] == [
             pair for pair in ((17, 1111, 53, 0), (6, 1111, 53, 0x11), (6, 1111, 53, 0x11)) for _ in range(2)
@@ -125,8 +124,7 @@ def test_a_frame_cut_short_is_counted_as_malformed(attach: Attach) -> None:
     wanted = {"seen_packets": 5, "seen_bytes": size, "malformed_packets": 5, "malformed_bytes": size}
     with veth.pair() as (a, b):
         program = attach(a, b)
-        for frame in frames:
-            veth.send(a, frame)
+        veth.send(a, *frames)
         deadline = time.monotonic() + 5
         while program.counters(INGRESS_OF_B)["seen_packets"] < len(frames) and time.monotonic() < deadline:
             pass

@@ -37,10 +37,11 @@ def tc(*arguments: str) -> str:
     return subprocess.run(["tc", *arguments], check=True, capture_output=True, text=True).stdout
 
 
-def send(interface: str, frame: bytes) -> None:
-    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+def send(interface: str, *frames: bytes) -> None:
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:  # closing one takes 10 ms: one for all frames
         raw.bind((interface, 0))
-        raw.send(frame)
+        for frame in frames:
+            raw.send(frame)
 
 
 def send_gso(interface: str, frame: bytes, *, headers: int, segment: int) -> None:

@@ -1,0 +1,83 @@
+"""The producer's own encoder makes what schemas.codec makes, octet for octet."""
+
+from typing import Any
+
+import numpy as np
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from producer.avro_bytes import addresses, items
+from producer.encode import BatchEncoder
+from schemas.addresses import to_text
+from schemas.codec import Codec
+from schemas.packets import EpochCounters, FlowKeys, PacketBatch
+from schemas.registry import FixedRegistry
+from tests.unit.producer.records import counters
+
+CODEC, ENCODER = Codec(), BatchEncoder(FixedRegistry())
+
+longs = st.integers(-(2**63), 2**63 - 1)
+addresses_16 = st.one_of(
+    st.binary(min_size=16, max_size=16),
+    st.binary(min_size=4, max_size=4).map(lambda octets: bytes(10) + b"\xff\xff" + octets),
+    st.sampled_from([bytes(16), bytes(15) + b"\1", bytes(12) + b"\1\2\3\4", bytes(10) + b"\xff\xff" + bytes(4)]),
+)
+flow = st.fixed_dictionaries({
+    "interface": st.integers(0, 1), "direction": st.integers(0, 1), "protocol": st.integers(0, 255),
+    "src_addr": addresses_16, "dst_addr": addresses_16, "src_port": st.integers(0, 65_535),
+    "dst_port": st.integers(0, 65_535), "vlan_id": st.integers(0, 4095), "icmp_type": st.integers(0, 255),
+    "icmp_code": st.integers(0, 255), "epoch": st.integers(0, 2**62),
+})  # fmt: skip
+_TYPES: dict[str, Any] = {
+    "interface": np.int32,
+    "src_port": np.uint16,
+    "dst_port": np.uint16,
+    "vlan_id": np.uint16,
+    "epoch": np.int64,
+}
+NUMBERS = [name for name in EpochCounters.__dataclass_fields__ if name not in {"interface", "direction"}]
+rows = st.lists(
+    st.fixed_dictionaries(dict.fromkeys(NUMBERS, longs))
+    .flatmap(lambda numbers: st.integers(0, 1).map(lambda d: counters(**numbers, direction=d, interface="ü0"))),
+    max_size=3,
+)  # fmt: skip
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> PacketBatch:
+    flows = draw(st.lists(flow, max_size=5))
+    packets = draw(
+        st.lists(
+            st.tuples(longs, st.integers(-(2**31), 2**31 - 1), longs, st.integers(0, 511)), max_size=30 if flows else 0
+        )
+    )
+
+    def column(name: str) -> Any:
+        if name.endswith("_addr"):
+            octets: list[Any] = [f[name] for f in flows]
+            return np.frombuffer(b"".join(octets), np.uint8).reshape(-1, 16)
+        return np.array([f[name] for f in flows], _TYPES.get(name, np.uint8))
+
+    return PacketBatch(
+        node=draw(st.text(min_size=1, max_size=70).filter(lambda t: t.isprintable())),
+        ring_id=draw(longs), ring_start=draw(longs), ring_end=draw(longs), sequence=draw(longs), clock_ns=draw(longs),
+        base_ns=draw(longs), interface_names=("eth0", "a-much-longer-name"),
+        flows=FlowKeys(**{name: column(name) for name in FlowKeys.__dataclass_fields__}),
+        flow=np.array([draw(st.integers(0, len(flows) - 1)) for _ in packets], np.int32),
+        time_offset_ns=np.array([p[0] for p in packets], np.int64), packets=np.array([p[1] for p in packets], np.int32),
+        bytes=np.array([p[2] for p in packets], np.int64), tcp_flags=np.array([p[3] for p in packets], np.int32),
+        counters=tuple(draw(rows)),
+    )  # fmt: skip
+
+
+@given(batches())
+def test_the_bytes_are_those_of_the_codec(batch: PacketBatch) -> None:
+    assert ENCODER.encode(batch) == CODEC.encode_packet_batch(batch)
+
+
+@given(st.lists(addresses_16, min_size=1, max_size=5))
+@example([bytes(16), bytes(12) + b"\0\0\0\1", bytes(12) + b"\0\1\0\0", bytes(12) + b"\1\2\3\4"])
+def test_addresses_are_written_as_everywhere_else(octets: list[bytes]) -> None:
+    columns = np.frombuffer(b"".join(octets), np.uint8).reshape(-1, 16)
+    texts = [text.encode() for text in to_text(columns)]
+    assert items(addresses(columns)) == b"".join(bytes([2 * len(text)]) + text for text in texts)
