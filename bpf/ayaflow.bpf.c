@@ -12,6 +12,13 @@
 #define MORE_BYTES 128          /* made linear behind what was read, when a header is not */
 #define VLAN_TAG_BYTES 4
 
+#ifdef REPLAY
+#include "replay.h"
+#else
+#define WIRE_BYTES(skb) ((skb)->len)
+#define WATCHED_IFINDEX(skb) ((skb)->ifindex)
+#endif
+
 BPF_RINGBUF_OUTPUT(events, RING_PAGES);
 
 /* The open epoch's counters are one of two per-CPU arrays. To close an epoch user space puts the other into `open_epoch`;
@@ -61,7 +68,7 @@ static __always_inline int parse(struct __sk_buff *skb, u32 flags, struct packet
 
 static __always_inline int capture(struct __sk_buff *skb, u32 direction, u64 ktime_ns)
 {
-    u32 ifindex = skb->ifindex;
+    u32 ifindex = WATCHED_IFINDEX(skb);
     int zero = 0;
     struct interface *interface = interfaces.lookup(&ifindex);
     struct config *settings = config.lookup(&zero);
@@ -79,7 +86,7 @@ static __always_inline int capture(struct __sk_buff *skb, u32 direction, u64 kti
     /* What the wire carries. wire_len knows GSO only on egress and lacks the link header on ingress, so it is worked out
      * here; gso_segs is 0 in super-packets from a hypervisor or an AF_PACKET socket. */
     u64 packets = 1;
-    u64 bytes = skb->len;
+    u64 bytes = WIRE_BYTES(skb);
     u32 tag_bytes = skb->vlan_present ? VLAN_TAG_BYTES : 0;
     u32 segment_bytes = skb->gso_size;
     if (segment_bytes && result == PARSED) {
@@ -144,3 +151,28 @@ int ayaflow_egress(struct __sk_buff *skb)
 {
     return capture(skb, EGRESS, bpf_ktime_get_ns());
 }
+
+#ifdef REPLAY
+int ayaflow_replay(struct __sk_buff *skb)
+{
+    int zero = 0;
+    struct replay_state *state = replay_state.lookup(&zero);
+    struct replay_block *block = replay_block.lookup(&zero);
+    if (!state || !block)
+        return TC_ACT_UNSPEC;
+    u32 number = state->next++;
+    struct replay_frame *frame = replay_frames.lookup(&number);
+    if (!frame)
+        return TC_ACT_UNSPEC;
+    u32 offset = frame->offset;
+    u32 captured = (frame->last & REPLAY_FRAME_MASK) + 1;   /* a range check of its own did not survive the compiler */
+    if (offset > REPLAY_BLOCK_BYTES - REPLAY_FRAME_MASK - 1 || bpf_skb_change_tail(skb, captured, 0)
+        || bpf_skb_store_bytes(skb, 0, block->octets + offset, captured, 0)) {
+        state->refused++;
+        return TC_ACT_UNSPEC;
+    }
+    skb->cb[0] = frame->bytes;
+    skb->cb[1] = frame->ifindex;
+    return capture(skb, frame->direction, frame->time_ns);
+}
+#endif
