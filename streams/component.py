@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+import threading
 import warnings
 from typing import Any
 
@@ -24,7 +25,7 @@ log = logs.get("streams")
 
 _LOG_EVERY = 30.0
 _AGAIN_SECONDS = 2.0
-_STOP_SECONDS = 8.0
+_STOP_SECONDS = 5.0
 
 
 def run(settings: Settings) -> int:
@@ -34,7 +35,17 @@ def run(settings: Settings) -> int:
     for library in ("aiokafka", "faust", "mode", "clickhouse_connect"):
         # forty lines a second while Kafka is away, tracebacks while ClickHouse is: we say it ourselves, once
         logging.getLogger(library).setLevel(logging.CRITICAL)
-    return asyncio.run(Component(settings).run())
+    hook, threading.excepthook = threading.excepthook, _thread_ended
+    try:
+        return asyncio.run(Component(settings).run())
+    finally:
+        threading.excepthook = hook
+
+
+def _thread_ended(args: threading.ExceptHookArgs) -> None:
+    """aiokafka's thread is cancelled when it is stopped while Kafka is away; that is no error."""
+    if not issubclass(args.exc_type, asyncio.CancelledError):
+        log.error("a thread failed", cause=args.exc_value, thread=args.thread.name if args.thread else "")
 
 
 class Component:
@@ -45,6 +56,7 @@ class Component:
         self._topics = TopicNames.of(settings.kafka.topic_prefix)
         self._worker: Worker | None = None
         self._waiting_for = "Kafka"
+        self._metrics = streams_metrics.create()
 
     async def run(self) -> int:
         """Until a signal comes. Raises AyaflowError when it cannot go on."""
@@ -93,7 +105,7 @@ class Component:
             store=store,
             publisher=publisher,
             offsets=offsets,
-            metrics=streams_metrics.create(),
+            metrics=self._metrics,
             lag=lambda partition, position: faust_app.lag(app, self._topics.packets, partition, position),
         )
         self._worker = worker

@@ -40,6 +40,7 @@ class Publisher:
         self._producer = Producer(
             {
                 "linger.ms": 5,
+                "reconnect.backoff.max.ms": 2000,
                 "queue.buffering.max.messages": 200_000,
                 "log_level": 3,
                 **settings.properties,

@@ -155,6 +155,26 @@ def test_two_workers_share_the_partitions_and_one_dies(kafka_broker: str, clickh
         assert metrics
 
 
+def test_a_changed_window_length_counts_nothing_twice(kafka_broker: str, clickhouse_server: str) -> None:
+    begin = int(time.time()) // 10 * 10 - 600
+    node = Node("n1", begin, 8)
+    with pipeline(kafka_broker, clickhouse_server) as p:
+        p.start()
+        p.send([each for _ in range(30) for each in node.batches()])
+        p.until(lambda: p.stored_packets() > node.packets * 0.7)
+        p.stop(signal.SIGKILL)
+        p.settings["streams_window_seconds"] = "10"
+        p.start()
+        p.send([*(each for _ in range(30) for each in node.batches()), node.end()])
+        p.until(lambda: p.stored_packets() >= node.packets)
+        p.until(lambda: p.count("SELECT uniqExact(epoch) FROM ledger") == node.epoch - 1)
+        assert "window length changed" in p.output
+        assert p.stored_packets() == node.packets
+        assert p.count("SELECT sum(arraySum(consumed_packets)) FROM ledger FINAL") == node.packets
+        assert p.query("SELECT DISTINCT window_seconds FROM flows ORDER BY 1") == [(2,), (10,)]
+        assert p.stop() == 0
+
+
 def test_streams_waits_for_a_clickhouse_that_is_away(kafka_broker: str) -> None:
     begin = int(time.time()) // 10 * 10 - 600
     node = Node("n1", begin, 6)
@@ -210,6 +230,7 @@ def test_streams_waits_for_a_kafka_that_is_away(clickhouse_server: str) -> None:
                 stop(broker)
                 assert p.stop() == 0  # and it ends when asked though Kafka is away again
                 assert len(p.output.splitlines()) < 200
+                assert "Traceback" not in p.output
         finally:
             if broker.poll() is None:
                 stop(broker)

@@ -143,8 +143,22 @@ def test_live_statistics_come_once_a_second(kafka_broker: str, clickhouse_server
         assert p.stored_packets() == 0  # and is not closed early by a stop
 
 
+def test_rows_older_than_the_retention_are_told(kafka_broker: str, clickhouse_server: str) -> None:
+    with pipeline(kafka_broker, clickhouse_server) as p:
+        p.start()
+        long_ago = int(time.time() - 100 * 86400) * SECOND
+        p.send([batch([Packet(time_ns=long_ago)], clock_ns=long_ago + 10 * SECOND)])
+        p.until(lambda: bool(p.health()) and p.metric("ayaflow_streams_expired_rows_total") == 1)
+        assert "flows_retention_days" in p.output
+        p.until(lambda: len(p.messages(p.topics.flows)) == 1)
+        p.until(lambda: p.health()["open_windows"] == 0)
+        assert p.stop() == 0
+
+
 def test_a_node_that_falls_silent_does_not_hold_its_windows_open(kafka_broker: str, clickhouse_server: str) -> None:
-    with pipeline(kafka_broker, clickhouse_server, streams_window_seconds="3600") as p:
+    with pipeline(
+        kafka_broker, clickhouse_server, streams_window_seconds="3600", streams_node_timeout_seconds="1"
+    ) as p:
         p.start()
         at = (int(time.time()) - 60) * SECOND
         p.send([batch([Packet(time_ns=at)], clock_ns=at)])
