@@ -112,6 +112,13 @@ class Codec:
 
     def encode_flow_records(self, flows: FlowColumns, revision: int) -> tuple[list[bytes], list[bytes]]:
         """Keys (Community ID) and values of the messages of the flows topic, one a row."""
+        rows = self.flow_rows(flows, revision)
+        values = self._framed("FlowRecord", avro_arrow.encode(rows, newest("FlowRecord")))
+        return [key.encode() for key in rows.column("community_id").to_pylist()], values
+
+    @staticmethod
+    def flow_rows(flows: FlowColumns, revision: int) -> pa.RecordBatch:
+        """The same rows as Arrow columns, named and typed as FlowRecord's fields."""
         schema, n = newest("FlowRecord"), len(flows)
         ids = community_ids(
             protocol=flows.protocol,
@@ -151,8 +158,7 @@ class Codec:
             "revision": pa.array(np.full(n, revision, np.int32)),
             **{name: pa.array(getattr(flows, name)) for name in same_name},
         }
-        values = self._framed("FlowRecord", avro_arrow.encode(_rows(columns, schema), schema))
-        return [key.encode() for key in ids], values
+        return _rows(columns, schema)
 
     def encode_live_stats(self, stats: dict[str, Any]) -> bytes:
         """One message of the live topic; `stats` has the fields of LiveStats.avsc (times as datetime)."""
