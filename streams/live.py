@@ -72,12 +72,6 @@ class _Table:
         for name in ("keys", "packets", "bytes", "tcp_flags", "first_ns", "last_ns"):
             setattr(self, name, np.insert(getattr(self, name), where, getattr(rows, name)[new]))
 
-    def heaviest(self, count: int) -> U64:
-        """Flow hashes of the rows with most bytes."""
-        if len(self.bytes) <= count:
-            return self.flow_hash
-        return self.flow_hash[np.argpartition(self.bytes, -count)[-count:]]
-
     def of_flows(self, flow_hash: U64, shift_ns: int) -> Rows:
         """Both directions of some flows, with times moved by `shift_ns`."""
         index = np.flatnonzero(np.isin(self.flow_hash, flow_hash))
@@ -124,8 +118,7 @@ class LiveNode:
             self._tables.setdefault(window, _Table.empty()).add(concatenate(several))
         for window in [window for window in self._tables if window.end_ns <= watermark_ns]:
             del self._tables[window]
-        flows = [table.flow_hash for table in self._tables.values()]
-        self.active_flows = _distinct(np.concatenate(flows)) if flows else 0
+        heaviest = self._heaviest()
         return {
             "node": second.node,
             "time": _time(second.clock_ns // 1000),
@@ -134,13 +127,30 @@ class LiveNode:
             "active_flows": self.active_flows,
             "open_windows": second.open_windows,
             "lag_messages": second.lag_messages,
-            "top": self._top_flows(node_names, interface_names),
+            "top": self._top_flows(heaviest, node_names, interface_names),
         }
 
-    def _top_flows(self, node_names: tuple[str, ...], interface_names: tuple[str, ...]) -> list[dict[str, Any]]:
+    def _heaviest(self) -> U64:
+        """Count the flows of all open windows; the hashes of those with most bytes."""
+        tables = list(self._tables.values())
+        if not tables:
+            self.active_flows = 0
+            return np.zeros(0, np.uint64)
+        flow_hash = np.concatenate([table.flow_hash for table in tables])
+        order = np.argsort(flow_hash)
+        ordered = flow_hash[order]
+        starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+        total = np.add.reduceat(np.concatenate([table.bytes for table in tables])[order], starts)
+        self.active_flows = len(starts)
+        if len(starts) <= self._top:
+            return ordered[starts]
+        return ordered[starts[np.argpartition(total, -self._top)[-self._top :]]]
+
+    def _top_flows(
+        self, chosen: U64, node_names: tuple[str, ...], interface_names: tuple[str, ...]
+    ) -> list[dict[str, Any]]:
         if not self._tables:
             return []
-        chosen = np.unique(np.concatenate([table.heaviest(2 * self._top) for table in self._tables.values()]))
         first = min(window.start for window in self._tables)
         rows = concatenate(
             [table.of_flows(chosen, (window.start - first) * 1_000_000_000) for window, table in self._tables.items()]
@@ -183,12 +193,6 @@ def _records(flows: FlowColumns, order: I64) -> list[dict[str, Any]]:
         }
         for i, row in enumerate(order.tolist())
     ]
-
-
-def _distinct(values: U64) -> int:
-    """How many different values; sorting is six times faster here than numpy.unique."""
-    ordered = np.sort(values)
-    return int(len(ordered) > 0) + int(np.count_nonzero(ordered[1:] != ordered[:-1]))
 
 
 def _interfaces(second: Second) -> list[dict[str, Any]]:
