@@ -54,9 +54,15 @@ def two_hosts(*, offloads: bool) -> Iterator[Network]:
     tag = f"{os.getpid() % 10000}"
     bridge, watched, other = f"ayb{tag}", f"ayw{tag}", f"ayo{tag}"
     hosts = [
-        Host(namespace=f"aya-{name}-{tag}", interface=f"aye{tag}{name}", ipv4=f"198.18.0.{i}", ipv6=f"fd00:a9a:f::{i}", mac=f"02:a9:00:00:00:0{i}")
+        Host(
+            namespace=f"aya-{name}-{tag}",
+            interface=f"aye{tag}{name}",
+            ipv4=f"198.18.0.{i}",
+            ipv6=f"fd00:a9a:f::{i}",
+            mac=f"02:a9:00:00:00:0{i}",
+        )
         for i, name in enumerate("ab", 1)
-    ]  # fmt: skip
+    ]
     try:
         run("ip", "link", "add", bridge, "type", "bridge", "mcast_snooping", "0")
         for host, end in zip(hosts, (watched, other), strict=True):

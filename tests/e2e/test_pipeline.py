@@ -183,6 +183,18 @@ def test_confluents_own_deserializer_reads_the_flows_topic(system: System, truth
     assert all(r["first_seen"].astimezone(UTC) <= r["last_seen"].astimezone(UTC) for r in records)
 
 
+def test_the_ten_lines_of_the_readme_show_the_flows(system: System, truth: Truth) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    program = readme.partition("```python\n")[2].partition("```")[0]
+    for default, ours in (("http://127.0.0.1:8080", system.console), ("127.0.0.1:9092", system.kafka)):
+        assert default in program
+        program = program.replace(default, ours)
+    program = program.replace("consumer.poll(30)", "consumer.poll(3)")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "'src_addr': '198.18.0.1'" in done.stdout
+
+
 def test_clickhouses_own_reader_decodes_the_topic(system: System, truth: Truth, tmp_path: Path) -> None:
     """AvroConfluent with our registry, over the raw messages that kcat fetched."""
     raw = subprocess.run(
