@@ -69,7 +69,7 @@ def choices(texts: Sequence[str], index: npt.NDArray[Any]) -> Field:
 
 
 def addresses(octets: Octets) -> Field:
-    """A column of strings: addresses, shape (n, 16), as RFC 5952 text, ::ffff:a.b.c.d as a.b.c.d: as schemas.addresses."""
+    """A column of strings: addresses, shape (n, 16), as the text that schemas.addresses makes of them."""
     v4 = (octets[:, :12] == np.frombuffer(_V4_PREFIX, np.uint8)).all(axis=1)
     text = np.zeros((len(octets), 16 if v4.all() else 39), np.uint8)
     for i in range(4):

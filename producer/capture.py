@@ -98,6 +98,7 @@ class Capture:
         self._waiting_since = 0  # monotonic; when the first record of the next batch was read
         self._registry_retry_at = 0
         self._released = position
+        self._last_epoch_end = position
         self._finishing = False
 
     @property
@@ -112,8 +113,7 @@ class Capture:
         if self._publisher.has_room():
             self._read_ring()
         now = self._clock.monotonic()
-        epoch_is_due = now - self._epochs.opened_ns >= self._timing.epoch_ns
-        if epoch_is_due and not self._finishing and len(self._closed) < MAX_CLOSED_EPOCHS:
+        if self._epoch_is_due(now):
             self._close_epoch()
             if self._publisher.has_room():
                 self._read_ring()
@@ -149,10 +149,19 @@ class Capture:
                 if not self._publisher.has_room() or not self._send(self._start + self._timing.batch_bytes):
                     return
 
+    def _epoch_is_due(self, now: int) -> bool:
+        """Whether the open epoch is old enough; one without a single event may grow as old as a heartbeat."""
+        if self._finishing or len(self._closed) >= MAX_CLOSED_EPOCHS:
+            return False
+        idle = not self._closed and self._read == self._last_epoch_end
+        wanted = max(self._timing.epoch_ns, HEARTBEAT_NS) if idle else self._timing.epoch_ns
+        return now - self._epochs.opened_ns >= wanted
+
     def _close_epoch(self) -> None:
         closed = self._epochs.close()
         self._metrics.count(closed.counters)
         self._closed.append(closed)
+        self._last_epoch_end = closed.end_position
 
     def _is_due(self) -> bool:
         """Whether what has been read should be sent now, although it fills no batch."""
