@@ -5,6 +5,7 @@ import logging
 import signal
 import threading
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from common import logs
@@ -12,6 +13,7 @@ from common.errors import AyaflowError, ServiceUnavailable
 from common.metrics import MetricsServer
 from common.settings import Settings
 from schemas.codec import Codec
+from schemas.kafka_topics import create_missing
 from schemas.topics import TopicNames
 from streams import app as faust_app
 from streams import metrics as streams_metrics
@@ -66,37 +68,40 @@ class Component:
             loop.add_signal_handler(number, stopping.set)
         faust_app.credentials(self._settings.kafka.properties)  # a wrong setting is said before anything starts
         with MetricsServer(self._settings.streams.metrics_listen, "streams.metrics_listen", self.health):
-            if await self._wait_for_kafka(stopping):
-                await self._work(stopping)
+            store = ClickHouseStore(self._settings.clickhouse, self._topics.packets)
+            # whoever is told that we are ready finds topics and tables
+            if await self._wait_for("Kafka", self._make_topics, stopping) and await self._wait_for(
+                "ClickHouse", store.check, stopping
+            ):
+                await self._work(store, stopping)
         log.info("stopped")
         return 0
 
-    async def _wait_for_kafka(self, stopping: asyncio.Event) -> bool:
-        """Until Kafka answers and has the topics. False: a signal came first."""
-        from deploy.local.topics import create_missing
-
+    async def _wait_for(self, service: str, ask: Callable[[], None], stopping: asyncio.Event) -> bool:
+        """Until `ask`, in a thread, no longer raises ServiceUnavailable. False: a signal came first."""
         said = float("-inf")
         loop = asyncio.get_running_loop()
         while not stopping.is_set():
             try:
-                made = await asyncio.to_thread(create_missing, self._settings.kafka, timeout_seconds=5)
+                await asyncio.to_thread(ask)
             except ServiceUnavailable as error:
                 self._waiting_for = str(error)
                 if loop.time() - said >= _LOG_EVERY:
-                    log.warning("waiting for Kafka", error=str(error))
+                    log.warning(f"waiting for {service}", error=str(error))
                     said = loop.time()
                 await pause(stopping, _AGAIN_SECONDS)
             else:
-                if made:
-                    log.info("made topics", names=made)
                 return True
         return False
 
-    async def _work(self, stopping: asyncio.Event) -> None:
+    def _make_topics(self) -> None:
+        if made := create_missing(self._settings.kafka, timeout_seconds=5):
+            log.info("made topics", names=made)
+
+    async def _work(self, store: ClickHouseStore, stopping: asyncio.Event) -> None:
         settings = self._settings
         codec = Codec(settings.schema_registry.url, self._topics)
         publisher = Publisher(settings.kafka, codec)
-        store = ClickHouseStore(settings.clickhouse, self._topics.packets)
         app = faust_app.build(settings)
         offsets = Offsets(settings.kafka, group=settings.streams.app_id, topic=self._topics.packets)
         worker = Worker(

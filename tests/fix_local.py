@@ -20,7 +20,7 @@ import pytest
 from confluent_kafka import KafkaException
 
 from common.settings import ENV_PREFIX, KafkaSettings
-from deploy.local.topics import admin_client
+from schemas.kafka_topics import admin_client
 
 START_SECONDS = 90
 REPOSITORY = Path(__file__).parent.parent

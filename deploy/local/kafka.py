@@ -23,7 +23,7 @@ from common.settings import Settings
 from deploy.local import endpoints
 from deploy.local.kafka_config import server_properties
 from deploy.local.process import dies_with_parent, make_directory, only_one, stop
-from deploy.local.topics import admin_client, create_missing
+from schemas.kafka_topics import admin_client, create_missing
 
 log = logs.get("kafka")
 

@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.local.endpoints import Endpoint
-
-MAX_MESSAGE_BYTES = 8 << 20
-"""Largest message (one compressed record batch) that brokers, topics and consumers of ours take."""
+from schemas.kafka_topics import MAX_MESSAGE_BYTES
 
 
 def server_properties(*, listener: Endpoint, controller_port: int, data: Path, partitions: int) -> str:

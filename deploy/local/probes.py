@@ -10,7 +10,7 @@ from typing import Any, Self
 from confluent_kafka import KafkaException
 
 from common.settings import Settings
-from deploy.local import topics
+from schemas import kafka_topics
 
 TIMEOUT_SECONDS = 2.0
 Verdict = tuple[bool, str]
@@ -91,8 +91,8 @@ class Probes(threading.Thread):
         }
 
     def _ask_kafka(self) -> Verdict:
-        wanted = {topic.name for topic in topics.topics(self._settings.kafka)}
-        self._kafka_admin = self._kafka_admin or topics.admin_client(self._settings.kafka)
+        wanted = {topic.name for topic in kafka_topics.topics(self._settings.kafka)}
+        self._kafka_admin = self._kafka_admin or kafka_topics.admin_client(self._settings.kafka)
         try:
             found = self._kafka_admin.list_topics(timeout=TIMEOUT_SECONDS).topics
         except KafkaException as error:

@@ -18,8 +18,8 @@ import clickhouse_connect
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from common.settings import ENV_PREFIX, KafkaSettings
-from deploy.local.topics import create_missing
 from schemas.codec import Codec
+from schemas.kafka_topics import create_missing
 from schemas.packets import PacketBatch
 from schemas.topics import TopicNames
 from tests.fix_local import REPOSITORY, free_port, temporary_directory

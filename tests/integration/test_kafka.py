@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import ConfigResource
 
 from common.settings import KafkaSettings
-from deploy.local.topics import admin_client, create_missing, topics
+from schemas.kafka_topics import admin_client, create_missing, topics
 from tests.fix_local import free_port, running_kafka, start, temporary_directory
 
 pytestmark = pytest.mark.kafka

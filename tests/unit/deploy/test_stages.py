@@ -13,7 +13,7 @@ from deploy.local.kafka_config import server_properties
 from deploy.local.logfile import LogFile
 from deploy.local.process import only_one
 from deploy.local.stages import PLANS, STOP_ORDER, Stage, State
-from deploy.local.topics import topics
+from schemas.kafka_topics import topics
 
 
 def stage(name: str) -> Stage:

@@ -10,10 +10,12 @@ from confluent_kafka.cimpl import NewTopic
 from common import logs
 from common.errors import ServiceUnavailable
 from common.settings import KafkaSettings
-from deploy.local.kafka_config import MAX_MESSAGE_BYTES
 from schemas.topics import TopicNames
 
 log = logs.get("kafka")
+
+MAX_MESSAGE_BYTES = 8 << 20
+"""Largest message (one compressed record batch) that brokers, topics and consumers of ours take."""
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
