@@ -16,7 +16,7 @@ from console.options import Flags
 
 GROUPS = (
     ("Run", ("up", "producer", "streams", "console", "kafka", "clickhouse")),
-    ("Look", ("flows", "query")),
+    ("Look", ("replay", "flows", "query")),
     ("Check", ("audit", "doctor")),
     ("More", ("detach", "version")),
 )

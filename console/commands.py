@@ -128,6 +128,47 @@ def clickhouse(context: click.Context) -> int:
 @click.command()
 @options.common
 @options.this_node
+@options.window
+@click.option(
+    "--output", metavar="FILE", help="Write flow records there (-: standard output); without it, send to Kafka."
+)
+@click.option(
+    "--format", "form", default="json", show_default=True, type=click.Choice(["json", "csv", "arrow"]),
+    help="Of --output; json is one FlowRecord a line.",
+)
+@click.option(
+    "--speed", default="max", show_default=True, metavar="max|N",
+    help="Of packets: 1 as they were captured, 10 ten times as fast.",
+)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.pass_context
+def replay(context: click.Context, *, files: tuple[str, ...], output: str | None, form: str, speed: str) -> int:
+    """Run captures (pcap, pcapng; gzip, zstd; - is standard input) through the kernel program.
+
+    Packets keep the time they were captured. They go to Kafka under a node name of their own, or with --output to a
+    file, for which neither Kafka nor ClickHouse is needed.
+
+    \b
+    Examples:
+      ayaflow replay office.pcapng --output flows.jsonl --window 60
+      ayaflow replay monday.pcap.gz tuesday.pcap.gz --node office --speed 10
+      tcpdump -i eth0 -c 1000 -w - | ayaflow replay - --output - --format csv
+    """
+    settings = _begin(context)
+    from console import replay as component
+
+    return component.run(
+        settings,
+        component.Options(
+            paths=files, node=flags_of(context).values.get("node"), output=output, form=form,
+            speed=component.parse_speed(speed),
+        ),
+    )
+
+
+@click.command()
+@options.common
+@options.this_node
 @options.time_range("10m")
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(0), metavar="N", help="0: all.")
 @click.option(
@@ -274,4 +315,4 @@ def detach(context: click.Context) -> int:
     return component.run(settings)
 
 
-COMMANDS = (up, producer, streams, console, kafka, clickhouse, flows, query, audit, doctor, detach)
+COMMANDS = (up, producer, streams, console, kafka, clickhouse, replay, flows, query, audit, doctor, detach)

@@ -5,8 +5,8 @@ known of open windows is one row a flow, put away on disk when it grows.
 """
 
 from collections.abc import Iterator
-from dataclasses import fields, replace
-from typing import Protocol
+from dataclasses import fields
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -85,8 +85,9 @@ def in_order(flows: FlowColumns) -> FlowColumns:
         flows.icmp_code, flows.icmp_type, flows.direction, flows.interface, flows.vlan_id, flows.dst_port,
         flows.src_port, target[:, 1], target[:, 0], source[:, 1], source[:, 0], flows.protocol, flows.first_offset_us,
     ))  # fmt: skip
-    columns = {column.name: getattr(flows, column.name) for column in fields(flows)}
-    return replace(flows, **{name: values[order] for name, values in columns.items() if isinstance(values, np.ndarray)})
+    columns: dict[str, Any] = {column.name: getattr(flows, column.name) for column in fields(flows)}
+    ordered = {name: values[order] for name, values in columns.items() if isinstance(values, np.ndarray)}
+    return FlowColumns(**{**columns, **ordered})
 
 
 def _words(addresses: U8) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint64]]":

@@ -9,7 +9,7 @@ from typing import BinaryIO, Protocol
 from common.errors import SettingsError
 from producer.replay.frames import BrokenCaptureError
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 15 << 17  # with what was left over, nearly always one block of program.BLOCK_BYTES
 _READ_BYTES = 1 << 16
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _NAMES = (".gz", ".zst", ".zstd", ".pcapng", ".pcap", ".cap", ".dmp", ".ntar")

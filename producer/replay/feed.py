@@ -1,0 +1,174 @@
+"""Captures to batches: links to interfaces, blocks to epochs, times to a clock. Does no I/O of its own.
+
+Each run of the kernel program is an epoch: nothing else counts meanwhile, so its counters are closed exactly, and all
+of its events are there. Its times are those of the capture.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from common.errors import AyaflowError
+from producer.batch import Source, Span, build
+from producer.event import RECORD, RECORD_BYTES
+from producer.replay.frames import LATEST_NS, Frames, Link
+from producer.replay.links import Prepared
+from producer.replay.program import Ran
+from schemas.packets import EpochCounters, PacketEvents
+
+DISORDER_NS = 1_000_000_000  # the clock stays so far behind the latest packet: captures are not quite in order
+
+
+class Program(Protocol):
+    """What we use of program.ReplayProgram."""
+
+    def add_interface(self, *, no_ethernet: bool) -> int:
+        """A new interface's number."""
+
+    def run(self, frames: Frames, rows: slice, ifindex: npt.NDArray[np.uint32], epoch: int) -> Ran:
+        """Run over some of the frames."""
+
+
+@dataclass(slots=True)
+class Totals:
+    """What became of every frame."""
+
+    frames: int = 0  # read
+    unsupported: Counter[int] = field(default_factory=Counter)  # by link type
+    bad_times: int = 0  # brought into range
+    counted: Counter[str] = field(default_factory=Counter)  # the kernel's counters, added up
+
+    def check(self) -> None:
+        """Raise AyaflowError unless each frame was counted once."""
+        counted = self.counted
+        outcomes = sum(
+            packets for name, packets in counted.items() if name.endswith("_packets") and name != "seen_packets"
+        )
+        ran = self.frames - self.unsupported.total()
+        if not ran == counted["seen_packets"] == outcomes or counted["ring_full_packets"]:
+            raise AyaflowError(
+                f"of {ran} frames the kernel program saw {counted['seen_packets']} and accounted for {outcomes}; "
+                "this is a fault of ayaflow"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """One run: an epoch of events."""
+
+    span: Span
+    epoch: int
+    counters: tuple[EpochCounters, ...]
+    clock_ns: int
+    before_ns: int  # the clock before it
+    cut: int = 0  # for `halves`: the end of the epoch's events when they are in several batches
+
+    def halves(self) -> "tuple[Block, Block]":
+        """Two that say the same; the counters and the clock go with the second."""
+        span = self.span
+        half = len(span.records) // 2
+        middle = span.start + half * RECORD_BYTES
+        first = Span(start=span.start, end=middle, records=span.records[:half])
+        second = Span(start=middle, end=span.end, records=span.records[half:])
+        end = self.cut or span.end
+        return (
+            Block(
+                span=first, epoch=self.epoch, counters=(), clock_ns=self.before_ns, before_ns=self.before_ns, cut=end
+            ),
+            Block(
+                span=second,
+                epoch=self.epoch,
+                counters=self.counters,
+                clock_ns=self.clock_ns,
+                before_ns=self.before_ns,
+                cut=end,
+            ),
+        )
+
+
+class Feed:
+    """One replay: all captures of a run under one node's name."""
+
+    def __init__(self, program: Program, *, node: str, ring_id: int) -> None:
+        self.totals = Totals()
+        self.latest_ns = 0  # of all packets
+        self._program = program
+        self.node, self._ring_id = node, ring_id
+        self._numbers: dict[tuple[Link, bool], int] = {}
+        self._source = Source(node=node, ring_id=ring_id, interfaces=())
+        self._epoch = 0
+        self.sequence = 0  # of the next batch
+        self._clock_ns = 0
+        self._position = 0
+
+    def run(self, prepared: Prepared, rows: slice) -> Block:
+        """Run the kernel program over some of the frames."""
+        frames = prepared.frames
+        self._epoch += 1
+        ran = self._program.run(frames, rows, self._interfaces(prepared, rows), self._epoch)
+        times = frames.time_ns[rows]
+        first, last = int(times.min()), int(times.max())
+        self.latest_ns = max(self.latest_ns, last)
+        before_ns, self._clock_ns = self._clock_ns, max(self._clock_ns, self.latest_ns - DISORDER_NS)
+        for counted in ran.counters.values():
+            self.totals.counted.update(counted)
+        self._position = ran.span.end
+        return Block(
+            span=ran.span,
+            epoch=self._epoch,
+            counters=self._counters(ran, first, last),
+            clock_ns=self._clock_ns,
+            before_ns=before_ns,
+        )
+
+    def batch(self, block: Block) -> PacketEvents:
+        """A block as a batch; count it by `sequence` when it is sent."""
+        return build(
+            block.span,
+            source=self._source,
+            first_epoch=block.epoch,
+            boundaries=[block.cut or block.span.end],
+            offset_ns=0,
+            sequence=self.sequence,
+            clock_ns=block.clock_ns,
+            counters=block.counters,
+        )
+
+    def heartbeat(self, clock_ns: int) -> Block:
+        """A block without packets that says how far the capture's time has come."""
+        before_ns, self._clock_ns = self._clock_ns, max(self._clock_ns, min(clock_ns, LATEST_NS))
+        empty = Span(start=self._position, end=self._position, records=np.zeros(0, RECORD))
+        return Block(span=empty, epoch=self._epoch + 1, counters=(), clock_ns=self._clock_ns, before_ns=before_ns)
+
+    def _interfaces(self, prepared: Prepared, rows: slice) -> npt.NDArray[np.uint32]:
+        """The interface number of each frame; new ones are told to the program."""
+        frames = prepared.frames
+        code = frames.link[rows] * 2 + prepared.no_ethernet[rows]
+        known = np.zeros(2 * len(frames.links), np.uint32)
+        for each in np.unique(code).tolist():
+            known[each] = self._number(frames.links[each // 2], no_ethernet=bool(each % 2))
+        return known[code]
+
+    def _number(self, link: Link, *, no_ethernet: bool) -> int:
+        key = (link, no_ethernet)
+        if key not in self._numbers:
+            self._numbers[key] = self._program.add_interface(no_ethernet=no_ethernet)
+            names = tuple((number, each.interface) for (each, _), number in self._numbers.items())
+            self._source = Source(node=self.node, ring_id=self._ring_id, interfaces=names)
+        return self._numbers[key]
+
+    def _counters(self, ran: Ran, first: int, last: int) -> tuple[EpochCounters, ...]:
+        """By name: links of several types may have the same."""
+        names = dict(self._source.interfaces)
+        sums: dict[tuple[str, int], Counter[str]] = {}
+        for (number, direction), counted in ran.counters.items():
+            sums.setdefault((names[number], direction), Counter()).update(counted)
+        return tuple(
+            EpochCounters(
+                epoch=self._epoch, start_ns=first, end_ns=last, interface=interface, direction=direction, **counted
+            )
+            for (interface, direction), counted in sums.items()
+        )

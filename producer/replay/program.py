@@ -1,0 +1,184 @@
+"""The kernel program over the frames of captures: prepared frames in, events and counters out.
+
+A block of frames is copied into a map that we have mapped, and one system call runs the program for each of them.
+"""
+
+import json
+import mmap
+import os
+import socket
+import struct
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from common.errors import AyaflowError, EnvironmentProblem
+from producer import bpfsys
+from producer.batch import Span
+from producer.epochs import COUNTERS, fresh_counters
+from producer.replay.compile import MAPS, PROGRAM, RING_PAGES
+from producer.replay.frames import Frames
+from producer.ring import Ring
+
+FRAME = np.dtype([
+    ("time_ns", "=u8"), ("offset", "=u4"), ("last", "=u4"), ("bytes", "=u4"), ("ifindex", "=u4"),
+    ("direction", "=u4"), ("padding", "=u4"),
+])  # fmt: skip
+"""struct replay_frame of bpf/replay.h."""
+BLOCK_FRAMES = 16_384
+_BLOCK_BYTES = 2 << 20
+_ROOM = 16 << 10  # that the verifier wants behind each frame's offset
+LONGEST_FRAME = 16_000  # what lies behind is no header
+BLOCK_BYTES = _BLOCK_BYTES - 2 * _ROOM
+"""Octets of the file that the frames of a block may span."""
+_NOTHING = b"\x45".ljust(12, b"\0") + b"\x08\x00"
+"""Stands for a frame shorter than an Ethernet header: with such a header and without, an IP header cut off."""
+MAX_INTERFACES = 512
+_SECONDS = 120
+_NO_ETHERNET = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """What became of a block of frames."""
+
+    span: Span  # events, in the order of the frames; valid until the next run
+    counters: dict[tuple[int, int], dict[str, int]]  # by interface number and direction
+
+
+class ReplayProgram:
+    """The loaded program. A context manager."""
+
+    def __init__(self, log: Path) -> None:
+        """The compiler's messages go to `log`. Raises EnvironmentProblem."""
+        answer, fds = _compile(log)
+        self._fds: dict[str, int] = dict(zip(answer["names"], fds, strict=True))
+        self._interface_bytes = int(answer["sizes"]["interfaces"])
+        self._maps = [
+            mmap.mmap(self._fds[name], -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
+            for name, size in (
+                ("replay_frames", BLOCK_FRAMES * FRAME.itemsize), ("replay_block", _BLOCK_BYTES), ("replay_state", 16),
+            )
+        ]  # fmt: skip
+        self._frames = np.frombuffer(self._maps[0], FRAME, BLOCK_FRAMES)
+        self._block = np.frombuffer(self._maps[1], np.uint8, _BLOCK_BYTES)
+        self._state = np.frombuffer(self._maps[2], np.uint64, 2)
+        self._block[: len(_NOTHING)] = np.frombuffer(_NOTHING, np.uint8)
+        self._ring = Ring(self._fds["events"], RING_PAGES * mmap.PAGESIZE)
+        self._position = 0
+        self._interfaces = 0
+        self._cpus = bpfsys.possible_cpus()
+
+    def __enter__(self) -> "ReplayProgram":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            return  # its traceback holds views of the maps; they end with the process
+        self._ring.close()
+        del self._frames, self._block, self._state
+        for mapped in self._maps:
+            mapped.close()
+        for fd in self._fds.values():
+            os.close(fd)
+
+    def add_interface(self, *, no_ethernet: bool) -> int:
+        """A new interface's number. Raises AyaflowError when there are too many."""
+        if self._interfaces == MAX_INTERFACES:
+            raise AyaflowError(f"the captures name more than {MAX_INTERFACES} interfaces; replay them in several runs")
+        slot, self._interfaces = self._interfaces, self._interfaces + 1
+        value = struct.pack("=II", slot, _NO_ETHERNET if no_ethernet else 0).ljust(self._interface_bytes, b"\0")
+        bpfsys.map_update(self._fds["interfaces"], struct.pack("=I", slot + 1), value)
+        return slot + 1
+
+    def run(self, frames: Frames, rows: slice, ifindex: npt.NDArray[np.uint32], epoch: int) -> Ran:
+        """Run the program over some of the frames, at most BLOCK_FRAMES that span at most BLOCK_BYTES.
+
+        `ifindex`: number of each frame's interface, shape (n,). `epoch`: what their counters and events carry.
+        """
+        count = rows.stop - rows.start
+        passages = np.unique(ifindex * 2 + frames.direction[rows]).tolist()
+        for passage in passages:
+            bpfsys.map_update(self._fds["counters_a"], _key(passage), fresh_counters(epoch, self._cpus))
+        self._write(frames, rows, ifindex)
+        self._state[:] = 0
+        self._ring.release(self._position)
+        while (done := int(self._state[0])) < count:
+            try:
+                bpfsys.prog_test_run(self._fds[PROGRAM], bytes(LONGEST_FRAME >> 3), repeat=count - done)
+            except InterruptedError:  # a signal; its handler has run
+                continue
+            except OSError as error:
+                raise EnvironmentProblem(
+                    f"the kernel would not run the program ({error}); run ayaflow doctor"
+                ) from error
+        if self._state[1]:
+            raise AyaflowError(f"the kernel refused {self._state[1]} frames of a block; this is a fault of ayaflow")
+        start, self._position = self._position, self._ring.producer_position()
+        return Ran(
+            span=Span(start=start, end=self._position, records=self._ring.span(start, self._position)),
+            counters={(passage // 2, passage % 2): self._counted(passage) for passage in passages},
+        )
+
+    def _write(self, frames: Frames, rows: slice, ifindex: npt.NDArray[np.uint32]) -> None:
+        start, captured = frames.start[rows], np.minimum(frames.captured[rows], LONGEST_FRAME)
+        first, behind = int(start[0]), int(start[-1] + captured[-1])
+        self._block[_ROOM : _ROOM + behind - first] = frames.data[first:behind]
+        short = captured < len(_NOTHING)
+        into = self._frames[: len(start)]
+        into["time_ns"] = frames.time_ns[rows]
+        into["offset"] = np.where(short, 0, start - first + _ROOM)
+        into["last"] = np.where(short, len(_NOTHING), captured) - 1
+        into["bytes"] = np.minimum(frames.wire[rows], 0xFFFFFFFF)
+        into["ifindex"] = ifindex
+        into["direction"] = frames.direction[rows]
+
+    def _counted(self, passage: int) -> dict[str, int]:
+        raw = bpfsys.map_lookup(self._fds["counters_a"], _key(passage), COUNTERS.itemsize * self._cpus)
+        rows = np.frombuffer(raw, COUNTERS)
+        return {name: int(rows[name].sum()) for name in COUNTERS.names or () if name != "epoch"}
+
+
+def _key(passage: int) -> bytes:
+    """Of the counters: interface numbers begin with 1, slots with 0."""
+    return struct.pack("=I", passage - 2)
+
+
+def _compile(log: Path) -> tuple[dict[str, Any], list[int]]:
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        messages = log.open("wb")
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"cannot write {log}: {error.strerror}. Set data_dir to a folder that can be written"
+        ) from error
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with messages, ours, theirs:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "producer.replay.compile", str(theirs.fileno())],
+            stdin=subprocess.DEVNULL, stdout=messages, stderr=messages, pass_fds=[theirs.fileno()],
+            cwd=Path(__file__).parents[2], start_new_session=True,
+        )  # fmt: skip
+        theirs.close()
+        ours.settimeout(_SECONDS)
+        try:
+            octets, fds, _flags, _address = socket.recv_fds(ours, 1 << 16, len(MAPS) + 1)
+        except TimeoutError as error:
+            raise EnvironmentProblem(f"compiling took more than {_SECONDS} s; {log} has its messages") from error
+        finally:
+            child.kill()
+            child.wait()
+    if not octets:
+        raise EnvironmentProblem(f"setting up the kernel program failed; {log} says why")
+    answer = json.loads(octets)
+    if "error" in answer:
+        raise EnvironmentProblem(answer["error"].replace("LOG", str(log)))
+    return answer, fds
