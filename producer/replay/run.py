@@ -1,4 +1,4 @@
-"""One replay: captures are read and run through the kernel program, at their own speed if asked; blocks are handed on."""
+"""One replay: captures are read and run through the kernel program, at their speed if asked; blocks are handed on."""
 
 import threading
 import time
