@@ -20,13 +20,13 @@ from producer import bpfsys, child, interfaces, pins
 from producer.batch import Source
 from producer.capture import Capture, EncodeEvents, Timing
 from producer.clock import WallClock
-from producer.encode import BatchEncoder
 from producer.epochs import Epochs, KernelCounterMaps, Slot
 from producer.event import RECORD_BYTES
 from producer.metrics import ProducerMetrics
 from producer.outbox import Entry
 from producer.publish import Publisher, open_kafka
 from producer.ring import Ring
+from schemas.packet_encoder import BatchEncoder
 from schemas.packets import DIRECTIONS
 from schemas.registry import open_registry
 from schemas.topics import TopicNames

@@ -16,6 +16,7 @@ from common.errors import DecodeError
 from schemas import addresses, avro_arrow
 from schemas.community_id import community_ids
 from schemas.flows import FlowColumns
+from schemas.packet_encoder import BatchEncoder
 from schemas.packets import DIRECTIONS, EpochCounters, FlowKeys, PacketBatch, PacketEvents
 from schemas.registry import HEADER, newest, open_registry
 from schemas.topics import TopicNames
@@ -28,29 +29,11 @@ class Codec:
 
     def __init__(self, schema_registry_url: str | None = None, topics: TopicNames | None = None) -> None:
         self._registry = open_registry(schema_registry_url, topics or TopicNames.of("ayaflow."))
+        self._batches = BatchEncoder(self._registry)
 
     def encode_packet_batch(self, batch: PacketBatch) -> bytes:
         """One message of the packets topic."""
-        flows = _flow_key_columns(batch.flows, batch.interface_names)
-        counters = {name: pa.array([getattr(c, name) for c in batch.counters], pa.int64()) for name in _COUNTER_NUMBERS}
-        counters["interface"] = pa.array([c.interface for c in batch.counters], pa.string())
-        counters["direction"] = pa.array([DIRECTIONS[c.direction] for c in batch.counters], pa.string())
-        schema = newest("PacketBatch")
-        columns = {
-            **{
-                name: pa.array([getattr(batch, name)])
-                for name in ("node", "ring_id", "ring_start", "ring_end", "sequence", "clock_ns", "base_ns")
-            },
-            "flows": _one_list(_struct(flows, schema, "flows")),
-            "flow": _one_list(pa.array(batch.flow)),
-            "time_offset_ns": _one_list(pa.array(batch.time_offset_ns)),
-            "packets": _one_list(pa.array(batch.packets)),
-            "bytes": _one_list(pa.array(batch.bytes)),
-            "tcp_flags": _one_list(pa.array(batch.tcp_flags)),
-            "counters": _one_list(_struct(counters, schema, "counters")),
-        }
-        record: bytes = avro_arrow.encode(_rows(columns, schema), schema)[0].as_py()
-        return self._header("PacketBatch") + record
+        return self._batches.encode(batch)
 
     def decode_packet_batch(self, message: bytes) -> PacketBatch:
         """A message of the packets topic. Raises DecodeError when it is not one, or its columns do not fit together."""
@@ -278,10 +261,6 @@ def _dictionary(texts: pa.Array) -> tuple[tuple[str, ...], Any]:
     return tuple(encoded.dictionary.to_pylist()), encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32)
 
 
-def _one_list(values: pa.Array) -> pa.ListArray:
-    return pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)
-
-
 @cache
 def _arrow_fields(schema: str) -> pa.Schema:
     return avro_arrow.arrow_schema(schema)
@@ -293,11 +272,6 @@ def _record_name(schema: str) -> str:
         return str(json.loads(schema).get("name", "?"))
     except (ValueError, AttributeError):
         return "?"
-
-
-def _struct(columns: dict[str, pa.Array], schema: str, field: str) -> pa.StructArray:
-    kind = _arrow_fields(schema).field(field).type.value_type
-    return pa.StructArray.from_arrays([columns[f.name].cast(f.type) for f in kind], fields=list(kind))
 
 
 def _rows(columns: dict[str, pa.Array], schema: str) -> pa.RecordBatch:

@@ -5,10 +5,10 @@ from functools import partial
 
 from common.errors import ServiceUnavailable
 from common.settings import Settings
-from producer.encode import BatchEncoder
 from producer.outbox import Message
 from producer.publish import MAX_MESSAGE_BYTES, Publisher, open_kafka
 from producer.replay.feed import Block, Feed
+from schemas.packet_encoder import BatchEncoder
 from schemas.packets import PacketEvents
 from schemas.registry import open_registry
 from schemas.topics import TopicNames

@@ -10,11 +10,11 @@ from common.errors import ServiceUnavailable
 from producer.batch import Source
 from producer.capture import Capture, Timing
 from producer.clock import WallClock
-from producer.encode import BatchEncoder
 from producer.epochs import COUNTERS, Epochs, Slot, fresh_counters
 from producer.metrics import ProducerMetrics
 from producer.publish import Publisher
 from schemas.codec import Codec
+from schemas.packet_encoder import BatchEncoder
 from schemas.packets import PacketBatch
 from schemas.registry import FixedRegistry
 from schemas.topics import TopicNames

@@ -56,6 +56,12 @@ def longs(values: npt.NDArray[Any]) -> Field:
     return octets, mask
 
 
+def booleans(values: npt.NDArray[Any]) -> Field:
+    """A column of booleans, shape (n,)."""
+    octets = values.astype(np.bool_).astype(np.uint8)[:, None]
+    return octets, np.ones(octets.shape, np.bool_)
+
+
 def choices(texts: Sequence[str], index: npt.NDArray[Any]) -> Field:
     """A column of strings: texts[index[i]] in row i."""
     table = [string(text) for text in texts] or [b""]
