@@ -1,7 +1,6 @@
-"""The HTTP service: health, and the schemas for whoever reads the topics. Read-only."""
+"""The HTTP service: the dashboard, health, and the schemas for whoever reads the topics. Read-only."""
 
 import contextlib
-import html
 import json
 import signal
 import socket
@@ -10,13 +9,13 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import JSONResponse
 
 from common import logs
 from common.errors import EnvironmentProblem
 from common.metrics import parse_listen
 from common.settings import Settings
-from console import registry_api
+from console import dashboard, registry_api
 from console.health import TIMEOUT_SECONDS, Health
 from schemas.registry import fixed_schemas
 from schemas.topics import TopicNames
@@ -34,11 +33,7 @@ def build_app(settings: Settings, *, health_timeout_seconds: float = TIMEOUT_SEC
 
     # FastAPI's own documentation pages load scripts from elsewhere; /openapi.json is served
     app = FastAPI(title="ayaflow", docs_url=None, redoc_url=None, lifespan=lifespan, redirect_slashes=False)
-    page = _page(settings)
-
-    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
-    async def index() -> str:
-        return page
+    app.include_router(dashboard.router())
 
     @app.get("/api/health")
     async def health(request: Request) -> Response:
@@ -96,30 +91,3 @@ def _listen(host: str, port: int, address: str) -> socket.socket:
         raise EnvironmentProblem(
             f"cannot listen on {address}: {error.strerror}. Stop what uses the port, or set console.listen"
         ) from error
-
-
-def _page(settings: Settings) -> str:
-    registry = settings.schema_registry.url
-    schemas = (
-        f'<li>The schemas are in the registry at <a href="{html.escape(registry)}">{html.escape(registry)}</a></li>'
-        if registry else
-        '<li><a href="/schema-registry/subjects">/schema-registry/</a>: the Avro schemas of the topics, for Confluent'
-        " deserializers (<code>schema.registry.url</code> = this address + <code>/schema-registry</code>)</li>"
-    )
-    return f"""<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><title>ayaflow on {html.escape(settings.node)}</title></head>
-<body>
-<h1>ayaflow</h1>
-<p>Flows of <b>{html.escape(settings.node)}</b> and every node that sends to
-Kafka at {html.escape(settings.kafka.bootstrap_servers)}.</p>
-<ul>
-<li><a href="/api/health">/api/health</a>: every stage of the pipeline</li>
-{schemas}
-<li><a href="/openapi.json">/openapi.json</a>: this API, described</li>
-</ul>
-<p>History: <code>ayaflow flows --since 10m</code>, <code>ayaflow query 'SELECT …'</code>,
-or SQL at {html.escape(settings.clickhouse.url)}.</p>
-</body>
-</html>
-"""

@@ -36,6 +36,7 @@ wanted() {
     if [ "$purpose" = test ]; then
         command -v kcat >/dev/null || echo kcat
         command -v ethtool >/dev/null || echo ethtool
+        command -v chromium >/dev/null || echo chromium fonts-dejavu-core
     fi
 }
 

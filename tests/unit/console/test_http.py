@@ -169,11 +169,10 @@ def test_with_a_real_registry_nothing_is_served_but_where_it_is() -> None:
     assert "http://registry:8081" in answer.json()["message"]
 
 
-def test_the_page_is_plain_and_loads_nothing_from_elsewhere(registry: TestClient) -> None:
+def test_the_page_is_there_and_nothing_that_loads_from_elsewhere(registry: TestClient) -> None:
     page = registry.get("/")
     assert page.headers["content-type"].startswith("text/html")
-    assert "/api/health" in page.text
-    assert "src=" not in page.text
+    assert "//" not in page.text.replace("<!doctype html>", "")
     for path in ("/docs", "/redoc", "/nope"):
         assert registry.get(path).status_code == 404
     assert "/api/health" in registry.get("/openapi.json").json()["paths"]

@@ -1,0 +1,89 @@
+// The Audit tab: whether what is stored is what the kernel saw, in plain words and in numbers.
+
+import { get } from "./api.js";
+import { byId, el, notice, place, setText } from "./dom.js";
+import { bytes, clock, whole } from "./format.js";
+import { read } from "./view.js";
+
+const COLUMNS = ["seen", "non_ip", "malformed", "ring_full", "emitted", "consumed", "in_flight", "stored"];
+const TIMES = { "1h": "the last hour", "24h": "the last day", "7d": "the last week", "": "all that is kept" };
+
+/** Asks when the tab is shown and when the range changes. */
+export class Audit {
+  constructor() {
+    this.asking = null;
+    byId("audit-range").addEventListener("change", () => this.load());
+    byId("audit-again").addEventListener("click", () => this.load());
+  }
+
+  /** Called when the view changes. */
+  update() {
+    if (read().tab === "audit") this.load();
+  }
+
+  async load() {
+    this.asking?.abort();
+    const asking = new AbortController();
+    this.asking = asking;
+    const since = byId("audit-range").value;
+    place(byId("audit-note"), notice("busy", "Comparing …", "Each epoch of the ledger with each window of the table flows."));
+    try {
+      this.draw(await get("/api/audit", { since }, asking.signal), TIMES[since]);
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      byId("audit-content").hidden = true;
+      place(byId("audit-note"), notice("error", "The audit could not be made", error.message));
+    }
+  }
+
+  draw(report, span) {
+    place(byId("audit-note"), report.empty ? notice("empty", "Nothing to audit yet", report.message) : null);
+    byId("audit-content").hidden = report.empty;
+    if (report.empty) return;
+    const verdict = byId("verdict");
+    const differs = report.rows.some((row) => differences(row).length) || report.rollups?.length;
+    verdict.dataset.state = report.exact ? "good" : differs ? "bad" : "warn";
+    setText(verdict.querySelector("strong"), report.exact ? "Exact" : differs ? "Not exact" : "Not settled yet");
+    setText(verdict.querySelector("p"), report.message);
+    setText(byId("audit-span"), `Epochs of ${span}.`);
+    byId("account").replaceChildren(...account(report.rows));
+    byId("audit-rows").replaceChildren(...report.rows.map((row) => el(
+      "tr", {},
+      el("td", { text: row.node }), el("td", { text: row.interface }),
+      el("td", { text: row.direction === "ingress" ? "↓ in" : "↑ out" }),
+      ...COLUMNS.map((name) => el("td", { class: "number", title: bytes(row[`${name}_bytes`]), text: whole(row[`${name}_packets`]) })),
+      el("td", { class: `number ${differences(row).length ? "bad" : "good"}`, text: differences(row).join(", ") || "0" }),
+    )));
+    byId("audit-nodes").replaceChildren(...(report.nodes ?? []).map((node) => el(
+      "li", {}, el("b", { text: node.node }),
+      ` is stored until ${node.stored_until ? clock(node.stored_until) : "– (nothing yet)"}; its ledger reaches `
+      + `${node.ledger_until ? clock(node.ledger_until) : "– (nothing yet)"}.`,
+    )));
+  }
+}
+
+/** The sum of all places as an account, a line an item: what the kernel saw, and where each packet is now. */
+function account(rows) {
+  const sum = (name, unit) => rows.reduce((total, row) => total + (row[`${name}_${unit}`] ?? 0), 0);
+  return [
+    ["seen", "Seen by the kernel", "every packet that passed a watched interface", ""],
+    ["non_ip", "not IP", "ARP, LLDP and the like: counted, not recorded", "−"],
+    ["malformed", "malformed", "headers that are cut short or cannot be: counted, not recorded", "−"],
+    ["ring_full", "dropped", "no room in the ring buffer: lost, and counted", "−"],
+    ["in_flight", "in flight", "in Kafka or in an open window; stored within seconds", "−"],
+    ["stored", "Stored in flows", "every one of them is in the table", "="],
+  ].map(([name, title, why, sign]) => el(
+    "tr", { class: sign === "−" ? "" : "sum" },
+    el("td", { class: "sign", text: sign }), el("th", { scope: "row", text: title }),
+    el("td", { class: `number ${name === "ring_full" && sum(name, "packets") ? "bad" : ""}`, text: whole(sum(name, "packets")) }),
+    el("td", { class: "number", text: bytes(sum(name, "bytes")) }), el("td", { class: "why", text: why }),
+  ));
+}
+
+/** What differs in a row: "5 missing (kafka)". */
+function differences(row) {
+  const words = { missing: "missing", surplus: "too many" };
+  return Object.entries(row.differences ?? {}).flatMap(([stage, difference]) => Object.entries(words)
+    .filter(([kind]) => difference[kind] && (difference[kind].packets || difference[kind].bytes))
+    .map(([kind, word]) => `${whole(difference[kind].packets)} ${word} (${stage})`));
+}

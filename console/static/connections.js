@@ -1,0 +1,114 @@
+// The table of the most active connections. Rows stay the same elements while a connection is among them.
+
+import { get } from "./api.js";
+import { el, notice, place, setText } from "./dom.js";
+import { bytes, duration, endpoint, protocol, rate, service, si } from "./format.js";
+import { go } from "./view.js";
+
+const COLUMNS = 9;
+const VALUE = {
+  bytes: (one) => one.bytes + one.bytes_rev,
+  packets: (one) => one.packets + one.packets_rev,
+  rate: (one) => one.bytes_per_second,
+};
+
+/** Shows connections in `body` (a tbody), and in `note` why there are none. */
+export class Connections {
+  constructor(body, note) {
+    this.body = body;
+    this.note = note;
+    this.rows = new Map();
+    this.asking = false;
+  }
+
+  /** The stream has the largest by bytes; another order is asked for. */
+  async show(message, sort) {
+    if (sort === "bytes") {
+      this.draw(message.connections ?? [], sort, message.time);
+      return;
+    }
+    if (this.asking) return;
+    this.asking = true;
+    try {
+      const live = await get("/api/live", { sort, limit: 50 });
+      this.draw(live.connections, sort, live.time);
+    } catch (error) {
+      place(this.note, notice("error", "The connections are not up to date", error.message));
+    } finally {
+      this.asking = false;
+    }
+  }
+
+  draw(connections, sort, time) {
+    place(this.note, connections.length ? null : notice(
+      "empty", "No active connections", "Who talks is shown here within a few seconds of the first packet.",
+    ));
+    const ordered = [...connections].sort((a, b) => VALUE[sort](b) - VALUE[sort](a));
+    const largest = Math.max(1, ...ordered.map(VALUE[sort]));
+    const seen = new Set();
+    let previous = null;
+    for (const one of ordered) {
+      const key = JSON.stringify([
+        one.node, one.interface, one.direction, one.protocol, one.src_addr, one.dst_addr, one.src_port, one.dst_port,
+        one.vlan_id, one.icmp_type, one.icmp_code,
+      ]);
+      if (seen.has(key)) continue;
+      seen.add(key);
+      const row = this.rows.get(key) ?? this.add(key, one);
+      this.fill(row, one, VALUE[sort](one) / largest, time);
+      const wanted = previous ? previous.nextSibling : this.body.firstChild;
+      if (row !== wanted) this.body.insertBefore(row, wanted);
+      previous = row;
+    }
+    for (const [key, row] of this.rows) {
+      if (!seen.has(key)) {
+        row.remove();
+        this.rows.delete(key);
+      }
+    }
+  }
+
+  add(key, one) {
+    const row = el("tr", {}, ...Array.from({ length: COLUMNS }, (_, i) => el("td", { class: i > 3 ? "number" : "" })));
+    const filter = narrow(one);
+    const button = el("button", {
+      class: "cell", title: `Explore: ${filter}`, on: { click: () => go({ tab: "explore", filter }) },
+    });
+    row.children[1].append(button);
+    row.children[1].classList.add("address");
+    row.children[3].classList.add("address");
+    setText(button, endpoint(one.src_addr, one.src_port));
+    setText(row.children[0], one.node);
+    setText(row.children[2], "→");
+    row.children[2].title = one.direction === "ingress" ? `into ${one.interface}` : `out of ${one.interface}`;
+    setText(row.children[3], endpoint(one.dst_addr, one.dst_port));
+    row.children[4].append(el("span", { class: "tag", text: spoken(one) }));
+    row.children[4].className = "";
+    row.children[5].append(el("span", { class: "bar" }), el("span", { class: "over" }));
+    this.rows.set(key, row);
+    return row;
+  }
+
+  fill(row, one, part, time) {
+    const cells = row.children;
+    cells[5].firstChild.style.setProperty("inline-size", `${(100 * part).toFixed(1)}%`);
+    setText(cells[5].lastChild, rate(one.bytes_per_second, "bytes"));
+    setText(cells[6], si(one.packets_per_second, "/s"));
+    setText(cells[7], `${bytes(one.bytes)} / ${bytes(one.bytes_rev)}`);
+    setText(cells[8], duration((Date.parse(time) - Date.parse(one.first_seen)) / 1000));
+  }
+}
+
+function spoken(one) {
+  if (one.protocol === 1 || one.protocol === 58) return `${protocol(one.protocol)} ${one.icmp_type}/${one.icmp_code}`;
+  const name = service(one.dst_port);
+  return name ? `${protocol(one.protocol)} ${name}` : protocol(one.protocol);
+}
+
+/** The filter of this conversation and nothing else. */
+function narrow(one) {
+  const terms = [`protocol = ${one.protocol}`, `src_addr = ${one.src_addr}`, `dst_addr = ${one.dst_addr}`];
+  if (one.src_port) terms.push(`src_port = ${one.src_port}`);
+  if (one.dst_port) terms.push(`dst_port = ${one.dst_port}`);
+  return terms.join(" and ");
+}

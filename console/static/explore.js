@@ -1,0 +1,185 @@
+// The Explore tab: one filter and range, seen as a time series, a table of the largest, and a diagram of who to whom.
+
+import { address, ApiError, ask, get, token } from "./api.js";
+import { areas, clear, colours } from "./charts.js";
+import { byId, el, notice, place, setText } from "./dom.js";
+import { FilterBox } from "./filter_box.js";
+import { narrowed } from "./filter_text.js";
+import { amount, clock, dimension, duration, whole } from "./format.js";
+import { drawPaths } from "./paths.js";
+import { drawTop } from "./top_table.js";
+import { go, link, read } from "./view.js";
+
+const RANGES = ["5m", "15m", "1h", "6h", "24h", "7d"];
+const SERIES = 8;
+const PATHS = 30;
+const PATH = "src_addr,protocol,dst_port,dst_addr";
+
+/** Asks again whenever the view changes. */
+export class Explore {
+  constructor() {
+    this.shown = "";
+    this.asking = null;
+    this.answer = null;
+    this.box = new FilterBox((filter) => this.change({ filter }));
+    byId("ranges").replaceChildren(...RANGES.map((range) => el("button", {
+      type: "button", text: range, data: { range }, on: { click: () => this.change({ since: range, until: "now" }) },
+    })));
+    byId("range-form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.change({ since: byId("since").value.trim() || "1h", until: byId("until").value.trim() || "now" });
+    });
+    byId("by").addEventListener("change", (event) => this.change({ by: event.target.value }));
+    byId("measure").addEventListener("change", (event) => this.change({ measure: event.target.value }));
+    byId("copy-link").addEventListener("click", () => this.copyLink());
+    byId("csv").addEventListener("click", (event) => this.download(event));
+    addEventListener("theme", () => this.draw());
+  }
+
+  /** The same view once more is asked anew: time has gone on. */
+  change(changes) {
+    this.shown = "";
+    go(changes);
+  }
+
+  /** Show what the address says. */
+  update() {
+    const view = read();
+    if (view.tab !== "explore") return;
+    byId("since").value = view.since;
+    byId("until").value = view.until;
+    byId("measure").value = view.measure;
+    const by = byId("by");
+    if (![...by.options].some((option) => option.value === view.by)) by.append(el("option", { value: view.by, text: view.by }));
+    by.value = view.by;
+    this.box.value = view.filter;
+    for (const button of byId("ranges").children) {
+      button.setAttribute("aria-pressed", String(view.until === "now" && button.dataset.range === view.since));
+    }
+    byId("csv").href = this.csv(view);
+    const key = link({ ...view, tab: "explore", sort: "bytes" });
+    if (key === this.shown) return;
+    this.shown = key;
+    this.load(view);
+  }
+
+  csv(view) {
+    return address("/api/flows", {
+      filter: view.filter, since: view.since, until: view.until, sort: view.measure, format: "csv",
+    }).href;
+  }
+
+  async load(view) {
+    this.asking?.abort();
+    const asking = new AbortController();
+    this.asking = asking;
+    const { filter, since, until, measure, by } = view;
+    const common = { filter, since, until };
+    byId("explore-content").setAttribute("aria-busy", "true");
+    const began = performance.now();
+    try {
+      const [series, top, paths] = await Promise.all([
+        get("/api/series", { ...common, by, measure, limit: SERIES, points: 200 }, asking.signal),
+        get("/api/top", { ...common, by, sort: measure, limit: 20 }, asking.signal),
+        get("/api/top", { ...common, by: PATH, sort: measure, limit: PATHS }, asking.signal),
+      ]);
+      this.answer = { view, series, top, paths, seconds: (performance.now() - began) / 1000 };
+      this.box.clearError();
+      this.draw();
+    } catch (error) {
+      if (error.name !== "AbortError" && this.asking === asking) this.fail(error);
+    } finally {
+      if (this.asking === asking) byId("explore-content").removeAttribute("aria-busy");
+    }
+  }
+
+  fail(error) {
+    this.shown = "";
+    const mistaken = error instanceof ApiError && error.status === 400;
+    if (mistaken && (error.column || /filter/i.test(error.message))) {
+      this.box.fail(error.message, error.column);
+      place(byId("explore-note"), notice("error", "The filter is not understood", "What is shown below is from before."));
+      if (!this.answer) byId("explore-content").hidden = true;
+      return;
+    }
+    byId("explore-content").hidden = !this.answer;
+    const again = el("button", { text: "Try again", on: { click: () => this.change({}) } });
+    place(byId("explore-note"), notice("error", mistaken ? "This cannot be answered" : "No answer", error.message, again));
+  }
+
+  draw() {
+    if (!this.answer || read().tab !== "explore") return;
+    const { view, series, top, paths, seconds } = this.answer;
+    const records = top.total?.records ?? 0;
+    const empty = !top.rows.length;
+    place(byId("explore-note"), empty ? notice(
+      "empty", "No flows in this range",
+      view.filter ? "Nothing matches the filter. Take a term out of it, or choose a longer range."
+        : "Nothing is stored for it. Choose a longer range; if traffic should be there, `ayaflow doctor` checks each stage.",
+    ) : null);
+    byId("explore-content").hidden = empty;
+    if (empty) return;
+    const unit = view.measure === "bytes" ? "B/s" : "packets/s";
+    setText(byId("series-title"), `${view.measure === "bytes" ? "Bytes" : "Packets"} a second by ${view.by.replaceAll(",", ", ")}`);
+    const span = `${clock(series.since)} – ${clock(series.until)}`;
+    setText(byId("series-span"), `${span}, ${duration(series.step_seconds)} a point, from ${series.table}`);
+    const total = top.total[view.measure] + top.total[`${view.measure}_rev`];
+    setText(byId("explore-summary"), `${amount(total, view.measure)}${view.measure === "packets" ? " packets" : ""} in `
+      + `${whole(records)} flow records, both directions; answered in ${seconds.toFixed(2)} s`);
+    const names = series.series.map((one) => nameOf(one.name));
+    const hues = colours(names);
+    const chart = byId("series-chart");
+    areas(chart, {
+      times: series.times.map((time) => Date.parse(time)), unit,
+      series: series.series.map((one, i) => ({
+        name: names[i], colour: hues.get(names[i]), values: one.values.map((value) => (value ?? 0) / series.step_seconds),
+      })),
+      range: [Date.parse(series.since), Date.parse(series.until)],
+      onRange: (from, to) => this.change({ since: from.toISOString(), until: to.toISOString() }),
+    }).catch((error) => {
+      clear(chart);
+      chart.replaceChildren(notice("error", "No charts", error.message));
+    });
+    const narrow = (term) => this.change({ filter: narrowed(read().filter, term) });
+    drawTop(byId("top"), top, view, hues, narrow);
+    drawPaths(byId("paths"), byId("paths-note"), paths, view, narrow);
+  }
+
+  /** With times that stay: who opens it later sees the same. */
+  async copyLink() {
+    const pinned = this.answer ? { since: this.answer.series.since, until: this.answer.series.until } : {};
+    const url = new URL(link({ ...read(), ...pinned }), location.href).href;
+    try {
+      await navigator.clipboard.writeText(url);
+      setText(byId("copied"), "Link copied");
+    } catch {
+      history.replaceState(null, "", url);      // no clipboard without https: the address bar has it
+      setText(byId("copied"), "The link is in the address bar");
+    }
+    setTimeout(() => setText(byId("copied"), ""), 4000);
+  }
+
+  /** A link cannot carry a token: then the file is fetched, and kept in memory until it is saved. */
+  async download(event) {
+    if (!token()) return;
+    event.preventDefault();
+    const view = read();
+    try {
+      const answer = await ask("/api/flows", {
+        filter: view.filter, since: view.since, until: view.until, sort: view.measure, format: "csv",
+      });
+      const url = URL.createObjectURL(await answer.blob());
+      el("a", { href: url, download: "flows.csv" }).click();
+      setTimeout(() => URL.revokeObjectURL(url), 60_000);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+}
+
+/** A series' name: "other", or the values of its dimensions. */
+export function nameOf(name) {
+  if (typeof name !== "object" || name === null) return String(name ?? "all");
+  const parts = Object.entries(name).filter(([key]) => key !== "protocol_name").map(([key, value]) => dimension(key, value));
+  return parts.join(" · ") || "all";
+}

@@ -1,0 +1,54 @@
+// The state of every stage, in the corner of each tab, and as a sentence when one is not well.
+
+import { address, token } from "./api.js";
+import { byId, el, place, setText } from "./dom.js";
+import { duration } from "./format.js";
+
+const EVERY_MS = 5000;
+
+/** Ask now and again. */
+export function start() {
+  ask();
+  setInterval(() => {
+    if (!document.hidden) ask();
+  }, EVERY_MS);
+}
+
+async function ask() {
+  let state;
+  try {
+    // 503 has the same body as 200: which stages are not well
+    const headers = token() ? { Authorization: `Bearer ${token()}` } : {};
+    state = await (await fetch(address("/api/health"), { headers, cache: "no-store" })).json();
+  } catch {
+    state = null;
+  }
+  const bad = state?.stages ? state.stages.filter((one) => !one.ok) : null;
+  const button = byId("health");
+  button.dataset.state = bad === null ? "bad" : bad.length ? "warn" : "good";
+  setText(byId("health-text"), bad === null ? "console away" : bad.length ? `${bad.map((one) => one.stage).join(", ")} not well` : "all well");
+  if (state?.node) setText(byId("node-name"), state.node);
+  place(byId("banner"), banner(bad));
+  if (state?.stages) {
+    byId("stages").replaceChildren(...state.stages.map((one) => el(
+      "li", { data: { state: one.ok ? "good" : "bad" } }, el("b", { text: one.stage }),
+      el("span", { text: one.ok ? well(one) : one.message }),
+    )));
+  }
+}
+
+function well(one) {
+  return typeof one.age_seconds === "number" ? `well; last event ${duration(one.age_seconds)} ago` : "well";
+}
+
+function banner(bad) {
+  if (bad === null) {
+    return el("p", { text: `The console at ${location.host} does not answer. Start it with: ayaflow up (or ayaflow console).` });
+  }
+  return bad.length ? el("ul", {}, ...bad.map((one) => el("li", { text: sentence(one.message || `${one.stage} is not well`) }))) : null;
+}
+
+function sentence(text) {
+  const message = text.trim();
+  return `${message.charAt(0).toUpperCase()}${message.slice(1)}${/[.!?]$/.test(message) ? "" : "."}`;
+}
