@@ -6,7 +6,8 @@ import numpy.typing as npt
 from schemas.packets import I64
 
 _NANO = 9
-_FAR = 2**33  # seconds: out of range however it is counted
+_FAR = 2**40  # seconds: out of range, whatever sensible offset is added
+_OUT = 2**33  # seconds: out of range, and fits as nanoseconds
 
 
 def to_ns(ticks: npt.NDArray[np.uint64], resolution: int, offset_seconds: int) -> I64:
@@ -15,13 +16,13 @@ def to_ns(ticks: npt.NDArray[np.uint64], resolution: int, offset_seconds: int) -
     `resolution` is if_tsresol: a tick is 10^-r seconds, or 2^-(r & 0x7f) when its top bit is set.
     """
     exponent = resolution & 0x7F
-    offset = max(-_FAR, min(_FAR, offset_seconds))
+    offset = max(-_FAR // 2, min(_FAR // 2, offset_seconds))
     if resolution & 0x80:
         seconds, nanoseconds = _binary(ticks, exponent)
     else:
         seconds, nanoseconds = _decimal(ticks, exponent)
     whole = np.minimum(seconds, np.uint64(_FAR)).astype(np.int64) + offset
-    return np.clip(whole, -1, _FAR // 2) * 1_000_000_000 + nanoseconds.astype(np.int64)
+    return np.clip(whole, -1, _OUT) * 1_000_000_000 + nanoseconds.astype(np.int64)
 
 
 def _binary(ticks: npt.NDArray[np.uint64], bits: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
