@@ -6,6 +6,8 @@ import { bytes, clock, whole } from "./format.js";
 import { read } from "./view.js";
 
 const COLUMNS = ["seen", "non_ip", "malformed", "ring_full", "emitted", "consumed", "in_flight", "stored"];
+const NOTHING = { packets: 0, bytes: 0 };
+const BAD = ["dropped", "overdue", "differing"];
 const TIMES = { "1h": "the last hour", "24h": "the last day", "7d": "the last week", "": "all that is kept" };
 
 /** Asks when the tab is shown and when the range changes. */
@@ -44,7 +46,7 @@ export class Audit {
     const differs = report.rows.some((row) => differences(row).length) || report.rollups?.length;
     verdict.dataset.state = report.exact ? "good" : differs ? "bad" : "warn";
     setText(verdict.querySelector("strong"), report.exact ? "Exact" : differs ? "Not exact" : "Not settled yet");
-    setText(verdict.querySelector("p"), report.message);
+    setText(verdict.querySelector("p"), report.message.replace(/^(Exact|Not exact): */, ""));
     setText(byId("audit-span"), `Epochs of ${span}.`);
     byId("account").replaceChildren(...account(report.rows));
     byId("audit-rows").replaceChildren(...report.rows.map((row) => el(
@@ -64,20 +66,32 @@ export class Audit {
 
 /** The sum of all places as an account, a line an item: what the kernel saw, and where each packet is now. */
 function account(rows) {
-  const sum = (name, unit) => rows.reduce((total, row) => total + (row[`${name}_${unit}`] ?? 0), 0);
-  return [
-    ["seen", "Seen by the kernel", "every packet that passed a watched interface", ""],
-    ["non_ip", "not IP", "ARP, LLDP and the like: counted, not recorded", "−"],
-    ["malformed", "malformed", "headers that are cut short or cannot be: counted, not recorded", "−"],
-    ["ring_full", "dropped", "no room in the ring buffer: lost, and counted", "−"],
-    ["in_flight", "in flight", "in Kafka or in an open window; stored within seconds", "−"],
-    ["stored", "Stored in flows", "every one of them is in the table", "="],
-  ].map(([name, title, why, sign]) => el(
+  const sum = (name) => rows.reduce((total, row) => plus(total, {
+    packets: row[`${name}_packets`] ?? 0, bytes: row[`${name}_bytes`] ?? 0,
+  }), NOTHING);
+  const net = (pick) => rows.reduce((total, row) => pick(row).reduce((sofar, one) => plus(
+    plus(sofar, one?.missing ?? NOTHING), one?.surplus ?? NOTHING, -1,
+  ), total), NOTHING);
+  const lines = [
+    ["", "Seen by the kernel", sum("seen"), "every packet that passed a watched interface"],
+    ["−", "not IP", sum("non_ip"), "ARP, LLDP and the like: counted, not recorded"],
+    ["−", "malformed", sum("malformed"), "headers that are cut short or cannot be: counted, not recorded"],
+    ["−", "dropped", sum("ring_full"), "no room in the ring buffer: lost, and counted"],
+    ["−", "in flight", plus(sum("in_flight"), sum("ahead_of_ledger"), -1), "in Kafka or in an open window; stored within seconds"],
+    ["−", "overdue", net((row) => [row.overdue]), "in flight for too long: look at the stages above, or ask ayaflow doctor"],
+    ["−", "differing", net((row) => Object.values(row.differences ?? {})), "missing (or, below 0, too many): see the table below"],
+    ["=", "Stored in flows", sum("stored"), "what the table holds"],
+  ].filter(([, title, count]) => !["overdue", "differing"].includes(title) || count.packets || count.bytes);
+  return lines.map(([sign, title, count, why]) => el(
     "tr", { class: sign === "−" ? "" : "sum" },
     el("td", { class: "sign", text: sign }), el("th", { scope: "row", text: title }),
-    el("td", { class: `number ${name === "ring_full" && sum(name, "packets") ? "bad" : ""}`, text: whole(sum(name, "packets")) }),
-    el("td", { class: "number", text: bytes(sum(name, "bytes")) }), el("td", { class: "why", text: why }),
+    el("td", { class: `number ${BAD.includes(title) && count.packets ? "bad" : ""}`, text: whole(count.packets) }),
+    el("td", { class: "number", text: bytes(count.bytes) }), el("td", { class: "why", text: why }),
   ));
+}
+
+function plus(one, other, sign = 1) {
+  return { packets: one.packets + sign * other.packets, bytes: one.bytes + sign * other.bytes };
 }
 
 /** What differs in a row: "5 missing (kafka)". */

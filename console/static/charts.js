@@ -28,13 +28,13 @@ function layout(more) {
   const ink = colour("--ink");
   const axis = { gridcolor: colour("--grid"), linecolor: colour("--line"), zeroline: false, tickcolor: colour("--line") };
   return {
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 62, r: 8, t: 6, b: 28 },
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 66, r: 10, t: 6, b: 38 },
     font: { family: colour("--font"), size: 12, color: colour("--muted") }, hovermode: "x unified", dragmode: false,
     hoverlabel: {
       bgcolor: colour("--panel"), bordercolor: colour("--line"), font: { color: ink, size: 12 }, namelength: 40,
     },
     showlegend: true,
-    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 12, color: ink }, itemclick: "toggle" },
+    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 12, color: ink }, itemclick: "toggle", traceorder: "normal" },
     xaxis: { ...axis, type: "date", fixedrange: true, showgrid: false, ...more.xaxis },
     yaxis: { ...axis, fixedrange: true, rangemode: "tozero", nticks: 6, ...more.yaxis },
     ...Object.fromEntries(Object.entries(more).filter(([name]) => !name.endsWith("axis"))),
@@ -52,9 +52,10 @@ export const fromLocalTime = (text) => new Date(String(text).replace(" ", "T"));
 
 /**
  * Stacked areas. `times`: milliseconds; `series`: [{name, values (per second, null: nothing known), colour, stack}];
- * `unit`: "B/s" or "packets/s"; `range`: [from, to] or null; `onRange(from, to)`: a span was chosen by dragging.
+ * `unit`: "B/s" or "packets/s"; `range`: [from, to] or null; `tickformat`: of the times;
+ * `onRange(from, to)`: a span was chosen by dragging.
  */
-export async function areas(holder, { times, series, unit, range = null, onRange = null }) {
+export async function areas(holder, { times, series, unit, range = null, tickformat = null, onRange = null }) {
   const plotly = await library();
   const x = times.map(localTime);
   const few = times.length < 2;
@@ -66,8 +67,8 @@ export async function areas(holder, { times, series, unit, range = null, onRange
   const first = !holder.classList.contains("js-plotly-plot");
   await plotly.react(holder, traces, layout({
     dragmode: onRange ? "zoom" : false,
-    xaxis: { fixedrange: !onRange, ...(range ? { range: range.map(localTime) } : {}) },
-    yaxis: { tickformat: "~s", ticksuffix: unit === "B/s" ? "B/s" : "/s" },
+    xaxis: { fixedrange: !onRange, ...(tickformat ? { tickformat } : {}), ...(range ? { range: range.map(localTime) } : {}) },
+    yaxis: { tickformat: "~s", ticksuffix: unit === "B/s" ? "B/s" : "/s", zeroline: true, zerolinecolor: colour("--line") },
   }), CONFIG);
   if (first && onRange) {
     holder.on("plotly_relayout", (event) => {

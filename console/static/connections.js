@@ -5,7 +5,7 @@ import { el, notice, place, setText } from "./dom.js";
 import { bytes, duration, endpoint, protocol, rate, service, si } from "./format.js";
 import { go } from "./view.js";
 
-const COLUMNS = 9;
+const CLASSES = ["minor", "address", "minor", "address", "minor", "number", "number minor", "number", "number minor"];
 const VALUE = {
   bytes: (one) => one.bytes + one.bytes_rev,
   packets: (one) => one.packets + one.packets_rev,
@@ -44,7 +44,7 @@ export class Connections {
       "empty", "No active connections", "Who talks is shown here within a few seconds of the first packet.",
     ));
     const ordered = [...connections].sort((a, b) => VALUE[sort](b) - VALUE[sort](a));
-    const largest = Math.max(1, ...ordered.map(VALUE[sort]));
+    const fastest = Math.max(1, ...ordered.map(VALUE.rate));
     const seen = new Set();
     let previous = null;
     for (const one of ordered) {
@@ -55,7 +55,7 @@ export class Connections {
       if (seen.has(key)) continue;
       seen.add(key);
       const row = this.rows.get(key) ?? this.add(key, one);
-      this.fill(row, one, VALUE[sort](one) / largest, time);
+      this.fill(row, one, VALUE.rate(one) / fastest, time);
       const wanted = previous ? previous.nextSibling : this.body.firstChild;
       if (row !== wanted) this.body.insertBefore(row, wanted);
       previous = row;
@@ -69,21 +69,18 @@ export class Connections {
   }
 
   add(key, one) {
-    const row = el("tr", {}, ...Array.from({ length: COLUMNS }, (_, i) => el("td", { class: i > 3 ? "number" : "" })));
+    const row = el("tr", {}, ...CLASSES.map((name) => el("td", { class: name })));
     const filter = narrow(one);
     const button = el("button", {
       class: "cell", title: `Explore: ${filter}`, on: { click: () => go({ tab: "explore", filter }) },
     });
     row.children[1].append(button);
-    row.children[1].classList.add("address");
-    row.children[3].classList.add("address");
     setText(button, endpoint(one.src_addr, one.src_port));
     setText(row.children[0], one.node);
     setText(row.children[2], "→");
     row.children[2].title = one.direction === "ingress" ? `into ${one.interface}` : `out of ${one.interface}`;
     setText(row.children[3], endpoint(one.dst_addr, one.dst_port));
     row.children[4].append(el("span", { class: "tag", text: spoken(one) }));
-    row.children[4].className = "";
     row.children[5].append(el("span", { class: "bar" }), el("span", { class: "over" }));
     this.rows.set(key, row);
     return row;
@@ -92,8 +89,8 @@ export class Connections {
   fill(row, one, part, time) {
     const cells = row.children;
     cells[5].firstChild.style.setProperty("inline-size", `${(100 * part).toFixed(1)}%`);
-    setText(cells[5].lastChild, rate(one.bytes_per_second, "bytes"));
-    setText(cells[6], si(one.packets_per_second, "/s"));
+    setText(cells[5].lastChild, rate(one.bytes_per_second));
+    setText(cells[6], si(one.packets_per_second));
     setText(cells[7], `${bytes(one.bytes)} / ${bytes(one.bytes_rev)}`);
     setText(cells[8], duration((Date.parse(time) - Date.parse(one.first_seen)) / 1000));
   }

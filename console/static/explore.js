@@ -98,7 +98,9 @@ export class Explore {
     const mistaken = error instanceof ApiError && error.status === 400;
     if (mistaken && (error.column || /filter/i.test(error.message))) {
       this.box.fail(error.message, error.column);
-      place(byId("explore-note"), notice("error", "The filter is not understood", "What is shown below is from before."));
+      place(byId("explore-note"), notice(
+        "error", "The filter is not understood", this.answer ? "What is shown below is from before." : "Correct it and run it again.",
+      ));
       if (!this.answer) byId("explore-content").hidden = true;
       return;
     }

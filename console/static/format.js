@@ -30,7 +30,8 @@ export function si(value, unit = "") {
 }
 
 export const bytes = (value) => si(value, "B");
-export const rate = (value, measure) => si(value, measure === "packets" ? "packets/s" : "B/s");
+export const rate = (value) => si(value, "B/s");
+export const packetRate = (value) => `${si(value)} packets/s`;
 export const amount = (value, measure) => (measure === "bytes" ? bytes(value) : si(value));
 
 /** 1234567 -> "1,234,567". */

@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { areas, colours } from "./charts.js";
 import { Connections } from "./connections.js";
 import { byId, el, notice, place, setText } from "./dom.js";
-import { bytes, duration, rate, si, whole } from "./format.js";
+import { bytes, duration, packetRate, rate, si, whole } from "./format.js";
 import { KEPT_SECONDS } from "./stream.js";
 import { go, read } from "./view.js";
 
@@ -96,8 +96,8 @@ export class Live {
     const lag = message.nodes.reduce((total, node) => total + (node.lag_messages ?? 0), 0);
     const dropped = this.stats?.dropped_packets_total;
     const now = sum("ring_full_packets");
-    tile("in", rate(sum("bytes_per_second", "ingress"), "bytes"), rate(sum("packets_per_second", "ingress"), "packets"));
-    tile("out", rate(sum("bytes_per_second", "egress"), "bytes"), rate(sum("packets_per_second", "egress"), "packets"));
+    tile("in", rate(sum("bytes_per_second", "ingress")), packetRate(sum("packets_per_second", "ingress")));
+    tile("out", rate(sum("bytes_per_second", "egress")), packetRate(sum("packets_per_second", "egress")));
     tile("active", whole(message.nodes.reduce((total, node) => total + (node.active_flows ?? 0), 0)),
       `${whole(message.nodes.length)} node${message.nodes.length === 1 ? "" : "s"}`);
     tile("total", this.stats ? bytes(this.stats.bytes_total) : "–",
@@ -124,8 +124,8 @@ export class Live {
         }
         const cells = this.rows.get(key).children;
         [
-          node.node, one.interface, one.direction === "ingress" ? "↓ in" : "↑ out", rate(one.bytes_per_second, "bytes"),
-          si(one.packets_per_second, "/s"), whole(one.non_ip_packets), whole(one.malformed_packets),
+          node.node, one.interface, one.direction === "ingress" ? "↓ in" : "↑ out", rate(one.bytes_per_second),
+          si(one.packets_per_second), whole(one.non_ip_packets), whole(one.malformed_packets),
           whole(one.ring_full_packets), `${(node.delay_seconds ?? 0).toFixed(1)} s`, whole(node.lag_messages),
         ].forEach((text, i) => setText(cells[i], text));
         cells[7].classList.toggle("bad", one.ring_full_packets > 0);
@@ -142,7 +142,10 @@ export class Live {
   drawChart() {
     const { points } = this.stream;
     const index = this.measure === "bytes" ? 0 : 1;
-    const keys = [...new Set(points.flatMap((point) => Object.keys(point.rates)))].sort();
+    const keys = [...new Set(points.flatMap((point) => Object.keys(point.rates)))].sort((a, b) => {
+      const [first, second] = [a.split("\n"), b.split("\n")];
+      return first[0].localeCompare(second[0]) || second[1].localeCompare(first[1]);
+    });
     const nodes = [...new Set(keys.map((key) => key.split("\n")[0]))];
     const hues = colours(nodes.length > 1 ? nodes : ["ingress", "egress"]);
     const series = keys.map((key) => {
@@ -155,12 +158,13 @@ export class Live {
       };
     });
     const last = points.at(-1)?.time ?? Date.now();
+    const seconds = points.length > 1 ? (last - points[0].time) / 1000 : 0;
+    const width = Math.min(KEPT_SECONDS, Math.max(60, seconds));
     areas(byId("live-chart"), {
       times: points.map((point) => point.time), series, unit: this.measure === "bytes" ? "B/s" : "packets/s",
-      range: [last - KEPT_SECONDS * 1000, last],
+      range: [last - width * 1000, last], tickformat: "%H:%M:%S",
     }).catch((error) => place(byId("live-note"), notice("error", "No charts", error.message)));
-    const seconds = points.length > 1 ? (last - points[0].time) / 1000 : 0;
-    setText(byId("live-span"), seconds < KEPT_SECONDS - 5 ? `last ${duration(seconds)} since this page was opened` : "last 5 minutes");
+    setText(byId("live-span"), seconds < KEPT_SECONDS - 5 ? `${duration(seconds)}, since this page was opened` : "last 5 minutes");
   }
 }
 

@@ -1,9 +1,9 @@
 // Who talks to whom by what: source -> service -> destination, as a Sankey diagram.
 
 import { clear, sankey } from "./charts.js";
-import { palette } from "./theme.js";
 import { notice, setText } from "./dom.js";
 import { amount, share, talk } from "./format.js";
+import { colour, palette } from "./theme.js";
 
 /** Nodes and links of the rows of /api/top?by=src_addr,protocol,dst_port,dst_addr. Pure but for the colours. */
 export function model(rows, measure) {
@@ -38,7 +38,7 @@ export function model(rows, measure) {
   }
   const services = nodes.filter((one) => one.terms[0].startsWith("protocol"));
   services.sort((a, b) => b.value - a.value).forEach((one, i) => { one.colour = hues[i % hues.length]; });
-  for (const one of nodes) one.colour ||= hues[7];
+  for (const one of nodes) one.colour ||= colour("--series-other");
   return { nodes, links };
 }
 
