@@ -36,7 +36,13 @@ def test_what_was_written_is_read(frames: list[Frame], order: str, unit: int) ->
 @pytest.mark.parametrize("endianness", ["<", ">"])
 def test_what_scapy_writes_is_read(tmp_path: Path, endianness: str, nano: bool) -> None:
     path = tmp_path / "test.pcap"
-    packets = [Ether() / IP(src="10.0.0.1", dst="10.0.0.2") / UDP(sport=i, dport=53) / bytes(i) for i in range(50)]
+    packets = [
+        Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
+        / IP(src="10.0.0.1", dst="10.0.0.2")
+        / UDP(sport=i, dport=53)
+        / bytes(i)
+        for i in range(50)
+    ]
     with PcapWriter(str(path), linktype=1, nano=nano, endianness=endianness) as writer:
         for number, each in enumerate(packets):
             each.time = 1_700_000_000 + number * 0.5

@@ -91,7 +91,13 @@ def test_what_was_written_is_read(capture: tuple[bytes, list[Frame], list[int]])
 
 def test_what_scapy_writes_is_read(tmp_path: Path) -> None:
     path = tmp_path / "test.pcapng"
-    packets = [Ether() / IP(src="10.0.0.1", dst="10.0.0.2") / UDP(sport=i, dport=53) / bytes(i) for i in range(50)]
+    packets = [
+        Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
+        / IP(src="10.0.0.1", dst="10.0.0.2")
+        / UDP(sport=i, dport=53)
+        / bytes(i)
+        for i in range(50)
+    ]
     with PcapNgWriter(str(path)) as writer:
         for number, each in enumerate(packets):
             each.time = 1_700_000_000 + number * 0.5
