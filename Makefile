@@ -47,5 +47,5 @@ lock:            ## write the installed versions to constraints.txt
 	   .venv/bin/pip freeze --local --exclude-editable; } > constraints.txt
 
 clean:           ## remove what setup and the tests made in this checkout
-	rm -rf .venv deploy/local/jars build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv deploy/local/jars tests/integration/registry build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

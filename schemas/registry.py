@@ -45,6 +45,9 @@ class Registry(Protocol):
     def schema(self, schema_id: int) -> str:
         """The JSON of a schema that somebody wrote. Raises DecodeError when nobody knows the id."""
 
+    def close(self) -> None:
+        """Give connections back."""
+
 
 @cache
 def schema_text(name: str, version: int) -> str:
@@ -95,6 +98,9 @@ class FixedRegistry:
                 return schema_text(name, version)
         raise DecodeError(f"schema id {schema_id} is not one of ayaflow's; is schema_registry.url missing?")
 
+    def close(self) -> None:
+        """There is nothing to close."""
+
 
 class ConfluentRegistry:
     """Ids from a Confluent-compatible registry; registers our schemas there when they are first used."""
@@ -124,6 +130,10 @@ class ConfluentRegistry:
         if schema_id not in self._schemas:
             self._schemas[schema_id] = self._ask(lambda: self._client.get_schema(schema_id).schema_str)
         return self._schemas[schema_id]
+
+    def close(self) -> None:
+        """Close the connections to the registry."""
+        self._client.close()
 
     def _ask(self, call: Any) -> Any:
         from confluent_kafka.schema_registry.error import SchemaRegistryError

@@ -130,6 +130,7 @@ class Component:
             publisher.close()
             store.close()
             offsets.close()
+            codec.close()
             for task in (stop, died):
                 task.cancel()
             await asyncio.gather(stop, died, return_exceptions=True)

@@ -11,7 +11,7 @@ from common.errors import ServiceUnavailable
 log = logs.get("streams")
 T = TypeVar("T")
 
-CLICKHOUSE, KAFKA, BROKER = "ClickHouse", "Kafka", "a broker of Kafka"
+CLICKHOUSE, KAFKA, BROKER, REGISTRY = "ClickHouse", "Kafka", "a broker of Kafka", "the schema registry"
 _FIRST_DELAY, _LONGEST_DELAY = 0.2, 10.0
 _LOG_EVERY = 30.0  # seconds between two lines about the same service
 

@@ -25,7 +25,7 @@ from streams.metrics import Metrics
 from streams.offsets import Offsets
 from streams.partition import Partition, Taken
 from streams.publish import Publisher
-from streams.retrying import BROKER, CLICKHOUSE, KAFKA, Released, Retrying, pause
+from streams.retrying import BROKER, CLICKHOUSE, KAFKA, REGISTRY, Released, Retrying, pause
 from streams.sink import ClickHouseStore
 from streams.storing import Outcome, WindowJob, catch_up, store_window
 
@@ -128,7 +128,7 @@ class Worker:
                     return
             lane.messages.append((message.offset, acknowledge))
             try:
-                batch = self._decode(message.value)
+                batch = await self._decoded(lane, message.value)
                 self._count(lane, lane.state.take(message.offset, batch, self._clock()), batch)
             except DecodeError as error:
                 await self._set_aside(lane, message, str(error))
@@ -145,12 +145,19 @@ class Worker:
             lane = None
         return lane or await self._open(message.partition, message.offset)
 
+    async def _decoded(self, lane: _Lane, value: bytes | None) -> PacketBatch:
+        """The batch of a message. Raises DecodeError; waits while the registry that knows its schema is away."""
+        try:
+            return self._decode(value)
+        except ServiceUnavailable:
+            return await self._again.insist(REGISTRY, lane.closing, partial(self._decode, value))
+
     def _decode(self, value: bytes | None) -> PacketBatch:
         if value is None:
             raise DecodeError("a message without a value")
         try:
             return self._codec.decode_packet_batch(value)
-        except DecodeError:
+        except (DecodeError, ServiceUnavailable):
             raise
         except Exception as error:
             raise DecodeError(f"the message cannot be decoded: {error!r}") from error
@@ -315,8 +322,11 @@ class Worker:
 
     def _send_live(self, summaries: list[Callable[[], dict[str, Any]]]) -> str | None:
         """Returns what is wrong with Kafka."""
-        for summary in summaries:
-            self._publisher.live(summary())
+        try:
+            for summary in summaries:
+                self._publisher.live(summary())
+        except ServiceUnavailable as error:  # the schema registry; the next second has newer figures
+            return str(error)
         return self._publisher.check()
 
     def _behind(self, lane: _Lane) -> int:
@@ -359,5 +369,6 @@ class Worker:
             "last_insert_age_seconds": round(now - self._last_insert, 3) if self._last_insert is not None else None,
             "clickhouse": self._again.troubles.get(CLICKHOUSE, "ok"),
             "kafka": self._again.troubles.get(BROKER) or self._again.troubles.get(KAFKA, "ok"),
+            "registry": self._again.troubles.get(REGISTRY, "ok"),
             "dead_letters": self.dead_letters,
         }

@@ -32,10 +32,11 @@ wanted() {
     command -v ip >/dev/null && command -v tc >/dev/null || echo iproute2
     command -v java >/dev/null || echo default-jre-headless
     # Maven is a tool of the set-up alone: not needed again once the jars are here
-    [ -f "$jars/.complete" ] || command -v mvn >/dev/null || echo maven
+    { [ -f "$jars/.complete" ] && { [ "$purpose" = run ] || [ -f tests/integration/registry/.complete ]; }; } || command -v mvn >/dev/null || echo maven
     if [ "$purpose" = test ]; then
         command -v kcat >/dev/null || echo kcat
         command -v ethtool >/dev/null || echo ethtool
+        command -v tshark >/dev/null || echo tshark
         command -v chromium >/dev/null || echo chromium fonts-dejavu-core
     fi
 }
@@ -111,9 +112,23 @@ kafka() {
     echo "$stamp" > $jars/.complete
 }
 
+# --- a schema registry, for the tests alone --------------------------------------------------------------------
+registry() {
+    [ "$purpose" = test ] || return 0
+    local target=tests/integration/registry stamp
+    stamp=$(sha256sum < tests/integration/registry.pom.xml | cut -d' ' -f1)
+    [ "$(cat $target/.complete 2>/dev/null)" = "$stamp" ] && return 0
+    say "fetching Apicurio Registry from Maven Central"
+    rm -rf $target
+    mvn -q -B -f tests/integration/registry.pom.xml dependency:unpack-dependencies -DoutputDirectory="$PWD/$target" \
+        || die "Maven could not fetch Apicurio Registry; its messages are above"
+    echo "$stamp" > $target/.complete
+}
+
 # shellcheck disable=SC2046
 install_packages $(wanted)
 headers
 environment
 kafka
+registry
 say "ready"
