@@ -131,10 +131,12 @@ export class Explore {
     const names = series.series.map((one) => nameOf(one.name));
     const hues = colours(names);
     const chart = byId("series-chart");
+    const steps = complete(series);
     areas(chart, {
-      times: series.times.map((time) => Date.parse(time)), unit,
+      times: series.times.slice(0, steps).map((time) => Date.parse(time)), unit,
       series: series.series.map((one, i) => ({
-        name: names[i], colour: hues.get(names[i]), values: one.values.map((value) => (value ?? 0) / series.step_seconds),
+        name: names[i], colour: hues.get(names[i]),
+        values: one.values.slice(0, steps).map((value) => (value ?? 0) / series.step_seconds),
       })),
       range: [Date.parse(series.since), Date.parse(series.until)],
       onRange: (from, to) => this.change({ since: from.toISOString(), until: to.toISOString() }),
@@ -177,6 +179,18 @@ export class Explore {
       this.fail(error);
     }
   }
+}
+
+/** How many steps to draw: not the last one while it lasts, nor those of which nothing is stored yet. */
+function complete(series) {
+  const step = series.step_seconds * 1000;
+  const until = Date.parse(series.until);
+  if (Date.now() - until > 60_000) return series.times.length;
+  let count = series.times.length;
+  while (count > 1 && Date.parse(series.times[count - 1]) + step > until) count -= 1;
+  const waiting = (i) => series.series.every((one) => !one.values[i]) && Date.parse(series.times[i]) + step > until - 30_000;
+  while (count > 1 && waiting(count - 1)) count -= 1;
+  return count;
 }
 
 /** A series' name: "other", or the values of its dimensions. */

@@ -41,6 +41,7 @@ export const whole = (value) => Math.round(Number(value) || 0).toLocaleString("e
 export function share(part, all) {
   if (!all) return "";
   const percent = (100 * part) / all;
+  if (part > 0 && percent < 0.05) return "< 0.1 %";
   return `${percent >= 99.95 ? "100" : percent.toFixed(1)} %`;
 }
 
@@ -85,6 +86,7 @@ export function talk(number, port) {
 /** A value of a dimension for people. */
 export function dimension(name, value) {
   if (value === null || value === undefined || value === "") return "–";
+  if (Array.isArray(value)) return value.join(" ↔ ");
   if (name === "protocol") return protocol(value);
   if (name.endsWith("port") && service(value)) return `${value} ${service(value)}`;
   return String(value);

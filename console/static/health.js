@@ -23,12 +23,13 @@ async function ask() {
   } catch {
     state = null;
   }
+  const refused = !state?.stages && typeof state?.error === "string" ? state.error : "";
   const bad = state?.stages ? state.stages.filter((one) => !one.ok) : null;
   const button = byId("health");
   button.dataset.state = bad === null ? "bad" : bad.length ? "warn" : "good";
-  setText(byId("health-text"), bad === null ? "console away" : bad.length ? `${bad.map((one) => one.stage).join(", ")} not well` : "all well");
+  setText(byId("health-text"), refused ? "refused" : bad === null ? "console away" : bad.length ? `${bad.map((one) => one.stage).join(", ")} not well` : "all well");
   if (state?.node) setText(byId("node-name"), state.node);
-  place(byId("banner"), banner(bad));
+  place(byId("banner"), refused ? el("p", { text: sentence(refused) }) : banner(bad));
   if (state?.stages) {
     byId("stages").replaceChildren(...state.stages.map((one) => el(
       "li", { data: { state: one.ok ? "good" : "bad" } }, el("b", { text: one.stage }),

@@ -101,7 +101,7 @@ export class Live {
     tile("active", whole(message.nodes.reduce((total, node) => total + (node.active_flows ?? 0), 0)),
       `${whole(message.nodes.length)} node${message.nodes.length === 1 ? "" : "s"}`);
     tile("total", this.stats ? bytes(this.stats.bytes_total) : "–",
-      this.stats ? `${si(this.stats.packets_total)} packets` : "");
+      this.stats ? `${si(this.stats.packets_total)} packets since start` : "");
     tile("dropped", dropped === undefined ? whole(now) : whole(dropped), now ? `${whole(now)} in the last second` : "packets, all counted",
       now || dropped ? "bad" : "good");
     tile("delay", `${delay.toFixed(1)} s`, lag ? `Kafka lag ${whole(lag)} messages` : "Kafka lag 0",

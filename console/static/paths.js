@@ -5,6 +5,8 @@ import { notice, setText } from "./dom.js";
 import { amount, share, talk } from "./format.js";
 import { colour, palette } from "./theme.js";
 
+const THINNEST = 0.002;       // of what is drawn: thinner ones cannot be seen, and their names overlap
+
 /** Nodes and links of the rows of /api/top?by=src_addr,protocol,dst_port,dst_addr. Pure but for the colours. */
 export function model(rows, measure) {
   const nodes = [];
@@ -45,9 +47,11 @@ export function model(rows, measure) {
 /** Draw it into `holder`, and into `note` how much of everything it shows. */
 export function drawPaths(holder, note, paths, view, narrow) {
   const { measure } = view;
-  const { nodes, links } = model(paths.rows, measure);
+  const total = paths.rows.reduce((sum, row) => sum + row[measure] + row[`${measure}_rev`], 0);
+  const rows = paths.rows.filter((row) => row[measure] + row[`${measure}_rev`] >= total * THINNEST);
+  const { nodes, links } = model(rows, measure);
   const every = (terms) => narrow(terms.join(" and "));
-  const longest = Math.max(...["from", "by", "to"].map((_, i) => new Set(paths.rows.map((row) => (
+  const longest = Math.max(...["from", "by", "to"].map((_, i) => new Set(rows.map((row) => (
     [row.src_addr, `${row.protocol} ${row.dst_port}`, row.dst_addr][i]))).size));
   holder.style.setProperty("block-size", `${Math.min(640, Math.max(260, 24 * longest))}px`);
   sankey(holder, {
@@ -57,7 +61,7 @@ export function drawPaths(holder, note, paths, view, narrow) {
     clear(holder);
     holder.replaceChildren(notice("error", "No charts", error.message));
   });
-  const listed = paths.rows.reduce((sum, row) => sum + row[measure] + row[`${measure}_rev`], 0);
+  const listed = rows.reduce((sum, row) => sum + row[measure] + row[`${measure}_rev`], 0);
   const all = paths.total[measure] + paths.total[`${measure}_rev`];
-  setText(note, `The ${paths.rows.length} largest, ${share(listed, all)} of all ${measure}. Click to narrow the filter.`);
+  setText(note, `The ${rows.length} largest, ${share(listed, all)} of all ${measure}. Click to narrow the filter.`);
 }

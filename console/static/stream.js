@@ -22,8 +22,15 @@ export class Stream {
   }
 
   open() {
-    const socket = new WebSocket(`${location.origin.replace(/^http/, "ws")}/api/stream${
-      token() ? `?token=${encodeURIComponent(token())}` : ""}`);
+    const url = `${location.origin.replace(/^http/, "ws")}/api/stream`;
+    let socket;
+    try {
+      // a browser sends a token with a WebSocket as a protocol, or not at all
+      socket = token() ? new WebSocket(url, ["ayaflow", `bearer.${token()}`]) : new WebSocket(url);
+    } catch {
+      this.wait();      // no protocol's name: then no token, either
+      return;
+    }
     this.socket = socket;
     this.heard = Date.now();
     socket.addEventListener("message", (event) => {

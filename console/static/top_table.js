@@ -65,6 +65,10 @@ function cell(name, row, narrow) {
 
 /** A term of the filter language for one value; empty where there is none. */
 export function termOf(name, value, operator) {
+  if (Array.isArray(value)) {
+    const both = value.map((side) => `addr = ${quote(side)}`).join(" and ");
+    return operator === "=" ? both : `not (${both})`;
+  }
   if (value === null || value === undefined || typeof value === "object") return "";
   if (value === "") return `${name} ${operator} ""`;
   return `${name} ${operator} ${quote(value)}`;
