@@ -2,6 +2,7 @@
 
 import random
 import struct
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def random_packet(rng: random.Random) -> Packet:
     return frame / bytes(rng.randrange(1200))
 
 
-def truth(packets: list[Packet]) -> Directed:
+def truth(packets: Sequence[Packet]) -> Directed:
     """What scapy reads."""
     sums: Directed = {}
     for each in packets:

@@ -1,0 +1,184 @@
+"""`ayaflow replay` as people run it: to a file, and to a real Kafka."""
+
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer
+from scapy.layers.inet import IP, UDP
+from scapy.layers.l2 import ARP, Ether
+
+from schemas.codec import Codec
+from schemas.packets import PacketBatch
+from streams.offline import OfflineWindows
+from streams.partition import Partition
+from streams.spill import Spill
+from tests.kernel.fix_replay import Directed, directed
+from tests.unit.replay.captures import Frame, pcap
+
+ROOT = Path(__file__).parents[2]
+SECOND = 1_000_000_000
+BEGIN_NS = 1_700_000_000 * SECOND
+ETHER = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
+ARP_FRAME = bytes(ETHER / ARP(hwsrc="02:00:00:00:00:01", psrc="10.0.0.1", pdst="10.0.0.2"))
+
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("root_and_bcc")]
+
+
+def ayaflow(*words: str, data_dir: Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "console.cli", "replay", *words, "--data-dir", str(data_dir)]
+    return subprocess.run(command, cwd=ROOT, input=stdin, capture_output=True, check=False, timeout=100)
+
+
+def traffic(count: int) -> list[Frame]:
+    """So many packets in 30 s, a few ARP frames among them."""
+    rng = random.Random(7)
+    frames = []
+    for number in range(count):
+        udp = UDP(sport=40_000 + rng.randrange(200), dport=53)
+        octets = bytes(ETHER / IP(src=f"10.0.0.{rng.randrange(9)}", dst="192.0.2.1") / udp / bytes(rng.randrange(50)))
+        octets = ARP_FRAME if number % 100 == 99 else octets
+        frames.append(Frame(octets=octets, wire=len(octets), time_ns=BEGIN_NS + number * 30 * SECOND // count))
+    return frames
+
+
+def expected(frames: list[Frame]) -> Directed:
+    sums: Directed = {}
+    for frame in frames:
+        if frame.octets != ARP_FRAME:
+            each = Ether(frame.octets)
+            key = (17, each[IP].src, each[UDP].sport, each[IP].dst, each[UDP].dport, 0)
+            into = sums.setdefault(key, [0, 0, 0])
+            into[0] += 1
+            into[1] += frame.wire
+    return sums
+
+
+def test_flows_come_as_json_lines_and_the_summary_says_what_became_of_each_frame(tmp_path: Path) -> None:
+    frames = traffic(1000)
+    (tmp_path / "office.pcap").write_bytes(pcap(frames, unit=1))
+    out = tmp_path / "flows.jsonl"
+    done = ayaflow(str(tmp_path / "office.pcap"), "--output", str(out), "--window", "30", data_dir=tmp_path)
+    assert (done.returncode, done.stdout) == (0, b"")
+    flows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert directed(flows) == expected(frames)
+    assert {(flow["node"], flow["interface"], flow["window_seconds"]) for flow in flows} == {
+        ("replay-office", "office", 30)
+    }
+    assert done.stderr.decode().startswith(
+        f"ayaflow replay: 1,000 frames read, {len(flows)} flows written to {out}, "
+        "10 non-IP, 0 malformed, 0 unsupported ("
+    )
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_a_broken_capture_from_standard_input_gives_what_could_be_read_and_exit_code_1(tmp_path: Path) -> None:
+    frames = traffic(100)
+    done = ayaflow("-", "--output", "-", "--node", "lab", data_dir=tmp_path, stdin=pcap(frames, unit=1)[:-1])
+    flows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert directed(flows) == expected(frames[:-1])
+    assert {flow["node"] for flow in flows} == {"lab"}
+    assert done.returncode == 1
+    size = len(pcap(frames)) - 1
+    assert done.stderr.decode().splitlines()[-1] == (
+        f"ayaflow: error: standard input ends in the middle of a packet at byte {size:,}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("octets", "code", "message"),
+    [
+        (pcap(traffic(3), link=147), 1, "3 frames of link type 147 (user 0) were not read"),
+        (b"no capture", 1, "is neither pcap nor pcapng"),
+        (b"", 1, "is empty"),
+        (pcap([]), 0, "0 frames read"),
+    ],
+)
+def test_what_cannot_be_read_is_said(tmp_path: Path, octets: bytes, code: int, message: str) -> None:
+    (tmp_path / "a.pcap").write_bytes(octets)
+    done = ayaflow(str(tmp_path / "a.pcap"), "--output", "-", "--format", "csv", data_dir=tmp_path)
+    assert done.returncode == code
+    assert message in done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+    assert done.stdout.startswith(b'"node","interface"')
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("nothing.pcap",), "cannot read nothing.pcap: No such file"),
+        (("-", "-"), "standard input (-) can be read once"),
+        (("-", "--speed", "0"), "--speed 0: write max, 1"),
+        (("-", "--output", "/nonexistent/x"), "--output /nonexistent/x: cannot write"),
+    ],
+)
+def test_a_mistake_is_one_line(tmp_path: Path, words: tuple[str, ...], message: str) -> None:
+    done = ayaflow(*words, data_dir=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr.decode()
+    assert done.stderr.count(b"\n") == 1
+
+
+def consume(bootstrap: str, node: str) -> list[PacketBatch]:
+    """All batches of a node."""
+    consumer = Consumer({
+        "bootstrap.servers": bootstrap, "group.id": f"test-{node}", "auto.offset.reset": "earliest",
+        "enable.partition.eof": False,
+    })  # fmt: skip
+    codec, found = Codec(), []
+    consumer.subscribe(["ayaflow.packets"])
+    deadline = time.monotonic() + 30
+    try:
+        while time.monotonic() < deadline:
+            messages = [each for each in consumer.consume(500, 1.0) if each.key() == node.encode()]
+            found += [codec.decode_packet_batch(each.value() or b"") for each in messages]
+            if found and not len(found[-1]):  # the final heartbeat
+                return found
+    finally:
+        consumer.close()
+    raise AssertionError(f"{len(found)} batches and no heartbeat at the end")
+
+
+def windowed(batches: list[PacketBatch]) -> tuple[Directed, Partition]:
+    """The flows of batches, and what streams knows once it has taken them."""
+    partition = Partition(0, position=0, window_seconds=10, node_timeout_seconds=10)
+    windows = OfflineWindows(window_seconds=10, store=Spill())
+    for offset, each in enumerate(batches):
+        taken = partition.take(offset, each, now=1000.0)
+        assert (taken.duplicates, taken.gap_bytes, taken.after_epoch) == (0, 0, 0)
+        windows.add(each)
+    flows = [row for each in windows.flows() for row in Codec.flow_rows(each, 0).to_pylist()]
+    return directed(flows), partition
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("speed", ["max", "15"])
+def test_what_is_sent_to_kafka_makes_the_same_flows_and_an_exact_ledger(
+    kafka_broker: str, tmp_path: Path, speed: str
+) -> None:
+    frames = traffic(20_000)
+    path = tmp_path / f"at-{speed}.pcap"
+    path.write_bytes(pcap(frames, unit=1))
+    began = time.monotonic()
+    done = ayaflow(str(path), "--speed", speed, "--set", f"kafka.bootstrap_servers={kafka_broker}", data_dir=tmp_path)
+    assert done.returncode == 0, done.stderr
+    if speed != "max":
+        assert time.monotonic() - began >= 2.0  # 30 s of traffic
+    batches = consume(kafka_broker, f"replay-at-{speed}")
+    assert [each.sequence for each in batches] == list(range(len(batches)))
+    flows, partition = windowed(batches)
+    assert flows == expected(frames)
+    # the last heartbeat closes the last window
+    assert [job.window.start for job in partition.due(now=1001.0)] == [1_700_000_000 + 10 * n for n in range(3)]
+    epochs = partition.accounts.closed()
+    counters = [row.counters for epoch in epochs for row in epoch.rows]
+    assert sum(row.seen_packets for row in counters) == 20_000
+    assert sum(row.non_ip_packets for row in counters) == 200
+    for epoch in epochs:
+        for row in epoch.rows:
+            assert row.counters.emitted_packets == sum(row.consumed_packets)
+            assert row.counters.emitted_bytes == sum(row.consumed_bytes)
