@@ -12,6 +12,7 @@ import click
 from common.errors import AyaflowError
 from console import options
 from console.commands import COMMANDS
+from console.filter_errors import FilterError
 from console.options import Flags
 
 GROUPS = (
@@ -92,7 +93,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AyaflowError as error:
         if flags.values.get("log.level") == "debug":
             traceback.print_exc()
-        return _fail(str(error), error.exit_code)
+        code = _fail(str(error), error.exit_code)
+        if isinstance(error, FilterError) and error.caret:
+            click.echo(error.caret, err=True)
+        return code
     except (KeyboardInterrupt, click.Abort):
         return _INTERRUPTED
     except BrokenPipeError:

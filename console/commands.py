@@ -175,7 +175,7 @@ def replay(context: click.Context, *, files: tuple[str, ...], output: str | None
     "--sort", default="time", show_default=True, type=click.Choice(["time", "bytes", "packets"]),
     help="Newest, or largest (both directions), first.",
 )
-@options.form()
+@options.form(choices=("table", "json", "csv", "arrow"))
 @click.argument("filter_words", metavar="[FILTER]", nargs=-1)
 @click.pass_context
 def flows(
@@ -183,8 +183,8 @@ def flows(
 ) -> int:
     """Show stored flows, one line a flow and window.
 
-    FILTER is `field op value`, joined by `and`; op is = != < <= > >= or in. Fields are those of a flow record;
-    addr and port stand for either side.
+    FILTER is `field op value`, joined by and, or, not and brackets; op is = != < <= > >= ~ or in. Fields are those
+    of a flow record; addr and port stand for either side. docs/filters.md has all of it.
 
     \b
     Examples:
@@ -193,16 +193,16 @@ def flows(
       ayaflow flows 'protocol = tcp' --since 2026-05-01T12:00 --limit 0 --format csv > flows.csv
     """
     settings = _begin(context)
-    from console import filters
+    from console import filters, flow_sql
     from console import flows as history
     from console.store import Store
 
     first, last = times.parse_range(since, until, now=datetime.now(UTC))
-    sql, parameters = history.build_query(
+    sql, parameters = flow_sql.flows(
         filters.parse(" ".join(filter_words)), since=first, until=last, sort=sort, limit=limit
     )
     with Store(settings.clickhouse) as store:
-        count = history.run(store, sql, parameters, form=form, out=sys.stdout)
+        count = history.run(store, sql, parameters, form=form, out=sys.stdout, binary=sys.stdout.buffer)
     if count == 0:
         click.echo(f"no flows from {times.iso(first)} to {times.iso(last)} match", err=True)
     elif count == limit:

@@ -1,183 +1,212 @@
-"""Flow filters: text to comparisons. Pure. `filter_sql` turns the comparisons into SQL.
+"""Flow filters: text to a tree of comparisons. Pure. docs/filters.md is the language for readers.
 
-    filter      = comparison { "and" comparison }
-    comparison  = field ( "=" | "!=" | "<" | "<=" | ">" | ">=" ) value
-                | field "in" ( network | "(" value { "," value } ")" )
-
-Fields are those of `vocabulary.FIELDS`; `addr` and `port` stand for either side. Numbers may end in k, M, G,
-T (thousands) or Ki, Mi, Gi, Ti (1024s). Errors name the column and the nearest word that would be right.
+`filter_sql` turns the tree into SQL, `filter_match` tests one flow. Errors name the column and the nearest word
+that would be right.
 """
 
-import difflib
-import ipaddress
-import re
 from dataclasses import dataclass
-from typing import NoReturn
+from functools import cache
+from typing import Any, NoReturn
 
-from common.errors import QueryError
-from console.vocabulary import FIELDS, Field, Kind, protocol_names, protocol_number
+from lark import Lark, Token, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
-OPERATORS = ("=", "!=", "<", "<=", ">", ">=", "in")
-_MAPPED = 0xFFFF << 32          # ::ffff:0:0/96
-_TOKEN = re.compile(
-    r"""\s*(?:(?P<quoted>"[^"]*"|'[^']*')|(?P<sign>==|!=|<=|>=|<>|[=<>(),])|(?P<word>[^\s"'=!<>(),]+))"""
-)
-_NUMBER = re.compile(r"(\d+)(k|ki|m|mi|g|gi|t|ti)?", re.IGNORECASE)
-_SCALE = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12,
-          "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+from console import filter_values
+from console.filter_errors import FilterError, nearest
+from console.filter_values import Value
+from console.vocabulary import ALIASES, FIELDS, Field, Kind
 
+MOST_CHARACTERS = 8_000
+MOST_DEPTH = 60                 # of `and`, `or` and `not` within each other
+_ORDERED = ("<", "<=", ">", ">=")
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Network:
-    """All addresses from `first` to `last`, as 128-bit numbers; IPv4 is mapped into IPv6."""
+GRAMMAR = r"""
+start: [either]
+either: both (_OR both)*
+both: one (_AND one)*
+?one: _NOT one                          -> negated
+    | "(" either ")"
+    | FIELD SIGN value                  -> compared
+    | FIELD IN (value | list)           -> listed
+    | FIELD _NOT IN (value | list)    -> not_listed
+list: "(" value ("," value)* ")"
+value: WORD | QUOTED
 
-    first: int
-    last: int
-
-
-Value = int | str | Network
+FIELD: /[^\s"'=!<>(),~]+/
+WORD: /[^\s"'=!<>(),~]+/
+QUOTED: /"[^"]*"|'[^']*'/
+SIGN.2: /==|!=|<>|<=|>=|!~|=|<|>|~/
+IN.2: /in(?![^\s"'=!<>(),~])/i
+_AND.2: /and(?![^\s"'=!<>(),~])/i
+_OR.2: /or(?![^\s"'=!<>(),~])/i
+_NOT.2: /not(?![^\s"'=!<>(),~])/i
+%ignore /\s+/
+"""
+_KEYWORDS = {"_AND": "'and'", "_OR": "'or'", "RPAR": "')'", "COMMA": "','", "$END": "the end of the filter"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """`field operator value`; `in` has any number of values, the others one."""
+    """`field operator value`; `in` has any number of values and holds when one fits, the others have one."""
 
     field: Field
-    operator: str
+    operator: str                   # = != < <= > >= ~ in
     values: tuple[Value, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
-    """All comparisons must hold."""
+class Not:
+    """Holds when the part does not."""
 
-    comparisons: tuple[Comparison, ...]
+    part: "Expression"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Token:
-    kind: str       # quoted, sign, word, end
-    text: str
-    column: int     # from 1
+class Every:
+    """All parts hold (`and`)."""
+
+    parts: "tuple[Expression, ...]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Some:
+    """One part holds (`or`)."""
+
+    parts: "tuple[Expression, ...]"
+
+
+Expression = Comparison | Not | Every | Some
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """A whole filter; None matches everything."""
+
+    expression: Expression | None
+
+    def fields(self) -> dict[str, Field]:
+        """The fields that it uses, by name."""
+        found: dict[str, Field] = {}
+        todo = [self.expression] if self.expression else []
+        while todo:
+            match todo.pop():
+                case Comparison(field=field):
+                    found[field.name] = field
+                case Not(part=part):
+                    todo.append(part)
+                case Every(parts=parts) | Some(parts=parts):
+                    todo.extend(parts)
+        return found
+
+    def and_also(self, other: "Filter") -> "Filter":
+        """Both."""
+        parts = tuple(one.expression for one in (self, other) if one.expression is not None)
+        return Filter(expression=Every(parts=parts) if len(parts) > 1 else parts[0] if parts else None)
 
 
 def parse(text: str) -> Filter:
-    """A filter; an empty text matches everything. Raises QueryError that names the column."""
-    return _Parser(text).filter()
-
-
-class _Parser:
-    def __init__(self, text: str) -> None:
-        self._tokens = _tokens(text)
-        self._next = 0
-
-    def filter(self) -> Filter:
-        if self._peek().kind == "end":
-            return Filter(comparisons=())
-        comparisons = [self._comparison()]
-        while self._peek().kind != "end":
-            token = self._take()
-            if token.text.lower() != "and":
-                _fail(token, "expected 'and' or the end of the filter" + (
-                    " ('or' and 'not' are not supported)" if token.text.lower() in {"or", "not"} else ""))
-            comparisons.append(self._comparison())
-        return Filter(comparisons=tuple(comparisons))
-
-    def _comparison(self) -> Comparison:
-        token = self._take()
-        field = FIELDS.get(token.text.lower()) if token.kind == "word" else None
-        if field is None:
-            _fail(token, f"expected a field{_nearest(token.text, list(FIELDS))}")
-        sign = self._take()
-        operator = {"==": "=", "<>": "!="}.get(sign.text, sign.text.lower())
-        if operator not in OPERATORS or sign.kind == "quoted":
-            _fail(sign, f"expected one of {' '.join(OPERATORS)} after {field.name}")
-        if operator in {"<", "<=", ">", ">="} and field.kind is not Kind.NUMBER:
-            _fail(sign, f"{field.name} has no order; use =, != or in")
-        if operator == "in" and self._peek().text == "(":
-            return Comparison(field=field, operator=operator, values=self._list(field))
-        return Comparison(field=field, operator=operator, values=(_value(field, self._take()),))
-
-    def _list(self, field: Field) -> tuple[Value, ...]:
-        self._take()
-        values = [_value(field, self._take())]
-        while True:
-            token = self._take()
-            if token.text == ")":
-                return tuple(values)
-            if token.text != ",":
-                _fail(token, "expected ',' or ')'")
-            values.append(_value(field, self._take()))
-
-    def _peek(self) -> _Token:
-        return self._tokens[self._next]
-
-    def _take(self) -> _Token:
-        token = self._tokens[self._next]
-        self._next = min(self._next + 1, len(self._tokens) - 1)
-        return token
-
-
-def _tokens(text: str) -> list[_Token]:
-    tokens: list[_Token] = []
-    position, end = 0, len(text.rstrip())
-    while position < end:
-        match = _TOKEN.match(text, position)
-        if match is None or match.lastgroup is None:
-            start = position + len(text[position:]) - len(text[position:].lstrip())
-            raise QueryError(f"filter, column {start + 1}: {text[start]!r} is not understood here")
-        kind = match.lastgroup
-        word = match[kind][1:-1] if kind == "quoted" else match[kind]
-        tokens.append(_Token(kind=kind, text=word, column=match.start(kind) + 1))
-        position = match.end()
-    tokens.append(_Token(kind="end", text="", column=end + 1))
-    return tokens
-
-
-def _value(field: Field, token: _Token) -> Value:
-    if token.kind in {"end", "sign"}:
-        _fail(token, f"expected {field.kind.value} for {field.name}")
-    text = token.text
-    match field.kind:
-        case Kind.TEXT:
-            return text
-        case Kind.DIRECTION:
-            if text.lower() not in {"ingress", "egress"}:
-                _fail(token, f"expected ingress or egress{_nearest(text, ['ingress', 'egress'])}")
-            return text.lower()
-        case Kind.ADDRESS:
-            return _network(token)
-        case Kind.PROTOCOL:
-            number = protocol_number(text)
-            if number is not None:
-                return number
-            if not text.isascii() or not text.isdigit():
-                _fail(token, f"expected {field.kind.value}{_nearest(text.lower(), protocol_names())}")
-        case Kind.NUMBER:
-            pass
-    scaled = _NUMBER.fullmatch(text)
-    if scaled is None or not text.isascii():
-        _fail(token, f"expected {field.kind.value} for {field.name}")
-    value = int(scaled[1]) * _SCALE[(scaled[2] or "").lower()]
-    if value > field.largest:
-        _fail(token, f"{field.name} is at most {field.largest}")
-    return value
-
-
-def _network(token: _Token) -> Network:
+    """A filter; an empty text matches everything. Raises FilterError that names the column."""
+    if len(text) > MOST_CHARACTERS:
+        raise FilterError("the filter", text="", column=1,
+                          why=f"has {len(text)} characters; {MOST_CHARACTERS} are the most")
     try:
-        network = ipaddress.ip_network(token.text, strict=False)
-    except ValueError:
-        _fail(token, f"expected {Kind.ADDRESS.value}")
-    base = _MAPPED if network.version == 4 else 0
-    return Network(first=base + int(network.network_address), last=base + int(network.broadcast_address))
+        tree = _parser().parse(text)
+    except UnexpectedToken as error:
+        _explain_token(text, error)
+    except UnexpectedCharacters as error:
+        at = error.pos_in_stream or 0
+        raise FilterError(repr(text[at]), text=text, column=at + 1, why="is not understood here") from None
+    except UnexpectedInput as error:
+        raise FilterError("the filter", text=text, column=len(text.rstrip()) + 1, why="ends too early") from error
+    expression = _build(tree.children[0], text, 0) if tree.children and tree.children[0] is not None else None
+    return Filter(expression=expression)
 
 
-def _fail(token: _Token, why: str) -> NoReturn:
-    found = "the filter ends" if token.kind == "end" else f"{token.text!r}"
-    raise QueryError(f"filter, column {token.column}: {found}: {why}")
+def of_node(node: str) -> Filter:
+    """The flows of one node; of all when it is empty."""
+    field = FIELDS["node"]
+    return Filter(expression=Comparison(field=field, operator="=", values=(node,)) if node else None)
 
 
-def _nearest(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else f": {', '.join(known)}"
+@cache
+def _parser() -> Lark:
+    return Lark(GRAMMAR, parser="lalr", lexer="contextual", maybe_placeholders=True)
+
+
+def _build(tree: Any, text: str, depth: int) -> Expression:
+    if depth > MOST_DEPTH:
+        raise FilterError("the filter", text=text, column=1, why=f"is nested more than {MOST_DEPTH} deep")
+    while tree.data in {"either", "both"} and len(tree.children) == 1:
+        tree = tree.children[0]
+    children = tree.children
+    match tree.data:
+        case "either" | "both":
+            parts = tuple(_build(child, text, depth + 1) for child in children)
+            return Some(parts=parts) if tree.data == "either" else Every(parts=parts)
+        case "negated":
+            return Not(part=_build(children[0], text, depth + 1))
+        case "compared":
+            return _compared(text, *children)
+    comparison = _listed(text, children[0], children[1], children[2])
+    return Not(part=comparison) if tree.data == "not_listed" else comparison
+
+
+def _compared(text: str, name: Token, sign: Token, value: Any) -> Expression:
+    field = _field(text, name)
+    operator = {"==": "=", "<>": "!="}.get(sign, str(sign))
+    if operator not in field.operators:
+        allowed = " ".join(field.operators)
+        no_order = f"{field.name} has no order; " if operator in _ORDERED else ""
+        why = f"{no_order}use {allowed} with {field.name}"
+        _fail(text, sign, why)
+    if operator in {"~", "!~"}:
+        comparison = Comparison(field=field, operator="~", values=(filter_values.pattern(text, value.children[0]),))
+        return Not(part=comparison) if operator == "!~" else comparison
+    return Comparison(field=field, operator=operator, values=(_value(field, text, value),))
+
+
+def _listed(text: str, name: Token, _in: Token, values: Any) -> Comparison:
+    field = _field(text, name)
+    found = values.children if values.data == "list" else [values]
+    return Comparison(field=field, operator="in", values=tuple(
+        filter_values.value(field, text, one.children[0], ranges=True) for one in found
+    ))
+
+
+def _value(field: Field, text: str, value: Any) -> Value:
+    return filter_values.value(field, text, value.children[0], ranges=field.kind is Kind.ADDRESS)
+
+
+def _field(text: str, token: Token) -> Field:
+    name = token.lower()
+    field = FIELDS.get(ALIASES.get(name, name))
+    if field is None:
+        _fail(text, token, f"expected a field{nearest(name, [*FIELDS, *ALIASES])}")
+    return field
+
+
+def _explain_token(text: str, error: UnexpectedToken) -> NoReturn:
+    """What was expected instead, in words; a field that is not known comes first."""
+    token = error.token
+    state = error.interactive_parser.parser_state if error.interactive_parser else None
+    for before in state.value_stack if state else ():
+        if isinstance(before, Token) and before.type == "FIELD":
+            _field(text, before)
+    expected = set(error.accepts or error.expected)
+    if "FIELD" in expected:
+        why = f"expected a field{nearest(str(token), list(FIELDS))}"
+    elif "SIGN" in expected:
+        why = "expected one of = != < <= > >= ~ !~ in after a field"
+    elif expected == {"IN"}:
+        why = "expected 'in' after 'not'"
+    elif "WORD" in expected:
+        why = "expected a value"
+    else:
+        if "COMMA" not in expected:         # the parser may have closed the comparison already
+            expected |= {"_AND", "_OR"}
+        words = [_KEYWORDS[name] for name in ("COMMA", "_AND", "_OR", "RPAR", "$END") if name in expected]
+        why = "expected " + " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    _fail(text, token, why)
+
+
+def _fail(text: str, token: Token, why: str) -> NoReturn:
+    filter_values.fail(text, token, why)

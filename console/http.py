@@ -5,18 +5,23 @@ import json
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
+from importlib import metadata
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
 
 from common import logs
 from common.errors import EnvironmentProblem
 from common.metrics import parse_listen
 from common.settings import Settings
-from console import dashboard, registry_api
+from console import catalog, dashboard, explore, history, http_metrics, live, registry_api
+from console.access import Access, warning
+from console.api_parameters import Services, add_error_handlers
+from console.database import Database
 from console.health import TIMEOUT_SECONDS, Health
+from console.http_metrics import HttpMetrics, LiveCollector
+from console.live_hub import LiveHub
 from schemas.registry import fixed_schemas
 from schemas.topics import TopicNames
 
@@ -29,11 +34,29 @@ def build_app(settings: Settings, *, health_timeout_seconds: float = TIMEOUT_SEC
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.health = Health(settings, timeout_seconds=health_timeout_seconds)
-        yield
+        database = Database(settings)
+        try:
+            async with LiveHub(settings) as hub:
+                app.state.services = Services(settings=settings, database=database, hub=hub)
+                yield
+        finally:
+            await database.close()
 
     # FastAPI's own documentation pages load scripts from elsewhere; /openapi.json is served
-    app = FastAPI(title="ayaflow", docs_url=None, redoc_url=None, lifespan=lifespan, redirect_slashes=False)
+    app = FastAPI(
+        title="ayaflow", version=metadata.version("ayaflow"), docs_url=None, redoc_url=None, lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    metrics = app.state.metrics = HttpMetrics()
+    metrics.registry.register(LiveCollector(lambda: app.state.services.hub if app.state.services else None))
+    app.state.services = None
+    app.add_middleware(metrics.middleware)
+    app.add_middleware(Access, settings.console)            # the outermost: it is asked first
     app.include_router(dashboard.router())
+    for part in (live, history, explore, catalog):
+        app.include_router(part.router())
+    app.include_router(http_metrics.router(metrics))
+    add_error_handlers(app)
 
     @app.get("/api/health")
     async def health(request: Request) -> Response:
@@ -44,10 +67,6 @@ def build_app(settings: Settings, *, health_timeout_seconds: float = TIMEOUT_SEC
 
     topics = TopicNames.of(settings.kafka.topic_prefix)
     app.include_router(registry_api.router(fixed_schemas(topics), settings.schema_registry.url))
-
-    @app.exception_handler(404)
-    async def not_found(request: Request, error: Exception) -> Response:
-        return JSONResponse({"error": f"{request.url.path} is not here; / says what is"}, 404)
 
     return app
 
@@ -60,9 +79,13 @@ def run(settings: Settings) -> int:
         # uvicorn handles SIGINT and SIGTERM, and sends the signal on when it is done: we end with 0 instead
         server = uvicorn.Server(uvicorn.Config(
             build_app(settings), log_config=None, access_log=False, timeout_graceful_shutdown=_STOP_SECONDS,
-            server_header=False,
+            server_header=False, ws="websockets-sansio", ws_per_message_deflate=False, ws_max_size=1 << 16,
+            proxy_headers=False, ssl_certfile=settings.console.tls_certificate, ssl_keyfile=settings.console.tls_key,
         ))
-        log.info("serving", url=f"http://{settings.console.listen}")
+        scheme = "https" if settings.console.tls_certificate else "http"
+        log.info("serving", url=f"{scheme}://{settings.console.listen}")
+        if text := warning(settings.console):
+            log.warning("open to the network", hint=text)
         with _own_signals(server):
             server.run(sockets=[listener])
     log.info("stopped")

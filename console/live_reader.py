@@ -1,13 +1,14 @@
-"""Reads the live topic from its end, in a thread, for the terminal view. Kafka may come and go."""
+"""Reads the live topic from its end, in a thread. Kafka may come and go: reading goes on where it was."""
 
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any, Self
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
 
-from common.errors import AyaflowError
+from common.errors import AyaflowError, DecodeError
 from common.settings import Settings
 from schemas.codec import Codec
 from schemas.topics import TopicNames
@@ -19,8 +20,11 @@ NODES_KEPT = 100
 class LiveReader(threading.Thread):
     """`stats` has each node's newest LiveStats, `problem` a sentence while it cannot be read. Use it with `with`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, heard: Callable[[dict[str, Any]], None] | None = None) -> None:
+        """`heard` is called with each message, in this thread."""
         super().__init__(name="live", daemon=True)
+        self._heard = heard
+        self._next: dict[int, int] = {}         # partition -> offset to go on with
         self._settings = settings
         self._topics = TopicNames.of(settings.kafka.topic_prefix)
         self._done = threading.Event()
@@ -50,7 +54,7 @@ class LiveReader(threading.Thread):
         config: dict[str, Any] = {
             **self._settings.kafka.properties, "bootstrap.servers": self._settings.kafka.bootstrap_servers,
             "group.id": f"ayaflow-view-{uuid.uuid4()}", "enable.auto.commit": False,      # joins no group: assigned
-            "log_level": 0, "error_cb": lambda _: None,
+            "log_level": 0, "error_cb": lambda _: None, "auto.offset.reset": "latest",
         }
         consumer = Consumer(config)
         try:
@@ -59,7 +63,9 @@ class LiveReader(threading.Thread):
                 self.problem = f"the topic {self._topics.live} does not exist yet"
                 self._done.wait(AGAIN_SECONDS)
                 return
-            consumer.assign([TopicPartition(self._topics.live, number, OFFSET_END) for number in partitions])
+            consumer.assign([
+                TopicPartition(self._topics.live, number, self._next.get(number, OFFSET_END)) for number in partitions
+            ])
             self.problem = ""
             heard = time.monotonic()
             # the topic may be made anew meanwhile: after a long silence look again
@@ -70,9 +76,20 @@ class LiveReader(threading.Thread):
                 if message.error() is not None:
                     raise KafkaException(message.error())
                 heard = time.monotonic()
-                self._keep(codec.decode_live_stats(message.value() or b""))
+                self._next[message.partition() or 0] = (message.offset() or 0) + 1
+                self._decode(codec, message.value() or b"")
         finally:
             consumer.close()
+
+    def _decode(self, codec: Codec, value: bytes) -> None:
+        try:
+            stats = codec.decode_live_stats(value)
+        except DecodeError as error:            # one foreign message does not end the view
+            self.problem = f"a message of {self._topics.live} is left out: {error}"
+            return
+        self._keep(stats)
+        if self._heard:
+            self._heard(stats)
 
     def _keep(self, stats: dict[str, Any]) -> None:
         kept = {**self.stats, str(stats["node"]): stats}

@@ -34,6 +34,8 @@ _TRAILER_BYTES = 1 << 16        # an error's message at the end of an answer is 
 _MISSING = re.compile(r"(?:identifier '|[Tt]able )`?(?:(?P<database>\w+)`?\.`?)?(?P<table>\w+)`?")
 _CODE = re.compile(r"Code:\s*(\d+)")
 _UNKNOWN_TABLE, _UNKNOWN_DATABASE, _READONLY, _AUTHENTICATION = 60, 81, 164, 516
+_TOO_MUCH = {158: "it would read too many rows", 159: "it takes too long", 160: "it would take too long",
+             241: "it needs too much memory", 307: "it would read too much"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,10 @@ class Rows:
 class Store:
     """The flow tables of one ClickHouse server; use it with `with`, or close it."""
 
-    def __init__(self, settings: ClickHouseSettings, *, timeout_seconds: int = 600) -> None:
+    def __init__(
+        self, settings: ClickHouseSettings, *, timeout_seconds: int = 600, limits: Mapping[str, int] | None = None
+    ) -> None:
+        """`limits`: ClickHouse settings such as max_execution_time, for each query."""
         import clickhouse_connect  # 120 ms, and not for every command
         from clickhouse_connect.driver.exceptions import ClickHouseError
 
@@ -58,6 +63,7 @@ class Store:
                 logging.getLogger(library).setLevel(logging.CRITICAL)
         self._errors: type[Exception] = ClickHouseError
         self._settings = settings
+        self._query_settings = {**_SETTINGS, **(limits or {})}
         url = urlsplit(settings.url)
         try:
             self._client: Any = clickhouse_connect.get_client(
@@ -82,7 +88,7 @@ class Store:
     def select(self, sql: str, parameters: Parameters | None = None) -> list[dict[str, Any]]:
         """All rows of a small result, each by column name, in Python's types."""
         try:
-            result = self._client.query(sql, parameters=dict(parameters or {}), settings=_SETTINGS)
+            result = self._client.query(sql, parameters=dict(parameters or {}), settings=self._query_settings)
         except (self._errors, OSError) as error:
             raise self._explain(error) from error
         return [dict(zip(result.column_names, row, strict=True)) for row in result.result_rows]
@@ -113,7 +119,8 @@ class Store:
         """
         try:
             source = self._client.raw_stream(
-                sql, parameters=dict(parameters or {}), settings={**_SETTINGS, **_FORMAT_SETTINGS}, fmt=form
+                sql, parameters=dict(parameters or {}), settings={**self._query_settings, **_FORMAT_SETTINGS},
+                fmt=form,
             )
         except (self._errors, OSError) as error:
             raise self._explain(error) from error
@@ -123,6 +130,15 @@ class Store:
             rb"\r?\n?__exception__\r\n" + re.escape(tag.encode()) if tag else rb"^Code: \d+\. DB::Exception: ",
             re.MULTILINE,
         ))
+
+    def document(self, sql: str, parameters: Parameters | None = None) -> dict[str, Any]:
+        """A small result in ClickHouse's JSONCompact: `meta`, `data` (lists) and, for WITH TOTALS, `totals`."""
+        text = b"".join(self.chunks(sql, parameters, form="JSONCompact"))
+        try:
+            found: dict[str, Any] = json.loads(text)
+        except ValueError:
+            raise ServiceUnavailable("ClickHouse's answer breaks off; try again") from None
+        return found
 
     def _read(self, source: Any, trailer: re.Pattern[bytes]) -> Iterator[bytes]:
         """Pieces of an answer. Its end is held back until it is known whether it is an error's message."""
@@ -167,6 +183,11 @@ def explain(text: str, settings: ClickHouseSettings) -> QueryError | ServiceUnav
         )
     if code == _READONLY:
         return QueryError("this command only reads; write with clickhouse-client or curl where it is meant")
+    if code in _TOO_MUCH:
+        return QueryError(
+            f"ClickHouse stopped the query, because {_TOO_MUCH[code]}; ask for a shorter time range, a narrower"
+            " filter or fewer dimensions"
+        )
     if match:
         return QueryError(f"ClickHouse: {_first_line(text)}")
     return ServiceUnavailable(

@@ -44,11 +44,12 @@ def parse(text: str, *, now: datetime, option: str = "time") -> datetime:
     return moment
 
 
-def parse_range(since: str, until: str, *, now: datetime) -> tuple[datetime, datetime]:
-    """`--since` and `--until`; the first is earlier. Raises QueryError."""
-    first, last = parse(since, now=now, option="--since"), parse(until, now=now, option="--until")
+def parse_range(since: str, until: str, *, now: datetime, prefix: str = "--") -> tuple[datetime, datetime]:
+    """`--since` and `--until`; the first is earlier. Raises QueryError; `prefix` is how it names the two."""
+    names = f"{prefix}since", f"{prefix}until"
+    first, last = parse(since, now=now, option=names[0]), parse(until, now=now, option=names[1])
     if first >= last:
-        raise QueryError(f"--since {since} ({iso(first)}) is not before --until {until} ({iso(last)})")
+        raise QueryError(f"{names[0]} {since} ({iso(first)}) is not before {names[1]} {until} ({iso(last)})")
     return first, last
 
 

@@ -29,7 +29,10 @@ def client(**values: Any) -> TestClient:
         **{name.replace("__", "."): value for name, value in values.items()},
     }
     # Kafka's client waits its time out where nobody listens
-    return TestClient(http.build_app(settings_module.load(flags=flags), health_timeout_seconds=0.5))
+    return TestClient(
+        http.build_app(settings_module.load(flags=flags), health_timeout_seconds=0.5), base_url="http://127.0.0.1",
+        client=("127.0.0.1", 50_000),
+    )
 
 
 @pytest.fixture(scope="module")

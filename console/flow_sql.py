@@ -1,0 +1,156 @@
+"""The questions about flows, one row a flow and window, revisions added up. Pure text and parameters."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+
+from common.settings import ClickHouseSettings
+from console.filter_sql import Parameters, SqlFilter, compile_filter
+from console.filters import Filter
+from schemas.ddl import migrations
+
+SORTS = ("time", "bytes", "packets")
+KEYS = {
+    "window_start": "UInt32", "node": "String", "protocol": "UInt8", "dst_port": "UInt16", "dst_addr": "IPv6",
+    "src_addr": "IPv6", "src_port": "UInt16", "interface": "String", "direction": "String", "vlan_id": "UInt16",
+    "icmp_type": "UInt8", "icmp_code": "UInt8", "window_seconds": "UInt16",
+}
+"""What tells one flow and window from another, in the order of history, with the types of parameters."""
+_SUMS = ("packets", "bytes", "packets_rev", "bytes_rev")
+_FLAGS = ("tcp_flags", "tcp_flags_rev")
+COLUMNS = (
+    "window_start", "window_seconds", "node", "interface", "direction", "protocol", "src_addr", "dst_addr",
+    "src_port", "dst_port", "vlan_id", "icmp_type", "icmp_code", *_SUMS, *_FLAGS, "first_seen", "last_seen",
+    "community_id",
+)
+"""Of the results of `flows` and `history`, in order."""
+_ORDER = {
+    "time": "window_start DESC, last_seen DESC",
+    "bytes": "bytes + bytes_rev DESC, window_start DESC",
+    "packets": "packets + packets_rev DESC, window_start DESC",
+    "history": ", ".join(f"{'toString(direction)' if key == 'direction' else key} DESC" for key in KEYS),
+}
+_LONGEST_WINDOW = 3_600         # seconds; streams.window_seconds allows no more
+_ALIAS = re.compile(r"community_id\s+String ALIAS\s+(.*?)\s+COMMENT 'Community ID", re.DOTALL)
+
+
+def flows(flow_filter: Filter, *, since: datetime, until: datetime, sort: str, limit: int) -> tuple[str, Parameters]:
+    """The flows of all windows that overlap [since, until). `limit` 0 means all."""
+    chosen = condition(flow_filter)
+    where, parameters = _range(since, until)
+    inner = grouped(f"{where} AND {chosen.keys}")
+    return _shown(inner, chosen, _ORDER[sort], limit, parameters)
+
+
+def history(
+    flow_filter: Filter, *, since: datetime, until: datetime, limit: int, after: Parameters | None, oldest: int
+) -> tuple[str, Parameters]:
+    """A page of flows, newest first, in a total order. `after`: KEYS of the flow before it; `oldest`: of `probe`."""
+    chosen = condition(flow_filter)
+    where, parameters = _range(since, until)
+    page, more = _after(after)
+    inner = grouped(f"{where} AND f.window_start >= toDateTime({{page:UInt32}}, 'UTC') AND {page} AND {chosen.keys}")
+    return _shown(inner, chosen, _ORDER["history"], limit, {**parameters, **more, "page": oldest})
+
+
+def probe(
+    flow_filter: Filter, *, since: datetime, until: datetime, limit: int, after: Parameters | None
+) -> tuple[str, Parameters]:
+    """`count` and `oldest` (seconds) of the newest rows, at most `limit`: which windows a page need be read from.
+
+    Reads the end of the table, in its order. Sums are not regarded.
+    """
+    chosen = condition(flow_filter)
+    where, parameters = _range(since, until)
+    page, more = _after(after)
+    sql = f"""
+SELECT count() AS count, toUnixTimestamp(min(start)) AS oldest
+FROM (
+    SELECT f.window_start AS start FROM flows AS f WHERE {where} AND {page} AND {chosen.keys}
+    ORDER BY f.window_start DESC LIMIT {{limit:UInt64}}
+)"""  # noqa: S608  only names of ours; values are parameters
+    return sql.strip(), {**parameters, **more, **chosen.parameters, "limit": limit}
+
+
+def grouped(where: str) -> str:
+    """Rows of `flows AS f`, revisions added up: the columns of KEYS, sums, flags, first and last."""
+    keys = ", ".join(f"f.{key} AS {key}" for key in KEYS)
+    sums = ", ".join(f"sum(f.{name}) AS {name}" for name in _SUMS)
+    flags = ", ".join(f"groupBitOr(f.{name}) AS {name}" for name in _FLAGS)
+    return f"""
+    SELECT {keys}, {sums}, {flags}, count() AS records,
+           min(f.first_seen) AS first_seen, max(f.last_seen) AS last_seen
+    FROM flows AS f
+    WHERE {where}
+    GROUP BY {', '.join(f'f.{key}' for key in KEYS)}"""  # noqa: S608
+
+
+def address_text(column: str) -> str:
+    """SQL of an address as people write it: IPv4 without its prefix."""
+    text = f"toString({column})"
+    return f"if(startsWith({text}, '::ffff:') AND position({text}, '.') > 0, substring({text}, 8), {text})"
+
+
+@cache
+def community_id() -> str:
+    """SQL of the Community ID over the columns of a flow; one with the ALIAS column of the table."""
+    text = next(
+        found[1] for migration in migrations(ClickHouseSettings()) for statement in migration.statements
+        if (found := _ALIAS.search(statement))
+    )
+    return f"({text})"
+
+
+def condition(flow_filter: Filter) -> SqlFilter:
+    """The filter for `grouped`: `keys` for its `where`, `measures` for its result."""
+    # outside of the table there is no ALIAS column
+    mixed = any(field.measure for field in flow_filter.fields().values())
+    names: Mapping[str, str] = {"community_id": community_id()} if mixed else {}
+    return compile_filter(flow_filter, names)
+
+
+def _range(since: datetime, until: datetime) -> tuple[str, Parameters]:
+    first, last = int(since.timestamp()), int(-(-until.timestamp() // 1))
+    # the first condition, on the sort key alone, lets ClickHouse skip what is older
+    where = (
+        "f.window_start >= toDateTime({oldest:UInt32}, 'UTC') AND f.window_start < toDateTime({until:UInt32}, 'UTC')"
+        " AND f.window_start + f.window_seconds > toDateTime({since:UInt32}, 'UTC')"
+    )
+    return where, {"since": first, "oldest": max(0, first - _LONGEST_WINDOW), "until": last}
+
+
+def _after(after: Parameters | None) -> tuple[str, Parameters]:
+    if after is None:
+        return "1", {}
+    columns = ", ".join({"window_start": "toUnixTimestamp(f.window_start)", "direction": "toString(f.direction)"}.get(
+        key, f"f.{key}") for key in KEYS)
+    values = ", ".join(f"{{after_{key}:{kind}}}" for key, kind in KEYS.items())
+    return (
+        f"f.window_start <= toDateTime({{after_window_start:UInt32}}, 'UTC') AND ({columns}) < ({values})",
+        {f"after_{key}": value for key, value in after.items()},
+    )
+
+
+def _shown(
+    inner: str, chosen: SqlFilter, order: str, limit: int, parameters: Parameters
+) -> tuple[str, Parameters]:
+    """As FlowRecords: addresses as text, with Community ID; both are made for the rows that are left after LIMIT."""
+    special = {
+        "direction": "toString(r.direction)", "src_addr": address_text("r.src_addr"),
+        "dst_addr": address_text("r.dst_addr"),
+    }
+    columns = ", ".join(f"{special.get(name, f'r.{name}')} AS {name}" for name in COLUMNS)
+    sql = f"""
+SELECT {columns}
+FROM (
+SELECT *, {community_id()} AS community_id
+FROM (
+SELECT * FROM ({inner}
+)
+WHERE {chosen.measures}
+ORDER BY {order}
+{'LIMIT {limit:UInt64}' if limit else ''}
+)
+) AS r""".strip()  # noqa: S608  only names of ours; values are parameters
+    return sql, {**parameters, **chosen.parameters, **({"limit": limit} if limit else {})}
