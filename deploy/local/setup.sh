@@ -121,6 +121,7 @@ registry() {
     say "fetching Apicurio Registry from Maven Central"
     rm -rf $target
     mvn -q -B -f tests/integration/registry.pom.xml dependency:unpack-dependencies -DoutputDirectory="$PWD/$target" \
+        -DmarkersDirectory="$PWD/$target/.markers" \
         || die "Maven could not fetch Apicurio Registry; its messages are above"
     echo "$stamp" > $target/.complete
 }
