@@ -59,9 +59,13 @@ export async function areas(holder, { times, series, unit, range = null, tickfor
   const plotly = await library();
   const x = times.map(localTime);
   const few = times.length < 2;
+  // where most are near 0, their lines would hide the area under them: only streams that mirror have lines
+  const lines = series.some((one) => one.stack);
   const traces = series.map((one) => ({
-    type: "scatter", mode: few ? "markers" : "lines", x, y: one.values, name: plain(one.name), stackgroup: one.stack ?? "all",
-    line: { width: 1.25, color: one.colour }, fillcolor: `${one.colour}${one.faint ? "3d" : "73"}`, stackgaps: "infer zero",
+    type: "scatter", mode: few ? "markers" : "lines", x, y: one.values, name: plain(one.name),
+    stackgroup: one.stack ?? "all",
+    line: { width: lines ? 1.25 : 0, color: one.colour }, fillcolor: `${one.colour}${one.faint ? "3d" : lines ? "73" : "b8"}`, 
+    stackgaps: "infer zero",
     customdata: one.values.map((value) => Math.abs(value ?? 0)), hovertemplate: `%{customdata:.3s}${unit}`,
   }));
   const first = !holder.classList.contains("js-plotly-plot");

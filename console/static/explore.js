@@ -79,9 +79,9 @@ export class Explore {
     const began = performance.now();
     try {
       const [series, top, paths] = await Promise.all([
-        get("/api/series", { ...common, by, measure, limit: SERIES, points: 200 }, asking.signal),
-        get("/api/top", { ...common, by, sort: measure, limit: 20 }, asking.signal),
-        get("/api/top", { ...common, by: PATH, sort: measure, limit: PATHS }, asking.signal),
+        patient("/api/series", { ...common, by, measure, limit: SERIES, points: 200 }, asking.signal),
+        patient("/api/top", { ...common, by, sort: measure, limit: 20 }, asking.signal),
+        patient("/api/top", { ...common, by: PATH, sort: measure, limit: PATHS }, asking.signal),
       ]);
       this.answer = { view, series, top, paths, seconds: (performance.now() - began) / 1000 };
       this.box.clearError();
@@ -177,6 +177,18 @@ export class Explore {
       setTimeout(() => URL.revokeObjectURL(url), 60_000);
     } catch (error) {
       this.fail(error);
+    }
+  }
+}
+
+/** Ask, and when others are being served ask again, a little later. */
+async function patient(...question) {
+  for (let seconds = 1; ; seconds += 1) {
+    try {
+      return await get(...question);
+    } catch (error) {
+      if (error.status !== 429 || seconds > 3) throw error;
+      await new Promise((done) => setTimeout(done, seconds * 1000));
     }
   }
 }

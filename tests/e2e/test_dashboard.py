@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import statistics
 import subprocess
 import time
 from collections.abc import Iterator
@@ -132,8 +133,7 @@ def test_live_values_move_while_packets_pass(page: Page, system: System, tmp_pat
         f"before => {{ const now = {AMOUNTS}; return now.filter((text, i) => text !== before[i]).length > 3 }}",
         arg=before,
     )
-    drawn = "document.querySelectorAll('#live-chart .scatterlayer .trace').length"
-    page.wait_for_function(f"{drawn} >= 2")
+    expect(page.locator("#live-chart .scatterlayer .trace")).to_have_count(2)
     line = page.locator("#live-chart .scatterlayer .js-line").first
     shape = line.get_attribute("d")
     page.wait_for_function("([line, shape]) => line.getAttribute('d') !== shape", arg=[line.element_handle(), shape])
@@ -147,12 +147,13 @@ def test_live_values_move_while_packets_pass(page: Page, system: System, tmp_pat
 def test_the_rate_of_the_live_tab_is_that_of_the_traffic(page: Page, system: System) -> None:
     page.goto(system.console)
     expect(page.locator("#nodes tr").first).to_be_visible()
-    page.wait_for_timeout(3_000)  # the first rates are of a part of a second
-    incoming = [row for row in table(page, "#nodes") if "in" in row[2]]
-    expected = PACKETS_A_SECOND  # of 60 octets
-    number, unit = incoming[0][4].split(" ") if " " in incoming[0][4] else (incoming[0][4], "")
-    found = float(number) * {"": 1, "k": 1_000, "M": 1_000_000}[unit]
-    assert expected * 0.6 < found < expected * 1.4
+    found = []
+    for _ in range(9):  # a second is not always a second where tests share two cores
+        page.wait_for_timeout(1_000)
+        (text,) = (row[4] for row in table(page, "#nodes") if "in" in row[2])
+        number, _, unit = text.partition(" ")
+        found.append(float(number) * {"": 1, "k": 1_000, "M": 1_000_000}[unit])
+    assert PACKETS_A_SECOND * 0.7 < statistics.median(found) < PACKETS_A_SECOND * 1.3, found
 
 
 def test_connections_are_ordered_as_chosen_and_pause_stops_them(page: Page, system: System) -> None:
@@ -372,7 +373,7 @@ CONTRAST = """names => {
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_is_readable_in_both_themes(browser: Browser, system: System, scheme: Any, tmp_path: Path) -> None:
     with opened(browser, color_scheme=scheme) as page:
-        explore(page, system, EXPLORE + "&by=src_addr")
+        explore(page, system, "/?tab=explore&since=5m&by=src_addr")
         assert page.evaluate("document.documentElement.dataset.theme") == scheme
         pairs = [
             ["--ink", "--panel"], ["--muted", "--panel"], ["--muted", "--page"], ["--accent", "--panel"],
