@@ -91,3 +91,9 @@ export function dimension(name, value) {
   if (name.endsWith("port") && service(value)) return `${value} ${service(value)}`;
   return String(value);
 }
+
+/** "cannot read x" -> "Cannot read x." */
+export function sentence(text) {
+  const message = text.trim();
+  return `${message.charAt(0).toUpperCase()}${message.slice(1)}${/[.!?]$/.test(message) ? "" : "."}`;
+}

@@ -2,7 +2,7 @@
 
 import { address, token } from "./api.js";
 import { byId, el, place, setText } from "./dom.js";
-import { duration } from "./format.js";
+import { duration, sentence } from "./format.js";
 
 const EVERY_MS = 5000;
 
@@ -47,9 +47,4 @@ function banner(bad) {
     return el("p", { text: `The console at ${location.host} does not answer. Start it with: ayaflow up (or ayaflow console).` });
   }
   return bad.length ? el("ul", {}, ...bad.map((one) => el("li", { text: sentence(one.message || `${one.stage} is not well`) }))) : null;
-}
-
-function sentence(text) {
-  const message = text.trim();
-  return `${message.charAt(0).toUpperCase()}${message.slice(1)}${/[.!?]$/.test(message) ? "" : "."}`;
 }

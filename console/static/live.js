@@ -4,8 +4,8 @@ import { get } from "./api.js";
 import { areas, colours } from "./charts.js";
 import { Connections } from "./connections.js";
 import { byId, el, notice, place, setText } from "./dom.js";
-import { bytes, duration, packetRate, rate, si, whole } from "./format.js";
-import { KEPT_SECONDS } from "./stream.js";
+import { bytes, duration, packetRate, rate, sentence, si, whole } from "./format.js";
+import { KEPT_SECONDS, STALE_SECONDS } from "./stream.js";
 import { go, read } from "./view.js";
 
 const STATS_EVERY_MS = 5000;
@@ -69,6 +69,16 @@ export class Live {
     }
     if (reason) return notice("error", "No live data", reason);
     if (!latest) return notice("busy", "Waiting for the first second of live data …");
+    if (latest.problem) {
+      return notice("error", "Live data stands still", `${sentence(latest.problem)} \`ayaflow doctor\` checks each stage.`);
+    }
+    if (latest.nodes?.length && latest.nodes.every((node) => node.delay_seconds > STALE_SECONDS)) {
+      const seconds = Math.min(...latest.nodes.map((node) => node.delay_seconds));
+      return notice(
+        "error", "Nothing new from any node",
+        `The newest data is ${duration(seconds)} old. Producers or streams may be stopped: \`ayaflow doctor\` checks each stage.`,
+      );
+    }
     if (!latest.nodes?.length) {
       return notice(
         "empty", "No node has reported yet",
@@ -88,7 +98,8 @@ export class Live {
   }
 
   drawTiles(message) {
-    const interfaces = message.nodes.flatMap((node) => node.interfaces ?? []);
+    const fresh = message.nodes.filter((node) => !(node.delay_seconds > STALE_SECONDS));
+    const interfaces = fresh.flatMap((node) => node.interfaces ?? []);
     const sum = (name, direction) => interfaces.filter((one) => !direction || one.direction === direction)
       .reduce((total, one) => total + (one[name] ?? 0), 0);
     const delays = message.nodes.map((node) => node.delay_seconds ?? 0);
@@ -122,6 +133,7 @@ export class Live {
           this.rows.set(key, row);
           body.append(row);
         }
+        this.rows.get(key).classList.toggle("stale", node.delay_seconds > STALE_SECONDS);
         const cells = this.rows.get(key).children;
         [
           node.node, one.interface, one.direction === "ingress" ? "↓ in" : "↑ out", rate(one.bytes_per_second),

@@ -3,6 +3,8 @@
 import { get, token } from "./api.js";
 
 export const KEPT_SECONDS = 300;
+/** What a node said longer ago says nothing about now. */
+export const STALE_SECONDS = 10;
 const KEPT = "ayaflow-live";
 const SILENCE_SECONDS = 8;
 
@@ -83,6 +85,7 @@ export class Stream {
     this.latest = message;
     const rates = {};
     for (const node of message.nodes ?? []) {
+      if (node.delay_seconds > STALE_SECONDS) continue;
       for (const one of node.interfaces ?? []) {
         const sum = rates[`${node.node}\n${one.direction}`] ??= [0, 0];
         sum[0] += one.bytes_per_second;

@@ -3,22 +3,27 @@
 With SCREENSHOTS=DIR it also writes the pictures of docs/dashboard.md there.
 """
 
+import contextlib
 import csv
+import hashlib
 import json
 import os
 import re
 import signal
+import socket
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e import net
-from tests.e2e.system import System, ayaflow_up, processes_of
+from tests.e2e.system import System, ayaflow_up, free_ports, processes_of
 
 pytest.importorskip("playwright", reason="the dashboard's tests need playwright: make setup-test")
 
@@ -445,6 +450,75 @@ def test_a_console_that_dies_is_said_and_the_page_goes_on_when_it_is_back(browse
         before = table(page, "#connections")
         page.wait_for_timeout(2_500)
         assert table(page, "#connections") != before
+
+
+@contextmanager
+def another_console(system: System, **environment: str) -> Iterator[str]:
+    """One more console of the same system, with settings of its own -> its address."""
+    (port,) = free_ports(1)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "console.cli", "console", "--config", str(system.config)],
+        env={**os.environ, "AYAFLOW_CONSOLE_LISTEN": f"127.0.0.1:{port}", **environment}, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            assert process.poll() is None, "the console ended"
+            assert time.monotonic() < deadline, "the console did not start"
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def test_a_token_is_asked_for_once_and_opens_everything(browser: Browser, system: System) -> None:
+    digest = hashlib.sha256(b"the-token").hexdigest()
+    with (
+        another_console(system, AYAFLOW_CONSOLE_TOKENS=digest) as address,
+        opened(browser, expected_errors=r"401|WebSocket connection|403") as page,
+    ):
+        page.goto(address)
+        expect(page.locator("#token-dialog")).to_be_visible()
+        page.locator("#token").fill("the-token")
+        page.locator("#token").press("Enter")
+        expect(page.locator("#connections tr").first).to_be_visible()
+        expect(page.locator("#token-dialog")).to_be_hidden()
+        page.goto(address + "/?tab=explore&since=15m&filter=dst_port+%3D+7001")
+        answered(page)
+        with page.expect_download() as download:
+            page.locator("#csv").click()
+        assert download.value.suggested_filename == "flows.csv"
+        assert "dst_port" in Path(download.value.path()).read_text()
+
+
+def test_without_clickhouse_the_page_says_so_and_live_goes_on(browser: Browser, system: System) -> None:
+    with (
+        another_console(system, AYAFLOW_CLICKHOUSE_URL="http://127.0.0.1:1") as address,
+        opened(browser, expected_errors="503") as page,
+    ):
+        page.goto(address + "/?tab=explore")
+        expect(page.locator("#explore-note")).to_contain_text("ClickHouse at http://127.0.0.1:1 does not answer")
+        expect(page.locator("#banner")).to_contain_text("ayaflow clickhouse")
+        expect(page.locator("#health-text")).to_have_text("clickhouse not well")
+        page.locator("#tab-audit").click()
+        expect(page.locator("#audit-note")).to_contain_text("does not answer")
+        page.locator("#tab-live").click()
+        expect(page.locator("#connections tr").first).to_be_visible()
+
+
+def test_without_kafka_the_page_says_so_and_history_stays(browser: Browser, system: System) -> None:
+    with (
+        another_console(system, AYAFLOW_KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1") as address,
+        opened(browser, expected_errors="503") as page,
+    ):
+        page.goto(address)
+        expect(page.locator("#live-note")).to_contain_text("Live data stands still", timeout=15_000)
+        expect(page.locator("#banner")).to_contain_text("Kafka at 127.0.0.1:1 does not answer")
+        page.locator("#tab-explore").click()
+        answered(page)
 
 
 def is_console(pid: int) -> bool:
