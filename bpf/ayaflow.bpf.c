@@ -16,7 +16,7 @@
 #include "replay.h"
 #else
 #define WIRE_BYTES(skb) ((skb)->len)
-#define WATCHED_IFINDEX(skb) ((skb)->ifindex)
+#define SLOT(skb) ((skb)->tc_classid)   /* cls_bpf sets it from the filter before each run; 16 bits */
 #endif
 
 BPF_RINGBUF_OUTPUT(events, RING_PAGES);
@@ -27,14 +27,14 @@ BPF_PERCPU_ARRAY(counters_a, struct counters, MAX_INTERFACES * 2);
 BPF_PERCPU_ARRAY(counters_b, struct counters, MAX_INTERFACES * 2);
 BPF_ARRAY_OF_MAPS(open_epoch, "counters_a", 1);
 
-BPF_TABLE("hash", u32, struct interface, interfaces, MAX_INTERFACES);   /* by ifindex */
+BPF_ARRAY(interfaces, struct interface, MAX_INTERFACES);   /* by slot */
 BPF_ARRAY(config, struct config, 1);
 
-static __always_inline u64 flow_hash(const struct packet *p, u32 ifindex, u32 direction, const u64 *key)
+static __always_inline u64 flow_hash(const struct packet *p, u32 slot, u32 direction, const u64 *key)
 {
     struct hash_state h;
     hash_begin(&h, key);
-    hash_word(&h, (u64)ifindex << 32 | (u32)p->vlan_id << 16 | (u32)p->protocol << 8 | p->ipv6 << 1 | direction);
+    hash_word(&h, (u64)slot << 32 | (u32)p->vlan_id << 16 | (u32)p->protocol << 8 | p->ipv6 << 1 | direction);
     hash_word(&h, (u64)p->src_port << 16 | p->dst_port);
     if (p->ipv6) {
         hash_word(&h, p->src[0]);
@@ -68,15 +68,15 @@ static __always_inline int parse(struct __sk_buff *skb, u32 flags, struct packet
 
 static __always_inline int capture(struct __sk_buff *skb, u32 direction, u64 ktime_ns)
 {
-    u32 ifindex = WATCHED_IFINDEX(skb);
+    u32 slot = SLOT(skb);
     int zero = 0;
-    struct interface *interface = interfaces.lookup(&ifindex);
+    struct interface *interface = interfaces.lookup(&slot);
     struct config *settings = config.lookup(&zero);
     void *epoch = open_epoch.lookup(&zero);
-    if (!interface || !settings || !epoch)      /* not set up: no hook of ours */
+    if (!interface || !(interface->flags & WATCHED) || !settings || !epoch)     /* not set up, or given up */
         return TC_ACT_UNSPEC;
-    u32 slot = interface->slot * 2 + direction;
-    struct counters *counters = bpf_map_lookup_elem(epoch, &slot);
+    u32 key = slot * 2 + direction;
+    struct counters *counters = bpf_map_lookup_elem(epoch, &key);
     if (!counters)
         return TC_ACT_UNSPEC;
 
@@ -86,6 +86,7 @@ static __always_inline int capture(struct __sk_buff *skb, u32 direction, u64 kti
     /* What the wire carries. wire_len knows GSO only on egress and lacks the link header on ingress, so it is worked out
      * here; gso_segs is 0 in super-packets from a hypervisor or an AF_PACKET socket. */
     u64 packets = 1;
+    u32 segment_wire = 0;
     u64 bytes = WIRE_BYTES(skb);
     u32 tag_bytes = skb->vlan_present ? VLAN_TAG_BYTES : 0;
     u32 segment_bytes = skb->gso_size;
@@ -96,6 +97,11 @@ static __always_inline int capture(struct __sk_buff *skb, u32 direction, u64 kti
         if (!packets)
             packets = 1;
         bytes += (packets - 1) * p.offset;
+        if (packets > 1) {
+            segment_wire = segment_bytes + p.offset + tag_bytes;
+            if (segment_wire > 0xffff)
+                segment_wire = 0xffff;
+        }
     }
     bytes += packets * tag_bytes;
 
@@ -120,13 +126,14 @@ static __always_inline int capture(struct __sk_buff *skb, u32 direction, u64 kti
     counters->emitted_packets += packets;
     counters->emitted_bytes += bytes;
     event->ktime_ns = ktime_ns;
-    event->flow_hash = flow_hash(&p, ifindex, direction, settings->hash_key);
+    event->flow_hash = flow_hash(&p, slot, direction, settings->hash_key);
     event->src[0] = p.src[0];
     event->src[1] = p.src[1];
     event->dst[0] = p.dst[0];
     event->dst[1] = p.dst[1];
     event->bytes = bytes;
-    event->ifindex = ifindex;
+    event->slot = slot;
+    event->segment_bytes = segment_wire;
     event->packets = packets;
     event->src_port = p.src_port;
     event->dst_port = p.dst_port;
@@ -172,7 +179,7 @@ int ayaflow_replay(struct __sk_buff *skb)
         return TC_ACT_UNSPEC;
     }
     skb->cb[0] = frame->bytes;
-    skb->cb[1] = frame->ifindex;
+    skb->cb[1] = frame->slot;
     return capture(skb, frame->direction, frame->time_ns);
 }
 #endif

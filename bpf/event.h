@@ -13,7 +13,8 @@ struct packet_event {
     u64 src[2];         /* 16 octets in network order; IPv4 as ::ffff:a.b.c.d */
     u64 dst[2];
     u32 bytes;          /* on the wire, layer 2 without FCS, of all its packets */
-    u32 ifindex;
+    u16 slot;           /* of the interface: see struct interface */
+    u16 segment_bytes;  /* of a super-packet: length of each of its packets but the last, at most 65535; else 0 */
     u16 packets;        /* on the wire */
     u16 src_port;       /* ICMP, ICMPv6: the type */
     u16 dst_port;       /* ICMP, ICMPv6: the code */
@@ -37,12 +38,13 @@ struct counters {
     u64 ring_full_packets, ring_full_bytes;
 };
 
-/* What user space says about an interface. Its counters are at slot * 2 + direction. */
+/* What user space says about an interface, by its slot: the number that the hook was attached with (TC's class id). An
+ * ifindex would not do: each network namespace has its own. Its counters are at slot * 2 + direction. */
 struct interface {
-    u32 slot;
     u32 flags;
 };
-#define NO_ETHERNET 1u  /* frames begin with the IP header: tun, wireguard, ppp */
+#define WATCHED 1u
+#define NO_ETHERNET 2u  /* frames begin with the IP header: tun, wireguard, ppp */
 
 struct config {
     u64 hash_key[2];    /* random for each run, so that nobody can craft two flows with one hash */

@@ -14,7 +14,7 @@ struct replay_frame {
     u32 offset;         /* into the block */
     u32 last;           /* octets from there on, less one */
     u32 bytes;          /* on the wire */
-    u32 ifindex;        /* key of `interfaces` */
+    u32 slot;           /* key of `interfaces` */
     u32 direction;
     u32 padding;
 };
@@ -34,6 +34,6 @@ BPF_F_TABLE("array", u32, struct replay_state, replay_state, 1, BPF_F_MMAPABLE);
 
 /* skb->cb carries what the frame says of itself */
 #define WIRE_BYTES(skb) ((skb)->cb[0])
-#define WATCHED_IFINDEX(skb) ((skb)->cb[1])
+#define SLOT(skb) ((skb)->cb[1])
 
 #endif

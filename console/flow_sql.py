@@ -18,10 +18,20 @@ KEYS = {
 }
 """What tells one flow and window from another, in the order of history, with the types of parameters."""
 _SUMS = ("packets", "bytes", "packets_rev", "bytes_rev")
-_FLAGS = ("tcp_flags", "tcp_flags_rev")
+_MERGED = {
+    f"{name}{way}": sql.format(name=f"f.{name}{way}", packets=f"f.packets{way}")
+    for name, sql in {
+        "tcp_flags": "groupBitOr({name})",
+        "min_ttl": "minIf({name}, {packets} > 0)", "max_ttl": "max({name})",
+        "dscp": "argMinIf({name}, f.first_seen, {packets} > 0)",
+        "min_packet_bytes": "minIf({name}, {packets} > 0)", "max_packet_bytes": "max({name})",
+    }.items()
+    for way in ("", "_rev")
+}
+"""What is not a sum, with the SQL that brings revisions together; a revision may lack one of the directions."""
 COLUMNS = (
     "window_start", "window_seconds", "node", "interface", "direction", "protocol", "src_addr", "dst_addr",
-    "src_port", "dst_port", "vlan_id", "icmp_type", "icmp_code", *_SUMS, *_FLAGS, "first_seen", "last_seen",
+    "src_port", "dst_port", "vlan_id", "icmp_type", "icmp_code", *_SUMS, *_MERGED, "first_seen", "last_seen",
     "community_id",
 )
 """Of the results of `flows` and `history`, in order."""
@@ -77,9 +87,9 @@ def grouped(where: str) -> str:
     """Rows of `flows AS f`, revisions added up: the columns of KEYS, sums, flags, first and last."""
     keys = ", ".join(f"f.{key} AS {key}" for key in KEYS)
     sums = ", ".join(f"sum(f.{name}) AS {name}" for name in _SUMS)
-    flags = ", ".join(f"groupBitOr(f.{name}) AS {name}" for name in _FLAGS)
+    merged = ", ".join(f"{sql} AS {name}" for name, sql in _MERGED.items())
     return f"""
-    SELECT {keys}, {sums}, {flags}, count() AS records,
+    SELECT {keys}, {sums}, {merged}, count() AS records,
            min(f.first_seen) AS first_seen, max(f.last_seen) AS last_seen
     FROM flows AS f
     WHERE {where}

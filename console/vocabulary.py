@@ -83,6 +83,17 @@ FIELDS: dict[str, Field] = {
                live=False),
         _field("tcp_flags_rev", Kind.NUMBER, "UInt16", "All TCP flags from dst to src", largest=511, measure=True,
                live=False),
+        *(
+            _field(name + way, Kind.NUMBER, kind, f"{doc} {side}", largest=largest, measure=True, live=False)
+            for name, kind, largest, doc in (
+                ("min_ttl", "UInt8", 255, "Lowest TTL or hop limit"),
+                ("max_ttl", "UInt8", 255, "Highest TTL or hop limit"),
+                ("dscp", "UInt8", 63, "DSCP of the first packet"),
+                ("min_packet_bytes", "UInt32", 2**32 - 1, "Smallest packet"),
+                ("max_packet_bytes", "UInt32", 2**32 - 1, "Largest packet"),
+            )
+            for way, side in (("", "from src to dst"), ("_rev", "from dst to src"))
+        ),
     )
 }
 ALIASES = {"ip": "addr"}

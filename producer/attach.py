@@ -44,15 +44,16 @@ def describe(route: Any, names: list[str]) -> list[dict[str, Any]]:
     return found
 
 
-def attach(route: Any, ifindex: int, node: str, programs: dict[str, int]) -> None:
+def attach(route: Any, ifindex: int, node: str, programs: dict[str, int], *, slot: int) -> None:
     """Put our filters on an interface. `programs`: file descriptors by hook. Raises EnvironmentProblem."""
     try:
         ours = _ensure_clsact(route, ifindex)
         for hook, fd in programs.items():
             name = f"{NAME}{node}:{hook}" + (OWN_QDISC if ours else "")
             route.tc(
-                "add-filter", "bpf", ifindex, 0, fd=fd, name=name, parent=HOOKS[hook], prio=PRIORITY, direct_action=True
-            )
+                "add-filter", "bpf", ifindex, 0, fd=fd, name=name, parent=HOOKS[hook], prio=PRIORITY,
+                direct_action=True, classid=slot,
+            )  # fmt: skip
     except NetlinkError as error:
         raise EnvironmentProblem(_sentence(error, ifindex)) from error
 

@@ -27,7 +27,7 @@ class Source:
 
     node: str
     ring_id: int
-    interfaces: tuple[tuple[int, str], ...]  # (ifindex, name)
+    interfaces: tuple[tuple[int, str], ...]  # (slot, name)
 
 
 def full_epochs(low: Records, positions: I64, *, first: int, boundaries: Sequence[int]) -> I64:
@@ -86,6 +86,9 @@ def build(
         packets=events["packets"].astype(np.int32),
         bytes=events["bytes"].astype(np.int64),
         tcp_flags=events["tcp_flags"].astype(np.int32),
+        ttl=events["ttl"].copy(),
+        tos=events["tos"].copy(),
+        segment_bytes=events["segment_bytes"].astype(np.int32),
         counters=counters,
     )
     return PacketEvents(batch=batch, ring_position=positions)
@@ -93,13 +96,13 @@ def build(
 
 def _flow_keys(events: Records, epochs: I64, source: Source) -> FlowKeys:
     """The dictionary, from one event of each flow."""
-    indexes = np.array([ifindex for ifindex, _ in source.interfaces], np.int64)
-    order = np.argsort(indexes)
-    interface = order[np.searchsorted(indexes, events["ifindex"], sorter=order)] if len(events) else order[:0]
+    place = np.zeros(1 + max((slot for slot, _ in source.interfaces), default=0), np.int32)
+    for number, (slot, _) in enumerate(source.interfaces):
+        place[slot] = number
     protocol = events["protocol"]
     icmp = (protocol == ICMP) | (protocol == ICMPV6)
     return FlowKeys(
-        interface=interface.astype(np.int32),
+        interface=place[events["slot"]],
         direction=events["direction"].copy(),
         protocol=protocol.copy(),
         src_addr=events["src"].copy(),

@@ -64,7 +64,7 @@ def _attach(request: dict[str, Any]) -> dict[str, Any]:
             programs, _module = loader.load(directory, ring_pages=request["ring_pages"], interfaces=interfaces)
             opened_ns = time.monotonic_ns()
             for interface in interfaces:
-                attach.attach(route, interface["ifindex"], node, programs)
+                attach.attach(route, interface["ifindex"], node, programs, slot=interface["slot"])
         except AyaflowError:
             attach.detach(route, node=node)
             raise

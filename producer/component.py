@@ -130,7 +130,7 @@ def _run_locked(settings: Settings, names: tuple[str, ...], directory: Path, sto
             source=Source(
                 node=settings.node,
                 ring_id=time.time_ns(),
-                interfaces=tuple((link["ifindex"], link["name"]) for link in answer["interfaces"]),
+                interfaces=tuple((link["slot"], link["name"]) for link in answer["interfaces"]),
             ),
             encode_batch=encode_batch,
             encode_events=_event_encoder(settings, topics),

@@ -9,14 +9,14 @@ RECORD_BYTES = 80  # with the ring's header
 EVENT = np.dtype(
     {
         "names": [
-            "ktime_ns", "flow_hash", "src", "dst", "bytes", "ifindex", "packets", "src_port", "dst_port",
+            "ktime_ns", "flow_hash", "src", "dst", "bytes", "slot", "segment_bytes", "packets", "src_port", "dst_port",
             "vlan_id", "tcp_flags", "protocol", "direction", "ttl", "tos", "epoch", "flags",
         ],
         "formats": [
-            "=u8", "=u8", ("u1", 16), ("u1", 16), "=u4", "=u4", "=u2", "=u2", "=u2",
+            "=u8", "=u8", ("u1", 16), ("u1", 16), "=u4", "=u2", "=u2", "=u2", "=u2", "=u2",
             "=u2", "=u2", "u1", "u1", "u1", "u1", "u1", "u1",
         ],
-        "offsets": [0, 8, 16, 32, 48, 52, 56, 58, 60, 62, 64, 66, 67, 68, 69, 70, 71],
+        "offsets": [0, 8, 16, 32, 48, 52, 54, 56, 58, 60, 62, 64, 66, 67, 68, 69, 70, 71],
         "itemsize": EVENT_BYTES,
     }
 )  # fmt: skip

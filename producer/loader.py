@@ -12,7 +12,7 @@ from producer import bpfsys, pins
 from producer.epochs import fresh_counters
 
 SOURCE = Path(__file__).parent.parent / "bpf" / "ayaflow.bpf.c"
-NO_ETHERNET = 1  # bpf/event.h
+WATCHED, NO_ETHERNET = 1, 2  # bpf/event.h
 
 
 def load(pin_directory: Path, *, ring_pages: int, interfaces: list[dict[str, Any]]) -> tuple[dict[str, int], Any]:
@@ -61,9 +61,8 @@ def _fill(module: Any, interfaces: list[dict[str, Any]]) -> None:
     bpfsys.map_update(module["open_epoch"].map_fd, bytes(4), struct.pack("=I", module["counters_a"].map_fd))
     bpfsys.map_update(module["config"].map_fd, bytes(4), secrets.token_bytes(16))
     for interface in interfaces:
-        flags = NO_ETHERNET if interface["no_ethernet"] else 0
-        value = struct.pack("=II", interface["slot"], flags)
-        bpfsys.map_update(module["interfaces"].map_fd, struct.pack("=I", interface["ifindex"]), value)
+        flags = WATCHED | (NO_ETHERNET if interface["no_ethernet"] else 0)
+        bpfsys.map_update(module["interfaces"].map_fd, struct.pack("=I", interface["slot"]), struct.pack("=I", flags))
 
 
 def _import_bcc() -> Any:

@@ -6,7 +6,7 @@ its id names, columns that it lacks take their default, columns that we do not k
 
 import json
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,11 @@ from schemas.registry import HEADER, newest, open_registry
 from schemas.topics import TopicNames
 
 _COUNTER_NUMBERS = tuple(name for name in EpochCounters.__dataclass_fields__ if name not in {"interface", "direction"})
+_OF_A_PACKET = {
+    "packets": np.int32, "bytes": np.int64, "tcp_flags": np.int32, "ttl": np.uint8, "tos": np.uint8,
+    "segment_bytes": np.int32,
+}  # fmt: skip
+"""Columns of a batch of the length of `flow`, with their types."""
 
 
 class Codec:
@@ -30,6 +35,16 @@ class Codec:
     def __init__(self, schema_registry_url: str | None = None, topics: TopicNames | None = None) -> None:
         self._registry = open_registry(schema_registry_url, topics or TopicNames.of("ayaflow."))
         self._batches = BatchEncoder(self._registry)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections to the registry, if there are any."""
+        self._registry.close()
 
     def encode_packet_batch(self, batch: PacketBatch) -> bytes:
         """One message of the packets topic."""
@@ -53,6 +68,7 @@ class Codec:
             icmp_code=flow_rows.numbers("icmp_code", np.uint8),
             epoch=flow_rows.numbers("epoch", np.int64),
         )
+        flow = row.array("flow", np.int32)
         batch = PacketBatch(
             node=row.text("node"),
             ring_id=row.number("ring_id"),
@@ -63,11 +79,9 @@ class Codec:
             base_ns=row.number("base_ns"),
             interface_names=names,
             flows=flows,
-            flow=row.array("flow", np.int32),
+            flow=flow,
             time_offset_ns=row.array("time_offset_ns", np.int64),
-            packets=row.array("packets", np.int32),
-            bytes=row.array("bytes", np.int64),
-            tcp_flags=row.array("tcp_flags", np.int32),
+            **{name: row.array(name, kind, len(flow)) for name, kind in _OF_A_PACKET.items()},
             counters=_counters(row.struct_list("counters")),
         )
         _check(batch)
@@ -87,9 +101,7 @@ class Codec:
                 name: column.take(index)
                 for name, column in _flow_key_columns(batch.flows, batch.interface_names).items()
             },
-            "tcp_flags": pa.array(batch.tcp_flags),
-            "packets": pa.array(batch.packets),
-            "bytes": pa.array(batch.bytes),
+            **{name: pa.array(getattr(batch, name)) for name in _OF_A_PACKET},
         }
         return self._framed("PacketEvent", avro_arrow.encode(_rows(columns, schema), schema))
 
@@ -113,20 +125,6 @@ class Codec:
             icmp_code=flows.icmp_code,
         )
         start_us = flows.window_start * 1_000_000
-        same_name = (
-            "protocol",
-            "src_port",
-            "dst_port",
-            "vlan_id",
-            "icmp_type",
-            "icmp_code",
-            "packets",
-            "bytes",
-            "packets_rev",
-            "bytes_rev",
-            "tcp_flags",
-            "tcp_flags_rev",
-        )
         columns = {
             "node": pa.array(flows.node_names, pa.string()).take(pa.array(flows.node)),
             "interface": pa.array(flows.interface_names, pa.string()).take(pa.array(flows.interface)),
@@ -139,8 +137,10 @@ class Codec:
             "last_seen": pa.array(start_us + flows.last_offset_us),
             "community_id": pa.array(ids, pa.string()),
             "revision": pa.array(np.full(n, revision, np.int32)),
-            **{name: pa.array(getattr(flows, name)) for name in same_name},
         }
+        for field in _arrow_fields(schema):  # the rest are numbers of the same name
+            if field.name not in columns:
+                columns[field.name] = pa.array(getattr(flows, field.name))
         return _rows(columns, schema)
 
     def encode_live_stats(self, stats: dict[str, Any]) -> bytes:
@@ -193,16 +193,19 @@ class _Columns:
         return str(self.get(name, pa.string())[0].as_py())
 
     def numbers(self, name: str, kind: Any) -> Any:
-        values = self.get(name, pa.int64()).to_numpy(zero_copy_only=False)
-        limits = np.iinfo(kind)
-        if len(values) and (int(values.min()) < limits.min or int(values.max()) > limits.max):
-            raise DecodeError(f"{self._name}.{name} is out of range")
-        return values.astype(kind)
+        return self._fitting(name, kind, self.get(name, pa.int64()).to_numpy(zero_copy_only=False))
 
-    def array(self, name: str, kind: Any) -> Any:
-        lists = self.get(name, pa.list_(pa.int64()))
-        values = lists.flatten() if name in self._known else pa.array([], pa.int64())
-        return values.to_numpy(zero_copy_only=False).astype(kind, copy=False)
+    def _fitting(self, name: str, kind: Any, values: Any) -> Any:
+        limits = np.iinfo(kind)
+        if len(values) and not limits.min <= int(values.min()) <= int(values.max()) <= limits.max:
+            raise DecodeError(f"{self._name}.{name} is out of range")
+        return values.astype(kind, copy=False)
+
+    def array(self, name: str, kind: Any, length: int = 0) -> Any:
+        """`length`: of the zeros in its place when the writer did not know the column."""
+        if name not in self._known:
+            return np.zeros(length, kind)
+        return self._fitting(name, kind, self.get(name, pa.null()).flatten().to_numpy(zero_copy_only=False))
 
     def struct_list(self, name: str) -> pa.StructArray:
         if name not in self._known:
@@ -225,12 +228,11 @@ def _counters(rows: pa.StructArray) -> tuple[EpochCounters, ...]:
 
 def _check(batch: PacketBatch) -> None:
     n = len(batch.flow)
-    columns = (batch.time_offset_ns, batch.packets, batch.bytes, batch.tcp_flags)
-    if any(len(column) != n for column in columns):
+    if any(len(getattr(batch, name)) != n for name in ("time_offset_ns", *_OF_A_PACKET)):
         raise DecodeError("the columns of a PacketBatch differ in length")
     if n and (int(batch.flow.min()) < 0 or int(batch.flow.max()) >= len(batch.flows)):
         raise DecodeError("a packet of a PacketBatch names a flow that is not in its dictionary")
-    if n and (int(batch.packets.min()) < 0 or int(batch.bytes.min()) < 0):
+    if n and min(int(column.min()) for column in (batch.packets, batch.bytes, batch.segment_bytes)) < 0:
         raise DecodeError("a packet of a PacketBatch has a negative count")
     if not batch.node:
         raise DecodeError("a PacketBatch without a node")

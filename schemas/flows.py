@@ -35,6 +35,16 @@ class FlowColumns:
     bytes_rev: I64
     tcp_flags: U16
     tcp_flags_rev: U16
+    min_ttl: U8  # IPv4 time to live or IPv6 hop limit; 0: no packet in that direction
+    max_ttl: U8
+    min_ttl_rev: U8
+    max_ttl_rev: U8
+    dscp: U8  # of the first packet in that direction
+    dscp_rev: U8
+    min_packet_bytes: U32  # on the wire; 0: no packet in that direction
+    max_packet_bytes: U32
+    min_packet_bytes_rev: U32
+    max_packet_bytes_rev: U32
     first_offset_us: I64  # microseconds since window_start
     last_offset_us: I64
 

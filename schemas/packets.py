@@ -73,11 +73,14 @@ class PacketBatch:
     base_ns: int
     interface_names: tuple[str, ...]
     flows: FlowKeys
-    flow: I32  # index into flows; the next four have the same length
+    flow: I32  # index into flows; this and the next seven have the same length
     time_offset_ns: I64  # since base_ns
     packets: I32
     bytes: I64
     tcp_flags: I32
+    ttl: U8
+    tos: U8
+    segment_bytes: I32  # of a super-packet, the length of all its packets but the last; 0: not one, or not known
     counters: tuple[EpochCounters, ...]
 
     def __len__(self) -> int:

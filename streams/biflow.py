@@ -12,7 +12,6 @@ Who is `src`, the initiator:
 4. the sender of the first packet seen.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,80 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.flows import FlowColumns
-from schemas.packets import I64, U8, U16
+from schemas.packets import U8, U16
 from streams.keys import KEY, Keys, group, take, words
-
-BARE_SYN = 1 << 15  # in Rows.tcp_flags, beside the flags themselves: one of the packets was a SYN without ACK
-TCP_FLAGS = 0x1FF
-_SYN, _ACK = 0x02, 0x10
-_NEVER = np.iinfo(np.int64).max
+from streams.rows import BARE_SYN, MEASURES, NEVER, TCP_FLAGS, Rows, merged
 
 _ASKS_V4 = {8: 0, 13: 14, 15: 16, 17: 18, 10: 9}
 _ASKS_V6 = {128: 129, 133: 134, 135: 136, 130: 131, 139: 140, 144: 145}
 _WELL_KNOWN, _EPHEMERAL = 1024, 32768
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
-    """n one-directional aggregates of one window; a key may stand in several rows."""
-
-    keys: Keys
-    packets: I64
-    bytes: I64
-    tcp_flags: U16  # all flags, and BARE_SYN
-    first_ns: I64  # since the window's start
-    last_ns: I64
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of the columns."""
-        return len(self) * (KEY.itemsize + 4 * 8 + 2)
-
-
-def concatenate(parts: Sequence[Rows]) -> Rows:
-    """All rows of the parts, in order."""
-    if len(parts) == 1:
-        return parts[0]
-    if not parts:
-        return Rows(
-            keys=np.zeros(0, KEY),
-            packets=np.zeros(0, np.int64),
-            bytes=np.zeros(0, np.int64),
-            tcp_flags=np.zeros(0, np.uint16),
-            first_ns=np.zeros(0, np.int64),
-            last_ns=np.zeros(0, np.int64),
-        )
-    return Rows(
-        keys=np.concatenate([part.keys for part in parts]),
-        packets=np.concatenate([part.packets for part in parts]),
-        bytes=np.concatenate([part.bytes for part in parts]),
-        tcp_flags=np.concatenate([part.tcp_flags for part in parts]),
-        first_ns=np.concatenate([part.first_ns for part in parts]),
-        last_ns=np.concatenate([part.last_ns for part in parts]),
-    )
-
-
-def compact(rows: Rows) -> Rows:
-    """The same totals with each key once."""
-    groups = group(rows.keys)
-    return Rows(
-        keys=take(rows.keys, groups.first_rows),
-        packets=groups.total(rows.packets),
-        bytes=groups.total(rows.bytes),
-        tcp_flags=groups.either(rows.tcp_flags),
-        first_ns=groups.lowest(rows.first_ns),
-        last_ns=groups.highest(rows.last_ns),
-    )
-
-
-def with_bare_syn(tcp_flags: U16) -> U16:
-    """Mark the packets that are a SYN without ACK."""
-    bare = (tcp_flags & (_SYN | _ACK)) == _SYN
-    marked: U16 = (tcp_flags & np.uint16(TCP_FLAGS)) | (bare.astype(np.uint16) << np.uint16(15))
-    return marked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,31 +100,25 @@ def merge(
     groups = group(known.keys)
     first = groups.first_rows
     keys = take(known.keys, first)
-    there = ~known.mirrored
-
-    def split(values: I64) -> tuple[I64, I64]:
-        return groups.total(np.where(there, values, 0)), groups.total(np.where(there, 0, values))
-
-    zero = np.uint16(0)
-    packets_low, packets_high = split(rows.packets)
-    bytes_low, bytes_high = split(rows.bytes)
-    flags_low = groups.either(np.where(there, rows.tcp_flags, zero))
-    flags_high = groups.either(np.where(there, zero, rows.tcp_flags))
-    first_low = groups.lowest(np.where(there, rows.first_ns, _NEVER))
-    first_high = groups.lowest(np.where(there, _NEVER, rows.first_ns))
+    low, high = (merged(groups, _only(rows, which)) for which in (~known.mirrored, known.mirrored))
     from_low = _low_initiates(
-        keys, flags_low, flags_high, first_low <= first_high, known.asks_low[first], known.asks_high[first]
+        keys,
+        low["tcp_flags"],
+        high["tcp_flags"],
+        low["first_ns"] <= high["first_ns"],
+        known.asks_low[first],
+        known.asks_high[first],
     )
 
-    def ends(low: npt.NDArray[np.generic], high: npt.NDArray[np.generic]) -> tuple[npt.NDArray, npt.NDArray]:  # type: ignore[type-arg]
+    def ends(low: npt.NDArray[Any], high: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         choose = from_low[:, None] if low.ndim == 2 else from_low
         return np.where(choose, low, high), np.where(choose, high, low)
 
     src_addr, dst_addr = ends(keys["src_addr"], keys["dst_addr"])
     src_port, dst_port = ends(keys["src_port"], keys["dst_port"])
-    packets, packets_rev = ends(packets_low, packets_high)
-    octets, octets_rev = ends(bytes_low, bytes_high)
-    flags, flags_rev = ends(flags_low & TCP_FLAGS, flags_high & TCP_FLAGS)
+    measured: dict[str, npt.NDArray[Any]] = {}
+    for name, (of_low, of_high) in _stored(low, high).items():
+        measured[name], measured[f"{name}_rev"] = ends(of_low, of_high)
     return FlowColumns(
         window_start=window_start,
         window_seconds=window_seconds,
@@ -209,15 +135,33 @@ def merge(
         vlan_id=keys["vlan_id"].copy(),
         icmp_type=keys["icmp_type"].copy(),
         icmp_code=keys["icmp_code"].copy(),
-        packets=packets,
-        bytes=octets,
-        packets_rev=packets_rev,
-        bytes_rev=octets_rev,
-        tcp_flags=flags.astype(np.uint16),
-        tcp_flags_rev=flags_rev.astype(np.uint16),
-        first_offset_us=groups.lowest(rows.first_ns) // 1000,
-        last_offset_us=groups.highest(rows.last_ns) // 1000,
+        first_offset_us=np.minimum(low["first_ns"], high["first_ns"]) // 1000,
+        last_offset_us=np.maximum(low["last_ns"], high["last_ns"]) // 1000,
+        **measured,
     )
+
+
+def _only(rows: Rows, which: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    """The measures with nothing in the other rows."""
+    columns = {
+        name: np.where(which, getattr(rows, name), np.dtype(measure.dtype).type(measure.nothing))
+        for name, measure in MEASURES.items()
+    }
+    return columns | {"tos": np.where(which, rows.tos, np.uint8(0))}
+
+
+def _stored(low: dict[str, Any], high: dict[str, Any]) -> dict[str, list[npt.NDArray[Any]]]:
+    """What a flow record says of each of the two directions; 0 of one without packets."""
+    both = []
+    for side in (low, high):
+        seen = side["first_ns"] != NEVER
+        columns = {name: side[name] for name in ("packets", "bytes", "max_ttl", "max_packet_bytes")}
+        columns["tcp_flags"] = side["tcp_flags"] & np.uint16(TCP_FLAGS)
+        columns["dscp"] = side["tos"] >> np.uint8(2)
+        for name in ("min_ttl", "min_packet_bytes"):
+            columns[name] = np.where(seen, side[name], side[name].dtype.type(0))
+        both.append(columns)
+    return {name: [side[name] for side in both] for name in both[0]}
 
 
 def _low_initiates(  # noqa: PLR0917  six columns, all of them the same length

@@ -70,21 +70,22 @@ class Groups:
 
     def total(self, values: I64) -> I64:
         """Sum of each group, in 64-bit integers."""
-        return self._reduce(np.add, values)
+        return self.reduce(np.add, values)
 
     def either(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Bitwise or of each group."""
-        return self._reduce(np.bitwise_or, values)
+        return self.reduce(np.bitwise_or, values)
 
     def lowest(self, values: I64) -> I64:
         """Minimum of each group."""
-        return self._reduce(np.minimum, values)
+        return self.reduce(np.minimum, values)
 
     def highest(self, values: I64) -> I64:
         """Maximum of each group."""
-        return self._reduce(np.maximum, values)
+        return self.reduce(np.maximum, values)
 
-    def _reduce(self, function: np.ufunc, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def reduce(self, function: np.ufunc, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Each group by a ufunc such as np.add."""
         if not len(self.starts):
             return values[:0]
         reduced: npt.NDArray[Any] = function.reduceat(values[self.order], self.starts)

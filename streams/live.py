@@ -5,7 +5,7 @@ a second: the second's rows are grouped, found by binary search and added, so th
 Two keys of one hash would be shown as one connection; nothing but this view uses the hash alone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,9 +13,10 @@ import numpy as np
 
 from schemas import addresses
 from schemas.flows import FlowColumns
-from schemas.packets import DIRECTIONS, I64, U16, EpochCounters
-from streams.biflow import Rows, canonical, compact, concatenate, merge
-from streams.keys import KEY, U64, Keys, hashes, take
+from schemas.packets import DIRECTIONS, I64, EpochCounters
+from streams.biflow import canonical, merge
+from streams.keys import U64, hashes, take
+from streams.rows import MEASURES, Rows, compact, concatenate, no_rows
 from streams.storing import WindowId
 
 MOST_ROWS = 1 << 20  # rows of a table; flows that come later are in the totals, not in the top list
@@ -27,26 +28,11 @@ class _Table:
 
     key_hash: U64
     flow_hash: U64  # the same for both directions
-    keys: Keys
-    packets: I64
-    bytes: I64
-    tcp_flags: U16
-    first_ns: I64
-    last_ns: I64
+    rows: Rows
 
     @classmethod
     def empty(cls) -> "_Table":
-        number = np.zeros(0, np.int64)
-        return cls(
-            key_hash=np.zeros(0, np.uint64),
-            flow_hash=np.zeros(0, np.uint64),
-            keys=np.zeros(0, KEY),
-            packets=number,
-            bytes=number,
-            tcp_flags=np.zeros(0, np.uint16),
-            first_ns=number,
-            last_ns=number,
-        )
+        return cls(key_hash=np.zeros(0, np.uint64), flow_hash=np.zeros(0, np.uint64), rows=no_rows())
 
     def add(self, rows: Rows) -> None:
         rows = compact(rows)
@@ -56,11 +42,10 @@ class _Table:
         inside = at < len(self.key_hash)
         found[inside] = self.key_hash[at[inside]] == key_hash[inside]
         old, known = at[found], np.flatnonzero(found)
-        np.add.at(self.packets, old, rows.packets[known])
-        np.add.at(self.bytes, old, rows.bytes[known])
-        np.bitwise_or.at(self.tcp_flags, old, rows.tcp_flags[known])
-        np.minimum.at(self.first_ns, old, rows.first_ns[known])
-        np.maximum.at(self.last_ns, old, rows.last_ns[known])
+        earlier = known[rows.first_ns[known] < self.rows.first_ns[old]]
+        self.rows.tos[at[earlier]] = rows.tos[earlier]
+        for name, measure in MEASURES.items():
+            measure.merge.at(getattr(self.rows, name), old, getattr(rows, name)[known])
         new = np.flatnonzero(~found)[: max(0, MOST_ROWS - len(self.key_hash))]
         if not len(new):
             return
@@ -69,20 +54,18 @@ class _Table:
         where = np.searchsorted(self.key_hash, key_hash[new])
         self.key_hash = np.insert(self.key_hash, where, key_hash[new])
         self.flow_hash = np.insert(self.flow_hash, where, flow_hash)
-        for name in ("keys", "packets", "bytes", "tcp_flags", "first_ns", "last_ns"):
-            setattr(self, name, np.insert(getattr(self, name), where, getattr(rows, name)[new]))
+        columns = (field.name for field in fields(Rows))
+        self.rows = Rows(
+            **{name: np.insert(getattr(self.rows, name), where, getattr(rows, name)[new]) for name in columns}
+        )
 
     def of_flows(self, flow_hash: U64, shift_ns: int) -> Rows:
         """Both directions of some flows, with times moved by `shift_ns`."""
         index = np.flatnonzero(np.isin(self.flow_hash, flow_hash))
-        return Rows(
-            keys=take(self.keys, index),
-            packets=self.packets[index],
-            bytes=self.bytes[index],
-            tcp_flags=self.tcp_flags[index],
-            first_ns=self.first_ns[index] + shift_ns,
-            last_ns=self.last_ns[index] + shift_ns,
-        )
+        columns = {name: column[index] for name, column in self.rows.measures().items()}
+        columns["first_ns"] += shift_ns
+        columns["last_ns"] += shift_ns
+        return Rows(keys=take(self.rows.keys, index), **columns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +123,7 @@ class LiveNode:
         order = np.argsort(flow_hash)
         ordered = flow_hash[order]
         starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-        total = np.add.reduceat(np.concatenate([table.bytes for table in tables])[order], starts)
+        total = np.add.reduceat(np.concatenate([table.rows.bytes for table in tables])[order], starts)
         self.active_flows = len(starts)
         if len(starts) <= self._top:
             return ordered[starts]

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from schemas.packets import EpochCounters, PacketBatch
-from streams.biflow import Rows
 from streams.live import LiveNode, Second
 from streams.partition import Partition, Taken
+from streams.rows import Rows
 from streams.storing import WindowId
 
 _SILENT_NS = 60_000_000_000  # a node that sent nothing for so long, by its partition's watermark, is left out

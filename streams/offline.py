@@ -12,8 +12,9 @@ import numpy as np
 
 from schemas.flows import FlowColumns
 from schemas.packets import U8, PacketBatch
-from streams.biflow import Rows, concatenate, merge
+from streams.biflow import merge
 from streams.keys import Names, pack
+from streams.rows import Rows, concatenate
 from streams.spill import Place
 from streams.windows import Window, split
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from schemas.packets import PacketBatch
 from streams.accounting import Accounts, ClosedEpoch, check_counters
-from streams.biflow import Rows
 from streams.keys import Keys, Names, pack
 from streams.progress import committable
 from streams.rings import Rings
+from streams.rows import Rows
 from streams.storing import Known, WindowId, WindowJob
 from streams.watermark import Watermark
 from streams.windows import Share, Window, from_offset, split, time_range

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from common.errors import EnvironmentProblem
-from streams.biflow import Rows
+from streams.rows import Rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,8 @@ from typing import NamedTuple, Protocol
 
 from common.errors import ServiceUnavailable
 from schemas.flows import FlowColumns
-from streams.biflow import concatenate, merge
+from streams.biflow import merge
+from streams.rows import concatenate
 from streams.windows import Piece, from_offset
 
 

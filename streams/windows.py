@@ -6,14 +6,16 @@ from. Pieces are kept as they are and grouped once, when the window is written.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from common.errors import DecodeError
-from schemas.packets import I32, I64, U16, PacketBatch
-from streams.biflow import Rows, compact, concatenate, with_bare_syn
+from schemas.flows import U32
+from schemas.packets import I32, I64, U8, U16, PacketBatch
 from streams.keys import Keys, take
+from streams.rows import MEASURES, NEVER, Rows, compact, concatenate, packet_sizes, with_bare_syn
 
 _LAST_SECOND = 2**32 - 1  # of ClickHouse's DateTime, in 2106
 _EXACT_FLOAT = 2**53
@@ -31,18 +33,16 @@ class Share:
     tcp_flags: U16
     first_ns: I64  # since the window's start
     last_ns: I64
+    min_ttl: U8
+    max_ttl: U8
+    min_packet_bytes: U32
+    max_packet_bytes: U32
+    tos: U8  # of the first packet
 
     def rows(self, keys: Keys) -> Rows:
         """With the dictionary's packed keys."""
         own = keys if len(self.flow) == len(keys) else take(keys, self.flow)
-        return Rows(
-            keys=own,
-            packets=self.packets,
-            bytes=self.bytes,
-            tcp_flags=self.tcp_flags,
-            first_ns=self.first_ns,
-            last_ns=self.last_ns,
-        )
+        return Rows(keys=own, **{name: getattr(self, name) for name in (*MEASURES, "tos")})
 
 
 def time_range(batch: PacketBatch) -> tuple[int, int]:
@@ -68,13 +68,7 @@ def split(batch: PacketBatch, window_seconds: int, begin: int = 0) -> list[Share
     lowest, highest = batch.base_ns + int(offsets.min()), batch.base_ns + int(offsets.max())
     first_window = lowest // length
     times = offsets + (batch.base_ns - first_window * length)
-    columns = _Entries(
-        flow=batch.flow[begin:],
-        packets=batch.packets[begin:],
-        bytes=batch.bytes[begin:],
-        tcp_flags=batch.tcp_flags[begin:],
-        times=times,
-    )
+    columns = _Entries(times=times, **{name: getattr(batch, name)[begin:] for name in _OF_A_PACKET})
     if first_window == highest // length:
         return [_share(first_window * window_seconds, len(batch.flows), columns)]
     numbers = times // length
@@ -88,6 +82,9 @@ def split(batch: PacketBatch, window_seconds: int, begin: int = 0) -> list[Share
     return shares
 
 
+_OF_A_PACKET = ("flow", "packets", "bytes", "tcp_flags", "ttl", "tos", "segment_bytes")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Entries:
     """Entries of a batch; columns of one length."""
@@ -96,16 +93,13 @@ class _Entries:
     packets: I32
     bytes: I64
     tcp_flags: I32
+    ttl: U8
+    tos: U8
+    segment_bytes: I32
     times: I64  # since the window's start
 
     def at(self, rows: npt.NDArray[np.intp], times: I64) -> "_Entries":
-        return _Entries(
-            flow=self.flow[rows],
-            packets=self.packets[rows],
-            bytes=self.bytes[rows],
-            tcp_flags=self.tcp_flags[rows],
-            times=times,
-        )
+        return _Entries(times=times, **{name: getattr(self, name)[rows] for name in _OF_A_PACKET})
 
 
 def _share(window: int, flows: int, entries: _Entries) -> Share:
@@ -114,18 +108,36 @@ def _share(window: int, flows: int, entries: _Entries) -> Share:
         share = _share(window, len(some), replace(entries, flow=renumbered.astype(np.int32)))
         return replace(share, flow=some.astype(np.int32))
     flow = entries.flow
-    flags = np.zeros(flows, np.uint16)
-    if entries.tcp_flags.any():
-        np.bitwise_or.at(flags, flow, with_bare_syn(entries.tcp_flags.astype(np.uint16)))
-    first = np.full(flows, np.iinfo(np.int64).max)
-    np.minimum.at(first, flow, entries.times)
-    last = np.full(flows, -1, np.int64)
-    np.maximum.at(last, flow, entries.times)
-    packets, octets = _sums(flow, entries.packets, flows), _sums(flow, entries.bytes, flows)
-    used = np.flatnonzero(last >= 0).astype(np.int32)
+    smallest, largest = packet_sizes(entries.packets, entries.bytes, entries.segment_bytes)
+    values: dict[str, npt.NDArray[Any]] = {
+        "tcp_flags": with_bare_syn(entries.tcp_flags.astype(np.uint16)),
+        "first_ns": entries.times,
+        "last_ns": entries.times,
+        "min_ttl": entries.ttl,
+        "max_ttl": entries.ttl,
+        "min_packet_bytes": smallest,
+        "max_packet_bytes": largest,
+    }
+    columns: dict[str, Any] = {name: _gather(name, flow, column, flows) for name, column in values.items()}
+    columns["packets"], columns["bytes"] = _sums(flow, entries.packets, flows), _sums(flow, entries.bytes, flows)
+    columns["tos"] = np.zeros(flows, np.uint8)
+    if entries.tos.any():
+        first = np.full(flows, NEVER)
+        np.minimum.at(first, flow, entries.times << 8 | entries.tos)
+        columns["tos"] = (first & 0xFF).astype(np.uint8)
+    used = np.flatnonzero(columns["last_ns"] >= 0).astype(np.int32)
     if len(used) < flows:
-        packets, octets, flags, first, last = packets[used], octets[used], flags[used], first[used], last[used]
-    return Share(window=window, flow=used, packets=packets, bytes=octets, tcp_flags=flags, first_ns=first, last_ns=last)
+        columns = {name: column[used] for name, column in columns.items()}
+    return Share(window=window, flow=used, **columns)
+
+
+def _gather(name: str, flow: I32, values: npt.NDArray[Any], flows: int) -> npt.NDArray[Any]:
+    """Merge the values of each flow."""
+    measure = MEASURES[name]
+    merged = np.full(flows, measure.nothing, measure.dtype)
+    if name != "tcp_flags" or values.any():
+        measure.merge.at(merged, flow, values)
+    return merged
 
 
 def _sums(flow: I32, values: I32 | I64, flows: int) -> I64:

@@ -22,6 +22,7 @@ from common.errors import AyaflowError, EnvironmentProblem
 from producer import bpfsys
 from producer.batch import Span
 from producer.epochs import COUNTERS, fresh_counters
+from producer.loader import NO_ETHERNET, WATCHED
 from producer.replay.compile import MAPS, PROGRAM, RING_PAGES
 from producer.replay.frames import Frames
 from producer.ring import Ring
@@ -41,7 +42,6 @@ _NOTHING = b"\x45".ljust(12, b"\0") + b"\x08\x00"
 """Stands for a frame shorter than an Ethernet header: with such a header and without, an IP header cut off."""
 MAX_INTERFACES = 512
 _SECONDS = 120
-_NO_ETHERNET = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,9 +95,9 @@ class ReplayProgram:
         if self._interfaces == MAX_INTERFACES:
             raise AyaflowError(f"the captures name more than {MAX_INTERFACES} interfaces; replay them in several runs")
         slot, self._interfaces = self._interfaces, self._interfaces + 1
-        value = struct.pack("=II", slot, _NO_ETHERNET if no_ethernet else 0).ljust(self._interface_bytes, b"\0")
-        bpfsys.map_update(self._fds["interfaces"], struct.pack("=I", slot + 1), value)
-        return slot + 1
+        value = struct.pack("=I", WATCHED | (NO_ETHERNET if no_ethernet else 0)).ljust(self._interface_bytes, b"\0")
+        bpfsys.map_update(self._fds["interfaces"], struct.pack("=I", slot), value)
+        return slot
 
     def run(self, frames: Frames, rows: slice, ifindex: npt.NDArray[np.uint32], epoch: int) -> Ran:
         """Run the program over some of the frames, at most BLOCK_FRAMES that span at most BLOCK_BYTES.
@@ -148,8 +148,8 @@ class ReplayProgram:
 
 
 def _key(passage: int) -> bytes:
-    """Of the counters: interface numbers begin with 1, slots with 0."""
-    return struct.pack("=I", passage - 2)
+    """Of the counters."""
+    return struct.pack("=I", passage)
 
 
 def _compile(log: Path) -> tuple[dict[str, Any], list[int]]:

@@ -136,9 +136,11 @@ def lines(text: str) -> list[dict[str, Any]]:
 
 def test_revisions_of_a_flow_are_one_line_with_their_sum(run: Run, tables: Tables, window: int) -> None:
     tables.flow(window_start=window, packets=10, bytes=1000, packets_rev=5, bytes_rev=500, tcp_flags=2,
-                first_offset_us=100, last_offset_us=200)
+                first_offset_us=100, last_offset_us=200, min_ttl=60, max_ttl=61, dscp=46, min_packet_bytes=60,
+                max_packet_bytes=200, min_ttl_rev=255, max_ttl_rev=255, dscp_rev=8)
     tables.flow(window_start=window, packets=1, bytes=60, packets_rev=2, bytes_rev=120, tcp_flags=16, revision=1,
-                first_offset_us=50, last_offset_us=9_000_000)
+                first_offset_us=50, last_offset_us=9_000_000, min_ttl=59, max_ttl=59, dscp=1, min_packet_bytes=60,
+                max_packet_bytes=60)
     code, out, err = run("flows", "--since", "1h", "--format", "json")
     assert (code, err) == (0, "")
     (flow,) = lines(out)
@@ -147,7 +149,9 @@ def test_revisions_of_a_flow_are_one_line_with_their_sum(run: Run, tables: Table
         "window_start": f"{start}10Z", "window_seconds": 10, "node": "n1", "interface": "eth0", "direction": "ingress",
         "protocol": 6, "src_addr": "10.0.0.1", "dst_addr": "10.0.0.2", "src_port": 40_000, "dst_port": 443,
         "vlan_id": 0, "icmp_type": 0, "icmp_code": 0, "packets": 11, "bytes": 1060, "packets_rev": 7,
-        "bytes_rev": 620, "tcp_flags": 18, "tcp_flags_rev": 0, "first_seen": f"{start}10.000050Z",
+        "bytes_rev": 620, "tcp_flags": 18, "tcp_flags_rev": 0, "min_ttl": 59, "max_ttl": 61, "dscp": 1,
+        "min_packet_bytes": 60, "max_packet_bytes": 200, "min_ttl_rev": 0, "max_ttl_rev": 255, "dscp_rev": 0,
+        "min_packet_bytes_rev": 0, "max_packet_bytes_rev": 0, "first_seen": f"{start}10.000050Z",
         "last_seen": f"{start}19.000000Z", "community_id": flow["community_id"],
     }
     code, out, _ = run("query", "SELECT DISTINCT community_id FROM flows", "--format", "csv")

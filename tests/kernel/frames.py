@@ -48,7 +48,7 @@ def expected(case: Case) -> dict[str, Any]:
     common = {
         "src": _octets(A6 if case.v6 else A4), "dst": _octets(B6 if case.v6 else B4),
         "ttl": 62 if case.v6 else 61, "tos": 0xB9 if case.v6 else 0xB8, "bytes": len(case.frame), "packets": 1,
-        "src_port": 0, "dst_port": 0, "vlan_id": 0, "tcp_flags": 0, "ifindex": 1, "flags": 0,
+        "src_port": 0, "dst_port": 0, "vlan_id": 0, "tcp_flags": 0, "slot": 0, "segment_bytes": 0, "flags": 0,
     }  # fmt: skip
     return common | case.fields
 

@@ -11,12 +11,12 @@ import numpy as np
 from producer import bpfsys, child, pins
 from producer.epochs import COUNTERS, OUTCOMES, fresh_counters
 from producer.event import RECORD_BYTES, Records
+from producer.loader import WATCHED
 from producer.ring import Ring, submitted
 
-LO = 1
-"""ifindex that the kernel gives to a test run."""
+TEST_RUN = 0
+"""Slot that the kernel gives to a test run, by not knowing of any."""
 UNSPEC = -1
-NO_ETHERNET = 1
 _CONTEXT_BYTES = 192  # struct __sk_buff
 _OFFSETS = {"mark": 8, "ifindex": 40, "wire_len": 160, "gso_segs": 164, "gso_size": 176}
 
@@ -45,7 +45,7 @@ class Program:
         self._cpus = bpfsys.possible_cpus()
         self._position = 0
         if not interfaces:
-            self.set_interface(LO, flags=0)
+            self.set_interface(flags=0)
             self.open_epoch(1)
 
     def close(self) -> None:
@@ -53,8 +53,9 @@ class Program:
         for fd in self.fds.values():
             os.close(fd)
 
-    def set_interface(self, ifindex: int, *, flags: int, slot: int = 0) -> None:
-        bpfsys.map_update(self.fds["interfaces"], struct.pack("=I", ifindex), struct.pack("=II", slot, flags))
+    def set_interface(self, *, flags: int, slot: int = TEST_RUN) -> None:
+        value = struct.pack("=I", WATCHED | flags)
+        bpfsys.map_update(self.fds["interfaces"], struct.pack("=I", slot), value)
 
     def open_epoch(self, epoch: int) -> None:
         """Zero the counters of slot 0 in the open map, and say which epoch they count."""

@@ -6,8 +6,9 @@ import time
 import pytest
 
 from producer import bpfsys
+from producer.loader import NO_ETHERNET
 from tests.kernel.frames import EVENTS, MALFORMED, NON_IP, V4, V6, Case, expected
-from tests.kernel.harness import LO, NO_ETHERNET, UNSPEC, Program, shown
+from tests.kernel.harness import UNSPEC, Program, shown
 
 pytestmark = pytest.mark.root
 
@@ -57,22 +58,22 @@ def test_a_link_without_ethernet_begins_with_the_ip_header(program: Program, cas
     frame = case.frame[14:]
     if len(frame) < 34:
         frame += bytes(34 - len(frame))  # TEST_RUN takes no shorter ones
-    program.set_interface(LO, flags=NO_ETHERNET)
+    program.set_interface(flags=NO_ETHERNET)
     try:
         outcome = program.run(frame)
     finally:
-        program.set_interface(LO, flags=0)
+        program.set_interface(flags=0)
     (event,) = (shown(event) for event in outcome.events)
     wanted = expected(case) | {"bytes": len(frame)}
     assert {name: event[name] for name in wanted} == wanted
 
 
 def test_a_link_without_ethernet_counts_what_is_neither_ipv4_nor_ipv6(program: Program) -> None:
-    program.set_interface(LO, flags=NO_ETHERNET)
+    program.set_interface(flags=NO_ETHERNET)
     try:
         outcome = program.run(b"\x10" + bytes(63))
     finally:
-        program.set_interface(LO, flags=0)
+        program.set_interface(flags=0)
     assert outcome.counted == {"seen_packets": 1, "seen_bytes": 64, "non_ip_packets": 1, "non_ip_bytes": 64}
 
 
@@ -96,7 +97,9 @@ def test_a_gso_packet_counts_as_its_segments_with_their_headers(
     assert outcome.counted == {
         "seen_packets": segments, "seen_bytes": wire, "emitted_packets": segments, "emitted_bytes": wire,
     }  # fmt: skip
-    assert (outcome.events[0]["packets"], outcome.events[0]["bytes"]) == (segments, wire)
+    event = outcome.events[0]
+    assert (event["packets"], event["bytes"]) == (segments, wire)
+    assert event["segment_bytes"] == (size + header if segments > 1 else 0)
 
 
 @pytest.mark.parametrize(("payload", "segments"), [(2500, 3), (2000, 2), (2001, 3), (1, 1)])

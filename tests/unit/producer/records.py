@@ -14,7 +14,7 @@ def records(rows: list[dict[str, Any]]) -> Records:
     made = np.zeros(len(rows), RECORD)
     made["header"] = EVENT_BYTES
     for record, row in zip(made, rows, strict=True):
-        event = {"ifindex": 3, "packets": 1, "bytes": 60, "epoch": 1, "protocol": 17} | row
+        event = {"slot": 3, "packets": 1, "bytes": 60, "epoch": 1, "protocol": 17} | row
         for name, value in event.items():
             record["event"][name] = value
         if "flow_hash" not in row:
@@ -23,7 +23,7 @@ def records(rows: list[dict[str, Any]]) -> Records:
     return made
 
 
-_NOT_OF_THE_FLOW = {"ktime_ns", "bytes", "packets", "tcp_flags", "ttl", "tos", "epoch"}
+_NOT_OF_THE_FLOW = {"ktime_ns", "bytes", "packets", "tcp_flags", "ttl", "tos", "segment_bytes", "epoch"}
 
 
 @dataclass

@@ -27,7 +27,7 @@ def batch_of(rows: list[dict[str, Any]], *, start: int = 0) -> PacketBatch:
 rows = st.lists(
     st.fixed_dictionaries({
         "ktime_ns": st.integers(0, 10**12),
-        "ifindex": st.sampled_from([3, 9]),
+        "slot": st.sampled_from([3, 9]),
         "direction": st.integers(0, 1),
         "src": st.sampled_from([np.zeros(16, np.uint8), np.arange(16, dtype=np.uint8)]),
         "src_port": st.integers(0, 3),
@@ -45,14 +45,14 @@ rows = st.lists(
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:
     icmp = row["protocol"] in {1, 58}
     ports = (0, 0, row["src_port"], row["dst_port"]) if icmp else (row["src_port"], row["dst_port"], 0, 0)
-    name = {3: "eth3", 9: "eth9"}[row["ifindex"]]
+    name = {3: "eth3", 9: "eth9"}[row["slot"]]
     return (name, row["direction"], row["protocol"], row["src"].tobytes(), *ports, row["vlan_id"], row["epoch"])
 
 
 @given(rows)
 def test_sums_by_flow_and_epoch_are_those_of_counting_one_by_one(made: list[dict[str, Any]]) -> None:
     for row in made:
-        row["flow_hash"] = hash((row["ifindex"], *(v for v in _key(row)[1:-1]))) & (2**64 - 1)
+        row["flow_hash"] = hash((row["slot"], *(v for v in _key(row)[1:-1]))) & (2**64 - 1)
     batch = batch_of(made)
     wanted: Counter[Any] = Counter()
     for row in made:

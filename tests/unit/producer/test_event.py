@@ -16,7 +16,8 @@ GOLDEN = bytes.fromhex(
     "00000000000000000000ffff0a000001"  # src
     "20010db8000000000000000000000002"  # dst
     "dc050000"  # bytes
-    "03000000"  # ifindex
+    "0300"  # slot
+    "9602"  # segment_bytes
     "0200"  # packets
     "5704"  # src_port
     "3500"  # dst_port
@@ -38,7 +39,8 @@ def test_the_bytes_of_an_event_are_read_field_by_field() -> None:
     assert bytes(event["src"]) == bytes(10) + b"\xff\xff\x0a\x00\x00\x01"
     assert bytes(event["dst"]) == bytes.fromhex("20010db8000000000000000000000002")
     assert event["bytes"] == 1500
-    assert event["ifindex"] == 3
+    assert event["slot"] == 3
+    assert event["segment_bytes"] == 662
     assert event["packets"] == 2
     assert event["src_port"] == 1111
     assert event["dst_port"] == 53

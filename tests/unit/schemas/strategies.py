@@ -8,6 +8,7 @@ from schemas.flows import FlowColumns
 from schemas.packets import EpochCounters, FlowKeys, PacketBatch
 
 SEEDS = st.integers(0, 2**32 - 1)
+OCTETS, SIZES = ("min_ttl", "max_ttl", "dscp"), ("min_packet_bytes", "max_packet_bytes")
 NAMES = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=12)
 
 
@@ -56,6 +57,9 @@ def batches(draw: st.DrawFn) -> PacketBatch:
         packets=rng.integers(1, 2**16, packets).astype(np.int32),
         bytes=rng.integers(1, 2**40, packets),
         tcp_flags=rng.integers(0, 512, packets).astype(np.int32),
+        ttl=rng.integers(0, 256, packets).astype(np.uint8),
+        tos=rng.integers(0, 256, packets).astype(np.uint8),
+        segment_bytes=rng.integers(0, 2**16, packets).astype(np.int32),
         counters=tuple(counters(rng, name) for name in names),
     )
 
@@ -89,4 +93,6 @@ def flow_columns(draw: st.DrawFn) -> FlowColumns:
         first_offset_us=rng.integers(0, 10_000_000, n),
         last_offset_us=rng.integers(0, 10_000_000, n),
         **big,
+        **{name + way: rng.integers(0, 256, n).astype(np.uint8) for name in OCTETS for way in ("", "_rev")},
+        **{name + way: rng.integers(0, 2**32, n).astype(np.uint32) for name in SIZES for way in ("", "_rev")},
     )

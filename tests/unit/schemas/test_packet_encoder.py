@@ -67,6 +67,8 @@ def batches(draw: st.DrawFn) -> PacketBatch:
         flow=np.array([draw(st.integers(0, len(flows) - 1)) for _ in packets], np.int32),
         time_offset_ns=np.array([p[0] for p in packets], np.int64), packets=np.array([p[1] for p in packets], np.int32),
         bytes=np.array([p[2] for p in packets], np.int64), tcp_flags=np.array([p[3] for p in packets], np.int32),
+        **{name: np.array([draw(st.integers(0, 255)) for _ in packets], np.uint8) for name in ("ttl", "tos")},
+        segment_bytes=np.array([draw(st.integers(0, 65_535)) for _ in packets], np.int32),
         counters=tuple(draw(rows)),
     )  # fmt: skip
 

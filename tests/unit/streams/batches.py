@@ -31,6 +31,9 @@ class Packet:
     packets: int = 1
     bytes: int = 60
     tcp_flags: int = 0
+    ttl: int = 64
+    tos: int = 0
+    segment_bytes: int = 0
     epoch: int = 1
 
     @property
@@ -107,6 +110,9 @@ def batch(
         packets=np.array([packet.packets for packet in packets], np.int32),
         bytes=np.array([packet.bytes for packet in packets], np.int64),
         tcp_flags=np.array([packet.tcp_flags for packet in packets], np.int32),
+        ttl=np.array([packet.ttl for packet in packets], np.uint8),
+        tos=np.array([packet.tos for packet in packets], np.uint8),
+        segment_bytes=np.array([packet.segment_bytes for packet in packets], np.int32),
         counters=tuple(counters),
     )
 

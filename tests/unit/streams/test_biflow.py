@@ -7,13 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.addresses import to_text
-from streams.biflow import Rows, compact, concatenate, merge
+from streams.biflow import merge
 from streams.keys import pack
+from streams.rows import Rows, compact, concatenate
 from streams.windows import split
 from tests.unit.streams.batches import SECOND, Packet, batch
 
 START = 1_800_000_000
 A, B = "10.0.0.1", "10.0.0.2"
+OF_A_DIRECTION = ("min_ttl", "max_ttl", "dscp", "min_packet_bytes", "max_packet_bytes")
 SYN, SYN_ACK, ACK, FIN = 0x02, 0x12, 0x10, 0x01
 
 
@@ -42,6 +44,7 @@ def flows(packets: list[Packet]) -> list[dict[str, Any]]:
         "bytes_rev",
         "tcp_flags",
         "tcp_flags_rev",
+        *(name + way for name in OF_A_DIRECTION for way in ("", "_rev")),
         "first_offset_us",
         "last_offset_us",
     )
@@ -81,6 +84,39 @@ def test_both_directions_become_one_flow() -> None:
     assert (flow["packets"], flow["bytes"], flow["packets_rev"], flow["bytes_rev"]) == (2, 200, 1, 50)
     assert (flow["tcp_flags"], flow["tcp_flags_rev"]) == (SYN | ACK | FIN, SYN_ACK)
     assert (flow["first_offset_us"], flow["last_offset_us"]) == (0, 2)
+
+
+def test_each_direction_has_its_own_ttl_dscp_and_packet_sizes() -> None:
+    first = there(5, ttl=60, tos=0xB9, bytes=100)
+    packets = [
+        there(9, ttl=64, tos=0, bytes=1500), first, there(7, ttl=61, bytes=4300, packets=3, segment_bytes=1500),
+        back(first, 8, ttl=255, tos=0x20, bytes=60),
+    ]  # fmt: skip
+    (flow,) = flows(packets)
+    assert [flow[name] for name in OF_A_DIRECTION] == [60, 64, 46, 100, 1500]
+    assert [flow[name + "_rev"] for name in OF_A_DIRECTION] == [255, 255, 8, 60, 60]
+
+
+def test_a_direction_without_packets_has_zeros() -> None:
+    (flow,) = flows([there(ttl=1, tos=4, bytes=60)])
+    assert [flow[name] for name in OF_A_DIRECTION] == [1, 1, 1, 60, 60]
+    assert [flow[name + "_rev"] for name in OF_A_DIRECTION] == [0] * 5
+
+
+@pytest.mark.parametrize(
+    ("packets", "size", "segment", "found"),
+    [
+        (1, 1514, 0, (1514, 1514)),
+        (3, 3100, 1500, (100, 1500)),
+        (2, 3000, 1500, (1500, 1500)),
+        (3, 3100, 0, (1033, 1034)),  # not known: taken to be equal
+        (3, 2000, 1500, (666, 667)),  # cannot be: likewise
+        (1, 2**40, 0, (2**32 - 1, 2**32 - 1)),
+    ],
+)
+def test_sizes_within_a_super_packet(packets: int, size: int, segment: int, found: tuple[int, int]) -> None:
+    (flow,) = flows([there(packets=packets, bytes=size, segment_bytes=segment)])
+    assert (flow["min_packet_bytes"], flow["max_packet_bytes"]) == found
 
 
 def test_the_sender_of_a_syn_is_the_source_whatever_the_ports_and_the_order() -> None:
@@ -177,6 +213,9 @@ packets = st.builds(
     icmp_type=st.sampled_from([0, 3, 8, 128, 129]),
     packets=st.integers(1, 100),
     bytes=st.integers(0, 2**40),
+    ttl=st.integers(0, 255),
+    tos=st.integers(0, 255),
+    segment_bytes=st.sampled_from([0, 60, 1514]),
     tcp_flags=st.sampled_from([0, SYN, SYN_ACK, ACK, FIN]),
     interface=st.sampled_from(["eth0", "eth1"]),
 )
@@ -231,6 +270,7 @@ def test_compacting_before_merging_changes_nothing(some: list[Packet]) -> None:
             made.bytes_rev,
             made.tcp_flags,
             made.tcp_flags_rev,
+            *(getattr(made, name + way) for name in OF_A_DIRECTION for way in ("", "_rev")),
             made.first_offset_us,
         )
         return sorted(zip(to_text(made.src_addr), to_text(made.dst_addr), *(c.tolist() for c in columns), strict=True))

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import DecodeError
-from streams.biflow import Rows
 from streams.keys import KEY
+from streams.rows import Rows
 from streams.windows import COMPACT_ROWS, Piece, StraddlesOffset, Window, from_offset, split, time_range
 from tests.unit.streams.batches import SECOND, Packet, batch
 
@@ -63,6 +63,9 @@ def test_few_packets_of_a_large_dictionary_are_found() -> None:
             packets=made.packets[-3:],
             bytes=made.bytes[-3:],
             tcp_flags=made.tcp_flags[-3:],
+            ttl=made.ttl[-3:],
+            tos=made.tos[-3:],
+            segment_bytes=made.segment_bytes[-3:],
         ),
         10,
     )
@@ -85,7 +88,11 @@ def _rows(n: int, first: int = 0) -> Rows:
     keys = np.zeros(n, KEY)
     keys["node"] = np.arange(first, first + n) % 1000
     one = np.ones(n, np.int64)
-    return Rows(keys=keys, packets=one, bytes=one * 60, tcp_flags=np.zeros(n, np.uint16), first_ns=one, last_ns=one)
+    octet, size = np.ones(n, np.uint8), np.full(n, 60, np.uint32)
+    return Rows(
+        keys=keys, packets=one, bytes=one * 60, tcp_flags=np.zeros(n, np.uint16), first_ns=one, last_ns=one,
+        min_ttl=octet, max_ttl=octet, tos=octet, min_packet_bytes=size, max_packet_bytes=size,
+    )  # fmt: skip
 
 
 def test_a_window_of_recurring_flows_is_compacted_and_keeps_its_totals() -> None:

@@ -1,0 +1,138 @@
+"""One-directional aggregates of a window as columns, and how each column is merged. Pure, vectorised.
+
+MEASURES is the one place that says what is known of a flow besides its key; what follows from it is written once.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.flows import U32
+from schemas.packets import I64, U8, U16
+from streams.keys import KEY, Groups, Keys, group, take
+
+BARE_SYN = 1 << 15  # in Rows.tcp_flags, beside the flags themselves: one of the packets was a SYN without ACK
+TCP_FLAGS = 0x1FF
+NEVER = np.iinfo(np.int64).max
+_SYN, _ACK = 0x02, 0x10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """How a column is merged."""
+
+    dtype: Any
+    merge: np.ufunc
+    nothing: int  # neutral element
+
+
+MEASURES: Mapping[str, Measure] = {
+    "packets": Measure(dtype=np.int64, merge=np.add, nothing=0),
+    "bytes": Measure(dtype=np.int64, merge=np.add, nothing=0),
+    "tcp_flags": Measure(dtype=np.uint16, merge=np.bitwise_or, nothing=0),
+    "first_ns": Measure(dtype=np.int64, merge=np.minimum, nothing=NEVER),
+    "last_ns": Measure(dtype=np.int64, merge=np.maximum, nothing=-1),
+    "min_ttl": Measure(dtype=np.uint8, merge=np.minimum, nothing=2**8 - 1),
+    "max_ttl": Measure(dtype=np.uint8, merge=np.maximum, nothing=0),
+    "min_packet_bytes": Measure(dtype=np.uint32, merge=np.minimum, nothing=2**32 - 1),
+    "max_packet_bytes": Measure(dtype=np.uint32, merge=np.maximum, nothing=0),
+}
+"""All but `tos`, which goes with `first_ns`: that of the first packet."""
+
+_ROW_BYTES = KEY.itemsize + sum(np.dtype(measure.dtype).itemsize for measure in MEASURES.values()) + 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """n one-directional aggregates of one window; a key may stand in several rows."""
+
+    keys: Keys
+    packets: I64
+    bytes: I64
+    tcp_flags: U16  # all flags, and BARE_SYN
+    first_ns: I64  # since the window's start
+    last_ns: I64
+    min_ttl: U8
+    max_ttl: U8
+    min_packet_bytes: U32  # on the wire
+    max_packet_bytes: U32
+    tos: U8  # of the first packet
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the columns."""
+        return int(len(self) * _ROW_BYTES)
+
+    def measures(self) -> dict[str, Any]:
+        """The columns without the keys."""
+        return {name: getattr(self, name) for name in (*MEASURES, "tos")}
+
+
+def no_rows() -> Rows:
+    """None at all."""
+    columns: dict[str, Any] = {name: np.zeros(0, measure.dtype) for name, measure in MEASURES.items()}
+    return Rows(keys=np.zeros(0, KEY), tos=np.zeros(0, np.uint8), **columns)
+
+
+def concatenate(parts: Sequence[Rows]) -> Rows:
+    """All rows of the parts, in order."""
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        return no_rows()
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in (*MEASURES, "tos")}
+    return Rows(keys=np.concatenate([part.keys for part in parts]), **columns)
+
+
+def compact(rows: Rows) -> Rows:
+    """The same totals with each key once."""
+    groups = group(rows.keys)
+    return Rows(keys=take(rows.keys, groups.first_rows), **merged(groups, rows.measures()))
+
+
+def merged(groups: Groups, columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of Rows without the keys, one row a group."""
+    found = {name: groups.reduce(measure.merge, columns[name]) for name, measure in MEASURES.items()}
+    found["tos"] = first_tos(groups, columns["first_ns"], columns["tos"])
+    return found
+
+
+def first_tos(groups: Groups, first_ns: I64, tos: U8) -> U8:
+    """Of each group, the `tos` that goes with the lowest `first_ns`; of several, the lowest."""
+    if not tos.any():
+        return np.zeros(len(groups), np.uint8)
+    both = np.where(first_ns == NEVER, NEVER, first_ns << 8 | tos)  # an hour in ns takes 42 bits
+    return (groups.lowest(both) & 0xFF).astype(np.uint8)
+
+
+def with_bare_syn(tcp_flags: U16) -> U16:
+    """Mark the packets that are a SYN without ACK."""
+    bare = (tcp_flags & (_SYN | _ACK)) == _SYN
+    marked: U16 = (tcp_flags & np.uint16(TCP_FLAGS)) | (bare.astype(np.uint16) << np.uint16(15))
+    return marked
+
+
+def packet_sizes(packets: npt.NDArray[Any], octets: I64, segment: npt.NDArray[Any]) -> tuple[U32, U32]:
+    """Smallest and largest packet of entries that stand for `packets` packets of `octets` together.
+
+    `segment`: length of all of an entry's packets but the last, or 0 when it is not known; then they are taken to be
+    equal. Columns of one length.
+    """
+    if not segment.any() and not (packets > 1).any():
+        only = np.minimum(octets, 2**32 - 1).astype(np.uint32)
+        return only, only
+    count = np.maximum(packets, 1).astype(np.int64)
+    last = octets - (count - 1) * segment.astype(np.int64)
+    known = (count > 1) & (segment > 0) & (last > 0)
+    smallest = np.where(known, np.minimum(segment, last), octets // count)
+    largest = np.where(known, np.maximum(segment, last), -(-octets // count))
+    return (
+        np.minimum(smallest, 2**32 - 1).astype(np.uint32),
+        np.minimum(largest, 2**32 - 1).astype(np.uint32),
+    )
