@@ -173,7 +173,10 @@ export class Explore {
         filter: view.filter, since: view.since, until: view.until, sort: view.measure, format: "csv",
       });
       const url = URL.createObjectURL(await answer.blob());
-      el("a", { href: url, download: "flows.csv" }).click();
+      const anchor = el("a", { href: url, download: "flows.csv", hidden: true });
+      document.body.append(anchor);
+      anchor.click();
+      anchor.remove();
       setTimeout(() => URL.revokeObjectURL(url), 60_000);
     } catch (error) {
       this.fail(error);

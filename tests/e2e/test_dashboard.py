@@ -490,6 +490,7 @@ def test_a_token_is_asked_for_once_and_opens_everything(browser: Browser, system
         answered(page)
         with page.expect_download() as download:
             page.locator("#csv").click()
+            expect(page.locator("#explore-note")).to_be_hidden()
         assert download.value.suggested_filename == "flows.csv"
         assert "dst_port" in Path(download.value.path()).read_text()
 
