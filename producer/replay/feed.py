@@ -14,10 +14,10 @@ import numpy.typing as npt
 from common.errors import AyaflowError
 from producer.batch import Source, Span, build
 from producer.event import RECORD, RECORD_BYTES
-from producer.replay.frames import LATEST_NS, Frames, Link
+from producer.replay.frames import LATEST_NS, UNDIRECTED, Frames, Link
 from producer.replay.links import Prepared
 from producer.replay.program import Ran
-from schemas.packets import EpochCounters, PacketEvents
+from schemas.packets import EGRESS, INGRESS, EpochCounters, PacketEvents
 
 DISORDER_NS = 1_000_000_000  # the clock stays so far behind the latest packet: captures are not quite in order
 
@@ -97,7 +97,7 @@ class Feed:
         self.latest_ns = 0  # of all packets
         self._program = program
         self.node, self._ring_id = node, ring_id
-        self._numbers: dict[tuple[Link, bool], int] = {}
+        self._numbers: dict[tuple[Link, bool, bool], int] = {}
         self._source = Source(node=node, ring_id=ring_id, interfaces=())
         self._epoch = 0
         self.sequence = 0  # of the next batch
@@ -108,7 +108,7 @@ class Feed:
         """Run the kernel program over some of the frames."""
         frames = prepared.frames
         self._epoch += 1
-        ran = self._program.run(frames, rows, self._interfaces(prepared, rows), self._epoch)
+        ran = self._directed(self._program.run(frames, rows, self._interfaces(prepared, rows), self._epoch))
         times = frames.time_ns[rows]
         first, last = int(times.min()), int(times.max())
         self.latest_ns = max(self.latest_ns, last)
@@ -146,17 +146,45 @@ class Feed:
     def _interfaces(self, prepared: Prepared, rows: slice) -> npt.NDArray[np.uint32]:
         """The interface number of each frame; new ones are told to the program."""
         frames = prepared.frames
-        code = frames.link[rows] * 2 + prepared.no_ethernet[rows]
-        known = np.zeros(2 * len(frames.links), np.uint32)
+        undirected = frames.direction[rows] == UNDIRECTED
+        code: npt.NDArray[np.int64] = frames.link[rows] * 4 + prepared.no_ethernet[rows] * 2 + undirected
+        known: npt.NDArray[np.uint32] = np.zeros(4 * len(frames.links), np.uint32)
         for each in np.unique(code).tolist():
-            known[each] = self._number(frames.links[each // 2], no_ethernet=bool(each % 2))
+            known[each] = self._number(frames.links[each // 4], no_ethernet=bool(each & 2), undirected=bool(each & 1))
         return known[code]
 
-    def _number(self, link: Link, *, no_ethernet: bool) -> int:
-        key = (link, no_ethernet)
+    def _directed(self, ran: Ran) -> Ran:
+        """Frames whose capture does not say get a direction: that of the lower address is ingress, the other egress.
+
+        So both directions of a conversation are one flow. The kernel took them all as ingress; its counters follow.
+        """
+        numbers = [number for (_, _, undirected), number in self._numbers.items() if undirected]
+        events = ran.span.records["event"]
+        src, dst = (np.ascontiguousarray(events[side]).view("S16").reshape(-1) for side in ("src", "dst"))
+        turn = np.isin(events["slot"], numbers) & (src > dst)
+        if not turn.any():
+            return ran
+        records, counters = ran.span.records.copy(), dict(ran.counters)
+        records["event"]["direction"][turn] = EGRESS
+        for number in np.unique(events["slot"][turn]).tolist():
+            moved = events[turn & (events["slot"] == number)]
+            packets, octets = int(moved["packets"].sum(dtype=np.int64)), int(moved["bytes"].sum(dtype=np.int64))
+            change = {
+                "seen_packets": packets,
+                "seen_bytes": octets,
+                "emitted_packets": packets,
+                "emitted_bytes": octets,
+            }
+            before = counters[number, INGRESS]
+            counters[number, INGRESS] = {name: value - change.get(name, 0) for name, value in before.items()}
+            counters[number, EGRESS] = {name: change.get(name, 0) for name in before}
+        return Ran(span=Span(start=ran.span.start, end=ran.span.end, records=records), counters=counters)
+
+    def _number(self, link: Link, *, no_ethernet: bool, undirected: bool) -> int:
+        key = (link, no_ethernet, undirected)
         if key not in self._numbers:
             self._numbers[key] = self._program.add_interface(no_ethernet=no_ethernet)
-            names = tuple((number, each.interface) for (each, _), number in self._numbers.items())
+            names = tuple((number, each.interface) for (each, *_), number in self._numbers.items())
             self._source = Source(node=self.node, ring_id=self._ring_id, interfaces=names)
         return self._numbers[key]
 
@@ -168,7 +196,12 @@ class Feed:
             sums.setdefault((names[number], direction), Counter()).update(counted)
         return tuple(
             EpochCounters(
-                epoch=self._epoch, start_ns=first, end_ns=last, interface=interface, direction=direction, **counted
+                epoch=self._epoch,
+                start_ns=first,
+                end_ns=last,
+                interface=interface,
+                direction=direction,
+                **counted,
             )
             for (interface, direction), counted in sums.items()
         )

@@ -7,7 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from common.errors import AyaflowError
-from schemas.packets import I32, I64, INGRESS, U8
+from schemas.packets import I32, I64, U8
+
+UNDIRECTED = 2
+"""Of a frame's direction: the capture does not say. The feed makes one of it."""
 
 LATEST_NS = (2**32 - 1 - 2 * 3600) * 1_000_000_000
 """What tables and windows can hold, with room for the end of a window: early in 2106."""
@@ -34,7 +37,7 @@ class Frames:
     captured: I64  # octets that are there
     wire: I64  # octets that there were, at least `captured`
     time_ns: I64  # since the Unix epoch, 0 to LATEST_NS
-    direction: U8  # INGRESS or EGRESS
+    direction: U8  # INGRESS, EGRESS or UNDIRECTED
     link: I32  # index into links
     links: tuple[Link, ...]
     bad_times: int = 0  # times that were out of range, and are not any more
@@ -76,7 +79,7 @@ def make(
         captured=captured,
         wire=np.maximum(wire, captured),
         time_ns=np.clip(time_ns, 0, LATEST_NS),
-        direction=np.full(count, INGRESS, np.uint8) if direction is None else direction,
+        direction=np.full(count, UNDIRECTED, np.uint8) if direction is None else direction,
         link=np.zeros(count, np.int32) if link is None else link,
         links=links,
         bad_times=int(bad.sum()),

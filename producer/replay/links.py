@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from producer.replay.frames import Frames
-from schemas.packets import EGRESS, I32, I64, U8, U16
+from schemas.packets import EGRESS, I32, I64, INGRESS, U8, U16
 
 ETHERNET = 1
 ETHERNET_HEADER = 14
@@ -69,7 +69,7 @@ def prepare(frames: Frames) -> Prepared:
             captured[rows] = np.where(whole, captured[rows] - header.size + ETHERNET_HEADER, 0)
             wire[rows] = np.maximum(wire[rows] - header.size, 0) + header.on_wire
             if header.outgoing is not None:
-                direction[rows[header.outgoing & whole]] = EGRESS
+                direction[rows[whole]] = np.where(header.outgoing[whole], EGRESS, INGRESS)
         elif link_type != ETHERNET and link_type not in _RAW:
             keep[rows] = False
             unsupported[link_type] += len(rows)

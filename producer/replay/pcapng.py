@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from producer.replay.frames import Frames, Link, make, words
+from producer.replay.frames import UNDIRECTED, Frames, Link, make, words
 from producer.replay.source import Source, stem
 from producer.replay.times import to_ns
-from schemas.packets import EGRESS, I64, U8
+from schemas.packets import EGRESS, I64, INGRESS, U8
 
 MAGIC = b"\x0a\x0d\x0d\x0a"
 _SECTION, _INTERFACE, _OLD_PACKET, _SIMPLE_PACKET, _PACKET = 0x0A0D0D0A, 1, 2, 3, 6
 _ORDERS = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
 _LONGEST_BLOCK = 32 << 20
 _END, _IF_NAME, _FLAGS, _IF_TSRESOL, _IF_TSOFFSET = 0, 2, 2, 9, 14
-_OUTBOUND = 2
+_DIRECTIONS = (UNDIRECTED, INGRESS, EGRESS, UNDIRECTED)  # by the low bits of epb_flags
 _HEADERS, _PACKETS = {_SECTION, _INTERFACE}, {_PACKET, _OLD_PACKET, _SIMPLE_PACKET}
 _TWO_LENGTHS = "has a block whose two lengths differ"
 _SMALLEST = {_SECTION: 28, _INTERFACE: 20, _OLD_PACKET: 32, _SIMPLE_PACKET: 16, _PACKET: 32}
@@ -208,9 +208,9 @@ def _times(section: _Section, numbers: I64, number: I64, simple: npt.NDArray[np.
 def _directions(data: bytearray, order: str, start: I64, captured: I64, end: I64) -> U8:
     """From the flags of those packet blocks that have options."""
     options = start + (captured + 3) // 4 * 4
-    direction = np.zeros(len(start), np.uint8)
+    direction = np.full(len(start), UNDIRECTED, np.uint8)
     for row in np.flatnonzero(options + 8 <= end).tolist():
         flags = _options(data, int(options[row]), int(end[row]) - 4, order).get(_FLAGS, b"")
-        if len(flags) == 4 and struct.unpack(f"{order}I", flags)[0] & 3 == _OUTBOUND:
-            direction[row] = EGRESS
+        if len(flags) == 4:
+            direction[row] = _DIRECTIONS[struct.unpack(f"{order}I", flags)[0] & 3]
     return direction

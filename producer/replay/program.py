@@ -26,6 +26,7 @@ from producer.loader import NO_ETHERNET, WATCHED
 from producer.replay.compile import MAPS, PROGRAM, RING_PAGES
 from producer.replay.frames import Frames
 from producer.ring import Ring
+from schemas.packets import EGRESS
 
 FRAME = np.dtype([
     ("time_ns", "=u8"), ("offset", "=u4"), ("last", "=u4"), ("bytes", "=u4"), ("ifindex", "=u4"),
@@ -105,7 +106,7 @@ class ReplayProgram:
         `ifindex`: number of each frame's interface, shape (n,). `epoch`: what their counters and events carry.
         """
         count = rows.stop - rows.start
-        passages = np.unique(ifindex * 2 + frames.direction[rows]).tolist()
+        passages = np.unique(ifindex * 2 + (frames.direction[rows] == EGRESS)).tolist()
         for passage in passages:
             bpfsys.map_update(self._fds["counters_a"], _key(passage), fresh_counters(epoch, self._cpus))
         self._write(frames, rows, ifindex)
@@ -139,7 +140,7 @@ class ReplayProgram:
         into["last"] = np.where(short, len(_NOTHING), captured) - 1
         into["bytes"] = np.minimum(frames.wire[rows], 0xFFFFFFFF)
         into["ifindex"] = ifindex
-        into["direction"] = frames.direction[rows]
+        into["direction"] = frames.direction[rows] == EGRESS
 
     def _counted(self, passage: int) -> dict[str, int]:
         raw = bpfsys.map_lookup(self._fds["counters_a"], _key(passage), COUNTERS.itemsize * self._cpus)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from producer.replay.frames import BrokenCaptureError
+from producer.replay.frames import UNDIRECTED, BrokenCaptureError
 from producer.replay.reader import read
 
 MAGIC = {("<", 1000): 0xA1B2C3D4, (">", 1000): 0xA1B2C3D4, ("<", 1): 0xA1B23C4D, (">", 1): 0xA1B23C4D}
@@ -18,7 +18,7 @@ class Frame:
     octets: bytes
     wire: int
     time_ns: int
-    direction: int = 0
+    direction: int = UNDIRECTED
     interface: str = "test"
     link: int = 1
 

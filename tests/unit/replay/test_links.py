@@ -3,12 +3,12 @@ import struct
 import numpy as np
 import pytest
 
-from producer.replay.frames import Frames, Link, make
+from producer.replay.frames import UNDIRECTED, Frames, Link, make
 from producer.replay.links import Prepared, prepare
+from schemas.packets import EGRESS, INGRESS
 
 BEFORE = bytes(range(200, 216))  # a record's header
 IPV4, IPV6 = b"\x45payload", b"\x60payload"
-EGRESS = 1
 
 
 def frames(*octets: bytes, link: int, wire: int = 100) -> Frames:
@@ -73,13 +73,15 @@ def sll2(protocol: int, payload: bytes, *, kind: int = 0, device: int = 1) -> by
 )
 def test_a_link_header_becomes_an_ethernet_header(link: int, header: bytes, ethertype: int, wire: int) -> None:
     for payload in (IPV4, IPV6, b""):
-        assert seen(prepare(frames(header + payload, link=link))) == [(ethertype, payload, wire, 0)]
+        assert seen(prepare(frames(header + payload, link=link))) == [
+            (ethertype, payload, wire, INGRESS if link in (113, 276) else UNDIRECTED)
+        ]
 
 
 @pytest.mark.parametrize("link", [12, 14, 101, 228, 229])
 def test_raw_ip_has_no_ethernet_header(link: int) -> None:
     prepared = prepare(frames(IPV4, b"", link=link))
-    assert seen(prepared) == [(-1, IPV4, 100, 0), (-1, b"", 100, 0)]
+    assert seen(prepared) == [(-1, IPV4, 100, UNDIRECTED), (-1, b"", 100, UNDIRECTED)]
 
 
 def test_ethernet_is_left_as_it_is() -> None:

@@ -11,6 +11,8 @@ from scapy.layers.l2 import Ether
 from scapy.utils import PcapNgWriter
 
 from producer.replay import source
+from producer.replay.frames import UNDIRECTED
+from schemas.packets import EGRESS, INGRESS
 from tests.unit.replay.captures import (
     Frame,
     block,
@@ -23,7 +25,6 @@ from tests.unit.replay.captures import (
     simple_packet,
 )
 
-EGRESS = 1
 MICRO = 1_700_000_000_000_000  # ticks
 
 
@@ -60,10 +61,10 @@ def captures(draw: st.DrawFn) -> tuple[bytes, list[Frame], list[int]]:
             name, link, digits, offset = known[number]
             ticks = draw(st.integers(0, 4_000_000_000 * 10**digits))
             time_ns = ticks * 10 ** (9 - digits) + offset * 10**9
-            direction = 0
+            direction = UNDIRECTED
             if kind == "packet":
                 flags = draw(st.sampled_from([None, 0, 1, 2, 3]))
-                direction = EGRESS if flags == 2 else 0
+                direction = {1: INGRESS, 2: EGRESS}.get(flags or 0, UNDIRECTED)
                 parts.append(packet(octets, wire, ticks, order, number=number, flags=flags))
             elif kind == "old":
                 parts.append(old_packet(octets, wire, ticks, order, number=number))
