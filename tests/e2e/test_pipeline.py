@@ -3,6 +3,7 @@
 import io
 import json
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -102,8 +103,8 @@ def system(network: net.Network, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture(scope="module")
-def truth(system: System, network: net.Network, tmp_path_factory: pytest.TempPathFactory) -> Truth:
-    """Send the mix of traffic once; what the sniffer saw."""
+def frames(system: System, network: net.Network, tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    """Send the mix of traffic once; every frame that the sniffer saw."""
     file = tmp_path_factory.mktemp("frames") / "frames"
     watcher = network.a.python("sniffer", network.a.interface, str(file))
     server = network.b.python("traffic", "serve", network.b.ipv4, network.b.ipv6)
@@ -124,7 +125,13 @@ def truth(system: System, network: net.Network, tmp_path_factory: pytest.TempPat
         missed = watcher.communicate(timeout=10)[0]
     assert missed.strip() == "0", "the sniffer itself lost frames"
     system.wait_until_stored(end)
-    result = read_frames(sniffer.frames(file))
+    return sniffer.frames(file)
+
+
+@pytest.fixture(scope="module")
+def truth(frames: list[bytes]) -> Truth:
+    """What was between the two hosts."""
+    result = read_frames(frames)
     assert {half.protocol for half in result.packets} == {1, 6, 17, 47, 58}
     return result
 
@@ -236,6 +243,31 @@ def test_packets_of_the_topic_are_those_of_the_wire(system: System, truth: Truth
     finally:
         consumer.close()
     assert found == truth
+
+
+def test_the_same_frames_replayed_give_the_same_flows(
+    system: System, truth: Truth, frames: list[bytes], tmp_path: Path
+) -> None:
+    capture, out = tmp_path / "frames.pcap", tmp_path / "flows.jsonl"
+    with capture.open("wb") as file:
+        file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262_144, 1))
+        for i, octets in enumerate(frames):
+            file.write(struct.pack("<IIII", 1_700_000_000, i, len(octets), len(octets)) + octets)
+    done = system.ayaflow("replay", str(capture), "--output", str(out))
+    assert done.returncode == 0, done.stderr
+    replayed = [json.loads(line) for line in out.read_text().splitlines()]
+    assert as_truth(replayed) == truth
+
+    def conversations(records: list[dict[str, Any]]) -> set[tuple[Any, ...]]:
+        """Each with its initiator first."""
+        return {
+            (plain(r["src_addr"]), r["src_port"], plain(r["dst_addr"]), r["dst_port"], r["protocol"], r["icmp_type"])
+            for r in records
+            if net.is_ours(plain(r["src_addr"])) and net.is_ours(plain(r["dst_addr"]))
+        }
+
+    live = system.rows("SELECT * FROM flows WHERE node = 'e2e' AND dst_port != 9")
+    assert conversations(replayed) == conversations(live)
 
 
 def test_audit_is_exact_and_says_so_for_people_and_machines(system: System, truth: Truth) -> None:
