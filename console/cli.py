@@ -17,9 +17,9 @@ from console.options import Flags
 
 GROUPS = (
     ("Run", ("up", "producer", "streams", "console", "kafka", "clickhouse")),
-    ("Look", ("replay", "flows", "query")),
+    ("Look", ("top", "flows", "query", "replay")),
     ("Check", ("audit", "doctor")),
-    ("More", ("detach", "version")),
+    ("More", ("hash-token", "detach", "version")),
 )
 """The commands in the order people need them."""
 

@@ -24,6 +24,7 @@ def _begin(context: click.Context) -> Settings:
 @options.this_node
 @options.interface
 @options.window
+@options.allowed_ips
 @click.pass_context
 def up(context: click.Context) -> int:
     """Run everything on this machine and show its traffic.
@@ -77,14 +78,16 @@ def streams(context: click.Context) -> int:
 
 @click.command()
 @options.common
+@options.allowed_ips
 @click.pass_context
 def console(context: click.Context) -> int:
-    """Serve health and schemas over HTTP.
+    """Serve the dashboard and the API over HTTP.
 
     \b
     Example:
       ayaflow console --set console.listen=127.0.0.1:8080
       curl http://127.0.0.1:8080/api/health
+      ayaflow console --set console.listen=0.0.0.0:8080 --allowed-ips 10.0.0.0/8
     """
     settings = _begin(context)
     from console import http as component
@@ -212,6 +215,38 @@ def flows(
 
 @click.command()
 @options.common
+@click.option("--once", is_flag=True, help="Print once and end.")
+@click.option(
+    "--sort", default="bytes", show_default=True, type=click.Choice(["bytes", "packets", "rate"]),
+    help="The largest first, both directions together; rate: bytes a second.",
+)
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000), metavar="N", help="Connections.")
+@options.form(choices=("table", "json"))
+@click.argument("filter_words", metavar="[FILTER]", nargs=-1)
+@click.pass_context
+def top(
+    context: click.Context, *, filter_words: tuple[str, ...], once: bool, sort: str, limit: int, form: str
+) -> int:
+    """Show the connections that are active now; on a terminal, in place.
+
+    Keys: b, p and r sort by bytes, packets and rate; q ends. --format json writes a line a second.
+
+    \b
+    Examples:
+      ayaflow top
+      ayaflow top 'port = https and addr in 10.0.0.0/8' --sort rate
+      ayaflow top --once --format json | jq '.connections[0]'
+    """
+    settings = _begin(context)
+    from console import filters
+    from console import top as view
+
+    return view.run(settings, filters.parse(" ".join(filter_words)), sort=sort, limit=limit, once=once, form=form,
+                    out=sys.stdout)
+
+
+@click.command()
+@options.common
 @options.this_node
 @options.form()
 @click.argument("sql", metavar="SQL")
@@ -315,4 +350,33 @@ def detach(context: click.Context) -> int:
     return component.run(settings)
 
 
-COMMANDS = (up, producer, streams, console, kafka, clickhouse, replay, flows, query, audit, doctor, detach)
+@click.command("hash-token")
+@click.pass_context
+def hash_token(_context: click.Context) -> int:
+    """Make a token for the API, or hash the one on standard input.
+
+    The hash goes to console.tokens; the token is sent as `Authorization: Bearer TOKEN`.
+
+    \b
+    Examples:
+      ayaflow hash-token
+      echo "$TOKEN" | ayaflow hash-token
+    """
+    import secrets
+
+    from console.access import hash_token as hashed
+
+    if sys.stdin.isatty():
+        token = secrets.token_urlsafe(32)
+        click.echo(f"token  {token}\nhash   {hashed(token)}")
+        return 0
+    token = sys.stdin.readline().strip()
+    if not token:
+        raise QueryError("there is no token on standard input; without a pipe, `ayaflow hash-token` makes one")
+    click.echo(hashed(token))
+    return 0
+
+
+COMMANDS = (
+    up, producer, streams, console, kafka, clickhouse, replay, flows, top, query, audit, doctor, hash_token, detach,
+)

@@ -19,6 +19,7 @@ MOST_HISTORY = 1_000
 MEDIA_TYPES = {
     "json": "application/x-ndjson", "csv": "text/csv; charset=utf-8", "arrow": "application/vnd.apache.arrow.stream",
 }
+_KINDS: dict[str, type] = {"String": str, "IPv6": str, "Bool": bool}
 _FLOW = {
     "window_start": "2026-05-01T12:00:10Z", "window_seconds": 10, "node": "gateway-1", "interface": "eth0",
     "direction": "egress", "protocol": 6, "src_addr": "10.0.0.7", "dst_addr": "192.0.2.10", "src_port": 51234,
@@ -95,7 +96,7 @@ def _position(cursor: str) -> Parameters:
     """The keys of a cursor. Raises QueryError for what we did not make."""
     try:
         values = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
-        kinds = tuple(int if kind.startswith("UInt") else str for kind in flow_sql.KEYS.values())
+        kinds = tuple(_KINDS.get(kind, int) for kind in flow_sql.KEYS.values())
         position: Parameters = dict(zip(flow_sql.KEYS, values, strict=True))
         ours = tuple(map(type, values)) == kinds and all(
             0 <= value < 2**32 if isinstance(value, int) else "\0" not in value for value in values
@@ -104,4 +105,4 @@ def _position(cursor: str) -> Parameters:
         ours = False
     if not ours:
         raise QueryError("cursor is not the `next` of a page of /api/history; leave it out to begin anew")
-    return position
+    return {key: int(value) if isinstance(value, bool) else value for key, value in position.items()}

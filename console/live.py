@@ -1,10 +1,10 @@
 """`/api/live`, `/api/stats` and `/api/stream`: what passes now, from the live topic."""
 
-import asyncio
 import contextlib
 import json
 from typing import Annotated, Literal
 
+import anyio
 from fastapi import APIRouter, Depends, Query, Response, WebSocket, WebSocketDisconnect
 
 from console import filter_match
@@ -61,18 +61,25 @@ def router() -> APIRouter:
         offered = socket.scope.get("subprotocols", [])
         await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
         with socket.app.state.metrics.streams.track_inprogress():
-            listening = asyncio.create_task(_until_gone(socket))
-            sending = asyncio.create_task(_send(socket, context))
-            try:
-                await asyncio.wait({listening, sending}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for task in (listening, sending):
-                    task.cancel()
-                await asyncio.gather(listening, sending, return_exceptions=True)
-                with contextlib.suppress(Exception):        # it may be closed already, from either side
-                    await socket.close(1001)
+            await _serve(socket, context)
 
     return routes
+
+
+async def _serve(socket: WebSocket, context: Services) -> None:
+    """Until the client leaves or takes nothing any more."""
+    async with anyio.create_task_group() as group:
+        async def listen() -> None:
+            with contextlib.suppress(WebSocketDisconnect):
+                while True:                             # what clients send is not looked at
+                    if (await socket.receive())["type"] == "websocket.disconnect":
+                        break
+            group.cancel_scope.cancel()
+
+        group.start_soon(listen)
+        with contextlib.suppress(WebSocketDisconnect, TimeoutError):
+            await _send(socket, context)
+        group.cancel_scope.cancel()
 
 
 async def _send(socket: WebSocket, context: Services) -> None:
@@ -80,14 +87,5 @@ async def _send(socket: WebSocket, context: Services) -> None:
     number = 0
     while True:
         number, message = await context.hub.next(number)
-        async with asyncio.timeout(SEND_SECONDS):
+        with anyio.fail_after(SEND_SECONDS):
             await socket.send_text(message)
-
-
-async def _until_gone(socket: WebSocket) -> None:
-    """What clients send is not looked at; it ends when they leave."""
-    with contextlib.suppress(WebSocketDisconnect):
-        while True:
-            await socket.receive()
-            if socket.client_state.name == "DISCONNECTED":
-                return

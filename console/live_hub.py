@@ -49,7 +49,7 @@ class LiveHub:
             self._ticking.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._ticking
-        await asyncio.to_thread(self._reader.__exit__)
+        self._reader.stop()
 
     def _heard(self, stats: dict[str, Any]) -> None:
         with self._lock:

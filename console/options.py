@@ -97,6 +97,14 @@ def window(command: F) -> F:
     )(command)
 
 
+def allowed_ips(command: F) -> F:
+    """`--allowed-ips`."""
+    return click.option(
+        "--allowed-ips", metavar="CIDR,…", expose_value=False, callback=_keep("console.allowed_ips"),
+        help="Networks that may use the dashboard and API; others get 403.",
+    )(command)
+
+
 def time_range(since: str | None) -> Callable[[F], F]:
     """`--since` and `--until`."""
     def add(command: F) -> F:
