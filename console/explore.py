@@ -104,9 +104,8 @@ async def _top(
     sql, parameters = explore_sql.top(question, sort=sort, limit=limit)
     found = await context.database.document(sql, parameters)
     names = [column["name"] for column in found["meta"]]
-    total = dict(zip(names, found["totals"], strict=True))
-    total = {name: total.get(f"total_{name}", total[name]) for name in MEASURES}
-    return [dict(zip(names, row, strict=True)) for row in found["data"]], total
+    rows = [dict(zip(names, row, strict=True)) for row in found["data"]]
+    return rows, {name: rows[0][f"total_{name}"] if rows else 0 for name in MEASURES}
 
 
 def _named(row: Mapping[str, Any], by: tuple[str, ...]) -> dict[str, Any]:

@@ -58,16 +58,21 @@ def dimensions(text: str) -> tuple[str, ...]:
 
 
 def top(question: Question, *, sort: str, limit: int) -> tuple[str, Parameters]:
-    """The largest groups; with totals over all of them (WITH TOTALS; in its row, `total_*` count each flow once)."""
+    """The largest groups; in each row `total_*` are the sums over all groups, each flow counted once.
+
+    Not WITH TOTALS: the embedded ClickHouse writes broken JSON for it when nothing is found.
+    """
     source, parameters = _source(question, question.plan())
     either = _sides(question.by) == "arrayJoin"
-    totals = "".join(f", sumIf(u.{name}, u.{_SIDES} = 0) AS total_{name}" for name in MEASURES) if either else ""
+    sums = {name: f"sum({_seen(name, question.by)})" for name in MEASURES}
+    once = {name: f"sumIf(u.{name}, u.{_SIDES} = 0)" if either else sums[name] for name in MEASURES}
+    totals = ", ".join(f"sum({once[name]}) OVER () AS total_{name}" for name in MEASURES)
     names = [*question.by] or ["everything"]
     keys = [f"{_dimension(name)} AS {name}" for name in question.by] or ["1 AS everything"]
     sql = f"""
-SELECT {', '.join(keys)}, {', '.join(f'sum({_seen(name, question.by)}) AS {name}' for name in MEASURES)}{totals}
+SELECT {', '.join(keys)}, {', '.join(f'{text} AS {name}' for name, text in sums.items())}, {totals}
 FROM ({source}) AS u
-GROUP BY {', '.join(names)} WITH TOTALS
+GROUP BY {', '.join(names)}
 ORDER BY {SORTS[sort]} DESC, {', '.join(names)}
 LIMIT {{limit:UInt64}}""".strip()  # noqa: S608  only names of ours; values are parameters
     return sql, {**parameters, "limit": limit}
@@ -89,7 +94,7 @@ def series(
             columns = _pair() if name == PAIR else [_dimension(name)]
             for column, value in zip(columns, values, strict=True):
                 key = f"g{len(parameters)}"
-                parameters[key] = value
+                parameters[key] = int(value) if isinstance(value, bool) else value
                 kind = "IPv6" if name == PAIR else FIELDS[name].sql_type
                 tests.append(f"{column} = {{{key}:{kind}}}")
         cases.append(f"{' AND '.join(tests)}, {number}")

@@ -132,7 +132,7 @@ class Store:
         ))
 
     def document(self, sql: str, parameters: Parameters | None = None) -> dict[str, Any]:
-        """A small result in ClickHouse's JSONCompact: `meta`, `data` (lists) and, for WITH TOTALS, `totals`."""
+        """A small result in ClickHouse's JSONCompact: `meta` and `data` (lists)."""
         text = b"".join(self.chunks(sql, parameters, form="JSONCompact"))
         try:
             found: dict[str, Any] = json.loads(text)
