@@ -80,7 +80,7 @@ def chosen_flows(
     node: Annotated[str, Query(description="Only this node.", examples=["gateway-1"])] = "",
 ) -> Filter:
     """`filter` and `node` together. Raises FilterError."""
-    return filters.of_node(_text(node, "node")).and_also(filters.parse(_text(filter, "filter")))
+    return filters.of_node(plain(node, "node")).and_also(filters.parse(plain(filter, "filter")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +107,8 @@ Range = Annotated[TimeRange, Depends(time_range)]
 Context = Annotated[Services, Depends(services)]
 
 
-def _text(value: str, name: str) -> str:
+def plain(value: str, name: str) -> str:
+    """The text of a parameter. Raises QueryError for what ClickHouse cannot be sent."""
     if "\0" in value:
         raise QueryError(f"{name} has a NUL character, which no value has")
     return value

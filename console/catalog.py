@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 
 from common.errors import QueryError
 from console import audit, audit_report, audit_run, explore_sql, times
-from console.api_parameters import Context, Range, Services, example, only_known
+from console.api_parameters import Context, Range, Services, example, only_known, plain
 from console.explore_sql import Question
 from console.filters import Filter
 from console.live_state import iso
@@ -57,7 +57,7 @@ def router() -> APIRouter:
         context: Context, span: Range, node: Annotated[str, Query(description="Only this node.")] = "",
     ) -> JSONResponse:
         """The ledger, as `ayaflow audit --format json` prints it."""
-        chosen = audit_run.Range(since=span.since, until=span.until, node=node).within_retention(
+        chosen = audit_run.Range(since=span.since, until=span.until, node=plain(node, "node")).within_retention(
             span.now, context.settings.clickhouse.flows_retention_days
         )
         report = await _audit(context, chosen)

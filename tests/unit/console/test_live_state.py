@@ -98,7 +98,9 @@ def test_sorting_limit_and_choice() -> None:
             second, flow(0, second, 10_000 + second, src_port=1), flow(0, second, 5000 * second, src_port=2),
             flow(0, second, 300, src_port=3, packets_rev=900),
         ), second)
-    ports = {sort: [row["src_port"] for row in state.connections(2, sort=sort)] for sort in ("bytes", "packets", "rate")}
+    ports = {
+        sort: [row["src_port"] for row in state.connections(2, sort=sort)] for sort in ("bytes", "packets", "rate")
+    }
     assert ports == {"bytes": [1, 2, 3], "packets": [3, 1, 2], "rate": [2, 1, 3]}
     assert len(state.connections(2, limit=2)) == 2
     assert [row["src_port"] for row in state.connections(2, limit=1, chosen=lambda row: row["src_port"] == 3)] == [3]

@@ -27,7 +27,9 @@ def test_a_range_is_cut_at_hours_and_minutes() -> None:
 
 
 @given(SECONDS, SECONDS, st.booleans(), st.sampled_from([0, 1, 30, 60, 300, 3600, 7200]))
-def test_the_parts_are_the_range_and_each_table_holds_its_own_whole(first: int, size: int, raw: bool, step: int) -> None:
+def test_the_parts_are_the_range_and_each_table_holds_its_own_whole(
+    first: int, size: int, raw: bool, step: int
+) -> None:
     found = plan(at(first), at(first + size + 1), raw=raw, step=step)
     edges = [found.since, *(segment.last for segment in found.segments)]
     assert [segment.first for segment in found.segments] == edges[:-1]
