@@ -8,7 +8,6 @@
 #include "hash.h"
 #include "parse.h"
 
-#define MAX_INTERFACES 512
 #define MORE_BYTES 128          /* made linear behind what was read, when a header is not */
 #define VLAN_TAG_BYTES 4
 
@@ -16,6 +15,7 @@
 #include "replay.h"
 #else
 #define WIRE_BYTES(skb) ((skb)->len)
+#define CAME_BY(skb) ((skb)->ingress_ifindex)
 #define SLOT(skb) ((skb)->tc_classid)   /* cls_bpf sets it from the filter before each run; 16 bits */
 #endif
 
@@ -23,18 +23,19 @@ BPF_RINGBUF_OUTPUT(events, RING_PAGES);
 
 /* The open epoch's counters are one of two per-CPU arrays. To close an epoch user space puts the other into `open_epoch`;
  * that system call returns when no program still runs that has seen the old one, which can then be read at leisure. */
-BPF_PERCPU_ARRAY(counters_a, struct counters, MAX_INTERFACES * 2);
-BPF_PERCPU_ARRAY(counters_b, struct counters, MAX_INTERFACES * 2);
+BPF_PERCPU_ARRAY(counters_a, struct counters, MAX_INTERFACES * 4);
+BPF_PERCPU_ARRAY(counters_b, struct counters, MAX_INTERFACES * 4);
 BPF_ARRAY_OF_MAPS(open_epoch, "counters_a", 1);
 
 BPF_ARRAY(interfaces, struct interface, MAX_INTERFACES);   /* by slot */
+BPF_TABLE("hash", struct watched, u8, watched, MAX_INTERFACES);
 BPF_ARRAY(config, struct config, 1);
 
-static __always_inline u64 flow_hash(const struct packet *p, u32 slot, u32 direction, const u64 *key)
+static __always_inline u64 flow_hash(const struct packet *p, u32 slot, u32 passage, const u64 *key)
 {
     struct hash_state h;
     hash_begin(&h, key);
-    hash_word(&h, (u64)slot << 32 | (u32)p->vlan_id << 16 | (u32)p->protocol << 8 | p->ipv6 << 1 | direction);
+    hash_word(&h, (u64)slot << 32 | (u32)p->vlan_id << 16 | (u32)p->protocol << 8 | p->ipv6 << 2 | passage);
     hash_word(&h, (u64)p->src_port << 16 | p->dst_port);
     if (p->ipv6) {
         hash_word(&h, p->src[0]);
@@ -45,6 +46,15 @@ static __always_inline u64 flow_hash(const struct packet *p, u32 slot, u32 direc
         hash_word(&h, (p->src[1] & 0xffffffff00000000ULL) | p->dst[1] >> 32);
     }
     return hash_end(&h);
+}
+
+/* Whether another watched interface of the node counts the packet. */
+static __always_inline u32 is_secondary(struct __sk_buff *skb, const struct interface *interface, u32 direction)
+{
+    struct watched from = {.namespace = interface->namespace, .ifindex = CAME_BY(skb)};
+    if (interface->flags & ELSEWHERE << direction)
+        return 1;
+    return direction == EGRESS && from.ifindex && watched.lookup(&from) ? 1 : 0;
 }
 
 /* Parses what is linear; when a header is not, makes it linear and parses again, once. */
@@ -75,7 +85,8 @@ static __always_inline int capture(struct __sk_buff *skb, u32 direction, u64 kti
     void *epoch = open_epoch.lookup(&zero);
     if (!interface || !(interface->flags & WATCHED) || !settings || !epoch)     /* not set up, or given up */
         return TC_ACT_UNSPEC;
-    u32 key = slot * 2 + direction;
+    u32 secondary = is_secondary(skb, interface, direction);
+    u32 key = secondary * (2 * MAX_INTERFACES) + slot * 2 + direction;
     struct counters *counters = bpf_map_lookup_elem(epoch, &key);
     if (!counters)
         return TC_ACT_UNSPEC;
@@ -126,7 +137,7 @@ static __always_inline int capture(struct __sk_buff *skb, u32 direction, u64 kti
     counters->emitted_packets += packets;
     counters->emitted_bytes += bytes;
     event->ktime_ns = ktime_ns;
-    event->flow_hash = flow_hash(&p, slot, direction, settings->hash_key);
+    event->flow_hash = flow_hash(&p, slot, direction << 1 | secondary, settings->hash_key);
     event->src[0] = p.src[0];
     event->src[1] = p.src[1];
     event->dst[0] = p.dst[0];
@@ -144,7 +155,7 @@ static __always_inline int capture(struct __sk_buff *skb, u32 direction, u64 kti
     event->ttl = p.ttl;
     event->tos = p.tos;
     event->epoch = counters->epoch;
-    event->flags = 0;
+    event->flags = secondary ? SECONDARY : 0;
     events.ringbuf_submit(event, BPF_RB_NO_WAKEUP);     /* the producer polls: a wake-up costs more than a packet */
     return TC_ACT_UNSPEC;
 }

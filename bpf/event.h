@@ -25,10 +25,12 @@ struct packet_event {
     u8 ttl;             /* or hop limit */
     u8 tos;             /* or traffic class: DSCP and ECN */
     u8 epoch;           /* low bits of the epoch that counted it */
-    u8 flags;           /* 0: none defined yet */
+    u8 flags;           /* SECONDARY */
 };
+#define SECONDARY 1u    /* passed, or will pass, another watched interface of the node, which counts it */
 
-/* What one CPU counted in one epoch on one interface in one direction. seen = the sum of the outcomes. */
+/* What one CPU counted in one epoch on one interface in one direction, of packets with the same SECONDARY; at
+ * secondary * 2 * MAX_INTERFACES + slot * 2 + direction. seen = the sum of the outcomes. */
 struct counters {
     u64 epoch;          /* set by user space before the epoch opens */
     u64 seen_packets, seen_bytes;
@@ -39,12 +41,21 @@ struct counters {
 };
 
 /* What user space says about an interface, by its slot: the number that the hook was attached with (TC's class id). An
- * ifindex would not do: each network namespace has its own. Its counters are at slot * 2 + direction. */
+ * ifindex would not do: each network namespace has its own. */
 struct interface {
     u32 flags;
+    u32 namespace;      /* a number of ours */
 };
+#define MAX_INTERFACES 512
 #define WATCHED 1u
 #define NO_ETHERNET 2u  /* frames begin with the IP header: tun, wireguard, ppp */
+#define ELSEWHERE 4u    /* shifted by the direction: all that passes in it is SECONDARY */
+
+/* Key of `watched`: the interfaces whose ingress is watched. A packet that leaves and has come in by one of them (the
+ * kernel remembers by which) was counted there. */
+struct watched {
+    u32 namespace, ifindex;
+};
 
 struct config {
     u64 hash_key[2];    /* random for each run, so that nobody can craft two flows with one hash */

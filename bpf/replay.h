@@ -35,5 +35,6 @@ BPF_F_TABLE("array", u32, struct replay_state, replay_state, 1, BPF_F_MMAPABLE);
 /* skb->cb carries what the frame says of itself */
 #define WIRE_BYTES(skb) ((skb)->cb[0])
 #define SLOT(skb) ((skb)->cb[1])
+#define CAME_BY(skb) 0
 
 #endif

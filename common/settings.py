@@ -42,7 +42,16 @@ class Section(BaseModel):
 class CaptureSettings(Section):
     """What is watched on this node."""
 
-    interfaces: list[str] = Field([], description="Interfaces to watch; empty: those that carry a default route.")
+    interfaces: list[str] = Field(
+        [],
+        description="Interfaces to watch, also when they come later: names, globs such as eth*, !name to leave out, "
+        "auto for those that carry a default route. Empty: auto. With a slash, of a namespace: NAMESPACE/INTERFACE.",
+    )
+    namespaces: bool = Field(
+        False,
+        description="Watch interfaces in the network namespaces of /run/netns too: those that a pattern with a slash "
+        "in capture.interfaces matches, or else all but the loopback ones.",
+    )
     ring_bytes: int = Field(
         16 << 20, ge=1 << 16, le=1 << 30, description="Size of the kernel's ring buffer; a power of two."
     )

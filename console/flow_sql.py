@@ -14,7 +14,7 @@ SORTS = ("time", "bytes", "packets")
 KEYS = {
     "window_start": "UInt32", "node": "String", "protocol": "UInt8", "dst_port": "UInt16", "dst_addr": "IPv6",
     "src_addr": "IPv6", "src_port": "UInt16", "interface": "String", "direction": "String", "vlan_id": "UInt16",
-    "icmp_type": "UInt8", "icmp_code": "UInt8", "window_seconds": "UInt16",
+    "icmp_type": "UInt8", "icmp_code": "UInt8", "window_seconds": "UInt16", "primary": "Bool",
 }
 """What tells one flow and window from another, in the order of history, with the types of parameters."""
 _SUMS = ("packets", "bytes", "packets_rev", "bytes_rev")
@@ -30,7 +30,7 @@ _MERGED = {
 }
 """What is not a sum, with the SQL that brings revisions together; a revision may lack one of the directions."""
 COLUMNS = (
-    "window_start", "window_seconds", "node", "interface", "direction", "protocol", "src_addr", "dst_addr",
+    "window_start", "window_seconds", "node", "interface", "direction", "primary", "protocol", "src_addr", "dst_addr",
     "src_port", "dst_port", "vlan_id", "icmp_type", "icmp_code", *_SUMS, *_MERGED, "first_seen", "last_seen",
     "community_id",
 )

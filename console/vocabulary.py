@@ -63,6 +63,8 @@ FIELDS: dict[str, Field] = {
         _field("node", Kind.TEXT, "String", "Node that saw the flow"),
         _field("interface", Kind.TEXT, "String", "Interface on which it was seen"),
         _field("direction", Kind.DIRECTION, "String", "Direction in which packets from src to dst passed"),
+        _field("primary", Kind.NUMBER, "UInt8", "1: totals count it; 0: the packets are on another interface too",
+               largest=1, live=False),
         _field("protocol", Kind.PROTOCOL, "UInt8", "IANA protocol, by name or number", largest=255),
         _field("addr", Kind.ADDRESS, "IPv6", "Address of either side", "src_addr", "dst_addr"),
         _field("src_addr", Kind.ADDRESS, "IPv6", "Address of the initiator"),

@@ -14,48 +14,69 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from common.errors import EnvironmentProblem
+from producer import namespaces
+from producer.hook import ATTACHED, GONE, KEPT, Hook
 
 PRIORITY = 17  # before filters that were given none (they begin at 49152), and unlikely to be another's
 NAME = "ayaflow:"
 OWN_QDISC = "+qdisc"
 HOOKS = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}
 
-_NO_ETHERNET = {65534, 512, 519, 768, 769, 776}  # ARPHRD_NONE (tun, wireguard), PPP, RAWIP, TUNNEL, TUNNEL6, SIT
-
 
 @contextlib.contextmanager
-def open_route() -> Iterator[Any]:
-    """An rtnetlink socket in our network namespace."""
-    with IPRoute() as route:
+def open_route(namespace: str | None = None) -> Iterator[Any]:
+    """An rtnetlink socket in a network namespace, given by a file; None: in ours. Raises OSError."""
+    with namespaces.entered(namespace), IPRoute() as route:
         yield route
 
 
-def describe(route: Any, names: list[str]) -> list[dict[str, Any]]:
-    """name, ifindex, slot, no_ethernet of each interface. Raises EnvironmentProblem when one has just gone."""
-    links = {link.get_attr("IFLA_IFNAME"): link for link in route.get_links()}
-    found = []
-    for slot, name in enumerate(names):
-        if name not in links:
-            raise EnvironmentProblem(f"interface {name} has gone; start again")
-        found.append({
-            "name": name, "ifindex": links[name]["index"], "slot": slot,
-            "no_ethernet": links[name]["ifi_type"] in _NO_ETHERNET,
-        })  # fmt: skip
-    return found
+def detach_everywhere(*, node: str | None = None) -> list[str]:
+    """`detach` in our network namespace and in those with a name. Returns a line for each thing that was removed."""
+    with open_route() as route:
+        removed = detach(route, node=node)
+    for name in namespaces.named():
+        with contextlib.suppress(OSError), open_route(str(namespaces.RUN_NETNS / name)) as route:
+            removed += [f"{line} in namespace {name}" for line in detach(route, node=node)]
+    return removed
 
 
-def attach(route: Any, ifindex: int, node: str, programs: dict[str, int], *, slot: int) -> None:
-    """Put our filters on an interface. `programs`: file descriptors by hook. Raises EnvironmentProblem."""
+def ensure(route: Any, hook: Hook, node: str, programs: dict[str, int]) -> str:
+    """Attach unless it is attached already. Returns what became of it: ATTACHED, KEPT or GONE.
+
+    Raises EnvironmentProblem.
+    """
     try:
-        ours = _ensure_clsact(route, ifindex)
-        for hook, fd in programs.items():
-            name = f"{NAME}{node}:{hook}" + (OWN_QDISC if ours else "")
-            route.tc(
-                "add-filter", "bpf", ifindex, 0, fd=fd, name=name, parent=HOOKS[hook], prio=PRIORITY,
-                direct_action=True, classid=slot,
-            )  # fmt: skip
+        if not route.link_lookup(index=hook.ifindex, ifname=hook.name.rpartition("/")[2]):
+            return GONE
+        found = {(place, label.removesuffix(OWN_QDISC)) for place, label in _hooks_of(route, hook)}
+        if found == {(place, f"{NAME}{node}:{place}") for place in HOOKS}:
+            return KEPT
+        detach(route, node=node, ifindex=hook.ifindex)
+        _attach(route, hook.ifindex, node, programs, slot=hook.slot)
     except NetlinkError as error:
-        raise EnvironmentProblem(_sentence(error, ifindex)) from error
+        if error.code == errno.ENODEV:
+            return GONE
+        raise EnvironmentProblem(_sentence(error, hook.ifindex)) from error
+    return ATTACHED
+
+
+def _hooks_of(route: Any, hook: Hook) -> list[tuple[str, str]]:
+    """Our filters with the right slot."""
+    return [
+        (place, label) for place, message, label in _ours(route, hook.ifindex)
+        if (message.get_attr("TCA_OPTIONS").get_attr("TCA_BPF_CLASSID") or 0) == hook.slot
+    ]  # fmt: skip
+
+
+def _attach(route: Any, ifindex: int, node: str, programs: dict[str, int], *, slot: int) -> None:
+    """Put our filters on an interface. `programs`: file descriptors by hook. Raises NetlinkError."""
+    ours = _ensure_clsact(route, ifindex)
+    for hook, fd in programs.items():
+        name = f"{NAME}{node}:{hook}" + (OWN_QDISC if ours else "")
+        route.tc(
+            "add-filter", "bpf", ifindex, 0, fd=fd, name=name, parent=HOOKS[hook], prio=PRIORITY, direct_action=True,
+            classid=slot,
+        )  # fmt: skip  the class id is what the program sees as skb->tc_classid
 
 
 def detach(route: Any, *, node: str | None = None, ifindex: int | None = None) -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from producer.event import ICMP, ICMPV6, RECORD_BYTES, Records
+from producer.event import ICMP, ICMPV6, RECORD_BYTES, SECONDARY, Records
 from producer.ring import submitted
 from schemas.packets import I64, EpochCounters, FlowKeys, PacketBatch, PacketEvents
 
@@ -112,5 +112,6 @@ def _flow_keys(events: Records, epochs: I64, source: Source) -> FlowKeys:
         vlan_id=events["vlan_id"].copy(),
         icmp_type=np.where(icmp, events["src_port"], 0).astype(np.uint8),
         icmp_code=np.where(icmp, events["dst_port"], 0).astype(np.uint8),
+        primary=((events["flags"] & SECONDARY) == 0).astype(np.uint8),
         epoch=epochs,
     )

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 _SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}
-_MAP_LOOKUP, _MAP_UPDATE, _OBJ_PIN, _OBJ_GET, _PROG_TEST_RUN = 1, 2, 6, 7, 10
+_MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _OBJ_PIN, _OBJ_GET, _PROG_TEST_RUN = 1, 2, 3, 6, 7, 10
 _ATTR_BYTES = 128
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -50,6 +50,12 @@ def map_update(fd: int, key: bytes, value: bytes | npt.NDArray[np.void]) -> None
     value_buffer = ctypes.create_string_buffer(data, len(data))
     attributes = struct.pack("=IIQQQ", fd, 0, ctypes.addressof(key_buffer), ctypes.addressof(value_buffer), 0)
     _bpf(_MAP_UPDATE, attributes, "map update")
+
+
+def map_delete(fd: int, key: bytes) -> None:
+    """Remove an entry."""
+    key_buffer = ctypes.create_string_buffer(key, len(key))
+    _bpf(_MAP_DELETE, struct.pack("=IIQ", fd, 0, ctypes.addressof(key_buffer)), "map delete")
 
 
 def map_lookup(fd: int, key: bytes, value_bytes: int) -> bytes:

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from common import logs
@@ -120,6 +120,15 @@ class Capture:
         if self._is_due():
             self._send(self._read)
         return (self._read - before) // RECORD_BYTES
+
+    @property
+    def oldest_epoch(self) -> int:
+        """All events of earlier epochs have been sent."""
+        return self._first_epoch
+
+    def name_interfaces(self, names: dict[int, str]) -> None:
+        """The interfaces' names by slot; before there are events of a new one."""
+        self._source = replace(self._source, interfaces=tuple(names.items()))
 
     def finish(self) -> None:
         """The hooks are gone: close the last epoch. From now on `step` only sends what is left."""

@@ -1,9 +1,10 @@
 """The short-lived child process: bcc brings LLVM (100 MB and more) and goes with it.
 
-Parent:  answer = run("attach", request, log=path)
-Child:   python -m producer.child attach < request.json   prints one line of JSON; compilers' messages go to stderr
+Parent:  answer = run("load", request, log=path)
+Child:   python -m producer.child load < request.json   prints one line of JSON; compilers' messages go to stderr
 """
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -12,75 +13,115 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import AyaflowError, EnvironmentProblem, SettingsError
+from producer.hook import FAILED, GONE, Hook
 
 _SECONDS = 120
+Answer = dict[str, Any]
 _KINDS = {kind.__name__: kind for kind in (EnvironmentProblem, SettingsError, AyaflowError)}
 
 
-def run(command: str, request: dict[str, Any], *, log: Path) -> dict[str, Any]:
-    """Run the child to its end. Its messages go to `log`. Raises the error that it reports."""
+class Running:
+    """A child that was started."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self._process, self._log = process, log
+        self._deadline = time.monotonic() + _SECONDS
+
+    def is_done(self) -> bool:
+        """Whether `wait` would not wait."""
+        return self._process.poll() is not None or time.monotonic() > self._deadline
+
+    def kill(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.communicate()
+
+    def wait(self) -> Answer:
+        """Its answer. Raises the error that it reports, and EnvironmentProblem when there is none."""
+        try:
+            octets, _ = self._process.communicate(timeout=max(0.0, self._deadline - time.monotonic()))
+        except subprocess.TimeoutExpired as error:
+            self.kill()
+            raise EnvironmentProblem(
+                f"setting up the kernel program took more than {_SECONDS} s; {self._log} has its messages"
+            ) from error
+        try:
+            answer: Answer = json.loads(octets.splitlines()[-1])
+        except (ValueError, IndexError) as error:
+            raise EnvironmentProblem(
+                f"setting up the kernel program failed (exit code {self._process.returncode}); {self._log} says why"
+            ) from error
+        if "error" in answer:
+            raise _KINDS.get(answer["kind"], AyaflowError)(answer["error"].replace("LOG", str(self._log)))
+        return answer
+
+
+def start(command: str, request: dict[str, Any], *, log: Path) -> Running:
+    """Start the child. Its messages go to `log`. Raises EnvironmentProblem."""
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as messages:
-            done = subprocess.run(
-                [sys.executable, "-m", "producer.child", command],
-                input=json.dumps(request).encode(),
-                stdout=subprocess.PIPE,
-                stderr=messages,
-                timeout=_SECONDS,
-                start_new_session=True,
-                check=False,
-                cwd=Path(__file__).parent.parent,
+            process = subprocess.Popen(
+                [sys.executable, "-m", "producer.child", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=messages, start_new_session=True, cwd=Path(__file__).parent.parent,
             )  # fmt: skip  a session of its own: Ctrl-C must not stop it half-way
     except OSError as error:
         raise EnvironmentProblem(
             f"cannot write {log}: {error.strerror}. Set data_dir to a folder that can be written"
         ) from error
-    except subprocess.TimeoutExpired as error:
-        raise EnvironmentProblem(
-            f"setting up the kernel program took more than {_SECONDS} s; {log} has its messages"
-        ) from error
-    try:
-        answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    except (ValueError, IndexError) as error:
-        raise EnvironmentProblem(
-            f"setting up the kernel program failed (exit code {done.returncode}); {log} says why"
-        ) from error
-    if "error" in answer:
-        raise _KINDS.get(answer["kind"], AyaflowError)(answer["error"].replace("LOG", str(log)))
-    return answer
+    assert process.stdin is not None
+    with process.stdin as stdin, contextlib.suppress(BrokenPipeError):
+        stdin.write(json.dumps(request).encode())  # far less than a pipe holds
+    process.stdin = None
+    return Running(process, log)
 
 
-def _attach(request: dict[str, Any]) -> dict[str, Any]:
+def run(command: str, request: dict[str, Any], *, log: Path) -> Answer:
+    """Run the child to its end: `start` and `wait`."""
+    return start(command, request, log=log).wait()
+
+
+def _load(request: dict[str, Any]) -> Answer:
+    """Load and pin, after removing what a run that died has left."""
     from producer import attach, loader  # only in the child
 
     node, directory = request["node"], Path(request["pin_directory"])
-    with attach.open_route() as route:
-        attach.detach(route, node=node)  # of a run that died
-        for path in directory.iterdir():
-            path.unlink()
+    attach.detach_everywhere(node=node)
+    for path in directory.iterdir():
+        path.unlink()
+    loader.load(directory, ring_pages=request["ring_pages"])
+    return {"opened_ns": time.monotonic_ns()}
+
+
+def _hook(request: dict[str, Any]) -> Answer:
+    """Attach the pinned programs where they are not attached yet."""
+    from producer import attach, bpfsys, pins  # only in the child
+
+    directory = Path(request["pin_directory"])
+    programs = {hook: bpfsys.obj_get(directory / hook) for hook in pins.PROGRAMS}
+    found = []
+    for fields in request["hooks"]:
+        hook, error = Hook(**fields), ""
         try:
-            interfaces = attach.describe(route, request["interfaces"])
-            programs, _module = loader.load(directory, ring_pages=request["ring_pages"], interfaces=interfaces)
-            opened_ns = time.monotonic_ns()
-            for interface in interfaces:
-                attach.attach(route, interface["ifindex"], node, programs, slot=interface["slot"])
-        except AyaflowError:
-            attach.detach(route, node=node)
-            raise
-    return {"interfaces": interfaces, "opened_ns": opened_ns}
+            with attach.open_route(hook.namespace) as route:
+                state = attach.ensure(route, hook, request["node"], programs)
+        except FileNotFoundError:  # the namespace
+            state = GONE
+        except (AyaflowError, OSError) as problem:
+            state, error = FAILED, str(problem)
+        found.append({"slot": hook.slot, "state": state, "error": error})
+    return {"hooks": found}
 
 
-def _detach(request: dict[str, Any]) -> dict[str, Any]:
+def _detach(request: dict[str, Any]) -> Answer:
     from producer import attach  # only in the child
 
-    with attach.open_route() as route:
-        return {"removed": attach.detach(route, node=request["node"])}
+    return {"removed": attach.detach_everywhere(node=request["node"])}
 
 
 def main() -> int:
     """The child."""
-    command = {"attach": _attach, "detach": _detach}[sys.argv[1]]
+    command = {"load": _load, "hook": _hook, "detach": _detach}[sys.argv[1]]
     try:
         answer = command(json.load(sys.stdin))
     except AyaflowError as error:

@@ -6,11 +6,9 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from common import logs
 from common.errors import EnvironmentProblem, SettingsError
@@ -20,21 +18,23 @@ from producer import bpfsys, child, interfaces, pins
 from producer.batch import Source
 from producer.capture import Capture, EncodeEvents, Timing
 from producer.clock import WallClock
-from producer.epochs import Epochs, KernelCounterMaps, Slot
+from producer.epochs import Epochs, KernelCounterMaps
 from producer.event import RECORD_BYTES
+from producer.health import State, health
+from producer.hooks import Hooks, PinnedTables
+from producer.interfaces import Selection
 from producer.metrics import ProducerMetrics
+from producer.observing import Observer
 from producer.outbox import Entry
 from producer.publish import Publisher, open_kafka
 from producer.ring import Ring
 from schemas.packet_encoder import BatchEncoder
-from schemas.packets import DIRECTIONS
 from schemas.registry import open_registry
 from schemas.topics import TopicNames
 
 LONGEST_WAIT = 0.05  # seconds between two looks at the ring: what a packet may wait besides flush_ms
 SHORTEST_WAIT = 0.001
 FINISH_SECONDS = 10.0
-STALLED_SECONDS = 10.0
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_BPF": 39}
 _CAP_SYS_ADMIN = 21
 
@@ -48,13 +48,14 @@ def run(settings: Settings) -> int:
     size = settings.capture.ring_bytes
     if size & (size - 1) or size < page:
         raise SettingsError(f"capture.ring_bytes: {size} is not a power of two of at least {page}")
-    names = interfaces.choose(settings.capture.interfaces, interfaces.Links.of_this_machine())
+    selection = Selection.of(settings.capture.interfaces)
+    interfaces.check(selection, interfaces.Links.of_this_machine())
     with _stop_on_signals() as stop:
         pins.mount(settings.capture.bpffs)
         directory = pins.node_directory(settings.capture.bpffs, settings.node)
         try:
             with pins.locked(directory):
-                return _run_locked(settings, names, directory, stop)
+                return _run_locked(settings, selection, directory, stop)
         except OSError as error:
             raise EnvironmentProblem(f"{error.strerror or error}: {error.filename or directory}") from error
 
@@ -74,20 +75,10 @@ def check_privileges(status: str | None = None) -> None:
         )
 
 
-@dataclass(slots=True)
-class _State:
-    """What /health tells."""
-
-    node: str
-    interfaces: tuple[str, ...]
-    packets: int = 0
-    finishing: bool = False
-
-
-def _run_locked(settings: Settings, names: tuple[str, ...], directory: Path, stop: threading.Event) -> int:
+def _run_locked(settings: Settings, selection: Selection, directory: Path, stop: threading.Event) -> int:
     logs_directory = settings.data_dir / "logs"
     log_path = logs_directory / f"kernel-{settings.node}.log"
-    metrics, state = ProducerMetrics(), _State(settings.node, names)
+    metrics, state = ProducerMetrics(), State(settings.node)
     clock = WallClock()
     topics = TopicNames.of(settings.kafka.topic_prefix)
     encode_batch = BatchEncoder(open_registry(settings.schema_registry.url, topics)).encode
@@ -106,49 +97,55 @@ def _run_locked(settings: Settings, names: tuple[str, ...], directory: Path, sto
     )
     started = time.monotonic()
     request = {
-        "node": settings.node, "pin_directory": str(directory), "interfaces": list(names),
+        "node": settings.node, "pin_directory": str(directory),
         "ring_pages": settings.capture.ring_bytes // os.sysconf("SC_PAGE_SIZE"),
     }  # fmt: skip
     ring: Ring | None = None
+    hooks: Hooks | None = None
     attached = False
     try:
-        answer = child.run("attach", request, log=log_path)
+        answer = child.run("load", request, log=log_path)
         attached = True
         ring = Ring(bpfsys.obj_get(directory / "events"), settings.capture.ring_bytes)
+        epochs = Epochs(
+            maps=_counter_maps(directory),
+            clock=clock,
+            producer_position=ring.producer_position,
+            opened_ns=answer["opened_ns"],
+        )
         capture = Capture(
             ring=ring,
             position=0,
-            epochs=Epochs(
-                maps=_counter_maps(directory),
-                slots=_slots(answer["interfaces"]),
-                clock=clock,
-                producer_position=ring.producer_position,
-                opened_ns=answer["opened_ns"],
-            ),
+            epochs=epochs,
             clock=clock,
             publisher=publisher,
-            source=Source(
-                node=settings.node,
-                ring_id=time.time_ns(),
-                interfaces=tuple((link["slot"], link["name"]) for link in answer["interfaces"]),
-            ),
+            source=Source(node=settings.node, ring_id=time.time_ns(), interfaces=()),
             encode_batch=encode_batch,
             encode_events=_event_encoder(settings, topics),
             topics=topics,
             timing=Timing.of(settings.producer, settings.capture.epoch_ms, settings.capture.ring_bytes),
             metrics=metrics,
         )
-        health = partial(_health, state, publisher, capture)
-        with MetricsServer(settings.producer.metrics_listen, "producer.metrics_listen", health):
+        hooks = _hooks(settings, selection, directory, log_path, capture, epochs, state)
+        hooks.begin()
+        report = partial(health, state, publisher, capture)
+        with MetricsServer(settings.producer.metrics_listen, "producer.metrics_listen", report):
             log.info(
-                "attached", node=settings.node, interfaces=",".join(names), seconds=round(time.monotonic() - started, 2)
+                "watching",
+                node=settings.node,
+                interfaces=",".join(state.interfaces) or "none yet",
+                seconds=round(time.monotonic() - started, 2),
             )
-            _watch(capture, publisher, metrics, settings.capture.ring_bytes, stop)
+            _watch(capture, publisher, hooks, metrics, settings.capture.ring_bytes, stop)
             state.finishing = True
+            hooks.close()
+            hooks = None
             _detach(settings.node, log_path)
             attached = False
             return _finish(capture, publisher)
     finally:
+        if hooks is not None:
+            hooks.close()
         if attached:
             _detach(settings.node, log_path)
         if ring is not None:
@@ -157,8 +154,13 @@ def _run_locked(settings: Settings, names: tuple[str, ...], directory: Path, sto
         pins.remove(directory)
 
 
-def _watch(
-    capture: Capture, publisher: Publisher, metrics: ProducerMetrics, ring_bytes: int, stop: threading.Event
+def _watch(  # noqa: PLR0917  the parts of a run
+    capture: Capture,
+    publisher: Publisher,
+    hooks: Hooks,
+    metrics: ProducerMetrics,
+    ring_bytes: int,
+    stop: threading.Event,
 ) -> None:
     """Read and send until we are told to stop. Looks so often that the ring fills by an eighth in between."""
     wait, last = LONGEST_WAIT, time.monotonic()
@@ -169,6 +171,8 @@ def _watch(
             time.sleep(wait)
             publisher.poll(0)
         read = capture.step()
+        hooks.oldest_epoch = capture.oldest_epoch
+        hooks.step()
         now = time.monotonic()
         rate, last = read * RECORD_BYTES / max(now - last, 1e-6), now
         wait = min(LONGEST_WAIT, max(SHORTEST_WAIT, ring_bytes / 8 / rate)) if rate else LONGEST_WAIT
@@ -218,29 +222,30 @@ def _counter_maps(directory: Path) -> KernelCounterMaps:
     return KernelCounterMaps(bpfsys.obj_get(directory / "open_epoch"), (first, second))
 
 
-def _slots(links: list[dict[str, Any]]) -> tuple[Slot, ...]:
-    return tuple(
-        Slot(key=link["slot"] * 2 + direction, interface=link["name"], direction=direction)
-        for link in links
-        for direction in range(len(DIRECTIONS))
+def _hooks(  # noqa: PLR0917  the parts of a run
+    settings: Settings,
+    selection: Selection,
+    directory: Path,
+    log_path: Path,
+    capture: Capture,
+    epochs: Epochs,
+    state: State,
+) -> Hooks:
+    def change(names: dict[int, str], watched: tuple[str, ...]) -> None:
+        capture.name_interfaces(names)
+        state.interfaces = watched
+
+    return Hooks(
+        node=settings.node,
+        directory=directory,
+        selection=selection,
+        observer=Observer(all_namespaces=settings.capture.namespaces),
+        tables=PinnedTables(bpfsys.obj_get(directory / "interfaces"), bpfsys.obj_get(directory / "watched")),
+        epochs=epochs,
+        log_path=log_path.with_suffix(".hook.log"),
+        monotonic=time.monotonic_ns,
+        on_change=change,
     )
-
-
-def _health(state: _State, publisher: Publisher, capture: Capture) -> dict[str, Any]:
-    last = publisher.last_ack_ns
-    stalled = publisher.waiting_ns() > STALLED_SECONDS * 1e9
-    error = publisher.error or (f"Kafka has not answered for {STALLED_SECONDS:.0f} s" if stalled else None)
-    return {
-        "ok": not stalled and publisher.error is None,
-        "stage": "producer",
-        "node": state.node,
-        "interfaces": list(state.interfaces),
-        "packets": state.packets,
-        "last_ack_age_seconds": None if last is None else round((time.monotonic_ns() - last) / 1e9, 3),
-        "ring_fill": round(capture.ring_fill, 4),
-        "queue": publisher.outbox.in_flight,
-        "error": error,
-    }
 
 
 @contextlib.contextmanager

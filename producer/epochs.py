@@ -13,11 +13,13 @@ import numpy.typing as npt
 
 from producer import bpfsys
 from producer.clock import WallClock
-from schemas.packets import EpochCounters
+from schemas.packets import DIRECTIONS, EpochCounters
 
 OUTCOMES = ("seen", "emitted", "non_ip", "malformed", "ring_full")
 COUNTERS = np.dtype([("epoch", "=u8"), *((f"{o}_{unit}", "=u8") for o in OUTCOMES for unit in ("packets", "bytes"))])
 """struct counters of bpf/event.h."""
+MAX_INTERFACES = 512
+"""Slots that the kernel program has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +29,21 @@ class Slot:
     key: int  # index in the counter maps
     interface: str
     direction: int  # INGRESS or EGRESS
+    primary: bool = True
+
+
+def slots_of(number: int, interface: str) -> tuple[Slot, ...]:
+    """Where an interface with this slot number is counted; bpf/event.h has the order."""
+    return tuple(
+        Slot(
+            key=(0 if primary else 2 * MAX_INTERFACES) + number * 2 + direction,
+            interface=interface,
+            direction=direction,
+            primary=primary,
+        )
+        for primary in (True, False)
+        for direction in range(len(DIRECTIONS))
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +67,9 @@ class CounterMaps(Protocol):
 
     def prepare(self, key: int, epoch: int) -> None:
         """Zero the closed map's counters at `key` and note the epoch that it will count next."""
+
+    def begin(self, key: int, epoch: int) -> None:
+        """Zero both maps' counters at `key`, which nothing counts at yet: `epoch` is the open one's."""
 
 
 class KernelCounterMaps:
@@ -76,6 +96,12 @@ class KernelCounterMaps:
         bpfsys.map_update(self._maps[1 - self._open], key.to_bytes(4, "little"), fresh_counters(epoch, self._cpus))
 
 
+    def begin(self, key: int, epoch: int) -> None:
+        """See CounterMaps."""
+        for which, number in ((self._open, epoch), (1 - self._open, epoch + 1)):
+            bpfsys.map_update(self._maps[which], key.to_bytes(4, "little"), fresh_counters(number, self._cpus))
+
+
 def fresh_counters(epoch: int, cpus: int) -> npt.NDArray[np.void]:
     """Zero counters of an epoch, a row a CPU."""
     rows = np.zeros(cpus, COUNTERS)
@@ -90,13 +116,14 @@ class Epochs:
         self,
         *,
         maps: CounterMaps,
-        slots: tuple[Slot, ...],
+        slots: tuple[Slot, ...] = (),
         clock: WallClock,
         producer_position: Callable[[], int],
         opened_ns: int,
     ) -> None:
         """`opened_ns`: when epoch 1 began, on the monotonic clock."""
-        self._maps, self._slots, self._clock, self._position = maps, slots, clock, producer_position
+        self._maps, self._clock, self._position = maps, clock, producer_position
+        self._slots: dict[Slot, int | None] = dict.fromkeys(slots)  # and the last epoch that may have counted there
         self._opened_ns = opened_ns
         self.number = 1
 
@@ -104,6 +131,18 @@ class Epochs:
     def opened_ns(self) -> int:
         """When the open epoch began, on the monotonic clock."""
         return self._opened_ns
+
+    def watch(self, slots: tuple[Slot, ...]) -> None:
+        """Count there too, from the open epoch on. Before the kernel does."""
+        for slot in slots:
+            self._maps.begin(slot.key, self.number)
+            self._slots[slot] = None
+
+    def forget(self, slots: tuple[Slot, ...]) -> int:
+        """The kernel counts there no more. Returns the last epoch that may have something of it."""
+        for slot in slots:
+            self._slots[slot] = self.number + 1  # a program that was running at the swap may be in the next one
+        return self.number + 1
 
     def close(self) -> ClosedEpoch:
         """Close the open epoch, and open the next."""
@@ -120,11 +159,18 @@ class Epochs:
             self._maps.prepare(slot.key, number + 2)
             if row.seen_packets:
                 counters.append(row)
+        self._slots = {slot: last for slot, last in self._slots.items() if last is None or last > number}
         return ClosedEpoch(number=number, end_position=position, clock_ns=end_ns, counters=tuple(counters))
 
     def _read(self, slot: Slot, number: int, start_ns: int, end_ns: int) -> EpochCounters:
         rows = self._maps.read(slot.key)
         sums = {name: int(rows[name].sum()) for name in COUNTERS.names or () if name != "epoch"}
         return EpochCounters(
-            epoch=number, start_ns=start_ns, end_ns=end_ns, interface=slot.interface, direction=slot.direction, **sums
+            epoch=number,
+            start_ns=start_ns,
+            end_ns=end_ns,
+            interface=slot.interface,
+            direction=slot.direction,
+            primary=slot.primary,
+            **sums,
         )

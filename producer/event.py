@@ -29,5 +29,8 @@ DISCARDED = 1 << 30
 Records = npt.NDArray[np.void]
 """Shape (n,), of dtype RECORD."""
 
+SECONDARY = 1
+"""Of an event's flags."""
+
 ICMP, ICMPV6 = 1, 58
 """Protocols whose events carry type and code in the places of the ports."""

@@ -9,17 +9,16 @@ from typing import Any
 
 from common.errors import EnvironmentProblem
 from producer import bpfsys, pins
-from producer.epochs import fresh_counters
 
 SOURCE = Path(__file__).parent.parent / "bpf" / "ayaflow.bpf.c"
-WATCHED, NO_ETHERNET = 1, 2  # bpf/event.h
+WATCHED, NO_ETHERNET, ELSEWHERE = 1, 2, 4  # bpf/event.h
 
 
-def load(pin_directory: Path, *, ring_pages: int, interfaces: list[dict[str, Any]]) -> tuple[dict[str, int], Any]:
+def load(pin_directory: Path, *, ring_pages: int) -> tuple[dict[str, int], Any]:
     """Compile, load, fill the maps, pin everything into `pin_directory`.
 
-    Returns the programs' file descriptors by hook, and bcc's object, with which they are closed. Epoch 1 is open in
-    counters_a, counters_b is prepared for epoch 2. Raises EnvironmentProblem.
+    Returns the programs' file descriptors by hook, and bcc's object, with which they are closed. The open epoch counts
+    in counters_a; no slot is set up. Raises EnvironmentProblem.
     """
     bcc = _import_bcc()
     check_headers()
@@ -39,7 +38,7 @@ def load(pin_directory: Path, *, ring_pages: int, interfaces: list[dict[str, Any
                 f"kernel {platform.release()} refused the {hook} program ({error}); the verifier's reasons are in LOG. "
                 "ayaflow needs Linux 5.10 or newer"
             ) from error
-    _fill(module, interfaces)
+    _fill(module)
     try:
         for name in pins.MAPS:
             bpfsys.obj_pin(module[name].map_fd, pin_directory / name)
@@ -50,19 +49,9 @@ def load(pin_directory: Path, *, ring_pages: int, interfaces: list[dict[str, Any
     return programs, module
 
 
-def _fill(module: Any, interfaces: list[dict[str, Any]]) -> None:
-    cpus = bpfsys.possible_cpus()
-    for number, name in ((1, "counters_a"), (2, "counters_b")):
-        rows = fresh_counters(number, cpus)
-        for interface in interfaces:
-            for direction in (0, 1):
-                key = interface["slot"] * 2 + direction
-                bpfsys.map_update(module[name].map_fd, struct.pack("=I", key), rows)
+def _fill(module: Any) -> None:
     bpfsys.map_update(module["open_epoch"].map_fd, bytes(4), struct.pack("=I", module["counters_a"].map_fd))
     bpfsys.map_update(module["config"].map_fd, bytes(4), secrets.token_bytes(16))
-    for interface in interfaces:
-        flags = WATCHED | (NO_ETHERNET if interface["no_ethernet"] else 0)
-        bpfsys.map_update(module["interfaces"].map_fd, struct.pack("=I", interface["slot"]), struct.pack("=I", flags))
 
 
 def _import_bcc() -> Any:

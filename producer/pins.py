@@ -10,7 +10,7 @@ from pathlib import Path
 from common.errors import EnvironmentProblem
 
 TOP = "ayaflow"
-MAPS = ("events", "counters_a", "counters_b", "open_epoch", "interfaces", "config")
+MAPS = ("events", "counters_a", "counters_b", "open_epoch", "interfaces", "watched", "config")
 PROGRAMS = ("ingress", "egress")
 
 

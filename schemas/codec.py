@@ -21,7 +21,8 @@ from schemas.packets import DIRECTIONS, EpochCounters, FlowKeys, PacketBatch, Pa
 from schemas.registry import HEADER, newest, open_registry
 from schemas.topics import TopicNames
 
-_COUNTER_NUMBERS = tuple(name for name in EpochCounters.__dataclass_fields__ if name not in {"interface", "direction"})
+_NOT_NUMBERS = {"interface", "direction", "primary"}
+_COUNTER_NUMBERS = tuple(name for name in EpochCounters.__dataclass_fields__ if name not in _NOT_NUMBERS)
 _OF_A_PACKET = {
     "packets": np.int32, "bytes": np.int64, "tcp_flags": np.int32, "ttl": np.uint8, "tos": np.uint8,
     "segment_bytes": np.int32,
@@ -66,6 +67,7 @@ class Codec:
             vlan_id=flow_rows.numbers("vlan_id", np.uint16),
             icmp_type=flow_rows.numbers("icmp_type", np.uint8),
             icmp_code=flow_rows.numbers("icmp_code", np.uint8),
+            primary=flow_rows.flags("primary"),
             epoch=flow_rows.numbers("epoch", np.int64),
         )
         flow = row.array("flow", np.int32)
@@ -129,6 +131,7 @@ class Codec:
             "node": pa.array(flows.node_names, pa.string()).take(pa.array(flows.node)),
             "interface": pa.array(flows.interface_names, pa.string()).take(pa.array(flows.interface)),
             "direction": pa.array(DIRECTIONS).take(pa.array(flows.direction)),
+            "primary": pa.array(flows.primary.astype(np.bool_)),
             "window_start": pa.array(np.full(n, start_us, np.int64)),
             "window_seconds": pa.array(np.full(n, flows.window_seconds, np.int32)),
             "src_addr": addresses.to_arrow(flows.src_addr),
@@ -201,6 +204,12 @@ class _Columns:
             raise DecodeError(f"{self._name}.{name} is out of range")
         return values.astype(kind, copy=False)
 
+    def flags(self, name: str) -> Any:
+        """Booleans as 0 and 1; all true when the writer did not know them."""
+        if name not in self._known:
+            return np.ones(len(self._rows), np.uint8)
+        return self.get(name, pa.bool_()).to_numpy(zero_copy_only=False).astype(np.uint8)
+
     def array(self, name: str, kind: Any, length: int = 0) -> Any:
         """`length`: of the zeros in its place when the writer did not know the column."""
         if name not in self._known:
@@ -218,9 +227,13 @@ def _counters(rows: pa.StructArray) -> tuple[EpochCounters, ...]:
     numbers = {name: columns.get(name, pa.int64()).to_pylist() for name in _COUNTER_NUMBERS}
     interfaces = columns.get("interface", pa.string()).to_pylist()
     directions = _directions(columns.get("direction", pa.string())).tolist()
+    primary = columns.flags("primary")
     return tuple(
         EpochCounters(
-            interface=interfaces[i], direction=directions[i], **{name: values[i] for name, values in numbers.items()}
+            interface=interfaces[i],
+            direction=directions[i],
+            primary=bool(primary[i]),
+            **{name: values[i] for name, values in numbers.items()},
         )
         for i in range(len(rows))
     )
@@ -242,6 +255,7 @@ def _flow_key_columns(flows: FlowKeys, interface_names: tuple[str, ...]) -> dict
     return {
         "interface": pa.array(interface_names, pa.string()).take(pa.array(flows.interface)),
         "direction": pa.array(DIRECTIONS).take(pa.array(flows.direction)),
+        "primary": pa.array(flows.primary.astype(np.bool_)),
         "src_addr": addresses.to_arrow(flows.src_addr),
         "dst_addr": addresses.to_arrow(flows.dst_addr),
         **{

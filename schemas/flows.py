@@ -21,6 +21,7 @@ class FlowColumns:
     node: I32  # index into node_names; this and all that follow have shape (n,)
     interface: I32  # index into interface_names
     direction: U8  # of the packets from src to dst
+    primary: U8  # 1: totals are to count these packets; 0: they are in another record of the node too
     protocol: U8
     src_addr: U8  # shape (n, 16)
     dst_addr: U8  # shape (n, 16)

@@ -33,6 +33,7 @@ class FlowKeys:
     vlan_id: U16  # outer tag, 0: none
     icmp_type: U8
     icmp_code: U8
+    primary: U8  # 0: these packets were, or will be, seen on another watched interface of the node too; else 1
     epoch: I64  # counter epoch the packets were counted in
 
     def __len__(self) -> int:
@@ -41,13 +42,14 @@ class FlowKeys:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochCounters:
-    """The kernel's counters of one epoch, interface and direction. seen = the sum of the outcomes."""
+    """The kernel's counters of one epoch, interface, direction and `primary`. seen = the sum of the outcomes."""
 
     epoch: int
     start_ns: int
     end_ns: int
     interface: str
     direction: int  # INGRESS or EGRESS
+    primary: bool = True  # as FlowKeys.primary
     seen_packets: int
     seen_bytes: int
     emitted_packets: int  # into the ring, as events

@@ -19,7 +19,7 @@ _LATEST_NS = 2**32 * 1_000_000_000
 _COUNTS = tuple(name for name in EpochCounters.__dataclass_fields__ if name.endswith(("_packets", "_bytes")))
 
 RingId = tuple[str, int]  # node, ring_id
-Passage = tuple[str, int]  # interface, direction
+Passage = tuple[str, int, bool]  # interface, direction, primary
 
 
 @dataclass(slots=True)
@@ -80,7 +80,7 @@ class Accounts:
         by_epoch: dict[int, dict[Passage, EpochCounters]] = {}
         for row in counters:
             if row.epoch > done:  # else it was closed already: a message that was sent again
-                by_epoch.setdefault(row.epoch, {})[row.interface, row.direction] = row
+                by_epoch.setdefault(row.epoch, {})[row.interface, row.direction, row.primary] = row
         if not by_epoch:
             return
         newest = max(by_epoch)
@@ -123,22 +123,22 @@ def _by_epoch(batch: PacketBatch, share: Share) -> list[tuple[int, Passage, int,
     flows, index = batch.flows, share.flow
     epoch = flows.epoch[index]
     lowest = int(epoch.min())
-    interfaces = len(batch.interface_names)
-    if (int(epoch.max()) - lowest + 1) * interfaces * 2 <= _DIRECT:
-        code = ((epoch - lowest) * interfaces + flows.interface[index]) * 2 + flows.direction[index]
+    passages = len(batch.interface_names) * 4
+    passage = (flows.interface[index].astype(np.int64) * 2 + flows.direction[index]) * 2 + flows.primary[index]
+    if (int(epoch.max()) - lowest + 1) * passages <= _DIRECT:
+        code = (epoch - lowest) * passages + passage
         packets, octets = (_add_up(code, values, int(code.max()) + 1) for values in (share.packets, share.bytes))
         present = np.flatnonzero(np.bincount(code))
-        combined = present
-        epochs = combined // (interfaces * 2) + lowest
+        epochs = present // passages + lowest
         packets, octets = packets[present], octets[present]
-        passage = combined % (interfaces * 2)
+        passage = present % passages
     else:
-        columns = np.stack([epoch, flows.interface[index].astype(np.int64) * 2 + flows.direction[index]])
+        columns = np.stack([epoch, passage])
         unique, inverse = np.unique(columns, axis=1, return_inverse=True)
         packets, octets = (_add_up(inverse.ravel(), values, unique.shape[1]) for values in (share.packets, share.bytes))
         epochs, passage = unique
     return [
-        (number, (batch.interface_names[where // 2], where % 2), count, size)
+        (number, (batch.interface_names[where // 4], where // 2 % 2, bool(where % 2)), count, size)
         for number, where, count, size in zip(
             epochs.tolist(), passage.tolist(), packets.tolist(), octets.tolist(), strict=True
         )
@@ -188,6 +188,7 @@ def _unknown(epoch: int, passage: Passage, start_ns: int, end_ns: int) -> EpochC
         end_ns=end_ns,
         interface=passage[0],
         direction=passage[1],
+        primary=passage[2],
         seen_packets=0,
         seen_bytes=0,
         emitted_packets=0,

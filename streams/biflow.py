@@ -2,7 +2,8 @@
 
 Two rows belong to one flow when they have the same node, interface, VLAN and protocol, mirrored addresses and
 ports, and passed the interface in opposite directions: A to B received and B to A sent. (A to B received and A to B
-sent on the same interface are two flows: the machine forwarded the packets.)
+sent on the same interface are two flows: the machine forwarded the packets.) Packets that are primary and those that
+are not stay apart, in two records with the same ends, so that totals can leave the latter out.
 
 Who is `src`, the initiator:
 1. the sender of a SYN without ACK; of two, the one whose first packet came first;
@@ -20,7 +21,7 @@ import numpy.typing as npt
 
 from schemas.flows import FlowColumns
 from schemas.packets import U8, U16
-from streams.keys import KEY, Keys, group, take, words
+from streams.keys import KEY, Groups, Keys, group, take, words
 from streams.rows import BARE_SYN, MEASURES, NEVER, TCP_FLAGS, Rows, merged
 
 _ASKS_V4 = {8: 0, 13: 14, 15: 16, 17: 18, 10: 9}
@@ -98,17 +99,13 @@ def merge(
     """The bidirectional flows of one window. `node_names` and `interface_names` are those of the keys' numbers."""
     known = canonical(rows.keys)
     groups = group(known.keys)
-    first = groups.first_rows
-    keys = take(known.keys, first)
+    keys = take(known.keys, groups.first_rows)
     low, high = (merged(groups, _only(rows, which)) for which in (~known.mirrored, known.mirrored))
-    from_low = _low_initiates(
-        keys,
-        low["tcp_flags"],
-        high["tcp_flags"],
-        low["first_ns"] <= high["first_ns"],
-        known.asks_low[first],
-        known.asks_high[first],
-    )
+    if (keys["primary"] != 0).all():
+        first = groups.first_rows
+        from_low = _low_initiates(keys, low, high, known.asks_low[first], known.asks_high[first])
+    else:
+        from_low = _of_both_parts(rows, known, groups)
 
     def ends(low: npt.NDArray[Any], high: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         choose = from_low[:, None] if low.ndim == 2 else from_low
@@ -127,6 +124,7 @@ def merge(
         node=keys["node"].astype(np.int32),
         interface=keys["interface"].astype(np.int32),
         direction=np.where(from_low, keys["direction"], 1 - keys["direction"]).astype(np.uint8),
+        primary=keys["primary"].copy(),
         protocol=keys["protocol"].copy(),
         src_addr=src_addr,
         dst_addr=dst_addr,
@@ -164,14 +162,28 @@ def _stored(low: dict[str, Any], high: dict[str, Any]) -> dict[str, list[npt.NDA
     return {name: [side[name] for side in both] for name in both[0]}
 
 
-def _low_initiates(  # noqa: PLR0917  six columns, all of them the same length
+def _of_both_parts(rows: Rows, known: Canonical, groups: Groups) -> npt.NDArray[np.bool_]:
+    """_low_initiates of each group, from all packets of the conversation, be they primary or not."""
+    whole = words(known.keys).copy().view(KEY).reshape(-1)
+    whole["primary"] = 1
+    both = group(whole)
+    low, high = (merged(both, _only(rows, which)) for which in (~known.mirrored, known.mirrored))
+    first = both.first_rows
+    from_low = _low_initiates(take(whole, first), low, high, known.asks_low[first], known.asks_high[first])
+    place = np.empty(len(rows), np.intp)
+    place[both.order] = np.repeat(np.arange(len(both)), np.diff(np.append(both.starts, len(rows))))
+    return np.asarray(from_low[place[groups.first_rows]])
+
+
+def _low_initiates(
     keys: Keys,
-    flags_low: U16,
-    flags_high: U16,
-    low_first: npt.NDArray[np.bool_],
+    of_low: dict[str, Any],
+    of_high: dict[str, Any],
     asks_low: npt.NDArray[np.bool_],
     asks_high: npt.NDArray[np.bool_],
 ) -> npt.NDArray[np.bool_]:
+    flags_low, flags_high = of_low["tcp_flags"], of_high["tcp_flags"]
+    low_first = of_low["first_ns"] <= of_high["first_ns"]
     syn_low, syn_high = (flags_low & BARE_SYN) != 0, (flags_high & BARE_SYN) != 0
     low, high = keys["src_port"], keys["dst_port"]
     icmp = (keys["protocol"] == 1) | (keys["protocol"] == 58)

@@ -29,7 +29,8 @@ KEY = np.dtype(
         ("protocol", "u1"),
         ("icmp_type", "u1"),
         ("icmp_code", "u1"),
-        ("zero", "u1", 6),
+        ("primary", "u1"),
+        ("zero", "u1", 5),
     ]
 )
 WORDS = KEY.itemsize // 8
@@ -95,7 +96,7 @@ class Groups:
 def pack(flows: FlowKeys, *, node: int, interfaces: I32) -> Keys:
     """The keys of a batch's flow dictionary, shape (n,). `interfaces[i]` is the number of the i-th interface name."""
     keys = np.zeros(len(flows), KEY)
-    for name in ("src_addr", "dst_addr", "src_port", "dst_port", "vlan_id", "direction", "protocol"):
+    for name in ("src_addr", "dst_addr", "src_port", "dst_port", "vlan_id", "direction", "protocol", "primary"):
         keys[name] = getattr(flows, name)
     keys["node"] = node
     keys["interface"] = interfaces[flows.interface]

@@ -5,7 +5,7 @@ a second: the second's rows are grouped, found by binary search and added, so th
 Two keys of one hash would be shown as one connection; nothing but this view uses the hash alone.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,7 +35,7 @@ class _Table:
         return cls(key_hash=np.zeros(0, np.uint64), flow_hash=np.zeros(0, np.uint64), rows=no_rows())
 
     def add(self, rows: Rows) -> None:
-        rows = compact(rows)
+        rows = compact(_whole(rows))
         key_hash = hashes(rows.keys)
         at = np.searchsorted(self.key_hash, key_hash)
         found = np.zeros(len(rows), np.bool_)
@@ -143,6 +143,15 @@ class LiveNode:
         )
         order = np.argsort(-(flows.bytes + flows.bytes_rev), kind="stable")[: self._top]
         return _records(flows, order)
+
+
+def _whole(rows: Rows) -> Rows:
+    """A conversation is shown whole, whichever of its packets are primary."""
+    if rows.keys["primary"].all():
+        return rows
+    keys = rows.keys.copy()
+    keys["primary"] = 1
+    return replace(rows, keys=keys)
 
 
 _NUMBERS = (

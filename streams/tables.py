@@ -40,7 +40,7 @@ NUMBERS = {
 }
 _COUNTERS = tuple(name for name in EpochCounters.__dataclass_fields__ if name.endswith(("_packets", "_bytes")))
 
-COLUMNS = (*NAMES, "direction", *ADDRESSES, *NUMBERS)
+COLUMNS = (*NAMES, "direction", "primary", *ADDRESSES, *NUMBERS)
 """What flow_columns needs of a SELECT."""
 
 
@@ -59,6 +59,7 @@ def flow_table(flows: FlowColumns, partition: int, revision: int, offset_end: in
             pa.array(flows.interface), pa.array(flows.interface_names, pa.string())
         ),
         "direction": pa.array(flows.direction.astype(np.int8)),
+        "primary": pa.array(flows.primary.astype(np.bool_)),
         **{name: _octets(getattr(flows, name)) for name in ADDRESSES},
         **{name: pa.array(getattr(flows, name).astype(kind, copy=False)) for name, kind in NUMBERS.items()},
         "kafka_partition": same(partition, np.int32),
@@ -102,6 +103,7 @@ def flow_columns(table: pa.Table, window: WindowId) -> FlowColumns:
         node=node,
         interface=interface,
         direction=numbers("direction", np.uint8),
+        primary=numbers("primary", np.uint8),
         **{name: octets(name) for name in ADDRESSES},
         **{name: numbers(name, own.get(name, kind)) for name, kind in NUMBERS.items()},
     )
@@ -127,6 +129,7 @@ def ledger_table(rows: Sequence[LedgerRow]) -> pa.Table:
             "epoch": pa.array([c.epoch for c in counters], pa.int64()),
             "interface": pa.array([c.interface for c in counters]),
             "direction": pa.array([c.direction for c in counters], pa.int8()),
+            "primary": pa.array([c.primary for c in counters], pa.bool_()),
             "start_time": time_us([c.start_ns // 1000 for c in counters]),
             "end_time": time_us([c.end_ns // 1000 for c in counters]),
             **{name: pa.array([getattr(c, name) for c in counters], pa.uint64()) for name in _COUNTERS},

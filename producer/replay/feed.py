@@ -201,6 +201,7 @@ class Feed:
                 end_ns=last,
                 interface=interface,
                 direction=direction,
+                primary=True,
                 **counted,
             )
             for (interface, direction), counted in sums.items()

@@ -7,6 +7,7 @@ CREATE TABLE IF NOT EXISTS {database}.flows{local} {on_cluster}
     node              LowCardinality(String)     COMMENT 'Node that saw the flow',
     interface         LowCardinality(String)     COMMENT 'Interface on which it was seen',
     direction         Enum8('ingress' = 0, 'egress' = 1) COMMENT 'Direction in which packets from src to dst passed the interface' CODEC(ZSTD(1)),
+    primary           Bool DEFAULT true          COMMENT 'Whether totals count these packets: of several passages of a packet on a node one is primary' CODEC(ZSTD(1)),
     protocol          UInt8                      COMMENT 'IANA protocol number' CODEC(ZSTD(1)),
     src_addr          IPv6                       COMMENT 'Initiator; IPv4 as ::ffff:a.b.c.d' CODEC(ZSTD(1)),
     dst_addr          IPv6                       COMMENT 'Responder' CODEC(ZSTD(1)),

@@ -6,6 +6,7 @@ CREATE TABLE IF NOT EXISTS {database}.flows_1m{local} {on_cluster}
     node           LowCardinality(String)               COMMENT 'Node that saw the flows',
     interface      LowCardinality(String)               COMMENT 'Interface',
     direction      Enum8('ingress' = 0, 'egress' = 1)   COMMENT 'Direction of packets from src to dst' CODEC(ZSTD(1)),
+    primary        Bool DEFAULT true                    COMMENT 'Whether totals count these packets' CODEC(ZSTD(1)),
     protocol       UInt8                                COMMENT 'IANA protocol number' CODEC(ZSTD(1)),
     src_addr       IPv6                                 COMMENT 'Initiator' CODEC(ZSTD(1)),
     dst_addr       IPv6                                 COMMENT 'Responder' CODEC(ZSTD(1)),
@@ -23,16 +24,16 @@ CREATE TABLE IF NOT EXISTS {database}.flows_1m{local} {on_cluster}
 )
 ENGINE = {aggregating_merge_tree}
 PARTITION BY toDate(time)
-ORDER BY (time, node, protocol, dst_port, dst_addr, src_addr, interface, direction, vlan_id, icmp_type, icmp_code)
+ORDER BY (time, node, protocol, dst_port, dst_addr, src_addr, interface, direction, primary, vlan_id, icmp_type, icmp_code)
 TTL time + INTERVAL {rollup_retention_days} DAY
 SETTINGS ttl_only_drop_parts = 1, {deduplication_window} = 100000;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS {database}.flows_1m_mv {on_cluster} TO {database}.flows_1m{local} AS
-SELECT toStartOfMinute(window_start) AS time, node, interface, direction, protocol, src_addr, dst_addr, dst_port, vlan_id, icmp_type, icmp_code,
+SELECT toStartOfMinute(window_start) AS time, node, interface, direction, primary, protocol, src_addr, dst_addr, dst_port, vlan_id, icmp_type, icmp_code,
        sum(flow.packets) AS packets, sum(flow.bytes) AS bytes, sum(flow.packets_rev) AS packets_rev, sum(flow.bytes_rev) AS bytes_rev,
        count() AS records, groupBitOr(flow.tcp_flags) AS tcp_flags, groupBitOr(flow.tcp_flags_rev) AS tcp_flags_rev
 FROM {database}.flows{local} AS flow
-GROUP BY time, node, interface, direction, protocol, src_addr, dst_addr, dst_port, vlan_id, icmp_type, icmp_code;
+GROUP BY time, node, interface, direction, primary, protocol, src_addr, dst_addr, dst_port, vlan_id, icmp_type, icmp_code;
 
 CREATE TABLE IF NOT EXISTS {database}.flows_1h{local} {on_cluster}
 (
@@ -40,6 +41,7 @@ CREATE TABLE IF NOT EXISTS {database}.flows_1h{local} {on_cluster}
     node           LowCardinality(String)               COMMENT 'Node that saw the flows',
     interface      LowCardinality(String)               COMMENT 'Interface',
     direction      Enum8('ingress' = 0, 'egress' = 1)   COMMENT 'Direction of packets from src to dst' CODEC(ZSTD(1)),
+    primary        Bool DEFAULT true                    COMMENT 'Whether totals count these packets' CODEC(ZSTD(1)),
     protocol       UInt8                                COMMENT 'IANA protocol number' CODEC(ZSTD(1)),
     src_addr       IPv6                                 COMMENT 'Initiator' CODEC(ZSTD(1)),
     dst_addr       IPv6                                 COMMENT 'Responder' CODEC(ZSTD(1)),
@@ -57,13 +59,13 @@ CREATE TABLE IF NOT EXISTS {database}.flows_1h{local} {on_cluster}
 )
 ENGINE = {aggregating_merge_tree}
 PARTITION BY toYYYYMM(time)
-ORDER BY (time, node, protocol, dst_port, dst_addr, src_addr, interface, direction, vlan_id, icmp_type, icmp_code)
+ORDER BY (time, node, protocol, dst_port, dst_addr, src_addr, interface, direction, primary, vlan_id, icmp_type, icmp_code)
 TTL time + INTERVAL {rollup_retention_days} DAY
 SETTINGS ttl_only_drop_parts = 1, {deduplication_window} = 100000;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS {database}.flows_1h_mv {on_cluster} TO {database}.flows_1h{local} AS
-SELECT toStartOfHour(window_start) AS time, node, interface, direction, protocol, src_addr, dst_addr, dst_port, vlan_id, icmp_type, icmp_code,
+SELECT toStartOfHour(window_start) AS time, node, interface, direction, primary, protocol, src_addr, dst_addr, dst_port, vlan_id, icmp_type, icmp_code,
        sum(flow.packets) AS packets, sum(flow.bytes) AS bytes, sum(flow.packets_rev) AS packets_rev, sum(flow.bytes_rev) AS bytes_rev,
        count() AS records, groupBitOr(flow.tcp_flags) AS tcp_flags, groupBitOr(flow.tcp_flags_rev) AS tcp_flags_rev
 FROM {database}.flows{local} AS flow
-GROUP BY time, node, interface, direction, protocol, src_addr, dst_addr, dst_port, vlan_id, icmp_type, icmp_code;
+GROUP BY time, node, interface, direction, primary, protocol, src_addr, dst_addr, dst_port, vlan_id, icmp_type, icmp_code;

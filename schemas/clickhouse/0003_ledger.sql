@@ -7,6 +7,7 @@ CREATE TABLE IF NOT EXISTS {database}.ledger{local} {on_cluster}
     epoch              Int64                   COMMENT 'Number of the epoch, from 1' CODEC(Delta, ZSTD(1)),
     interface          LowCardinality(String)  COMMENT 'Interface',
     direction          Enum8('ingress' = 0, 'egress' = 1) COMMENT 'ingress or egress',
+    primary            Bool DEFAULT true       COMMENT 'Whether totals count these packets',
     start_time         DateTime64(6, 'UTC')    COMMENT 'When the epoch began' CODEC(Delta, ZSTD(1)),
     end_time           DateTime64(6, 'UTC')    COMMENT 'When it was closed' CODEC(Delta, ZSTD(1)),
     seen_packets       UInt64                  COMMENT 'Everything the hook saw; the sum of the outcomes' CODEC(T64, ZSTD(1)),
@@ -26,6 +27,6 @@ CREATE TABLE IF NOT EXISTS {database}.ledger{local} {on_cluster}
 )
 ENGINE = {replacing_merge_tree}
 PARTITION BY toYYYYMM(end_time)
-ORDER BY (node, ring_id, epoch, interface, direction)
+ORDER BY (node, ring_id, epoch, interface, direction, primary)
 TTL toDateTime(end_time) + INTERVAL {rollup_retention_days} DAY
 SETTINGS ttl_only_drop_parts = 1;

@@ -147,7 +147,7 @@ def test_revisions_of_a_flow_are_one_line_with_their_sum(run: Run, tables: Table
     start = time.strftime("%Y-%m-%dT%H:%M:", time.gmtime(window))
     assert flow == {
         "window_start": f"{start}10Z", "window_seconds": 10, "node": "n1", "interface": "eth0", "direction": "ingress",
-        "protocol": 6, "src_addr": "10.0.0.1", "dst_addr": "10.0.0.2", "src_port": 40_000, "dst_port": 443,
+        "primary": True, "protocol": 6, "src_addr": "10.0.0.1", "dst_addr": "10.0.0.2", "src_port": 40_000, "dst_port": 443,
         "vlan_id": 0, "icmp_type": 0, "icmp_code": 0, "packets": 11, "bytes": 1060, "packets_rev": 7,
         "bytes_rev": 620, "tcp_flags": 18, "tcp_flags_rev": 0, "min_ttl": 59, "max_ttl": 61, "dscp": 1,
         "min_packet_bytes": 60, "max_packet_bytes": 200, "min_ttl_rev": 0, "max_ttl_rev": 255, "dscp_rev": 0,

@@ -1,16 +1,18 @@
 """Runs the loaded kernel program over frames by BPF_PROG_TEST_RUN, through the pins, as the producer opens them."""
 
 import os
+import socket
 import struct
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from producer import bpfsys, child, pins
-from producer.epochs import COUNTERS, OUTCOMES, fresh_counters
+from producer.epochs import COUNTERS, OUTCOMES, fresh_counters, slots_of
 from producer.event import RECORD_BYTES, Records
+from producer.hook import ATTACHED, Hook
 from producer.loader import WATCHED
 from producer.ring import Ring, submitted
 
@@ -36,17 +38,22 @@ class Program:
     def __init__(self, directory: Path, log: Path, *, interfaces: tuple[str, ...] = (), ring_pages: int = 64) -> None:
         directory.mkdir(parents=True)
         self.node = pins.node_of(directory)
-        request = {
-            "node": self.node, "pin_directory": str(directory), "interfaces": interfaces, "ring_pages": ring_pages,
-        }  # fmt: skip
-        self.links = child.run("attach", request, log=log)["interfaces"]
+        request = {"node": self.node, "pin_directory": str(directory), "ring_pages": ring_pages}
+        child.run("load", request, log=log)
         self.fds = {path.name: bpfsys.obj_get(path) for path in directory.iterdir()}
         self.ring = Ring(self.fds["events"], ring_pages * 4096)
         self._cpus = bpfsys.possible_cpus()
         self._position = 0
-        if not interfaces:
-            self.set_interface(flags=0)
-            self.open_epoch(1)
+        for slot in range(max(1, len(interfaces))):
+            self.set_interface(flags=0, slot=slot)
+            self.open_epoch(1, slot)
+        if interfaces:
+            hooks = [
+                asdict(Hook(slot=slot, ifindex=socket.if_nametoindex(name), name=name, namespace=None))
+                for slot, name in enumerate(interfaces)
+            ]
+            answer = child.run("hook", request | {"hooks": hooks}, log=log)
+            assert [each["state"] for each in answer["hooks"]] == [ATTACHED] * len(interfaces), answer
 
     def close(self) -> None:
         self.ring.close()
@@ -54,12 +61,12 @@ class Program:
             os.close(fd)
 
     def set_interface(self, *, flags: int, slot: int = TEST_RUN) -> None:
-        value = struct.pack("=I", WATCHED | flags)
+        value = struct.pack("=II", WATCHED | flags, 0)
         bpfsys.map_update(self.fds["interfaces"], struct.pack("=I", slot), value)
 
-    def open_epoch(self, epoch: int) -> None:
-        """Zero the counters of slot 0 in the open map, and say which epoch they count."""
-        for key in (0, 1):
+    def open_epoch(self, epoch: int, slot: int = TEST_RUN) -> None:
+        """Zero the counters of a slot in the open map, and say which epoch they count."""
+        for key in (each.key for each in slots_of(slot, "")):
             bpfsys.map_update(self.fds["counters_a"], struct.pack("=I", key), fresh_counters(epoch, self._cpus))
 
     def counters(self, direction: int = 0) -> dict[str, int]:

@@ -27,8 +27,9 @@ LAYERS = {  # folder: folders of ours that it may import
 }
 
 PURE = (
-    "producer/batch.py", "producer/clock.py", "producer/event.py", "producer/outbox.py", "schemas/packets.py",
-    "schemas/flows.py", "streams/accounting.py", "streams/biflow.py", "streams/keys.py", "streams/live.py",
+    "producer/batch.py", "producer/clock.py", "producer/event.py", "producer/hook.py",
+    "producer/outbox.py", "producer/topology.py", "schemas/packets.py", "schemas/flows.py",
+    "streams/rows.py", "streams/accounting.py", "streams/biflow.py", "streams/keys.py", "streams/live.py",
     "streams/partition.py", "streams/progress.py", "streams/rings.py", "streams/watermark.py", "streams/windows.py",
     "console/audit.py", "console/filters.py", "console/times.py",
 )  # fmt: skip

@@ -55,5 +55,6 @@ class MemoryRing:
 def counters(**changed: Any) -> EpochCounters:
     outcomes = ("seen", "emitted", "non_ip", "malformed", "ring_full")
     fields: dict[str, Any] = {"epoch": 1, "start_ns": 0, "end_ns": 0, "interface": "eth0", "direction": 0}
+    fields["primary"] = True
     fields |= {f"{outcome}_{unit}": 0 for outcome in outcomes for unit in ("packets", "bytes")}
     return EpochCounters(**(fields | changed))

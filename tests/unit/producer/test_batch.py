@@ -36,6 +36,7 @@ rows = st.lists(
         "vlan_id": st.sampled_from([0, 4095]),
         "packets": st.integers(1, 65_535),
         "bytes": st.integers(0, 2**32 - 1),
+        "flags": st.integers(0, 1),
         "epoch": st.integers(1, 2),
     }),
     max_size=40,
@@ -46,7 +47,8 @@ def _key(row: dict[str, Any]) -> tuple[Any, ...]:
     icmp = row["protocol"] in {1, 58}
     ports = (0, 0, row["src_port"], row["dst_port"]) if icmp else (row["src_port"], row["dst_port"], 0, 0)
     name = {3: "eth3", 9: "eth9"}[row["slot"]]
-    return (name, row["direction"], row["protocol"], row["src"].tobytes(), *ports, row["vlan_id"], row["epoch"])
+    rest = (*ports, row["vlan_id"], 1 - row["flags"], row["epoch"])
+    return (name, row["direction"], row["protocol"], row["src"].tobytes(), *rest)
 
 
 @given(rows)
@@ -64,7 +66,7 @@ def test_sums_by_flow_and_epoch_are_those_of_counting_one_by_one(made: list[dict
         key = (
             batch.interface_names[f.interface[i]], int(f.direction[i]), int(f.protocol[i]), f.src_addr[i].tobytes(),
             int(f.src_port[i]), int(f.dst_port[i]), int(f.icmp_type[i]), int(f.icmp_code[i]), int(f.vlan_id[i]),
-            int(f.epoch[i]),
+            int(f.primary[i]), int(f.epoch[i]),
         )  # fmt: skip
         found[key, "packets"] += int(packets)
         found[key, "bytes"] += int(size)

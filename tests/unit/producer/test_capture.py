@@ -40,6 +40,10 @@ class MemoryCounterMaps:
             row[f"{name}_bytes"] += size
         return int(row["epoch"][0])
 
+    def begin(self, key: int, epoch: int) -> None:
+        self.maps[self.open][key] = fresh_counters(epoch, 1)
+        self.maps[1 - self.open][key] = fresh_counters(epoch + 1, 1)
+
     def swap(self) -> None:
         self.open = 1 - self.open
 

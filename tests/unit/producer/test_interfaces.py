@@ -4,7 +4,7 @@ import pytest
 
 from common.errors import EnvironmentProblem, SettingsError
 from producer.component import check_privileges
-from producer.interfaces import Links, choose, with_default_route
+from producer.interfaces import Links, Selection, choose, with_default_route
 
 V4 = """Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
 eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0
@@ -57,3 +57,42 @@ def test_missing_privileges_are_named(mask: int, lacking: str) -> None:
 @pytest.mark.parametrize("mask", [1 << 12 | 1 << 39, 1 << 12 | 1 << 21, (1 << 41) - 1])
 def test_enough_privileges_are_enough(mask: int) -> None:
     check_privileges(f"CapEff:\t{mask:016x}\n")
+
+
+@pytest.mark.parametrize(
+    ("patterns", "name", "taken"),
+    [
+        ([], "eth0", True),
+        ([], "eth1", False),
+        (["auto"], "eth0", True),
+        (["!eth0"], "eth0", False),
+        (["!eth1"], "eth0", True),
+        (["eth*"], "eth7", True),
+        (["eth[12]"], "eth0", False),
+        (["eth*", "!eth1"], "eth1", False),
+        (["auto", "wlan?"], "wlan1", True),
+        (["wlan?"], "eth0", False),
+        (["*"], "blue/eth0", True),  # patterns without a slash do not speak of namespaces
+        (["blue/*"], "blue/eth0", True),
+        (["blue/*"], "red/eth0", False),
+        (["*", "!*/eth0"], "blue/eth0", False),
+        (["*/eth*", "!red/*"], "red/eth1", False),
+    ],
+)
+def test_patterns_choose(patterns: list[str], name: str, taken: bool) -> None:
+    assert Selection.of(patterns).takes(name, ["eth0"]) is taken
+
+
+def test_the_loopback_interface_of_a_namespace_is_taken_only_when_asked_for() -> None:
+    assert not Selection.of([]).takes("blue/lo", [], loopback=True)
+    assert Selection.of(["blue/lo"]).takes("blue/lo", [], loopback=True)
+
+
+def test_an_empty_name_is_refused() -> None:
+    for patterns in ([""], ["!"]):
+        with pytest.raises(SettingsError, match="empty"):
+            Selection.of(patterns)
+
+
+def test_a_glob_may_match_nothing_yet() -> None:
+    assert choose(["veth*"], Links(names=("lo",), routes_v4="", routes_v6="")) == ()

@@ -21,8 +21,9 @@ def addresses(rng: np.random.Generator, n: int) -> np.ndarray:
 
 def counters(rng: np.random.Generator, interface: str) -> EpochCounters:
     numbers = rng.integers(0, 2**50, 13).tolist()
-    names = [name for name in EpochCounters.__dataclass_fields__ if name not in {"interface", "direction"}]
-    return EpochCounters(interface=interface, direction=int(rng.integers(2)), **dict(zip(names, numbers, strict=True)))
+    names = [name for name in EpochCounters.__dataclass_fields__ if name not in {"interface", "direction", "primary"}]
+    flags = {"direction": int(rng.integers(2)), "primary": bool(rng.integers(2))}
+    return EpochCounters(interface=interface, **flags, **dict(zip(names, numbers, strict=True)))
 
 
 @st.composite
@@ -50,6 +51,7 @@ def batches(draw: st.DrawFn) -> PacketBatch:
             vlan_id=rng.integers(0, 4096, flows).astype(np.uint16),
             icmp_type=rng.integers(0, 256, flows).astype(np.uint8),
             icmp_code=rng.integers(0, 256, flows).astype(np.uint8),
+            primary=rng.integers(0, 2, flows).astype(np.uint8),
             epoch=rng.integers(0, 2**40, flows),
         ),
         flow=rng.integers(0, flows, packets).astype(np.int32),
@@ -80,6 +82,7 @@ def flow_columns(draw: st.DrawFn) -> FlowColumns:
         node=rng.integers(0, 2, n).astype(np.int32),
         interface=rng.integers(0, 2, n).astype(np.int32),
         direction=rng.integers(0, 2, n).astype(np.uint8),
+        primary=rng.integers(0, 2, n).astype(np.uint8),
         protocol=rng.choice([1, 6, 17, 47, 58, 132], n).astype(np.uint8),
         src_addr=src_addr,
         dst_addr=dst_addr,

@@ -27,7 +27,7 @@ flow = st.fixed_dictionaries({
     "interface": st.integers(0, 1), "direction": st.integers(0, 1), "protocol": st.integers(0, 255),
     "src_addr": addresses_16, "dst_addr": addresses_16, "src_port": st.integers(0, 65_535),
     "dst_port": st.integers(0, 65_535), "vlan_id": st.integers(0, 4095), "icmp_type": st.integers(0, 255),
-    "icmp_code": st.integers(0, 255), "epoch": st.integers(0, 2**62),
+    "icmp_code": st.integers(0, 255), "primary": st.integers(0, 1), "epoch": st.integers(0, 2**62),
 })  # fmt: skip
 _TYPES: dict[str, Any] = {
     "interface": np.int32,
@@ -36,10 +36,11 @@ _TYPES: dict[str, Any] = {
     "vlan_id": np.uint16,
     "epoch": np.int64,
 }
-NUMBERS = [name for name in EpochCounters.__dataclass_fields__ if name not in {"interface", "direction"}]
+NUMBERS = [name for name in EpochCounters.__dataclass_fields__ if name not in {"interface", "direction", "primary"}]
 rows = st.lists(
     st.fixed_dictionaries(dict.fromkeys(NUMBERS, longs))
-    .flatmap(lambda numbers: st.integers(0, 1).map(lambda d: counters(**numbers, direction=d, interface="ü0"))),
+    .flatmap(lambda numbers: st.integers(0, 1).map(
+        lambda d: counters(**numbers, direction=d, primary=d == 1, interface="ü0"))),
     max_size=3,
 )  # fmt: skip
 
@@ -90,6 +91,8 @@ def value_of(batch: PacketBatch, name: str, flow: int) -> Any:
         return batch.interface_names[value]
     if name.endswith("_addr"):
         return to_text(value[None])[0]
+    if name == "primary":
+        return bool(value)
     return DIRECTIONS[value] if name == "direction" else value.item()
 
 

@@ -34,6 +34,7 @@ class Packet:
     ttl: int = 64
     tos: int = 0
     segment_bytes: int = 0
+    primary: int = 1
     epoch: int = 1
 
     @property
@@ -49,12 +50,13 @@ class Packet:
             self.vlan_id,
             self.icmp_type,
             self.icmp_code,
+            self.primary,
             self.epoch,
         )
 
     @property
-    def passage(self) -> tuple[str, int]:
-        return self.interface, self.direction
+    def passage(self) -> tuple[str, int, bool]:
+        return self.interface, self.direction, bool(self.primary)
 
 
 @cache
@@ -103,6 +105,7 @@ def batch(
             vlan_id=column("vlan_id", np.uint16),
             icmp_type=column("icmp_type", np.uint8),
             icmp_code=column("icmp_code", np.uint8),
+            primary=column("primary", np.uint8),
             epoch=column("epoch", np.int64),
         ),
         flow=np.array([number[packet.key] for packet in packets], np.int32),
@@ -128,7 +131,7 @@ def counters(
 ) -> list[EpochCounters]:
     """The kernel's counters of an epoch in which it emitted `packets`."""
     rows = []
-    for passage in sorted({packet.passage for packet in packets} or {("eth0", 0)}):
+    for passage in sorted({packet.passage for packet in packets} or {("eth0", 0, True)}):
         own = [packet for packet in packets if packet.passage == passage]
         count, size = sum(packet.packets for packet in own), sum(packet.bytes for packet in own)
         rows.append(
@@ -138,6 +141,7 @@ def counters(
                 end_ns=end_ns,
                 interface=passage[0],
                 direction=passage[1],
+                primary=passage[2],
                 seen_packets=count + non_ip + ring_full,
                 seen_bytes=size + 60 * (non_ip + ring_full),
                 emitted_packets=count,

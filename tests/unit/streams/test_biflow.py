@@ -32,6 +32,7 @@ def flows(packets: list[Packet]) -> list[dict[str, Any]]:
     src, dst = to_text(made.src_addr), to_text(made.dst_addr)
     numbers = (
         "direction",
+        "primary",
         "protocol",
         "src_port",
         "dst_port",
@@ -117,6 +118,14 @@ def test_a_direction_without_packets_has_zeros() -> None:
 def test_sizes_within_a_super_packet(packets: int, size: int, segment: int, found: tuple[int, int]) -> None:
     (flow,) = flows([there(packets=packets, bytes=size, segment_bytes=segment)])
     assert (flow["min_packet_bytes"], flow["max_packet_bytes"]) == found
+
+
+def test_primary_packets_and_others_stay_apart_with_the_same_ends() -> None:
+    ask = there(0, src_port=9000, dst_port=5000, tcp_flags=SYN, primary=1)
+    answer = back(ask, 5, tcp_flags=SYN_ACK, bytes=90, primary=0)
+    found = flows([answer, ask, back(ask, 6, tcp_flags=SYN, primary=0)])
+    assert [(f["src"], f["src_port"], f["direction"]) for f in found] == [(A, 9000, 0)] * 2
+    assert sorted((f["packets"], f["packets_rev"]) for f in found) == [(0, 2), (1, 0)]
 
 
 def test_the_sender_of_a_syn_is_the_source_whatever_the_ports_and_the_order() -> None:
@@ -209,6 +218,7 @@ packets = st.builds(
     dst_port=st.sampled_from([0, 22, 53, 5000, 40000, 50000]),
     protocol=st.sampled_from([1, 6, 17, 58]),
     direction=st.integers(0, 1),
+    primary=st.integers(0, 1),
     vlan_id=st.integers(0, 1),
     icmp_type=st.sampled_from([0, 3, 8, 128, 129]),
     packets=st.integers(1, 100),
@@ -239,6 +249,7 @@ def test_merging_keeps_all_totals_and_does_not_depend_on_the_order(some: list[Pa
             f["vlan_id"],
             f["interface"],
             f["direction"],
+            f["primary"],
             f["icmp_type"],
             f["icmp_code"],
         )
@@ -261,6 +272,7 @@ def test_compacting_before_merging_changes_nothing(some: list[Packet]) -> None:
         columns = (
             made.interface,
             made.direction,
+            made.primary,
             made.protocol,
             made.src_port,
             made.dst_port,

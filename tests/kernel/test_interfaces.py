@@ -1,0 +1,315 @@
+"""Interfaces that come, go and stand on each other: hooks follow them, one passage of each packet is primary."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.layers.l2 import Ether
+from scapy.packet import Raw
+
+from producer import bpfsys, child, namespaces, pins
+from producer.clock import WallClock
+from producer.epochs import Epochs, KernelCounterMaps
+from producer.event import SECONDARY
+from producer.hooks import Hooks, PinnedTables
+from producer.interfaces import Selection
+from producer.observing import Observer
+from producer.ring import Ring, submitted
+from tests.kernel import veth
+
+pytestmark = pytest.mark.root
+
+PORT = 5353
+PREFIX = f"ai{os.getpid() % 10_000}"
+Node = Callable[..., "Watching"]
+
+
+class Watching:
+    """The producer's hooks, without Kafka."""
+
+    def __init__(self, directory: Path, log: Path, patterns: list[str], *, all_namespaces: bool) -> None:
+        directory.mkdir(parents=True)
+        self.node = pins.node_of(directory)
+        request = {"node": self.node, "pin_directory": str(directory), "ring_pages": 64}
+        opened_ns = child.run("load", request, log=log)["opened_ns"]
+        fds = {path.name: bpfsys.obj_get(path) for path in directory.iterdir()}
+        self.ring = Ring(fds["events"], 64 * 4096)
+        self.epochs = Epochs(
+            maps=KernelCounterMaps(fds["open_epoch"], (fds["counters_a"], fds["counters_b"])), clock=WallClock(),
+            producer_position=self.ring.producer_position, opened_ns=opened_ns,
+        )  # fmt: skip
+        self.names: dict[int, str] = {}
+        self.watched: tuple[str, ...] = ()
+        self.hooks = Hooks(
+            node=self.node, directory=directory, selection=Selection.of(patterns),
+            observer=Observer(all_namespaces=all_namespaces),
+            tables=PinnedTables(fds["interfaces"], fds["watched"]), epochs=self.epochs,
+            log_path=log.with_suffix(".hook.log"), monotonic=time.monotonic_ns, on_change=self._change,
+        )  # fmt: skip
+        self._fds = fds
+        self._position = 0
+        self.hooks.begin()
+
+    def _change(self, names: dict[int, str], watched: tuple[str, ...]) -> None:
+        self.names, self.watched = names, watched
+
+    def until(self, condition: Callable[[], bool], seconds: float = 2.0) -> None:
+        """Go on until it holds; a child that starts on a busy machine may need some of the two seconds."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"after {seconds} s: {self.watched}"
+            self.hooks.step()
+            time.sleep(0.01)
+
+    def passages(self, marks: int, seconds: float = 0.3) -> list[tuple[str, str, bool]]:
+        """Where packets of ours were seen: interface, direction, primary. Waits for `marks` of them and a little."""
+        found: list[tuple[str, str, bool]] = []
+        deadline = time.monotonic() + 5
+        while len(found) < marks and time.monotonic() < deadline:
+            found += self._read()
+        time.sleep(seconds)
+        return sorted(found + self._read())
+
+    def _read(self) -> list[tuple[str, str, bool]]:
+        end = self.ring.readable(self._position)
+        records = self.ring.span(self._position, end)
+        events = records["event"][submitted(records)].copy()
+        self.ring.release(end)
+        self._position = end
+        return [
+            (self.names[int(e["slot"])], ("ingress", "egress")[e["direction"]], not e["flags"] & SECONDARY)
+            for e in events if e["dst_port"] == PORT
+        ]  # fmt: skip
+
+    def close(self) -> None:
+        self.hooks.close()
+        self.ring.close()
+        for fd in self._fds.values():
+            os.close(fd)
+
+
+@pytest.fixture
+def watch(bpffs: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Node]:
+    directory = pins.node_directory(bpffs, f"net.{abs(hash(request.node.name)) % 10**9}")
+    made: list[Watching] = []
+
+    def watch(*patterns: str, all_namespaces: bool = False) -> Watching:
+        made.append(Watching(directory, tmp_path / "k.log", list(patterns), all_namespaces=all_namespaces))
+        return made[0]
+
+    yield watch
+    for each in made:
+        child.run("detach", {"node": each.node}, log=tmp_path / "detach.log")
+        each.close()
+    pins.remove(directory)
+
+
+@contextlib.contextmanager
+def made(*commands: str) -> Iterator[None]:
+    """Interfaces of the test. Those with PREFIX, and namespaces, go at the end."""
+    try:
+        for command in commands:
+            veth.ip(*command.replace("@", PREFIX).split())
+        quiet()
+        yield
+    finally:
+        for name in namespaces.named():
+            if name.startswith(PREFIX):
+                veth.ip("netns", "del", name)
+        for _, name in socket.if_nameindex():
+            if name.startswith(PREFIX):
+                with contextlib.suppress(subprocess.CalledProcessError):  # its other end took it away
+                    veth.ip("link", "del", name)
+
+
+def quiet() -> None:
+    for _, name in socket.if_nameindex():
+        if name.startswith(PREFIX):
+            Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6").write_text("1")
+
+
+def frame(destination: str = "ff:ff:ff:ff:ff:ff") -> bytes:
+    ether = Ether(src="02:00:00:00:00:01", dst=destination)
+    return bytes(ether / IP(src="10.9.0.1", dst="10.9.0.2") / UDP(sport=1, dport=PORT) / Raw(bytes(30)))
+
+
+def send_in(namespace: str | None, interface: str, octets: bytes) -> None:
+    with namespaces.entered(f"/run/netns/{namespace}" if namespace else None):
+        veth.send(interface, octets)
+
+
+def of(name: str) -> str:
+    return name.replace("@", PREFIX)
+
+
+PAIR = "link add @a type veth peer name @b"
+UP = ("link set @a up arp off", "link set @b up arp off")
+
+
+def test_an_interface_that_comes_is_watched_and_one_that_goes_is_forgotten(watch: Node) -> None:
+    with made("link add @x type veth peer name @y", "link set @x up", "link set @y up"):
+        node = watch(f"{PREFIX}*", f"!{PREFIX}b")
+        assert node.watched == (of("@x"), of("@y"))
+        with made():
+            for command in (PAIR, *UP):
+                veth.ip(*of(command).split())
+            quiet()
+            node.until(lambda: of("@a") in node.watched)
+            assert of("@b") not in node.watched
+            veth.send(of("@b"), frame())
+            assert node.passages(1) == [(of("@a"), "ingress", True)]
+        node.until(lambda: not node.watched)
+        for _ in range(4):
+            node.epochs.close()
+        with made(PAIR, *UP):
+            node.until(lambda: node.watched == (of("@a"),))
+            veth.send(of("@a"), frame())
+            assert node.passages(1) == [(of("@a"), "egress", True)]
+            counted = node.epochs.close().counters
+            assert [(c.interface, c.direction, c.emitted_packets) for c in counted if c.emitted_packets] == [
+                (of("@a"), 1, 1)
+            ]
+
+
+def test_a_renamed_interface_is_another(watch: Node) -> None:
+    with made(PAIR, *UP):
+        node = watch(f"{PREFIX}*", f"!{PREFIX}b")
+        veth.ip("link", "set", of("@a"), "down")
+        veth.ip("link", "set", of("@a"), "name", of("@c"))
+        veth.ip("link", "set", of("@c"), "up")
+        node.until(lambda: node.watched == (of("@c"),))
+        veth.send(of("@b"), frame())
+        assert node.passages(1) == [(of("@c"), "ingress", True)]
+
+
+@pytest.mark.parametrize("how", ["filter", "qdisc"])
+def test_hooks_that_somebody_removed_are_put_back(watch: Node, how: str) -> None:
+    with made(PAIR, *UP):
+        node = watch(of("@a"))
+        if how == "filter":
+            veth.tc("filter", "del", "dev", of("@a"), "ingress")
+        else:
+            veth.tc("qdisc", "del", "dev", of("@a"), "clsact")
+        node.until(lambda: "ayaflow" in _shown(of("@a"), "ingress") and "ayaflow" in _shown(of("@a"), "egress"))
+        node.until(lambda: node.hooks._child is None)
+        veth.send(of("@b"), frame())
+        assert node.passages(1) == [(of("@a"), "ingress", True)]
+
+
+def _shown(interface: str, hook: str) -> str:
+    command = ["tc", "filter", "show", "dev", interface, hook]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout  # there may be no qdisc yet
+
+
+def test_the_two_ends_of_a_veth_pair_count_a_packet_once(watch: Node) -> None:
+    with made(PAIR, *UP):
+        node = watch(f"{PREFIX}*")
+        veth.send(of("@a"), frame())
+        passages = node.passages(2)
+        assert [p[:2] for p in passages] == [(of("@a"), "egress"), (of("@b"), "ingress")]
+        assert sum(primary for *_, primary in passages) == 1
+
+
+BRIDGED = (
+    "netns add @n1", "netns add @n2", "link add @br type bridge",
+    "link add @p1 type veth peer name in1 netns @n1", "link add @p2 type veth peer name in2 netns @n2",
+    "link set @p1 master @br", "link set @p2 master @br", "link set @br up", "link set @p1 up", "link set @p2 up",
+    "-n @n1 link set in1 up", "-n @n2 link set in2 up",
+)  # fmt: skip
+
+
+def test_on_a_bridge_with_veths_each_packet_is_primary_once(watch: Node) -> None:
+    with made(*BRIDGED):
+        node = watch(f"{PREFIX}*", all_namespaces=True)
+        inside = [of("@n1/in1"), of("@n2/in2")]
+        node.until(lambda: set(inside) <= set(node.watched), 4)
+        # from a container, flooded: in1 -> p1 -> (the bridge itself, and p2 -> in2)
+        send_in(of("@n1"), "in1", frame())
+        passages = node.passages(5)
+        assert Counter(p[:2] for p in passages) == {
+            (inside[0], "egress"): 1, (of("@p1"), "ingress"): 1, (of("@br"), "ingress"): 1, (of("@p2"), "egress"): 1,
+            (inside[1], "ingress"): 1,
+        }  # fmt: skip
+        assert [p[:2] for p in passages if p[2]] == [(of("@p1"), "ingress")]
+        # from the machine itself to both ports: two packets on two cables
+        veth.send(of("@br"), frame())
+        assert [p[:2] for p in node.passages(5) if p[2]] == [(of("@p1"), "egress"), (of("@p2"), "egress")]
+
+
+def test_a_bridge_of_which_not_all_ports_are_watched_stays_primary(watch: Node) -> None:
+    with made(*BRIDGED):
+        node = watch(of("@br"))
+        send_in(of("@n1"), "in1", frame())
+        assert node.passages(1) == [(of("@br"), "ingress", True)]
+
+
+def test_a_vlan_device_is_not_primary_when_its_parent_is_watched(watch: Node) -> None:
+    with made(PAIR, *UP):
+        try:
+            veth.ip(*of("link add link @a name @a.5 type vlan id 5").split())
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"this kernel has no VLAN devices: {error.stderr.decode().strip()}")
+        quiet()
+        veth.ip(*of("link set @a.5 up").split())
+        node = watch(of("@a"), of("@a.5"))
+        veth.send(of("@a.5"), frame())
+        assert node.passages(2) == [(of("@a"), "egress", True), (of("@a.5"), "egress", False)]
+
+
+def test_a_macvlan_is_not_primary_when_its_parent_is_watched(watch: Node) -> None:
+    with made(PAIR, *UP):
+        try:
+            veth.ip(*of("link add link @a name @m type macvlan mode bridge").split())
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"this kernel has no macvlan: {error.stderr.decode().strip()}")
+        quiet()
+        veth.ip(*of("link set @m up").split())
+        node = watch(of("@a"), of("@m"))
+        veth.send(of("@m"), frame())
+        assert node.passages(2) == [(of("@a"), "egress", True), (of("@m"), "egress", False)]
+
+
+def test_what_loopback_receives_is_not_primary(watch: Node) -> None:
+    node = watch("lo")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
+        plain.sendto(b"x" * 30, ("127.0.0.1", PORT))
+    found = [passage for passage in node.passages(2) if passage[0] == "lo"]
+    assert ("lo", "egress", True) in found
+    assert ("lo", "ingress", False) in found
+    assert ("lo", "ingress", True) not in found
+
+
+def test_a_forwarded_packet_is_primary_where_it_came_in(watch: Node) -> None:
+    router, interfaces = of("@r"), ("w1", "w2")
+    with made(
+        "netns add @r", "netns add @n1", "netns add @n2",
+        "-n @n1 link add e1 type veth peer name w1 netns @r", "-n @n2 link add e2 type veth peer name w2 netns @r",
+        "-n @r addr add 10.7.1.1/24 dev w1", "-n @r addr add 10.7.2.1/24 dev w2", "-n @n1 addr add 10.7.1.2/24 dev e1",
+        "-n @n2 addr add 10.7.2.2/24 dev e2", "-n @r link set w1 up", "-n @r link set w2 up", "-n @n1 link set e1 up",
+        "-n @n2 link set e2 up", "-n @n1 route add default via 10.7.1.1",
+    ):  # fmt: skip
+        with namespaces.entered(f"/run/netns/{router}"):
+            Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+        node = watch(*(f"{router}/{name}" for name in interfaces), all_namespaces=True)
+        node.until(lambda: len(node.watched) == 2, 4)
+        with namespaces.entered(f"/run/netns/{of('@n1')}"), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
+            plain.sendto(b"x" * 30, ("10.7.2.2", PORT))
+        assert node.passages(2) == [(f"{router}/w1", "ingress", True), (f"{router}/w2", "egress", False)]
+
+
+def test_a_namespace_that_comes_later_is_watched_and_forgotten(watch: Node) -> None:
+    node = watch(f"{PREFIX}*", all_namespaces=True)
+    with made("netns add @n1", "link add @h type veth peer name in1 netns @n1", "link set @h up",
+              "-n @n1 link set in1 up"):  # fmt: skip
+        inside = of("@n1/in1")
+        node.until(lambda: {inside, of("@h")} <= set(node.watched))
+        send_in(of("@n1"), "in1", frame())
+        assert node.passages(2) == [(of("@h"), "ingress", True), (inside, "egress", False)]
+    node.until(lambda: not node.watched)
