@@ -62,8 +62,15 @@ class Tables:
     def flow(self, **values: Any) -> None:
         """One row of flows."""
         row = {
-            "window_seconds": 10, "node": "n1", "interface": "eth0", "direction": "ingress", "protocol": 6,
-            "src_addr": "::ffff:10.0.0.1", "dst_addr": "::ffff:10.0.0.2", "src_port": 40_000, "dst_port": 443,
+            "window_seconds": 10,
+            "node": "n1",
+            "interface": "eth0",
+            "direction": "ingress",
+            "protocol": 6,
+            "src_addr": "::ffff:10.0.0.1",
+            "dst_addr": "::ffff:10.0.0.2",
+            "src_port": 40_000,
+            "dst_port": 443,
             **values,
         }
         self._client.insert(f"{self.database}.flows", [list(row.values())], column_names=list(row))
@@ -72,10 +79,19 @@ class Tables:
         """A ledger row that adds up, unless `values` say otherwise."""
         packets, size = (sum(pair[side] for pair in windows.values()) for side in (0, 1))
         row = {
-            "node": "n1", "ring_id": 1, "epoch": epoch, "interface": "eth0", "direction": "ingress",
-            "seen_packets": packets, "seen_bytes": size, "emitted_packets": packets, "emitted_bytes": size,
-            "window_seconds": 10, "consumed_packets": [pair[0] for pair in windows.values()],
-            "consumed_bytes": [pair[1] for pair in windows.values()], **values,
+            "node": "n1",
+            "ring_id": 1,
+            "epoch": epoch,
+            "interface": "eth0",
+            "direction": "ingress",
+            "seen_packets": packets,
+            "seen_bytes": size,
+            "emitted_packets": packets,
+            "emitted_bytes": size,
+            "window_seconds": 10,
+            "consumed_packets": [pair[0] for pair in windows.values()],
+            "consumed_bytes": [pair[1] for pair in windows.values()],
+            **values,
         }
         names = ", ".join((*row, "start_time", "end_time", "consumed_windows"))
         texts = ", ".join(repr(value) for value in row.values())
@@ -110,7 +126,7 @@ def tables(clickhouse_server: str) -> Iterator[Tables]:
 def run(tables: Tables, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     for name in [name for name in os.environ if name.startswith("AYAFLOW_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr(audit_run, "PATIENCE_SECONDS", 0.6)      # one more look is enough here
+    monkeypatch.setattr(audit_run, "PATIENCE_SECONDS", 0.6)  # one more look is enough here
     monkeypatch.setenv("AYAFLOW_CLICKHOUSE_URL", tables.url)
     monkeypatch.setenv("AYAFLOW_CLICKHOUSE_DATABASE", tables.database)
 
@@ -134,53 +150,119 @@ def lines(text: str) -> list[dict[str, Any]]:
 
 # --- flows -----------------------------------------------------------------------------------------------------
 
+
 def test_revisions_of_a_flow_are_one_line_with_their_sum(run: Run, tables: Tables, window: int) -> None:
-    tables.flow(window_start=window, packets=10, bytes=1000, packets_rev=5, bytes_rev=500, tcp_flags=2,
-                first_offset_us=100, last_offset_us=200, min_ttl=60, max_ttl=61, dscp=46, min_packet_bytes=60,
-                max_packet_bytes=200, min_ttl_rev=255, max_ttl_rev=255, dscp_rev=8)
-    tables.flow(window_start=window, packets=1, bytes=60, packets_rev=2, bytes_rev=120, tcp_flags=16, revision=1,
-                first_offset_us=50, last_offset_us=9_000_000, min_ttl=59, max_ttl=59, dscp=1, min_packet_bytes=60,
-                max_packet_bytes=60)
+    tables.flow(
+        window_start=window,
+        packets=10,
+        bytes=1000,
+        packets_rev=5,
+        bytes_rev=500,
+        tcp_flags=2,
+        first_offset_us=100,
+        last_offset_us=200,
+        min_ttl=60,
+        max_ttl=61,
+        dscp=46,
+        min_packet_bytes=60,
+        max_packet_bytes=200,
+        min_ttl_rev=255,
+        max_ttl_rev=255,
+        dscp_rev=8,
+    )
+    tables.flow(
+        window_start=window,
+        packets=1,
+        bytes=60,
+        packets_rev=2,
+        bytes_rev=120,
+        tcp_flags=16,
+        revision=1,
+        first_offset_us=50,
+        last_offset_us=9_000_000,
+        min_ttl=59,
+        max_ttl=59,
+        dscp=1,
+        min_packet_bytes=60,
+        max_packet_bytes=60,
+    )
     code, out, err = run("flows", "--since", "1h", "--format", "json")
     assert (code, err) == (0, "")
     (flow,) = lines(out)
     start = time.strftime("%Y-%m-%dT%H:%M:", time.gmtime(window))
     assert flow == {
-        "window_start": f"{start}10Z", "window_seconds": 10, "node": "n1", "interface": "eth0", "direction": "ingress",
-        "primary": True, "protocol": 6, "src_addr": "10.0.0.1", "dst_addr": "10.0.0.2", "src_port": 40_000, "dst_port": 443,
-        "vlan_id": 0, "icmp_type": 0, "icmp_code": 0, "packets": 11, "bytes": 1060, "packets_rev": 7,
-        "bytes_rev": 620, "tcp_flags": 18, "tcp_flags_rev": 0, "min_ttl": 59, "max_ttl": 61, "dscp": 1,
-        "min_packet_bytes": 60, "max_packet_bytes": 200, "min_ttl_rev": 0, "max_ttl_rev": 255, "dscp_rev": 0,
-        "min_packet_bytes_rev": 0, "max_packet_bytes_rev": 0, "first_seen": f"{start}10.000050Z",
-        "last_seen": f"{start}19.000000Z", "community_id": flow["community_id"],
+        "window_start": f"{start}10Z",
+        "window_seconds": 10,
+        "node": "n1",
+        "interface": "eth0",
+        "direction": "ingress",
+        "primary": True,
+        "protocol": 6,
+        "src_addr": "10.0.0.1",
+        "dst_addr": "10.0.0.2",
+        "src_port": 40_000,
+        "dst_port": 443,
+        "vlan_id": 0,
+        "icmp_type": 0,
+        "icmp_code": 0,
+        "packets": 11,
+        "bytes": 1060,
+        "packets_rev": 7,
+        "bytes_rev": 620,
+        "tcp_flags": 18,
+        "tcp_flags_rev": 0,
+        "min_ttl": 59,
+        "max_ttl": 61,
+        "dscp": 1,
+        "min_packet_bytes": 60,
+        "max_packet_bytes": 200,
+        "min_ttl_rev": 0,
+        "max_ttl_rev": 255,
+        "dscp_rev": 0,
+        "min_packet_bytes_rev": 0,
+        "max_packet_bytes_rev": 0,
+        "first_seen": f"{start}10.000050Z",
+        "last_seen": f"{start}19.000000Z",
+        "community_id": flow["community_id"],
     }
     code, out, _ = run("query", "SELECT DISTINCT community_id FROM flows", "--format", "csv")
     assert out.splitlines() == ['"community_id"', f'"{flow["community_id"]}"']
 
 
-@pytest.mark.parametrize(("words", "ports"), [
-    ("dst_port = 443", [443]),
-    ("port in (53, 40000)", [53, 443]),
-    ("port != 443", [53, 80]),
-    ("addr in 10.0.0.0/8", [53, 443]),
-    ("addr = 2001:db8::/32", [80]),
-    ("src_addr = 10.0.0.1 and protocol = tcp", [443]),
-    ("protocol in (udp, icmp)", [53]),
-    ("direction = egress", [53]),
-    ("direction != egress and interface in (eth0, eth1)", [80, 443]),
-    ("bytes >= 1k", [53, 80]),
-    ("bytes < 1k and node = n1", [443]),
-    ("packets = 8", [80]),
-    ("tcp_flags = 3", [80]),
-    ("node = \"it's \\ a {n} node\"", []),
-    ("community_id = nothing", []),
-])
+@pytest.mark.parametrize(
+    ("words", "ports"),
+    [
+        ("dst_port = 443", [443]),
+        ("port in (53, 40000)", [53, 443]),
+        ("port != 443", [53, 80]),
+        ("addr in 10.0.0.0/8", [53, 443]),
+        ("addr = 2001:db8::/32", [80]),
+        ("src_addr = 10.0.0.1 and protocol = tcp", [443]),
+        ("protocol in (udp, icmp)", [53]),
+        ("direction = egress", [53]),
+        ("direction != egress and interface in (eth0, eth1)", [80, 443]),
+        ("bytes >= 1k", [53, 80]),
+        ("bytes < 1k and node = n1", [443]),
+        ("packets = 8", [80]),
+        ("tcp_flags = 3", [80]),
+        ('node = "it\'s \\ a {n} node"', []),
+        ("community_id = nothing", []),
+    ],
+)
 def test_filters_choose_flows(run: Run, tables: Tables, window: int, words: str, ports: list[int]) -> None:
     tables.flow(window_start=window, dst_port=443, packets=1, bytes=999)
     tables.flow(window_start=window, dst_port=53, src_port=5353, protocol=17, direction="egress", packets=2, bytes=1000)
-    for flags in (1, 2):        # each revision alone has less than the filter asks for
-        tables.flow(window_start=window, dst_port=80, src_port=1, src_addr="2001:db8::1", dst_addr="2001:db8::2",
-                    packets=4, bytes=600, tcp_flags=flags)
+    for flags in (1, 2):  # each revision alone has less than the filter asks for
+        tables.flow(
+            window_start=window,
+            dst_port=80,
+            src_port=1,
+            src_addr="2001:db8::1",
+            dst_addr="2001:db8::2",
+            packets=4,
+            bytes=600,
+            tcp_flags=flags,
+        )
     code, out, _ = run("flows", words, "--since", "1h", "--format", "json")
     assert code == 0
     assert sorted(flow["dst_port"] for flow in lines(out)) == ports
@@ -202,10 +284,10 @@ def test_order_limit_and_time_range(run: Run, tables: Tables, window: int) -> No
         return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(window + second))
 
     assert ports("--since", moment(10), "--until", moment(20)) == [1]
-    assert ports("--since", moment(9), "--until", moment(11)) == [1, 0]      # windows that overlap the range
+    assert ports("--since", moment(9), "--until", moment(11)) == [1, 0]  # windows that overlap the range
     code, out, err = run("flows", "--since", moment(-20), "--until", moment(-10))
     assert code == 0
-    assert len(out.splitlines()) == 1                                        # the header
+    assert len(out.splitlines()) == 1  # the header
     assert err.startswith("no flows from ")
 
 
@@ -216,11 +298,24 @@ def test_csv_and_table_show_the_same_flow(run: Run, tables: Tables, window: int)
     assert (row["src_addr"], row["bytes"], row["community_id"][:2]) == ("10.0.0.1", "123456", "1:")
     _, out, _ = run("flows", "--since", "1h")
     assert out.splitlines()[1].split()[1:] == [
-        "eth0", "in", "tcp", "10.0.0.1:40000", "10.0.0.2:443", "10", "123", "kB", "5", "500", "B", "SYN", "ACK",
+        "eth0",
+        "in",
+        "tcp",
+        "10.0.0.1:40000",
+        "10.0.0.2:443",
+        "10",
+        "123",
+        "kB",
+        "5",
+        "500",
+        "B",
+        "SYN",
+        "ACK",
     ]
 
 
 # --- query -----------------------------------------------------------------------------------------------------
+
 
 def test_query_answers_in_each_format(run: Run, tables: Tables, window: int) -> None:
     tables.flow(window_start=window, packets=3, bytes=2**63)
@@ -229,7 +324,8 @@ def test_query_answers_in_each_format(run: Run, tables: Tables, window: int) -> 
         {"src_addr": "10.0.0.1", "b": 2**63, "d": ["10.0.0.2"], "n": None, "s": 'a,"b'},
     ]
     assert list(csv.reader(io.StringIO(run("query", sql, "--format", "csv")[1]))) == [
-        ["src_addr", "b", "d", "n", "s"], ["10.0.0.1", str(2**63), '["10.0.0.2"]', "", 'a,"b'],
+        ["src_addr", "b", "d", "n", "s"],
+        ["10.0.0.1", str(2**63), '["10.0.0.2"]', "", 'a,"b'],
     ]
     assert run("query", sql)[1].splitlines()[1].split() == ["10.0.0.1", str(2**63), '["10.0.0.2"]', 'a,"b']
 
@@ -240,8 +336,15 @@ def test_queries_without_addresses_come_out_the_same(run: Run, tables: Tables) -
         " 0.5 AS f, 'x\"\\r\\n,y' AS s, CAST('ingress' AS Enum8('ingress' = 0)) AS e,"
         " CAST(NULL AS Nullable(Int8)) AS n FROM numbers(2)"
     )
-    expected = {"t": "1970-01-01T00:00:00Z", "u": "1970-01-01T00:00:01.500Z", "m": 2**64 - 1, "f": 0.5,
-                "s": 'x"\r\n,y', "e": "ingress", "n": None}
+    expected = {
+        "t": "1970-01-01T00:00:00Z",
+        "u": "1970-01-01T00:00:01.500Z",
+        "m": 2**64 - 1,
+        "f": 0.5,
+        "s": 'x"\r\n,y',
+        "e": "ingress",
+        "n": None,
+    }
     assert lines(run("query", sql, "--format", "json")[1]) == [expected, expected]
     out = run("query", sql, "--format", "csv")[1]
     header, *rows = csv.reader(io.StringIO(out, newline=""))
@@ -252,21 +355,27 @@ def test_queries_without_addresses_come_out_the_same(run: Run, tables: Tables) -
 def test_a_format_of_the_querys_own_wins(run: Run, tables: Tables) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "console.cli", "query", "SELECT 1 AS a, 'x' AS b FORMAT TabSeparatedWithNames"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "a\tb\n1\tx\n", "")
 
 
-@pytest.mark.parametrize(("sql", "code", "hint"), [
-    ("DROP TABLE flows", 2, "only reads"),
-    ("INSERT INTO flows (node) VALUES ('x')", 2, "only reads"),
-    ("ALTER TABLE flows DELETE WHERE 1", 2, "only reads"),
-    ("SELEC 1", 2, "Code: 62"),
-    ("SELECT 1; SELECT 2", 2, "Code: 62"),
-    ("SELECT * FROM flowz", 2, "Maybe you meant"),
-    ("SELECT nope FROM flows", 2, "Code: 47"),
-    ("SELECT throwIf(number = 3) FROM numbers(10)", 2, "Code: 395"),
-])
+@pytest.mark.parametrize(
+    ("sql", "code", "hint"),
+    [
+        ("DROP TABLE flows", 2, "only reads"),
+        ("INSERT INTO flows (node) VALUES ('x')", 2, "only reads"),
+        ("ALTER TABLE flows DELETE WHERE 1", 2, "only reads"),
+        ("SELEC 1", 2, "Code: 62"),
+        ("SELECT 1; SELECT 2", 2, "Code: 62"),
+        ("SELECT * FROM flowz", 2, "Maybe you meant"),
+        ("SELECT nope FROM flows", 2, "Code: 47"),
+        ("SELECT throwIf(number = 3) FROM numbers(10)", 2, "Code: 395"),
+    ],
+)
 def test_a_query_that_cannot_be_answered_is_one_line(
     run: Run, tables: Tables, window: int, sql: str, code: int, hint: str
 ) -> None:
@@ -287,9 +396,19 @@ def test_an_error_in_the_middle_of_a_result_is_told_after_the_rows_before_it(
     run: Run, tables: Tables, column: str, form: str
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "console.cli", "query",
-         f"SELECT number, {column} AS a, throwIf(number = 300000) AS t FROM numbers(600000)", "--format", form],
-        cwd=ROOT, capture_output=True, text=True, check=False,
+        [
+            sys.executable,
+            "-m",
+            "console.cli",
+            "query",
+            f"SELECT number, {column} AS a, throwIf(number = 300000) AS t FROM numbers(600000)",
+            "--format",
+            form,
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 2
     assert done.stderr.startswith("ayaflow: error: ClickHouse: Code: 395.")
@@ -312,9 +431,18 @@ def test_without_our_tables_it_says_who_makes_them(run: Run, tables: Tables) -> 
 def test_a_large_result_is_streamed(run: Run, tables: Tables, column: str, first: str) -> None:
     """Rows arrive before the query is over (it would be 300 M rows), and a reader that has enough ends it."""
     with subprocess.Popen(
-        [sys.executable, "-m", "console.cli", "query", f"SELECT number, {column} AS a FROM numbers(300000000)",
-         "--format", "json"],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [
+            sys.executable,
+            "-m",
+            "console.cli",
+            "query",
+            f"SELECT number, {column} AS a FROM numbers(300000000)",
+            "--format",
+            "json",
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -328,6 +456,7 @@ def test_a_large_result_is_streamed(run: Run, tables: Tables, column: str, first
 
 
 # --- audit -----------------------------------------------------------------------------------------------------
+
 
 def audit(run: Run, *words: str) -> tuple[int, dict[str, Any]]:
     code, out, err = run("audit", "--format", "json", *words)
@@ -349,9 +478,19 @@ def stored_traffic(tables: Tables, window: int) -> None:
     tables.flow(window_start=window, packets=1, bytes=60, revision=1)
     tables.flow(window_start=window + 10, direction="egress", packets=4, bytes=400, packets_rev=7, bytes_rev=700)
     tables.ledger(end=window + 9.9, windows={window: (8, 860)}, epoch=1)
-    tables.ledger(end=window + 10.4, windows={window: (3, 200), window + 10: (7, 700)}, epoch=2,
-                  seen_packets=16, seen_bytes=1500, non_ip_packets=3, non_ip_bytes=180, malformed_packets=1,
-                  malformed_bytes=20, ring_full_packets=2, ring_full_bytes=400)
+    tables.ledger(
+        end=window + 10.4,
+        windows={window: (3, 200), window + 10: (7, 700)},
+        epoch=2,
+        seen_packets=16,
+        seen_bytes=1500,
+        non_ip_packets=3,
+        non_ip_bytes=180,
+        malformed_packets=1,
+        malformed_bytes=20,
+        ring_full_packets=2,
+        ring_full_bytes=400,
+    )
     tables.ledger(end=window + 9.9, windows={window: (5, 500)}, epoch=1, direction="egress")
     tables.ledger(end=window + 10.4, windows={window + 10: (4, 400)}, epoch=2, direction="egress")
 
@@ -392,7 +531,7 @@ def test_a_range_compares_the_windows_at_its_edges_as_a_whole(run: Run, tables: 
     def moment(seconds: float) -> str:
         return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(window + seconds))
 
-    code, report = audit(run, "--since", moment(10), "--until", moment(11))       # epoch 2 alone
+    code, report = audit(run, "--since", moment(10), "--until", moment(11))  # epoch 2 alone
     assert code == 0
     assert [row["seen_packets"] for row in report["rows"]] == [16, 4]
     assert [row["stored_packets"] for row in report["rows"]] == [10, 4]
@@ -413,24 +552,36 @@ LOSE_BYTES = """
     WHERE direction = 'ingress' AND epoch = 2"""
 
 
-@pytest.mark.parametrize(("change", "stage", "missing", "surplus"), [
-    (LOSE_A_REVISION, "store", (1, 60), (0, 0)), (STORE_A_ROW_MORE, "store", (0, 0), (2, 90)),
-    (MISCOUNT_A_PACKET, "kernel", (1, 0), (0, 0)), (CONSUME_TWICE, "kafka", (0, 0), (1, 0)),
-    (LOSE_BYTES, "kafka", (0, 5), (0, 0)),
-])
+@pytest.mark.parametrize(
+    ("change", "stage", "missing", "surplus"),
+    [
+        (LOSE_A_REVISION, "store", (1, 60), (0, 0)),
+        (STORE_A_ROW_MORE, "store", (0, 0), (2, 90)),
+        (MISCOUNT_A_PACKET, "kernel", (1, 0), (0, 0)),
+        (CONSUME_TWICE, "kafka", (0, 0), (1, 0)),
+        (LOSE_BYTES, "kafka", (0, 5), (0, 0)),
+    ],
+)
 def test_each_kind_of_difference_is_found_at_its_stage(
     run: Run, tables: Tables, window: int, change: str, stage: str, missing: tuple[int, int], surplus: tuple[int, int]
 ) -> None:
     stored_traffic(tables, window)
-    tables.flow(window_start=window + 60, packets=1, bytes=1)                   # proof that all before is settled
+    tables.flow(window_start=window + 60, packets=1, bytes=1)  # proof that all before is settled
     tables.ledger(end=window + 60.5, windows={window + 60: (1, 1)}, epoch=3)
     tables.command(f"{change} SETTINGS mutations_sync = 1" if "ALTER" in change else change)
     code, report = audit(run, "--node", "n1")
     assert code == 1
-    found = {name: difference for name, difference in report["rows"][0]["differences"].items() if any(
-        count for side in difference.values() for count in side.values())}
-    assert found == {stage: {"missing": dict(zip(("packets", "bytes"), missing, strict=True)),
-                             "surplus": dict(zip(("packets", "bytes"), surplus, strict=True))}}
+    found = {
+        name: difference
+        for name, difference in report["rows"][0]["differences"].items()
+        if any(count for side in difference.values() for count in side.values())
+    }
+    assert found == {
+        stage: {
+            "missing": dict(zip(("packets", "bytes"), missing, strict=True)),
+            "surplus": dict(zip(("packets", "bytes"), surplus, strict=True)),
+        }
+    }
     code, out, _ = run("audit")
     assert code == 1
     assert "Not exact:" in out
@@ -454,7 +605,7 @@ def test_a_window_that_is_still_open_is_in_flight(run: Run, tables: Tables) -> N
     assert (code, report["settled"]) == (0, False)
     assert (report["rows"][0]["in_flight_packets"], report["rows"][0]["stored_packets"]) == (6, 18)
     code, out, _ = run("audit", "--wait", "0.4")
-    assert code == 1                                                            # asked to wait, and still in flight
+    assert code == 1  # asked to wait, and still in flight
     assert "6 packets (600 bytes) in flight" in out
     tables.flow(window_start=current, packets=6, bytes=600)
     assert run("audit", "--wait", "5")[0] == 0
@@ -462,14 +613,18 @@ def test_a_window_that_is_still_open_is_in_flight(run: Run, tables: Tables) -> N
 
 # --- console ---------------------------------------------------------------------------------------------------
 
+
 @pytest.fixture(scope="module")
 def console_url() -> Iterator[str]:
     """A console process on a free port; ends with 0 on SIGTERM."""
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AYAFLOW_")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "console.cli", "console", "--set", f"console.listen=127.0.0.1:{port}"], cwd=ROOT,
-        env=environment, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "console.cli", "console", "--set", f"console.listen=127.0.0.1:{port}"],
+        cwd=ROOT,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stderr is not None
     try:
@@ -484,9 +639,25 @@ def console_url() -> Iterator[str]:
         process.stderr.close()
 
 
-LIVE = {"node": "n1", "interval_ms": 1000, "active_flows": 3, "open_windows": 1, "lag_messages": 0,
-        "interfaces": [{"interface": "eth0", "direction": "egress", "packets": 5, "bytes": 500, "non_ip_packets": 0,
-                        "malformed_packets": 0, "ring_full_packets": 0}], "top": []}
+LIVE = {
+    "node": "n1",
+    "interval_ms": 1000,
+    "active_flows": 3,
+    "open_windows": 1,
+    "lag_messages": 0,
+    "interfaces": [
+        {
+            "interface": "eth0",
+            "direction": "egress",
+            "packets": 5,
+            "bytes": 500,
+            "non_ip_packets": 0,
+            "malformed_packets": 0,
+            "ring_full_packets": 0,
+        }
+    ],
+    "top": [],
+}
 
 
 def test_confluents_deserializer_reads_our_messages(console_url: str) -> None:
@@ -517,8 +688,12 @@ def test_confluents_registry_client_finds_what_there_is(console_url: str) -> Non
 
 def test_clickhouse_reads_our_messages_through_the_registry(console_url: str, tables: Tables) -> None:
     tables.command("CREATE TABLE DB.live (node String, active_flows Int64) ENGINE = MergeTree ORDER BY node")
-    tables.insert_raw("live", Codec().encode_live_stats({**LIVE, "time": 1_800_000_000_000_000}), "AvroConfluent",
-                      format_avro_schema_registry_url=f"{console_url}/schema-registry")
+    tables.insert_raw(
+        "live",
+        Codec().encode_live_stats({**LIVE, "time": 1_800_000_000_000_000}),
+        "AvroConfluent",
+        format_avro_schema_registry_url=f"{console_url}/schema-registry",
+    )
     assert tables.rows("SELECT node, active_flows FROM DB.live") == [("n1", 3)]
 
 
