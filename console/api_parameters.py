@@ -18,6 +18,7 @@ from console.filters import Filter
 from console.live_hub import LiveHub
 
 RETRY_SECONDS = 2
+# the dependencies below are coroutines, though they wait for nothing: FastAPI would run functions in threads
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"description": text, "content": {"application/json": {"example": {"error": example}}}}
     for status, text, example in (
@@ -45,13 +46,13 @@ class Services:
     hub: LiveHub
 
 
-def services(request: Request) -> Services:
+async def services(request: Request) -> Services:
     """Those of the running application."""
     found: Services = request.app.state.services
     return found
 
 
-def only_known(request: Request) -> None:
+async def only_known(request: Request) -> None:
     """A parameter that the route does not have is a mistake. Raises QueryError with the nearest."""
     route = request.scope.get("route")
     if route is None or not hasattr(route, "dependant"):
@@ -72,7 +73,7 @@ def _names(dependant: Any) -> list[str]:
     ]
 
 
-def chosen_flows(
+async def chosen_flows(
     filter: Annotated[str, Query(  # noqa: A002  the parameter's name
         description="Flows, in the filter language (docs/filters.md).",
         examples=["addr in 10.0.0.0/8 and dst_port = https"],
@@ -92,7 +93,7 @@ class TimeRange:
     now: datetime
 
 
-def time_range(
+async def time_range(
     since: Annotated[str, Query(description=f"{times.FORMS}.", examples=["5m"])] = "1h",
     until: Annotated[str, Query(description="Like since.", examples=["now"])] = "now",
 ) -> TimeRange:

@@ -168,7 +168,7 @@ def _rows(segment: Segment, number: int, columns: Sequence[str], condition: SqlF
 
 def _dimension(name: str) -> str:
     if name == PAIR:
-        return f"[{', '.join(_pair())}]"
+        return f"tuple({', '.join(_pair())})"
     field = FIELDS[name]
     if field.either:
         return f"if(u.{_SIDES} = 1, u.{field.columns[1]}, u.{field.columns[0]})"

@@ -109,8 +109,12 @@ def _own_signals(server: uvicorn.Server) -> Iterator[None]:
 def _listen(host: str, port: int, address: str) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=128)
+        listener = socket.create_server((host, port), family=family, backlog=512)
     except OSError as error:
         raise EnvironmentProblem(
             f"cannot listen on {address}: {error.strerror}. Stop what uses the port, or set console.listen"
         ) from error
+    # inherited by connections. asyncio leaves it off for sockets whose protocol number is 0, as here, and then an
+    # answer of two writes waits 40 ms for the client's delayed acknowledgement
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
