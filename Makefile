@@ -17,8 +17,10 @@ setup-test:      ## setup, and what only the tests need
 up: setup        ## everything on this machine: capture, Kafka, ClickHouse, console (as root; ARGS="--interface eth0")
 	@.venv/bin/ayaflow up $(ARGS)
 
-test: setup-test lint  ## all tests, with real Kafka, kernel and ClickHouse (as root)
-	$(PYTEST) tests
+test: setup-test ## all tests, with real Kafka, kernel and ClickHouse (as root); on the second core: lint and unit tests
+	@$(MAKE) --no-print-directory lint test-unit > .test-unit.log 2>&1 & quick=$$!; \
+	 $(PYTEST) tests --ignore tests/unit -m "not wide"; others=$$?; \
+	 wait $$quick; quick=$$?; cat .test-unit.log; exit $$((others | quick))
 
 test-unit:       ## tests that need no root, broker or network; seconds
 	$(PYTEST) tests/unit

@@ -149,6 +149,7 @@ def test_live_values_move_while_packets_pass(page: Page, system: System, tmp_pat
     picture(page, "live", tmp_path)
 
 
+@pytest.mark.wide
 def test_the_rate_of_the_live_tab_is_that_of_the_traffic(page: Page, system: System) -> None:
     page.goto(system.console)
     expect(page.locator("#nodes tr").first).to_be_visible()
@@ -161,6 +162,7 @@ def test_the_rate_of_the_live_tab_is_that_of_the_traffic(page: Page, system: Sys
     assert PACKETS_A_SECOND * 0.7 < statistics.median(found) < PACKETS_A_SECOND * 1.3, found
 
 
+@pytest.mark.wide
 def test_connections_are_ordered_as_chosen_and_pause_stops_them(page: Page, system: System) -> None:
     page.goto(system.console)
     page.locator("#live-sort").select_option("rate")
@@ -264,6 +266,7 @@ def test_a_typo_in_the_filter_is_explained_where_it_is(browser: Browser, system:
         expect(error).to_be_visible()
 
 
+@pytest.mark.wide
 def test_a_wrong_time_is_explained(browser: Browser, system: System) -> None:
     with opened(browser, expected_errors=r"400 \(Bad Request\)") as page:
         explore(page, system)
@@ -305,6 +308,7 @@ def test_the_filter_is_written_with_the_keyboard_alone(page: Page, system: Syste
     expect(page).to_have_url(re.compile(r"filter=dst_port\+%3D\+7001\+and\+protocol\+%3D\+udp"))
 
 
+@pytest.mark.wide
 def test_the_focus_is_seen_wherever_the_keyboard_goes(page: Page, system: System) -> None:
     explore(page, system)
     page.evaluate("document.activeElement.blur()")
@@ -332,6 +336,7 @@ def test_csv_is_what_the_filter_selects(page: Page, system: System, tmp_path: Pa
     assert sum(int(row["packets"]) + int(row["packets_rev"]) for row in rows) == int(stored["packets"])
 
 
+@pytest.mark.wide
 def test_dragging_over_the_chart_chooses_the_span(page: Page, system: System) -> None:
     explore(page, system)
     box = page.locator("#series-chart .nsewdrag").bounding_box()
@@ -394,6 +399,7 @@ def test_text_is_readable_in_both_themes(browser: Browser, system: System, schem
         expect(page.locator("html")).to_have_attribute("data-theme", "dark")
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("width", [390, 768, 1280])
 @pytest.mark.parametrize("tab", ["live", "explore", "audit"])
 def test_no_page_is_wider_than_the_screen(
@@ -436,6 +442,7 @@ def test_data_cannot_become_markup(page: Page, system: System) -> None:
     assert found[3].startswith("<img")
 
 
+@pytest.mark.wide
 def test_a_console_that_dies_is_said_and_the_page_goes_on_when_it_is_back(browser: Browser, system: System) -> None:
     pids = [pid for pid in processes_of(system.data_dir) if is_console(pid)]
     assert len(pids) == 1
@@ -474,6 +481,7 @@ def another_console(system: System, **environment: str) -> Iterator[str]:
         process.wait(20)
 
 
+@pytest.mark.wide
 def test_a_token_is_asked_for_once_and_opens_everything(browser: Browser, system: System) -> None:
     digest = hashlib.sha256(b"the-token").hexdigest()
     with (
@@ -495,6 +503,7 @@ def test_a_token_is_asked_for_once_and_opens_everything(browser: Browser, system
         assert "dst_port" in Path(download.value.path()).read_text()
 
 
+@pytest.mark.wide
 def test_without_clickhouse_the_page_says_so_and_live_goes_on(browser: Browser, system: System) -> None:
     with (
         another_console(system, AYAFLOW_CLICKHOUSE_URL="http://127.0.0.1:1") as address,
@@ -510,6 +519,7 @@ def test_without_clickhouse_the_page_says_so_and_live_goes_on(browser: Browser, 
         expect(page.locator("#connections tr").first).to_be_visible()
 
 
+@pytest.mark.wide
 def test_without_kafka_the_page_says_so_and_history_stays(browser: Browser, system: System) -> None:
     with (
         another_console(system, AYAFLOW_KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1") as address,

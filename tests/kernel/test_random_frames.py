@@ -120,6 +120,8 @@ def read(octets: bytes) -> dict[str, int | str]:
             kind = KINDS.get(protocol)
             if kind and not isinstance(upper, kind):  # scapy is not at home behind AH
                 upper = kind(upper.original)
+            if protocol == 58 and whole and not isinstance(upper, ICMPv6EchoRequest | ICMPv6EchoReply):
+                upper = ICMPv6EchoRequest(upper.original)
         found |= {"protocol": protocol, "ttl": ip.hlim, "tos": ip.tc}
     if whole and isinstance(upper, TCP | UDP | SCTP):
         found |= {"src_port": upper.sport, "dst_port": upper.dport}
