@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from producer.event import ICMP, ICMPV6, RECORD_BYTES, SECONDARY, Records
+from producer.event import ICMP, ICMPV6, SECONDARY, Records
 from producer.ring import submitted
 from schemas.packets import I64, EpochCounters, FlowKeys, PacketBatch, PacketEvents
 
@@ -18,7 +18,7 @@ class Span:
 
     start: int
     end: int
-    records: Records  # (end - start) / RECORD_BYTES of them
+    records: Records  # all between start and end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ def build(
 
     first_epoch, boundaries: see full_epochs. offset_ns: from the monotonic clock to the wall clock.
     """
-    positions = np.arange(span.start, span.end, RECORD_BYTES, dtype=np.int64)
+    positions = np.arange(span.start, span.end, span.records.itemsize, dtype=np.int64)
     events = span.records["event"]
     keep = submitted(span.records)
     if not keep.all():

@@ -11,7 +11,7 @@ from common.settings import ProducerSettings
 from producer.batch import Source, Span, build
 from producer.clock import WallClock
 from producer.epochs import ClosedEpoch, Epochs
-from producer.event import RECORD_BYTES, Records
+from producer.event import Records
 from producer.metrics import ProducerMetrics
 from producer.outbox import Message
 from producer.publish import MAX_MESSAGE_BYTES, Publisher
@@ -31,6 +31,7 @@ class RingReader(Protocol):
     """What we use of ring.Ring."""
 
     size: int
+    stride: int  # octets of a record
 
     def readable(self, position: int) -> int:
         """End of the submitted records from `position` on."""
@@ -57,12 +58,12 @@ class Timing:
     batch_bytes: int  # of the ring
 
     @classmethod
-    def of(cls, settings: ProducerSettings, epoch_ms: int, ring_bytes: int) -> "Timing":
+    def of(cls, settings: ProducerSettings, epoch_ms: int, ring: RingReader) -> "Timing":
         """From the settings; a batch never takes more than a quarter of the ring, which must go on filling."""
         return cls(
             epoch_ns=epoch_ms * _MS,
             flush_ns=settings.flush_ms * _MS,
-            batch_bytes=min(settings.batch_packets, max(1, ring_bytes // 4 // RECORD_BYTES)) * RECORD_BYTES,
+            batch_bytes=min(settings.batch_packets, max(1, ring.size // 4 // ring.stride)) * ring.stride,
         )
 
 
@@ -119,7 +120,7 @@ class Capture:
                 self._read_ring()
         if self._is_due():
             self._send(self._read)
-        return (self._read - before) // RECORD_BYTES
+        return (self._read - before) // self._ring.stride
 
     @property
     def oldest_epoch(self) -> int:
@@ -209,8 +210,8 @@ class Capture:
         )
         try:
             value = self._encode_batch(events.batch)
-            if len(value) > MAX_MESSAGE_BYTES and end - self._start > RECORD_BYTES:
-                half = (end - self._start) // 2 // RECORD_BYTES * RECORD_BYTES
+            if len(value) > MAX_MESSAGE_BYTES and end - self._start > self._ring.stride:
+                half = (end - self._start) // 2 // self._ring.stride * self._ring.stride
                 return self._send(self._start + half) and self._send(end)
             messages = [Message(topic=self._topics.packets, value=value), *self._single(events)]
         except ServiceUnavailable as error:  # the schema registry

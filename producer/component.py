@@ -19,7 +19,6 @@ from producer.batch import Source
 from producer.capture import Capture, EncodeEvents, Timing
 from producer.clock import WallClock
 from producer.epochs import Epochs, KernelCounterMaps
-from producer.event import RECORD_BYTES
 from producer.health import State, health
 from producer.hooks import Hooks, PinnedTables
 from producer.interfaces import Selection
@@ -123,7 +122,7 @@ def _run_locked(settings: Settings, selection: Selection, directory: Path, stop:
             encode_batch=encode_batch,
             encode_events=_event_encoder(settings, topics),
             topics=topics,
-            timing=Timing.of(settings.producer, settings.capture.epoch_ms, settings.capture.ring_bytes),
+            timing=Timing.of(settings.producer, settings.capture.epoch_ms, ring),
             metrics=metrics,
         )
         hooks = _hooks(settings, selection, directory, log_path, capture, epochs, state)
@@ -136,7 +135,7 @@ def _run_locked(settings: Settings, selection: Selection, directory: Path, stop:
                 interfaces=",".join(state.interfaces) or "none yet",
                 seconds=round(time.monotonic() - started, 2),
             )
-            _watch(capture, publisher, hooks, metrics, settings.capture.ring_bytes, stop)
+            _watch(capture, publisher, hooks, metrics, ring, stop)
             state.finishing = True
             hooks.close()
             hooks = None
@@ -159,7 +158,7 @@ def _watch(  # noqa: PLR0917  the parts of a run
     publisher: Publisher,
     hooks: Hooks,
     metrics: ProducerMetrics,
-    ring_bytes: int,
+    ring: Ring,
     stop: threading.Event,
 ) -> None:
     """Read and send until we are told to stop. Looks so often that the ring fills by an eighth in between."""
@@ -174,8 +173,8 @@ def _watch(  # noqa: PLR0917  the parts of a run
         hooks.oldest_epoch = capture.oldest_epoch
         hooks.step()
         now = time.monotonic()
-        rate, last = read * RECORD_BYTES / max(now - last, 1e-6), now
-        wait = min(LONGEST_WAIT, max(SHORTEST_WAIT, ring_bytes / 8 / rate)) if rate else LONGEST_WAIT
+        rate, last = read * ring.stride / max(now - last, 1e-6), now
+        wait = min(LONGEST_WAIT, max(SHORTEST_WAIT, ring.size / 8 / rate)) if rate else LONGEST_WAIT
         metrics.ring_fill.set(capture.ring_fill)
         metrics.queue.set(publisher.outbox.in_flight)
 

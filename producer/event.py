@@ -3,9 +3,6 @@
 import numpy as np
 import numpy.typing as npt
 
-EVENT_BYTES = 72
-RECORD_BYTES = 80  # with the ring's header
-
 EVENT = np.dtype(
     {
         "names": [
@@ -17,17 +14,18 @@ EVENT = np.dtype(
             "=u2", "=u2", "u1", "u1", "u1", "u1", "u1", "u1",
         ],
         "offsets": [0, 8, 16, 32, 48, 52, 54, 56, 58, 60, 62, 64, 66, 67, 68, 69, 70, 71],
-        "itemsize": EVENT_BYTES,
+        "itemsize": 72,
     }
 )  # fmt: skip
 
 RECORD = np.dtype([("header", "=u4"), ("page_offset", "=u4"), ("event", EVENT)])
+"""An event with the ring's header. The size of a ring's records is that of their type: nothing else says it."""
 
 BUSY = 1 << 31  # of a record's header: reserved, not yet submitted
 DISCARDED = 1 << 30
 
 Records = npt.NDArray[np.void]
-"""Shape (n,), of dtype RECORD."""
+"""Shape (n,), of dtype RECORD or another layout of the event."""
 
 SECONDARY = 1
 """Of an event's flags."""

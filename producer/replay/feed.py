@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from common.errors import AyaflowError
 from producer.batch import Source, Span, build
-from producer.event import RECORD, RECORD_BYTES
+from producer.event import RECORD
 from producer.replay.frames import LATEST_NS, UNDIRECTED, Frames, Link
 from producer.replay.links import Prepared
 from producer.replay.program import Ran
@@ -70,7 +70,7 @@ class Block:
         """Two that say the same; the counters and the clock go with the second."""
         span = self.span
         half = len(span.records) // 2
-        middle = span.start + half * RECORD_BYTES
+        middle = span.start + half * span.records.itemsize
         first = Span(start=span.start, end=middle, records=span.records[:half])
         second = Span(start=middle, end=span.end, records=span.records[half:])
         end = self.cut or span.end

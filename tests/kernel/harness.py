@@ -11,7 +11,7 @@ import numpy as np
 
 from producer import bpfsys, child, pins
 from producer.epochs import COUNTERS, OUTCOMES, fresh_counters, slots_of
-from producer.event import RECORD_BYTES, Records
+from producer.event import Records
 from producer.hook import ATTACHED, Hook
 from producer.loader import WATCHED
 from producer.ring import Ring, submitted
@@ -99,7 +99,7 @@ class Program:
 
     def leave_unread(self, count: int) -> None:
         """Do as if the last `count` events had not been read."""
-        self._position -= count * RECORD_BYTES
+        self._position -= count * self.ring.stride
 
 
 def shown(event: Any) -> dict[str, Any]:

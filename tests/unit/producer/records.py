@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from producer.event import EVENT_BYTES, RECORD, RECORD_BYTES, Records
+from producer.event import EVENT, RECORD, Records
 from schemas.packets import EpochCounters
 
 
 def records(rows: list[dict[str, Any]]) -> Records:
     """Submitted records with these event fields; flow_hash follows from what makes a flow."""
     made = np.zeros(len(rows), RECORD)
-    made["header"] = EVENT_BYTES
+    made["header"] = EVENT.itemsize
     for record, row in zip(made, rows, strict=True):
         event = {"slot": 3, "packets": 1, "bytes": 60, "epoch": 1, "protocol": 17} | row
         for name, value in event.items():
@@ -31,6 +31,7 @@ class MemoryRing:
     """A RingReader over a growing array."""
 
     size: int = 1 << 20
+    stride: int = RECORD.itemsize
     all: Records = field(default_factory=lambda: np.zeros(0, RECORD))
     released: int = 0
 
@@ -38,14 +39,14 @@ class MemoryRing:
         self.all = np.concatenate([self.all, records(rows)])
 
     def producer_position(self) -> int:
-        return len(self.all) * RECORD_BYTES
+        return len(self.all) * self.stride
 
     def readable(self, position: int) -> int:
         return max(position, self.producer_position())
 
     def span(self, start: int, end: int) -> Records:
         assert start >= self.released
-        return self.all[start // RECORD_BYTES : end // RECORD_BYTES]
+        return self.all[start // self.stride : end // self.stride]
 
     def release(self, position: int) -> None:
         assert self.released <= position <= self.producer_position()

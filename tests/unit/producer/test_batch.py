@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producer.batch import Source, Span, build, full_epochs
-from producer.event import BUSY, DISCARDED, RECORD_BYTES
+from producer.event import BUSY, DISCARDED, RECORD
 from schemas.packets import PacketBatch
 from tests.unit.producer.records import records
 
@@ -19,7 +19,7 @@ SOURCE = Source(node="n", ring_id=7, interfaces=((9, "eth9"), (3, "eth3")))
 def batch_of(rows: list[dict[str, Any]], *, start: int = 0) -> PacketBatch:
     made = records(rows)
     return build(
-        Span(start=start, end=start + len(made) * RECORD_BYTES, records=made), source=SOURCE, first_epoch=1,
+        Span(start=start, end=start + len(made) * RECORD.itemsize, records=made), source=SOURCE, first_epoch=1,
         boundaries=(), offset_ns=1_000_000, sequence=4, clock_ns=77, counters=(),
     ).batch  # fmt: skip
 
@@ -110,7 +110,7 @@ def test_a_record_that_is_no_event_is_refused(header: int) -> None:
 
 
 def _epochs(low: list[int], **kwargs: Any) -> list[int]:
-    positions = np.arange(len(low), dtype=np.int64) * RECORD_BYTES
+    positions = np.arange(len(low), dtype=np.int64) * RECORD.itemsize
     return [int(epoch) for epoch in full_epochs(np.array(low, np.uint8), positions, **kwargs)]
 
 
