@@ -1,12 +1,13 @@
 /* Counts every packet that passes an interface and sends one event for each IP packet. Two programs for TC's clsact hooks,
  * ingress and egress; both always return TC_ACT_UNSPEC, so that traffic and other filters go on as without us.
  *
- * Compiled by bcc with -DRING_PAGES=n and -I of this folder; producer/loader.py does it. */
+ * Compiled by bcc with -DRING_PAGES=n, -DDECAPSULATE=mask (see event.h) and -I of this folder; producer/loader.py does it. */
 #include <uapi/linux/bpf.h>
 #include <uapi/linux/pkt_cls.h>
 #include "event.h"
 #include "hash.h"
 #include "parse.h"
+#include "tunnel.h"
 
 #define MORE_BYTES 128          /* made linear behind what was read, when a header is not */
 #define VLAN_TAG_BYTES 4
@@ -35,7 +36,8 @@ static __always_inline u64 flow_hash(const struct packet *p, u32 slot, u32 passa
 {
     struct hash_state h;
     hash_begin(&h, key);
-    hash_word(&h, (u64)slot << 32 | (u32)p->vlan_id << 16 | (u32)p->protocol << 8 | p->ipv6 << 2 | passage);
+    hash_word(&h, (u64)slot << 32 | (u32)p->vlan_id << 16 | (u32)p->protocol << 8 | TUNNEL_TYPE(p) << 3 | p->ipv6 << 2
+                      | passage);
     hash_word(&h, (u64)p->src_port << 16 | p->dst_port);
     if (p->ipv6) {
         hash_word(&h, p->src[0]);
@@ -45,6 +47,7 @@ static __always_inline u64 flow_hash(const struct packet *p, u32 slot, u32 passa
     } else {
         hash_word(&h, (p->src[1] & 0xffffffff00000000ULL) | p->dst[1] >> 32);
     }
+    hash_tunnel(&h, p);
     return hash_end(&h);
 }
 
@@ -93,6 +96,8 @@ static __always_inline int capture(struct __sk_buff *skb, u32 direction, u64 kti
 
     struct packet p = {};
     int result = parse(skb, interface->flags, &p);
+    if (DECAPSULATE && result == PARSED)
+        decapsulate(skb, &p);
 
     /* What the wire carries. wire_len knows GSO only on egress and lacks the link header on ingress, so it is worked out
      * here; gso_segs is 0 in super-packets from a hypervisor or an AF_PACKET socket. */
@@ -128,14 +133,15 @@ static __always_inline int capture(struct __sk_buff *skb, u32 direction, u64 kti
         counters->malformed_bytes += bytes;
         return TC_ACT_UNSPEC;
     }
-    struct packet_event *event = events.ringbuf_reserve(sizeof(*event));
-    if (!event) {
+    struct event *reserved = events.ringbuf_reserve(sizeof(*reserved));
+    if (!reserved) {
         counters->ring_full_packets += packets;
         counters->ring_full_bytes += bytes;
         return TC_ACT_UNSPEC;
     }
     counters->emitted_packets += packets;
     counters->emitted_bytes += bytes;
+    struct packet_event *event = &reserved->packet;
     event->ktime_ns = ktime_ns;
     event->flow_hash = flow_hash(&p, slot, direction << 1 | secondary, settings->hash_key);
     event->src[0] = p.src[0];
@@ -156,7 +162,10 @@ static __always_inline int capture(struct __sk_buff *skb, u32 direction, u64 kti
     event->tos = p.tos;
     event->epoch = counters->epoch;
     event->flags = secondary ? SECONDARY : 0;
-    events.ringbuf_submit(event, BPF_RB_NO_WAKEUP);     /* the producer polls: a wake-up costs more than a packet */
+#if DECAPSULATE
+    reserved->tunnel = p.tunnel;
+#endif
+    events.ringbuf_submit(reserved, BPF_RB_NO_WAKEUP);     /* the producer polls: a wake-up costs more than a packet */
     return TC_ACT_UNSPEC;
 }
 

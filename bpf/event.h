@@ -29,6 +29,30 @@ struct packet_event {
 };
 #define SECONDARY 1u    /* passed, or will pass, another watched interface of the node, which counts it */
 
+/* -DDECAPSULATE=mask: the tunnels that are opened, 1 << enum tunnel_type each. With any, a packet is that in the tunnel,
+ * and a `struct tunnel` follows its event: 112 bytes, 120 with the ring's header. */
+#ifndef DECAPSULATE
+#define DECAPSULATE 0
+#endif
+
+enum tunnel_type { NO_TUNNEL, VXLAN, GENEVE, GRE, IPIP, GTPU };
+
+struct tunnel {
+    u64 outer_src[2];   /* as src and dst of the packet; 0 without a tunnel */
+    u64 outer_dst[2];
+    u32 tunnel_id;      /* VNI, GRE key, TEID; 0 without one */
+    u8 tunnel_type;
+    u8 padding[3];
+};
+
+/* What lies in the ring. */
+struct event {
+    struct packet_event packet;
+#if DECAPSULATE
+    struct tunnel tunnel;
+#endif
+};
+
 /* What one CPU counted in one epoch on one interface in one direction, of packets with the same SECONDARY; at
  * secondary * 2 * MAX_INTERFACES + slot * 2 + direction. seen = the sum of the outcomes. */
 struct counters {

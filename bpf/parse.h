@@ -1,7 +1,7 @@
 /* From a frame's first byte to the ports.
  *
  * Conventions (docs/internals has the table):
- * - The key is the outermost IP header's, behind VLAN tags, MPLS labels and PPPoE; tunnels are not opened.
+ * - The key is the outermost IP header's, behind VLAN tags, MPLS labels and PPPoE; tunnel.h opens tunnels on request.
  * - An IP header, or an IPv6 extension header, that the frame does not hold whole, or that cannot be (version, IHL,
  *   a total length below the header's own) makes the packet MALFORMED. Nothing is read beyond it.
  * - A layer-4 header cut short keeps the packet: ports if their 4 octets are there, flags if their octet is, else 0.
@@ -45,6 +45,9 @@ struct packet {
     u32 has_ports;          /* false in fragments other than the first */
     u16 src_port, dst_port, tcp_flags, vlan_id;
     u8 protocol, ttl, tos, ipv6;
+#if DECAPSULATE
+    struct tunnel tunnel;
+#endif
 };
 
 struct vlan_tag { __be16 tci; __be16 ethertype; };
@@ -104,11 +107,9 @@ static __always_inline int parse_shims(struct __sk_buff *skb, struct packet *p, 
     return ethertype == ETH_P_IP || ethertype == ETH_P_IPV6 ? ethertype : 0;
 }
 
-static __always_inline int parse_ipv4(void *at, void *end, struct packet *p)
+/* What an IPv4 header says; whether its options are there is the caller's to see. */
+static __always_inline int read_ipv4(const struct iphdr *ip, struct packet *p)
 {
-    struct iphdr *ip = at;
-    if ((void *)(ip + 1) > end)
-        return SHORT;
     u32 header = ip->ihl * 4;
     u32 total = bpf_ntohs(ip->tot_len);     /* 0 in BIG TCP super-packets */
     if (ip->version != 4 || header < sizeof(*ip) || (total && total < header))
@@ -122,7 +123,17 @@ static __always_inline int parse_ipv4(void *at, void *end, struct packet *p)
     p->room = total ? total - header : ROOM_UNKNOWN;
     p->has_ports = !(bpf_ntohs(ip->frag_off) & FRAGMENT_OFFSET);
     p->offset += header;
-    return at + header > end ? SHORT : PARSED;
+    return PARSED;
+}
+
+static __always_inline int parse_ipv4(void *at, void *end, struct packet *p)
+{
+    struct iphdr *ip = at;
+    if ((void *)(ip + 1) > end)
+        return SHORT;
+    if (read_ipv4(ip, p) != PARSED)
+        return MALFORMED;
+    return at + ip->ihl * 4 > end ? SHORT : PARSED;
 }
 
 static __always_inline int is_extension(u8 next)
@@ -162,11 +173,8 @@ static __always_inline int parse_extensions(struct __sk_buff *skb, struct packet
     return PARSED;
 }
 
-static __always_inline int parse_ipv6(void *at, void *end, struct packet *p)
+static __always_inline int read_ipv6(const struct ipv6hdr *ip, struct packet *p)
 {
-    struct ipv6hdr *ip = at;
-    if ((void *)(ip + 1) > end)
-        return SHORT;
     if (ip->version != 6)
         return MALFORMED;
     u32 payload = bpf_ntohs(ip->payload_len);   /* 0 in jumbograms and BIG TCP super-packets */
@@ -180,6 +188,12 @@ static __always_inline int parse_ipv6(void *at, void *end, struct packet *p)
     p->has_ports = 1;
     p->offset += sizeof(*ip);
     return PARSED;
+}
+
+static __always_inline int parse_ipv6(void *at, void *end, struct packet *p)
+{
+    struct ipv6hdr *ip = at;
+    return (void *)(ip + 1) > end ? SHORT : read_ipv6(ip, p);
 }
 
 /* Ports, or ICMP's type and code in their place, and TCP's flags. */

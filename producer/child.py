@@ -89,7 +89,7 @@ def _load(request: dict[str, Any]) -> Answer:
     attach.detach_everywhere(node=node)
     for path in directory.iterdir():
         path.unlink()
-    loader.load(directory, ring_pages=request["ring_pages"])
+    loader.load(directory, ring_pages=request["ring_pages"], decapsulate=request["decapsulate"])
     return {"opened_ns": time.monotonic_ns()}
 
 

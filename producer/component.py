@@ -97,7 +97,7 @@ def _run_locked(settings: Settings, selection: Selection, directory: Path, stop:
     started = time.monotonic()
     request = {
         "node": settings.node, "pin_directory": str(directory),
-        "ring_pages": settings.capture.ring_bytes // os.sysconf("SC_PAGE_SIZE"),
+        "ring_pages": settings.capture.ring_bytes // os.sysconf("SC_PAGE_SIZE"), "decapsulate": [],
     }  # fmt: skip
     ring: Ring | None = None
     hooks: Hooks | None = None

@@ -1,25 +1,46 @@
 """The kernel's event as a numpy type: bpf/event.h, byte for byte, behind the ring buffer's own record header."""
 
+from collections.abc import Collection
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
-EVENT = np.dtype(
-    {
-        "names": [
-            "ktime_ns", "flow_hash", "src", "dst", "bytes", "slot", "segment_bytes", "packets", "src_port", "dst_port",
-            "vlan_id", "tcp_flags", "protocol", "direction", "ttl", "tos", "epoch", "flags",
-        ],
-        "formats": [
-            "=u8", "=u8", ("u1", 16), ("u1", 16), "=u4", "=u2", "=u2", "=u2", "=u2", "=u2",
-            "=u2", "=u2", "u1", "u1", "u1", "u1", "u1", "u1",
-        ],
-        "offsets": [0, 8, 16, 32, 48, 52, 54, 56, 58, 60, 62, 64, 66, 67, 68, 69, 70, 71],
-        "itemsize": 72,
-    }
-)  # fmt: skip
+from schemas.packets import TUNNEL_TYPES
 
-RECORD = np.dtype([("header", "=u4"), ("page_offset", "=u4"), ("event", EVENT)])
+_PACKET = [
+    ("ktime_ns", "=u8"), ("flow_hash", "=u8"), ("src", "u1", 16), ("dst", "u1", 16), ("bytes", "=u4"), ("slot", "=u2"),
+    ("segment_bytes", "=u2"), ("packets", "=u2"), ("src_port", "=u2"), ("dst_port", "=u2"), ("vlan_id", "=u2"),
+    ("tcp_flags", "=u2"), ("protocol", "u1"), ("direction", "u1"), ("ttl", "u1"), ("tos", "u1"), ("epoch", "u1"),
+    ("flags", "u1"),
+]  # fmt: skip
+_TUNNEL = [
+    ("outer_src", "u1", 16), ("outer_dst", "u1", 16), ("tunnel_id", "=u4"), ("tunnel_type", "u1"), ("padding", "u1", 3),
+]  # fmt: skip
+
+EVENT: np.dtype[Any] = np.dtype(_PACKET)
+"""struct packet_event."""
+TUNNEL_EVENT: np.dtype[Any] = np.dtype([*_PACKET, *_TUNNEL])
+"""The same with the struct tunnel behind it, of a program that opens tunnels."""
+
+
+def _record(event: np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype([("header", "=u4"), ("page_offset", "=u4"), ("event", event)])
+
+
+RECORD, TUNNEL_RECORD = _record(EVENT), _record(TUNNEL_EVENT)
 """An event with the ring's header. The size of a ring's records is that of their type: nothing else says it."""
+
+
+def record_of(decapsulate: Collection[str]) -> np.dtype[Any]:
+    """The records of a program that opens these tunnels."""
+    return TUNNEL_RECORD if decapsulate else RECORD
+
+
+def tunnel_mask(decapsulate: Collection[str]) -> int:
+    """-DDECAPSULATE of the kernel program: a bit for each of TUNNEL_TYPES that is to be opened."""
+    return sum(1 << TUNNEL_TYPES.index(name) for name in set(decapsulate))
+
 
 BUSY = 1 << 31  # of a record's header: reserved, not yet submitted
 DISCARDED = 1 << 30

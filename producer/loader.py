@@ -4,26 +4,29 @@ import os
 import platform
 import secrets
 import struct
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from common.errors import EnvironmentProblem
 from producer import bpfsys, pins
+from producer.event import tunnel_mask
 
 SOURCE = Path(__file__).parent.parent / "bpf" / "ayaflow.bpf.c"
 WATCHED, NO_ETHERNET, ELSEWHERE = 1, 2, 4  # bpf/event.h
 
 
-def load(pin_directory: Path, *, ring_pages: int) -> tuple[dict[str, int], Any]:
+def load(pin_directory: Path, *, ring_pages: int, decapsulate: Collection[str] = ()) -> tuple[dict[str, int], Any]:
     """Compile, load, fill the maps, pin everything into `pin_directory`.
 
+    `decapsulate`: tunnels to be opened, of schemas.packets.TUNNEL_TYPES.
     Returns the programs' file descriptors by hook, and bcc's object, with which they are closed. The open epoch counts
     in counters_a; no slot is set up. Raises EnvironmentProblem.
     """
     bcc = _import_bcc()
     check_headers()
     try:
-        module = bcc.BPF(src_file=str(SOURCE), cflags=[f"-I{SOURCE.parent}", f"-DRING_PAGES={ring_pages}"])
+        module = bcc.BPF(src_file=str(SOURCE), cflags=compiler_flags(ring_pages, decapsulate))
     except Exception as error:
         raise EnvironmentProblem(
             f"bcc could not compile the kernel program ({error}); its messages are in LOG. "
@@ -47,6 +50,11 @@ def load(pin_directory: Path, *, ring_pages: int) -> tuple[dict[str, int], Any]:
     except OSError as error:
         raise EnvironmentProblem(f"cannot pin the kernel program in {pin_directory}: {error.strerror}") from error
     return programs, module
+
+
+def compiler_flags(ring_pages: int, decapsulate: Collection[str]) -> list[str]:
+    """What the C files are to be told."""
+    return [f"-I{SOURCE.parent}", f"-DRING_PAGES={ring_pages}", f"-DDECAPSULATE={tunnel_mask(decapsulate)}"]
 
 
 def _fill(module: Any) -> None:

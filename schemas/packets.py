@@ -18,6 +18,9 @@ INGRESS, EGRESS = 0, 1
 DIRECTIONS = ("ingress", "egress")
 """Symbols of the Avro enum and of ClickHouse's Enum8, by value."""
 
+TUNNEL_TYPES = ("none", "vxlan", "geneve", "gre", "ipip", "gtpu")
+"""Likewise; bpf/event.h has the same numbers."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowKeys:

@@ -38,7 +38,7 @@ class Case:
     fields: dict[str, Any] = field(default_factory=dict)  # what differs from a packet without ports and flags
 
 
-def _octets(text: str) -> bytes:
+def octets_of(text: str) -> bytes:
     address = ipaddress.ip_address(text)
     return address.packed if address.version == 6 else bytes(10) + b"\xff\xff" + address.packed
 
@@ -46,7 +46,7 @@ def _octets(text: str) -> bytes:
 def expected(case: Case) -> dict[str, Any]:
     """All fields but time, hash and epoch."""
     common = {
-        "src": _octets(A6 if case.v6 else A4), "dst": _octets(B6 if case.v6 else B4),
+        "src": octets_of(A6 if case.v6 else A4), "dst": octets_of(B6 if case.v6 else B4),
         "ttl": 62 if case.v6 else 61, "tos": 0xB9 if case.v6 else 0xB8, "bytes": len(case.frame), "packets": 1,
         "src_port": 0, "dst_port": 0, "vlan_id": 0, "tcp_flags": 0, "slot": 0, "segment_bytes": 0, "flags": 0,
     }  # fmt: skip

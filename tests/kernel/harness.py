@@ -11,7 +11,7 @@ import numpy as np
 
 from producer import bpfsys, child, pins
 from producer.epochs import COUNTERS, OUTCOMES, fresh_counters, slots_of
-from producer.event import Records
+from producer.event import Records, record_of
 from producer.hook import ATTACHED, Hook
 from producer.loader import WATCHED
 from producer.ring import Ring, submitted
@@ -35,13 +35,23 @@ class Outcome:
 class Program:
     """The kernel program, loaded and pinned in `directory`, attached to `interfaces`; without any to be test-run."""
 
-    def __init__(self, directory: Path, log: Path, *, interfaces: tuple[str, ...] = (), ring_pages: int = 64) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        log: Path,
+        *,
+        interfaces: tuple[str, ...] = (),
+        ring_pages: int = 64,
+        decapsulate: tuple[str, ...] = (),
+    ) -> None:
         directory.mkdir(parents=True)
         self.node = pins.node_of(directory)
-        request = {"node": self.node, "pin_directory": str(directory), "ring_pages": ring_pages}
+        request = {
+            "node": self.node, "pin_directory": str(directory), "ring_pages": ring_pages, "decapsulate": decapsulate,
+        }  # fmt: skip
         child.run("load", request, log=log)
         self.fds = {path.name: bpfsys.obj_get(path) for path in directory.iterdir()}
-        self.ring = Ring(self.fds["events"], ring_pages * 4096)
+        self.ring = Ring(self.fds["events"], ring_pages * 4096, record_of(decapsulate))
         self._cpus = bpfsys.possible_cpus()
         self._position = 0
         for slot in range(max(1, len(interfaces))):
@@ -104,4 +114,6 @@ class Program:
 
 def shown(event: Any) -> dict[str, Any]:
     """The fields of an event, as a test writes them."""
-    return {name: bytes(event[name]) if name in {"src", "dst"} else int(event[name]) for name in event.dtype.names}
+    octets = {"src", "dst", "outer_src", "outer_dst"}
+    names = [name for name in event.dtype.names if name != "padding"]
+    return {name: bytes(event[name]) if name in octets else int(event[name]) for name in names}

@@ -37,7 +37,7 @@ class Watching:
     def __init__(self, directory: Path, log: Path, patterns: list[str], *, all_namespaces: bool) -> None:
         directory.mkdir(parents=True)
         self.node = pins.node_of(directory)
-        request = {"node": self.node, "pin_directory": str(directory), "ring_pages": 64}
+        request = {"node": self.node, "pin_directory": str(directory), "ring_pages": 64, "decapsulate": []}
         opened_ns = child.run("load", request, log=log)["opened_ns"]
         fds = {path.name: bpfsys.obj_get(path) for path in directory.iterdir()}
         self.ring = Ring(fds["events"], 64 * 4096)

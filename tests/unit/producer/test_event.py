@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from producer.epochs import COUNTERS
-from producer.event import EVENT, RECORD
+from producer.event import EVENT, RECORD, TUNNEL_EVENT, TUNNEL_RECORD, tunnel_mask
+from schemas.packets import TUNNEL_TYPES
 
 HEADER = Path(__file__).parents[3] / "bpf" / "event.h"
 
@@ -57,6 +58,27 @@ def test_the_bytes_of_an_event_are_read_field_by_field() -> None:
 def test_sizes_are_those_of_the_ring() -> None:
     assert (EVENT.itemsize, len(GOLDEN)) == (72, 72)
     assert RECORD.itemsize == 80
+    assert (TUNNEL_EVENT.itemsize, TUNNEL_RECORD.itemsize) == (112, 120)
+
+
+def test_the_tunnel_follows_the_event() -> None:
+    tunnel = bytes.fromhex(
+        "00000000000000000000ffff0a000009"  # outer_src
+        "20010db8000000000000000000000009"  # outer_dst
+        "030201ff"  # tunnel_id
+        "05"  # tunnel_type
+        "000000"
+    )
+    (event,) = np.frombuffer(GOLDEN + tunnel, TUNNEL_EVENT)
+    assert (event["bytes"], event["flags"], event["tunnel_id"], event["tunnel_type"]) == (1500, 0, 0xFF010203, 5)
+    assert bytes(event["outer_src"])[-1:] == bytes(event["outer_dst"])[-1:] == b"\x09"
+
+
+def test_tunnel_types_have_the_numbers_of_the_c_file() -> None:
+    found = re.search(r"enum tunnel_type \{ NO_TUNNEL, (.*?) \};", HEADER.read_text())
+    assert found
+    assert found[1].lower().split(", ") == list(TUNNEL_TYPES[1:])
+    assert tunnel_mask(["vxlan", "gtpu", "vxlan"]) == 1 << 1 | 1 << 5
 
 
 def _members(struct: str) -> list[tuple[str, int]]:
@@ -80,6 +102,11 @@ def test_the_c_struct_has_the_same_members_in_the_same_places() -> None:
         assert (place, kind.itemsize) == (offset, octets), name
         offset += octets
     assert offset == EVENT.itemsize
+    for name, octets in _members("tunnel"):
+        kind, place = TUNNEL_EVENT.fields[name][:2]  # type: ignore[index]
+        assert (place, kind.itemsize) == (offset, octets), name
+        offset += octets
+    assert offset == TUNNEL_EVENT.itemsize
 
 
 def test_the_c_counters_have_the_same_members_in_the_same_places() -> None:
