@@ -114,4 +114,8 @@ def _flow_keys(events: Records, epochs: I64, source: Source) -> FlowKeys:
         icmp_code=np.where(icmp, events["dst_port"], 0).astype(np.uint8),
         primary=((events["flags"] & SECONDARY) == 0).astype(np.uint8),
         epoch=epochs,
+        tunnel_type=np.zeros(len(events), np.uint8),
+        tunnel_id=np.zeros(len(events), np.uint32),
+        outer_src_addr=np.zeros((len(events), 16), np.uint8),
+        outer_dst_addr=np.zeros((len(events), 16), np.uint8),
     )

@@ -15,9 +15,10 @@ import pyarrow.compute as pc
 from common.errors import DecodeError
 from schemas import addresses, avro_arrow
 from schemas.community_id import community_ids
+from schemas.entries import durations, highest_ttl, packet_sizes
 from schemas.flows import FlowColumns
 from schemas.packet_encoder import BatchEncoder
-from schemas.packets import DIRECTIONS, EpochCounters, FlowKeys, PacketBatch, PacketEvents
+from schemas.packets import DIRECTIONS, TUNNEL_TYPES, U8, EpochCounters, FlowKeys, PacketBatch, PacketEvents
 from schemas.registry import HEADER, newest, open_registry
 from schemas.topics import TopicNames
 
@@ -28,6 +29,8 @@ _OF_A_PACKET = {
     "segment_bytes": np.int32,
 }  # fmt: skip
 """Columns of a batch of the length of `flow`, with their types."""
+_OR_EMPTY = {"duration_ns": np.int64, "max_ttl": np.uint8, "min_packet_bytes": np.uint32, "max_packet_bytes": np.uint32}
+"""Likewise, or empty: see schemas.entries."""
 
 
 class Codec:
@@ -56,6 +59,7 @@ class Codec:
         row = self._decode("PacketBatch", message)
         flow_rows = _Columns(row.struct_list("flows"), "FlowKey")
         names, interface = _dictionary(flow_rows.get("interface", pa.string()))
+        tunnel_type = _tunnel_types(flow_rows.get("tunnel_type", pa.string()))
         flows = FlowKeys(
             interface=interface,
             direction=_directions(flow_rows.get("direction", pa.string())),
@@ -69,6 +73,10 @@ class Codec:
             icmp_code=flow_rows.numbers("icmp_code", np.uint8),
             primary=flow_rows.flags("primary"),
             epoch=flow_rows.numbers("epoch", np.int64),
+            tunnel_type=tunnel_type,
+            tunnel_id=flow_rows.numbers("tunnel_id", np.uint32),
+            outer_src_addr=_outer(flow_rows.get("outer_src_addr", pa.string()), tunnel_type),
+            outer_dst_addr=_outer(flow_rows.get("outer_dst_addr", pa.string()), tunnel_type),
         )
         flow = row.array("flow", np.int32)
         batch = PacketBatch(
@@ -76,6 +84,8 @@ class Codec:
             ring_id=row.number("ring_id"),
             ring_start=row.number("ring_start"),
             ring_end=row.number("ring_end"),
+            coalesced_start=row.number("coalesced_start"),
+            coalesced_end=row.number("coalesced_end"),
             sequence=row.number("sequence"),
             clock_ns=row.number("clock_ns"),
             base_ns=row.number("base_ns"),
@@ -84,6 +94,7 @@ class Codec:
             flow=flow,
             time_offset_ns=row.array("time_offset_ns", np.int64),
             **{name: row.array(name, kind, len(flow)) for name, kind in _OF_A_PACKET.items()},
+            **{name: row.array(name, kind) for name, kind in _OR_EMPTY.items()},
             counters=_counters(row.struct_list("counters")),
         )
         _check(batch)
@@ -92,18 +103,24 @@ class Codec:
     def encode_packet_events(self, events: PacketEvents) -> list[bytes]:
         """Messages of the packet-events topic, one an entry of the batch."""
         batch, schema = events.batch, newest("PacketEvent")
+        smallest, largest = packet_sizes(batch)
         index = pa.array(batch.flow)
         n = len(batch)
         columns = {
             "node": pa.repeat(pa.scalar(batch.node), n),
             "ring_id": pa.array(np.full(n, batch.ring_id, np.int64)),
             "ring_position": pa.array(events.ring_position),
+            "coalesced": pa.array(np.full(n, batch.coalesced)),
             "time_ns": pa.array(batch.base_ns + batch.time_offset_ns),
             **{
                 name: column.take(index)
                 for name, column in _flow_key_columns(batch.flows, batch.interface_names).items()
             },
             **{name: pa.array(getattr(batch, name)) for name in _OF_A_PACKET},
+            "duration_ns": pa.array(durations(batch)),
+            "max_ttl": pa.array(highest_ttl(batch)),
+            "min_packet_bytes": pa.array(smallest),
+            "max_packet_bytes": pa.array(largest),
         }
         return self._framed("PacketEvent", avro_arrow.encode(_rows(columns, schema), schema))
 
@@ -243,6 +260,14 @@ def _check(batch: PacketBatch) -> None:
     n = len(batch.flow)
     if any(len(getattr(batch, name)) != n for name in ("time_offset_ns", *_OF_A_PACKET)):
         raise DecodeError("the columns of a PacketBatch differ in length")
+    if any(len(getattr(batch, name)) not in {0, n} for name in _OR_EMPTY):
+        raise DecodeError("the columns of a PacketBatch differ in length")
+    if not 0 <= batch.coalesced_start <= batch.coalesced_end:
+        raise DecodeError("the numbers of the coalesced entries of a PacketBatch go backwards")
+    if batch.coalesced and (batch.coalesced_end - batch.coalesced_start != n or batch.ring_start != batch.ring_end):
+        raise DecodeError("a coalesced PacketBatch holds something else than the entries that it numbers")
+    if len(batch.duration_ns) and int(batch.duration_ns.min()) < 0:
+        raise DecodeError("an entry of a PacketBatch ends before it begins")
     if n and (int(batch.flow.min()) < 0 or int(batch.flow.max()) >= len(batch.flows)):
         raise DecodeError("a packet of a PacketBatch names a flow that is not in its dictionary")
     if n and min(int(column.min()) for column in (batch.packets, batch.bytes, batch.segment_bytes)) < 0:
@@ -258,9 +283,12 @@ def _flow_key_columns(flows: FlowKeys, interface_names: tuple[str, ...]) -> dict
         "primary": pa.array(flows.primary.astype(np.bool_)),
         "src_addr": addresses.to_arrow(flows.src_addr),
         "dst_addr": addresses.to_arrow(flows.dst_addr),
+        "tunnel_type": pa.array(TUNNEL_TYPES).take(pa.array(flows.tunnel_type)),
+        "outer_src_addr": _outer_text(flows.outer_src_addr, flows.tunnel_type),
+        "outer_dst_addr": _outer_text(flows.outer_dst_addr, flows.tunnel_type),
         **{
             name: pa.array(getattr(flows, name))
-            for name in ("protocol", "src_port", "dst_port", "vlan_id", "icmp_type", "icmp_code", "epoch")
+            for name in ("protocol", "src_port", "dst_port", "vlan_id", "icmp_type", "icmp_code", "epoch", "tunnel_id")
         },
     }
 
@@ -270,6 +298,29 @@ def _directions(symbols: pa.Array) -> Any:
     if index.null_count:
         raise DecodeError("a direction is neither ingress nor egress")
     return index.to_numpy(zero_copy_only=False).astype(np.uint8)
+
+
+def _tunnel_types(symbols: pa.Array) -> U8:
+    """By value; a kind of tunnel that we do not know, or a writer that knew of none, is none."""
+    known = pc.index_in(symbols, pa.array(TUNNEL_TYPES)).fill_null(0)
+    types: U8 = known.to_numpy(zero_copy_only=False).astype(np.uint8)
+    return types
+
+
+def _outer(texts: pa.Array, tunnel_type: U8) -> U8:
+    """Addresses of shape (n, 16), zeros without a tunnel."""
+    octets = np.zeros((len(tunnel_type), 16), np.uint8)
+    inside = tunnel_type > 0
+    if inside.any():
+        octets[inside] = addresses.from_arrow(texts.filter(pa.array(inside)))
+    return octets
+
+
+def _outer_text(octets: U8, tunnel_type: U8) -> pa.Array:
+    """Addresses as text, empty without a tunnel."""
+    if not tunnel_type.any():
+        return pa.repeat(pa.scalar(""), len(tunnel_type))
+    return pc.if_else(pa.array(tunnel_type > 0), addresses.to_arrow(octets), "")
 
 
 def _dictionary(texts: pa.Array) -> tuple[tuple[str, ...], Any]:

@@ -2,12 +2,7 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
-from schemas.packets import I32, I64, U8, U16, EpochCounters
-
-U32 = npt.NDArray[np.uint32]
+from schemas.packets import I32, I64, U8, U16, U32, EpochCounters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

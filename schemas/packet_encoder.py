@@ -69,6 +69,8 @@ def _flow_column(name: str, kind: Any, members: set[str]) -> WriteFlows:
     _check(name, members, "FlowKeys")
     if name == "interface":
         return lambda flows, interface_names: choices(interface_names, flows.interface)
+    if name.startswith("outer_"):
+        return lambda flows, _: addresses(getattr(flows, name), flows.tunnel_type > 0)
     if kind == "string":
         return lambda flows, _: addresses(getattr(flows, name))
     if kind == "boolean":

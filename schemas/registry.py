@@ -22,6 +22,9 @@ _FIXED = (  # id, name, version
     (2, "PacketEvent", 1),
     (3, "FlowRecord", 1),
     (4, "LiveStats", 1),
+    (5, "PacketBatch", 2),
+    (6, "PacketEvent", 2),
+    (7, "LiveStats", 2),
 )
 
 

@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.flows import FlowColumns
-from schemas.packets import U8, U16
+from schemas.packets import BARE_SYN, U8, U16
 from streams.keys import KEY, Groups, Keys, group, take, words
-from streams.rows import BARE_SYN, MEASURES, NEVER, TCP_FLAGS, Rows, merged
+from streams.rows import MEASURES, NEVER, TCP_FLAGS, Rows, merged
 
 _ASKS_V4 = {8: 0, 13: 14, 15: 16, 17: 18, 10: 9}
 _ASKS_V6 = {128: 129, 133: 134, 135: 136, 130: 131, 139: 140, 144: 145}

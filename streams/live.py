@@ -199,9 +199,10 @@ def _interfaces(second: Second) -> list[dict[str, Any]]:
             "non_ip_packets": 0,
             "malformed_packets": 0,
             "ring_full_packets": 0,
+            "coalesced_packets": 0,
         }
     for row in second.counters:
-        for name in ("non_ip_packets", "malformed_packets", "ring_full_packets"):
+        for name in ("non_ip_packets", "malformed_packets", "ring_full_packets", "coalesced_packets"):
             table[row.interface, row.direction][name] += getattr(row, name)
     return [table[passage] for passage in sorted(table)]
 

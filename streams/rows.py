@@ -8,13 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from schemas.flows import U32
-from schemas.packets import I64, U8, U16
+from schemas.packets import BARE_SYN, I64, U8, U16, U32
 from streams.keys import KEY, Groups, Keys, group, take
 
-BARE_SYN = 1 << 15  # in Rows.tcp_flags, beside the flags themselves: one of the packets was a SYN without ACK
 TCP_FLAGS = 0x1FF
 NEVER = np.iinfo(np.int64).max
 _SYN, _ACK = 0x02, 0x10
@@ -112,27 +109,7 @@ def first_tos(groups: Groups, first_ns: I64, tos: U8) -> U8:
 
 
 def with_bare_syn(tcp_flags: U16) -> U16:
-    """Mark the packets that are a SYN without ACK."""
+    """Mark the entries with a SYN without ACK; coalesced ones may be marked already."""
     bare = (tcp_flags & (_SYN | _ACK)) == _SYN
-    marked: U16 = (tcp_flags & np.uint16(TCP_FLAGS)) | (bare.astype(np.uint16) << np.uint16(15))
+    marked: U16 = (tcp_flags & np.uint16(TCP_FLAGS | BARE_SYN)) | (bare.astype(np.uint16) << np.uint16(15))
     return marked
-
-
-def packet_sizes(packets: npt.NDArray[Any], octets: I64, segment: npt.NDArray[Any]) -> tuple[U32, U32]:
-    """Smallest and largest packet of entries that stand for `packets` packets of `octets` together.
-
-    `segment`: length of all of an entry's packets but the last, or 0 when it is not known; then they are taken to be
-    equal. Columns of one length.
-    """
-    if not segment.any() and not (packets > 1).any():
-        only = np.minimum(octets, 2**32 - 1).astype(np.uint32)
-        return only, only
-    count = np.maximum(packets, 1).astype(np.int64)
-    last = octets - (count - 1) * segment.astype(np.int64)
-    known = (count > 1) & (segment > 0) & (last > 0)
-    smallest = np.where(known, np.minimum(segment, last), octets // count)
-    largest = np.where(known, np.maximum(segment, last), -(-octets // count))
-    return (
-        np.minimum(smallest, 2**32 - 1).astype(np.uint32),
-        np.minimum(largest, 2**32 - 1).astype(np.uint32),
-    )

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from common.errors import DecodeError
-from schemas.flows import U32
-from schemas.packets import I32, I64, U8, U16, PacketBatch
+from schemas.entries import highest_ttl, packet_sizes
+from schemas.packets import I32, I64, U8, U16, U32, PacketBatch
 from streams.keys import Keys, take
-from streams.rows import MEASURES, NEVER, Rows, compact, concatenate, packet_sizes, with_bare_syn
+from streams.rows import MEASURES, NEVER, Rows, compact, concatenate, with_bare_syn
 
 _LAST_SECOND = 2**32 - 1  # of ClickHouse's DateTime, in 2106
 _EXACT_FLOAT = 2**53
@@ -68,21 +68,17 @@ def split(batch: PacketBatch, window_seconds: int, begin: int = 0) -> list[Share
     lowest, highest = batch.base_ns + int(offsets.min()), batch.base_ns + int(offsets.max())
     first_window = lowest // length
     times = offsets + (batch.base_ns - first_window * length)
-    columns = _Entries(times=times, **{name: getattr(batch, name)[begin:] for name in _OF_A_PACKET})
+    columns = _entries(batch, begin, times, length)
     if first_window == highest // length:
         return [_share(first_window * window_seconds, len(batch.flows), columns)]
     numbers = times // length
-    times -= numbers * length
     order = np.argsort(numbers, kind="stable")
     present, starts = np.unique(numbers[order], return_index=True)
     shares = []
     for number, rows in zip(present.tolist(), np.split(order, starts[1:]), strict=True):
-        part = columns.at(rows, times[rows])
+        part = columns.at(rows, numbers[rows] * length)
         shares.append(_share((first_window + number) * window_seconds, len(batch.flows), part))
     return shares
-
-
-_OF_A_PACKET = ("flow", "packets", "bytes", "tcp_flags", "ttl", "tos", "segment_bytes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,14 +88,45 @@ class _Entries:
     flow: I32
     packets: I32
     bytes: I64
-    tcp_flags: I32
-    ttl: U8
+    tcp_flags: U16
     tos: U8
-    segment_bytes: I32
-    times: I64  # since the window's start
+    first_ns: I64  # since the window's start
+    last_ns: I64
+    min_ttl: U8
+    max_ttl: U8
+    min_packet_bytes: U32
+    max_packet_bytes: U32
 
-    def at(self, rows: npt.NDArray[np.intp], times: I64) -> "_Entries":
-        return _Entries(times=times, **{name: getattr(self, name)[rows] for name in _OF_A_PACKET})
+    def at(self, rows: npt.NDArray[np.intp], shift_ns: I64) -> "_Entries":
+        """Some of them, in windows that begin so much later."""
+        columns = {name: getattr(self, name)[rows] for name in _Entries.__dataclass_fields__}
+        first, last = columns["first_ns"] - shift_ns, columns["last_ns"] - shift_ns
+        return _Entries(**columns | {"first_ns": first, "last_ns": last})
+
+
+def _entries(batch: PacketBatch, begin: int, first_ns: I64, length: int) -> _Entries:
+    """The entries from `begin` on; `first_ns` are their times since the beginning of some window."""
+    smallest, largest = packet_sizes(batch)
+    last_ns = first_ns
+    if len(batch.duration_ns):
+        # of one second by the kernel's clock; ours may put the end a moment into the next window
+        last_ns = np.minimum(first_ns + batch.duration_ns[begin:], (first_ns // length + 1) * length - 1)
+    return _Entries(
+        flow=batch.flow[begin:],
+        packets=batch.packets[begin:],
+        bytes=batch.bytes[begin:],
+        tcp_flags=with_bare_syn(batch.tcp_flags[begin:].astype(np.uint16)),
+        tos=batch.tos[begin:],
+        first_ns=first_ns,
+        last_ns=last_ns,
+        min_ttl=batch.ttl[begin:],
+        max_ttl=highest_ttl(batch)[begin:],
+        min_packet_bytes=smallest[begin:],
+        max_packet_bytes=largest[begin:],
+    )
+
+
+_GATHERED = tuple(name for name in MEASURES if name not in {"packets", "bytes"})
 
 
 def _share(window: int, flows: int, entries: _Entries) -> Share:
@@ -108,22 +135,12 @@ def _share(window: int, flows: int, entries: _Entries) -> Share:
         share = _share(window, len(some), replace(entries, flow=renumbered.astype(np.int32)))
         return replace(share, flow=some.astype(np.int32))
     flow = entries.flow
-    smallest, largest = packet_sizes(entries.packets, entries.bytes, entries.segment_bytes)
-    values: dict[str, npt.NDArray[Any]] = {
-        "tcp_flags": with_bare_syn(entries.tcp_flags.astype(np.uint16)),
-        "first_ns": entries.times,
-        "last_ns": entries.times,
-        "min_ttl": entries.ttl,
-        "max_ttl": entries.ttl,
-        "min_packet_bytes": smallest,
-        "max_packet_bytes": largest,
-    }
-    columns: dict[str, Any] = {name: _gather(name, flow, column, flows) for name, column in values.items()}
+    columns: dict[str, Any] = {name: _gather(name, flow, getattr(entries, name), flows) for name in _GATHERED}
     columns["packets"], columns["bytes"] = _sums(flow, entries.packets, flows), _sums(flow, entries.bytes, flows)
     columns["tos"] = np.zeros(flows, np.uint8)
     if entries.tos.any():
         first = np.full(flows, NEVER)
-        np.minimum.at(first, flow, entries.times << 8 | entries.tos)
+        np.minimum.at(first, flow, entries.first_ns << 8 | entries.tos)
         columns["tos"] = (first & 0xFF).astype(np.uint8)
     used = np.flatnonzero(columns["last_ns"] >= 0).astype(np.int32)
     if len(used) < flows:

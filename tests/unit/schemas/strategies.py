@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from schemas.addresses import MAPPED_PREFIX, is_ipv4
 from schemas.flows import FlowColumns
-from schemas.packets import EpochCounters, FlowKeys, PacketBatch
+from schemas.packets import BARE_SYN, TUNNEL_TYPES, EpochCounters, FlowKeys, PacketBatch
 
 SEEDS = st.integers(0, 2**32 - 1)
 OCTETS, SIZES = ("min_ttl", "max_ttl", "dscp"), ("min_packet_bytes", "max_packet_bytes")
@@ -20,10 +20,10 @@ def addresses(rng: np.random.Generator, n: int) -> np.ndarray:
 
 
 def counters(rng: np.random.Generator, interface: str) -> EpochCounters:
-    numbers = rng.integers(0, 2**50, 13).tolist()
+    numbers = rng.integers(0, 2**50, len(EpochCounters.__dataclass_fields__)).tolist()
     names = [name for name in EpochCounters.__dataclass_fields__ if name not in {"interface", "direction", "primary"}]
     flags = {"direction": int(rng.integers(2)), "primary": bool(rng.integers(2))}
-    return EpochCounters(interface=interface, **flags, **dict(zip(names, numbers, strict=True)))
+    return EpochCounters(interface=interface, **flags, **dict(zip(names, numbers, strict=False)))
 
 
 @st.composite
@@ -31,11 +31,23 @@ def batches(draw: st.DrawFn) -> PacketBatch:
     rng = np.random.default_rng(draw(SEEDS))
     flows, packets = draw(st.integers(1, 20)), draw(st.integers(0, 50))
     names = tuple(draw(st.lists(NAMES, min_size=1, max_size=3, unique=True)))
+    ring_start, first = int(rng.integers(2**62)), int(rng.integers(2**62))
+    coalesced = packets > 0 and draw(st.booleans())
+    columns = {
+        "duration_ns": rng.integers(0, 10**9, packets),
+        "max_ttl": rng.integers(0, 256, packets).astype(np.uint8),
+        "min_packet_bytes": rng.integers(1, 2**32, packets).astype(np.uint32),
+        "max_packet_bytes": rng.integers(1, 2**32, packets).astype(np.uint32),
+    }
+    tunnels = rng.integers(0, len(TUNNEL_TYPES), flows).astype(np.uint8) * np.uint8(draw(st.booleans()))
+    outside = (tunnels > 0)[:, None]
     return PacketBatch(
         node=draw(NAMES),
         ring_id=int(rng.integers(2**62)),
-        ring_start=int(rng.integers(2**62)),
-        ring_end=int(rng.integers(2**62)),
+        ring_start=ring_start,
+        ring_end=ring_start if coalesced else int(rng.integers(2**62)),
+        coalesced_start=first if coalesced else 0,
+        coalesced_end=first + packets if coalesced else 0,
         sequence=int(rng.integers(2**40)),
         clock_ns=int(rng.integers(2**62)),
         base_ns=int(rng.integers(2**62)),
@@ -53,15 +65,20 @@ def batches(draw: st.DrawFn) -> PacketBatch:
             icmp_code=rng.integers(0, 256, flows).astype(np.uint8),
             primary=rng.integers(0, 2, flows).astype(np.uint8),
             epoch=rng.integers(0, 2**40, flows),
+            tunnel_type=tunnels,
+            tunnel_id=rng.integers(0, 2**32, flows).astype(np.uint32) * (tunnels > 0),
+            outer_src_addr=addresses(rng, flows) * outside,
+            outer_dst_addr=addresses(rng, flows) * outside,
         ),
         flow=rng.integers(0, flows, packets).astype(np.int32),
         time_offset_ns=rng.integers(0, 2**33, packets),
         packets=rng.integers(1, 2**16, packets).astype(np.int32),
         bytes=rng.integers(1, 2**40, packets),
-        tcp_flags=rng.integers(0, 512, packets).astype(np.int32),
+        tcp_flags=rng.integers(0, 512, packets).astype(np.int32) | (BARE_SYN if coalesced else 0),
         ttl=rng.integers(0, 256, packets).astype(np.uint8),
         tos=rng.integers(0, 256, packets).astype(np.uint8),
         segment_bytes=rng.integers(0, 2**16, packets).astype(np.int32),
+        **{name: column for name, column in columns.items() if coalesced and draw(st.booleans())},
         counters=tuple(counters(rng, name) for name in names),
     )
 

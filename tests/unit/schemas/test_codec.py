@@ -13,10 +13,12 @@ from common.errors import DecodeError
 from schemas import avro_arrow
 from schemas.addresses import to_text
 from schemas.codec import Codec
+from schemas.entries import durations, highest_ttl, packet_sizes
 from schemas.flows import FlowColumns
-from schemas.packets import DIRECTIONS, PacketBatch, PacketEvents
-from schemas.registry import HEADER, newest
+from schemas.packets import DIRECTIONS, TUNNEL_TYPES, PacketBatch, PacketEvents
+from schemas.registry import HEADER, newest, schema_text
 from tests.unit.schemas.strategies import batches, flow_columns
+from tests.unit.streams.batches import Packet, coalesced
 
 CODEC = Codec()
 
@@ -54,6 +56,10 @@ def test_a_reader_that_is_not_ours_finds_every_packet(batch: PacketBatch) -> Non
     assert record["bytes"] == batch.bytes.tolist()
     assert [flow["src_addr"] for flow in record["flows"]] == to_text(batch.flows.src_addr)
     assert [flow["direction"] for flow in record["flows"]] == [DIRECTIONS[d] for d in batch.flows.direction]
+    assert [flow["tunnel_type"] for flow in record["flows"]] == [TUNNEL_TYPES[t] for t in batch.flows.tunnel_type]
+    outer = [address if tunnel else "" for address, tunnel in zip(
+        to_text(batch.flows.outer_src_addr), batch.flows.tunnel_type, strict=True)]  # fmt: skip
+    assert [flow["outer_src_addr"] for flow in record["flows"]] == outer
     assert record["counters"] == [
         {**dataclasses.asdict(c), "direction": DIRECTIONS[c.direction]} for c in batch.counters
     ]
@@ -87,6 +93,11 @@ def test_packet_events_are_the_entries_of_the_batch(batch: PacketBatch) -> None:
     assert [r["time_ns"] for r in records] == (batch.base_ns + batch.time_offset_ns).tolist()
     assert [r["dst_port"] for r in records] == batch.flows.dst_port[batch.flow].tolist()
     assert [r["interface"] for r in records] == [names_of(batch)[i] for i in batch.flow]
+    assert {r["coalesced"] for r in records} <= {batch.coalesced}
+    assert [r["duration_ns"] for r in records] == durations(batch).tolist()
+    assert [r["max_ttl"] for r in records] == highest_ttl(batch).tolist()
+    assert [(r["min_packet_bytes"], r["max_packet_bytes"]) for r in records] == list(zip(*packet_sizes(batch)))  # noqa: B905  of one length
+    assert [r["tunnel_id"] for r in records] == batch.flows.tunnel_id[batch.flow].tolist()
 
 
 @given(flow_columns())
@@ -151,6 +162,48 @@ def test_damaged_bytes_are_an_error_and_nothing_else(batch: PacketBatch) -> None
 def test_a_foreign_message_is_a_decode_error(message: bytes) -> None:
     with pytest.raises(DecodeError):
         CODEC.decode_packet_batch(message)
+
+
+@given(batches())
+def test_a_batch_of_version_1_is_read_as_one_from_the_ring(batch: PacketBatch) -> None:
+    old = schema_text("PacketBatch", 1)
+    record = by_fastavro(CODEC.encode_packet_batch(batch), "PacketBatch")
+    back = CODEC.decode_packet_batch(HEADER.pack(0, 1) + avro_arrow.encode_record(record, old))
+    assert (back.coalesced, len(back.duration_ns), len(back.max_ttl), len(back.min_packet_bytes)) == (False, 0, 0, 0)
+    assert not back.flows.tunnel_type.any()
+    assert not back.flows.outer_src_addr.any()
+    assert np.array_equal(back.bytes, batch.bytes)
+    emitted = [dataclasses.replace(row, coalesced_packets=0, coalesced_bytes=0) for row in batch.counters]
+    assert list(back.counters) == emitted
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"coalesced_start": 5, "coalesced_end": 4},
+        {"coalesced_start": -1},
+        {"coalesced_end": 3},
+        {"coalesced_end": 2, "ring_end": 80},
+        {"duration_ns": np.array([0, -1])},
+        {"duration_ns": np.array([0])},
+        {"max_ttl": np.zeros(3, np.uint8)},
+    ],
+    ids=", ".join,
+)
+def test_coalesced_entries_that_cannot_be_are_a_decode_error(change: dict) -> None:
+    good = coalesced([Packet(time_ns=5), Packet(time_ns=6)])
+    assert CODEC.decode_packet_batch(CODEC.encode_packet_batch(good)).coalesced
+    with pytest.raises(DecodeError):
+        CODEC.decode_packet_batch(CODEC.encode_packet_batch(dataclasses.replace(good, **change)))
+
+
+def test_a_kind_of_tunnel_that_we_do_not_know_is_none() -> None:
+    newer = newest("PacketBatch").replace('"gtpu"]', '"gtpu", "l2tp"]')
+    record = {"node": "n1", "flows": [{"src_addr": "1.2.3.4", "dst_addr": "::1", "tunnel_type": "l2tp"}]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("schemas.registry.FixedRegistry.schema", lambda self, schema_id: newer)
+        back = Codec().decode_packet_batch(HEADER.pack(0, 77) + avro_arrow.encode_record(record, newer))
+    assert back.flows.tunnel_type.tolist() == [0]
 
 
 def test_a_message_of_an_older_schema_takes_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from schemas import avro_arrow
 from schemas.addresses import to_text
 from schemas.avro_bytes import addresses, items
 from schemas.packet_encoder import BatchEncoder
-from schemas.packets import DIRECTIONS, EpochCounters, FlowKeys, PacketBatch
+from schemas.packets import DIRECTIONS, TUNNEL_TYPES, EpochCounters, FlowKeys, PacketBatch
 from schemas.registry import HEADER, FixedRegistry, newest
 from tests.unit.producer.records import counters
 
@@ -28,6 +28,8 @@ flow = st.fixed_dictionaries({
     "src_addr": addresses_16, "dst_addr": addresses_16, "src_port": st.integers(0, 65_535),
     "dst_port": st.integers(0, 65_535), "vlan_id": st.integers(0, 4095), "icmp_type": st.integers(0, 255),
     "icmp_code": st.integers(0, 255), "primary": st.integers(0, 1), "epoch": st.integers(0, 2**62),
+    "tunnel_type": st.integers(0, 2), "tunnel_id": st.integers(0, 2**32 - 1), "outer_src_addr": addresses_16,
+    "outer_dst_addr": addresses_16,
 })  # fmt: skip
 _TYPES: dict[str, Any] = {
     "interface": np.int32,
@@ -35,6 +37,7 @@ _TYPES: dict[str, Any] = {
     "dst_port": np.uint16,
     "vlan_id": np.uint16,
     "epoch": np.int64,
+    "tunnel_id": np.uint32,
 }
 NUMBERS = [name for name in EpochCounters.__dataclass_fields__ if name not in {"interface", "direction", "primary"}]
 rows = st.lists(
@@ -56,7 +59,8 @@ def batches(draw: st.DrawFn) -> PacketBatch:
 
     def column(name: str) -> Any:
         if name.endswith("_addr"):
-            octets: list[Any] = [f[name] for f in flows]
+            there = [f["tunnel_type"] > 0 or not name.startswith("outer_") for f in flows]
+            octets: list[Any] = [f[name] if present else bytes(16) for f, present in zip(flows, there, strict=True)]
             return np.frombuffer(b"".join(octets), np.uint8).reshape(-1, 16)
         return np.array([f[name] for f in flows], _TYPES.get(name, np.uint8))
 
@@ -70,6 +74,9 @@ def batches(draw: st.DrawFn) -> PacketBatch:
         bytes=np.array([p[2] for p in packets], np.int64), tcp_flags=np.array([p[3] for p in packets], np.int32),
         **{name: np.array([draw(st.integers(0, 255)) for _ in packets], np.uint8) for name in ("ttl", "tos")},
         segment_bytes=np.array([draw(st.integers(0, 65_535)) for _ in packets], np.int32),
+        coalesced_start=draw(longs), coalesced_end=draw(longs),
+        duration_ns=np.array([p[0] for p in packets if draw(st.booleans())], np.int64),
+        min_packet_bytes=np.array([p[0] & (2**32 - 1) for p in packets], np.uint32),
         counters=tuple(draw(rows)),
     )  # fmt: skip
 
@@ -89,8 +96,12 @@ def value_of(batch: PacketBatch, name: str, flow: int) -> Any:
     value = getattr(batch.flows, name)[flow]
     if name == "interface":
         return batch.interface_names[value]
+    if name.startswith("outer_") and not batch.flows.tunnel_type[flow]:
+        return ""
     if name.endswith("_addr"):
         return to_text(value[None])[0]
+    if name == "tunnel_type":
+        return TUNNEL_TYPES[value]
     if name == "primary":
         return bool(value)
     return DIRECTIONS[value] if name == "direction" else value.item()

@@ -19,6 +19,9 @@ def test_ids_are_fixed() -> None:
         (2, "ayaflow.packet-events-value", 1),
         (3, "ayaflow.flows-value", 1),
         (4, "ayaflow.live-value", 1),
+        (5, "ayaflow.packets-value", 2),
+        (6, "ayaflow.packet-events-value", 2),
+        (7, "ayaflow.live-value", 2),
     ]
     assert FixedRegistry().schema_id("FlowRecord") == 3
 

@@ -1,7 +1,7 @@
 """Batches for the tests, from plain lists of packets."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -36,6 +36,10 @@ class Packet:
     segment_bytes: int = 0
     primary: int = 1
     epoch: int = 1
+    duration_ns: int = 0  # this and the next three: of coalesced entries
+    max_ttl: int = 64
+    min_packet_bytes: int = 60
+    max_packet_bytes: int = 60
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -107,6 +111,10 @@ def batch(
             icmp_code=column("icmp_code", np.uint8),
             primary=column("primary", np.uint8),
             epoch=column("epoch", np.int64),
+            tunnel_type=np.zeros(len(flows), np.uint8),
+            tunnel_id=np.zeros(len(flows), np.uint32),
+            outer_src_addr=np.zeros((len(flows), 16), np.uint8),
+            outer_dst_addr=np.zeros((len(flows), 16), np.uint8),
         ),
         flow=np.array([number[packet.key] for packet in packets], np.int32),
         time_offset_ns=np.array([packet.time_ns - base for packet in packets], np.int64),
@@ -120,6 +128,32 @@ def batch(
     )
 
 
+def coalesced(
+    packets: Sequence[Packet],
+    *,
+    number: int = 0,
+    ring_end: int = 0,
+    node: str = "n1",
+    ring_id: int = 7,
+    clock_ns: int = 0,
+    counters: Sequence[EpochCounters] = (),
+) -> PacketBatch:
+    """The same as coalesced entries, from `number` on."""
+    columns: dict[str, type] = {
+        "duration_ns": np.int64,
+        "max_ttl": np.uint8,
+        "min_packet_bytes": np.uint32,
+        "max_packet_bytes": np.uint32,
+    }
+    return replace(
+        batch(packets, node=node, ring_id=ring_id, ring_start=ring_end, clock_ns=clock_ns, counters=counters),
+        ring_end=ring_end,
+        coalesced_start=number,
+        coalesced_end=number + len(packets),
+        **{name: np.array([getattr(packet, name) for packet in packets], kind) for name, kind in columns.items()},
+    )
+
+
 def counters(
     epoch: int,
     packets: Sequence[Packet],
@@ -128,12 +162,15 @@ def counters(
     end_ns: int = SECOND,
     non_ip: int = 0,
     ring_full: int = 0,
+    coalesced: Sequence[Packet] = (),
 ) -> list[EpochCounters]:
-    """The kernel's counters of an epoch in which it emitted `packets`."""
+    """The kernel's counters of an epoch in which it emitted `packets` and added up `coalesced`."""
     rows = []
-    for passage in sorted({packet.passage for packet in packets} or {("eth0", 0, True)}):
+    for passage in sorted({packet.passage for packet in (*packets, *coalesced)} or {("eth0", 0, True)}):
         own = [packet for packet in packets if packet.passage == passage]
         count, size = sum(packet.packets for packet in own), sum(packet.bytes for packet in own)
+        added = [packet for packet in coalesced if packet.passage == passage]
+        more, more_size = sum(packet.packets for packet in added), sum(packet.bytes for packet in added)
         rows.append(
             EpochCounters(
                 epoch=epoch,
@@ -142,10 +179,12 @@ def counters(
                 interface=passage[0],
                 direction=passage[1],
                 primary=passage[2],
-                seen_packets=count + non_ip + ring_full,
-                seen_bytes=size + 60 * (non_ip + ring_full),
+                seen_packets=count + more + non_ip + ring_full,
+                seen_bytes=size + more_size + 60 * (non_ip + ring_full),
                 emitted_packets=count,
                 emitted_bytes=size,
+                coalesced_packets=more,
+                coalesced_bytes=more_size,
                 non_ip_packets=non_ip,
                 non_ip_bytes=60 * non_ip,
                 malformed_packets=0,

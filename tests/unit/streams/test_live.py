@@ -66,6 +66,7 @@ def test_totals_cover_the_interval_and_the_top_covers_the_open_windows() -> None
             "non_ip_packets": 3,
             "malformed_packets": 0,
             "ring_full_packets": 1,
+            "coalesced_packets": 0,
         },
         {
             "interface": "eth0",
@@ -75,6 +76,7 @@ def test_totals_cover_the_interval_and_the_top_covers_the_open_windows() -> None
             "non_ip_packets": 3,
             "malformed_packets": 0,
             "ring_full_packets": 1,
+            "coalesced_packets": 0,
         },
     ]
     (flow,) = stats["top"]
