@@ -222,7 +222,8 @@ def test_packets_of_the_topic_are_those_of_the_wire(system: System, truth: Truth
     """PacketBatch through confluent's deserializer: one entry a frame, nothing coalesced, positions without a gap."""
     import fastavro
 
-    with urllib.request.urlopen(f"{system.console}/schema-registry/schemas/ids/1", timeout=10) as answer:
+    newest = f"{system.console}/schema-registry/subjects/ayaflow.packets-value/versions/latest"
+    with urllib.request.urlopen(newest, timeout=10) as answer:
         schema = fastavro.parse_schema(json.loads(json.loads(answer.read())["schema"]))
     consumer = Consumer({"bootstrap.servers": system.kafka, "group.id": "e2e-packets", "auto.offset.reset": "earliest"})
     found, position, deadline = Truth(Counter(), Counter()), None, time.monotonic() + 20
