@@ -1,7 +1,6 @@
 """The hooks on real interfaces: what a test run cannot show (accelerated tags, paged buffers, other filters)."""
 
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from producer import child, pins
 from tests.kernel import veth
 from tests.kernel.frames import ETHER, V4
 from tests.kernel.harness import Program
+from tests.kernel.tagging import pushed
 
 pytestmark = pytest.mark.root
 
@@ -72,21 +72,26 @@ def test_a_tag_counts_alike_in_the_frame_and_taken_out_of_it(attach: Attach) -> 
                 assert (event["vlan_id"], event["bytes"], event["src_port"]) == (vlan, len(frame), 1111)
 
 
-def test_a_tag_that_a_vlan_device_adds_is_on_the_wire(attach: Attach) -> None:
-    with veth.pair() as (a, b):
-        try:
-            veth.ip("link", "add", "link", a, "name", f"{a}.5", "type", "vlan", "id", "5")
-        except subprocess.CalledProcessError as error:
-            pytest.skip(f"this kernel has no VLAN devices: {error.stderr.decode().strip()}")
-        Path(f"/proc/sys/net/ipv6/conf/{a}.5/disable_ipv6").write_text("1")
-        veth.ip("link", "set", f"{a}.5", "up")
+def test_a_tag_beside_the_frame_is_on_the_wire(attach: Attach, bpffs: Path) -> None:
+    with veth.pair() as (a, b), pushed(a, 5, bpffs / "tagging"):
         program = attach(a, b)
-        octets = bytes(V4 / UDP(sport=1111, dport=53)) + bytes(40)
-        veth.send(f"{a}.5", octets)
-        events = events_of(program, 2)
-        assert len(events) == 2
-        for event in events:
-            assert (event["vlan_id"], event["bytes"], event["src_port"]) == (5, len(octets) + 4, 1111)
+        for inside in (V4, ETHER / Dot1Q(vlan=7) / V4.payload):  # the tag that is there becomes the inner one
+            octets = bytes(inside / UDP(sport=1111, dport=53)) + bytes(40)
+            veth.send(a, octets)
+            events = events_of(program, 2)
+            assert sorted(int(event["direction"]) for event in events) == [0, 1]
+            for event in events:
+                assert (event["vlan_id"], event["bytes"], event["src_port"]) == (5, len(octets) + 4, 1111)
+
+
+def test_each_segment_repeats_the_tag_beside_the_frame(attach: Attach, bpffs: Path) -> None:
+    with veth.pair() as (a, b), pushed(a, 5, bpffs / "tagging"):
+        program = attach(a, b)
+        tcp = TCP(sport=1, dport=2, flags="A") / Raw(bytes(14_480))
+        veth.send_gso(a, bytes(ETHER / IP(src="10.0.0.1", dst="10.0.0.2") / tcp), headers=54, segment=1448)
+        for event in events_of(program, 2):
+            assert (event["packets"], event["bytes"], event["vlan_id"]) == (10, 14_480 + 10 * (54 + 4), 5)
+            assert event["segment_bytes"] == 1448 + 54 + 4
 
 
 def test_headers_outside_the_linear_part_are_read(attach: Attach) -> None:
