@@ -19,12 +19,9 @@ INGRESS, EGRESS = 0, 1
 DIRECTIONS = ("ingress", "egress")
 """Symbols of the Avro enum and of ClickHouse's Enum8, by value."""
 TUNNEL_TYPES = ("none", "vxlan", "geneve", "gre", "ipip", "gtpu")
-"""Symbols of the Avro enum, by value."""
+"""Likewise; bpf/event.h has the same numbers."""
 BARE_SYN = 1 << 15
 """In the TCP flags of a coalesced entry: one of its packets was a SYN without ACK."""
-
-TUNNEL_TYPES = ("none", "vxlan", "geneve", "gre", "ipip", "gtpu")
-"""Likewise; bpf/event.h has the same numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
