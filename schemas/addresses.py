@@ -6,23 +6,13 @@ IPv4 takes a vectorised way (tens of nanoseconds an address); IPv6 goes through 
 import socket
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from common.errors import DecodeError
-from schemas.packets import U8
-
-MAPPED_PREFIX = bytes(10) + b"\xff\xff"
-_PREFIX_WORDS = np.frombuffer(MAPPED_PREFIX, "<u4")
-
-
-def is_ipv4(octets: U8) -> Any:
-    """Which rows of (n, 16) octets are IPv4-mapped; shape (n,), bool."""
-    words = np.ascontiguousarray(octets).view("<u4")
-    return (words[:, 0] == _PREFIX_WORDS[0]) & (words[:, 1] == _PREFIX_WORDS[1]) & (words[:, 2] == _PREFIX_WORDS[2])
+from schemas.packets import MAPPED_PREFIX, U8, is_ipv4
 
 
 @cache

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from schemas.packets import is_ipv4
+
 Octets = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 Field = tuple[Octets, Mask]
 """n rows of octets, and which of them count; both of shape (n, width)."""
 
-_V4_PREFIX = bytes(10) + b"\xff\xff"
 _DIGITS = np.array([f"{i}".encode() for i in range(256)], "S4").view(np.uint8).reshape(256, 4)
 _DIGITS_DOT = np.array([f"{i}.".encode() for i in range(256)], "S4").view(np.uint8).reshape(256, 4)
 
@@ -88,7 +89,7 @@ def addresses(octets: Octets, present: Mask | None = None) -> Field:
     """
     if present is not None and not present.any():
         return _zeros(len(octets))
-    v4 = (octets[:, :12] == np.frombuffer(_V4_PREFIX, np.uint8)).all(axis=1)
+    v4 = is_ipv4(octets)
     text = np.zeros((len(octets), 16 if v4.all() else 39), np.uint8)
     for i in range(4):
         digits = _DIGITS_DOT if i < 3 else _DIGITS

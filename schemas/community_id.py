@@ -11,8 +11,7 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
-from schemas.addresses import is_ipv4
-from schemas.packets import U8, U16
+from schemas.packets import U8, U16, is_ipv4
 
 ICMP, TCP, UDP, ICMP6, SCTP = 1, 6, 17, 58, 132
 

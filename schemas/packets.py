@@ -5,6 +5,7 @@ Unix epoch unless a name says otherwise.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,10 @@ U16 = npt.NDArray[np.uint16]
 U32 = npt.NDArray[np.uint32]
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
+
+MAPPED_PREFIX = bytes(10) + b"\xff\xff"
+"""What an IPv4 address begins with."""
+_PREFIX_WORDS = np.frombuffer(MAPPED_PREFIX, "<u4")
 
 INGRESS, EGRESS = 0, 1
 DIRECTIONS = ("ingress", "egress")
@@ -124,3 +129,9 @@ class PacketEvents:
 
     batch: PacketBatch
     ring_position: I64
+
+
+def is_ipv4(octets: U8) -> Any:
+    """Which rows of (n, 16) octets are IPv4-mapped; shape (n,), bool."""
+    words = np.ascontiguousarray(octets).view("<u4")
+    return (words[:, 0] == _PREFIX_WORDS[0]) & (words[:, 1] == _PREFIX_WORDS[1]) & (words[:, 2] == _PREFIX_WORDS[2])

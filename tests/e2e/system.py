@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,17 +17,7 @@ from typing import Any
 
 import yaml
 
-
-def free_ports(n: int) -> list[int]:
-    """Ports that nothing listens on now, all different."""
-    sockets = [socket.socket() for _ in range(n)]
-    try:
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
-    finally:
-        for sock in sockets:
-            sock.close()
+from tests.fix_local import free_port
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +67,7 @@ class System:
 @contextmanager
 def ayaflow_up(data_dir: Path, interface: str, *, window_seconds: int = 2, node: str = "e2e") -> Iterator[System]:
     """Start all parts, wait for the line `ready http://…`, stop them by SIGINT."""
-    kafka, controller, clickhouse, console, metrics, streams = free_ports(6)
+    kafka, controller, clickhouse, console, metrics, streams = (free_port() for _ in range(6))
     config = data_dir.parent / f"{data_dir.name}.yaml"
     config.write_text(
         yaml.safe_dump({

@@ -23,7 +23,8 @@ from typing import Any
 import pytest
 
 from tests.e2e import net
-from tests.e2e.system import System, ayaflow_up, free_ports, processes_of
+from tests.e2e.system import System, ayaflow_up, processes_of
+from tests.fix_local import free_port
 
 pytest.importorskip("playwright", reason="the dashboard's tests need playwright: make setup-test")
 
@@ -462,7 +463,7 @@ def test_a_console_that_dies_is_said_and_the_page_goes_on_when_it_is_back(browse
 @contextmanager
 def another_console(system: System, **environment: str) -> Iterator[str]:
     """One more console of the same system, with settings of its own -> its address."""
-    (port,) = free_ports(1)
+    port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "console.cli", "console", "--config", str(system.config)],
         env={**os.environ, "AYAFLOW_CONSOLE_LISTEN": f"127.0.0.1:{port}", **environment}, stderr=subprocess.DEVNULL,

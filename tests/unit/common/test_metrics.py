@@ -8,12 +8,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from common.errors import EnvironmentProblem, SettingsError
 from common.metrics import MetricsServer, parse_listen
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.fix_local import free_port
 
 
 def get(url: str) -> tuple[int, str]:
