@@ -4,6 +4,7 @@ import contextlib
 import json
 import signal
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from importlib import metadata
 from types import FrameType
@@ -12,9 +13,9 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 
 from common import logs
-from common.errors import EnvironmentProblem
+from common.errors import EnvironmentProblem, SettingsError
 from common.metrics import parse_listen
-from common.settings import Settings
+from common.settings import ConsoleSettings, Settings
 from console import catalog, dashboard, explore, history, http_metrics, live, registry_api
 from console.access import Access, warning
 from console.api_parameters import Services, add_error_handlers
@@ -74,6 +75,7 @@ def build_app(settings: Settings, *, health_timeout_seconds: float = TIMEOUT_SEC
 def run(settings: Settings) -> int:
     """Serve until SIGINT or SIGTERM. Raises EnvironmentProblem when the address cannot be used."""
     host, port = parse_listen(settings.console.listen, "console.listen")
+    _check_certificate(settings.console)
     listener = _listen(host, port, settings.console.listen)
     with listener:
         # uvicorn handles SIGINT and SIGTERM, and sends the signal on when it is done: we end with 0 instead
@@ -104,6 +106,26 @@ def _own_signals(server: uvicorn.Server) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _check_certificate(settings: ConsoleSettings) -> None:
+    """That uvicorn will be able to load it. Raises SettingsError."""
+    if settings.tls_certificate is None:
+        return
+    for path, name in ((settings.tls_certificate, "console.tls_certificate"), (settings.tls_key, "console.tls_key")):
+        try:
+            assert path is not None
+            path.read_bytes()
+        except OSError as error:
+            raise SettingsError(f"{name}: cannot read {path}: {error.strerror}") from error
+    try:
+        # an empty password: else OpenSSL asks the terminal for that of an encrypted key
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_certificate, settings.tls_key, "")
+    except (ssl.SSLError, ValueError) as error:
+        raise SettingsError(
+            f"console.tls_certificate {settings.tls_certificate} and console.tls_key {settings.tls_key} cannot be used:"
+            " they must be PEM files, the key without a password and that of the first certificate"
+        ) from error
 
 
 def _listen(host: str, port: int, address: str) -> socket.socket:

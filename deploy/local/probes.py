@@ -1,6 +1,7 @@
 """Is each stage ready? Asked over the network, in a thread of its own, so that nothing waits for an answer."""
 
 import json
+import ssl
 import threading
 import urllib.error
 import urllib.request
@@ -9,18 +10,21 @@ from typing import Any, Self
 
 from confluent_kafka import KafkaException
 
-from common.settings import Settings
+from common.settings import ConsoleSettings, Settings
 from schemas import kafka_topics
 
 TIMEOUT_SECONDS = 2.0
+CONSOLE_SECONDS = 2 * TIMEOUT_SECONDS      # it asks the others itself
+# the console's certificate is for the name that people use, and this asks by number; no secret is sent
+_TRUSTING = ssl._create_unverified_context()  # noqa: S323, SLF001
 Verdict = tuple[bool, str]
 """Ready or not, and a sentence why not."""
 
 
-def http_health(url: str) -> Verdict:
+def http_health(url: str, timeout_seconds: float = TIMEOUT_SECONDS) -> Verdict:
     """A JSON /health with `ok`; ClickHouse's /ping says Ok. and no JSON."""
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310  our own addresses
+        with urllib.request.urlopen(url, timeout=timeout_seconds, context=_TRUSTING) as answer:  # noqa: S310  our own addresses
             body = answer.read(1 << 20)
     except urllib.error.HTTPError as error:
         with error:
@@ -87,7 +91,7 @@ class Probes(threading.Thread):
             "clickhouse": lambda: http_health(f"{settings.clickhouse.url.rstrip('/')}/ping"),
             "producer": lambda: http_health(f"http://{reachable(settings.producer.metrics_listen)}/health"),
             "streams": lambda: http_health(f"http://{reachable(settings.streams.metrics_listen)}/health"),
-            "console": lambda: http_health(f"http://{reachable(settings.console.listen)}/api/health"),
+            "console": lambda: http_health(f"{console_url(settings.console)}/api/health", CONSOLE_SECONDS),
         }
 
     def _ask_kafka(self) -> Verdict:
@@ -99,6 +103,11 @@ class Probes(threading.Thread):
             return False, f"does not answer: {error.args[0].str()}"
         missing = wanted - set(found)
         return not missing, f"lacks the topics {', '.join(sorted(missing))}" if missing else ""
+
+
+def console_url(settings: ConsoleSettings) -> str:
+    """Where a browser on this machine finds the console."""
+    return f"{'https' if settings.tls_certificate else 'http'}://{reachable(settings.listen)}"
 
 
 def reachable(listen: str) -> str:

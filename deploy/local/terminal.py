@@ -14,7 +14,7 @@ from common import logs
 from common.settings import Settings
 from console.live_reader import LiveReader
 from console.live_view import StageLine, View, render
-from deploy.local.probes import reachable
+from deploy.local.probes import console_url
 from deploy.local.process import make_directory
 from deploy.local.screen import Screen
 from deploy.local.stages import Stage, State
@@ -76,7 +76,7 @@ class Terminal(Screen):
         """All that is to be shown now."""
         now = time.monotonic()
         return View(
-            node=self._settings.node, url=f"http://{reachable(self._settings.console.listen)}",
+            node=self._settings.node, url=console_url(self._settings.console),
             data_dir=str(self._settings.data_dir), uptime_seconds=now - self._began, now=datetime.now(UTC),
             stages=tuple(self._line(stage, now) for stage in self._supervisor.stages.values()),
             live=self._reader.stats, problem=self._reader.problem, note=self._note)

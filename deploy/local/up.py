@@ -13,7 +13,7 @@ from types import FrameType
 from common import logs
 from common.settings import Settings
 from deploy.local import preflight
-from deploy.local.probes import Probes, reachable
+from deploy.local.probes import Probes, console_url
 from deploy.local.process import only_one
 from deploy.local.screen import Screen
 from deploy.local.supervisor import Supervisor
@@ -70,7 +70,7 @@ def _watch(settings: Settings, supervisor: Supervisor, probes: Probes, signals: 
             said = True
             probes.interval = CALM_PROBE_SECONDS
             log.info("all ready", seconds=round(time.monotonic() - began, 1))
-            screen.ready(f"http://{reachable(settings.console.listen)}")
+            screen.ready(console_url(settings.console))
         screen.draw()
         time.sleep(STEP_SECONDS)
 
