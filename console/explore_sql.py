@@ -146,13 +146,14 @@ def _source(question: Question, tables: Plan, step: int = 0) -> tuple[str, Param
 
 def _rows(segment: Segment, number: int, columns: Sequence[str], condition: SqlFilter, *, step: int) -> str:
     time = "window_start" if segment.table == "flows" else "time"
-    where = (
+    span = (
         f"f.{time} >= toDateTime({{first{number}:UInt32}}, 'UTC')"
-        f" AND f.{time} < toDateTime({{last{number}:UInt32}}, 'UTC') AND {condition.keys}"
+        f" AND f.{time} < toDateTime({{last{number}:UInt32}}, 'UTC')"
     )
+    where = f"{span} AND {condition.keys}"
     names: dict[str, str]
     if condition.measures != "1":
-        source, prefix = f"({flow_sql.grouped(where)}) AS f", f"WHERE {condition.measures}"
+        source, prefix = f"({flow_sql.merged(where, span, condition.measures)}) AS f", ""
         records = "f.records"
         names = {"community_id": flow_sql.community_id()}
     else:

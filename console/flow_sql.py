@@ -49,7 +49,7 @@ def flows(flow_filter: Filter, *, since: datetime, until: datetime, sort: str, l
     """The flows of all windows that overlap [since, until). `limit` 0 means all."""
     chosen = condition(flow_filter)
     where, parameters = _range(since, until)
-    inner = grouped(f"{where} AND {chosen.keys}")
+    inner = merged(f"{where} AND {chosen.keys}", where, chosen.measures, order=_ORDER[sort], limit=bool(limit))
     return _shown(inner, chosen, _ORDER[sort], limit, parameters)
 
 
@@ -60,7 +60,8 @@ def history(
     chosen = condition(flow_filter)
     where, parameters = _range(since, until)
     page, more = _after(after)
-    inner = grouped(f"{where} AND f.window_start >= toDateTime({{page:UInt32}}, 'UTC') AND {page} AND {chosen.keys}")
+    span = f"{where} AND f.window_start >= toDateTime({{page:UInt32}}, 'UTC')"
+    inner = merged(f"{span} AND {page} AND {chosen.keys}", span, chosen.measures, order=_ORDER["history"], limit=True)
     return _shown(inner, chosen, _ORDER["history"], limit, {**parameters, **more, "page": oldest})
 
 
@@ -81,6 +82,31 @@ FROM (
     ORDER BY f.window_start DESC LIMIT {{limit:UInt64}}
 )"""  # noqa: S608  only names of ours; values are parameters
     return sql.strip(), {**parameters, **more, **chosen.parameters, "limit": limit}
+
+
+def merged(where: str, span: str, having: str, *, order: str = "", limit: bool = False) -> str:
+    """Flows of `flows AS f`, revisions added up, that `having` chooses: the columns of `grouped`.
+
+    Nearly all windows of a node were stored by one insert, in which each flow is one row: those are read as they are.
+    Only windows with rows of several inserts are grouped. `span`, the part of `where` that is about time, tells where
+    to look for these. With `order` and `limit`, at least the first of each kind.
+    """
+    several = f"""(SELECT f.node, f.window_start FROM flows AS f WHERE {span}
+        GROUP BY f.node, f.window_start
+        HAVING max(f.revision) > 0 OR min(f.kafka_partition) != max(f.kafka_partition)
+            OR min(f.kafka_offset_end) != max(f.kafka_offset_end)
+        SETTINGS optimize_aggregation_in_order = 1)"""  # noqa: S608
+    keys = ", ".join(f"f.{key} AS {key}" for key in KEYS)
+    columns = ", ".join(f"f.{name} AS {name}" for name in (*_SUMS, *_MERGED))
+    end = (f" ORDER BY {order}" if order else "") + (" LIMIT {limit:UInt64}" if limit else "")
+    return f"""
+    (SELECT * FROM (
+    SELECT {keys}, {columns}, toUInt64(1) AS records, f.first_seen AS first_seen, f.last_seen AS last_seen
+    FROM flows AS f WHERE {where} AND (f.node, f.window_start) NOT IN {several}
+    ) WHERE {having}{end})
+    UNION ALL
+    (SELECT * FROM ({grouped(f"{where} AND (f.node, f.window_start) IN {several}")}
+    ) WHERE {having}{end})"""  # noqa: S608
 
 
 def grouped(where: str) -> str:
@@ -158,7 +184,6 @@ SELECT *, {community_id()} AS community_id
 FROM (
 SELECT * FROM ({inner}
 )
-WHERE {chosen.measures}
 ORDER BY {order}
 {'LIMIT {limit:UInt64}' if limit else ''}
 )

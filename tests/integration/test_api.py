@@ -52,17 +52,20 @@ NETWORKS = ("10.0.0.0/8", "::/0", "0.0.0.0/0", "2001:db8::/32", "10.0.0.0-10.0.0
 COLUMNS = (
     "window_start", "window_seconds", "node", "interface", "direction", "protocol", "src_addr", "dst_addr", "src_port",
     "dst_port", "vlan_id", "icmp_type", "icmp_code", "packets", "bytes", "packets_rev", "bytes_rev", "tcp_flags",
-    "tcp_flags_rev", "revision",
+    "tcp_flags_rev", "revision", "kafka_partition", "kafka_offset_end",
 )
 
 
 def stored_rows() -> list[dict[str, Any]]:
-    """Rows of the flows table over three hours, some of them further revisions of others."""
+    """Rows of the flows table over three hours.
+
+    Some are further revisions of others, or their like from another partition or another place in Kafka.
+    """
     rng = random.Random(7)
     rows: list[dict[str, Any]] = []
     for number in range(ROWS):
         if number % 10 == 9:
-            row = {**rows[-1], "revision": 1}
+            row = {**rows[-1], **rng.choice([{"revision": 1}, {"kafka_partition": 1}, {"kafka_offset_end": 900}])}
         else:
             protocol = rng.choice([6, 6, 17, 1])
             ports = protocol != 1
@@ -74,6 +77,7 @@ def stored_rows() -> list[dict[str, Any]]:
                 "src_port": rng.choice([40_000, 40_001, 53]) if ports else 0,
                 "dst_port": rng.choice([53, 80, 443]) if ports else 0, "vlan_id": rng.choice([0, 0, 100]),
                 "icmp_type": 0 if ports else 8, "icmp_code": 0, "revision": 0, "primary": 1,
+                "kafka_partition": 0, "kafka_offset_end": 500,
             }
         counts = {name: rng.choice([0, 1, 10, 1500]) * rng.randrange(1, 9) for name in (
             "packets", "bytes", "packets_rev", "bytes_rev")}
