@@ -1,6 +1,6 @@
 # `make help` lists what people run. CI runs the same.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test up test test-unit test-kernel test-integration test-e2e lint bench docs lock clean
+.PHONY: help setup setup-test up test test-unit test-kernel test-integration test-e2e lint bench bench-smoke setup-bench docs lock clean
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
@@ -38,8 +38,17 @@ lint:            ## ruff and mypy --strict
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
 
-bench:           ## measure; prints a table, writes docs/benchmarks/*.json
+bench: setup-bench ## measure everything, under 15 minutes (as root); writes docs/benchmarks; one: make bench-kernel
 	$(PYTHON) -m tests.bench
+
+bench-smoke:     ## ratios to baselines of the same run, with wide bounds; part of make test
+	$(PYTEST) tests/bench
+
+bench-%: setup-bench
+	$(PYTHON) -m tests.bench $*
+
+setup-bench:     ## setup-test, and the programs that we are compared with
+	@deploy/local/setup.sh bench
 
 docs:            ## write docs/configuration.md from the settings
 	$(PYTHON) docs/make_configuration.py
@@ -49,5 +58,5 @@ lock:            ## write the installed versions to constraints.txt
 	   .venv/bin/pip freeze --local --exclude-editable; } > constraints.txt
 
 clean:           ## remove what setup and the tests made in this checkout
-	rm -rf .venv deploy/local/jars tests/integration/registry build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench deploy/local/jars tests/integration/registry build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

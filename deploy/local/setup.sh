@@ -3,7 +3,7 @@
 # the virtual environment and Kafka's jars. Each step looks first and does nothing when its result is there,
 # so a second run reaches no registry.
 #
-#   deploy/local/setup.sh [run|test]      "test" adds what only the tests need
+#   deploy/local/setup.sh [run|test|bench]      "test" adds what only the tests need, "bench" also what only benchmarks do
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -33,11 +33,15 @@ wanted() {
     command -v java >/dev/null || echo default-jre-headless
     # Maven is a tool of the set-up alone: not needed again once the jars are here
     { [ -f "$jars/.complete" ] && { [ "$purpose" = run ] || [ -f tests/integration/registry/.complete ]; }; } || command -v mvn >/dev/null || echo maven
-    if [ "$purpose" = test ]; then
+    if [ "$purpose" != run ]; then
         command -v kcat >/dev/null || echo kcat
         command -v ethtool >/dev/null || echo ethtool
         command -v tshark >/dev/null || echo tshark
         command -v chromium >/dev/null || echo chromium fonts-dejavu-core
+        command -v gcc >/dev/null || echo gcc libc6-dev
+    fi
+    if [ "$purpose" = bench ]; then
+        command -v pmacctd >/dev/null || echo pmacct
     fi
 }
 
@@ -114,7 +118,7 @@ kafka() {
 
 # --- a schema registry, for the tests alone --------------------------------------------------------------------
 registry() {
-    [ "$purpose" = test ] || return 0
+    [ "$purpose" != run ] || return 0
     local target=tests/integration/registry stamp
     stamp=$(sha256sum < tests/integration/registry.pom.xml | cut -d' ' -f1)
     [ "$(cat $target/.complete 2>/dev/null)" = "$stamp" ] && return 0
@@ -126,10 +130,24 @@ registry() {
     echo "$stamp" > $target/.complete
 }
 
+# --- what benchmarks compare with, apart from our own environment ------------------------------------------------
+baselines() {
+    local wanted="nfstream==6.6.0 py-spy==0.4.3"
+    [ "$purpose" = bench ] || return 0
+    [ "$(cat .venv-bench/.ayaflow-stamp 2>/dev/null)" = "$wanted" ] && return 0
+    say "installing what benchmarks compare with in .venv-bench: $wanted"
+    [ -x .venv-bench/bin/python ] || /usr/bin/python3 -m venv .venv-bench
+    # shellcheck disable=SC2086
+    .venv-bench/bin/python -m pip install --quiet --disable-pip-version-check $wanted \
+        || die "pip could not install $wanted; its messages are above"
+    echo "$wanted" > .venv-bench/.ayaflow-stamp
+}
+
 # shellcheck disable=SC2046
 install_packages $(wanted)
 headers
 environment
 kafka
 registry
+baselines
 say "ready"

@@ -1,0 +1,146 @@
+"""The kernel program beside empty ones, in this process, for TEST_RUN and for a pair of interfaces."""
+
+import contextlib
+import os
+import re
+import socket
+import statistics
+import struct
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pyroute2 import IPRoute
+
+from producer import bpfsys, loader
+from producer.epochs import fresh_counters, slots_of
+from producer.ring import Ring
+
+RING_PAGES = 16_384  # 64 MiB: what a burst of the generator fills
+_HOOK = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}
+
+DETAILS = ("packet",)
+"""Settings of capture.detail that the program knows."""
+
+
+def frame(octets: int = 60) -> bytes:
+    """Ethernet, IPv4, UDP."""
+    ip = struct.pack(
+        ">BBHHHBBH4s4s",
+        0x45,
+        0,
+        octets - 14,
+        0,
+        0,
+        64,
+        17,
+        0,
+        socket.inet_aton("10.0.0.1"),
+        socket.inet_aton("192.0.2.1"),
+    )
+    return bytes(12) + b"\x08\x00" + ip + struct.pack(">HHHH", 1024, 443, octets - 34, 0) + bytes(octets - 42)
+
+
+class Programs:
+    """Ours and two empty ones, loaded."""
+
+    def __init__(self) -> None:
+        import bcc  # brings LLVM; whoever only wants a frame does without
+
+        text = loader.SOURCE.read_bytes() + Path(__file__).with_name("kernel.bpf.c").read_bytes()
+        self.module: Any = bcc.BPF(text=text, cflags=loader.compiler_flags(RING_PAGES, ()))
+        names = ("bench_nothing", "bench_empty", "bench_ingress", "bench_egress", "ayaflow_ingress", "ayaflow_egress")
+        self.fds = {name: self.module.load_func(name.encode(), bcc.BPF.SCHED_CLS).fd for name in names}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # bcc would have the maps' names as bytes
+            loader._fill(self.module)
+        self.ring = Ring(self.map("events"), RING_PAGES * 4096)
+        self.cpus = bpfsys.possible_cpus()
+        self.watch(slot=0)
+
+    def map(self, name: str) -> int:
+        return int(self.module[name.encode()].map_fd)
+
+    def watch(self, slot: int, detail: str = "packet") -> None:
+        assert detail in DETAILS
+        bpfsys.map_update(self.map("interfaces"), struct.pack("=I", slot), struct.pack("=II", loader.WATCHED, 0))
+        for each in slots_of(slot, ""):
+            bpfsys.map_update(self.map("counters_a"), struct.pack("=I", each.key), fresh_counters(1, self.cpus))
+
+    def flows(self, count: int) -> None:
+        """How many flows the runs of the bench_ programs go through."""
+        bpfsys.map_update(self.map("bench"), bytes(4), struct.pack("=QQ", 0, count) * self.cpus)
+
+    def release(self) -> int:
+        """Throw away what is in the ring. Returns how many octets it was."""
+        start, end = self.ring.consumer_position(), self.ring.producer_position()
+        self.ring.release(end)
+        return end - start
+
+    def nanoseconds(self, name: str, *, repeat: int = 50_000, rounds: int = 40) -> float:
+        """Median of a run, by the kernel's own clock."""
+        packet, times = frame(), []
+        for _ in range(rounds):
+            _, duration = bpfsys.prog_test_run(self.fds[name], packet, repeat=repeat)
+            times.append(duration)
+            self.release()
+        return statistics.median(times)
+
+    @contextlib.contextmanager
+    def attached(self, name: str, interface: str, hook: str = "ingress") -> Iterator[None]:
+        """On a hook of an interface, as slot 0."""
+        index = socket.if_nametoindex(interface)
+        with IPRoute() as route:
+            route.tc("add", "clsact", index)
+            route.tc(
+                "add-filter",
+                "bpf",
+                index,
+                0,
+                fd=self.fds[name],
+                name=name,
+                parent=_HOOK[hook],
+                direct_action=True,
+                classid=0,
+            )
+            try:
+                yield
+            finally:
+                route.tc("del", "clsact", index)
+
+    def statistics(self, name: str) -> tuple[int, int]:
+        """(nanoseconds, runs) so far, as BPF statistics count them."""
+        text = Path(f"/proc/self/fdinfo/{self.fds[name]}").read_text()
+        found = dict(re.findall(r"^(run_time_ns|run_cnt):\s+(\d+)", text, re.MULTILINE))
+        return int(found["run_time_ns"]), int(found["run_cnt"])
+
+    def close(self) -> None:
+        self.ring.close()
+        self.module.cleanup()
+
+
+@contextlib.contextmanager
+def programs() -> Iterator[Programs]:
+    made = Programs()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@contextlib.contextmanager
+def bpf_statistics() -> Iterator[None]:
+    """The kernel counts the time of each program."""
+    path = Path("/proc/sys/kernel/bpf_stats_enabled")
+    before = path.read_text()
+    path.write_text("1")
+    try:
+        yield
+    finally:
+        path.write_text(before)
+
+
+def on_last_cpu() -> None:
+    """Run on the last CPU from now on."""
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})

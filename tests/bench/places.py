@@ -1,0 +1,49 @@
+"""Where benchmarks run: a BPF file system, a broker, a ClickHouse and interfaces of their own, gone afterwards."""
+
+import contextlib
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from producer import pins
+from tests.fix_local import running_clickhouse, running_kafka, temporary_directory
+from tests.kernel.veth import pair
+
+__all__ = ["bpf_filesystem", "clickhouse", "create_topic", "kafka", "pair", "temporary_directory"]
+
+
+@contextlib.contextmanager
+def bpf_filesystem() -> Iterator[Path]:
+    """A mounted BPF file system."""
+    path = Path(tempfile.mkdtemp(prefix="ayaflow-bench-bpf-"))
+    pins.mount(path)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", path], check=True)
+        path.rmdir()
+
+
+@contextlib.contextmanager
+def kafka() -> Iterator[str]:
+    """A broker with our topics -> its address."""
+    with temporary_directory() as directory, running_kafka(directory) as (bootstrap, _):
+        yield bootstrap
+
+
+@contextlib.contextmanager
+def clickhouse() -> Iterator[str]:
+    """An embedded ClickHouse -> its URL."""
+    with temporary_directory() as directory, running_clickhouse(directory) as (url, _):
+        yield url
+
+
+def create_topic(broker: str, name: str) -> str:
+    """A topic with one partition -> its name."""
+    admin = AdminClient({"bootstrap.servers": broker})
+    for made in admin.create_topics([NewTopic(name, 1, 1)]).values():
+        made.result(20)
+    return name
