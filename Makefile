@@ -50,8 +50,9 @@ bench-%: setup-bench
 setup-bench:     ## setup-test, and the programs that we are compared with
 	@deploy/local/setup.sh bench
 
-docs:            ## write docs/configuration.md from the settings
+docs:            ## write docs/configuration.md and docs/metrics.md from the code
 	$(PYTHON) docs/make_configuration.py
+	PYTHONPATH=. $(PYTHON) docs/make_metrics.py
 
 lock:            ## write the installed versions to constraints.txt
 	@{ echo "# The versions that were tested together; pip install -c constraints.txt. Made by: make lock"; \

@@ -21,7 +21,7 @@ from console.access import Access, warning
 from console.api_parameters import Services, add_error_handlers
 from console.database import Database
 from console.health import TIMEOUT_SECONDS, Health
-from console.http_metrics import HttpMetrics, LiveCollector
+from console.http_metrics import HttpMetrics
 from console.live_hub import LiveHub
 from schemas.registry import fixed_schemas
 from schemas.topics import TopicNames
@@ -48,9 +48,8 @@ def build_app(settings: Settings, *, health_timeout_seconds: float = TIMEOUT_SEC
         title="ayaflow", version=metadata.version("ayaflow"), docs_url=None, redoc_url=None, lifespan=lifespan,
         redirect_slashes=False,
     )
-    metrics = app.state.metrics = HttpMetrics()
-    metrics.registry.register(LiveCollector(lambda: app.state.services.hub if app.state.services else None))
     app.state.services = None
+    metrics = app.state.metrics = HttpMetrics(lambda: app.state.services.hub if app.state.services else None)
     app.add_middleware(metrics.middleware)
     app.add_middleware(Access, settings.console)            # the outermost: it is asked first
     app.include_router(dashboard.router())

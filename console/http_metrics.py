@@ -5,7 +5,15 @@ from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
@@ -15,10 +23,13 @@ from console.live_hub import LiveHub
 
 
 class HttpMetrics:
-    """The counters of one application."""
+    """The metrics of one application. `hub` gives its live view, None while there is none."""
 
-    def __init__(self) -> None:
+    def __init__(self, hub: Callable[[], LiveHub | None]) -> None:
         self.registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self.registry)
+        self.registry.register(LiveCollector(hub))
         self.requests = Counter(
             "ayaflow_console_requests", "Requests by route, method and status.", ("route", "method", "status"),
             registry=self.registry,
