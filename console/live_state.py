@@ -26,6 +26,8 @@ SORTS: dict[str, Callable[["Connection"], float]] = {
     "rate": lambda one: one.rates()[1],
 }
 RATE_SECONDS = 5
+PASSED_SECONDS = 3
+"""What passed an interface is averaged over so long: a message has whole batches, and so more or less than its time."""
 NODES_KEPT = 1_000
 CONNECTIONS_KEPT = 20_000       # of a node; those longest without a packet go first
 Counts = tuple[int, int, int, int]
@@ -105,12 +107,39 @@ class Node:
 
     stats: Mapping[str, Any]            # the newest message
     heard: float                        # when it came; monotonic seconds
+    recent: deque[Mapping[str, Any]] = field(default_factory=deque)     # the newest, of PASSED_SECONDS
     connections: dict[tuple[Any, ...], Connection] = field(default_factory=dict)
 
     def clock(self, now: float) -> datetime:
         """The node's time."""
         moment: datetime = self.stats["time"]
         return moment + timedelta(seconds=max(0.0, now - self.heard))
+
+    def add(self, stats: Mapping[str, Any], now: float) -> None:
+        """The next message."""
+        self.stats, self.heard = stats, now
+        self.recent.append(stats)
+        while (stats["time"] - self.recent[0]["time"]).total_seconds() >= PASSED_SECONDS - 0.5:
+            self.recent.popleft()
+
+    def interfaces(self) -> list[dict[str, Any]]:
+        """Each interface and direction of the newest message: rates of the last seconds, its other counts."""
+        seconds = max(1, sum(stats["interval_ms"] for stats in self.recent)) / 1000
+        sums: dict[tuple[str, str], list[int]] = {}
+        for stats in self.recent:
+            for one in stats["interfaces"]:
+                both = sums.setdefault((one["interface"], one["direction"]), [0, 0])
+                both[0] += one["packets"]
+                both[1] += one["bytes"]
+        return [
+            {
+                "interface": name, "direction": direction, "packets_per_second": round(packets / seconds, 1),
+                "bytes_per_second": round(octets / seconds, 1), **{count: one[count] for count in PASSED[2:]},
+            }
+            for one in self.stats["interfaces"]
+            for name, direction in [(one["interface"], one["direction"])]
+            for packets, octets in [sums[name, direction]]
+        ]
 
 
 class LiveState:
@@ -132,7 +161,7 @@ class LiveState:
         if time < node.stats["time"] - timedelta(seconds=1):        # a message of before the start, read late
             return
         self.version += 1
-        node.stats, node.heard = stats, now
+        node.add(stats, now)
         for one in stats["interfaces"]:
             sums = self.passed.setdefault((name, one["interface"], one["direction"]), dict.fromkeys(PASSED, 0))
             for count in PASSED:
@@ -199,7 +228,7 @@ class LiveState:
             {
                 "node": name, "time": iso(node.stats["time"]),
                 "delay_seconds": round(max(0.0, (wall - node.stats["time"]).total_seconds()), 3),
-                "interfaces": [_rates(one, node.stats["interval_ms"]) for one in node.stats["interfaces"]],
+                "interfaces": node.interfaces(),
                 "active_flows": node.stats["active_flows"], "open_windows": node.stats["open_windows"],
                 "lag_messages": node.stats["lag_messages"],
             }
@@ -213,20 +242,11 @@ class LiveState:
     def rates(self, now: float, fresh_seconds: float) -> tuple[float, float]:
         """Packets and bytes a second of all nodes that were heard of just now."""
         rows = [
-            _rates(one, node.stats["interval_ms"])
+            one
             for node in self.nodes(now).values() if now - node.heard <= fresh_seconds
-            for one in node.stats["interfaces"]
+            for one in node.interfaces()
         ]
         return sum(row["packets_per_second"] for row in rows), sum(row["bytes_per_second"] for row in rows)
-
-
-def _rates(one: Mapping[str, Any], interval_ms: int) -> dict[str, Any]:
-    seconds = max(interval_ms, 1) / 1000
-    return {
-        "interface": one["interface"], "direction": one["direction"],
-        "packets_per_second": round(one["packets"] / seconds, 1), "bytes_per_second": round(one["bytes"] / seconds, 1),
-        **{name: one[name] for name in PASSED[2:]},
-    }
 
 
 def iso(moment: datetime) -> str:

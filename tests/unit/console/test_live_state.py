@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -89,6 +90,23 @@ def test_a_node_that_is_silent_is_left_out_and_its_sums_stay() -> None:
                               "ring_full_packets": 2}
     assert state.rates(62, 10) == (0, 0)
     assert state.rates(52, 10) == (1, 100)
+
+
+def test_rates_are_steady_though_messages_have_whole_batches_of_steady_traffic() -> None:
+    """3,000 packets a second as streams told of them: (ms since the message before, packets)."""
+    told = [(1057, 3200), (1066, 3200), (1041, 3100), (1047, 3100), (528, 2500), (1047, 3000), (1055, 3400),
+            (1051, 3100), (1049, 2200), (1050, 3200), (1046, 3100), (523, 2500), (1050, 3100), (1066, 2401)]
+    state, clock, found = LiveState(60), 0.0, []
+    for interval_ms, packets in told:
+        clock += interval_ms / 1000
+        state.add({**stats(clock, packets=packets, bytes=60 * packets), "interval_ms": interval_ms}, clock)
+        packets_per_second, bytes_per_second = state.rates(clock, 10)
+        assert bytes_per_second == pytest.approx(60 * packets_per_second, rel=0.001)
+        assert state.node_rows(clock, at(clock))[0]["interfaces"][0]["packets_per_second"] == packets_per_second
+        found.append(packets_per_second)
+    assert all(0.85 * 3000 < one < 1.15 * 3000 for one in found[2:]), found
+    state.add({**stats(clock + 600, packets=600), "interval_ms": 600_000}, clock + 600)
+    assert state.rates(clock + 600, 10) == (1, 0)
 
 
 def test_sorting_limit_and_choice() -> None:
