@@ -10,7 +10,7 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -32,7 +32,7 @@ class Section(BaseModel):
     def _from_text(cls, value: Any, info: ValidationInfo) -> Any:
         """The environment and --set give text: lists are separated by commas, mappings are YAML."""
         kind = cls.model_fields[str(info.field_name)].annotation
-        if isinstance(value, str) and kind == list[str]:
+        if isinstance(value, str) and get_origin(kind) is list:
             return [part.strip() for part in value.split(",") if part.strip()]
         if isinstance(value, str) and kind == dict[str, str]:
             return yaml.safe_load(value)
@@ -60,6 +60,11 @@ class CaptureSettings(Section):
         ge=50,
         le=10_000,
         description="How often the kernel's counters are closed and the node's clock is sent (ms).",
+    )
+    decapsulate: list[Literal["vxlan", "geneve", "gre", "ipip", "gtpu"]] = Field(
+        [],
+        description="Tunnels that are opened: a flow is then the inner one, with the tunnel beside it. ipip stands for "
+        "IPv4 and IPv6 in either. Empty: a tunnel is a flow like others.",
     )
     bpffs: Path = Field(
         Path("/sys/fs/bpf"),

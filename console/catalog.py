@@ -15,6 +15,7 @@ from console.filters import Filter
 from console.live_state import iso
 from console.segments import oldest_raw
 from console.vocabulary import ALIASES, FIELDS, Field, Kind, protocol_names, service_names
+from schemas.packets import DIRECTIONS, TUNNEL_TYPES
 
 LOOKS = 6
 """Before a difference is believed: the ledger, flows and its rollups are stored one after the other."""
@@ -120,7 +121,8 @@ def _described(name: str, field: Field) -> dict[str, Any]:
         "name": name, "type": field.kind.name.lower(), "doc": field.doc, "operators": list(field.operators),
     }
     values = {
-        Kind.PROTOCOL: protocol_names(), Kind.PORT: list(service_names()), Kind.DIRECTION: ["ingress", "egress"],
+        Kind.PROTOCOL: protocol_names(), Kind.PORT: list(service_names()), Kind.DIRECTION: list(DIRECTIONS),
+        Kind.TUNNEL: list(TUNNEL_TYPES),
     }.get(field.kind)
     return described | {"values": values} if values else described
 

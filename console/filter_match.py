@@ -70,5 +70,7 @@ def _search(pattern: str, text: str) -> bool:
 
 @lru_cache(65_536)
 def _address(text: str) -> int:
+    if not text:        # without a tunnel: :: in ClickHouse
+        return 0
     address = ipaddress.ip_address(text)
     return int(address) + (0xFFFF << 32 if address.version == 4 else 0)

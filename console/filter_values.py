@@ -9,12 +9,13 @@ from lark import Token
 
 from console.filter_errors import FilterError, nearest
 from console.vocabulary import Field, Kind, protocol_names, protocol_number, service_names, service_port
+from schemas.packets import DIRECTIONS, TUNNEL_TYPES
 
 _MAPPED = 0xFFFF << 32          # ::ffff:0:0/96
 _NUMBER = re.compile(r"(\d{1,30})(k|ki|m|mi|g|gi|t|ti)?", re.IGNORECASE | re.ASCII)
 _SCALE = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12,
           "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-_DIRECTIONS = ["ingress", "egress"]
+_SYMBOLS = {Kind.DIRECTION: DIRECTIONS, Kind.TUNNEL: TUNNEL_TYPES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +43,10 @@ def value(field: Field, text: str, token: Token, *, ranges: bool) -> Value:
     match field.kind:
         case Kind.TEXT:
             return word
-        case Kind.DIRECTION:
-            if word.lower() not in _DIRECTIONS:
-                fail(text, token, f"expected ingress or egress{nearest(word, _DIRECTIONS)}")
+        case Kind.DIRECTION | Kind.TUNNEL:
+            known = list(_SYMBOLS[field.kind])
+            if word.lower() not in known:
+                fail(text, token, f"expected {field.kind.value}{nearest(word, known)}")
             return word.lower()
         case Kind.ADDRESS:
             return _addresses(text, token, word)

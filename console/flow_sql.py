@@ -15,6 +15,7 @@ KEYS = {
     "window_start": "UInt32", "node": "String", "protocol": "UInt8", "dst_port": "UInt16", "dst_addr": "IPv6",
     "src_addr": "IPv6", "src_port": "UInt16", "interface": "String", "direction": "String", "vlan_id": "UInt16",
     "icmp_type": "UInt8", "icmp_code": "UInt8", "window_seconds": "UInt16", "primary": "Bool",
+    "tunnel_type": "String", "tunnel_id": "UInt32", "outer_src_addr": "IPv6", "outer_dst_addr": "IPv6",
 }
 """What tells one flow and window from another, in the order of history, with the types of parameters."""
 _SUMS = ("packets", "bytes", "packets_rev", "bytes_rev")
@@ -31,15 +32,16 @@ _MERGED = {
 """What is not a sum, with the SQL that brings revisions together; a revision may lack one of the directions."""
 COLUMNS = (
     "window_start", "window_seconds", "node", "interface", "direction", "primary", "protocol", "src_addr", "dst_addr",
-    "src_port", "dst_port", "vlan_id", "icmp_type", "icmp_code", *_SUMS, *_MERGED, "first_seen", "last_seen",
-    "community_id",
+    "src_port", "dst_port", "vlan_id", "icmp_type", "icmp_code", "tunnel_type", "tunnel_id", "outer_src_addr",
+    "outer_dst_addr", *_SUMS, *_MERGED, "first_seen", "last_seen", "community_id",
 )
 """Of the results of `flows` and `history`, in order."""
+_ENUMS = ("direction", "tunnel_type")
 _ORDER = {
     "time": "window_start DESC, last_seen DESC",
     "bytes": "bytes + bytes_rev DESC, window_start DESC",
     "packets": "packets + packets_rev DESC, window_start DESC",
-    "history": ", ".join(f"{'toString(direction)' if key == 'direction' else key} DESC" for key in KEYS),
+    "history": ", ".join(f"{f'toString({key})' if key in _ENUMS else key} DESC" for key in KEYS),
 }
 _LONGEST_WINDOW = 3_600         # seconds; streams.window_seconds allows no more
 _ALIAS = re.compile(r"community_id\s+String ALIAS\s+(.*?)\s+COMMENT 'Community ID", re.DOTALL)
@@ -159,8 +161,8 @@ def _range(since: datetime, until: datetime) -> tuple[str, Parameters]:
 def _after(after: Parameters | None) -> tuple[str, Parameters]:
     if after is None:
         return "1", {}
-    columns = ", ".join({"window_start": "toUnixTimestamp(f.window_start)", "direction": "toString(f.direction)"}.get(
-        key, f"f.{key}") for key in KEYS)
+    special = {"window_start": "toUnixTimestamp(f.window_start)", **{key: f"toString(f.{key})" for key in _ENUMS}}
+    columns = ", ".join(special.get(key, f"f.{key}") for key in KEYS)
     values = ", ".join(f"{{after_{key}:{kind}}}" for key, kind in KEYS.items())
     return (
         f"f.window_start <= toDateTime({{after_window_start:UInt32}}, 'UTC') AND ({columns}) < ({values})",
@@ -172,9 +174,11 @@ def _shown(
     inner: str, chosen: SqlFilter, order: str, limit: int, parameters: Parameters
 ) -> tuple[str, Parameters]:
     """As FlowRecords: addresses as text, with Community ID; both are made for the rows that are left after LIMIT."""
-    special = {
-        "direction": "toString(r.direction)", "src_addr": address_text("r.src_addr"),
-        "dst_addr": address_text("r.dst_addr"),
+    special = {name: f"toString(r.{name})" for name in _ENUMS}
+    special |= {name: address_text(f"r.{name}") for name in ("src_addr", "dst_addr")}
+    special |= {
+        name: f"if(r.tunnel_type = 'none', '', {address_text(f'r.{name}')})"
+        for name in ("outer_src_addr", "outer_dst_addr")
     }
     columns = ", ".join(f"{special.get(name, f'r.{name}')} AS {name}" for name in COLUMNS)
     sql = f"""

@@ -54,6 +54,7 @@ def flow_table(rows: Sequence[dict[str, Any]]) -> Any:
 def _cells(row: dict[str, Any], *, node: bool) -> list[str]:
     flags = row["tcp_flags"] | row["tcp_flags_rev"]
     vlan = f" vlan {row['vlan_id']}" if row["vlan_id"] else ""
+    tunnel = f" {row['tunnel_type']} {row['tunnel_id']}" if row["tunnel_type"] != "none" else ""
     return [
         row["window_start"],
         *([row["node"]] if node else []),
@@ -64,7 +65,7 @@ def _cells(row: dict[str, Any], *, node: bool) -> list[str]:
         endpoint(row["dst_addr"], row["dst_port"]),
         str(row["packets"]), tables.human_bytes(row["bytes"]),
         str(row["packets_rev"]), tables.human_bytes(row["bytes_rev"]),
-        tcp_flag_names(flags) + vlan,
+        tcp_flag_names(flags) + vlan + tunnel,
     ]
 
 

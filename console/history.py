@@ -23,7 +23,8 @@ _KINDS: dict[str, type] = {"String": str, "IPv6": str, "Bool": bool}
 _FLOW = {
     "window_start": "2026-05-01T12:00:10Z", "window_seconds": 10, "node": "gateway-1", "interface": "eth0",
     "direction": "egress", "protocol": 6, "src_addr": "10.0.0.7", "dst_addr": "192.0.2.10", "src_port": 51234,
-    "dst_port": 443, "vlan_id": 0, "icmp_type": 0, "icmp_code": 0, "packets": 120, "bytes": 9_000,
+    "dst_port": 443, "vlan_id": 0, "icmp_type": 0, "icmp_code": 0, "tunnel_type": "none", "tunnel_id": 0,
+    "outer_src_addr": "", "outer_dst_addr": "", "packets": 120, "bytes": 9_000,
     "packets_rev": 240, "bytes_rev": 340_000, "tcp_flags": 24, "tcp_flags_rev": 24,
     "first_seen": "2026-05-01T12:00:10.001000Z", "last_seen": "2026-05-01T12:00:19.900000Z",
     "community_id": "1:LQU9qZlK+B5F3KDmev6m5PMibrg=",
@@ -87,7 +88,7 @@ async def _with_header(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 def _cursor(row: Mapping[str, Any]) -> str:
     """Where a page ends: the row's keys."""
-    values = [row[key] for key in flow_sql.KEYS]
+    values = ["::" if kind == "IPv6" and not row[key] else row[key] for key, kind in flow_sql.KEYS.items()]
     values[0] = int(datetime.fromisoformat(row["window_start"]).timestamp())
     return base64.urlsafe_b64encode(json.dumps(values, separators=(",", ":")).encode()).decode().rstrip("=")
 

@@ -17,6 +17,7 @@ _NOT_KEPT = {"Cache-Control": "no-store"}
 _CONNECTION = {
     "node": "gateway-1", "interface": "eth0", "direction": "egress", "protocol": 6, "src_addr": "10.0.0.7",
     "dst_addr": "192.0.2.10", "src_port": 51234, "dst_port": 443, "vlan_id": 0, "icmp_type": 0, "icmp_code": 0,
+    "tunnel_type": "none", "tunnel_id": 0, "outer_src_addr": "", "outer_dst_addr": "",
     "protocol_name": "tcp", "packets": 1200, "bytes": 90_000, "packets_rev": 2400, "bytes_rev": 3_400_000,
     "bytes_per_second": 250_000.0, "packets_per_second": 260.0, "first_seen": "2026-05-01T12:00:00.000000Z",
     "last_seen": "2026-05-01T12:00:14.250000Z",

@@ -16,7 +16,7 @@ from console.vocabulary import protocol_name
 
 KEY = (
     "interface", "direction", "protocol", "src_addr", "dst_addr", "src_port", "dst_port", "vlan_id", "icmp_type",
-    "icmp_code",
+    "icmp_code", "tunnel_type", "tunnel_id", "outer_src_addr", "outer_dst_addr",
 )
 COUNTS = ("packets", "bytes", "packets_rev", "bytes_rev")
 PASSED = ("packets", "bytes", "non_ip_packets", "malformed_packets", "ring_full_packets")

@@ -60,7 +60,8 @@ def run(settings: Settings, options: Options) -> int:
     check_privileges()
     node = options.node or re.sub(r"[^A-Za-z0-9._-]+", "-", f"replay-{stem(options.paths[0])}")[:200]
     began, stop = time.monotonic(), threading.Event()
-    with _stop_on_signals(stop), ReplayProgram(settings.data_dir / "logs" / "kernel-replay.log") as program:
+    log = settings.data_dir / "logs" / "kernel-replay.log"
+    with _stop_on_signals(stop), ReplayProgram(log, settings.capture.decapsulate) as program:
         feed = Feed(program, node=node, ring_id=time.time_ns())
         play = _to_kafka if options.output is None else _to_file
         with _progress(options.paths) as tell:

@@ -13,6 +13,7 @@ class Kind(Enum):
     PORT = "a port, such as 443 or https"
     PROTOCOL = "a protocol: tcp, udp, icmp, icmp6, sctp or an IANA number"
     DIRECTION = "ingress or egress"
+    TUNNEL = "none, vxlan, geneve, gre, ipip or gtpu"
     TEXT = "a name"
 
 
@@ -75,6 +76,13 @@ FIELDS: dict[str, Field] = {
         _field("vlan_id", Kind.NUMBER, "UInt16", "Outer 802.1Q tag, or 0", largest=4_095),
         _field("icmp_type", Kind.NUMBER, "UInt8", "ICMP type from src to dst", largest=255),
         _field("icmp_code", Kind.NUMBER, "UInt8", "ICMP code from src to dst", largest=255),
+        _field("tunnel_type", Kind.TUNNEL, "String", "Tunnel that the packets were taken out of, or none", raw=True),
+        _field("tunnel_id", Kind.NUMBER, "UInt32", "VNI, GRE key or TEID of the tunnel, or 0", largest=2**32 - 1,
+               raw=True),
+        _field("outer_addr", Kind.ADDRESS, "IPv6", "Address of either end of the tunnel", "outer_src_addr",
+               "outer_dst_addr", raw=True),
+        _field("outer_src_addr", Kind.ADDRESS, "IPv6", "Source address of the tunnel, from src to dst", raw=True),
+        _field("outer_dst_addr", Kind.ADDRESS, "IPv6", "Destination address of the tunnel, from src to dst", raw=True),
         _field("community_id", Kind.TEXT, "String", "Community ID v1, seed 0", raw=True, live=False),
         _field("window_seconds", Kind.NUMBER, "UInt16", "Length of the window", largest=3_600, raw=True, live=False),
         _field("packets", Kind.NUMBER, "UInt64", "Packets from src to dst", largest=_COUNT, measure=True),

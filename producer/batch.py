@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from producer.event import ICMP, ICMPV6, SECONDARY, Records
+from producer.event import ICMP, ICMPV6, SECONDARY, TUNNEL_EVENT, Records
 from producer.ring import submitted
 from schemas.packets import I64, EpochCounters, FlowKeys, PacketBatch, PacketEvents
 
@@ -114,8 +115,17 @@ def _flow_keys(events: Records, epochs: I64, source: Source) -> FlowKeys:
         icmp_code=np.where(icmp, events["dst_port"], 0).astype(np.uint8),
         primary=((events["flags"] & SECONDARY) == 0).astype(np.uint8),
         epoch=epochs,
-        tunnel_type=np.zeros(len(events), np.uint8),
-        tunnel_id=np.zeros(len(events), np.uint32),
-        outer_src_addr=np.zeros((len(events), 16), np.uint8),
-        outer_dst_addr=np.zeros((len(events), 16), np.uint8),
+        **_tunnels(events),
     )
+
+
+def _tunnels(events: Records) -> dict[str, Any]:
+    """The columns of FlowKeys that say which tunnel; none where the program opens none."""
+    if "tunnel_type" not in (events.dtype.names or ()):
+        events = np.zeros(len(events), TUNNEL_EVENT)
+    return {
+        "tunnel_type": events["tunnel_type"].copy(),
+        "tunnel_id": events["tunnel_id"].copy(),
+        "outer_src_addr": events["outer_src"].copy(),
+        "outer_dst_addr": events["outer_dst"].copy(),
+    }

@@ -19,6 +19,7 @@ from producer.batch import Source
 from producer.capture import Capture, EncodeEvents, Timing
 from producer.clock import WallClock
 from producer.epochs import Epochs, KernelCounterMaps
+from producer.event import record_of
 from producer.health import State, health
 from producer.hooks import Hooks, PinnedTables
 from producer.interfaces import Selection
@@ -97,7 +98,8 @@ def _run_locked(settings: Settings, selection: Selection, directory: Path, stop:
     started = time.monotonic()
     request = {
         "node": settings.node, "pin_directory": str(directory),
-        "ring_pages": settings.capture.ring_bytes // os.sysconf("SC_PAGE_SIZE"), "decapsulate": [],
+        "ring_pages": settings.capture.ring_bytes // os.sysconf("SC_PAGE_SIZE"),
+        "decapsulate": settings.capture.decapsulate,
     }  # fmt: skip
     ring: Ring | None = None
     hooks: Hooks | None = None
@@ -105,7 +107,8 @@ def _run_locked(settings: Settings, selection: Selection, directory: Path, stop:
     try:
         answer = child.run("load", request, log=log_path)
         attached = True
-        ring = Ring(bpfsys.obj_get(directory / "events"), settings.capture.ring_bytes)
+        record = record_of(settings.capture.decapsulate)
+        ring = Ring(bpfsys.obj_get(directory / "events"), settings.capture.ring_bytes, record)
         epochs = Epochs(
             maps=_counter_maps(directory),
             clock=clock,

@@ -49,13 +49,16 @@ def encode_record(record: dict[str, Any], schema: str) -> bytes:
     return buffer.getvalue()
 
 
-def decode_record(record: bytes, schema: str) -> dict[str, Any]:
-    """One Avro record to a dict; fastavro. Raises DecodeError."""
+def decode_record(record: bytes, schema: str, reader: str | None = None) -> dict[str, Any]:
+    """One Avro record to a dict; fastavro. Raises DecodeError.
+
+    `schema` is its writer's. `reader`: the schema to bring it to, fields that it lacks take their default.
+    """
     import fastavro
 
     stream = io.BytesIO(record)
     try:
-        result = fastavro.schemaless_reader(stream, _parsed(schema), None)
+        result = fastavro.schemaless_reader(stream, _parsed(schema), _parsed(reader) if reader else None)
     except Exception as error:
         raise DecodeError(f"not an Avro record of this schema: {error}") from error
     if stream.read(1) or not isinstance(result, dict):

@@ -155,6 +155,9 @@ class Codec:
             "dst_addr": addresses.to_arrow(flows.dst_addr),
             "first_seen": pa.array(start_us + flows.first_offset_us),
             "last_seen": pa.array(start_us + flows.last_offset_us),
+            "tunnel_type": pa.array(TUNNEL_TYPES).take(pa.array(flows.tunnel_type)),
+            "outer_src_addr": _outer_text(flows.outer_src_addr, flows.tunnel_type),
+            "outer_dst_addr": _outer_text(flows.outer_dst_addr, flows.tunnel_type),
             "community_id": pa.array(ids, pa.string()),
             "revision": pa.array(np.full(n, revision, np.int32)),
         }
@@ -170,7 +173,7 @@ class Codec:
     def decode_live_stats(self, message: bytes) -> dict[str, Any]:
         """A message of the live topic. Raises DecodeError."""
         schema, record = self._unframe("LiveStats", message)
-        return avro_arrow.decode_record(record, schema)
+        return avro_arrow.decode_record(record, schema, newest("LiveStats"))
 
     def _header(self, name: str) -> bytes:
         return HEADER.pack(0, self._registry.schema_id(name))

@@ -25,6 +25,10 @@ class FlowColumns:
     vlan_id: U16
     icmp_type: U8
     icmp_code: U8
+    tunnel_type: U8  # of schemas.packets.TUNNEL_TYPES; 0: none, and then the next three are 0
+    tunnel_id: U32
+    outer_src_addr: U8  # shape (n, 16); of the packets from src to dst
+    outer_dst_addr: U8
     packets: I64
     bytes: I64
     packets_rev: I64

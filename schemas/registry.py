@@ -25,6 +25,7 @@ _FIXED = (  # id, name, version
     (5, "PacketBatch", 2),
     (6, "PacketEvent", 2),
     (7, "LiveStats", 2),
+    (8, "FlowRecord", 2),
 )
 
 

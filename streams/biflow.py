@@ -1,9 +1,9 @@
 """From one-directional rows to bidirectional flows (RFC 5103). Pure, vectorised.
 
-Two rows belong to one flow when they have the same node, interface, VLAN and protocol, mirrored addresses and
-ports, and passed the interface in opposite directions: A to B received and B to A sent. (A to B received and A to B
-sent on the same interface are two flows: the machine forwarded the packets.) Packets that are primary and those that
-are not stay apart, in two records with the same ends, so that totals can leave the latter out.
+Two rows belong to one flow when they have the same node, interface, VLAN, tunnel and protocol, mirrored addresses (the
+tunnel's, too) and ports, and passed the interface in opposite directions: A to B received and B to A sent. (A to B
+received and A to B sent on the same interface are two flows: the machine forwarded the packets.) Packets that are
+primary and those that are not stay apart, in two records with the same ends, so that totals can leave the latter out.
 
 Who is `src`, the initiator:
 1. the sender of a SYN without ACK; of two, the one whose first packet came first;
@@ -23,6 +23,8 @@ from schemas.flows import FlowColumns
 from schemas.packets import BARE_SYN, U8, U16
 from streams.keys import KEY, Groups, Keys, group, take, words
 from streams.rows import MEASURES, NEVER, TCP_FLAGS, Rows, merged
+from streams.tunnels import NO_TUNNELS, Table, reverse
+from streams.tunnels import columns as tunnel_columns
 
 _ASKS_V4 = {8: 0, 13: 14, 15: 16, 17: 18, 10: 9}
 _ASKS_V6 = {128: 129, 133: 134, 135: 136, 130: 131, 139: 140, 144: 145}
@@ -70,12 +72,13 @@ def canonical(keys: Keys) -> Canonical:
     words(out)[turn, 0:2], words(out)[turn, 2:4] = turned[:, 2:4], turned[:, 0:2]  # the addresses
     out["src_port"][turn], out["dst_port"][turn] = keys["dst_port"][turn], keys["src_port"][turn]
     out["direction"][turn] = 1 - keys["direction"][turn]
+    out["tunnel"][turn] = reverse(keys["tunnel"][turn])
     pairs = role > 0
     out["icmp_type"][pairs] = asking[pairs].astype(np.uint8)
     source_asks = role == 1
     asks_low = pairs & (source_asks != mirrored)
     # the two sides of a ping differ in the key by which of them asks
-    out["zero"][:, 0] = np.where(pairs, np.where(asks_low, 1, 2), 0)
+    out["asks"] = np.where(pairs, np.where(asks_low, 1, 2), 0)
     return Canonical(keys=out, mirrored=mirrored, asks_low=asks_low, asks_high=pairs & ~asks_low)
 
 
@@ -94,9 +97,15 @@ def _words(addresses: U8) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64
 
 
 def merge(
-    rows: Rows, *, window_start: int, window_seconds: int, node_names: tuple[str, ...], interface_names: tuple[str, ...]
+    rows: Rows,
+    *,
+    window_start: int,
+    window_seconds: int,
+    node_names: tuple[str, ...],
+    interface_names: tuple[str, ...],
+    tunnels: Table = NO_TUNNELS,
 ) -> FlowColumns:
-    """The bidirectional flows of one window. `node_names` and `interface_names` are those of the keys' numbers."""
+    """The bidirectional flows of one window. The names and `tunnels` are those of the keys' numbers."""
     known = canonical(rows.keys)
     groups = group(known.keys)
     keys = take(known.keys, groups.first_rows)
@@ -133,6 +142,7 @@ def merge(
         vlan_id=keys["vlan_id"].copy(),
         icmp_type=keys["icmp_type"].copy(),
         icmp_code=keys["icmp_code"].copy(),
+        **tunnel_columns(tunnels, np.where(from_low, keys["tunnel"], reverse(keys["tunnel"]))),
         first_offset_us=np.minimum(low["first_ns"], high["first_ns"]) // 1000,
         last_offset_us=np.maximum(low["last_ns"], high["last_ns"]) // 1000,
         **measured,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schemas.packets import I32, I64, FlowKeys
+from schemas.packets import I32, I64, U32, FlowKeys
 
 U64 = npt.NDArray[np.uint64]
 Keys = npt.NDArray[np.void]  # of dtype KEY
@@ -22,6 +22,7 @@ KEY = np.dtype(
         ("dst_addr", "u1", 16),
         ("node", "<u4"),
         ("interface", "<u4"),  # numbers of names, see Names
+        ("tunnel", "<u4"),  # see streams.tunnels; 0: none
         ("src_port", "<u2"),
         ("dst_port", "<u2"),
         ("vlan_id", "<u2"),
@@ -30,7 +31,7 @@ KEY = np.dtype(
         ("icmp_type", "u1"),
         ("icmp_code", "u1"),
         ("primary", "u1"),
-        ("zero", "u1", 5),
+        ("asks", "u1"),  # 0 but in the keys of biflow.canonical
     ]
 )
 WORDS = KEY.itemsize // 8
@@ -93,12 +94,16 @@ class Groups:
         return reduced
 
 
-def pack(flows: FlowKeys, *, node: int, interfaces: I32) -> Keys:
-    """The keys of a batch's flow dictionary, shape (n,). `interfaces[i]` is the number of the i-th interface name."""
+def pack(flows: FlowKeys, *, node: int, interfaces: I32, tunnels: U32) -> Keys:
+    """The keys of a batch's flow dictionary, shape (n,).
+
+    `interfaces[i]` is the number of the i-th interface name, `tunnels` those of the flows' tunnels.
+    """
     keys = np.zeros(len(flows), KEY)
     for name in ("src_addr", "dst_addr", "src_port", "dst_port", "vlan_id", "direction", "protocol", "primary"):
         keys[name] = getattr(flows, name)
     keys["node"] = node
+    keys["tunnel"] = tunnels
     keys["interface"] = interfaces[flows.interface]
     icmp = (flows.protocol == 1) | (flows.protocol == 58)
     keys["icmp_type"] = np.where(icmp, flows.icmp_type, 0)

@@ -2,7 +2,8 @@
 
 For each open window a table of one-directional rows, sorted by a 64-bit hash of the key, is brought up to date once
 a second: the second's rows are grouped, found by binary search and added, so that the cost goes with the new rows.
-Two keys of one hash would be shown as one connection; nothing but this view uses the hash alone.
+Two keys of one hash would be shown as one connection; nothing but this view uses the hash alone. (And it may name
+another tunnel, when 65,536 new ones came since the window was stored.)
 """
 
 from dataclasses import dataclass, fields, replace
@@ -13,11 +14,12 @@ import numpy as np
 
 from schemas import addresses
 from schemas.flows import FlowColumns
-from schemas.packets import DIRECTIONS, I64, EpochCounters
+from schemas.packets import DIRECTIONS, I64, TUNNEL_TYPES, U8, EpochCounters
 from streams.biflow import canonical, merge
 from streams.keys import U64, hashes, take
 from streams.rows import MEASURES, Rows, compact, concatenate, no_rows
 from streams.storing import WindowId
+from streams.tunnels import Table
 
 MOST_ROWS = 1 << 20  # rows of a table; flows that come later are in the totals, not in the top list
 
@@ -91,7 +93,8 @@ class LiveNode:
         self.active_flows = 0
 
     def summarize(
-        self, second: Second, watermark_ns: int, node_names: tuple[str, ...], interface_names: tuple[str, ...]
+        self, second: Second, watermark_ns: int, node_names: tuple[str, ...], interface_names: tuple[str, ...],
+        tunnels: Table,
     ) -> dict[str, Any]:
         """Take in a second; the LiveStats message."""
         parts: dict[WindowId, list[Rows]] = {}
@@ -110,7 +113,7 @@ class LiveNode:
             "active_flows": self.active_flows,
             "open_windows": second.open_windows,
             "lag_messages": second.lag_messages,
-            "top": self._top_flows(heaviest, node_names, interface_names),
+            "top": self._top_flows(heaviest, node_names, interface_names, tunnels),
         }
 
     def _heaviest(self) -> U64:
@@ -130,7 +133,7 @@ class LiveNode:
         return ordered[starts[np.argpartition(total, -self._top)[-self._top :]]]
 
     def _top_flows(
-        self, chosen: U64, node_names: tuple[str, ...], interface_names: tuple[str, ...]
+        self, chosen: U64, node_names: tuple[str, ...], interface_names: tuple[str, ...], tunnels: Table
     ) -> list[dict[str, Any]]:
         if not self._tables:
             return []
@@ -139,7 +142,8 @@ class LiveNode:
             [table.of_flows(chosen, (window.start - first) * 1_000_000_000) for window, table in self._tables.items()]
         )
         flows = merge(
-            rows, window_start=first, window_seconds=0, node_names=node_names, interface_names=interface_names
+            rows, window_start=first, window_seconds=0, node_names=node_names, interface_names=interface_names,
+            tunnels=tunnels,
         )
         order = np.argsort(-(flows.bytes + flows.bytes_rev), kind="stable")[: self._top]
         return _records(flows, order)
@@ -161,6 +165,7 @@ _NUMBERS = (
     "vlan_id",
     "icmp_type",
     "icmp_code",
+    "tunnel_id",
     "packets",
     "bytes",
     "packets_rev",
@@ -168,8 +173,17 @@ _NUMBERS = (
 )
 
 
+_OUTER = ("outer_src_addr", "outer_dst_addr")
+
+
+def _outer(octets: U8, tunnel_type: U8) -> list[str]:
+    """As text; empty without a tunnel."""
+    return [text if kind else "" for text, kind in zip(addresses.to_text(octets), tunnel_type, strict=True)]
+
+
 def _records(flows: FlowColumns, order: I64) -> list[dict[str, Any]]:
     src, dst = addresses.to_text(flows.src_addr[order]), addresses.to_text(flows.dst_addr[order])
+    outer = [_outer(getattr(flows, name)[order], flows.tunnel_type[order]) for name in _OUTER]
     numbers = {name: getattr(flows, name)[order].tolist() for name in _NUMBERS}
     start = flows.window_start * 1_000_000
     first, last = flows.first_offset_us[order].tolist(), flows.last_offset_us[order].tolist()
@@ -179,6 +193,9 @@ def _records(flows: FlowColumns, order: I64) -> list[dict[str, Any]]:
             "direction": DIRECTIONS[flows.direction[row]],
             "src_addr": src[i],
             "dst_addr": dst[i],
+            "tunnel_type": TUNNEL_TYPES[flows.tunnel_type[row]],
+            "outer_src_addr": outer[0][i],
+            "outer_dst_addr": outer[1][i],
             **{name: column[i] for name, column in numbers.items()},
             "first_seen": _time(start + first[i]),
             "last_seen": _time(start + last[i]),

@@ -85,7 +85,8 @@ class LiveFeed:
                 )
                 summaries.append(
                     partial(
-                        node.view.summarize, second, state.watermark.value, state.names.all(), state.interfaces.all()
+                        node.view.summarize, second, state.watermark.value, state.names.all(), state.interfaces.all(),
+                        state.tunnels.table(),
                     )
                 )
                 node.summarized_ns = node.clock_ns

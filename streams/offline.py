@@ -16,6 +16,7 @@ from streams.biflow import merge
 from streams.keys import Names, pack
 from streams.rows import Rows, concatenate
 from streams.spill import Place
+from streams.tunnels import Tunnels
 from streams.windows import Window, split
 
 MEMORY_BYTES = 96 << 20  # of rows
@@ -36,7 +37,7 @@ class OfflineWindows:
 
     def __init__(self, *, window_seconds: int, store: RowStore, memory_bytes: int = MEMORY_BYTES) -> None:
         self._seconds, self._store, self._limit = window_seconds, store, memory_bytes
-        self._names, self._interfaces = Names(), Names()
+        self._names, self._interfaces, self._tunnels = Names(), Names(), Tunnels()
         self._windows: dict[int, Window] = {}  # by start
         self._stored: dict[int, list[Place]] = {}
         self._loose_bytes = 0  # of rows since the last compaction
@@ -47,7 +48,8 @@ class OfflineWindows:
         if not shares:
             return
         numbers = np.array([self._interfaces.number(name) for name in batch.interface_names], np.int32)
-        keys = pack(batch.flows, node=self._names.number(batch.node), interfaces=numbers)
+        node, tunnels = self._names.number(batch.node), self._tunnels.numbers(batch.flows)
+        keys = pack(batch.flows, node=node, interfaces=numbers, tunnels=tunnels)
         for share in shares:
             rows = share.rows(keys)
             self._windows.setdefault(share.window, Window(share.window)).add(0, rows)
@@ -75,6 +77,7 @@ class OfflineWindows:
                 window_seconds=self._seconds,
                 node_names=self._names.all(),
                 interface_names=self._interfaces.all(),
+                tunnels=self._tunnels.table(),
             )
             yield in_order(flows)
 
@@ -82,7 +85,9 @@ class OfflineWindows:
 def in_order(flows: FlowColumns) -> FlowColumns:
     """By first packet; flows that began together by their keys, so that the order is always the same."""
     source, target = _words(flows.src_addr), _words(flows.dst_addr)
+    outer = _words(flows.outer_src_addr)
     order = np.lexsort((
+        outer[:, 1], outer[:, 0], flows.tunnel_id, flows.tunnel_type,
         flows.icmp_code, flows.icmp_type, flows.primary, flows.direction, flows.interface, flows.vlan_id,
         flows.dst_port, flows.src_port, target[:, 1], target[:, 0], source[:, 1], source[:, 0], flows.protocol,
         flows.first_offset_us,

@@ -15,6 +15,7 @@ from streams.progress import committable
 from streams.rings import Rings
 from streams.rows import Rows
 from streams.storing import Known, WindowId, WindowJob
+from streams.tunnels import Tunnels
 from streams.watermark import Watermark
 from streams.windows import Share, Window, from_offset, split, time_range
 
@@ -47,7 +48,7 @@ class Partition:
         self.number = number
         self.position = position  # the next offset to be consumed
         self.acked = position  # everything below is acknowledged
-        self.names, self.interfaces = Names(), Names()
+        self.names, self.interfaces, self.tunnels = Names(), Names(), Tunnels()
         self._seconds = window_seconds
         self._earlier: tuple[int, int] | None = None
         self._rings = Rings()
@@ -86,10 +87,13 @@ class Partition:
         late, keys = 0, None
         if shares:
             numbers = np.array([self.interfaces.number(name) for name in batch.interface_names], np.int32)
-            keys = pack(batch.flows, node=self.names.number(batch.node), interfaces=numbers)
+            node, tunnels = self.names.number(batch.node), self.tunnels.numbers(batch.flows)
+            keys = pack(batch.flows, node=node, interfaces=numbers, tunnels=tunnels)
         for share in shares:
             assert keys is not None
             late += self._add(WindowId(share.window, seconds), offset, share.rows(keys), now)
+        if self.tunnels.crowded:
+            self._forget_tunnels()
         after_epoch = self.accounts.count(batch, shares, offset, seconds)
         if self._ledger_since is None and self.accounts.closed():
             self._ledger_since = now
@@ -109,6 +113,11 @@ class Partition:
     def skip(self, offset: int) -> None:
         """A message that is no PacketBatch was read, and set aside."""
         self.position = max(self.position, offset + 1)
+
+    def _forget_tunnels(self) -> None:
+        """All but those of open windows, of which some may be being written."""
+        rows = [piece.rows.keys["tunnel"] for window in self._windows.values() for piece in window]
+        self.tunnels.keep(np.concatenate([np.zeros(0, np.uint32), *rows]))
 
     def _length_at(self, offset: int) -> int:
         if self._earlier and offset < self._earlier[1]:
@@ -148,6 +157,7 @@ class Partition:
             pieces=tuple(self._windows[window_id].pieces),
             node_names=self.names.all(),
             interface_names=self.interfaces.all(),
+            tunnels=self.tunnels.table(),
             known=self._known.get(window_id),
         )
         self._busy[window_id] = job

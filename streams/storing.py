@@ -18,6 +18,7 @@ from common.errors import ServiceUnavailable
 from schemas.flows import FlowColumns
 from streams.biflow import merge
 from streams.rows import concatenate
+from streams.tunnels import Table
 from streams.windows import Piece, from_offset
 
 
@@ -66,6 +67,7 @@ class WindowJob:
     pieces: tuple[Piece, ...]  # all contributions below E that may not be stored yet
     node_names: tuple[str, ...]
     interface_names: tuple[str, ...]
+    tunnels: Table  # what the numbers of tunnels in the pieces stand for
     known: Known | None  # what we know to be stored; None: nothing was read back yet
 
 
@@ -117,6 +119,7 @@ def store_window(job: WindowJob, store: Store) -> Outcome:
         window_seconds=job.window.seconds,
         node_names=job.node_names,
         interface_names=job.interface_names,
+        tunnels=job.tunnels,
     )
     store.insert(flows, job.partition, known.revision, job.offset_end)
     offset_end = dict(store.revisions(job.partition, job.window)).get(known.revision)

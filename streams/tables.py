@@ -11,7 +11,7 @@ from schemas.packets import EpochCounters
 from streams.storing import WindowId
 
 NAMES = ("node", "interface")
-ADDRESSES = ("src_addr", "dst_addr")
+ADDRESSES = ("src_addr", "dst_addr", "outer_src_addr", "outer_dst_addr")
 NUMBERS = {
     "protocol": np.uint8,
     "src_port": np.uint16,
@@ -19,6 +19,7 @@ NUMBERS = {
     "vlan_id": np.uint16,
     "icmp_type": np.uint8,
     "icmp_code": np.uint8,
+    "tunnel_id": np.uint32,
     "packets": np.uint64,
     "bytes": np.uint64,
     "packets_rev": np.uint64,
@@ -40,7 +41,7 @@ NUMBERS = {
 }
 _COUNTERS = tuple(name for name in EpochCounters.__dataclass_fields__ if name.endswith(("_packets", "_bytes")))
 
-COLUMNS = (*NAMES, "direction", "primary", *ADDRESSES, *NUMBERS)
+COLUMNS = (*NAMES, "direction", "primary", "tunnel_type", *ADDRESSES, *NUMBERS)
 """What flow_columns needs of a SELECT."""
 
 
@@ -60,6 +61,7 @@ def flow_table(flows: FlowColumns, partition: int, revision: int, offset_end: in
         ),
         "direction": pa.array(flows.direction.astype(np.int8)),
         "primary": pa.array(flows.primary.astype(np.bool_)),
+        "tunnel_type": pa.array(flows.tunnel_type.astype(np.int8)),
         **{name: _octets(getattr(flows, name)) for name in ADDRESSES},
         **{name: pa.array(getattr(flows, name).astype(kind, copy=False)) for name, kind in NUMBERS.items()},
         "kafka_partition": same(partition, np.int32),
@@ -104,6 +106,7 @@ def flow_columns(table: pa.Table, window: WindowId) -> FlowColumns:
         interface=interface,
         direction=numbers("direction", np.uint8),
         primary=numbers("primary", np.uint8),
+        tunnel_type=numbers("tunnel_type", np.uint8),
         **{name: octets(name) for name in ADDRESSES},
         **{name: numbers(name, own.get(name, kind)) for name, kind in NUMBERS.items()},
     )

@@ -50,7 +50,8 @@ export class Connections {
     for (const one of ordered) {
       const key = JSON.stringify([
         one.node, one.interface, one.direction, one.protocol, one.src_addr, one.dst_addr, one.src_port, one.dst_port,
-        one.vlan_id, one.icmp_type, one.icmp_code,
+        one.vlan_id, one.icmp_type, one.icmp_code, one.tunnel_type, one.tunnel_id, one.outer_src_addr,
+        one.outer_dst_addr,
       ]);
       if (seen.has(key)) continue;
       seen.add(key);
@@ -107,5 +108,9 @@ function narrow(one) {
   const terms = [`protocol = ${one.protocol}`, `src_addr = ${one.src_addr}`, `dst_addr = ${one.dst_addr}`];
   if (one.src_port) terms.push(`src_port = ${one.src_port}`);
   if (one.dst_port) terms.push(`dst_port = ${one.dst_port}`);
+  if (one.tunnel_type !== "none") {
+    terms.push(`tunnel_type = ${one.tunnel_type}`, `tunnel_id = ${one.tunnel_id}`,
+      `outer_addr = ${one.outer_src_addr}`, `outer_addr = ${one.outer_dst_addr}`);
+  }
   return terms.join(" and ");
 }

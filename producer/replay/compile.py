@@ -1,6 +1,6 @@
 """The short-lived child that compiles the kernel program for replay and hands its maps over, so that LLVM goes with it.
 
-    python -m producer.replay.compile SOCKET       sends one JSON object, and the file descriptors that it names
+    python -m producer.replay.compile SOCKET [TUNNEL]...   sends one JSON object, and the file descriptors that it names
 
 Nothing is attached and nothing is pinned: when the last descriptor is closed, all is gone.
 """
@@ -22,12 +22,12 @@ MAPS = ("events", "counters_a", "interfaces", "replay_frames", "replay_block", "
 PROGRAM = "program"
 
 
-def _load() -> tuple[dict[str, Any], list[int], Any]:
+def _load(decapsulate: list[str]) -> tuple[dict[str, Any], list[int], Any]:
     bcc = loader._import_bcc()  # noqa: SLF001  its errors say what to install
     loader.check_headers()
-    folder = loader.SOURCE.parent
+    flags = [*loader.compiler_flags(RING_PAGES, decapsulate), "-DREPLAY"]
     try:
-        module = bcc.BPF(src_file=str(loader.SOURCE), cflags=[f"-I{folder}", f"-DRING_PAGES={RING_PAGES}", "-DREPLAY"])
+        module = bcc.BPF(src_file=str(loader.SOURCE), cflags=flags)
         program = module.load_func("ayaflow_replay", bcc.BPF.SCHED_CLS).fd
     except Exception as error:
         raise EnvironmentProblem(
@@ -52,7 +52,7 @@ def main() -> int:
     """The child."""
     fds: list[int] = []
     try:
-        answer, fds, _module = _load()
+        answer, fds, _module = _load(sys.argv[2:])
     except AyaflowError as error:
         answer = {"error": str(error)}
     with socket.socket(fileno=int(sys.argv[1])) as parent:

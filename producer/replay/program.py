@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,7 @@ from common.errors import AyaflowError, EnvironmentProblem
 from producer import bpfsys
 from producer.batch import Span
 from producer.epochs import COUNTERS, fresh_counters
+from producer.event import record_of
 from producer.loader import NO_ETHERNET, WATCHED
 from producer.replay.compile import MAPS, PROGRAM, RING_PAGES
 from producer.replay.frames import Frames
@@ -56,9 +58,9 @@ class Ran:
 class ReplayProgram:
     """The loaded program. A context manager."""
 
-    def __init__(self, log: Path) -> None:
-        """The compiler's messages go to `log`. Raises EnvironmentProblem."""
-        answer, fds = _compile(log)
+    def __init__(self, log: Path, decapsulate: Sequence[str] = ()) -> None:
+        """The compiler's messages go to `log`. `decapsulate`: tunnels to be opened. Raises EnvironmentProblem."""
+        answer, fds = _compile(log, decapsulate)
         self._fds: dict[str, int] = dict(zip(answer["names"], fds, strict=True))
         self._interface_bytes = int(answer["sizes"]["interfaces"])
         self._maps = [
@@ -71,7 +73,7 @@ class ReplayProgram:
         self._block = np.frombuffer(self._maps[1], np.uint8, _BLOCK_BYTES)
         self._state = np.frombuffer(self._maps[2], np.uint64, 2)
         self._block[: len(_NOTHING)] = np.frombuffer(_NOTHING, np.uint8)
-        self._ring = Ring(self._fds["events"], RING_PAGES * mmap.PAGESIZE)
+        self._ring = Ring(self._fds["events"], RING_PAGES * mmap.PAGESIZE, record_of(decapsulate))
         self._position = 0
         self._interfaces = 0
         self._cpus = bpfsys.possible_cpus()
@@ -153,7 +155,7 @@ def _key(passage: int) -> bytes:
     return struct.pack("=I", passage)
 
 
-def _compile(log: Path) -> tuple[dict[str, Any], list[int]]:
+def _compile(log: Path, decapsulate: Sequence[str]) -> tuple[dict[str, Any], list[int]]:
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         messages = log.open("wb")
@@ -164,7 +166,7 @@ def _compile(log: Path) -> tuple[dict[str, Any], list[int]]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with messages, ours, theirs:
         child = subprocess.Popen(
-            [sys.executable, "-m", "producer.replay.compile", str(theirs.fileno())],
+            [sys.executable, "-m", "producer.replay.compile", str(theirs.fileno()), *decapsulate],
             stdin=subprocess.DEVNULL, stdout=messages, stderr=messages, pass_fds=[theirs.fileno()],
             cwd=Path(__file__).parents[2], start_new_session=True,
         )  # fmt: skip

@@ -52,7 +52,8 @@ NETWORKS = ("10.0.0.0/8", "::/0", "0.0.0.0/0", "2001:db8::/32", "10.0.0.0-10.0.0
 COLUMNS = (
     "window_start", "window_seconds", "node", "interface", "direction", "protocol", "src_addr", "dst_addr", "src_port",
     "dst_port", "vlan_id", "icmp_type", "icmp_code", "packets", "bytes", "packets_rev", "bytes_rev", "tcp_flags",
-    "tcp_flags_rev", "revision", "kafka_partition", "kafka_offset_end",
+    "tcp_flags_rev", "tunnel_type", "tunnel_id", "outer_src_addr", "outer_dst_addr", "revision",
+    "kafka_partition", "kafka_offset_end",
 )
 
 
@@ -68,6 +69,8 @@ def stored_rows() -> list[dict[str, Any]]:
             row = {**rows[-1], **rng.choice([{"revision": 1}, {"kafka_partition": 1}, {"kafka_offset_end": 900}])}
         else:
             protocol = rng.choice([6, 6, 17, 1])
+            kind = rng.choice(["none", "none", "vxlan", "gtpu"])
+            inside = kind != "none"
             ports = protocol != 1
             row = {
                 "window_start": NOW - rng.randrange(1080) * 10, "window_seconds": 10,
@@ -78,6 +81,9 @@ def stored_rows() -> list[dict[str, Any]]:
                 "dst_port": rng.choice([53, 80, 443]) if ports else 0, "vlan_id": rng.choice([0, 0, 100]),
                 "icmp_type": 0 if ports else 8, "icmp_code": 0, "revision": 0, "primary": 1,
                 "kafka_partition": 0, "kafka_offset_end": 500,
+                "tunnel_type": kind, "tunnel_id": rng.choice([0, 7, 2**32 - 1]) if inside else 0,
+                "outer_src_addr": rng.choice(ADDRESSES) if inside else "",
+                "outer_dst_addr": rng.choice(ADDRESSES) if inside else "",
             }
         counts = {name: rng.choice([0, 1, 10, 1500]) * rng.randrange(1, 9) for name in (
             "packets", "bytes", "packets_rev", "bytes_rev")}
@@ -104,7 +110,7 @@ FLOWS = summed(STORED)
 
 
 def mapped(text: str) -> str:
-    return text if ":" in text else f"::ffff:{text}"
+    return text if ":" in text else f"::ffff:{text}" if text else "::"
 
 
 @pytest.fixture(scope="module")
@@ -158,11 +164,12 @@ def values_of(name: str) -> st.SearchStrategy[str]:
     field = FIELDS[name]
     here = sorted({str(flow[column]) for flow in FLOWS for column in field.columns}) if name in {
         "node", "interface", "direction", "protocol", "src_port", "dst_port", "port", "vlan_id", "icmp_type",
+        "tunnel_type", "tunnel_id",
     } else []
     match field.kind:
         case Kind.ADDRESS:
             return st.sampled_from([*ADDRESSES, *NETWORKS])
-        case Kind.DIRECTION:
+        case Kind.DIRECTION | Kind.TUNNEL:
             return st.sampled_from(here)
         case Kind.TEXT:
             return st.sampled_from([*map(quoted, here), "nowhere"])

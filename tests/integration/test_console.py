@@ -205,6 +205,10 @@ def test_revisions_of_a_flow_are_one_line_with_their_sum(run: Run, tables: Table
         "vlan_id": 0,
         "icmp_type": 0,
         "icmp_code": 0,
+        "tunnel_type": "none",
+        "tunnel_id": 0,
+        "outer_src_addr": "",
+        "outer_dst_addr": "",
         "packets": 11,
         "bytes": 1060,
         "packets_rev": 7,
@@ -262,6 +266,7 @@ def test_filters_choose_flows(run: Run, tables: Tables, window: int, words: str,
             packets=4,
             bytes=600,
             tcp_flags=flags,
+            revision=flags - 1,
         )
     code, out, _ = run("flows", words, "--since", "1h", "--format", "json")
     assert code == 0
@@ -654,6 +659,7 @@ LIVE = {
             "non_ip_packets": 0,
             "malformed_packets": 0,
             "ring_full_packets": 0,
+            "coalesced_packets": 0,
         }
     ],
     "top": [],
@@ -677,7 +683,7 @@ def test_confluents_registry_client_finds_what_there_is(console_url: str) -> Non
         latest = registry.get_latest_version("ayaflow.flows-value")
         assert latest.schema_id is not None
         assert registry.get_schema(latest.schema_id).schema_str == latest.schema.schema_str
-        assert registry.get_versions("ayaflow.flows-value") == [latest.version]
+        assert registry.get_versions("ayaflow.flows-value") == [1, latest.version]
         with pytest.raises(SchemaRegistryError) as caught:
             registry.get_schema(999)
         assert caught.value.error_code == 40403

@@ -205,6 +205,8 @@ def values_of(kind: Kind, largest: int) -> st.SearchStrategy[str]:
             return st.ip_addresses().map(str)
         case Kind.DIRECTION:
             return st.sampled_from(["ingress", "egress"])
+        case Kind.TUNNEL:
+            return st.sampled_from(["none", "vxlan", "geneve", "gre", "ipip", "gtpu"])
         case Kind.TEXT:
             return st.from_regex(r"[a-z0-9.@:-]{1,12}", fullmatch=True)
 
@@ -223,6 +225,7 @@ def test_each_field_takes_lists_of_its_values_whatever_the_spaces(data: st.DataO
 FLOW = {
     "node": "web1", "interface": "eth0", "direction": "ingress", "protocol": 6, "src_addr": "10.0.0.1",
     "dst_addr": "2001:db8::1", "src_port": 40_000, "dst_port": 443, "vlan_id": 0, "icmp_type": 0, "icmp_code": 0,
+    "tunnel_type": "none", "tunnel_id": 0, "outer_src_addr": "", "outer_dst_addr": "",
     "packets": 10, "bytes": 1000, "packets_rev": 0, "bytes_rev": 0,
 }
 
@@ -232,7 +235,17 @@ FLOW = {
     ("addr in 10.0.0.0/8", True), ("addr != 10.0.0.1", False), ("dst_addr in 2001:db8::/32", True),
     ("src_addr in ::/0", True), ("dst_addr in 0.0.0.0/0", False), ("port = https and protocol = tcp", True),
     ("port < 443", False), ("port > 443", True), ("bytes in 1k-2k or node = x", True), ("direction in egress", False),
-    ("not (port = 443 or port = 80)", False),
+    ("not (port = 443 or port = 80)", False), ("tunnel_type = none and tunnel_id = 0", True),
+    ("outer_addr in 10.0.0.0/8", False), ("outer_src_addr = ::", True), ("tunnel_type in (vxlan, gtpu)", False),
 ])
 def test_a_flow_is_tested_without_sql(text: str, expected: bool) -> None:
     assert matches(parse(text), FLOW) is expected
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("tunnel_type = vxlan", True), ("tunnel_type = VXLAN and tunnel_id in 40-50", True), ("tunnel_type = none", False),
+    ("outer_addr = 172.16.0.2", True), ("outer_src_addr = 172.16.0.2", False), ("outer_dst_addr != 172.16.0.9", True),
+])
+def test_a_tunnel_is_tested_without_sql(text: str, expected: bool) -> None:
+    tunnel = {"tunnel_type": "vxlan", "tunnel_id": 42, "outer_src_addr": "172.16.0.1", "outer_dst_addr": "172.16.0.2"}
+    assert matches(parse(text), FLOW | tunnel) is expected

@@ -13,6 +13,7 @@ START = datetime(2026, 5, 1, 12, tzinfo=UTC)
 FLOW = {
     "interface": "eth0", "direction": "ingress", "protocol": 6, "src_addr": "10.0.0.1", "dst_addr": "10.0.0.2",
     "src_port": 40_000, "dst_port": 443, "vlan_id": 0, "icmp_type": 0, "icmp_code": 0,
+    "tunnel_type": "none", "tunnel_id": 0, "outer_src_addr": "", "outer_dst_addr": "",
 }
 
 

@@ -79,7 +79,8 @@ FLOW = {
     "window_start": "2026-05-01T12:00:00Z", "node": "a", "interface": "eth0", "direction": "egress", "protocol": 58,
     "src_addr": "2001:db8::1", "dst_addr": "2001:db8::2", "src_port": 0, "dst_port": 0, "vlan_id": 7,
     "icmp_type": 128, "icmp_code": 0, "packets": 3, "bytes": 1234, "packets_rev": 1, "bytes_rev": 98,
-    "tcp_flags": 0, "tcp_flags_rev": 0,
+    "tcp_flags": 0, "tcp_flags_rev": 0, "tunnel_type": "vxlan", "tunnel_id": 42, "outer_src_addr": "10.9.0.1",
+    "outer_dst_addr": "10.9.0.2",
 }
 
 
@@ -92,7 +93,7 @@ def shown(*rows: dict[str, object]) -> list[str]:
 def test_a_flow_is_a_line() -> None:
     assert shown(FLOW)[1].split() == [
         "2026-05-01T12:00:00Z", "eth0", "out", "icmp6", "128/0", "2001:db8::1", "2001:db8::2", "3", "1.2", "kB", "1",
-        "98", "B", "vlan", "7",
+        "98", "B", "vlan", "7", "vxlan", "42",
     ]
 
 

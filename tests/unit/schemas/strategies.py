@@ -97,6 +97,7 @@ def flow_columns(draw: st.DrawFn) -> FlowColumns:
     src_addr, dst_addr = addresses(rng, n), addresses(rng, n)
     dst_addr[:, :12] = np.where(is_ipv4(src_addr)[:, None], src_addr[:, :12], dst_addr[:, :12])  # one IP version a flow
     dst_addr[~is_ipv4(src_addr), 0] = 0x20
+    tunnels = rng.integers(0, len(TUNNEL_TYPES), n).astype(np.uint8) * np.uint8(draw(st.booleans()))
     big = {name: rng.integers(0, 2**50, n) for name in ("packets", "bytes", "packets_rev", "bytes_rev")}
     return FlowColumns(
         window_start=draw(st.integers(0, 2**31)) * 10,
@@ -115,6 +116,10 @@ def flow_columns(draw: st.DrawFn) -> FlowColumns:
         vlan_id=rng.integers(0, 4096, n).astype(np.uint16),
         icmp_type=rng.integers(0, 256, n).astype(np.uint8),
         icmp_code=rng.integers(0, 256, n).astype(np.uint8),
+        tunnel_type=tunnels,
+        tunnel_id=rng.integers(0, 2**32, n).astype(np.uint32) * (tunnels > 0),
+        outer_src_addr=addresses(rng, n) * (tunnels > 0)[:, None],
+        outer_dst_addr=addresses(rng, n) * (tunnels > 0)[:, None],
         tcp_flags=rng.integers(0, 512, n).astype(np.uint16),
         tcp_flags_rev=rng.integers(0, 512, n).astype(np.uint16),
         first_offset_us=rng.integers(0, 10_000_000, n),

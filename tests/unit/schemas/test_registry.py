@@ -22,8 +22,9 @@ def test_ids_are_fixed() -> None:
         (5, "ayaflow.packets-value", 2),
         (6, "ayaflow.packet-events-value", 2),
         (7, "ayaflow.live-value", 2),
+        (8, "ayaflow.flows-value", 2),
     ]
-    assert FixedRegistry().schema_id("FlowRecord") == 3
+    assert FixedRegistry().schema_id("FlowRecord") == 8
 
 
 def default_record(schema: str) -> Any:

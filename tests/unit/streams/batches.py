@@ -40,6 +40,10 @@ class Packet:
     max_ttl: int = 64
     min_packet_bytes: int = 60
     max_packet_bytes: int = 60
+    tunnel_type: int = 0
+    tunnel_id: int = 0
+    outer_src: str = "::"
+    outer_dst: str = "::"
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -56,6 +60,10 @@ class Packet:
             self.icmp_code,
             self.primary,
             self.epoch,
+            self.tunnel_type,
+            self.tunnel_id,
+            self.outer_src,
+            self.outer_dst,
         )
 
     @property
@@ -111,10 +119,10 @@ def batch(
             icmp_code=column("icmp_code", np.uint8),
             primary=column("primary", np.uint8),
             epoch=column("epoch", np.int64),
-            tunnel_type=np.zeros(len(flows), np.uint8),
-            tunnel_id=np.zeros(len(flows), np.uint32),
-            outer_src_addr=np.zeros((len(flows), 16), np.uint8),
-            outer_dst_addr=np.zeros((len(flows), 16), np.uint8),
+            tunnel_type=column("tunnel_type", np.uint8),
+            tunnel_id=column("tunnel_id", np.uint32),
+            outer_src_addr=_addresses(tuple(flow.outer_src for flow in flows)),
+            outer_dst_addr=_addresses(tuple(flow.outer_dst for flow in flows)),
         ),
         flow=np.array([number[packet.key] for packet in packets], np.int32),
         time_offset_ns=np.array([packet.time_ns - base for packet in packets], np.int64),

@@ -10,6 +10,7 @@ from schemas.addresses import to_text
 from streams.biflow import merge
 from streams.keys import pack
 from streams.rows import Rows, compact, concatenate
+from streams.tunnels import Tunnels
 from streams.windows import split
 from tests.unit.streams.batches import SECOND, Packet, batch
 
@@ -19,17 +20,23 @@ OF_A_DIRECTION = ("min_ttl", "max_ttl", "dscp", "min_packet_bytes", "max_packet_
 SYN, SYN_ACK, ACK, FIN = 0x02, 0x12, 0x10, 0x01
 
 
-def rows(packets: list[Packet]) -> Rows:
+def rows(packets: list[Packet], tunnels: Tunnels | None = None) -> Rows:
     made = batch(packets)
-    keys = pack(made.flows, node=0, interfaces=np.arange(len(made.interface_names), dtype=np.int32))
+    numbers = (Tunnels() if tunnels is None else tunnels).numbers(made.flows)
+    keys = pack(made.flows, node=0, interfaces=np.arange(len(made.interface_names), dtype=np.int32), tunnels=numbers)
     return concatenate([share.rows(keys) for share in split(made, 3600)])
 
 
 def flows(packets: list[Packet]) -> list[dict[str, Any]]:
     """The flows as dictionaries, in the order of their ends."""
     interfaces = tuple(dict.fromkeys(packet.interface for packet in packets))
-    made = merge(rows(packets), window_start=START, window_seconds=3600, node_names=("n1",), interface_names=interfaces)
+    tunnels = Tunnels()
+    made = merge(
+        rows(packets, tunnels), window_start=START, window_seconds=3600, node_names=("n1",),
+        interface_names=interfaces, tunnels=tunnels.table(),
+    )  # fmt: skip
     src, dst = to_text(made.src_addr), to_text(made.dst_addr)
+    outer_src, outer_dst = to_text(made.outer_src_addr), to_text(made.outer_dst_addr)
     numbers = (
         "direction",
         "primary",
@@ -39,6 +46,8 @@ def flows(packets: list[Packet]) -> list[dict[str, Any]]:
         "vlan_id",
         "icmp_type",
         "icmp_code",
+        "tunnel_type",
+        "tunnel_id",
         "packets",
         "bytes",
         "packets_rev",
@@ -53,6 +62,8 @@ def flows(packets: list[Packet]) -> list[dict[str, Any]]:
         {
             "src": src[i],
             "dst": dst[i],
+            "outer_src": outer_src[i],
+            "outer_dst": outer_dst[i],
             "interface": interfaces[made.interface[i]],
             **{name: int(getattr(made, name)[i]) for name in numbers},
         }
@@ -208,6 +219,36 @@ def test_a_connection_with_itself_is_one_flow_for_each_direction() -> None:
     assert [(f["direction"], f["packets"]) for f in flows([packet, replace(packet, direction=1)])] == [(0, 1), (1, 1)]
 
 
+VIA = {"tunnel_type": 1, "tunnel_id": 77, "outer_src": "10.9.0.2", "outer_dst": "2001:db8:9::1"}
+BACK_VIA = VIA | {"outer_src": VIA["outer_dst"], "outer_dst": VIA["outer_src"]}
+
+
+@pytest.mark.parametrize("first", ["10.0.0.1", "10.0.0.3"])  # below and above the other end
+def test_both_directions_through_a_tunnel_are_one_flow_with_the_tunnel_of_the_packets_from_src(first: str) -> None:
+    ask = there(0, src=first, **VIA)
+    (flow,) = flows([ask, replace(back(ask, 5), **BACK_VIA)])
+    assert (flow["src"], flow["packets"], flow["packets_rev"]) == (first, 1, 1)
+    assert {name: flow[name] for name in VIA} == VIA
+
+
+def test_a_tunnel_between_an_address_and_itself_has_no_direction() -> None:
+    loop = VIA | {"outer_src": "10.9.0.2", "outer_dst": "10.9.0.2"}
+    ask = there(0, **loop)
+    (flow,) = flows([ask, replace(back(ask, 5), **loop)])
+    assert {name: flow[name] for name in loop} == loop
+
+
+@pytest.mark.parametrize("other", [
+    {}, VIA | {"tunnel_type": 2}, VIA | {"tunnel_id": 78}, VIA | {"outer_src": "10.9.0.3"}, VIA | {"outer_dst": "::2"},
+])  # fmt: skip
+def test_what_another_tunnel_carries_is_another_flow(other: dict[str, Any]) -> None:
+    ask = there(0, **VIA)
+    answer = replace(back(ask, 5), tunnel_type=0, tunnel_id=0, outer_src="::", outer_dst="::")
+    turned = other | {"outer_src": other["outer_dst"], "outer_dst": other["outer_src"]} if other else {}
+    found = flows([ask, replace(answer, **turned)])
+    assert sorted((flow["packets"], flow["packets_rev"]) for flow in found) == [(0, 1), (1, 0)]
+
+
 addresses = st.sampled_from([A, B, "10.0.0.3", "2001:db8::1", "ff02::1"])
 packets = st.builds(
     Packet,
@@ -228,7 +269,11 @@ packets = st.builds(
     segment_bytes=st.sampled_from([0, 60, 1514]),
     tcp_flags=st.sampled_from([0, SYN, SYN_ACK, ACK, FIN]),
     interface=st.sampled_from(["eth0", "eth1"]),
-)
+    tunnel_type=st.integers(0, 2),
+    tunnel_id=st.integers(0, 1),
+    outer_src=st.sampled_from(["10.9.0.1", "2001:db8:9::1"]),
+    outer_dst=st.sampled_from(["10.9.0.1", "2001:db8:9::1"]),
+).map(lambda p: p if p.tunnel_type else replace(p, tunnel_id=0, outer_src="::", outer_dst="::"))
 
 
 @given(st.lists(packets, max_size=40), st.randoms(use_true_random=False))
@@ -252,6 +297,10 @@ def test_merging_keeps_all_totals_and_does_not_depend_on_the_order(some: list[Pa
             f["primary"],
             f["icmp_type"],
             f["icmp_code"],
+            f["tunnel_type"],
+            f["tunnel_id"],
+            f["outer_src"],
+            f["outer_dst"],
         )
         for f in found
     ]
@@ -267,8 +316,13 @@ def _by_name(found: list[dict[str, Any]], _: tuple[str, ...]) -> set[tuple[Any, 
 
 @given(st.lists(packets, max_size=30))
 def test_compacting_before_merging_changes_nothing(some: list[Packet]) -> None:
+    tunnels = Tunnels()
+
     def merged(these: Rows) -> list[tuple[Any, ...]]:
-        made = merge(these, window_start=START, window_seconds=3600, node_names=("n1",), interface_names=("a", "b"))
+        made = merge(
+            these, window_start=START, window_seconds=3600, node_names=("n1",), interface_names=("a", "b"),
+            tunnels=tunnels.table(),
+        )  # fmt: skip
         columns = (
             made.interface,
             made.direction,
@@ -284,7 +338,8 @@ def test_compacting_before_merging_changes_nothing(some: list[Packet]) -> None:
             made.tcp_flags_rev,
             *(getattr(made, name + way) for name in OF_A_DIRECTION for way in ("", "_rev")),
             made.first_offset_us,
+            made.tunnel_id,
         )
         return sorted(zip(to_text(made.src_addr), to_text(made.dst_addr), *(c.tolist() for c in columns), strict=True))
 
-    assert merged(compact(rows(some))) == merged(rows(some))
+    assert merged(compact(rows(some, tunnels))) == merged(rows(some, tunnels))

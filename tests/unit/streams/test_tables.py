@@ -7,6 +7,7 @@ from streams.accounting import Accounts
 from streams.biflow import merge
 from streams.storing import WindowId
 from streams.tables import flow_columns, flow_table, ledger_table
+from streams.tunnels import Tunnels
 from streams.windows import split
 from tests.unit.streams.batches import Packet, batch, counters
 from tests.unit.streams.test_biflow import START, back, rows, there
@@ -14,13 +15,17 @@ from tests.unit.streams.test_biflow import START, back, rows, there
 
 def test_flows_survive_the_way_to_clickhouse_and_back() -> None:
     packet = there(5000, bytes=2**40, vlan_id=7, interface="eth1")
+    tunnels = Tunnels()
+    tunnel = {"tunnel_type": 5, "tunnel_id": 2**32 - 1, "outer_src": "10.9.0.2", "outer_dst": "2001:db8:9::1"}
     made = merge(
-        rows([packet, back(packet, 9000), there(0, src="2001:db8::9")]),
+        rows([packet, back(packet, 9000), there(0, src="2001:db8::9", **tunnel)], tunnels),
         window_start=START,
         window_seconds=10,
         node_names=("n1",),
         interface_names=("eth1", "eth0"),
+        tunnels=tunnels.table(),
     )
+    assert sorted(made.tunnel_type.tolist()) == [0, 5]
     table = flow_table(made, partition=2, revision=1, offset_end=99)
     assert table.column("kafka_partition").to_pylist() == [2, 2]
     assert table.column("revision").to_pylist() == [1, 1]
