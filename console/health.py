@@ -13,6 +13,18 @@ from common.settings import Settings
 from schemas.topics import TopicNames
 
 TIMEOUT_SECONDS = 2.0
+EXAMPLES: dict[int | str, dict[str, Any]] = {
+    status: {"description": text, "content": {"application/json": {"example": {
+        "ok": status == 200, "node": "gateway-1", "stages": [{
+            "stage": "streams", "ok": status == 200, "message": message, "age_seconds": age, "details": {},
+        }],
+    }}}}
+    for status, text, message, age in (
+        (200, "All stages are well.", "", 0.4),
+        (503, "A stage is not.", "streams at 127.0.0.1:9465 does not answer (connection refused)", None),
+    )
+}
+"""For the OpenAPI description."""
 Stage = dict[str, Any]
 """`stage`, `ok`, `message` (a sentence, empty when ok), `age_seconds` of its last event (or null), `details`."""
 

@@ -30,6 +30,9 @@ _FLOW = {
     "community_id": "1:LQU9qZlK+B5F3KDmev6m5PMibrg=",
 }
 
+_STREAMED = example(_FLOW, MEDIA_TYPES["json"])
+_STREAMED[200]["content"].update({MEDIA_TYPES[form]: {} for form in ("csv", "arrow")})
+
 
 def router() -> APIRouter:
     """The routes."""
@@ -61,7 +64,7 @@ def router() -> APIRouter:
         answer = {"flows": rows, "next": _cursor(rows[-1]) if more else None}
         return Response(json.dumps(answer, ensure_ascii=False), media_type="application/json")
 
-    @routes.get("/flows", response_class=StreamingResponse, responses=example(_FLOW, MEDIA_TYPES["json"]))
+    @routes.get("/flows", response_class=StreamingResponse, responses=_STREAMED)
     async def flows(
         context: Context, flow_filter: Chosen, span: Range, *,
         sort: Annotated[Literal["time", "bytes", "packets"], Query(description="Newest or largest first.")] = "time",

@@ -20,7 +20,7 @@ from console import catalog, dashboard, explore, history, http_metrics, live, re
 from console.access import Access, warning
 from console.api_parameters import Services, add_error_handlers
 from console.database import Database
-from console.health import TIMEOUT_SECONDS, Health
+from console.health import EXAMPLES, TIMEOUT_SECONDS, Health
 from console.http_metrics import HttpMetrics
 from console.live_hub import LiveHub
 from schemas.registry import fixed_schemas
@@ -58,7 +58,7 @@ def build_app(settings: Settings, *, health_timeout_seconds: float = TIMEOUT_SEC
     app.include_router(http_metrics.router(metrics))
     add_error_handlers(app)
 
-    @app.get("/api/health")
+    @app.get("/api/health", tags=["health"], responses=EXAMPLES)
     async def health(request: Request) -> Response:
         """Every stage of the pipeline: 200 when all are well, 503 otherwise."""
         state = await request.app.state.health.read()

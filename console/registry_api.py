@@ -4,11 +4,11 @@ Enough for confluent-kafka's and Java's deserializers and for ClickHouse's `form
 are the fixed ones of `schemas.registry`. Writes are refused as a read-only registry refuses them (42205).
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
 
 from schemas.registry import RegisteredSchema
 
@@ -17,8 +17,23 @@ _SUBJECT_UNKNOWN, _VERSION_UNKNOWN, _SCHEMA_UNKNOWN = 40401, 40402, 40403
 _VERSION_INVALID, _READ_ONLY = 42202, 42205
 
 
+class RegistryResponse(JSONResponse):
+    """JSON under the registry's own content type."""
+
+    media_type = CONTENT_TYPE
+
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"description": text, "content": {CONTENT_TYPE: {"example": {"error_code": code, "message": example}}}}
+    for status, text, code, example in (
+        (404, "It is not here.", _SCHEMA_UNKNOWN, "Schema 99 not found"),
+        (422, "This is not a version.", _VERSION_INVALID, "The specified version '0' is not a valid version id."),
+    )
+}
+
+
 def _answer(value: Any, status: int = 200) -> Response:
-    return Response(json.dumps(value), status, media_type=CONTENT_TYPE)
+    return RegistryResponse(value, status)
 
 
 def _error(code: int, message: str, status: int = 404) -> Response:
@@ -27,7 +42,9 @@ def _error(code: int, message: str, status: int = 404) -> Response:
 
 def router(schemas: Sequence[RegisteredSchema], elsewhere: str | None) -> APIRouter:
     """The routes. With `elsewhere`, the URL of a real registry, nothing is served here but that hint."""
-    routes = APIRouter(prefix="/schema-registry", include_in_schema=True)
+    routes = APIRouter(
+        prefix="/schema-registry", tags=["schema registry"], default_response_class=RegistryResponse, responses=_ERRORS
+    )
     if elsewhere is None:
         _about(routes)
         _ids(routes, {schema.schema_id: schema for schema in schemas})

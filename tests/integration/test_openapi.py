@@ -1,0 +1,84 @@
+"""The API against its own description: schemathesis makes questions of it, valid and not, and judges the answers.
+
+Needs the embedded ClickHouse (chdb); no root, no Kafka. The questions are the same in every run.
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import clickhouse_connect
+import pytest
+import schemathesis
+import uvicorn
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from common import settings as settings_module
+from console import http
+from schemas.ddl import migrations
+from tests.fix_local import free_port
+
+pytestmark = pytest.mark.clickhouse
+NOBODY = "127.0.0.1:1"
+STAGES = {"kafka.bootstrap_servers": NOBODY, "producer.metrics_listen": NOBODY, "streams.metrics_listen": NOBODY}
+DESCRIPTION = schemathesis.openapi.from_dict(http.build_app(settings_module.load(flags=STAGES)).openapi())
+OPERATIONS = {operation.label: operation for operation in (one.ok() for one in DESCRIPTION.get_all_operations())}
+
+
+@pytest.fixture(scope="module")
+def console(clickhouse_server: str) -> Iterator[str]:
+    """A console over HTTP, whose ClickHouse has our tables and whose other stages are away."""
+    port = free_port()
+    loaded = settings_module.load(flags={
+        **STAGES, "clickhouse.url": clickhouse_server, "clickhouse.database": "openapi_tests",
+    })
+    place = urlsplit(clickhouse_server)
+    with contextlib.closing(clickhouse_connect.get_client(
+        host=place.hostname, port=place.port, autogenerate_session_id=False)
+    ) as client:
+        client.command("CREATE DATABASE openapi_tests")
+        for migration in migrations(loaded.clickhouse):
+            for statement in migration.statements:
+                client.command(statement)
+    server = uvicorn.Server(uvicorn.Config(
+        http.build_app(loaded, health_timeout_seconds=0.2), host="127.0.0.1", port=port, log_config=None,
+        timeout_graceful_shutdown=3,
+    ))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        deadline = time.monotonic() + 20
+        while not server.started and time.monotonic() < deadline:
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(15)
+
+
+# a text in a path cannot be wrong before it is looked up; a parameter of a query can
+ASKED = [(label, GenerationMode.POSITIVE) for label in OPERATIONS] + [
+    (label, GenerationMode.NEGATIVE) for label, operation in OPERATIONS.items() if len(operation.query)
+]
+
+
+@pytest.mark.parametrize(("label", "mode"), ASKED)
+def test_each_answer_is_as_described(console: str, label: str, mode: GenerationMode) -> None:
+    cases = OPERATIONS[label].as_strategy(generation_mode=mode)
+
+    @settings(
+        max_examples=12, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=cases)
+    def ask(case: schemathesis.Case) -> None:
+        # that a filter or a time is of our languages is more than a description can say
+        excluded = [positive_data_acceptance, *([not_a_server_error] if label == "GET /api/health" else [])]
+        case.call_and_validate(base_url=console, excluded_checks=excluded)
+
+    ask()
