@@ -27,6 +27,7 @@ class Database:
         self._settings = settings
         self._store: Store | None = None
         self._opening = asyncio.Lock()
+        self._running: dict[tuple[Any, ...], asyncio.Future[dict[str, Any]]] = {}
         places = settings.console.heavy_queries
         self._places = asyncio.Semaphore(places)
         self._threads = ThreadPoolExecutor(places + 1, thread_name_prefix="clickhouse")
@@ -38,8 +39,23 @@ class Database:
             self._store.close()
 
     async def document(self, sql: str, parameters: Parameters) -> dict[str, Any]:
-        """A small result (see Store.document). Raises QueryError, ServiceUnavailable, Busy."""
-        return await self.run(lambda store: store.document(sql, parameters))
+        """A small result (see Store.document). The same question is asked once at a time.
+
+        Raises QueryError, ServiceUnavailable, Busy.
+        """
+        key = (sql, tuple(sorted(parameters.items())))
+        running = self._running.get(key)
+        if running is None:
+            running = self._running[key] = asyncio.ensure_future(
+                self.run(lambda store: store.document(sql, parameters))
+            )
+            running.add_done_callback(lambda done: self._done(key, done))
+        return await asyncio.shield(running)        # who goes away leaves it to the others that asked the same
+
+    def _done(self, key: tuple[Any, ...], question: asyncio.Future[dict[str, Any]]) -> None:
+        del self._running[key]
+        if not question.cancelled():
+            question.exception()        # was raised where it was waited for, or nobody waits any more
 
     async def rows(self, sql: str, parameters: Parameters) -> list[dict[str, Any]]:
         """The rows of a small result, by column."""

@@ -18,6 +18,7 @@ from console.vocabulary import protocol_name
 _BY = Annotated[str, Query(
     description=f"Dimensions, separated by commas: {', '.join(explore_sql.DIMENSIONS)}.", examples=["src_addr"],
 )]
+TOP = 20
 _SUMS = {"packets": 1200, "bytes": 90_000, "packets_rev": 2400, "bytes_rev": 3_400_000, "records": 12}
 _TOP = {
     "by": ["src_addr"], "table": "flows_1m", "since": "2026-05-01T11:00:00.000000Z",
@@ -40,7 +41,7 @@ def router() -> APIRouter:
         context: Context, flow_filter: Chosen, span: Range, *, by: _BY = "src_addr",
         sort: Annotated[Literal["bytes", "packets", "flows"], Query(
             description="The largest first, both directions together; flows: by records.")] = "bytes",
-        limit: Annotated[int, Query(ge=1, le=10_000, description="Groups.")] = 20,
+        limit: Annotated[int, Query(ge=1, le=10_000, description="Groups.")] = TOP,
     ) -> JSONResponse:
         """The largest groups over the windows that start in the range, and the total of all groups.
 
@@ -69,7 +70,8 @@ def router() -> APIRouter:
         step = explore_sql.step_for(
             question.since, question.until, points, context.settings.streams.window_seconds
         )
-        named = (await _top(context, question, measure, limit))[0] if question.by else []
+        # as many as /api/top gives unless told: the dashboard asks both at once, and one query answers
+        named = (await _top(context, question, measure, max(limit, TOP)))[0][:limit] if question.by else []
         sql, parameters = explore_sql.series(question, named, measure=measure, step=step)
         plan = question.plan(step)
         starts = range(plan.since // step * step, plan.until, step)

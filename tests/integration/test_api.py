@@ -441,12 +441,40 @@ def test_more_queries_than_may_run_wait_and_are_told_to_come_back(
         first = pool.submit(limited.get, "/api/top", params=RANGE)
         try:
             assert begun.wait(20)
-            answer = limited.get("/api/top", params=RANGE)
+            answer = limited.get("/api/top", params={**RANGE, "by": "dst_port"})
         finally:
             end.set()
         assert first.result().status_code == 200
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "2")
         assert limited.get("/api/top", params=RANGE).status_code == 200
+
+
+def test_questions_that_are_asked_at_once_are_answered_by_one_query(
+    api: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    begun, end = threading.Event(), threading.Event()
+    document = Store.document
+
+    def slow(self: Store, sql: str, parameters: Any = None) -> Any:
+        asked.append(sql)
+        begun.set()
+        end.wait(20)
+        return document(self, sql, parameters)
+
+    monkeypatch.setattr(Store, "document", slow)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        first = pool.submit(api.get, "/api/top", params=RANGE)
+        assert begun.wait(20)
+        others = [pool.submit(api.get, "/api/top", params={**RANGE, "by": by}) for by in ("src_addr", "dst_port")]
+        deadline = time.monotonic() + 20
+        while len(asked) < 2 and time.monotonic() < deadline:       # that of dst_port is asked beside it
+            time.sleep(0.01)
+        end.set()
+        assert first.result().json() == others[0].result().json()
+    assert len(asked) == 2
+    assert api.get("/api/top", params=RANGE).json() == first.result().json()
+    assert len(asked) == 3                                          # nothing is kept
 
 
 def test_clickhouse_away_is_503() -> None:
