@@ -8,11 +8,15 @@ from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from common.errors import DecodeError
 from schemas.packets import MAPPED_PREFIX, U8, is_ipv4
+
+_DOT, _COLON = ord("."), ord(":")
+_PREFIX_END = int.from_bytes(MAPPED_PREFIX[8:], "little")  # the third word of an address
 
 
 @cache
@@ -39,22 +43,63 @@ def to_text(octets: U8) -> list[str]:
 
 def from_arrow(texts: pa.Array) -> U8:
     """An Arrow string array of n addresses to octets of shape (n, 16). Raises DecodeError."""
-    octets = np.zeros((len(texts), 16), np.uint8)
+    offsets, data = _buffers(texts)
+    if not (data == _COLON).any():
+        return _of_ipv4(offsets, data)
+    octets = np.empty((len(texts), 16), np.uint8)
+    six = pc.match_substring(texts, ":")
+    rows = six.to_numpy(zero_copy_only=False)
+    octets[~rows] = _of_ipv4(*_buffers(texts.filter(pc.invert(six))))
+    octets[rows] = _of_ipv6(texts.filter(six))
+    return octets
+
+
+def _buffers(texts: pa.Array) -> tuple[npt.NDArray[np.int32], U8]:
+    """Where each text begins and the last one ends, shape (n + 1,), and all octets of all texts."""
     if not len(texts):
-        return octets
-    six = pc.match_substring(texts, ":").to_numpy(zero_copy_only=False)
-    four_texts = texts.filter(pa.array(~six)) if six.any() else texts
+        return np.zeros(1, np.int32), np.zeros(0, np.uint8)
+    _, places, data = texts.cast(pa.string()).buffers()
+    offsets = np.frombuffer(places, np.int32, len(texts) + 1, texts.offset * 4)
+    first, last = int(offsets[0]), int(offsets[-1])
+    octets = np.frombuffer(data, np.uint8, last - first, first) if last > first else np.zeros(0, np.uint8)
+    return offsets - first, octets
+
+
+def _of_ipv4(offsets: npt.NDArray[np.int32], data: U8) -> U8:
+    """Texts a.b.c.d as `_buffers` gives them to octets of shape (n, 16): four octets of text at a time as a number."""
+    n = len(offsets) - 1
+    dots = np.flatnonzero(data == _DOT)
+    if len(dots) != 3 * n:
+        raise DecodeError("not an IP address: four numbers or a colon are needed")
+    ends = np.empty((4, n), np.int32)  # of each number
+    ends[:3], ends[3] = dots.reshape(n, 3).T, offsets[1:]
+    digits = np.empty((4, n), np.int32)  # how many; 1 to 3 only when each text has its own three dots
+    digits[0], digits[1:] = ends[0] - offsets[:-1], ends[1:] - ends[:3] - 1
+    if n and not 1 <= int(digits.min()) <= int(digits.max()) <= 3:
+        raise DecodeError("not an IP address: four numbers of one to three digits are needed")
+    padded = np.concatenate([np.zeros(4, np.uint8), data])
+    before = np.ndarray((len(data) + 1,), "<u4", padded, strides=(1,))  # the four octets before each place
+    text = before.take(ends).byteswap(inplace=True)  # the first one highest
+    text = (text ^ np.uint32(0x30303030)) & (np.uint32(0xFFFFFF) >> (24 - 8 * digits).astype(np.uint32))
+    # each octet is now a digit: none above 9, and all of them no more than 2, 5, 5 (which a number above 255 is)
+    if (((text + np.uint32(0x76767676)) | text) & np.uint32(0x80808080)).any() or (text > 0x020505).any():
+        raise DecodeError("not an IP address: a number is not one of 0 to 255")
+    numbers = (text & 15) + 10 * (text >> 8 & 15) + 100 * (text >> 16)
+    words = np.zeros((n, 4), "<u4")
+    words[:, 2] = _PREFIX_END
+    words[:, 3] = numbers[0] | numbers[1] << 8 | numbers[2] << 16 | numbers[3] << 24
+    return words.view(np.uint8)
+
+
+def _of_ipv6(texts: pa.Array) -> U8:
+    """Texts with a colon to octets of shape (n, 16); each different one is read once."""
+    encoded = texts.dictionary_encode()
     try:
-        parts = pc.split_pattern(four_texts, ".")
-        if len(four_texts) and pc.any(pc.not_equal(pc.list_value_length(parts), 4)).as_py():
-            raise DecodeError("not an IP address: four numbers or a colon are needed")
-        octets[~six, 12:] = parts.flatten().cast(pa.uint8()).to_numpy().reshape(-1, 4)
-        octets[~six, :12] = np.frombuffer(MAPPED_PREFIX, np.uint8)
-        if six.any():
-            rows = b"".join(socket.inet_pton(socket.AF_INET6, text) for text in texts.filter(pa.array(six)).to_pylist())
-            octets[six] = np.frombuffer(rows, np.uint8).reshape(-1, 16)
-    except (pa.ArrowInvalid, OSError) as error:
+        rows = b"".join(socket.inet_pton(socket.AF_INET6, text) for text in encoded.dictionary.to_pylist())
+    except OSError as error:
         raise DecodeError(f"not an IP address: {error}") from error
+    known = np.frombuffer(rows, np.uint8).reshape(-1, 16)
+    octets: U8 = known[encoded.indices.to_numpy(zero_copy_only=False)]
     return octets
 
 
