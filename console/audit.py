@@ -2,10 +2,14 @@
 
 Four stages, each exact on its own, packets and bytes alike:
 
-    kernel    an epoch's counters: seen = emitted + non-IP + malformed + dropped (ring full)
-    kafka     an epoch: emitted = what streams consumed of it
+    kernel    an epoch's counters: seen = emitted + coalesced + non-IP + malformed + dropped (ring full)
+    kafka     an epoch: emitted + coalesced = what streams consumed of it
     store     a window: what the epochs' ledger rows say was consumed for it = the rows of flows, all revisions
     rollups   a minute, an hour: flows_1m and flows_1h = flows
+
+An epoch is `unclosed` when the kernel's counters never came, because its ring was given up: what was consumed of it
+is stored, what else the kernel saw is not known. A `loss` is a gap that streams noticed on its way from the kernel to
+the ledger. With either the audit is not exact.
 
 A window that differs is `in flight` as long as nothing proves it to be settled. More consumed than stored: settled
 when a window that ends later is stored for the same partition of Kafka, because windows of a partition close in
@@ -15,7 +19,7 @@ node is silent, or streams has stopped) it is `overdue`: not lost, but not to be
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 GRACE_SECONDS = 60
 ORDER_SECONDS = 2       # by so much the proof must be later: corrections wait up to 1 s, a packet's clock is read early
@@ -86,12 +90,15 @@ class EpochTotals:
     epochs: int
     seen: Count
     emitted: Count
+    coalesced: Count
     non_ip: Count
     malformed: Count
     ring_full: Count
     consumed: Count
+    unclosed_epochs: int    # without the kernel's counters
+    unclosed: Count         # consumed of these
     kernel: Difference      # seen - outcomes, epoch by epoch
-    kafka: Difference       # emitted - consumed, epoch by epoch
+    kafka: Difference       # emitted + coalesced - consumed, epoch by closed epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +148,20 @@ class RollupDifference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """A gap that streams noticed; see schemas.flows.Loss."""
+
+    kind: str               # messages, events or entries
+    node: str               # "" with messages
+    kafka_partition: int
+    ring_id: int
+    first: int              # offset, ring position or number
+    behind: int
+    noticed: float          # seconds since the Unix epoch
+    lost: int | None        # messages, events or entries; None: not known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Readings:
     """What was read from the store at one moment."""
 
@@ -148,21 +169,28 @@ class Readings:
     windows: tuple[WindowTotals, ...]
     reaches: tuple[Reach, ...]
     rollups: tuple[RollupDifference, ...]
+    losses: tuple[Loss, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One place: seen = non_ip + malformed + dropped + stored + in_flight + overdue + net of the differences."""
+    """One place.
+
+    seen + unclosed = non_ip + malformed + dropped + stored + in_flight + overdue + net of the differences
+    """
 
     place: Place
     epochs: int = 0
     seen: Count = Count()
     emitted: Count = Count()
+    coalesced: Count = Count()
     non_ip: Count = Count()
     malformed: Count = Count()
     dropped: Count = Count()
     consumed: Count = Count()
     stored: Count = Count()
+    unclosed_epochs: int = 0
+    unclosed: Count = Count()                                       # consumed, of epochs without the kernel's counters
     in_flight: Difference = field(default_factory=Difference)       # surplus: stored before its ledger row
     overdue: Difference = field(default_factory=Difference)         # in flight for longer than the grace time
     kernel: Difference = field(default_factory=Difference)
@@ -182,16 +210,17 @@ class Report:
     rows: tuple[Row, ...]
     reaches: tuple[Reach, ...]
     rollups: tuple[RollupDifference, ...]
+    losses: tuple[Loss, ...] = ()
 
     @property
     def empty(self) -> bool:
-        """Nothing is stored in the range."""
-        return not self.rows
+        """Nothing is stored in the range, and nothing was lost."""
+        return not (self.rows or self.losses)
 
     @property
     def differs(self) -> bool:
         """Some stage is known to be wrong."""
-        return bool(self.rollups) or any(row.difference() for row in self.rows)
+        return bool(self.rollups or self.losses) or any(row.difference() or row.unclosed_epochs for row in self.rows)
 
     @property
     def exact(self) -> bool:
@@ -208,14 +237,15 @@ def compare(readings: Readings, *, now: float, grace_seconds: float = GRACE_SECO
     """Judge the readings. `now`: seconds since the Unix epoch."""
     epochs = {totals.place: totals for totals in readings.epochs}
     windows = {totals.place: totals for totals in readings.windows}
-    reaches = {reach.node: reach for reach in readings.reaches}
+    # a window of a clock that was ahead proves nothing of what comes until then
+    reaches = {r.node: replace(r, stored_until=min(r.stored_until, now)) for r in readings.reaches}
     rows = [
         _row(
             place, epochs.get(place), windows.get(place), reaches.get(place.node), overdue_before=now - grace_seconds
         )
         for place in sorted(epochs.keys() | windows.keys(), key=_order)
     ]
-    return Report(rows=tuple(rows), reaches=readings.reaches, rollups=readings.rollups)
+    return Report(rows=tuple(rows), reaches=readings.reaches, rollups=readings.rollups, losses=readings.losses)
 
 
 def _order(place: Place) -> tuple[str, str, bool]:
@@ -246,8 +276,9 @@ def _row(
         return Row(place=place, stored=chosen - open_now, in_flight=in_flight, overdue=overdue, store=store,
                    first_wrong_window=first_wrong)
     return Row(
-        place=place, epochs=epochs.epochs, seen=epochs.seen, emitted=epochs.emitted, non_ip=epochs.non_ip,
-        malformed=epochs.malformed, dropped=epochs.ring_full, consumed=epochs.consumed,
+        place=place, epochs=epochs.epochs, seen=epochs.seen, emitted=epochs.emitted, coalesced=epochs.coalesced,
+        non_ip=epochs.non_ip, malformed=epochs.malformed, dropped=epochs.ring_full, consumed=epochs.consumed,
+        unclosed_epochs=epochs.unclosed_epochs, unclosed=epochs.unclosed,
         stored=epochs.consumed - open_now, in_flight=in_flight, overdue=overdue,
         kernel=epochs.kernel, kafka=epochs.kafka, store=store, first_wrong_window=first_wrong,
     )

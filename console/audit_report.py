@@ -6,36 +6,37 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from console import tables
-from console.audit import GRACE_SECONDS, Count, Difference, Report, Row, total
+from console.audit import GRACE_SECONDS, Count, Difference, Loss, Report, Row, total
 from console.times import EARLIEST, LATEST, iso
 
 _STAGES = {
     "kernel": "the kernel's own outcomes do not add up to what it saw",
-    "kafka": "what the kernel emitted is not what streams consumed from Kafka",
+    "kafka": "what the kernel handed over is not what streams consumed from Kafka",
     "store": "what streams consumed is not what the table flows holds",
 }
 
 
 def show(report: Report, out: TextIO) -> None:
     """A row a node, interface and direction, and a sentence."""
-    if not report.empty:
+    if report.rows:
         tables.show(_table(report.rows), out)
         out.write("\n")
     out.writelines(line + "\n" for line in sentences(report))
 
 
 def _table(rows: Iterable[Row]) -> Any:
-    names = ("node", "if", "dir", "seen", "non-IP", "malformed", "dropped", "in flight", "stored", "difference")
+    names = ("node", "if", "dir", "seen", "non-IP", "malformed", "dropped", "in flight", "stored", "coalesced",
+             "unclosed", "difference")
     cells = [
         (
             row.place.node, row.place.interface, {"ingress": "in", "egress": "out"}[row.place.direction],
             f"{row.seen.packets:,}", f"{row.non_ip.packets:,}", f"{row.malformed.packets:,}",
             f"{row.dropped.packets:,}", _short(row.in_flight + row.overdue, plain=True), f"{row.stored.packets:,}",
-            _short(row.difference()),
+            f"{row.coalesced.packets:,}", f"{row.unclosed.packets:,}", _short(row.difference()),
         )
         for row in rows
     ]
-    return tables.build(names, cells, numbers=[False] * 3 + [True] * 7)
+    return tables.build(names, cells, numbers=[False] * 3 + [True] * 9)
 
 
 def _short(difference: Difference, *, plain: bool = False) -> str:
@@ -56,6 +57,8 @@ def sentences(report: Report) -> list[str]:
     found = [
         line for stage in _STAGES for row in report.rows if (line := _wrong(row, stage))
     ]
+    found += [_unclosed(row) for row in report.rows if row.unclosed_epochs]
+    found += [_lost(loss) for loss in report.losses]
     found += [
         f"{rollup.table} differs from flows by {_amount(rollup.difference)} in {rollup.periods} period(s) from"
         f" {_moment(rollup.first_period)} on ({rollup.node} {rollup.interface})."
@@ -80,6 +83,27 @@ def _wrong(row: Row, stage: str) -> str:
     if stage == "store" and row.first_wrong_window is not None:
         since = f", from the window of {_moment(row.first_wrong_window)} on"
     return f"{place}: {_STAGES[stage]}: {' and '.join(parts)}{since}."
+
+
+def _unclosed(row: Row) -> str:
+    return (
+        f"{row.place.node} {row.place.interface} {row.place.direction}: {_amount(row.unclosed)} stored of"
+        f" {row.unclosed_epochs:,} epoch(s) whose counters never came: their ring was given up, or messages were lost."
+        " What else the kernel saw in them is not known."
+    )
+
+
+def _lost(loss: Loss) -> str:
+    since = f" (noticed at {_moment(loss.noticed)})"
+    if loss.kind == "messages":
+        return (
+            f"partition {loss.kafka_partition}: up to {loss.lost:,} message(s), offsets {loss.first:,} to"
+            f" {loss.behind - 1:,}, were removed from Kafka before streams acknowledged them{since}; see"
+            " kafka.packets_retention_hours."
+        )
+    what = "events of the ring" if loss.kind == "events" else "coalesced entries"
+    count = f"{loss.lost:,}" if loss.lost is not None else f"{loss.behind - loss.first:,} bytes of"
+    return f"{loss.node}: {count} {what} never came{since}; each is one packet or more."
 
 
 def _overdue(row: Row) -> str:
@@ -109,9 +133,11 @@ def _exact(report: Report) -> str:
         if count:
             parts.append(f"{_amount(count)} {name}")
     nodes = len({row.place.node for row in rows})
+    coalesced = total(row.coalesced for row in rows)
+    detail = f" {_amount(coalesced)} of them came coalesced by flow." if coalesced else ""
     return (
         f"Exact: {_amount(seen)} seen by the kernel on {nodes} node{'s' if nodes > 1 else ''} ="
-        f" {' + '.join(parts)}. The rollups agree."
+        f" {' + '.join(parts)}.{detail} The rollups agree."
     )
 
 
@@ -139,17 +165,19 @@ def as_json(report: Report, since: datetime, until: datetime) -> dict[str, Any]:
             for reach in report.reaches
         ],
         "rollups": [asdict(rollup) for rollup in report.rollups],
+        "losses": [asdict(loss) | {"noticed": _moment(loss.noticed)} for loss in report.losses],
     }
 
 
 def _row_json(row: Row) -> dict[str, Any]:
     result: dict[str, Any] = {
         "node": row.place.node, "interface": row.place.interface, "direction": row.place.direction,
-        "epochs": row.epochs,
+        "epochs": row.epochs, "unclosed_epochs": row.unclosed_epochs,
     }
     for name, count in (
         ("seen", row.seen), ("non_ip", row.non_ip), ("malformed", row.malformed), ("ring_full", row.dropped),
-        ("emitted", row.emitted), ("consumed", row.consumed), ("stored", row.stored),
+        ("emitted", row.emitted), ("coalesced", row.coalesced), ("consumed", row.consumed), ("stored", row.stored),
+        ("unclosed", row.unclosed),
         ("in_flight", row.in_flight.missing), ("ahead_of_ledger", row.in_flight.surplus),
     ):
         result[f"{name}_packets"], result[f"{name}_bytes"] = count.packets, count.bytes

@@ -9,7 +9,18 @@ from typing import Any, TextIO
 
 from common.errors import QueryError
 from console import audit, audit_report, audit_sql
-from console.audit import Cell, Count, Difference, EpochTotals, Place, Reach, Readings, RollupDifference, WindowTotals
+from console.audit import (
+    Cell,
+    Count,
+    Difference,
+    EpochTotals,
+    Loss,
+    Place,
+    Reach,
+    Readings,
+    RollupDifference,
+    WindowTotals,
+)
 from console.store import Parameters, Store
 from console.times import EARLIEST, LATEST
 
@@ -52,6 +63,7 @@ def read(store: Store, span: Range) -> Readings:
     epochs = store.select(audit_sql.EPOCHS, _used(audit_sql.EPOCHS, everything))
     windows = store.select(audit_sql.WINDOWS, _used(audit_sql.WINDOWS, everything))
     reaches = store.select(audit_sql.REACH, _used(audit_sql.REACH, everything))
+    losses = store.select(audit_sql.LOSSES, _used(audit_sql.LOSSES, everything))
     rollups = [
         row
         for period, sql in audit_sql.ROLLUPS.items()
@@ -73,6 +85,7 @@ def read(store: Store, span: Range) -> Readings:
             )
             for row in rollups
         ),
+        losses=tuple(Loss(**row) for row in losses),
     )
 
 
@@ -126,6 +139,8 @@ def _place(row: Mapping[str, Any]) -> Place:
 def _epochs(row: Mapping[str, Any]) -> EpochTotals:
     return EpochTotals(
         place=_place(row), epochs=row["epochs"], seen=_count(row, "seen_"), emitted=_count(row, "emitted_"),
+        coalesced=_count(row, "coalesced_"), unclosed_epochs=row["unclosed_epochs"],
+        unclosed=_count(row, "unclosed_"),
         non_ip=_count(row, "non_ip_"), malformed=_count(row, "malformed_"), ring_full=_count(row, "ring_full_"),
         consumed=_count(row, "consumed_"), kernel=_difference(row, "kernel"), kafka=_difference(row, "kafka"),
     )

@@ -30,19 +30,22 @@ EPOCHS = f"""
 SELECT l.node AS node, l.interface AS interface, toString(l.direction) AS direction, count() AS epochs,
        sum(l.seen_packets) AS seen_packets, sum(l.seen_bytes) AS seen_bytes,
        sum(l.emitted_packets) AS emitted_packets, sum(l.emitted_bytes) AS emitted_bytes,
+       sum(l.coalesced_packets) AS coalesced_packets, sum(l.coalesced_bytes) AS coalesced_bytes,
        sum(l.non_ip_packets) AS non_ip_packets, sum(l.non_ip_bytes) AS non_ip_bytes,
        sum(l.malformed_packets) AS malformed_packets, sum(l.malformed_bytes) AS malformed_bytes,
        sum(l.ring_full_packets) AS ring_full_packets, sum(l.ring_full_bytes) AS ring_full_bytes,
        sum(l.consumed_p) AS consumed_packets, sum(l.consumed_b) AS consumed_bytes,
+       countIf(NOT l.closed) AS unclosed_epochs,
+       sumIf(l.consumed_p, NOT l.closed) AS unclosed_packets, sumIf(l.consumed_b, NOT l.closed) AS unclosed_bytes,
        {_differences("kernel")}, {_differences("kafka")}
 FROM (
     SELECT *, arraySum(consumed_packets) AS consumed_p, arraySum(consumed_bytes) AS consumed_b,
-           toInt64(seen_packets)
-               - toInt64(emitted_packets + non_ip_packets + malformed_packets + ring_full_packets) AS kernel_p,
-           toInt64(seen_bytes)
-               - toInt64(emitted_bytes + non_ip_bytes + malformed_bytes + ring_full_bytes) AS kernel_b,
-           toInt64(emitted_packets) - toInt64(consumed_p) AS kafka_p,
-           toInt64(emitted_bytes) - toInt64(consumed_b) AS kafka_b
+           toInt64(seen_packets) - toInt64(emitted_packets + coalesced_packets + non_ip_packets
+                                           + malformed_packets + ring_full_packets) AS kernel_p,
+           toInt64(seen_bytes) - toInt64(emitted_bytes + coalesced_bytes + non_ip_bytes
+                                         + malformed_bytes + ring_full_bytes) AS kernel_b,
+           if(closed, toInt64(emitted_packets + coalesced_packets) - toInt64(consumed_p), 0) AS kafka_p,
+           if(closed, toInt64(emitted_bytes + coalesced_bytes) - toInt64(consumed_b), 0) AS kafka_b
     FROM ledger FINAL
     WHERE end_time > fromUnixTimestamp64Micro({{since_us:Int64}}, 'UTC')
       AND end_time <= fromUnixTimestamp64Micro({{until_us:Int64}}, 'UTC') AND {_NODE}
@@ -108,6 +111,19 @@ WHERE (w.consumed_packets != 0 OR w.stored_packets != 0 OR w.consumed_bytes != 0
            AND (toInt64(toUnixTimestamp(w.window_start)) + w.window_seconds) * 1000000 <= {{until_us:Int64}}))
 GROUP BY node, interface, direction
 ORDER BY node, interface, direction
+"""  # noqa: S608  constants of this file
+
+# When streams was killed while it noted a gap, it may stand there twice, with another beginning: the widest counts.
+LOSSES = f"""
+SELECT toString(l.kind) AS kind, l.node AS node, l.kafka_partition AS kafka_partition, l.ring_id AS ring_id,
+       min(l.gap_start) AS first, l.gap_end AS behind, toUnixTimestamp(min(l.time)) AS noticed,
+       argMin(l.lost, l.gap_start) AS lost
+FROM losses AS l FINAL
+WHERE l.time > fromUnixTimestamp64Micro({{since_us:Int64}}, 'UTC')
+  AND l.time <= fromUnixTimestamp64Micro({{until_us:Int64}}, 'UTC')
+  AND (l.kind = 'messages' OR {_NODE.replace("node =", "l.node =")})
+GROUP BY kind, l.topic_id, kafka_partition, node, ring_id, behind
+ORDER BY noticed, kind, kafka_partition, node, behind
 """  # noqa: S608  constants of this file
 
 # How far each node's windows are stored (a later window of its Kafka partition proves that the earlier ones were

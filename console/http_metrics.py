@@ -83,7 +83,7 @@ class LiveCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Values now."""
-        packets, octets, dropped, active = families = _families()
+        packets, octets, dropped, coalesced, active = families = _families()
         hub = self._hub()
         if hub is not None:
             passed, connections = hub.metrics()
@@ -91,17 +91,20 @@ class LiveCollector(Collector):
                 packets.add_metric(place, sums["packets"])
                 octets.add_metric(place, sums["bytes"])
                 dropped.add_metric(place, sums["ring_full_packets"])
+                coalesced.add_metric(place, sums["coalesced_packets"])
             for node, count in connections.items():
                 active.add_metric((node,), count)
         return families
 
 
-def _families() -> tuple[CounterMetricFamily, CounterMetricFamily, CounterMetricFamily, GaugeMetricFamily]:
+def _families() -> tuple[_Counter, _Counter, _Counter, _Counter, GaugeMetricFamily]:
     place = ("node", "interface", "direction")
     return (
         CounterMetricFamily("ayaflow_packets", "Recorded packets since this console started.", labels=place),
         CounterMetricFamily("ayaflow_bytes", "Recorded bytes since this console started.", labels=place),
         CounterMetricFamily("ayaflow_dropped_packets", "Packets for which the kernel's ring had no room.",
+                            labels=place),
+        CounterMetricFamily("ayaflow_coalesced_packets", "Packets that the kernel added up by flow, of the recorded.",
                             labels=place),
         GaugeMetricFamily("ayaflow_active_connections", "Flows in the open windows.", labels=("node",)),
     )

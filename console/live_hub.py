@@ -92,6 +92,7 @@ class LiveHub:
             "bytes_per_second": round(octets, 1), "active_connections": sum(active.values()),
             "domains_resolved_total": 0, "deep_inspect_packets_total": 0,
             "dropped_packets_total": totals["ring_full_packets"],
+            "coalesced_packets_total": totals["coalesced_packets"],
         }
 
     def metrics(self) -> tuple[dict[tuple[str, str, str], dict[str, int]], Mapping[str, int]]:

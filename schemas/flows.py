@@ -52,17 +52,36 @@ class FlowColumns:
         return len(self.protocol)
 
 
+LOSS_KINDS = ("messages", "events", "entries")
+"""Symbols of ClickHouse's Enum8, by value: messages of a partition, events of a ring, coalesced entries of a ring."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """Something that was sent or handed over by the kernel, and never came."""
+
+    time_ns: int  # the clock of the first message after it; of messages, when it was noticed
+    kind: str  # of LOSS_KINDS
+    node: str  # "" with messages: they are those of all nodes of the partition
+    ring_id: int  # 0 with messages
+    start: int  # where it begins: an offset, a position of the ring, a number of a coalesced entry
+    end: int  # where it goes on
+    lost: int | None  # so many messages, events or entries; None: not known
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerRow:
     """One closed epoch of one node, interface and direction: the kernel's counters and what streams consumed.
 
     `consumed_*` counts the packets of this epoch that streams took from Kafka, split by the window they went
-    to. The ledger holds when emitted = sum(consumed) here and, for each window, sum(consumed) = flows stored.
+    to. The ledger holds when emitted + coalesced = sum(consumed) here and, for each window, sum(consumed) = flows
+    stored.
     """
 
     node: str
     ring_id: int
-    counters: EpochCounters
+    counters: EpochCounters  # zeros when they never came
+    closed: bool  # whether they came
     window_seconds: int
     consumed_windows: tuple[int, ...]  # window starts, seconds since the Unix epoch, ascending
     consumed_packets: tuple[int, ...]  # packets in each of these windows

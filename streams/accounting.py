@@ -4,6 +4,8 @@ An epoch is a fraction of a second in which the kernel counted on its own. When 
 packets have come too, and a LedgerRow for each interface and direction says what became of them.
 """
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -73,7 +75,7 @@ class Accounts:
         for ring in [ring for ring in self._open if ring[0] == node and ring[1] != ring_id]:
             epochs = self._open.pop(ring)
             self._closed_up_to.pop(ring, None)
-            self._closed += [_closed(ring, number, epoch, {}, 0, 0, window_seconds) for number, epoch in epochs.items()]
+            self._closed += [_unclosed(ring, number, epoch, window_seconds) for number, epoch in epochs.items()]
 
     def _close(self, ring: RingId, counters: tuple[EpochCounters, ...], offset: int, window_seconds: int) -> None:
         done = self._closed_up_to.get(ring, -1)
@@ -86,10 +88,11 @@ class Accounts:
         newest = max(by_epoch)
         epochs = self._open.setdefault(ring, {})
         for number in sorted({*by_epoch, *(n for n in epochs if n < newest)}):
-            rows = by_epoch.get(number, {})
-            some = next(iter(rows.values()), None) or next(iter(by_epoch[min(by_epoch)].values()))
             epoch = epochs.pop(number, None) or _Epoch(first_offset=offset)
-            self._closed.append(_closed(ring, number, epoch, rows, some.start_ns, some.end_ns, window_seconds))
+            if number in by_epoch:
+                self._closed.append(_closed(ring, number, epoch, by_epoch[number], window_seconds))
+            else:
+                self._closed.append(_unclosed(ring, number, epoch, window_seconds))
         self._closed_up_to[ring] = newest
 
     def closed(self) -> tuple[ClosedEpoch, ...]:
@@ -151,34 +154,42 @@ def _add_up(code: I64, values: I64, size: int) -> I64:
     return total
 
 
-def _closed(  # noqa: PLR0917  a constructor
-    ring: RingId,
-    number: int,
-    epoch: _Epoch,
-    counters: dict[Passage, EpochCounters],
-    start_ns: int,
-    end_ns: int,
-    window_seconds: int,
+def _closed(
+    ring: RingId, number: int, epoch: _Epoch, counters: dict[Passage, EpochCounters], window_seconds: int
 ) -> ClosedEpoch:
+    """An epoch with the kernel's counters. A passage that they lack was not counted there: its row shows it."""
+    some = next(iter(counters.values()))
     rows = []
     for passage in sorted({*counters, *epoch.consumed}):
-        windows = sorted(epoch.consumed.get(passage, {}).items())
-        row = counters.get(passage)
-        if row is None:  # consumed, but the kernel's own count never came: the row shows the difference
-            first = windows[0][0] * 1_000_000_000
-            row = _unknown(number, passage, start_ns or first, end_ns or first + window_seconds * 1_000_000_000)
-        rows.append(
-            LedgerRow(
-                node=ring[0],
-                ring_id=ring[1],
-                counters=row,
-                window_seconds=window_seconds,
-                consumed_windows=tuple(window for window, _ in windows),
-                consumed_packets=tuple(sums[0] for _, sums in windows),
-                consumed_bytes=tuple(sums[1] for _, sums in windows),
-            )
-        )
+        row = counters.get(passage) or _unknown(number, passage, some.start_ns, some.end_ns)
+        rows.append(_row(ring, row, epoch.consumed.get(passage, {}), window_seconds, closed=True))
     return ClosedEpoch(node=ring[0], ring_id=ring[1], epoch=number, first_offset=epoch.first_offset, rows=tuple(rows))
+
+
+def _unclosed(ring: RingId, number: int, epoch: _Epoch, window_seconds: int) -> ClosedEpoch:
+    """An epoch whose counters never came: the ring was given up, or the message that had them is lost."""
+    rows = []
+    for passage in sorted(epoch.consumed):
+        windows = epoch.consumed[passage]
+        start, end = min(windows) * 1_000_000_000, (max(windows) + window_seconds) * 1_000_000_000
+        rows.append(_row(ring, _unknown(number, passage, start, end), windows, window_seconds, closed=False))
+    return ClosedEpoch(node=ring[0], ring_id=ring[1], epoch=number, first_offset=epoch.first_offset, rows=tuple(rows))
+
+
+def _row(
+    ring: RingId, counters: EpochCounters, consumed: dict[int, list[int]], window_seconds: int, *, closed: bool
+) -> LedgerRow:
+    windows = sorted(consumed.items())
+    return LedgerRow(
+        node=ring[0],
+        ring_id=ring[1],
+        counters=counters,
+        closed=closed,
+        window_seconds=window_seconds,
+        consumed_windows=tuple(window for window, _ in windows),
+        consumed_packets=tuple(sums[0] for _, sums in windows),
+        consumed_bytes=tuple(sums[1] for _, sums in windows),
+    )
 
 
 def _unknown(epoch: int, passage: Passage, start_ns: int, end_ns: int) -> EpochCounters:
@@ -202,6 +213,28 @@ def _unknown(epoch: int, passage: Passage, start_ns: int, end_ns: int) -> EpochC
     )
 
 
+_KERNEL = ("seen", "emitted", "coalesced", "non_ip", "malformed", "ring_full")
+
+
+def figures(rows: Iterable[LedgerRow]) -> Counter[str]:
+    """Packets by figure: the kernel's counters, and what became of them."""
+    sums: Counter[str] = Counter()
+    for row in rows:
+        consumed, lacking = sum(row.consumed_packets), difference(row)
+        for name in _KERNEL:
+            sums[name] += getattr(row.counters, f"{name}_packets")
+        sums["consumed"] += consumed
+        sums["missing"] += max(lacking, 0)
+        sums["surplus"] += max(-lacking, 0)
+        sums["unclosed"] += 0 if row.closed else consumed
+    return sums
+
+
 def difference(row: LedgerRow) -> int:
-    """Packets that the kernel emitted and streams did not consume (negative: consumed more)."""
-    return row.counters.emitted_packets - sum(row.consumed_packets)
+    """Packets that the kernel handed over, single or coalesced, and streams did not consume (negative: consumed more).
+
+    0 for an epoch without the kernel's counters.
+    """
+    if not row.closed:
+        return 0
+    return row.counters.emitted_packets + row.counters.coalesced_packets - sum(row.consumed_packets)

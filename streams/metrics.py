@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+LEDGER_FIGURES = (
+    "seen", "emitted", "coalesced", "non_ip", "malformed", "ring_full", "consumed", "missing", "surplus", "unclosed",
+)  # fmt: skip
 _INSERT_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
@@ -15,6 +18,7 @@ class Metrics:
     bytes: Counter
     batches: Counter
     rows_stored: Counter
+    stored_packets: Counter
     windows_stored: Counter
     corrections: Counter
     insert_seconds: Histogram
@@ -22,11 +26,15 @@ class Metrics:
     late_packets: Counter
     duplicate_packets: Counter
     late_epoch_packets: Counter
-    gap_events: Counter
+    coalesced_packets: Counter
+    gaps: Counter
+    lost_messages: Counter
+    lost_events: Counter
+    lost_entries: Counter
     expired_rows: Counter
     dead_letters: Counter
     ledger_rows: Counter
-    ledger_difference: Gauge
+    ledger_packets: dict[str, Counter]  # by figure
     open_windows: Gauge
     open_window_bytes: Gauge
     watermark_delay_seconds: Gauge
@@ -43,11 +51,19 @@ def create(registry: CollectorRegistry = REGISTRY) -> Metrics:
     def gauge(name: str, text: str) -> Gauge:
         return Gauge(f"ayaflow_streams_{name}", text, registry=registry)
 
+    ledger = Counter(
+        "ayaflow_streams_ledger_packets",
+        "Packets of the epochs that were written to the ledger, by figure: the kernel's counters, what was consumed "
+        "of them, what is missing or too much of it, and what was consumed of epochs whose counters never came",
+        ["figure"],
+        registry=registry,
+    )
     return Metrics(
         packets=counter("packets", "Packets taken from Kafka, duplicates left out"),
         bytes=counter("bytes", "Bytes of these packets"),
         batches=counter("batches", "Messages taken from Kafka"),
         rows_stored=counter("rows_stored", "Flow rows stored in ClickHouse"),
+        stored_packets=counter("stored_packets", "Packets in these rows"),
         windows_stored=counter("windows_stored", "Inserts of a window"),
         corrections=counter("corrections", "Inserts of packets that came after their window was stored"),
         insert_seconds=Histogram(
@@ -62,15 +78,19 @@ def create(registry: CollectorRegistry = REGISTRY) -> Metrics:
         ),
         duplicate_packets=counter("duplicate_packets", "Packets that Kafka held twice, dropped by ring position"),
         late_epoch_packets=counter("late_epoch_packets", "Packets that came after their epoch's counters"),
-        gap_events=counter("gap_events", "Times that events of a node's ring were missing between two batches"),
+        coalesced_packets=counter(
+            "coalesced_packets", "Packets that the kernel had added up by flow; packets has them, too"
+        ),
+        gaps=counter("gaps", "Times that something of a node's ring was missing between two batches"),
+        lost_messages=counter("lost_messages", "Messages that Kafka removed before they were acknowledged"),
+        lost_events=counter("lost_events", "Events of the nodes' rings that never came, where their number is known"),
+        lost_entries=counter("lost_entries", "Coalesced entries that never came"),
         expired_rows=counter(
             "expired_rows", "Rows older than clickhouse.flows_retention_days, which ClickHouse did not keep"
         ),
         dead_letters=counter("dead_letters", "Messages that were set aside in the dead-letter topic"),
         ledger_rows=counter("ledger_rows", "Ledger rows stored"),
-        ledger_difference=gauge(
-            "ledger_difference_packets", "Packets that the kernel emitted and that were not consumed, since the start"
-        ),
+        ledger_packets={figure: ledger.labels(figure) for figure in LEDGER_FIGURES},
         open_windows=gauge("open_windows", "Windows that hold packets that are not stored"),
         open_window_bytes=gauge("open_window_bytes", "Memory of the open windows"),
         watermark_delay_seconds=gauge("watermark_delay_seconds", "Age of the oldest partition's watermark"),

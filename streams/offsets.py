@@ -4,19 +4,30 @@ The recovery protocol needs every message from the committed offset on. Faust se
 asks the broker itself, so that a message from before a rebalance, or a seek that went wrong, cannot make a hole.
 """
 
+from typing import NamedTuple
+
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from common.errors import ServiceUnavailable
 from common.settings import KafkaSettings
+from schemas.kafka_topics import topic_id
 
 _TIMEOUT = 5.0
+
+
+class Begin(NamedTuple):
+    """Where a partition stands in Kafka."""
+
+    committed: int  # the offset that the group acknowledged; -1: none
+    oldest: int  # the first offset that is still there
+    topic_id: int  # of schemas.kafka_topics.topic_id
 
 
 class Offsets:
     """The offsets of a consumer group in a topic. It does not join the group."""
 
     def __init__(self, settings: KafkaSettings, *, group: str, topic: str) -> None:
-        self._topic = topic
+        self._settings, self._topic = settings, topic
         self._consumer = Consumer(
             {
                 **settings.properties,
@@ -28,15 +39,16 @@ class Offsets:
             }
         )
 
-    def begin(self, partition: int) -> int:
-        """The committed offset, or the oldest that there is. Raises ServiceUnavailable."""
+    def begin(self, partition: int) -> Begin:
+        """Where to begin. Raises ServiceUnavailable."""
         wanted = TopicPartition(self._topic, partition)
         try:
             (committed,) = self._consumer.committed([wanted], timeout=_TIMEOUT)
             oldest, _ = self._consumer.get_watermark_offsets(wanted, timeout=_TIMEOUT)
         except KafkaException as error:
             raise ServiceUnavailable(f"Kafka does not tell the offsets of {self._topic}: {error.args[0]}") from error
-        return max(int(committed.offset), int(oldest), 0)
+        identity = topic_id(self._settings, self._topic, timeout_seconds=_TIMEOUT)
+        return Begin(committed=max(int(committed.offset), -1), oldest=int(oldest), topic_id=identity)
 
     def close(self) -> None:
         """Close the connection."""

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from schemas.flows import Loss
 from schemas.packets import PacketBatch
 from streams.accounting import Accounts, ClosedEpoch, check_counters
 from streams.keys import Keys, Names, pack
 from streams.progress import committable
-from streams.rings import Rings
+from streams.rings import Rings, Verdict
 from streams.rows import Rows
-from streams.storing import Known, WindowId, WindowJob
+from streams.storing import KafkaPartition, Known, WindowId, WindowJob
 from streams.tunnels import Tunnels
 from streams.watermark import Watermark
 from streams.windows import Share, Window, from_offset, split, time_range
@@ -38,14 +39,20 @@ class Taken:
     duplicates: int  # packets seen before, dropped
     late: int  # packets of windows that were written already
     after_epoch: int  # packets that came after their epoch was closed
+    coalesced: int  # of the new packets, those that the kernel had added up
     gap_bytes: int  # bytes of the node's ring that never came
+    gap_events: int | None  # events in them; None: not known
+    gap_entries: int  # coalesced entries that never came
 
 
 class Partition:
     """The state of one partition, from `position` on."""
 
-    def __init__(self, number: int, *, position: int, window_seconds: int, node_timeout_seconds: float) -> None:
+    def __init__(
+        self, number: int, *, position: int, window_seconds: int, node_timeout_seconds: float, topic_id: int = 0
+    ) -> None:
         self.number = number
+        self.topic_id = topic_id  # see storing.KafkaPartition
         self.position = position  # the next offset to be consumed
         self.acked = position  # everything below is acknowledged
         self.names, self.interfaces, self.tunnels = Names(), Names(), Tunnels()
@@ -59,7 +66,7 @@ class Partition:
         self._busy: dict[WindowId, WindowJob] = {}
         self._late_since: dict[WindowId, float] = {}
         self._ledger_since: float | None = None
-        self._silent: set[str] = set()
+        self._losses: list[tuple[int, Loss]] = []  # offset that a successor needs to notice it again
 
     def window_seconds_before(self, seconds: int, offset: int) -> None:
         """Messages below `offset` were windowed with another length by our predecessor: so they are again."""
@@ -75,12 +82,15 @@ class Partition:
             ring_id=batch.ring_id,
             start=batch.ring_start,
             end=batch.ring_end,
+            coalesced_start=batch.coalesced_start,
+            coalesced_end=batch.coalesced_end,
             entries=len(batch),
             offset=offset,
             now=now,
         )
         self.position = offset + 1
         seconds = self._length_at(offset)
+        self._note_gaps(batch, verdict, offset, now)
         if verdict.new_ring:
             self.accounts.new_ring(batch.node, batch.ring_id, seconds)
         shares = split(batch, seconds, verdict.begin)
@@ -98,17 +108,45 @@ class Partition:
         if self._ledger_since is None and self.accounts.closed():
             self._ledger_since = now
         self.watermark.hear(batch.node, batch.clock_ns, latest, now)
+        packets = sum(int(share.packets.sum()) for share in shares)
         return Taken(
             window_seconds=seconds,
             shares=shares,
             keys=keys,
-            packets=sum(int(share.packets.sum()) for share in shares),
+            packets=packets,
             bytes=sum(int(share.bytes.sum()) for share in shares),
             late=late,
             after_epoch=after_epoch,
             duplicates=int(batch.packets[: verdict.begin].sum()),
+            coalesced=packets if batch.coalesced else 0,
             gap_bytes=verdict.gap_bytes,
+            gap_events=verdict.gap_events,
+            gap_entries=verdict.gap_entries,
         )
+
+    def _note_gaps(self, batch: PacketBatch, verdict: Verdict, offset: int, now: float) -> None:
+        time_ns = batch.clock_ns or batch.base_ns or int(now * 1e9)
+        for kind, end, gap, lost in (
+            ("events", batch.ring_start, verdict.gap_bytes, verdict.gap_events),
+            ("entries", batch.coalesced_start, verdict.gap_entries, verdict.gap_entries),
+        ):
+            if gap:
+                loss = Loss(time_ns=time_ns, kind=kind, node=batch.node, ring_id=batch.ring_id, start=end - gap,
+                            end=end, lost=lost)  # fmt: skip
+                self._losses.append((offset if verdict.anchor is None else verdict.anchor, loss))
+
+    def lose(self, start: int, end: int, now: float) -> None:
+        """Messages from `start` to `end` were removed from Kafka before they were acknowledged."""
+        loss = Loss(time_ns=int(now * 1e9), kind="messages", node="", ring_id=0, start=start, end=end, lost=end - start)
+        self._losses.append((start, loss))
+
+    def losses(self) -> list[Loss]:
+        """What is lost, to be written down."""
+        return [loss for _, loss in self._losses]
+
+    def losses_stored(self, losses: list[Loss]) -> None:
+        """These are written down."""
+        self._losses = [(offset, loss) for offset, loss in self._losses if loss not in losses]
 
     def skip(self, offset: int) -> None:
         """A message that is no PacketBatch was read, and set aside."""
@@ -149,9 +187,14 @@ class Partition:
                 jobs.append(self._begin(window_id))
         return jobs
 
+    @property
+    def source(self) -> KafkaPartition:
+        """Where its offsets are from."""
+        return KafkaPartition(self.topic_id, self.number)
+
     def _begin(self, window_id: WindowId) -> WindowJob:
         job = WindowJob(
-            partition=self.number,
+            partition=self.source,
             window=window_id,
             offset_end=self.position,
             pieces=tuple(self._windows[window_id].pieces),
@@ -232,6 +275,7 @@ class Partition:
         """The offset from which a successor must read; never goes back."""
         needed = [offset for window in self._windows.values() if (offset := window.lowest_offset) is not None]
         needed += self._rings.anchors(now)
+        needed += [offset for offset, _ in self._losses]
         needed += self.accounts.needed(self._rings.silent(now))
         self.acked = max(self.acked, committable(self.position, needed, self._rings.spans()))
         self._rings.forget_below(self.acked)

@@ -16,10 +16,10 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 from common import logs
 from common.errors import ServiceUnavailable
 from common.settings import ClickHouseSettings
-from schemas.flows import FlowColumns, LedgerRow
+from schemas.flows import FlowColumns, LedgerRow, Loss
 from streams.migrate import migrate
-from streams.storing import WindowId
-from streams.tables import COLUMNS, flow_columns, flow_table, ledger_table
+from streams.storing import KafkaPartition, WindowId
+from streams.tables import COLUMNS, flow_columns, flow_table, ledger_table, loss_table
 
 log = logs.get("streams")
 T = TypeVar("T")
@@ -41,6 +41,9 @@ _ON_A_CLUSTER: dict[str, Any] = {
     "select_sequential_consistency": 1,
 }
 _TIMEOUT_SECONDS = 120
+_WINDOW = "window_start = toDateTime({start:UInt32}, 'UTC') AND window_seconds = {seconds:UInt16}"
+_PARTITION = "kafka_partition = {partition:Int32} AND topic_id IN ({topic:UInt64}, 0)"
+"""0: rows from before the table knew the topic's id; they are taken to be of the same topic."""
 
 
 class ClickHouseStore:
@@ -55,22 +58,25 @@ class ClickHouseStore:
         self._clock = clock
         self._client: Client | None = None
         self._extra = _ON_A_CLUSTER if settings.cluster else {}
+        self._nameless: set[tuple[KafkaPartition, WindowId, int]] = set()  # revisions without a topic id
 
-    def revisions(self, partition: int, window: WindowId) -> list[tuple[int, int]]:
+    def revisions(self, partition: KafkaPartition, window: WindowId) -> list[tuple[int, int]]:
         """(k, E) of all that is stored of a window, by k."""
         rows = self._query(
-            "SELECT revision, any(kafka_offset_end) FROM flows WHERE window_start = toDateTime({start:UInt32}, 'UTC') "
-            "AND window_seconds = {seconds:UInt16} AND kafka_partition = {partition:Int32} "
-            "GROUP BY revision ORDER BY revision",
-            start=window.start,
-            seconds=window.seconds,
-            partition=partition,
+            "SELECT revision, any(kafka_offset_end), any(topic_id) FROM flows "  # noqa: S608  constants
+            f"WHERE {_WINDOW} AND {_PARTITION} GROUP BY revision ORDER BY revision",
+            **_named(partition, window),
         )
-        return [(int(revision), int(offset_end)) for revision, offset_end in rows]
+        self._nameless |= {(partition, window, int(revision)) for revision, _, topic_id in rows if not topic_id}
+        return [(int(revision), int(offset_end)) for revision, offset_end, _ in rows]
 
-    def insert(self, flows: FlowColumns, partition: int, revision: int, offset_end: int) -> None:
-        """Store rows under the name (topic, partition, window, revision), unless something has that name."""
-        token = f"{self._topic}/{partition}/{flows.window_start}/{flows.window_seconds}/{revision}"
+    def insert(self, flows: FlowColumns, partition: KafkaPartition, revision: int, offset_end: int) -> None:
+        """Store rows under the name (topic, its id, partition, window, revision), unless something has that name."""
+        window = WindowId(flows.window_start, flows.window_seconds)
+        if (partition, window, revision) in self._nameless:
+            partition = KafkaPartition(0, partition.number)
+        identity = f"/{partition.topic_id:x}" if partition.topic_id else ""
+        token = f"{self._topic}{identity}/{partition.number}/{window.start}/{window.seconds}/{revision}"
         table = flow_table(flows, partition, revision, offset_end)
         self._call(
             lambda client: client.insert_arrow(
@@ -83,30 +89,43 @@ class ClickHouseStore:
         age = self._clock() - window.start
         return age >= self._settings.flows_retention_days * 86_400
 
-    def rows(self, partition: int, window: WindowId, revision: int) -> FlowColumns:
+    def rows(self, partition: KafkaPartition, window: WindowId, revision: int) -> FlowColumns:
         """What is stored under a name."""
         columns = ", ".join(COLUMNS)
-        query = (
-            f"SELECT {columns} FROM flows WHERE window_start = toDateTime({{start:UInt32}}, 'UTC') "  # noqa: S608  constants
-            "AND window_seconds = {seconds:UInt16} AND kafka_partition = {partition:Int32} "
-            "AND revision = {revision:UInt16}"
-        )
-        parameters = {"start": window.start, "seconds": window.seconds, "partition": partition, "revision": revision}
+        query = f"SELECT {columns} FROM flows WHERE {_WINDOW} AND {_PARTITION} AND revision = {{revision:UInt16}}"  # noqa: S608  constants
+        parameters = {**_named(partition, window), "revision": revision}
         table = self._call(lambda client: client.query_arrow(query, parameters=parameters, settings=self._extra))
         return flow_columns(table, window)
 
-    def other_lengths(self, partition: int, window_seconds: int, offset: int) -> tuple[int, int] | None:
+    def other_lengths(
+        self, partition: KafkaPartition, window_seconds: int, offset: int
+    ) -> tuple[int, int] | None:
         """The window length that our predecessor used, and the offset up to which it stored; None: the same as ours."""
         rows = self._query(
-            "SELECT window_seconds, max(kafka_offset_end) AS offset_end FROM flows "
-            "WHERE kafka_partition = {partition:Int32} "
+            f"SELECT window_seconds, max(kafka_offset_end) AS offset_end FROM flows WHERE {_PARTITION} "  # noqa: S608  constants
             "AND window_seconds != {seconds:UInt16} AND window_start > now() - INTERVAL 7 DAY "
             "GROUP BY window_seconds HAVING offset_end > {offset:Int64} ORDER BY offset_end DESC LIMIT 1",
             seconds=window_seconds,
-            partition=partition,
+            partition=partition.number,
+            topic=partition.topic_id,
             offset=offset,
         )
         return (int(rows[0][0]), int(rows[0][1])) if rows else None
+
+    def stored_until(self, partition: KafkaPartition) -> int:
+        """The highest offset below which something is stored; 0: nothing, or nothing in the last week."""
+        rows = self._query(
+            "SELECT max(kafka_offset_end) FROM flows WHERE kafka_partition = {partition:Int32} "
+            "AND topic_id = {topic:UInt64} AND window_start > now() - INTERVAL 7 DAY",
+            partition=partition.number,
+            topic=partition.topic_id,
+        )
+        return int(rows[0][0])
+
+    def insert_losses(self, losses: Sequence[Loss], partition: KafkaPartition) -> None:
+        """Store losses; one that is there already is replaced by its like."""
+        table = loss_table(losses, partition)
+        self._call(lambda client: client.insert_arrow("losses", table, settings={**_ONE_BLOCK, **self._extra}))
 
     def stored_epochs(self, epochs: Sequence[tuple[str, int, int]]) -> set[tuple[str, int, int]]:
         """Which of some (node, ring_id, epoch) are in the ledger."""
@@ -178,6 +197,15 @@ def connect(settings: ClickHouseSettings, database: str | None) -> Client:
         send_receive_timeout=_TIMEOUT_SECONDS,
         connect_timeout=5,
     )
+
+
+def _named(partition: KafkaPartition, window: WindowId) -> dict[str, Any]:
+    return {
+        "start": window.start,
+        "seconds": window.seconds,
+        "partition": partition.number,
+        "topic": partition.topic_id,
+    }
 
 
 def _first_line(error: BaseException) -> str:

@@ -5,8 +5,8 @@ and the end offset E: the rows hold every contribution from offsets below E that
 none from E on. The table is thereby its own commit log:
 
 - before the first insert of a window the revisions that are there are read: contributions below their E are stored;
-- an insert is named by (topic, P, window, k), *without* E, and the server keeps the first of a name. Of two workers
-  that both believe to own the partition one wins;
+- an insert is named by (topic, its id, P, window, k), *without* E, and the server keeps the first of a name. Of two
+  workers that both believe to own the partition one wins;
 - after the insert E is read back. When it is not ours, a rival (or our own try whose answer was lost) was first, and
   what lies from its E on is kept for the next revision.
 """
@@ -20,6 +20,13 @@ from streams.biflow import merge
 from streams.rows import concatenate
 from streams.tunnels import Table
 from streams.windows import Piece, from_offset
+
+
+class KafkaPartition(NamedTuple):
+    """Where packets come from. Offsets mean nothing without the topic's identity: a new topic begins at 0 again."""
+
+    topic_id: int  # schemas.kafka_topics.topic_id; 0: not known
+    number: int
 
 
 class WindowId(NamedTuple):
@@ -44,16 +51,16 @@ class Known(NamedTuple):
 class Store(Protocol):
     """The flows table, as the protocol needs it."""
 
-    def revisions(self, partition: int, window: WindowId) -> list[tuple[int, int]]:
+    def revisions(self, partition: KafkaPartition, window: WindowId) -> list[tuple[int, int]]:
         """(k, E) of all that is stored of a window, by k."""
 
-    def insert(self, flows: FlowColumns, partition: int, revision: int, offset_end: int) -> None:
+    def insert(self, flows: FlowColumns, partition: KafkaPartition, revision: int, offset_end: int) -> None:
         """Store rows under the name (topic, partition, window, revision), unless something has that name."""
 
     def expired(self, window: WindowId) -> bool:
         """Whether the table does not keep rows so old."""
 
-    def rows(self, partition: int, window: WindowId, revision: int) -> FlowColumns:
+    def rows(self, partition: KafkaPartition, window: WindowId, revision: int) -> FlowColumns:
         """What is stored under a name."""
 
 
@@ -61,7 +68,7 @@ class Store(Protocol):
 class WindowJob:
     """All that is held of a window at one moment."""
 
-    partition: int
+    partition: KafkaPartition
     window: WindowId
     offset_end: int  # the next offset to be consumed: E
     pieces: tuple[Piece, ...]  # all contributions below E that may not be stored yet
@@ -77,6 +84,7 @@ class Outcome:
 
     known: Known
     rows: int  # inserted
+    packets: int  # in these rows
     expired: int  # inserted, but older than what the table keeps
     publish: tuple[tuple[int, FlowColumns], ...]  # revision, rows: for the flows topic
 
@@ -99,7 +107,7 @@ def catch_up(job: WindowJob, store: Store) -> Outcome:
                 publish.append((revision, rows))
     if job.known and known.revision < job.known.revision:  # rows that went by TTL, or that somebody deleted
         known = job.known
-    return Outcome(known=known, rows=0, expired=0, publish=tuple(publish))
+    return Outcome(known=known, rows=0, packets=0, expired=0, publish=tuple(publish))
 
 
 def store_window(job: WindowJob, store: Store) -> Outcome:
@@ -127,9 +135,15 @@ def store_window(job: WindowJob, store: Store) -> Outcome:
         if not store.expired(job.window):
             raise ServiceUnavailable("ClickHouse took rows of the flows table and does not show them")
         known = Known(known.revision + 1, job.offset_end)
-        return Outcome(known=known, rows=0, expired=len(flows), publish=(*publish, (known.revision - 1, flows)))
-    if offset_end == job.offset_end:
-        publish.append((known.revision, flows))
-    else:
-        publish.append((known.revision, store.rows(job.partition, job.window, known.revision)))
-    return Outcome(known=Known(known.revision + 1, offset_end), rows=len(flows), expired=0, publish=tuple(publish))
+        publish.append((known.revision - 1, flows))
+        return Outcome(known=known, rows=0, packets=0, expired=len(flows), publish=tuple(publish))
+    if offset_end != job.offset_end:
+        flows = store.rows(job.partition, job.window, known.revision)
+    publish.append((known.revision, flows))
+    return Outcome(
+        known=Known(known.revision + 1, offset_end),
+        rows=len(flows),
+        packets=int(flows.packets.sum() + flows.packets_rev.sum()),
+        expired=0,
+        publish=tuple(publish),
+    )

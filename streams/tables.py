@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from schemas.flows import FlowColumns, LedgerRow
+from schemas.flows import LOSS_KINDS, FlowColumns, LedgerRow, Loss
 from schemas.packets import EpochCounters
-from streams.storing import WindowId
+from streams.storing import KafkaPartition, WindowId
 
 NAMES = ("node", "interface")
 ADDRESSES = ("src_addr", "dst_addr", "outer_src_addr", "outer_dst_addr")
@@ -45,7 +45,7 @@ COLUMNS = (*NAMES, "direction", "primary", "tunnel_type", *ADDRESSES, *NUMBERS)
 """What flow_columns needs of a SELECT."""
 
 
-def flow_table(flows: FlowColumns, partition: int, revision: int, offset_end: int) -> pa.Table:
+def flow_table(flows: FlowColumns, partition: KafkaPartition, revision: int, offset_end: int) -> pa.Table:
     """The rows as ClickHouse's Arrow reader takes them: IPv6 as 16 octets, Enum8 by number, names as dictionaries."""
     n = len(flows)
 
@@ -64,7 +64,8 @@ def flow_table(flows: FlowColumns, partition: int, revision: int, offset_end: in
         "tunnel_type": pa.array(flows.tunnel_type.astype(np.int8)),
         **{name: _octets(getattr(flows, name)) for name in ADDRESSES},
         **{name: pa.array(getattr(flows, name).astype(kind, copy=False)) for name, kind in NUMBERS.items()},
-        "kafka_partition": same(partition, np.int32),
+        "topic_id": same(partition.topic_id, np.uint64),
+        "kafka_partition": same(partition.number, np.int32),
         "kafka_offset_end": same(offset_end, np.int64),
         "revision": same(revision, np.uint16),
     }
@@ -118,6 +119,23 @@ def _octets(values: Any) -> pa.Array:
     )
 
 
+def loss_table(losses: Sequence[Loss], partition: KafkaPartition) -> pa.Table:
+    """Losses of a partition as an Arrow table."""
+    return pa.table(
+        {
+            "time": pa.array([loss.time_ns // 1000 for loss in losses], pa.timestamp("us", "UTC")),
+            "kind": pa.array([LOSS_KINDS.index(loss.kind) for loss in losses], pa.int8()),
+            "topic_id": pa.array([partition.topic_id] * len(losses), pa.uint64()),
+            "kafka_partition": pa.array([partition.number] * len(losses), pa.int32()),
+            "node": pa.array([loss.node for loss in losses], pa.string()),
+            "ring_id": pa.array([loss.ring_id for loss in losses], pa.int64()),
+            "gap_start": pa.array([loss.start for loss in losses], pa.int64()),
+            "gap_end": pa.array([loss.end for loss in losses], pa.int64()),
+            "lost": pa.array([loss.lost for loss in losses], pa.uint64()),
+        }
+    )
+
+
 def ledger_table(rows: Sequence[LedgerRow]) -> pa.Table:
     """Ledger rows as an Arrow table."""
 
@@ -136,6 +154,7 @@ def ledger_table(rows: Sequence[LedgerRow]) -> pa.Table:
             "start_time": time_us([c.start_ns // 1000 for c in counters]),
             "end_time": time_us([c.end_ns // 1000 for c in counters]),
             **{name: pa.array([getattr(c, name) for c in counters], pa.uint64()) for name in _COUNTERS},
+            "closed": pa.array([row.closed for row in rows], pa.bool_()),
             "window_seconds": pa.array([row.window_seconds for row in rows], pa.uint16()),
             "consumed_windows": pa.array([row.consumed_windows for row in rows], pa.list_(pa.uint32())),
             "consumed_packets": pa.array([row.consumed_packets for row in rows], pa.list_(pa.uint64())),

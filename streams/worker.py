@@ -18,11 +18,12 @@ from common import logs
 from common.errors import DecodeError, ServiceUnavailable
 from common.settings import StreamsSettings
 from schemas.codec import Codec
+from schemas.flows import LedgerRow
 from schemas.packets import PacketBatch
-from streams.accounting import difference
+from streams.accounting import figures
 from streams.live_feed import LiveFeed
 from streams.metrics import Metrics
-from streams.offsets import Offsets
+from streams.offsets import Begin, Offsets
 from streams.partition import Partition, Taken
 from streams.publish import Publisher
 from streams.retrying import BROKER, CLICKHOUSE, KAFKA, REGISTRY, Released, Retrying, pause
@@ -139,11 +140,33 @@ class Worker:
 
     async def _lane(self, message: Message) -> _Lane:
         lane = self._lanes.get(message.partition)
-        if lane is not None and message.offset < lane.state.position:
-            log.warning("reading again", partition=message.partition, offset=message.offset, was=lane.state.position)
-            await self.release([message.partition])
-            lane = None
-        return lane or await self._open(message.partition, message.offset)
+        if lane is None or message.offset == lane.state.position:
+            return lane or await self._open(message.partition, message.offset)
+        if message.offset > lane.state.position:
+            begin = await self._begin(lane)
+            if begin.topic_id == lane.state.topic_id:
+                self._lose(lane, lane.state.position, min(begin.oldest, message.offset))
+                return lane
+        log.warning("reading again", partition=message.partition, offset=message.offset, was=lane.state.position)
+        await self.release([message.partition])
+        return await self._open(message.partition, message.offset)
+
+    async def _begin(self, lane: _Lane) -> Begin:
+        return await self._again.insist(KAFKA, lane.closing, partial(self._offsets.begin, lane.state.number))
+
+    def _lose(self, lane: _Lane, start: int, end: int) -> None:
+        """Messages between two offsets are no longer in Kafka, if there are any."""
+        if end <= start:
+            return
+        lane.state.lose(start, end, self._clock())
+        self._metrics.lost_messages.inc(end - start)
+        log.error(
+            "messages were removed from Kafka before they were acknowledged; see kafka.packets_retention_hours",
+            partition=lane.state.number,
+            from_offset=start,
+            to_offset=end,
+            messages=end - start,
+        )
 
     async def _decoded(self, lane: _Lane, value: bytes | None) -> PacketBatch:
         """The batch of a message. Raises DecodeError; waits while the registry that knows its schema is away."""
@@ -169,9 +192,19 @@ class Worker:
         metrics.late_packets.inc(taken.late)
         metrics.duplicate_packets.inc(taken.duplicates)
         metrics.late_epoch_packets.inc(taken.after_epoch)
-        if taken.gap_bytes:
-            metrics.gap_events.inc()
-            log.warning("events are missing", node=batch.node, ring_id=batch.ring_id, ring_bytes=taken.gap_bytes)
+        metrics.coalesced_packets.inc(taken.coalesced)
+        if taken.gap_bytes or taken.gap_entries:
+            metrics.gaps.inc()
+            metrics.lost_events.inc(taken.gap_events or 0)
+            metrics.lost_entries.inc(taken.gap_entries)
+            log.warning(
+                "packets of a node are missing",
+                node=batch.node,
+                ring_id=batch.ring_id,
+                ring_bytes=taken.gap_bytes,
+                events="unknown" if taken.gap_events is None else taken.gap_events,
+                coalesced_entries=taken.gap_entries,
+            )
         self._live.add(lane.state, batch, taken)
 
     async def _open(self, partition: int, offset: int) -> _Lane:
@@ -183,15 +216,22 @@ class Worker:
             node_timeout_seconds=self._settings.node_timeout_seconds,
         )
         lane = self._lanes[partition] = _Lane(state)
-        begin = await self._again.insist(KAFKA, lane.closing, partial(self._offsets.begin, partition))
-        if offset > begin:
+        begin = await self._begin(lane)
+        if offset > max(begin.committed, begin.oldest):
             raise ServiceUnavailable(
-                f"reading of partition {partition} began at {offset} and not at {begin}, where it ended; start again"
+                f"reading of partition {partition} began at {offset} and not at "
+                f"{max(begin.committed, begin.oldest)}, where it ended; start again"
             )
-        find = partial(self._store.other_lengths, partition, seconds, offset)
+        state.topic_id = begin.topic_id
+        find = partial(self._store.other_lengths, state.source, seconds, offset)
         other = await self._again.insist(CLICKHOUSE, lane.closing, find)
+        ended = begin.committed
+        if ended < 0:  # Kafka forgot it, or this is the first time
+            ended = await self._again.insist(CLICKHOUSE, lane.closing, partial(self._store.stored_until, state.source))
         if lane.closing.is_set():
             raise Released
+        if ended or begin.committed == 0:
+            self._lose(lane, ended, min(begin.oldest, offset))
         if other:
             log.info("window length changed", partition=partition, before=other[0], until_offset=other[1])
             state.window_seconds_before(*other)
@@ -206,6 +246,7 @@ class Worker:
                 if lane.closing.is_set():
                     return
                 await self._write(lane, job)
+            await self._write_losses(lane)
             await self._write_ledger(lane)
             self._acknowledge(lane)
             await pause(lane.closing, _TICK)
@@ -239,6 +280,7 @@ class Worker:
             )
         if outcome.rows:
             self._metrics.rows_stored.inc(outcome.rows)
+            self._metrics.stored_packets.inc(outcome.packets)
             self._metrics.windows_stored.inc()
             if outcome.known.revision > 1:
                 self._metrics.corrections.inc()
@@ -248,7 +290,7 @@ class Worker:
         lane.state.stored(job, outcome.known)
         log.debug(
             "stored",
-            partition=job.partition,
+            partition=job.partition.number,
             window_start=job.window.start,
             rows=outcome.rows,
             revision=outcome.known.revision - 1,
@@ -260,25 +302,35 @@ class Worker:
             for revision, flows in outcome.publish:
                 await self._again.insist(KAFKA, lane.closing, partial(self._publisher.flows, flows, revision))
 
+    async def _write_losses(self, lane: _Lane) -> None:
+        losses = lane.state.losses()
+        if losses:
+            store = partial(self._store.insert_losses, losses, lane.state.source)
+            await self._again.insist(CLICKHOUSE, lane.closing, store)
+            lane.state.losses_stored(losses)
+
     async def _write_ledger(self, lane: _Lane) -> None:
         epochs = lane.state.closed_epochs(self._clock())
         if not epochs:
             return
         names = [(epoch.node, epoch.ring_id, epoch.epoch) for epoch in epochs]
 
-        def store() -> list[int]:
+        def store() -> list[LedgerRow]:
             # What is there was written before a restart, from all of the epoch's packets; we may know only the rest
             stored = self._store.stored_epochs(names)
             rows = [row for epoch, name in zip(epochs, names, strict=True) if name not in stored for row in epoch.rows]
             if rows:
                 self._store.insert_ledger(rows)
-            return [difference(row) for row in rows]
+            return rows
 
-        differences = await self._again.insist(CLICKHOUSE, lane.closing, store)
-        self._metrics.ledger_rows.inc(len(differences))
-        self._metrics.ledger_difference.inc(sum(differences))
-        if any(differences):
-            log.warning("ledger differs", partition=lane.state.number, packets=sum(differences), epochs=len(epochs))
+        rows = await self._again.insist(CLICKHOUSE, lane.closing, store)
+        sums = figures(rows)
+        self._metrics.ledger_rows.inc(len(rows))
+        for figure, counter in self._metrics.ledger_packets.items():
+            counter.inc(sums[figure])
+        if sums["missing"] or sums["surplus"] or sums["unclosed"]:
+            wrong = {name: sums[name] for name in ("missing", "surplus", "unclosed")}
+            log.warning("ledger differs", partition=lane.state.number, epochs=len(epochs), **wrong)
         lane.state.epochs_stored(epochs, self._clock())
 
     def _acknowledge(self, lane: _Lane) -> None:

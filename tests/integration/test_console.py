@@ -511,7 +511,7 @@ def test_equal_totals_are_exact_by_direction(run: Run, tables: Tables, window: i
     assert (ingress["stored_bytes"], egress["stored_packets"], egress["stored_bytes"]) == (1760, 9, 900)
     code, out, _ = run("audit")
     assert code == 0
-    assert out.splitlines()[1].split() == ["n1", "eth0", "in", "24", "3", "1", "2", "0", "18", "0"]
+    assert out.splitlines()[1].split() == ["n1", "eth0", "in", "24", "3", "1", "2", "0", "18", "0", "0", "0"]
     assert out.splitlines()[-1].startswith("Exact: 33 packets")
 
 

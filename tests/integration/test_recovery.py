@@ -20,17 +20,17 @@ from tests.fix_local import (
     until,
 )
 from tests.integration.fix_streams import Pipeline, pipeline
-from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch, counters
+from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch, coalesced, counters
 
 pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse]
 
 
 class Node:
-    """A producer of random packets in event time; some are late, some batches are sent twice."""
+    """A producer of random packets in event time, some of them added up; some are late, some batches sent twice."""
 
     def __init__(self, name: str, begin: int, seed: int) -> None:
         self.name, self.random = name, random.Random(seed)
-        self.clock, self.position, self.epoch = begin * SECOND, 0, 1
+        self.clock, self.position, self.number, self.epoch = begin * SECOND, 0, 0, 1
         self.want: Counter[int] = Counter()  # by window of two seconds
         self.packets = 0
         self.last: PacketBatch | None = None
@@ -38,11 +38,12 @@ class Node:
     def batches(self) -> list[PacketBatch]:
         """Half a second of event time: one batch, or two when it is sent twice."""
         r = self.random
-        packets = []
+        packets, added = [], []
         for _ in range(r.randint(20, 60)):
             late = r.randint(1, 8) * SECOND if r.random() < 0.02 else 0
             at = self.clock + r.randint(0, SECOND // 2 - 1) - late
-            packets.append(
+            where = added if r.random() < 0.2 else packets
+            where.append(
                 Packet(
                     time_ns=at,
                     src_port=r.randint(1024, 1100),
@@ -53,21 +54,23 @@ class Node:
                     epoch=self.epoch,
                 )
             )
-            self.want[at // SECOND // 2 * 2] += packets[-1].packets
-            self.packets += packets[-1].packets
+            self.want[at // SECOND // 2 * 2] += where[-1].packets
+            self.packets += where[-1].packets
         begin, self.clock = self.clock, self.clock + SECOND // 2
         made = batch(
             packets,
             node=self.name,
             ring_start=self.position,
             clock_ns=self.clock,
-            counters=counters(self.epoch, packets, start_ns=begin, end_ns=self.clock),
+            counters=counters(self.epoch, packets, start_ns=begin, end_ns=self.clock, coalesced=added),
         )
+        sums = coalesced(added, number=self.number, ring_end=self.position, node=self.name)
         self.epoch += 1
         self.position += STRIDE * len(packets)
+        self.number += len(added)
         again = [self.last] if self.last and r.random() < 0.1 else []
-        self.last = made
-        return [made, *again]
+        self.last = r.choice((made, sums))
+        return [sums, made, *again] if added else [made, *again]
 
     def end(self) -> PacketBatch:
         """A heartbeat that closes all windows."""
@@ -86,7 +89,10 @@ def check(p: Pipeline, nodes: list[Node]) -> None:
     epochs = sum(node.epoch - 1 for node in nodes)
     p.until(lambda: p.count("SELECT uniqExact(node, epoch) FROM ledger") == epochs)
     p.until(lambda: p.count("SELECT sum(arraySum(consumed_packets)) FROM ledger FINAL") == sum(want.values()))
-    assert p.query("SELECT count() FROM ledger FINAL WHERE emitted_packets != arraySum(consumed_packets)") == [(0,)]
+    wrong = "emitted_packets + coalesced_packets != arraySum(consumed_packets)"
+    assert p.query(f"SELECT count() FROM ledger FINAL WHERE {wrong}") == [(0,)]
+    assert p.count("SELECT sum(coalesced_packets) FROM ledger FINAL") > 0
+    assert p.count("SELECT count() FROM losses") == 0
     per_window = p.query(
         "SELECT toUnixTimestamp(w), sum(n) FROM ledger FINAL "
         "ARRAY JOIN consumed_windows AS w, consumed_packets AS n GROUP BY w"

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from schemas.packets import EpochCounters
+from streams.metrics import LEDGER_FIGURES
 from tests.integration.fix_streams import pipeline
 from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch, counters
 
@@ -107,7 +108,11 @@ def test_batches_become_flows_ledger_rows_and_messages(kafka_broker: str, clickh
 
         p.until(lambda: len(p.messages(p.topics.flows)) == 6)
         assert p.metric("ayaflow_streams_duplicate_packets_total") == 100
-        assert p.metric("ayaflow_streams_ledger_difference_packets") == 0
+        assert p.metric("ayaflow_streams_stored_packets_total") == 500
+        name = 'ayaflow_streams_ledger_packets_total{{figure="{}"}}'
+        figures = {figure: p.metric(name.format(figure)) for figure in LEDGER_FIGURES}
+        counted = {"seen": 520, "emitted": 500, "non_ip": 20, "consumed": 500}
+        assert figures == dict.fromkeys(LEDGER_FIGURES, 0) | counted
         health = p.health()
         assert health["ok"]
         assert health["dead_letters"] == 1

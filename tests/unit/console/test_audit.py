@@ -14,6 +14,7 @@ from console.audit import (
     Count,
     Difference,
     EpochTotals,
+    Loss,
     Place,
     Reach,
     Readings,
@@ -36,12 +37,13 @@ def count(packets: int) -> Count:
 
 
 def epochs(consumed: int, *, kernel: Difference | None = None, kafka: Difference | None = None) -> EpochTotals:
-    """Epochs that saw what was consumed, 3 packets that are not IP, 2 malformed and 1 dropped."""
+    """Epochs that saw what was consumed, 4 of it coalesced, 3 packets that are not IP, 2 malformed and 1 dropped."""
     kernel, kafka = kernel or Difference(), kafka or Difference()
     emitted = count(consumed) + kafka.net()
     return EpochTotals(
-        place=PLACE, epochs=20, seen=emitted + count(6) + kernel.net(), emitted=emitted, non_ip=count(3),
-        malformed=count(2), ring_full=count(1), consumed=count(consumed), kernel=kernel, kafka=kafka,
+        place=PLACE, epochs=20, seen=emitted + count(6) + kernel.net(), emitted=emitted - count(4), coalesced=count(4),
+        non_ip=count(3), malformed=count(2), ring_full=count(1), consumed=count(consumed), kernel=kernel, kafka=kafka,
+        unclosed_epochs=0, unclosed=NOTHING,
     )
 
 
@@ -72,10 +74,10 @@ def text(report: Report) -> str:
 
 
 def adds_up(report: Report) -> bool:
-    """Every row: seen = outcomes + stored + in flight + overdue + differences."""
+    """Every row: seen + unclosed = outcomes + stored + in flight + overdue + differences."""
     return all(
-        row.seen == row.non_ip + row.malformed + row.dropped + row.stored + row.in_flight.net() + row.overdue.net()
-        + row.difference().net()
+        row.seen + row.unclosed == row.non_ip + row.malformed + row.dropped + row.stored + row.in_flight.net()
+        + row.overdue.net() + row.difference().net()
         for row in report.rows
     )
 
@@ -109,7 +111,7 @@ def test_a_window_that_is_not_closed_is_in_flight() -> None:
     (END, False), (END + 1.9, False), (END + 2, True), (END + 10, True),
 ])
 def test_consumed_but_not_stored_is_lost_when_a_later_window_is_stored(stored_until: float, lost: bool) -> None:
-    report = compare(readings(epochs(100), windows(100, cell(40, 30)), stored_until=stored_until), now=END + 1)
+    report = compare(readings(epochs(100), windows(100, cell(40, 30)), stored_until=stored_until), now=END + 30)
     (row,) = report.rows
     assert report.exact is not lost
     assert row.store == (Difference(missing=count(10)) if lost else Difference())
@@ -213,6 +215,46 @@ def test_drops_are_shown_and_are_no_difference() -> None:
     assert "1 packet (100 bytes) dropped and counted" in text(report)
 
 
+def test_coalesced_packets_are_told_and_are_no_difference() -> None:
+    report = compare(readings(epochs(100), windows(100)), now=END)
+    assert report.exact
+    assert "4 packets (400 bytes) of them came coalesced by flow." in text(report)
+
+
+def test_an_epoch_without_the_kernels_counters_is_not_exact_and_says_why() -> None:
+    unclosed = replace(epochs(100), consumed=count(107), unclosed=count(7), unclosed_epochs=2)
+    report = compare(readings(unclosed, windows(107)), now=END)
+    assert not report.exact
+    assert adds_up(report)
+    assert report.rows[0].difference() == Difference()
+    assert "7 packets (700 bytes) stored of 2 epoch(s) whose counters never came" in text(report)
+    (row,) = audit_report.as_json(report, EARLIEST, LATEST)["rows"]
+    assert (row["unclosed_epochs"], row["unclosed_packets"], row["coalesced_packets"]) == (2, 7, 4)
+
+
+MESSAGES = Loss(kind="messages", node="", kafka_partition=3, ring_id=0, first=10, behind=50, noticed=START, lost=40)
+
+
+@pytest.mark.parametrize(("loss", "said"), [
+    (MESSAGES, "partition 3: up to 40 message(s), offsets 10 to 49, were removed from Kafka"),
+    (replace(MESSAGES, kind="events", node="n1", first=800, behind=1600, lost=10), "n1: 10 events of the ring never"),
+    (replace(MESSAGES, kind="events", node="n1", first=800, behind=1600, lost=None), "n1: 800 bytes of events of the"),
+    (replace(MESSAGES, kind="entries", node="n1", first=1, behind=8, lost=7), "n1: 7 coalesced entries never came"),
+])
+def test_what_was_lost_on_the_way_is_not_exact(loss: Loss, said: str) -> None:
+    for found in (readings(epochs(100), windows(100)), Readings(epochs=(), windows=(), reaches=(), rollups=())):
+        report = compare(replace(found, losses=(loss,)), now=END)
+        assert (report.exact, report.empty, report.differs) == (False, False, True)
+        assert said in text(report)
+        assert audit_report.as_json(report, EARLIEST, LATEST)["losses"][0]["noticed"] == "2027-01-15T08:00:00Z"
+
+
+def test_a_window_of_a_clock_that_was_ahead_proves_nothing() -> None:
+    report = compare(readings(epochs(100), windows(100, cell(40, 30)), stored_until=END + 86_400), now=END + 1)
+    assert report.exact
+    assert report.rows[0].in_flight == Difference(missing=count(10))
+
+
 def test_json_has_the_same_figures() -> None:
     report = compare(readings(epochs(100), windows(100, cell(40, 30)), stored_until=END + 60), now=END + 5)
     found = json.loads(json.dumps(audit_report.as_json(report, EARLIEST, LATEST)))
@@ -239,7 +281,7 @@ class Steps:
 
 EXACT = compare(readings(epochs(100), windows(100)), now=END)
 FLYING = compare(readings(epochs(100), windows(100, cell(40, 0))), now=END)
-WRONG = compare(readings(epochs(100), windows(100, cell(40, 0)), stored_until=END + 60), now=END)
+WRONG = compare(readings(epochs(100), windows(100, cell(40, 0)), stored_until=END + 60), now=END + 30)
 
 
 @pytest.mark.parametrize(("reports", "wait", "last", "waited"), [

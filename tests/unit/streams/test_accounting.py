@@ -1,3 +1,4 @@
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -7,9 +8,9 @@ from hypothesis import strategies as st
 from common.errors import DecodeError
 from schemas.flows import LedgerRow
 from schemas.packets import EpochCounters, PacketBatch
-from streams.accounting import Accounts, check_counters, difference
+from streams.accounting import Accounts, check_counters, difference, figures
 from streams.windows import split
-from tests.unit.streams.batches import SECOND, Packet, batch, counters
+from tests.unit.streams.batches import SECOND, Packet, batch, coalesced, counters
 
 START = 1_800_000_000
 
@@ -68,11 +69,35 @@ def test_counters_that_come_again_are_ignored_and_packets_after_them_are_told() 
 def test_an_epoch_that_the_kernel_never_closed_shows_a_difference() -> None:
     accounts = Accounts()
     take(accounts, batch([packet(0, 1), packet(1, 2)], counters=counters(2, [packet(1, 2)])), 0)
-    assert sorted((row.counters.epoch, difference(row)) for row in ledger(accounts)) == [(1, -1), (2, 0)]
+    assert sorted((row.counters.epoch, row.closed, row.consumed_packets) for row in ledger(accounts)) == [
+        (1, False, (1,)),
+        (2, True, (1,)),
+    ]
     accounts = Accounts()
-    take(accounts, batch([packet(0, 1)]), 0)
+    take(accounts, batch([packet(0, 1), packet(25, 1, packets=4)]), 0)
     accounts.new_ring("n1", 8, 10)
-    assert [difference(row) for row in ledger(accounts)] == [-1]
+    (row,) = ledger(accounts)
+    assert (row.closed, row.consumed_windows, row.consumed_packets) == (False, (START, START + 20), (1, 4))
+    assert (row.counters.start_ns, row.counters.end_ns) == (START * SECOND, (START + 30) * SECOND)
+    assert figures([row]) == Counter(consumed=5, unclosed=5)
+
+
+def test_a_passage_that_the_kernel_did_not_count_in_a_closed_epoch_is_a_difference() -> None:
+    accounts = Accounts()
+    closing = counters(1, [packet(0, 1)])
+    take(accounts, batch([packet(0, 1), packet(0, 1, interface="eth1")], counters=closing), 0)
+    assert [(row.closed, difference(row)) for row in ledger(accounts)] == [(True, 0), (True, -1)]
+
+
+def test_coalesced_packets_are_consumed_beside_the_single_ones() -> None:
+    accounts = Accounts()
+    single, added = [packet(0, 1)], [packet(1, 1, packets=500), packet(2, 1, packets=70)]
+    take(accounts, batch(single), 0)
+    take(accounts, coalesced(added[:1]), 1)
+    take(accounts, batch([], counters=counters(1, single, coalesced=added, ring_full=2)), 2)
+    (row,) = ledger(accounts)
+    assert (row.counters.coalesced_packets, difference(row)) == (570, 70)
+    assert figures([row]) == Counter(seen=573, emitted=1, coalesced=570, ring_full=2, consumed=501, missing=70)
 
 
 @given(

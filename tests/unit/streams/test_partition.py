@@ -29,7 +29,7 @@ def test_a_window_is_due_when_the_watermark_reaches_its_end() -> None:
     assert state.due(0.0) == []
     state.take(1, batch([], ring_start=2 * STRIDE, clock_ns=clock(10)), 0.0)
     (job,) = state.due(0.0)
-    assert (job.partition, job.window, job.offset_end) == (3, (START, 10), 2)
+    assert (job.partition, job.window, job.offset_end) == ((0, 3), (START, 10), 2)
     assert state.due(0.0) == []  # busy
     state.failed(job)
     assert [again.window for again in state.due(0.0)] == [job.window]

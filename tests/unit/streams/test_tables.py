@@ -5,7 +5,7 @@ import numpy as np
 from schemas.flows import FlowColumns
 from streams.accounting import Accounts
 from streams.biflow import merge
-from streams.storing import WindowId
+from streams.storing import KafkaPartition, WindowId
 from streams.tables import flow_columns, flow_table, ledger_table
 from streams.tunnels import Tunnels
 from streams.windows import split
@@ -26,8 +26,9 @@ def test_flows_survive_the_way_to_clickhouse_and_back() -> None:
         tunnels=tunnels.table(),
     )
     assert sorted(made.tunnel_type.tolist()) == [0, 5]
-    table = flow_table(made, partition=2, revision=1, offset_end=99)
+    table = flow_table(made, partition=KafkaPartition(5, 2), revision=1, offset_end=99)
     assert table.column("kafka_partition").to_pylist() == [2, 2]
+    assert table.column("topic_id").to_pylist() == [5, 5]
     assert table.column("revision").to_pylist() == [1, 1]
     assert table.column("kafka_offset_end").to_pylist() == [99, 99]
     again = flow_columns(table, WindowId(START, 10))

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import DecodeError
+from schemas.packets import BARE_SYN
 from streams.keys import KEY
 from streams.rows import Rows
 from streams.windows import COMPACT_ROWS, Piece, StraddlesOffset, Window, from_offset, split, time_range
-from tests.unit.streams.batches import SECOND, Packet, batch
+from tests.unit.streams.batches import SECOND, Packet, batch, coalesced
 
 START = 1_800_000_000
 packets = st.builds(
@@ -45,6 +46,45 @@ def test_windows_hold_what_a_simple_count_finds(some: list[Packet], seconds: int
                 int(share.first_ns[i]),
                 int(share.last_ns[i]),
             ]
+    assert found == wanted
+
+
+entries = st.builds(
+    Packet,
+    time_ns=st.integers(0, 20 * SECOND).map(lambda ns: START * SECOND + ns),
+    src_port=st.integers(1, 3),
+    packets=st.integers(1, 50),
+    bytes=st.integers(0, 2**40),
+    tcp_flags=st.sampled_from([0, 2, 16, 18, 18 | BARE_SYN, 1]),
+    duration_ns=st.integers(0, SECOND),
+    ttl=st.integers(1, 64),
+    max_ttl=st.integers(64, 255),
+    min_packet_bytes=st.integers(60, 100),
+    max_packet_bytes=st.integers(100, 1514),
+)
+
+
+@given(st.lists(entries, min_size=1, max_size=40), st.sampled_from([1, 7, 10]), st.integers(0, 20))
+def test_coalesced_entries_bring_their_own_ends_ttls_sizes_and_flags(
+    some: list[Packet], seconds: int, begin: int
+) -> None:
+    made = coalesced(some)
+    wanted: dict[tuple[int, int], list[int]] = {}
+    for entry in some[begin:]:
+        window = entry.time_ns // SECOND // seconds * seconds
+        at = entry.time_ns - window * SECOND
+        last = min(at + entry.duration_ns, seconds * SECOND - 1)
+        bare = BARE_SYN if entry.tcp_flags & 18 == 2 else 0
+        new = [at, last, entry.ttl, entry.max_ttl, entry.min_packet_bytes, entry.max_packet_bytes]
+        old = wanted.setdefault((window, entry.src_port), [*new, 0])
+        merged = [merge(a, b) for merge, a, b in zip((min, max) * 3, new, old, strict=False)]
+        wanted[window, entry.src_port] = [*merged, old[-1] | entry.tcp_flags | bare]
+    names = ("first_ns", "last_ns", "min_ttl", "max_ttl", "min_packet_bytes", "max_packet_bytes", "tcp_flags")
+    found = {
+        (share.window, int(made.flows.src_port[flow])): [int(getattr(share, name)[i]) for name in names]
+        for share in split(made, seconds, begin)
+        for i, flow in enumerate(share.flow.tolist())
+    }
     assert found == wanted
 
 

@@ -1,0 +1,222 @@
+"""What Kafka loses is told, and a topic that is made anew is not taken for the old one. Real Kafka and ClickHouse."""
+
+import io
+import json
+import signal
+import time
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from common.settings import ClickHouseSettings, KafkaSettings
+from console import audit_run
+from console.store import Store
+from schemas.flows import FlowColumns
+from schemas.kafka_topics import create_missing, topic_id
+from streams.sink import ClickHouseStore
+from streams.storing import KafkaPartition, WindowId
+from tests.integration.fix_streams import Pipeline, pipeline
+from tests.integration.test_recovery import Node
+from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch, counters
+
+pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse]
+
+
+def remove_all(p: Pipeline) -> int:
+    """Remove what is in the topic, as retention does. Returns the offset behind it."""
+    admin = AdminClient({"bootstrap.servers": p.kafka})
+    (answer,) = admin.delete_records([TopicPartition(p.topics.packets, 0, -1)]).values()
+    return int(answer.result(20).low_watermark)
+
+
+def audit(p: Pipeline) -> tuple[int, dict[str, Any]]:
+    out = io.StringIO()
+    settings = ClickHouseSettings(url=p.clickhouse, database=p.database)
+    with Store(settings) as store:
+        code = audit_run.run(store, audit_run.Range(), form="json", out=out)
+    return code, json.loads(out.getvalue())
+
+
+def until_acknowledged(p: Pipeline, offset: int) -> None:
+    from streams.offsets import Offsets
+
+    offsets = Offsets(KafkaSettings(bootstrap_servers=p.kafka), group=p.database, topic=p.topics.packets)
+    try:
+        p.until(lambda: offsets.begin(0).committed >= offset)
+    finally:
+        offsets.close()
+
+
+def test_messages_that_go_while_streams_is_stopped_are_a_counted_loss(
+    kafka_broker: str, clickhouse_server: str
+) -> None:
+    node = Node("n1", int(time.time()) // 10 * 10 - 600, 11)
+    with pipeline(kafka_broker, clickhouse_server) as p:
+        p.start()
+        p.send([each for _ in range(10) for each in node.batches()])
+        p.send([node.end()])
+        kept = node.packets
+        p.until(lambda: p.stored_packets() == kept)
+        p.until(lambda: p.count("SELECT uniqExact(epoch) FROM ledger") == 10)
+        assert audit(p)[0] == 0
+        p.stop()
+        node.clock += 120 * SECOND
+        p.send([each for _ in range(10) for each in node.batches()])
+        behind = remove_all(p)
+        lost = node.packets - kept
+        p.send([*(each for _ in range(10) for each in node.batches()), node.end()])
+        p.start()
+        p.until(lambda: p.stored_packets() == node.packets - lost)
+        p.until(lambda: p.count("SELECT count() FROM losses FINAL") == 1)
+        ((kind, start, end, messages),) = p.query("SELECT kind, gap_start, gap_end, lost FROM losses FINAL")
+        assert (kind, end, messages) == ("messages", behind, behind - start)
+        assert messages >= 10
+        assert p.metric("ayaflow_streams_lost_messages_total") == messages
+        assert "removed from Kafka" in p.output
+        p.until(lambda: p.count("SELECT uniqExact(epoch) FROM ledger") == 20)
+        code, report = audit(p)
+        assert (code, report["exact"]) == (1, False)
+        assert [(loss["kind"], loss["lost"]) for loss in report["losses"]] == [("messages", messages)]
+        assert "were removed from Kafka" in report["message"]
+        assert p.stop() == 0
+
+
+def test_messages_that_go_under_a_running_streams_are_told_with_the_events_in_them(
+    kafka_broker: str, clickhouse_server: str
+) -> None:
+    begin = (int(time.time()) // 10 * 10 - 600) * SECOND
+
+    def second(n: int) -> list[Packet]:
+        return [Packet(time_ns=begin + n * SECOND + i, src_port=1000 + i, packets=2, epoch=n + 1) for i in range(7)]
+
+    with pipeline(kafka_broker, clickhouse_server, streams_node_timeout_seconds="60") as p:
+        p.start()
+        sent = [
+            batch(
+                second(n),
+                ring_start=n * 7 * STRIDE,
+                clock_ns=begin + (n + 1) * SECOND,
+                counters=counters(n + 1, second(n), start_ns=begin + n * SECOND, end_ns=begin + (n + 1) * SECOND),
+            )
+            for n in range(9)
+        ]
+        p.send(sent[:3])
+        p.until(lambda: p.count("SELECT uniqExact(epoch) FROM ledger") == 3)
+        p.processes[-1].send_signal(signal.SIGSTOP)
+        try:
+            p.send(sent[3:4])  # answers the request that waits at the broker
+            time.sleep(0.5)
+            p.send(sent[4:6])
+            behind = remove_all(p)
+        finally:
+            p.processes[-1].send_signal(signal.SIGCONT)
+        p.send([*sent[6:], batch([], ring_start=9 * 7 * STRIDE, clock_ns=begin + 60 * SECOND)])
+        p.until(lambda: p.count("SELECT count() FROM losses FINAL") == 2)
+        first = p.count("SELECT gap_start FROM losses FINAL WHERE kind = 'messages'")
+        lost = behind - first
+        assert (behind, lost in {1, 2, 3}) == (6, True)
+        p.until(lambda: p.stored_packets() == (9 - lost) * 7 * 2)
+        assert p.query("SELECT kind, node, gap_start, gap_end, lost FROM losses FINAL ORDER BY kind") == [
+            ("messages", "", first, behind, lost),
+            ("events", "n1", first * 7 * STRIDE, behind * 7 * STRIDE, 7 * lost),
+        ]
+        assert p.metric("ayaflow_streams_lost_messages_total") == lost
+        assert p.metric("ayaflow_streams_lost_events_total") == 7 * lost
+        p.until(lambda: p.count("SELECT uniqExact(epoch) FROM ledger") == 9 - lost)
+        code, report = audit(p)
+        assert code == 1
+        assert f"n1: {7 * lost} events of the ring never came" in report["message"]
+        until_acknowledged(p, behind)
+        assert p.stop() == 0
+
+
+def test_a_topic_that_is_made_anew_begins_afresh(kafka_broker: str, clickhouse_server: str) -> None:
+    begin = int(time.time()) // 10 * 10 - 600
+    first, second = Node("n1", begin, 12), Node("n1", begin, 13)  # the same windows, the same offsets
+    settings = KafkaSettings(bootstrap_servers=kafka_broker)
+    with pipeline(kafka_broker, clickhouse_server) as p:
+        p.start()
+        p.send([*(each for _ in range(20) for each in first.batches()), first.end()])
+        p.until(lambda: p.stored_packets() == first.packets)
+        p.until(lambda: p.count("SELECT uniqExact(epoch) FROM ledger") == 20)
+        p.stop()
+        old = topic_id(settings, p.topics.packets)
+        admin = AdminClient({"bootstrap.servers": kafka_broker})
+        admin.delete_topics([p.topics.packets])[p.topics.packets].result(20)
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                create_missing(KafkaSettings(bootstrap_servers=kafka_broker, topic_prefix=p.prefix, partitions=1))
+                assert topic_id(settings, p.topics.packets) != old
+                break
+            except (KafkaException, AssertionError):  # its deletion takes a moment
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+        p.start()
+        others = [each for _ in range(20) for each in second.batches()]
+        p.send([of_ring(each, 8) for each in [*others, second.end()]])
+        p.until(lambda: p.stored_packets() >= first.packets + second.packets)
+        p.until(lambda: p.count("SELECT uniqExact(ring_id, epoch) FROM ledger") == 40)
+        assert p.stored_packets() == first.packets + second.packets
+        assert p.count("SELECT uniqExact(topic_id) FROM flows") == 2
+        assert p.count("SELECT sum(packets + packets_rev) FROM flows_1m") == first.packets + second.packets
+        code, report = audit(p)
+        assert (code, report["exact"]) == (0, True), report["message"]
+        assert p.stop() == 0
+
+
+def of_ring(made: Any, ring_id: int) -> Any:
+    from dataclasses import replace
+
+    return replace(made, ring_id=ring_id)
+
+
+def test_rows_from_before_topics_had_an_identity_count_as_stored(clickhouse_server: str) -> None:
+    database = f"db_{time.time_ns()}"
+    start = int(time.time()) // 10 * 10
+    store = ClickHouseStore(ClickHouseSettings(url=clickhouse_server, database=database), "packets")
+    try:
+        before, now = KafkaPartition(0, 3), KafkaPartition(77, 3)
+        window = WindowId(start, 10)
+        store.insert(flows_of(start), before, 0, 40)
+        assert store.revisions(now, window) == [(0, 40)]
+        store.insert(store.rows(now, window, 0), now, 0, 40)  # once more under its name: it is there
+        store.insert(flows_of(start), now, 1, 50)
+        store.insert(flows_of(start), now, 1, 60)
+        assert store.revisions(now, window) == [(0, 40), (1, 50)]
+        assert store.revisions(KafkaPartition(78, 3), window) == [(0, 40)]
+        assert store.stored_until(now) == 50
+        assert store.stored_until(KafkaPartition(78, 3)) == 0
+    finally:
+        store.close()
+
+
+def flows_of(start: int) -> FlowColumns:
+    from streams.partition import Partition
+    from streams.storing import store_window
+
+    class Kept:
+        flows: FlowColumns
+
+        def revisions(self, partition: KafkaPartition, window: WindowId) -> list[tuple[int, int]]:
+            return []
+
+        def insert(self, flows: FlowColumns, partition: KafkaPartition, revision: int, offset_end: int) -> None:
+            self.flows = flows
+
+        def expired(self, window: WindowId) -> bool:
+            return True
+
+        def rows(self, partition: KafkaPartition, window: WindowId, revision: int) -> FlowColumns:
+            raise AssertionError
+
+    state = Partition(3, position=0, window_seconds=10, node_timeout_seconds=10)
+    state.take(0, batch([Packet(time_ns=start * SECOND)], clock_ns=(start + 20) * SECOND), 0.0)
+    (job,) = state.due(0.0)
+    kept = Kept()
+    store_window(job, kept)
+    return kept.flows
+
+
