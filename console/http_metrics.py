@@ -21,6 +21,8 @@ from prometheus_client.registry import Collector
 from console.access import Application, Receive, Scope, Send
 from console.live_hub import LiveHub
 
+_Counter = CounterMetricFamily
+
 
 class HttpMetrics:
     """The metrics of one application. `hub` gives its live view, None while there is none."""

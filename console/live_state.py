@@ -19,7 +19,8 @@ KEY = (
     "icmp_code", "tunnel_type", "tunnel_id", "outer_src_addr", "outer_dst_addr",
 )
 COUNTS = ("packets", "bytes", "packets_rev", "bytes_rev")
-PASSED = ("packets", "bytes", "non_ip_packets", "malformed_packets", "ring_full_packets")
+PASSED = ("packets", "bytes", "non_ip_packets", "malformed_packets", "ring_full_packets", "coalesced_packets")
+"""Counts of an interface; a message of an older streams lacks the last one."""
 SORTS: dict[str, Callable[["Connection"], float]] = {
     "bytes": lambda one: one.total[1] + one.total[3],
     "packets": lambda one: one.total[0] + one.total[2],
@@ -134,7 +135,7 @@ class Node:
         return [
             {
                 "interface": name, "direction": direction, "packets_per_second": round(packets / seconds, 1),
-                "bytes_per_second": round(octets / seconds, 1), **{count: one[count] for count in PASSED[2:]},
+                "bytes_per_second": round(octets / seconds, 1), **{count: one.get(count, 0) for count in PASSED[2:]},
             }
             for one in self.stats["interfaces"]
             for name, direction in [(one["interface"], one["direction"])]
@@ -165,7 +166,7 @@ class LiveState:
         for one in stats["interfaces"]:
             sums = self.passed.setdefault((name, one["interface"], one["direction"]), dict.fromkeys(PASSED, 0))
             for count in PASSED:
-                sums[count] += one[count]
+                sums[count] += one.get(count, 0)
         for flow in stats["top"]:
             key = tuple(flow[part] for part in KEY)
             known = node.connections.get(key)

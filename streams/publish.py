@@ -89,6 +89,7 @@ class Publisher:
 
     def check(self) -> str | None:
         """What is wrong with Kafka, as far as is known; asks it when something was."""
+        self._producer.poll(0)
         if self.trouble:
             with contextlib.suppress(KafkaException):
                 self._producer.list_topics(timeout=2)

@@ -366,9 +366,8 @@ class Worker:
         while True:
             await asyncio.sleep(1.0)
             summaries = self._live.due({number: self._behind(lane) for number, lane in self._lanes.items()})
-            if summaries:
-                loop = asyncio.get_running_loop()
-                self._again.report(BROKER, await loop.run_in_executor(self._live_threads, self._send_live, summaries))
+            loop = asyncio.get_running_loop()
+            self._again.report(BROKER, await loop.run_in_executor(self._live_threads, self._send_live, summaries))
             self._metrics.active_connections.set(self._live.active_flows)
             self._gauges()
 

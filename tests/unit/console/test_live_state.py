@@ -88,7 +88,7 @@ def test_a_node_that_is_silent_is_left_out_and_its_sums_stay() -> None:
     assert state.active_connections(62) == {"n2": 1}
     assert [row["node"] for row in state.connections(62)] == ["n2"]
     assert state.totals() == {"packets": 6, "bytes": 600, "non_ip_packets": 0, "malformed_packets": 0,
-                              "ring_full_packets": 2}
+                              "ring_full_packets": 2, "coalesced_packets": 0}
     assert state.rates(62, 10) == (0, 0)
     assert state.rates(52, 10) == (1, 100)
 
