@@ -1,7 +1,9 @@
-/* Counts every packet that passes an interface and sends one event for each IP packet. Two programs for TC's clsact hooks,
- * ingress and egress; both always return TC_ACT_UNSPEC, so that traffic and other filters go on as without us.
+/* Counts every packet that passes an interface and sends one event for each IP packet; where there is no room, or when it
+ * is told so, it adds the packet to a flow's sums instead. Two programs for TC's clsact hooks, ingress and egress; both
+ * always return TC_ACT_UNSPEC, so that traffic and other filters go on as without us.
  *
- * Compiled by bcc with -DRING_PAGES=n, -DDECAPSULATE=mask (see event.h) and -I of this folder; producer/loader.py does it. */
+ * Compiled by bcc with -DRING_PAGES=n, -DFLOW_ENTRIES=n, -DDECAPSULATE=mask (see event.h) and -I of this folder;
+ * producer/loader.py does it. */
 #include <uapi/linux/bpf.h>
 #include <uapi/linux/pkt_cls.h>
 #include "event.h"
@@ -18,6 +20,7 @@
 #define WIRE_BYTES(skb) ((skb)->len)
 #define CAME_BY(skb) ((skb)->ingress_ifindex)
 #define SLOT(skb) ((skb)->tc_classid)   /* cls_bpf sets it from the filter before each run; 16 bits */
+#define IS_ALIVE(settings, now) ((now) < (settings)->alive_until_ns)
 #endif
 
 BPF_RINGBUF_OUTPUT(events, RING_PAGES);
@@ -30,7 +33,60 @@ BPF_ARRAY_OF_MAPS(open_epoch, "counters_a", 1);
 
 BPF_ARRAY(interfaces, struct interface, MAX_INTERFACES);   /* by slot */
 BPF_TABLE("hash", struct watched, u8, watched, MAX_INTERFACES);
-BPF_ARRAY(config, struct config, 1);
+BPF_F_TABLE("array", int, struct config, config, 1, BPF_F_MMAPABLE);
+
+/* For user space alone: they are here so that they live, pinned, as long as the ring does. */
+BPF_F_TABLE("array", int, struct state, state, 1, BPF_F_MMAPABLE);
+
+#if DECAPSULATE
+/* The verifier knows nothing of what is read from a map. So it need not follow what comes behind the parser anew for each
+ * way through the headers: with tunnels they are too many. */
+BPF_PERCPU_ARRAY(parsed, struct packet, 1);
+#endif
+
+/* A packet besides what its headers say. */
+struct seen {
+    u64 ktime_ns, flow_hash, packets, bytes;
+    u32 segment_bytes, slot;
+    u8 direction, flags, epoch;
+};
+
+static __always_inline void fill(struct event *whole, const struct seen *seen, const struct packet *p)
+{
+    struct packet_event *event = &whole->packet;
+    event->ktime_ns = seen->ktime_ns;
+    event->flow_hash = seen->flow_hash;
+    event->src[0] = p->src[0];
+    event->src[1] = p->src[1];
+    event->dst[0] = p->dst[0];
+    event->dst[1] = p->dst[1];
+    event->bytes = seen->bytes;
+    event->slot = seen->slot;
+    event->segment_bytes = seen->segment_bytes;
+    event->packets = seen->packets;
+    event->src_port = p->src_port;
+    event->dst_port = p->dst_port;
+    event->vlan_id = p->vlan_id;
+    event->tcp_flags = p->tcp_flags;
+    event->protocol = p->protocol;
+    event->direction = seen->direction;
+    event->ttl = p->ttl;
+    event->tos = p->tos;
+    event->epoch = seen->epoch;
+    event->flags = seen->flags;
+#if DECAPSULATE
+    whole->tunnel = p->tunnel;
+#endif
+}
+
+#include "coalesce.h"
+
+#ifndef REPLAY
+BPF_TABLE("hash", struct coalesced_key, struct coalesced, flows_a, FLOW_ENTRIES);   /* of odd epochs */
+BPF_TABLE("hash", struct coalesced_key, struct coalesced, flows_b, FLOW_ENTRIES);
+BPF_ARRAY_OF_MAPS(flow_tables, "flows_a", 2);   /* by the epoch's lowest bit */
+BPF_PERCPU_ARRAY(fresh_flow, struct coalesced, 1);
+#endif
 
 static __always_inline u64 flow_hash(const struct packet *p, u32 slot, u32 passage, const u64 *key)
 {
@@ -88,16 +144,26 @@ static __always_inline int capture(struct __sk_buff *skb, u32 direction, u64 kti
     void *epoch = open_epoch.lookup(&zero);
     if (!interface || !(interface->flags & WATCHED) || !settings || !epoch)     /* not set up, or given up */
         return TC_ACT_UNSPEC;
+    if (!IS_ALIVE(settings, ktime_ns))
+        return TC_ACT_UNSPEC;
     u32 secondary = is_secondary(skb, interface, direction);
     u32 key = secondary * (2 * MAX_INTERFACES) + slot * 2 + direction;
     struct counters *counters = bpf_map_lookup_elem(epoch, &key);
     if (!counters)
         return TC_ACT_UNSPEC;
 
-    struct packet p = {};
-    int result = parse(skb, interface->flags, &p);
-    if (DECAPSULATE && result == PARSED)
-        decapsulate(skb, &p);
+    struct packet own = {};
+    struct packet *p = &own;
+    int result = parse(skb, interface->flags, p);
+#if DECAPSULATE
+    if (result == PARSED)
+        decapsulate(skb, p);
+    p = parsed.lookup(&zero);
+    if (!p)
+        return TC_ACT_UNSPEC;
+    *p = own;
+    asm volatile("" ::: "memory");      /* or the compiler would remember what the verifier is to forget */
+#endif
 
     /* What the wire carries. wire_len knows GSO only on egress and lacks the link header on ingress, so it is worked out
      * here; gso_segs is 0 in super-packets from a hypervisor or an AF_PACKET socket. */
@@ -108,13 +174,13 @@ static __always_inline int capture(struct __sk_buff *skb, u32 direction, u64 kti
     u32 segment_bytes = skb->gso_size;
     if (segment_bytes && result == PARSED) {
         packets = skb->gso_segs;
-        if (!packets && bytes > p.offset)
-            packets = (bytes - p.offset + segment_bytes - 1) / segment_bytes;
+        if (!packets && bytes > p->offset)
+            packets = (bytes - p->offset + segment_bytes - 1) / segment_bytes;
         if (!packets)
             packets = 1;
-        bytes += (packets - 1) * p.offset;
+        bytes += (packets - 1) * p->offset;
         if (packets > 1) {
-            segment_wire = segment_bytes + p.offset + tag_bytes;
+            segment_wire = segment_bytes + p->offset + tag_bytes;
             if (segment_wire > 0xffff)
                 segment_wire = 0xffff;
         }
@@ -133,39 +199,37 @@ static __always_inline int capture(struct __sk_buff *skb, u32 direction, u64 kti
         counters->malformed_bytes += bytes;
         return TC_ACT_UNSPEC;
     }
-    struct event *reserved = events.ringbuf_reserve(sizeof(*reserved));
-    if (!reserved) {
-        counters->ring_full_packets += packets;
-        counters->ring_full_bytes += bytes;
+    struct seen seen = {
+        .ktime_ns = ktime_ns,
+        .flow_hash = flow_hash(p, slot, direction << 1 | secondary, settings->hash_key),
+        .packets = packets,
+        .bytes = bytes,
+        .segment_bytes = segment_wire,
+        .slot = slot,
+        .direction = direction,
+        .flags = secondary ? SECONDARY : 0,
+        .epoch = counters->epoch,
+    };
+    struct event *event = settings->coalesce ? 0 : events.ringbuf_reserve(sizeof(*event));
+    if (event) {
+        counters->emitted_packets += packets;
+        counters->emitted_bytes += bytes;
+        fill(event, &seen, p);
+        events.ringbuf_submit(event, BPF_RB_NO_WAKEUP);     /* the producer polls: a wake-up costs more than a packet */
         return TC_ACT_UNSPEC;
     }
-    counters->emitted_packets += packets;
-    counters->emitted_bytes += bytes;
-    struct packet_event *event = &reserved->packet;
-    event->ktime_ns = ktime_ns;
-    event->flow_hash = flow_hash(&p, slot, direction << 1 | secondary, settings->hash_key);
-    event->src[0] = p.src[0];
-    event->src[1] = p.src[1];
-    event->dst[0] = p.dst[0];
-    event->dst[1] = p.dst[1];
-    event->bytes = bytes;
-    event->slot = slot;
-    event->segment_bytes = segment_wire;
-    event->packets = packets;
-    event->src_port = p.src_port;
-    event->dst_port = p.dst_port;
-    event->vlan_id = p.vlan_id;
-    event->tcp_flags = p.tcp_flags;
-    event->protocol = p.protocol;
-    event->direction = direction;
-    event->ttl = p.ttl;
-    event->tos = p.tos;
-    event->epoch = counters->epoch;
-    event->flags = secondary ? SECONDARY : 0;
-#if DECAPSULATE
-    reserved->tunnel = p.tunnel;
+#ifndef REPLAY
+    int odd = seen.epoch & 1;
+    void *table = flow_tables.lookup(&odd);
+    struct coalesced *fresh = fresh_flow.lookup(&zero);
+    if (table && fresh && coalesce(table, fresh, &seen, p, settings)) {
+        counters->coalesced_packets += packets;
+        counters->coalesced_bytes += bytes;
+        return TC_ACT_UNSPEC;
+    }
 #endif
-    events.ringbuf_submit(reserved, BPF_RB_NO_WAKEUP);     /* the producer polls: a wake-up costs more than a packet */
+    counters->ring_full_packets += packets;
+    counters->ring_full_bytes += bytes;
     return TC_ACT_UNSPEC;
 }
 

@@ -58,17 +58,37 @@ struct event {
 struct counters {
     u64 epoch;          /* set by user space before the epoch opens */
     u64 seen_packets, seen_bytes;
-    u64 emitted_packets, emitted_bytes;
+    u64 emitted_packets, emitted_bytes;         /* into the ring */
+    u64 coalesced_packets, coalesced_bytes;     /* into the flow table */
     u64 non_ip_packets, non_ip_bytes;
     u64 malformed_packets, malformed_bytes;
-    u64 ring_full_packets, ring_full_bytes;
+    u64 ring_full_packets, ring_full_bytes;     /* no room in either: dropped */
 };
+
+/* Packets of one flow that were added up instead of becoming an event each: those that one CPU saw in one epoch and one
+ * second of the wall clock, so that an entry never spans two windows. Only that CPU writes it, so nothing is atomic. */
+struct coalesced_key {
+    u64 flow_hash;
+    u32 second;
+    u32 cpu;
+};
+struct coalesced {
+    struct event first;         /* of the flow's first packet; its bytes, packets and segment_bytes are those of that one */
+    u64 last_ktime_ns;
+    u64 packets, bytes;
+    u32 min_packet_bytes, max_packet_bytes;
+    u16 tcp_flags;              /* of all, and BARE_SYN */
+    u8 min_ttl, max_ttl;
+    u32 unused;
+};
+#define BARE_SYN 0x8000u        /* a SYN without ACK was among them */
 
 /* What user space says about an interface, by its slot: the number that the hook was attached with (TC's class id). An
  * ifindex would not do: each network namespace has its own. */
 struct interface {
     u32 flags;
     u32 namespace;      /* a number of ours */
+    char name[120];     /* for the producer that comes after this one */
 };
 #define MAX_INTERFACES 512
 #define WATCHED 1u
@@ -82,7 +102,15 @@ struct watched {
 };
 
 struct config {
-    u64 hash_key[2];    /* random for each run, so that nobody can craft two flows with one hash */
+    u64 hash_key[2];        /* random for each run, so that nobody can craft two flows with one hash */
+    u64 alive_until_ns;     /* CLOCK_MONOTONIC; then the program does nothing, until a producer says otherwise */
+    u64 wall_offset_ns;     /* from CLOCK_MONOTONIC to the wall clock */
+    u64 coalesce;           /* not 0: the producer would not keep up with an event a packet */
+};
+
+/* What a producer leaves to the one that comes after it (producer/run_state.py): nothing here reads it. */
+struct state {
+    u8 octets[8192];
 };
 
 #endif

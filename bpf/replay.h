@@ -36,5 +36,6 @@ BPF_F_TABLE("array", u32, struct replay_state, replay_state, 1, BPF_F_MMAPABLE);
 #define WIRE_BYTES(skb) ((skb)->cb[0])
 #define SLOT(skb) ((skb)->cb[1])
 #define CAME_BY(skb) 0
+#define IS_ALIVE(settings, now) 1
 
 #endif

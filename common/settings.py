@@ -55,6 +55,23 @@ class CaptureSettings(Section):
     ring_bytes: int = Field(
         16 << 20, ge=1 << 16, le=1 << 30, description="Size of the kernel's ring buffer; a power of two."
     )
+    detail: Literal["packet", "flow"] = Field(
+        "packet",
+        description="packet: the kernel sends an event a packet, and adds packets up by flow only when the ring buffer "
+        "is nearly full. flow: it always adds them up; once a second a flow's sums are sent.",
+    )
+    flow_entries: int = Field(
+        131_072,
+        ge=1024,
+        le=1 << 24,
+        description="Room of the kernel's flow table, of which it has two: a flow takes an entry a CPU and second. "
+        "An entry takes about 180 bytes.",
+    )
+    orphan_timeout_seconds: int = Field(
+        300,
+        ge=5,
+        description="After so long without a producer the kernel program does nothing, until one starts again.",
+    )
     epoch_ms: int = Field(
         500,
         ge=50,
@@ -82,6 +99,11 @@ class ProducerSettings(Section):
     batch_packets: int = Field(16_384, ge=1, le=1 << 20, description="A batch is sent when it has this many packets.")
     flush_ms: int = Field(
         250, ge=1, le=250, description="A batch is sent when its oldest packet has waited this long (ms)."
+    )
+    spool_bytes: int = Field(
+        1 << 30,
+        ge=0,
+        description="Batches that may wait on disk, in data_dir/spool, while Kafka is away; 0: none.",
     )
     metrics_listen: str = Field("127.0.0.1:9464", description="Address of /metrics and /health of the producer.")
 

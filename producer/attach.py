@@ -1,13 +1,14 @@
 """Filters on the clsact hooks, by pyroute2. Runs in the short-lived child only.
 
-What is ours is told by its name, which the kernel keeps with the filter: `ayaflow:NODE:DIRECTION`, with `+qdisc`
-behind it when the clsact qdisc is ours too. So it can be found and removed by anyone, after any kind of death.
+What is ours is told by its name, which the kernel keeps with the filter: `ayaflow:NODE:DIRECTION@RUN`, with `+qdisc`
+behind it when the clsact qdisc is ours too. So it can be found and removed by anyone, after any kind of death. RUN is
+the ring's id: a filter of another run is replaced in one step, so that each packet passes one of the two.
 """
 
 import contextlib
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from pyroute2 import IPRoute
@@ -30,17 +31,21 @@ def open_route(namespace: str | None = None) -> Iterator[Any]:
         yield route
 
 
-def detach_everywhere(*, node: str | None = None) -> list[str]:
-    """`detach` in our network namespace and in those with a name. Returns a line for each thing that was removed."""
+def detach_everywhere(*, node: str | None = None, keep: Collection[str] = ()) -> list[str]:
+    """`detach` in our network namespace and in those with a name. Returns a line for each thing that was removed.
+
+    `keep`: interfaces, of other namespaces NAMESPACE/NAME, that are left alone.
+    """
     with open_route() as route:
-        removed = detach(route, node=node)
+        removed = detach(route, node=node, keep=keep)
     for name in namespaces.named():
+        own = {interface.removeprefix(f"{name}/") for interface in keep if interface.startswith(f"{name}/")}
         with contextlib.suppress(OSError), open_route(str(namespaces.RUN_NETNS / name)) as route:
-            removed += [f"{line} in namespace {name}" for line in detach(route, node=node)]
+            removed += [f"{line} in namespace {name}" for line in detach(route, node=node, keep=own)]
     return removed
 
 
-def ensure(route: Any, hook: Hook, node: str, programs: dict[str, int]) -> str:
+def ensure(route: Any, hook: Hook, *, node: str, run: str, programs: dict[str, int]) -> str:
     """Attach unless it is attached already. Returns what became of it: ATTACHED, KEPT or GONE.
 
     Raises EnvironmentProblem.
@@ -48,11 +53,10 @@ def ensure(route: Any, hook: Hook, node: str, programs: dict[str, int]) -> str:
     try:
         if not route.link_lookup(index=hook.ifindex, ifname=hook.name.rpartition("/")[2]):
             return GONE
-        found = {(place, label.removesuffix(OWN_QDISC)) for place, label in _hooks_of(route, hook)}
-        if found == {(place, f"{NAME}{node}:{place}") for place in HOOKS}:
+        found = _of_node(route, hook.ifindex, node)
+        if all(_is_current(found.get(place), hook, run) for place in HOOKS):
             return KEPT
-        detach(route, node=node, ifindex=hook.ifindex)
-        _attach(route, hook.ifindex, node, programs, slot=hook.slot)
+        _attach(route, hook, node, run, programs, found)
     except NetlinkError as error:
         if error.code == errno.ENODEV:
             return GONE
@@ -60,38 +64,57 @@ def ensure(route: Any, hook: Hook, node: str, programs: dict[str, int]) -> str:
     return ATTACHED
 
 
-def _hooks_of(route: Any, hook: Hook) -> list[tuple[str, str]]:
-    """Our filters with the right slot."""
-    return [
-        (place, label) for place, message, label in _ours(route, hook.ifindex)
-        if (message.get_attr("TCA_OPTIONS").get_attr("TCA_BPF_CLASSID") or 0) == hook.slot
-    ]  # fmt: skip
+def _of_node(route: Any, ifindex: int, node: str) -> dict[str, tuple[Any, str]]:
+    """Message and name of the node's filters by hook."""
+    return {
+        place: (message, label) for place, message, label in _ours(route, ifindex) if _is_of(label, node, place)
+    }  # fmt: skip
 
 
-def _attach(route: Any, ifindex: int, node: str, programs: dict[str, int], *, slot: int) -> None:
-    """Put our filters on an interface. `programs`: file descriptors by hook. Raises NetlinkError."""
-    ours = _ensure_clsact(route, ifindex)
-    for hook, fd in programs.items():
-        name = f"{NAME}{node}:{hook}" + (OWN_QDISC if ours else "")
-        route.tc(
-            "add-filter", "bpf", ifindex, 0, fd=fd, name=name, parent=HOOKS[hook], prio=PRIORITY, direct_action=True,
-            classid=slot,
-        )  # fmt: skip  the class id is what the program sees as skb->tc_classid
+def _is_of(label: str, node: str, place: str) -> bool:
+    return label.partition("@")[0].removesuffix(OWN_QDISC) == f"{NAME}{node}:{place}"
 
 
-def detach(route: Any, *, node: str | None = None, ifindex: int | None = None) -> list[str]:
+def _is_current(found: tuple[Any, str] | None, hook: Hook, run: str) -> bool:
+    """Whether a filter is of this run and has the right slot."""
+    if found is None:
+        return False
+    message, label = found
+    slot = message.get_attr("TCA_OPTIONS").get_attr("TCA_BPF_CLASSID") or 0
+    return slot == hook.slot and label.removesuffix(OWN_QDISC).endswith(f"@{run}")
+
+
+def _attach(  # noqa: PLR0917  what a filter is made of
+    route: Any, hook: Hook, node: str, run: str, programs: dict[str, int], found: dict[str, tuple[Any, str]]
+) -> None:
+    """Put our filters on an interface, in the place of those that are `found`. Raises NetlinkError."""
+    ours = _ensure_clsact(route, hook.ifindex)
+    for place, fd in programs.items():
+        name = f"{NAME}{node}:{place}@{run}" + (OWN_QDISC if ours else "")
+        filter_ = {"fd": fd, "name": name, "parent": HOOKS[place], "prio": PRIORITY, "direct_action": True}
+        # the class id is what the program sees as skb->tc_classid
+        if place in found:
+            handle = found[place][0]["handle"]
+            route.tc("replace-filter", "bpf", hook.ifindex, handle, classid=hook.slot, **filter_)
+        else:
+            route.tc("add-filter", "bpf", hook.ifindex, 0, classid=hook.slot, **filter_)
+
+
+def detach(
+    route: Any, *, node: str | None = None, ifindex: int | None = None, keep: Collection[str] = ()
+) -> list[str]:
     """Remove the filters of a node (None: of all), and the qdisc when it was ours and is empty now.
 
-    Returns a line for each thing that was removed.
+    `keep`: interfaces that are left alone. Returns a line for each thing that was removed.
     """
     removed = []
     links = {link["index"]: link.get_attr("IFLA_IFNAME") for link in route.get_links()}
     for index in sorted(_with_clsact(route)):
-        if ifindex is not None and index != ifindex:
-            continue
         name, qdisc_is_ours = links.get(index, str(index)), False
+        if (ifindex is not None and index != ifindex) or name in keep:
+            continue
         for hook, message, label in _ours(route, index):
-            if node is not None and label.removesuffix(OWN_QDISC) != f"{NAME}{node}:{hook}":
+            if node is not None and not _is_of(label, node, hook):
                 continue
             with _gone_is_fine():
                 route.tc("del-filter", "bpf", index, message["handle"], parent=message["parent"], info=message["info"])

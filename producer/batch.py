@@ -62,7 +62,8 @@ def build(
 
     first_epoch, boundaries: see full_epochs. offset_ns: from the monotonic clock to the wall clock.
     """
-    positions = np.arange(span.start, span.end, span.records.itemsize, dtype=np.int64)
+    stride = (span.end - span.start) // max(1, len(span.records))
+    positions = span.start + np.arange(len(span.records), dtype=np.int64) * stride
     events = span.records["event"]
     keep = submitted(span.records)
     if not keep.all():
@@ -93,6 +94,57 @@ def build(
         counters=counters,
     )
     return PacketEvents(batch=batch, ring_position=positions)
+
+
+def build_coalesced(
+    entries: Records,
+    *,
+    start: int,
+    source: Source,
+    epoch: int,
+    ring_position: int,
+    offset_ns: int,
+    sequence: int,
+    clock_ns: int,
+    counters: tuple[EpochCounters, ...],
+) -> PacketEvents:
+    """A batch of entries of the kernel's flow table, and each one's number.
+
+    entries: of dtype COALESCED, all of one epoch; `start`: number of the first. ring_position: up to which all events
+    are in earlier batches.
+    """
+    events = entries["first"]
+    numbers = np.arange(start, start + len(entries), dtype=np.int64)
+    _, index, inverse = np.unique(events["flow_hash"], return_index=True, return_inverse=True)
+    ktime = events["ktime_ns"].astype(np.int64)
+    base = int(ktime.min()) if len(ktime) else 0
+    batch = PacketBatch(
+        node=source.node,
+        ring_id=source.ring_id,
+        ring_start=ring_position,
+        ring_end=ring_position,
+        coalesced_start=start,
+        coalesced_end=start + len(entries),
+        sequence=sequence,
+        clock_ns=clock_ns,
+        base_ns=base + offset_ns,
+        interface_names=tuple(name for _, name in source.interfaces),
+        flows=_flow_keys(events[index], np.full(len(index), epoch, np.int64), source),
+        flow=inverse.astype(np.int32),
+        time_offset_ns=ktime - base,
+        duration_ns=entries["last_ktime_ns"].astype(np.int64) - ktime,
+        packets=entries["packets"].astype(np.int32),
+        bytes=entries["bytes"].astype(np.int64),
+        tcp_flags=entries["tcp_flags"].astype(np.int32),
+        ttl=entries["min_ttl"].copy(),
+        max_ttl=entries["max_ttl"].copy(),
+        tos=events["tos"].copy(),
+        segment_bytes=np.zeros(len(entries), np.int32),
+        min_packet_bytes=entries["min_packet_bytes"].copy(),
+        max_packet_bytes=entries["max_packet_bytes"].copy(),
+        counters=counters,
+    )
+    return PacketEvents(batch=batch, ring_position=numbers)
 
 
 def _flow_keys(events: Records, epochs: I64, source: Source) -> FlowKeys:

@@ -4,6 +4,7 @@ All raise OSError with the call's errno.
 """
 
 import ctypes
+import errno
 import os
 import platform
 import struct
@@ -14,17 +15,24 @@ import numpy.typing as npt
 
 _SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}
 _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _OBJ_PIN, _OBJ_GET, _PROG_TEST_RUN = 1, 2, 3, 6, 7, 10
+_MAP_LOOKUP_BATCH, _MAP_DELETE_BATCH = 24, 27
 _ATTR_BYTES = 128
+_BATCH_ENTRIES = 4096
+Records = npt.NDArray[np.void]
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _bpf(command: int, attributes: bytes, what: str) -> tuple[int, bytes]:
+def _number() -> int:
     number = _SYSCALL.get(platform.machine())
     if number is None:
         raise OSError(0, f"the number of the bpf system call on {platform.machine()} is not known")
+    return number
+
+
+def _bpf(command: int, attributes: bytes, what: str) -> tuple[int, bytes]:
     buffer = ctypes.create_string_buffer(attributes, _ATTR_BYTES)
-    result = _libc.syscall(number, command, buffer, _ATTR_BYTES)
+    result = _libc.syscall(_number(), command, buffer, _ATTR_BYTES)
     if result < 0:
         error = ctypes.get_errno()
         raise OSError(error, f"{what}: {os.strerror(error)}")
@@ -65,6 +73,53 @@ def map_lookup(fd: int, key: bytes, value_bytes: int) -> bytes:
     attributes = struct.pack("=IIQQQ", fd, 0, ctypes.addressof(key_buffer), ctypes.addressof(value_buffer), 0)
     _bpf(_MAP_LOOKUP, attributes, "map lookup")
     return value_buffer.raw
+
+
+def map_read_all(fd: int, key: np.dtype[np.void], value: np.dtype[np.void]) -> tuple[Records, Records]:
+    """All entries of a hash map that nobody writes to -> keys and values, in the map's own order."""
+    keys, values = [np.zeros(0, key)], [np.zeros(0, value)]
+    place, room = ctypes.create_string_buffer(8), _BATCH_ENTRIES
+    begun = False
+    while True:
+        some_keys, some_values = np.empty(room, key), np.empty(room, value)
+        attributes = struct.pack(
+            "=QQQQIIQQ", ctypes.addressof(place) if begun else 0, ctypes.addressof(place),
+            some_keys.ctypes.data, some_values.ctypes.data, room, fd, 0, 0,
+        )  # fmt: skip
+        error, count = _map_batch(_MAP_LOOKUP_BATCH, attributes)
+        if error == errno.ENOSPC:  # not even one bucket of the table fits
+            room *= 2
+            continue
+        if error not in {0, errno.ENOENT}:
+            raise OSError(error, f"map read: {os.strerror(error)}")
+        keys.append(some_keys[:count])
+        values.append(some_values[:count])
+        begun = True
+        if error:  # ENOENT: that was the last
+            return np.concatenate(keys), np.concatenate(values)
+
+
+def map_delete_all(fd: int, keys: Records) -> None:
+    """Remove entries; those that are not there are no error."""
+    begin = 0
+    keys = np.ascontiguousarray(keys)
+    while begin < len(keys):
+        rest = keys[begin:]
+        attributes = struct.pack("=QQQQIIQQ", 0, 0, rest.ctypes.data, 0, len(rest), fd, 0, 0)
+        error, count = _map_batch(_MAP_DELETE_BATCH, attributes)
+        if error == errno.ENOENT:
+            count += 1  # that one has gone
+        elif error:
+            raise OSError(error, f"map delete: {os.strerror(error)}")
+        begin += count
+
+
+def _map_batch(command: int, attributes: bytes) -> tuple[int, int]:
+    """A batch command -> (errno or 0, number of entries that it handled)."""
+    buffer = ctypes.create_string_buffer(attributes, _ATTR_BYTES)
+    result = _libc.syscall(_number(), command, buffer, _ATTR_BYTES)
+    count: int = struct.unpack_from("=I", buffer.raw, 32)[0]
+    return (ctypes.get_errno() if result < 0 else 0), count
 
 
 def prog_test_run(fd: int, frame: bytes, context: bytes = b"", repeat: int = 1) -> tuple[int, int]:

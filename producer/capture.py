@@ -1,26 +1,27 @@
 """From the ring to batches: when an epoch is closed, when a batch is cut, what it carries. Does no I/O of its own."""
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from common import logs
 from common.errors import ServiceUnavailable
-from common.settings import ProducerSettings
-from producer.batch import Source, Span, build
+from common.settings import CaptureSettings, ProducerSettings
+from producer.batch import Source, Span, build, build_coalesced
 from producer.clock import WallClock
 from producer.epochs import ClosedEpoch, Epochs
 from producer.event import Records
 from producer.metrics import ProducerMetrics
-from producer.outbox import Message
+from producer.outbox import Batch, Message
 from producer.publish import MAX_MESSAGE_BYTES, Publisher
 from schemas.packets import PacketBatch, PacketEvents
 from schemas.topics import TopicNames
 
 HEARTBEAT_NS = 1_000_000_000  # of a node that sees nothing
 KAFKA_AWAY_NS = 2_000_000_000  # a batch that waits longer: nothing is sent only to say that we live
-MAX_CLOSED_EPOCHS = 240  # not yet sent; with more the open epoch grows instead
+COALESCE_ABOVE, COALESCE_BELOW = 0.75, 0.25  # parts of the ring in use, at which the kernel is told to, and not to
+CROWDED = 0.5  # part of the flow table: the next epoch is to be shorter
+SHORTEST_EPOCH_NS = 100_000_000
 REGISTRY_RETRY_NS = 1_000_000_000
 _MS = 1_000_000
 
@@ -33,6 +34,9 @@ class RingReader(Protocol):
     size: int
     stride: int  # octets of a record
 
+    def producer_position(self) -> int:
+        """Up to here records are reserved."""
+
     def readable(self, position: int) -> int:
         """End of the submitted records from `position` on."""
 
@@ -41,6 +45,16 @@ class RingReader(Protocol):
 
     def release(self, position: int) -> None:
         """Let the kernel overwrite what lies before."""
+
+
+class KernelSwitches(Protocol):
+    """What we tell the kernel program; kernel.Switches does it."""
+
+    def live(self, now_ns: int, offset_ns: int) -> None:
+        """A producer lives; `offset_ns`: from the monotonic to the wall clock."""
+
+    def coalesce(self, wanted: bool) -> None:
+        """Whether packets are to be added up by flow although there is room for an event each."""
 
 
 EncodeBatch = Callable[[PacketBatch], bytes]
@@ -56,43 +70,57 @@ class Timing:
     epoch_ns: int
     flush_ns: int
     batch_bytes: int  # of the ring
+    batch_entries: int  # of the flow table
+    flow_entries: int  # that the kernel's flow table has room for
+    only_flows: bool = False  # capture.detail: flow
 
     @classmethod
-    def of(cls, settings: ProducerSettings, epoch_ms: int, ring: RingReader) -> "Timing":
+    def of(cls, settings: ProducerSettings, capture: CaptureSettings, ring: RingReader) -> "Timing":
         """From the settings; a batch never takes more than a quarter of the ring, which must go on filling."""
         return cls(
-            epoch_ns=epoch_ms * _MS,
+            epoch_ns=capture.epoch_ms * _MS,
             flush_ns=settings.flush_ms * _MS,
             batch_bytes=min(settings.batch_packets, max(1, ring.size // 4 // ring.stride)) * ring.stride,
+            batch_entries=settings.batch_packets,
+            flow_entries=capture.flow_entries,
+            only_flows=capture.detail == "flow",
         )
 
 
 class Capture:
-    """One run of one node. Call `step` again and again; `finish` at the end."""
+    """One run of one ring. Call `step` again and again; `finish` at the end."""
 
     def __init__(
         self,
         *,
         ring: RingReader,
         position: int,
+        coalesced: int = 0,
         epochs: Epochs,
         clock: WallClock,
         publisher: Publisher,
         source: Source,
+        switches: KernelSwitches,
         encode_batch: EncodeBatch,
         encode_events: EncodeEvents | None,
         topics: TopicNames,
         timing: Timing,
         metrics: ProducerMetrics,
     ) -> None:
-        """`position`: of the ring, where reading begins. `encode_events`: for the record encoding."""
+        """`position`: of the ring, where reading begins. `coalesced`: entries of flow tables below it are safe.
+
+        `encode_events`: for the record encoding.
+        """
         self._ring, self._epochs, self._clock, self._publisher = ring, epochs, clock, publisher
         self._source, self._topics, self._timing, self._metrics = source, topics, timing, metrics
-        self._encode_batch, self._encode_events = encode_batch, encode_events
+        self._encode_batch, self._encode_events, self._switches = encode_batch, encode_events, switches
         self._start = position  # of the next batch
         self._read = position  # records before it are submitted
-        self._closed: deque[ClosedEpoch] = deque()  # not yet sent
-        self._first_epoch = 1  # of self._closed, or the open one
+        self._closed = epochs.inherited()  # closed, but not all of it is sent
+        start = self._closed.coalesced_start if self._closed else coalesced
+        self._entries_sent = max(0, coalesced - start)  # of its flow table
+        self._first_epoch = self._closed.number if self._closed else epochs.number  # of what comes from the ring next
+        self._coalesced_end = coalesced
         self._sequence = 0
         self._clock_ns = 0
         self._last_batch_ns = 0
@@ -100,51 +128,79 @@ class Capture:
         self._registry_retry_at = 0
         self._released = position
         self._last_epoch_end = position
-        self._finishing = False
+        self._epoch_ns = timing.epoch_ns
+        self._coalescing = timing.only_flows
+        self._finishing = self._finished = False
+        ring.release(position)
+        switches.coalesce(self._coalescing)
+        switches.live(clock.monotonic(), clock.offset_ns)
+        if self._closed:
+            metrics.count(self._closed.counters)
+
+    @property
+    def position(self) -> int:
+        """Of the ring: what lies before it is safe."""
+        return self._released
 
     @property
     def ring_fill(self) -> float:
-        """Part of the ring that is in use as far as we have read."""
-        return (self._read - self._released) / self._ring.size
+        """Part of the ring that is in use."""
+        return (self._ring.producer_position() - self._released) / self._ring.size
+
+    @property
+    def coalescing(self) -> bool:
+        """Whether the kernel adds packets up by flow, because we told it to."""
+        return self._coalescing
 
     def step(self) -> int:
         """Do what is due. Returns how many records were read."""
+        self._switches.live(self._clock.monotonic(), self._clock.offset_ns)
         self._release()
+        self._choose_detail()
         before = self._read
         if self._publisher.has_room():
             self._read_ring()
-        now = self._clock.monotonic()
-        if self._epoch_is_due(now):
+        if self._epoch_is_due(self._clock.monotonic()):
             self._close_epoch()
             if self._publisher.has_room():
                 self._read_ring()
         if self._is_due():
             self._send(self._read)
+        self._send_entries()
         return (self._read - before) // self._ring.stride
 
     @property
     def oldest_epoch(self) -> int:
-        """All events of earlier epochs have been sent."""
-        return self._first_epoch
+        """All of earlier epochs is safe."""
+        return self._epochs.stored + 1
 
     def name_interfaces(self, names: dict[int, str]) -> None:
         """The interfaces' names by slot; before there are events of a new one."""
         self._source = replace(self._source, interfaces=tuple(names.items()))
 
     def finish(self) -> None:
-        """The hooks are gone: close the last epoch. From now on `step` only sends what is left."""
+        """The hooks are gone: close the last epoch as soon as it may be. From now on `step` only sends what is left."""
         self._finishing = True
-        self._close_epoch()
 
     def is_drained(self) -> bool:
-        """Whether all has been handed to the publisher, after `finish`."""
-        return self._finishing and not self._closed
+        """Whether all is safe, after `finish`."""
+        return self._finished and self._epochs.stored == self._epochs.number - 1
 
     def _release(self) -> None:
-        released = self._publisher.outbox.released
-        if released != self._released:
-            self._ring.release(released)
-            self._released = released
+        outbox = self._publisher.outbox
+        if outbox.released != self._released:
+            self._ring.release(outbox.released)
+            self._released = outbox.released
+        self._epochs.confirm(outbox.epoch)
+
+    def _choose_detail(self) -> None:
+        """Below an event a packet when the ring fills, back when it is nearly empty."""
+        fill = self.ring_fill
+        wanted = self._timing.only_flows or fill > (COALESCE_BELOW if self._coalescing else COALESCE_ABOVE)
+        if wanted != self._coalescing:
+            self._coalescing = wanted
+            self._switches.coalesce(wanted)
+            log.info("packets are added up by flow" if wanted else "an event a packet again", ring_fill=round(fill, 2))
 
     def _read_ring(self) -> None:
         """Find out how far records are submitted; send each full batch."""
@@ -160,72 +216,142 @@ class Capture:
                     return
 
     def _epoch_is_due(self, now: int) -> bool:
-        """Whether the open epoch is old enough; one without a single event may grow as old as a heartbeat."""
-        if self._finishing or len(self._closed) >= MAX_CLOSED_EPOCHS:
+        """Whether the open epoch has passed a full multiple of its length on the wall clock, and may be closed.
+
+        One without a single event may grow as old as a heartbeat.
+        """
+        if self._closed is not None or self._epochs.stored != self._epochs.number - 1:
             return False
-        idle = not self._closed and self._read == self._last_epoch_end
-        wanted = max(self._timing.epoch_ns, HEARTBEAT_NS) if idle else self._timing.epoch_ns
-        return now - self._epochs.opened_ns >= wanted
+        if self._finishing:
+            return not self._finished
+        idle = self._read == self._last_epoch_end and not self._timing.only_flows
+        length = max(self._epoch_ns, HEARTBEAT_NS) if idle else self._epoch_ns
+        return self._clock.wall_ns(now) // length > self._clock.wall_ns(self._epochs.opened_ns) // length
 
     def _close_epoch(self) -> None:
-        closed = self._epochs.close()
+        self._finished = self._finishing
+        closed = self._closed = self._epochs.close()
+        self._entries_sent = 0
         self._metrics.count(closed.counters)
-        self._closed.append(closed)
+        self._metrics.coalesced_entries.inc(len(closed.flows))
         self._last_epoch_end = closed.end_position
+        crowded = len(closed.flows) > CROWDED * self._timing.flow_entries
+        self._epoch_ns = max(self._epoch_ns // 2, SHORTEST_EPOCH_NS) if crowded else self._timing.epoch_ns
 
     def _is_due(self) -> bool:
         """Whether what has been read should be sent now, although it fills no batch."""
         if not self._publisher.has_room():
             return False
-        if self._finishing:
-            return self._complete() > 0
+        complete = self._closed is not None and self._closed.end_position <= self._read
+        if self._finishing and complete:
+            return self._read > self._start or not self._entries_left()
         now = self._clock.monotonic()
         if self._read > self._start:
-            return now - self._waiting_since >= self._timing.flush_ns or self._complete() > 0
-        if not self._complete() or self._publisher.waiting_ns() > KAFKA_AWAY_NS:
+            return now - self._waiting_since >= self._timing.flush_ns or complete
+        if not complete or self._entries_left() or self._publisher.waiting_ns() > KAFKA_AWAY_NS:
             return False
-        return any(epoch.counters for epoch in self._closed) or now - self._last_batch_ns >= HEARTBEAT_NS
+        assert self._closed is not None
+        return bool(self._closed.counters) or now - self._last_batch_ns >= HEARTBEAT_NS
 
-    def _complete(self) -> int:
-        """How many closed epochs have been read to their end."""
-        return sum(1 for epoch in self._closed if epoch.end_position <= self._read)
+    def _entries_left(self) -> int:
+        """Entries of the closed epoch's flow table that are not sent."""
+        return len(self._closed.flows) - self._entries_sent if self._closed else 0
 
     def _send(self, end: int) -> bool:
-        """Cut a batch at `end`. False: it could not be encoded now; nothing has changed."""
-        now = self._clock.monotonic()
-        if now < self._registry_retry_at:
-            return False
-        boundaries = [epoch.end_position for epoch in self._closed]
-        carried = [epoch for epoch in self._closed if epoch.end_position <= end]
-        clock_ns = carried[-1].clock_ns if carried else self._clock_ns
+        """Cut a batch of the ring at `end`. False: it could not be encoded now; nothing has changed."""
+        closed = self._closed
+        complete = closed is not None and closed.end_position <= end and not self._entries_left()
         events = build(
             Span(start=self._start, end=end, records=self._ring.span(self._start, end)),
             source=self._source,
             first_epoch=self._first_epoch,
-            boundaries=boundaries,
+            boundaries=[closed.end_position] if closed else [],
             offset_ns=self._clock.offset_ns,
             sequence=self._sequence,
-            clock_ns=clock_ns,
-            counters=tuple(row for epoch in carried for row in epoch.counters),
+            clock_ns=closed.clock_ns if closed and complete else self._clock_ns,
+            counters=closed.counters if closed and complete else (),
         )
         try:
+            messages = self._encoded(events)
+        except ServiceUnavailable:
+            return False
+        if messages is None:
+            half = (end - self._start) // 2 // self._ring.stride * self._ring.stride
+            return self._send(self._start + half) and self._send(end)
+        if end > self._start:
+            self._waiting_since = self._clock.monotonic()
+        self._start = end
+        self._hand_over(messages, events, closed if complete else None)
+        return True
+
+    def _send_entries(self) -> None:
+        """The flow table of the closed epoch, once all its events have been sent."""
+        size = self._timing.batch_entries
+        while (
+            (closed := self._closed) is not None
+            and self._entries_left()
+            and self._start >= closed.end_position
+            and self._publisher.has_room()
+        ):
+            begin = self._entries_sent
+            end = min(begin + size, len(closed.flows))
+            last = end == len(closed.flows)
+            events = build_coalesced(
+                closed.flows[begin:end],
+                start=closed.coalesced_start + begin,
+                source=self._source,
+                epoch=closed.number,
+                ring_position=self._start,
+                offset_ns=self._clock.offset_ns,
+                sequence=self._sequence,
+                clock_ns=closed.clock_ns if last else self._clock_ns,
+                counters=closed.counters if last else (),
+            )
+            try:
+                messages = self._encoded(events)
+            except ServiceUnavailable:
+                return
+            if messages is None:
+                size = (end - begin) // 2
+                continue
+            self._entries_sent = end
+            self._hand_over(messages, events, closed if last else None)
+
+    def _encoded(self, events: PacketEvents) -> list[Message] | None:
+        """The messages of a batch; None when it is too large and can be divided. Raises ServiceUnavailable."""
+        now = self._clock.monotonic()
+        if now < self._registry_retry_at:
+            raise ServiceUnavailable("the schema registry is away")
+        try:
             value = self._encode_batch(events.batch)
-            if len(value) > MAX_MESSAGE_BYTES and end - self._start > self._ring.stride:
-                half = (end - self._start) // 2 // self._ring.stride * self._ring.stride
-                return self._send(self._start + half) and self._send(end)
-            messages = [Message(topic=self._topics.packets, value=value), *self._single(events)]
-        except ServiceUnavailable as error:  # the schema registry
+            if len(value) > MAX_MESSAGE_BYTES and len(events.batch) > 1:
+                return None
+            return [Message(topic=self._topics.packets, value=value), *self._single(events)]
+        except ServiceUnavailable as error:
             self._registry_retry_at = now + REGISTRY_RETRY_NS
             log.warning("cannot encode; trying again", error=str(error))
-            return False
-        self._publisher.send(messages, ring_end=end, packets=int(events.batch.packets.sum()))
-        self._metrics.events.inc(len(events.batch))
-        for epoch in carried:
-            self._closed.popleft()
-            self._first_epoch = epoch.number + 1
+            raise
+
+    def _hand_over(self, messages: list[Message], events: PacketEvents, closed: ClosedEpoch | None) -> None:
+        """Give a batch to the publisher. `closed`: the epoch whose closing it carries."""
+        batch = events.batch
+        self._coalesced_end = max(self._coalesced_end, batch.coalesced_end)
+        self._publisher.send(
+            Batch(
+                ring_id=batch.ring_id,
+                ring_end=self._start,
+                coalesced_end=self._coalesced_end,
+                epoch=closed.number if closed else 0,
+                packets=int(batch.packets.sum()),
+                messages=tuple(messages),
+            )
+        )
+        self._metrics.events.inc(len(batch))
         self._sequence += 1
-        self._start, self._clock_ns, self._last_batch_ns, self._waiting_since = end, clock_ns, now, now
-        return True
+        self._clock_ns, self._last_batch_ns = batch.clock_ns, self._clock.monotonic()
+        if closed:
+            self._closed = None
+            self._first_epoch = closed.number + 1
 
     def _single(self, events: PacketEvents) -> list[Message]:
         if self._encode_events is None or not len(events.batch):

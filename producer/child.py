@@ -82,14 +82,16 @@ def run(command: str, request: dict[str, Any], *, log: Path) -> Answer:
 
 
 def _load(request: dict[str, Any]) -> Answer:
-    """Load and pin, after removing what a run that died has left."""
-    from producer import attach, loader  # only in the child
+    """Load and pin."""
+    from producer import loader  # only in the child
 
-    node, directory = request["node"], Path(request["pin_directory"])
-    attach.detach_everywhere(node=node)
-    for path in directory.iterdir():
-        path.unlink()
-    loader.load(directory, ring_pages=request["ring_pages"], decapsulate=request["decapsulate"])
+    directory = Path(request["pin_directory"])
+    loader.load(
+        directory,
+        ring_pages=request["ring_pages"],
+        flow_entries=request["flow_entries"],
+        decapsulate=request["decapsulate"],
+    )
     return {"opened_ns": time.monotonic_ns()}
 
 
@@ -104,13 +106,22 @@ def _hook(request: dict[str, Any]) -> Answer:
         hook, error = Hook(**fields), ""
         try:
             with attach.open_route(hook.namespace) as route:
-                state = attach.ensure(route, hook, request["node"], programs)
+                state = attach.ensure(
+                    route, hook, node=request["node"], run=str(request["run"]), programs=programs
+                )
         except FileNotFoundError:  # the namespace
             state = GONE
         except (AyaflowError, OSError) as problem:
             state, error = FAILED, str(problem)
         found.append({"slot": hook.slot, "state": state, "error": error})
     return {"hooks": found}
+
+
+def _sweep(request: dict[str, Any]) -> Answer:
+    """Remove the node's hooks from all interfaces but those of the request."""
+    from producer import attach  # only in the child
+
+    return {"removed": attach.detach_everywhere(node=request["node"], keep=request["keep"])}
 
 
 def _detach(request: dict[str, Any]) -> Answer:
@@ -121,7 +132,7 @@ def _detach(request: dict[str, Any]) -> Answer:
 
 def main() -> int:
     """The child."""
-    command = {"load": _load, "hook": _hook, "detach": _detach}[sys.argv[1]]
+    command = {"load": _load, "hook": _hook, "sweep": _sweep, "detach": _detach}[sys.argv[1]]
     try:
         answer = command(json.load(sys.stdin))
     except AyaflowError as error:

@@ -6,35 +6,39 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
 
 from common import logs
-from common.errors import EnvironmentProblem, SettingsError
+from common.errors import AyaflowError, EnvironmentProblem, SettingsError
 from common.metrics import MetricsServer
 from common.settings import Settings
-from producer import bpfsys, child, interfaces, pins
+from producer import child, interfaces, pins
 from producer.batch import Source
+from producer.begin import Begun, begin
 from producer.capture import Capture, EncodeEvents, Timing
 from producer.clock import WallClock
-from producer.epochs import Epochs, KernelCounterMaps
-from producer.event import record_of
+from producer.epochs import Epochs, slots_of
 from producer.health import State, health
 from producer.hooks import Hooks, PinnedTables
 from producer.interfaces import Selection
+from producer.kernel import Kernel, Switches
 from producer.metrics import ProducerMetrics
 from producer.observing import Observer
 from producer.outbox import Entry
 from producer.publish import Publisher, open_kafka
-from producer.ring import Ring
+from producer.spool import Spool
+from producer.tail import Safe, read_tail
 from schemas.packet_encoder import BatchEncoder
-from schemas.registry import open_registry
+from schemas.registry import Registry, open_registry
 from schemas.topics import TopicNames
 
 LONGEST_WAIT = 0.05  # seconds between two looks at the ring: what a packet may wait besides flush_ms
 SHORTEST_WAIT = 0.001
 FINISH_SECONDS = 10.0
+_TAKE_OVER_NS = 120_000_000_000  # that finding out what Kafka has may take
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_BPF": 39}
 _CAP_SYS_ADMIN = 21
 
@@ -76,60 +80,44 @@ def check_privileges(status: str | None = None) -> None:
 
 
 def _run_locked(settings: Settings, selection: Selection, directory: Path, stop: threading.Event) -> int:
-    logs_directory = settings.data_dir / "logs"
-    log_path = logs_directory / f"kernel-{settings.node}.log"
     metrics, state = ProducerMetrics(), State(settings.node)
-    clock = WallClock()
     topics = TopicNames.of(settings.kafka.topic_prefix)
-    encode_batch = BatchEncoder(open_registry(settings.schema_registry.url, topics)).encode
+    registry = open_registry(settings.schema_registry.url, topics)
+    clock = WallClock()
+    started = time.monotonic()
 
     def done(entry: Entry, now_ns: int) -> None:
-        state.packets += entry.packets
+        state.packets += entry.batch.packets
         metrics.batches.inc()
         metrics.ack_seconds.observe((now_ns - entry.sent_ns) / 1e9)
 
+    spool = _open_spool(settings, metrics)
     publisher = Publisher(
         node=settings.node,
         position=0,
         open_transport=partial(open_kafka, settings.kafka),
         monotonic=clock.monotonic,
+        spool=spool,
         on_done=done,
     )
-    started = time.monotonic()
-    request = {
-        "node": settings.node, "pin_directory": str(directory),
-        "ring_pages": settings.capture.ring_bytes // os.sysconf("SC_PAGE_SIZE"),
-        "decapsulate": settings.capture.decapsulate,
-    }  # fmt: skip
-    ring: Ring | None = None
+    run = _Run(settings, publisher, spool, registry, topics, clock, metrics)
+    begun = begin(settings, directory)
     hooks: Hooks | None = None
-    attached = False
     try:
-        answer = child.run("load", request, log=log_path)
-        attached = True
-        record = record_of(settings.capture.decapsulate)
-        ring = Ring(bpfsys.obj_get(directory / "events"), settings.capture.ring_bytes, record)
-        epochs = Epochs(
-            maps=_counter_maps(directory),
-            clock=clock,
-            producer_position=ring.producer_position,
-            opened_ns=answer["opened_ns"],
-        )
-        capture = Capture(
-            ring=ring,
-            position=0,
-            epochs=epochs,
-            clock=clock,
-            publisher=publisher,
-            source=Source(node=settings.node, ring_id=time.time_ns(), interfaces=()),
-            encode_batch=encode_batch,
-            encode_events=_event_encoder(settings, topics),
-            topics=topics,
-            timing=Timing.of(settings.producer, settings.capture.epoch_ms, ring),
-            metrics=metrics,
-        )
-        hooks = _hooks(settings, selection, directory, log_path, capture, epochs, state)
-        hooks.begin()
+        capture, epochs = run.capture(begun.kernel, adopted=begun.adopted)
+        hooks = _hooks(settings, selection, begun, capture, epochs, state)
+        try:
+            hooks.begin()
+        except AyaflowError:
+            if not begun.adopted:
+                _detach(settings)
+                pins.remove_files(directory)
+            raise
+        for old in begun.old:
+            if not run.drain(old, begun.kernel, stop):
+                _detach(settings)
+                return 1
+        publisher.begin_at(capture.position)
         report = partial(health, state, publisher, capture)
         with MetricsServer(settings.producer.metrics_listen, "producer.metrics_listen", report):
             log.info(
@@ -138,22 +126,101 @@ def _run_locked(settings: Settings, selection: Selection, directory: Path, stop:
                 interfaces=",".join(state.interfaces) or "none yet",
                 seconds=round(time.monotonic() - started, 2),
             )
-            _watch(capture, publisher, hooks, metrics, ring, stop)
+            _watch(capture, publisher, hooks, metrics, begun.kernel, stop)
             state.finishing = True
             hooks.close()
             hooks = None
-            _detach(settings.node, log_path)
-            attached = False
-            return _finish(capture, publisher)
-    finally:
+            _detach(settings)
+            if not _finish(capture, publisher):
+                return 1
+            pins.remove(directory)
+            return 0
+    finally:  # what is pinned stays: whoever starts next goes on from there
         if hooks is not None:
             hooks.close()
-        if attached:
-            _detach(settings.node, log_path)
-        if ring is not None:
-            with contextlib.suppress(BufferError):  # an error's traceback may hold a span
-                ring.close()
-        pins.remove(directory)
+        begun.close()
+        if spool is not None:
+            spool.close()
+
+
+@dataclass(slots=True)
+class _Run:
+    """What captures of one process share."""
+
+    settings: Settings
+    publisher: Publisher
+    spool: Spool | None
+    registry: Registry
+    topics: TopicNames
+    clock: WallClock
+    metrics: ProducerMetrics
+
+    def capture(self, kernel: Kernel, *, adopted: bool) -> tuple[Capture, Epochs]:
+        """Of a ring. `adopted`: another process has read from it, so it is found out what Kafka and the disk have."""
+        settings, state = self.settings, kernel.state
+        names = kernel.interfaces() if adopted else {}
+        epochs = Epochs(
+            maps=kernel.maps,
+            state=state,
+            clock=self.clock,
+            producer_position=kernel.ring.producer_position,
+            slots=tuple(slot for number, name in names.items() for slot in slots_of(number, name)),
+        )
+        safe = Safe(position=kernel.ring.consumer_position())
+        if adopted:
+            self._find_out(safe, kernel)
+            if safe.epoch >= state.open - 1 and state.closing != state.open:
+                epochs.confirm(state.open - 1)
+        capture = Capture(
+            ring=kernel.reader(),
+            position=safe.position,
+            coalesced=safe.coalesced,
+            epochs=epochs,
+            clock=self.clock,
+            publisher=self.publisher,
+            source=Source(node=settings.node, ring_id=state.ring_id, interfaces=tuple(names.items())),
+            switches=Switches(kernel, settings.capture.orphan_timeout_seconds),
+            encode_batch=BatchEncoder(self.registry).encode,
+            encode_events=_event_encoder(settings, self.topics),
+            topics=self.topics,
+            timing=Timing.of(settings.producer, settings.capture, kernel.ring),
+            metrics=self.metrics,
+        )
+        return capture, epochs
+
+    def _find_out(self, safe: Safe, kernel: Kernel) -> None:
+        state = kernel.state
+        kernel.live(self.clock.monotonic() + _TAKE_OVER_NS, self.clock.offset_ns)
+        if self.spool is not None and (newest := self.spool.last()) and newest.ring_id == state.ring_id:
+            safe.reach(position=newest.ring_end, coalesced=newest.coalesced_end, epoch=newest.epoch)
+        read_tail(
+            safe,
+            settings=self.settings.kafka,
+            topic=self.topics.packets,
+            node=self.settings.node,
+            state=state,
+            registry=self.registry,
+        )
+        log.info(
+            "going on from where the last producer ended",
+            ring_id=state.ring_id,
+            events=(kernel.ring.producer_position() - safe.position) // kernel.ring.stride,
+        )
+
+    def drain(self, old: Kernel, new: Kernel, stop: threading.Event) -> bool:
+        """Send all that another version has left in the kernel, and remove it. False: we are to stop before that."""
+        log.info("sending what another version has left", ring_id=old.state.ring_id)
+        capture, _ = self.capture(old, adopted=True)
+        self.publisher.begin_at(capture.position)
+        capture.finish()
+        while not capture.is_drained():
+            if stop.is_set():
+                return False
+            new.live(self.clock.monotonic() + _TAKE_OVER_NS, self.clock.offset_ns)
+            self.publisher.poll(SHORTEST_WAIT)
+            capture.step()
+        pins.remove(old.directory)
+        return True
 
 
 def _watch(  # noqa: PLR0917  the parts of a run
@@ -161,11 +228,11 @@ def _watch(  # noqa: PLR0917  the parts of a run
     publisher: Publisher,
     hooks: Hooks,
     metrics: ProducerMetrics,
-    ring: Ring,
+    kernel: Kernel,
     stop: threading.Event,
 ) -> None:
     """Read and send until we are told to stop. Looks so often that the ring fills by an eighth in between."""
-    wait, last = LONGEST_WAIT, time.monotonic()
+    wait, last, ring = LONGEST_WAIT, time.monotonic(), kernel.ring
     while not stop.is_set():
         if publisher.outbox.in_flight:
             publisher.poll(wait)
@@ -173,40 +240,64 @@ def _watch(  # noqa: PLR0917  the parts of a run
             time.sleep(wait)
             publisher.poll(0)
         read = capture.step()
+        if publisher.last_stored:
+            kernel.state.kafka_partition, kernel.state.kafka_offset = publisher.last_stored
         hooks.oldest_epoch = capture.oldest_epoch
         hooks.step()
         now = time.monotonic()
         rate, last = read * ring.stride / max(now - last, 1e-6), now
         wait = min(LONGEST_WAIT, max(SHORTEST_WAIT, ring.size / 8 / rate)) if rate else LONGEST_WAIT
         metrics.ring_fill.set(capture.ring_fill)
+        metrics.coalescing.set(capture.coalescing)
         metrics.queue.set(publisher.outbox.in_flight)
+        metrics.spool_bytes.set(publisher.spool_bytes)
 
 
-def _finish(capture: Capture, publisher: Publisher) -> int:
-    """Send what is left and wait for Kafka, for a while."""
+def _finish(capture: Capture, publisher: Publisher) -> bool:
+    """Send what is left and wait for Kafka, for a while. Returns whether all is in Kafka, or on disk."""
     capture.finish()
     deadline = time.monotonic() + FINISH_SECONDS
     while time.monotonic() < deadline and not (capture.is_drained() and not publisher.outbox.entries):
         capture.step()
         publisher.poll(0.02)
-    lost = sum(entry.packets for entry in publisher.outbox.entries)
-    if publisher.outbox.entries or not capture.is_drained():
+    if not capture.is_drained():
         log.error(
-            "stopped before kafka had all",
+            "stopped before kafka had all; what is left waits in the kernel for the next start",
             seconds=FINISH_SECONDS,
             batches=len(publisher.outbox.entries),
-            packets_at_least=lost,
             error=publisher.error or "no answer yet",
         )
-        return 1
-    log.info("stopped")
-    return 0
+        return False
+    if publisher.outbox.entries:
+        log.warning("stopped before kafka had all; what is left waits on disk for the next start")
+    else:
+        log.info("stopped")
+    return True
 
 
-def _detach(node: str, log_path: Path) -> None:
-    """Remove the hooks. A failure is told, with the way out; what else is to be done at the end goes on."""
+def _open_spool(settings: Settings, metrics: ProducerMetrics) -> Spool | None:
+    if not settings.producer.spool_bytes:
+        return None
+    directory = settings.data_dir / "spool" / settings.node
+
+    def lost(octets: int, where: str) -> None:
+        metrics.spool_lost_bytes.inc(octets)
+        log.error("batches on disk are damaged and lost", bytes=octets, where=where)
+
     try:
-        child.run("detach", {"node": node}, log=log_path.with_suffix(".detach.log"))
+        return Spool(directory, limit_bytes=settings.producer.spool_bytes, on_loss=lost)
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"cannot use {directory} for batches while Kafka is away: {error.strerror}. "
+            "Set data_dir to a folder that can be written, or producer.spool_bytes to 0"
+        ) from error
+
+
+def _detach(settings: Settings) -> None:
+    """Remove the hooks. A failure is told, with the way out; what else is to be done at the end goes on."""
+    log_path = settings.data_dir / "logs" / f"kernel-{settings.node}.detach.log"
+    try:
+        child.run("detach", {"node": settings.node}, log=log_path)
     except EnvironmentProblem as error:
         log.warning("could not detach; run: ayaflow detach", error=str(error))
 
@@ -219,32 +310,24 @@ def _event_encoder(settings: Settings, topics: TopicNames) -> EncodeEvents | Non
     return Codec(settings.schema_registry.url, topics).encode_packet_events
 
 
-def _counter_maps(directory: Path) -> KernelCounterMaps:
-    first, second = (bpfsys.obj_get(directory / name) for name in ("counters_a", "counters_b"))
-    return KernelCounterMaps(bpfsys.obj_get(directory / "open_epoch"), (first, second))
-
-
 def _hooks(  # noqa: PLR0917  the parts of a run
-    settings: Settings,
-    selection: Selection,
-    directory: Path,
-    log_path: Path,
-    capture: Capture,
-    epochs: Epochs,
-    state: State,
+    settings: Settings, selection: Selection, begun: Begun, capture: Capture, epochs: Epochs, state: State
 ) -> Hooks:
     def change(names: dict[int, str], watched: tuple[str, ...]) -> None:
         capture.name_interfaces(names)
         state.interfaces = watched
 
+    kernel = begun.kernel
     return Hooks(
         node=settings.node,
-        directory=directory,
+        run=kernel.state.ring_id,
+        directory=kernel.directory,
+        adopted=kernel.interfaces() if begun.adopted else {},
         selection=selection,
         observer=Observer(all_namespaces=settings.capture.namespaces),
-        tables=PinnedTables(bpfsys.obj_get(directory / "interfaces"), bpfsys.obj_get(directory / "watched")),
+        tables=PinnedTables(kernel.fd("interfaces"), kernel.fd("watched")),
         epochs=epochs,
-        log_path=log_path.with_suffix(".hook.log"),
+        log_path=settings.data_dir / "logs" / f"kernel-{settings.node}.hook.log",
         monotonic=time.monotonic_ns,
         on_change=change,
     )

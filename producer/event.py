@@ -42,6 +42,20 @@ def tunnel_mask(decapsulate: Collection[str]) -> int:
     return sum(1 << TUNNEL_TYPES.index(name) for name in set(decapsulate))
 
 
+COALESCED_KEY = np.dtype([("flow_hash", "=u8"), ("second", "=u4"), ("cpu", "=u4")])
+"""struct coalesced_key."""
+
+
+def coalesced_of(event: np.dtype[Any]) -> np.dtype[Any]:
+    """struct coalesced, an entry of the kernel's flow table, for a layout of the event."""
+    return np.dtype([
+        ("first", event), ("last_ktime_ns", "=u8"), ("packets", "=u8"), ("bytes", "=u8"), ("min_packet_bytes", "=u4"),
+        ("max_packet_bytes", "=u4"), ("tcp_flags", "=u2"), ("min_ttl", "u1"), ("max_ttl", "u1"), ("unused", "=u4"),
+    ])  # fmt: skip
+
+
+COALESCED = coalesced_of(EVENT)
+
 BUSY = 1 << 31  # of a record's header: reserved, not yet submitted
 DISCARDED = 1 << 30
 
@@ -53,3 +67,15 @@ SECONDARY = 1
 
 ICMP, ICMPV6 = 1, 58
 """Protocols whose events carry type and code in the places of the ports."""
+
+
+def converted(records: Records, wanted: np.dtype[Any]) -> Records:
+    """Records of another layout in ours: fields by name, those that are missing 0."""
+    if records.dtype == wanted:
+        return records
+    out = np.zeros(records.shape, wanted)
+    for name in wanted.names or ():
+        if name in (records.dtype.names or ()):
+            inner = wanted[name]
+            out[name] = converted(records[name], inner) if inner.names else records[name]
+    return out

@@ -24,7 +24,9 @@ def health(state: State, publisher: Publisher, capture: Capture) -> dict[str, An
     """The answer of /health."""
     last = publisher.last_ack_ns
     stalled = publisher.waiting_ns() > STALLED_SECONDS * 1e9
-    error = publisher.error or (f"Kafka has not answered for {STALLED_SECONDS:.0f} s" if stalled else None)
+    error = publisher.disk_error or publisher.error
+    if error is None and stalled:
+        error = f"Kafka has not answered for {STALLED_SECONDS:.0f} s"
     return {
         "ok": not stalled and publisher.error is None,
         "stage": "producer",
@@ -33,6 +35,8 @@ def health(state: State, publisher: Publisher, capture: Capture) -> dict[str, An
         "packets": state.packets,
         "last_ack_age_seconds": None if last is None else round((time.monotonic_ns() - last) / 1e9, 3),
         "ring_fill": round(capture.ring_fill, 4),
+        "coalescing": capture.coalescing,
+        "spool_bytes": publisher.spool_bytes,
         "queue": publisher.outbox.in_flight,
         "error": error,
     }

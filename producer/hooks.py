@@ -10,14 +10,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from common import logs
 from common.errors import AyaflowError, EnvironmentProblem
 from producer import bpfsys, child
-from producer.epochs import MAX_INTERFACES, Epochs, slots_of
+from producer.epochs import Epochs, slots_of
 from producer.hook import ATTACHED, FAILED, GONE, Hook
 from producer.interfaces import Links, Selection, with_default_route
 from producer.loader import ELSEWHERE, NO_ETHERNET, WATCHED
 from producer.observing import Observer
+from producer.pins import MAX_INTERFACES
 from producer.topology import Place, World, elsewhere
 
 LOOK_NS = 100_000_000  # between two looks at what the kernel says
@@ -25,12 +28,13 @@ RETRY_NS = 5_000_000_000
 ARPHRD_WITHOUT_ETHERNET = {65534, 512, 519, 768, 769, 776}  # NONE (tun, wireguard), PPP, RAWIP, TUNNEL, TUNNEL6, SIT
 
 log = logs.get("producer")
+_PLACE = np.dtype([("namespace", "=u4"), ("ifindex", "=u4")])
 
 
 class KernelTables(Protocol):
     """What the kernel program knows of interfaces."""
 
-    def set_interface(self, slot: int, flags: int, namespace: int) -> None:
+    def set_interface(self, slot: int, flags: int, namespace: int, name: str) -> None:
         """Set struct interface of a slot."""
 
     def watch(self, place: Place) -> None:
@@ -39,6 +43,9 @@ class KernelTables(Protocol):
     def unwatch(self, place: Place) -> None:
         """No more."""
 
+    def places(self) -> set[Place]:
+        """All that `watch` has named."""
+
 
 class PinnedTables:
     """KernelTables through the system calls."""
@@ -46,9 +53,10 @@ class PinnedTables:
     def __init__(self, interfaces_fd: int, watched_fd: int) -> None:
         self._interfaces, self._watched = interfaces_fd, watched_fd
 
-    def set_interface(self, slot: int, flags: int, namespace: int) -> None:
+    def set_interface(self, slot: int, flags: int, namespace: int, name: str) -> None:
         """See KernelTables."""
-        bpfsys.map_update(self._interfaces, struct.pack("=I", slot), struct.pack("=II", flags, namespace))
+        value = struct.pack("=II120s", flags, namespace, name.encode())
+        bpfsys.map_update(self._interfaces, struct.pack("=I", slot), value)
 
     def watch(self, place: Place) -> None:
         """See KernelTables."""
@@ -57,6 +65,11 @@ class PinnedTables:
     def unwatch(self, place: Place) -> None:
         """See KernelTables."""
         bpfsys.map_delete(self._watched, struct.pack("=II", *place))
+
+    def places(self) -> set[Place]:
+        """See KernelTables."""
+        keys, _ = bpfsys.map_read_all(self._watched, _PLACE, np.dtype([("one", "u1")]))
+        return {(int(key["namespace"]), int(key["ifindex"])) for key in keys}
 
 
 @dataclass(slots=True)
@@ -75,7 +88,9 @@ class Hooks:
         self,
         *,
         node: str,
+        run: int,
         directory: Path,
+        adopted: dict[int, str],
         selection: Selection,
         observer: Observer,
         tables: KernelTables,
@@ -84,12 +99,16 @@ class Hooks:
         monotonic: Callable[[], int],
         on_change: Callable[[dict[int, str], tuple[str, ...]], None],
     ) -> None:
-        """`on_change`: gets names by slot, also of late ones, and the names that are watched now."""
+        """`run`: the ring's id. `adopted`: names by slot of interfaces that an earlier run has attached to.
+
+        `on_change`: gets names by slot, also of late ones, and the names that are watched now.
+        """
+        self._run, self._adopted = run, {name: slot for slot, name in adopted.items()}
         self._node, self._directory, self._selection, self._observer = node, directory, selection, observer
         self._tables, self._epochs, self._log_path, self._monotonic = tables, epochs, log_path, monotonic
         self._on_change = on_change
         self._watched: dict[Place, _Watched] = {}
-        self._names: dict[int, str] = {}
+        self._names: dict[int, str] = dict(adopted)
         self._late: dict[int, int] = {}  # slot of an interface that has gone -> the last epoch with something of it
         self._failed: dict[tuple[Place, str], int] = {}  # tried again at
         self._check: set[Place] = set()  # somebody may have removed the hooks
@@ -105,10 +124,25 @@ class Hooks:
         return tuple(sorted(each.name for each in self._watched.values() if each.attached))
 
     def begin(self) -> None:
-        """Attach to all that is there, and wait for it. Raises AyaflowError when one cannot be attached."""
+        """Attach to all that is there, and wait for it; let go of what is wanted no more.
+
+        Raises AyaflowError when one cannot be attached.
+        """
+        for place in self._tables.places():  # of an earlier run, which numbered namespaces in its own way
+            if place[0]:
+                self._tables.unwatch(place)
         self.step()
         if self._child is not None:
             self._finish_child(self._child.wait(), strict=True)
+        for place in self._tables.places() - {place for place, each in self._watched.items() if each.attached}:
+            self._tables.unwatch(place)
+        if self._adopted:
+            request = {"node": self._node, "keep": self.names}
+            child.run("sweep", request, log=self._log_path)
+            for name, slot in self._adopted.items():
+                self._tables.set_interface(slot, 0, 0, name)
+                self._late[slot] = self._epochs.forget(slots_of(slot, name))
+            self._adopted = {}
 
     def step(self) -> None:
         """Do what is due."""
@@ -161,14 +195,17 @@ class Hooks:
             slot for slot in range(MAX_INTERFACES)
             if slot not in self._names or self._late.get(slot, self.oldest_epoch) < self.oldest_epoch
         )  # fmt: skip
-        slot = next(free, None)
+        adopted = self._adopted.pop(name, None)
+        slot = next(free, None) if adopted is None else adopted
         if slot is None:
             log.warning("too many interfaces; this one is not watched", interface=name, most=MAX_INTERFACES)
             self._failed[place, name] = self._monotonic() + RETRY_NS
             return
         self._late.pop(slot, None)
         self._names[slot] = name
-        self._epochs.watch(slots_of(slot, name))
+        if adopted is None:
+            self._epochs.watch(slots_of(slot, name))
+            self._tables.set_interface(slot, 0, 0, name)
         self._watched[place] = _Watched(slot, name, world.links[place].type in ARPHRD_WITHOUT_ETHERNET)
 
     def _forget(self, place: Place) -> None:
@@ -176,7 +213,7 @@ class Hooks:
         if each.attached:
             self._tables.unwatch(place)
             log.info("interface has gone", interface=each.name)
-        self._tables.set_interface(each.slot, 0, 0)
+        self._tables.set_interface(each.slot, 0, 0, each.name)
         self._late[each.slot] = self._epochs.forget(slots_of(each.slot, each.name))
 
     def _set_flags(self, world: World) -> None:
@@ -186,7 +223,7 @@ class Hooks:
             flags = WATCHED | (NO_ETHERNET if each.no_ethernet else 0) | directions * ELSEWHERE
             if flags != each.flags:
                 each.flags = flags
-                self._tables.set_interface(each.slot, flags, place[0])
+                self._tables.set_interface(each.slot, flags, place[0], each.name)
 
     def _tell(self) -> None:
         self._on_change(dict(self._names), self.names)
@@ -198,7 +235,7 @@ class Hooks:
                 namespace=self._observer.path(place[0]),
             )) for place in places
         ]  # fmt: skip
-        request = {"node": self._node, "pin_directory": str(self._directory), "hooks": hooks}
+        request = {"node": self._node, "run": self._run, "pin_directory": str(self._directory), "hooks": hooks}
         self._child = child.start("hook", request, log=self._log_path)
 
     def _finish_child(self, answer: child.Answer, *, strict: bool) -> None:

@@ -1,5 +1,6 @@
 """Compiles and loads the kernel program with bcc, and pins it. Runs in the short-lived child only."""
 
+import ctypes
 import os
 import platform
 import secrets
@@ -16,7 +17,9 @@ SOURCE = Path(__file__).parent.parent / "bpf" / "ayaflow.bpf.c"
 WATCHED, NO_ETHERNET, ELSEWHERE = 1, 2, 4  # bpf/event.h
 
 
-def load(pin_directory: Path, *, ring_pages: int, decapsulate: Collection[str] = ()) -> tuple[dict[str, int], Any]:
+def load(
+    pin_directory: Path, *, ring_pages: int, flow_entries: int, decapsulate: Collection[str] = ()
+) -> tuple[dict[str, int], Any]:
     """Compile, load, fill the maps, pin everything into `pin_directory`.
 
     `decapsulate`: tunnels to be opened, of schemas.packets.TUNNEL_TYPES.
@@ -26,7 +29,7 @@ def load(pin_directory: Path, *, ring_pages: int, decapsulate: Collection[str] =
     bcc = _import_bcc()
     check_headers()
     try:
-        module = bcc.BPF(src_file=str(SOURCE), cflags=compiler_flags(ring_pages, decapsulate))
+        module = bcc.BPF(src_file=str(SOURCE), cflags=compiler_flags(ring_pages, flow_entries, decapsulate))
     except Exception as error:
         raise EnvironmentProblem(
             f"bcc could not compile the kernel program ({error}); its messages are in LOG. "
@@ -52,14 +55,23 @@ def load(pin_directory: Path, *, ring_pages: int, decapsulate: Collection[str] =
     return programs, module
 
 
-def compiler_flags(ring_pages: int, decapsulate: Collection[str]) -> list[str]:
+def compiler_flags(ring_pages: int, flow_entries: int, decapsulate: Collection[str]) -> list[str]:
     """What the C files are to be told."""
-    return [f"-I{SOURCE.parent}", f"-DRING_PAGES={ring_pages}", f"-DDECAPSULATE={tunnel_mask(decapsulate)}"]
+    return [
+        f"-I{SOURCE.parent}",
+        f"-DRING_PAGES={ring_pages}",
+        f"-DFLOW_ENTRIES={flow_entries}",
+        f"-DDECAPSULATE={tunnel_mask(decapsulate)}",
+    ]
 
 
 def _fill(module: Any) -> None:
     bpfsys.map_update(module["open_epoch"].map_fd, bytes(4), struct.pack("=I", module["counters_a"].map_fd))
-    bpfsys.map_update(module["config"].map_fd, bytes(4), secrets.token_bytes(16))
+    for parity, name in enumerate(("flows_b", "flows_a")):
+        table = struct.pack("=I", module[name].map_fd)
+        bpfsys.map_update(module["flow_tables"].map_fd, struct.pack("=I", parity), table)
+    config = secrets.token_bytes(16).ljust(ctypes.sizeof(module["config"].Leaf), b"\0")
+    bpfsys.map_update(module["config"].map_fd, bytes(4), config)
 
 
 def _import_bcc() -> Any:

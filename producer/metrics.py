@@ -36,6 +36,27 @@ class ProducerMetrics:
             "Part of the ring buffer that Kafka has not acknowledged.",
             registry=registry,
         )
+        self.coalesced_entries = Counter(
+            "ayaflow_producer_coalesced_entries",
+            "Sums of a flow's packets read from the kernel's flow table and encoded.",
+            registry=registry,
+        )
+        self._coalesced = Counter(
+            "ayaflow_producer_coalesced_packets",
+            "Packets that the kernel added up by flow instead of sending an event each.",
+            registry=registry,
+        )
+        self.coalescing = Gauge(
+            "ayaflow_producer_coalescing",
+            "1 while the kernel is told to add packets up by flow.",
+            registry=registry,
+        )
+        self.spool_bytes = Gauge(
+            "ayaflow_producer_spool_bytes", "Batches on disk that Kafka has not acknowledged.", registry=registry
+        )
+        self.spool_lost_bytes = Counter(
+            "ayaflow_producer_spool_lost_bytes", "Batches on disk that could not be read again.", registry=registry
+        )
         self.queue = Gauge(
             "ayaflow_producer_kafka_queue_messages", "Messages that Kafka has not acknowledged.", registry=registry
         )
@@ -55,3 +76,4 @@ class ProducerMetrics:
             self._dropped.labels("non_ip").inc(row.non_ip_packets)
             self._dropped.labels("malformed").inc(row.malformed_packets)
             self._dropped.labels("ring_full").inc(row.ring_full_packets)
+            self._coalesced.inc(row.coalesced_packets)

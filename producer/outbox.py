@@ -16,35 +16,55 @@ class Message:
     value: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """A batch as messages, and what is safe when they, and all batches before, are."""
+
+    ring_id: int
+    ring_end: int  # the ring up to here
+    coalesced_end: int  # entries of flow tables with numbers below this one
+    epoch: int  # all of it; 0: of none
+    packets: int
+    messages: tuple[Message, ...]
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Entry:
-    """A batch and its messages."""
+    """A batch under way."""
 
-    ring_end: int  # the ring may be released up to here when this and all before are acknowledged
-    packets: int
+    batch: Batch
     sent_ns: int  # monotonic clock
-    outstanding: int  # messages that are not acknowledged
-    bytes: int
+    spooled: bool = False  # it is on disk, hence safe
+    outstanding: int = field(init=False)  # messages that are not acknowledged
+    bytes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.outstanding = len(self.batch.messages)
+        self.bytes = sum(len(message.value) for message in self.batch.messages)
 
 
 @dataclass(slots=True)
 class Outbox:
     """Batches that are not acknowledged, oldest first."""
 
-    released: int  # position of the ring
+    released: int  # position of the ring: what lies before it is safe, in Kafka or on disk
+    epoch: int = 0  # the last of which all is safe
     entries: deque[Entry] = field(default_factory=deque)
     ready: deque[tuple[Entry, Message]] = field(default_factory=deque)  # to be handed to Kafka's client, in order
     refused: deque[tuple[Entry, Message]] = field(default_factory=deque)
     in_flight: int = 0  # messages that the client has
     bytes: int = 0  # of all entries
 
-    def add(self, messages: list[Message], *, ring_end: int, packets: int, now_ns: int) -> None:
+    def add(self, entry: Entry) -> None:
         """A new batch, at the end."""
-        size = sum(len(message.value) for message in messages)
-        entry = Entry(ring_end=ring_end, packets=packets, sent_ns=now_ns, outstanding=len(messages), bytes=size)
         self.entries.append(entry)
-        self.ready.extend((entry, message) for message in messages)
-        self.bytes += size
+        self.ready.extend((entry, message) for message in entry.batch.messages)
+        self.bytes += entry.bytes
+
+    def safe(self, batch: Batch) -> None:
+        """A batch is safe, and so are all before it."""
+        self.released = batch.ring_end
+        self.epoch = batch.epoch or self.epoch
 
     def next(self) -> tuple[Entry, Message] | None:
         """What to hand to the client next; None when there is nothing, or refused messages must go first."""
@@ -62,7 +82,8 @@ class Outbox:
         done = []
         while self.entries and not self.entries[0].outstanding:
             first = self.entries.popleft()
-            self.released = first.ring_end
+            if not first.spooled:
+                self.safe(first.batch)
             self.bytes -= first.bytes
             done.append(first)
         return done

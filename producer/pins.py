@@ -10,7 +10,14 @@ from pathlib import Path
 from common.errors import EnvironmentProblem
 
 TOP = "ayaflow"
-MAPS = ("events", "counters_a", "counters_b", "open_epoch", "interfaces", "watched", "config")
+MAPS = (
+    "events", "counters_a", "counters_b", "open_epoch", "flows_a", "flows_b", "interfaces", "watched", "config",
+    "state",
+)  # fmt: skip
+OLD = "old"
+"""Folder in the node's, with a folder for each run of another version that is not sent to its end."""
+MAX_INTERFACES = 512
+"""Slots of the kernel program."""
 PROGRAMS = ("ingress", "egress")
 
 
@@ -94,13 +101,40 @@ def is_locked(directory: Path) -> bool:
         return True
 
 
+def set_aside(directory: Path, name: str) -> None:
+    """Move the pins of the node's run to those of other versions. Raises OSError."""
+    aside = directory / OLD / name
+    aside.mkdir(parents=True, exist_ok=True)
+    for path in directory.iterdir():
+        if not path.is_dir():
+            path.rename(aside / path.name)
+
+
+def set_aside_runs(directory: Path) -> list[Path]:
+    """The folders of runs that were set aside, oldest first."""
+    try:
+        return sorted((directory / OLD).iterdir(), key=lambda path: int(path.name))
+    except FileNotFoundError:
+        return []
+
+
+def remove_files(directory: Path) -> None:
+    """Unlink the pins of the node's run, but not those that were set aside."""
+    for path in directory.iterdir():
+        if not path.is_dir():
+            path.unlink()
+
+
 def remove(directory: Path) -> list[str]:
     """Unlink all pins of a node and its folder. Returns their names. What is not there is no error."""
     removed = []
     with contextlib.suppress(FileNotFoundError):
         for path in sorted(directory.iterdir()):
-            path.unlink()
-            removed.append(path.name)
+            if path.is_dir():
+                removed += [f"{path.name}/{name}" for name in remove(path)]
+            else:
+                path.unlink()
+                removed.append(path.name)
         directory.rmdir()
     with contextlib.suppress(OSError):
         directory.parent.rmdir()  # when no other node is left

@@ -25,7 +25,7 @@ PROGRAM = "program"
 def _load(decapsulate: list[str]) -> tuple[dict[str, Any], list[int], Any]:
     bcc = loader._import_bcc()  # noqa: SLF001  its errors say what to install
     loader.check_headers()
-    flags = [*loader.compiler_flags(RING_PAGES, decapsulate), "-DREPLAY"]
+    flags = [*loader.compiler_flags(RING_PAGES, 1, decapsulate), "-DREPLAY"]
     try:
         module = bcc.BPF(src_file=str(loader.SOURCE), cflags=flags)
         program = module.load_func("ayaflow_replay", bcc.BPF.SCHED_CLS).fd

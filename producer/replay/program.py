@@ -25,6 +25,7 @@ from producer.batch import Span
 from producer.epochs import COUNTERS, fresh_counters
 from producer.event import record_of
 from producer.loader import NO_ETHERNET, WATCHED
+from producer.pins import MAX_INTERFACES
 from producer.replay.compile import MAPS, PROGRAM, RING_PAGES
 from producer.replay.frames import Frames
 from producer.ring import Ring
@@ -43,7 +44,6 @@ BLOCK_BYTES = _BLOCK_BYTES - 2 * _ROOM
 """Octets of the file that the frames of a block may span."""
 _NOTHING = b"\x45".ljust(12, b"\0") + b"\x08\x00"
 """Stands for a frame shorter than an Ethernet header: with such a header and without, an IP header cut off."""
-MAX_INTERFACES = 512
 _SECONDS = 120
 
 

@@ -5,7 +5,7 @@ from functools import partial
 
 from common.errors import ServiceUnavailable
 from common.settings import Settings
-from producer.outbox import Message
+from producer.outbox import Batch, Message
 from producer.publish import MAX_MESSAGE_BYTES, Publisher, open_kafka
 from producer.replay.feed import Block, Feed
 from schemas.packet_encoder import BatchEncoder
@@ -42,7 +42,17 @@ class KafkaSink:
                 self.take(half)
             return
         messages = [Message(topic=self._topics.packets, value=value), *self._single(events)]
-        self._publisher.send(messages, ring_end=block.span.end, packets=len(events.batch))
+        batch = events.batch
+        self._publisher.send(
+            Batch(
+                ring_id=batch.ring_id,
+                ring_end=block.span.end,
+                coalesced_end=0,
+                epoch=block.epoch,
+                packets=len(batch),
+                messages=tuple(messages),
+            )
+        )
         self._feed.sequence += 1
         self._sent_ns = time.monotonic_ns()
         self._publisher.poll(0)

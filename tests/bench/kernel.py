@@ -6,6 +6,7 @@ import re
 import socket
 import statistics
 import struct
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,14 +14,17 @@ from typing import Any
 
 from pyroute2 import IPRoute
 
+from common.settings import CaptureSettings
 from producer import bpfsys, loader
 from producer.epochs import fresh_counters, slots_of
+from producer.event import COALESCED, COALESCED_KEY
 from producer.ring import Ring
 
 RING_PAGES = 16_384  # 64 MiB: what a burst of the generator fills
+FLOW_ENTRIES = CaptureSettings().flow_entries
 _HOOK = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}
 
-DETAILS = ("packet",)
+DETAILS = ("packet", "flow")
 """Settings of capture.detail that the program knows."""
 
 
@@ -49,7 +53,7 @@ class Programs:
         import bcc  # brings LLVM; whoever only wants a frame does without
 
         text = loader.SOURCE.read_bytes() + Path(__file__).with_name("kernel.bpf.c").read_bytes()
-        self.module: Any = bcc.BPF(text=text, cflags=loader.compiler_flags(RING_PAGES, ()))
+        self.module: Any = bcc.BPF(text=text, cflags=loader.compiler_flags(RING_PAGES, FLOW_ENTRIES, ()))
         names = ("bench_nothing", "bench_empty", "bench_ingress", "bench_egress", "ayaflow_ingress", "ayaflow_egress")
         self.fds = {name: self.module.load_func(name.encode(), bcc.BPF.SCHED_CLS).fd for name in names}
         with warnings.catch_warnings():
@@ -64,7 +68,11 @@ class Programs:
 
     def watch(self, slot: int, detail: str = "packet") -> None:
         assert detail in DETAILS
-        bpfsys.map_update(self.map("interfaces"), struct.pack("=I", slot), struct.pack("=II", loader.WATCHED, 0))
+        watched = struct.pack("=II120s", loader.WATCHED, 0, b"")
+        bpfsys.map_update(self.map("interfaces"), struct.pack("=I", slot), watched)
+        always, offset = 2**63, time.time_ns() - time.monotonic_ns()
+        config = struct.pack("=16sQQQ", os.urandom(16), always, offset, detail == "flow")
+        bpfsys.map_update(self.map("config"), bytes(4), config)
         for each in slots_of(slot, ""):
             bpfsys.map_update(self.map("counters_a"), struct.pack("=I", each.key), fresh_counters(1, self.cpus))
 
@@ -73,7 +81,9 @@ class Programs:
         bpfsys.map_update(self.map("bench"), bytes(4), struct.pack("=QQ", 0, count) * self.cpus)
 
     def release(self) -> int:
-        """Throw away what is in the ring. Returns how many octets it was."""
+        """Throw away what is in the ring and in the flow table. Returns how many octets of the ring it was."""
+        table = self.map("flows_a")
+        bpfsys.map_delete_all(table, bpfsys.map_read_all(table, COALESCED_KEY, COALESCED)[0])
         start, end = self.ring.consumer_position(), self.ring.producer_position()
         self.ring.release(end)
         return end - start

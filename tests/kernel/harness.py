@@ -3,18 +3,22 @@
 import os
 import socket
 import struct
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from common.settings import CaptureSettings
 from producer import bpfsys, child, pins
 from producer.epochs import COUNTERS, OUTCOMES, fresh_counters, slots_of
-from producer.event import Records, record_of
+from producer.event import Records
 from producer.hook import ATTACHED, Hook
+from producer.kernel import begin_run
+from producer.layout import Layout, layout_of
 from producer.loader import WATCHED
-from producer.ring import Ring, submitted
+from producer.ring import submitted
 
 TEST_RUN = 0
 """Slot that the kernel gives to a test run, by not knowing of any."""
@@ -32,6 +36,15 @@ class Outcome:
     counted: dict[str, int]  # the counters that moved, by name
 
 
+FLOW_ENTRIES = 1024
+
+
+def layout(ring_pages: int, decapsulate: tuple[str, ...] = ()) -> Layout:
+    """Of the program that the tests load."""
+    tunnels: Any = list(decapsulate)
+    return layout_of(CaptureSettings(ring_bytes=ring_pages * 4096, flow_entries=FLOW_ENTRIES, decapsulate=tunnels))
+
+
 class Program:
     """The kernel program, loaded and pinned in `directory`, attached to `interfaces`; without any to be test-run."""
 
@@ -47,11 +60,17 @@ class Program:
         directory.mkdir(parents=True)
         self.node = pins.node_of(directory)
         request = {
-            "node": self.node, "pin_directory": str(directory), "ring_pages": ring_pages, "decapsulate": decapsulate,
+            "node": self.node, "run": 1, "pin_directory": str(directory), "ring_pages": ring_pages,
+            "flow_entries": FLOW_ENTRIES, "decapsulate": decapsulate,
         }  # fmt: skip
-        child.run("load", request, log=log)
+        answer = child.run("load", request, log=log)
         self.fds = {path.name: bpfsys.obj_get(path) for path in directory.iterdir()}
-        self.ring = Ring(self.fds["events"], ring_pages * 4096, record_of(decapsulate))
+        self.kernel = begin_run(
+            directory, layout(ring_pages, decapsulate), ring_id=1, opened_ns=answer["opened_ns"]
+        )
+        self.offset_ns = time.time_ns() - time.monotonic_ns()
+        self.kernel.live(2**63, self.offset_ns)
+        self.ring = self.kernel.ring
         self._cpus = bpfsys.possible_cpus()
         self._position = 0
         for slot in range(max(1, len(interfaces))):
@@ -66,12 +85,12 @@ class Program:
             assert [each["state"] for each in answer["hooks"]] == [ATTACHED] * len(interfaces), answer
 
     def close(self) -> None:
-        self.ring.close()
+        self.kernel.close()
         for fd in self.fds.values():
             os.close(fd)
 
     def set_interface(self, *, flags: int, slot: int = TEST_RUN) -> None:
-        value = struct.pack("=II", WATCHED | flags, 0)
+        value = struct.pack("=II120s", WATCHED | flags, 0, b"")
         bpfsys.map_update(self.fds["interfaces"], struct.pack("=I", slot), value)
 
     def open_epoch(self, epoch: int, slot: int = TEST_RUN) -> None:

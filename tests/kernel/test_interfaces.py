@@ -14,15 +14,17 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Raw
 
-from producer import bpfsys, child, namespaces, pins
+from producer import child, namespaces, pins
 from producer.clock import WallClock
-from producer.epochs import Epochs, KernelCounterMaps
+from producer.epochs import Epochs
 from producer.event import SECONDARY
 from producer.hooks import Hooks, PinnedTables
 from producer.interfaces import Selection
+from producer.kernel import begin_run
 from producer.observing import Observer
-from producer.ring import Ring, submitted
+from producer.ring import submitted
 from tests.kernel import veth
+from tests.kernel.harness import FLOW_ENTRIES, layout
 from tests.kernel.tagging import pushed
 
 pytestmark = pytest.mark.root
@@ -38,23 +40,25 @@ class Watching:
     def __init__(self, directory: Path, log: Path, patterns: list[str], *, all_namespaces: bool) -> None:
         directory.mkdir(parents=True)
         self.node = pins.node_of(directory)
-        request = {"node": self.node, "pin_directory": str(directory), "ring_pages": 64, "decapsulate": []}
+        request = {
+            "node": self.node, "pin_directory": str(directory), "ring_pages": 64, "flow_entries": FLOW_ENTRIES,
+            "decapsulate": [],
+        }  # fmt: skip
         opened_ns = child.run("load", request, log=log)["opened_ns"]
-        fds = {path.name: bpfsys.obj_get(path) for path in directory.iterdir()}
-        self.ring = Ring(fds["events"], 64 * 4096)
+        kernel = self._kernel = begin_run(directory, layout(64), ring_id=1, opened_ns=opened_ns)
+        kernel.live(2**63, 0)
+        self.ring = kernel.ring
         self.epochs = Epochs(
-            maps=KernelCounterMaps(fds["open_epoch"], (fds["counters_a"], fds["counters_b"])), clock=WallClock(),
-            producer_position=self.ring.producer_position, opened_ns=opened_ns,
-        )  # fmt: skip
+            maps=kernel.maps, state=kernel.state, clock=WallClock(), producer_position=self.ring.producer_position
+        )
         self.names: dict[int, str] = {}
         self.watched: tuple[str, ...] = ()
         self.hooks = Hooks(
-            node=self.node, directory=directory, selection=Selection.of(patterns),
+            node=self.node, run=1, directory=directory, adopted={}, selection=Selection.of(patterns),
             observer=Observer(all_namespaces=all_namespaces),
-            tables=PinnedTables(fds["interfaces"], fds["watched"]), epochs=self.epochs,
+            tables=PinnedTables(kernel.fd("interfaces"), kernel.fd("watched")), epochs=self.epochs,
             log_path=log.with_suffix(".hook.log"), monotonic=time.monotonic_ns, on_change=self._change,
         )  # fmt: skip
-        self._fds = fds
         self._position = 0
         self.vlans: set[int] = set()  # of packets of ours
         self.hooks.begin()
@@ -94,9 +98,7 @@ class Watching:
 
     def close(self) -> None:
         self.hooks.close()
-        self.ring.close()
-        for fd in self._fds.values():
-            os.close(fd)
+        self._kernel.close()
 
 
 @pytest.fixture
@@ -172,7 +174,8 @@ def test_an_interface_that_comes_is_watched_and_one_that_goes_is_forgotten(watch
             assert node.passages(1) == [(of("@a"), "ingress", True)]
         node.until(lambda: not node.watched)
         for _ in range(4):
-            node.epochs.close()
+            node.epochs.confirm(node.epochs.close().number)
+        node.hooks.oldest_epoch = node.epochs.stored + 1
         with made(PAIR, *UP):
             node.until(lambda: node.watched == (of("@a"),))
             veth.send(of("@a"), frame())

@@ -11,6 +11,19 @@ Delivered = Callable[[Any, Any], None]
 
 
 @dataclass
+class Stored:
+    """What librdkafka says of an acknowledged message."""
+
+    number: int
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return self.number
+
+
+@dataclass
 class MemoryTransport:
     """Obeys producer.publish.Transport. `stored`: what the broker has; `waiting`: unanswered."""
 
@@ -42,4 +55,4 @@ class MemoryTransport:
         self.waiting.rotate(place)
         if error is None:
             self.stored.append(value)
-        on_delivery(error, None)
+        on_delivery(error, Stored(len(self.stored) - 1))

@@ -8,11 +8,18 @@ from confluent_kafka import KafkaError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.outbox import Entry, Message, Outbox
+from producer.outbox import Batch, Entry, Message, Outbox
 from producer.publish import MAX_UNACKED_BYTES, RETRY_NS, Publisher, explain
 from tests.unit.producer.kafka import MemoryTransport
 
 REFUSED = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+
+
+def batch(ring_end: int, *values: bytes, **changed: Any) -> Batch:
+    """A message a value."""
+    messages = tuple(Message(topic="tu"[i], value=value) for i, value in enumerate(values))
+    fields: dict[str, Any] = {"ring_id": 9, "ring_end": ring_end, "coalesced_end": 0, "epoch": 0, "packets": 1}
+    return Batch(**(fields | changed), messages=messages)
 
 
 class Setup:
@@ -28,7 +35,7 @@ class Setup:
 
         self.publisher = Publisher(
             node="n", position=0, open_transport=open_transport, monotonic=lambda: self.now,
-            on_done=lambda entry, _: self.done.append(entry.ring_end),
+            on_done=lambda entry, _: self.done.append(entry.batch.ring_end),
         )  # fmt: skip
 
     @property
@@ -37,7 +44,7 @@ class Setup:
 
     def send(self, *numbers: int) -> None:
         for number in numbers:
-            self.publisher.send([Message(topic="t", value=b"%d" % number)], ring_end=number, packets=1)
+            self.publisher.send(batch(number, b"%d" % number))
 
     @property
     def released(self) -> int:
@@ -57,7 +64,7 @@ def test_the_ring_is_released_up_to_the_first_batch_that_is_not_acknowledged() -
 
 def test_a_batch_is_done_when_all_its_messages_are() -> None:
     setup = Setup()
-    setup.publisher.send([Message(topic="t", value=b"a"), Message(topic="u", value=b"b")], ring_end=10, packets=1)
+    setup.publisher.send(batch(10, b"a", b"b"))
     setup.broker.answer()
     assert setup.released == 0
     setup.broker.answer()
@@ -98,7 +105,7 @@ def test_unacknowledged_batches_are_bounded() -> None:
     half = bytes(MAX_UNACKED_BYTES // 2)
     for end in (1, 2):
         assert setup.publisher.has_room()
-        setup.publisher.send([Message(topic="t", value=half)], ring_end=end, packets=1)
+        setup.publisher.send(batch(end, half))
     assert not setup.publisher.has_room()
     setup.broker.answer()
     assert setup.publisher.has_room()
@@ -163,7 +170,7 @@ def test_whatever_happens_released_is_the_acknowledged_prefix_and_nothing_is_for
     for step in [*steps, *(["acknowledge", "retry"] * 200)]:
         if step == "send":
             sent += 1
-            box.add([Message(topic="t", value=b"%d" % sent)], ring_end=sent, packets=1, now_ns=0)
+            box.add(Entry(batch=batch(sent, b"%d" % sent), sent_ns=0))
         elif step == "retry":
             if not box.in_flight:
                 box.retry()
@@ -172,7 +179,7 @@ def test_whatever_happens_released_is_the_acknowledged_prefix_and_nothing_is_for
             if step == "refuse":
                 box.refuse(entry, message)
             else:
-                acknowledged.add(entry.ring_end)
+                acknowledged.add(entry.batch.ring_end)
                 box.acknowledged(entry)
         while item := box.next():
             box.handed_over()

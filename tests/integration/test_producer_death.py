@@ -1,0 +1,214 @@
+"""kill -9 of the producer, and Kafka away: the next one goes on, nothing is lost and nothing is sent twice."""
+
+import contextlib
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.codec import Codec
+from schemas.packets import PacketBatch
+from tests.fix_local import free_port
+from tests.integration.fix_producer import (
+    Node,
+    batches_of,
+    broker_on,
+    by_flow,
+    check_ledger,
+    frames,
+    once,
+    running,
+    stop,
+)
+from tests.kernel import veth
+
+pytestmark = [pytest.mark.root, pytest.mark.kafka]
+
+
+class Sender:
+    """Sends frames over a pair at a steady rate, and knows how many."""
+
+    def __init__(self, pair: tuple[str, str], rate: int) -> None:
+        self._pair, self._rate = pair, rate
+        self._frames = frames(700)
+        self._rounds = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._send, daemon=True)
+
+    @property
+    def packets(self) -> int:
+        return self._rounds * len(self._frames)
+
+    def wanted(self) -> Counter[Any]:
+        """What by_flow must find."""
+        found: Counter[Any] = Counter()
+        for octets, key in self._frames:
+            for interface, direction in zip(self._pair, ("egress", "ingress"), strict=True):
+                found[(interface, direction, *key), "packets"] += self._rounds
+                found[(interface, direction, *key), "bytes"] += self._rounds * len(octets)
+        return found
+
+    def _send(self) -> None:
+        due = time.monotonic()
+        while not self._ended.is_set():
+            veth.send(self._pair[0], *(octets for octets, _ in self._frames))
+            self._rounds += 1
+            due += len(self._frames) / self._rate
+            time.sleep(max(0.0, due - time.monotonic()))
+
+    def __enter__(self) -> "Sender":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+
+def sent_to(bootstrap: str, node: Node) -> list[PacketBatch]:
+    return [Codec().decode_packet_batch(value) for value in batches_of(bootstrap, node)]
+
+
+@contextlib.contextmanager
+def made(bpffs: Path, tmp_path: Path, bootstrap: str, **settings: object) -> Iterator[tuple[Node, tuple[str, str]]]:
+    with veth.pair() as pair:
+        node = Node(tmp_path, bpffs, bootstrap, ",".join(pair), capture_epoch_ms=100, **settings)
+        try:
+            yield node, pair
+        finally:
+            node.detach()
+
+
+@pytest.mark.parametrize("detail", ["packet", "flow"])
+def test_killed_at_any_moment_nothing_is_lost_or_sent_twice(
+    detail: str, kafka_broker: str, bpffs: Path, tmp_path: Path
+) -> None:
+    dice = random.Random(detail)
+    with made(bpffs, tmp_path, kafka_broker, capture_detail=detail) as (node, pair):
+        process = node.start()
+        node.wait_for(process)
+        with Sender(pair, 20_000) as sender:
+            for _ in range(4):
+                time.sleep(dice.uniform(0.05, 0.8))
+                process.kill()
+                process.wait()
+                time.sleep(dice.uniform(0, 0.5))
+                process = node.start()
+                node.wait_for(process)
+        assert stop(process) == 0
+        assert "clsact" not in veth.tc("qdisc", "show", "dev", pair[0])
+        assert not node.pin_directory.exists()
+    batches = sent_to(kafka_broker, node)
+    assert by_flow(batches) == sender.wanted()
+    sums = check_ledger(batches)
+    assert sums["seen"] == 2 * sender.packets == sums["coalesced" if detail == "flow" else "emitted"]
+    once(batches)
+    assert len({batch.ring_id for batch in batches}) == 1
+
+
+def test_a_small_ring_that_nobody_reads_loses_nothing(kafka_broker: str, bpffs: Path, tmp_path: Path) -> None:
+    """It fills within a tenth of a second; the rest is added up by flow."""
+    with made(bpffs, tmp_path, kafka_broker, capture_ring_bytes=1 << 17) as (node, pair):
+        process = node.start()
+        node.wait_for(process)
+        with Sender(pair, 20_000) as sender:
+            time.sleep(0.3)
+            process.kill()
+            process.wait()
+            time.sleep(1.5)
+        with running(node) as process:
+            assert stop(process) == 0
+    batches = sent_to(kafka_broker, node)
+    assert by_flow(batches) == sender.wanted()
+    sums = check_ledger(batches)
+    assert sums["ring_full"] == 0
+    assert sums["coalesced"] > 0 < sums["emitted"]
+    once(batches)
+
+
+def test_with_other_settings_what_the_last_producer_left_is_sent_first(
+    kafka_broker: str, bpffs: Path, tmp_path: Path
+) -> None:
+    with made(bpffs, tmp_path, kafka_broker, capture_ring_bytes=1 << 20) as (node, pair):
+        process = node.start()
+        node.wait_for(process)
+        with Sender(pair, 10_000) as sender:
+            for size in (1 << 18, 1 << 19):
+                time.sleep(0.5)
+                process.kill()
+                process.wait()
+                node.environment["AYAFLOW_CAPTURE_RING_BYTES"] = str(size)
+                process = node.start()
+                node.wait_for(process)
+        assert stop(process) == 0
+        assert not node.pin_directory.exists()
+    batches = sent_to(kafka_broker, node)
+    assert by_flow(batches) == sender.wanted()
+    rings = [batch.ring_id for batch in batches]
+    assert rings == sorted(rings)
+    assert len(set(rings)) == 3
+    for ring in set(rings):
+        check_ledger([batch for batch in batches if batch.ring_id == ring])
+    once(batches)
+
+
+def test_while_kafka_is_away_batches_go_to_disk_and_survive_a_kill(bpffs: Path, tmp_path: Path) -> None:
+    bootstrap = f"127.0.0.1:{free_port()}"
+    kafka = tmp_path / "kafka"
+    kafka.mkdir()
+    with made(bpffs, tmp_path, bootstrap, capture_ring_bytes=1 << 18) as (node, pair):
+        process = node.start()
+        try:
+            node.wait_for(process)
+            with Sender(pair, 10_000) as sender:
+                deadline = time.monotonic() + 20
+                while not node.health().get("spool_bytes"):
+                    assert time.monotonic() < deadline, node.health()
+                    time.sleep(0.1)
+                time.sleep(1)
+                process.kill()
+                process.wait()
+                process = node.start()
+                node.wait_for(process)
+                assert node.health()["spool_bytes"] > 0
+                with broker_on(bootstrap, kafka):
+                    deadline = time.monotonic() + 40
+                    while not (node.health().get("ok") and node.health()["spool_bytes"] == 0):
+                        assert time.monotonic() < deadline, node.health()
+                        time.sleep(0.1)
+                    time.sleep(0.5)
+                    sender.__exit__()
+                    assert stop(process) == 0
+                    batches = sent_to(bootstrap, node)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+    assert by_flow(batches) == sender.wanted()
+    assert check_ledger(batches)["ring_full"] == 0
+    once(batches)
+
+
+def test_a_producer_that_stops_while_kafka_is_away_leaves_its_batches_to_the_next(bpffs: Path, tmp_path: Path) -> None:
+    bootstrap = f"127.0.0.1:{free_port()}"
+    kafka = tmp_path / "kafka"
+    kafka.mkdir()
+    with made(bpffs, tmp_path, bootstrap) as (node, pair):
+        with running(node) as process:
+            with Sender(pair, 10_000) as sender:
+                time.sleep(0.5)
+            assert stop(process) == 0
+        assert "clsact" not in veth.tc("qdisc", "show", "dev", pair[0])
+        assert not node.pin_directory.exists()
+        with broker_on(bootstrap, kafka):
+            with running(node) as process:
+                node.wait_for(process, ok=True, spool_bytes=0)
+                assert stop(process) == 0
+            batches = sent_to(bootstrap, node)
+    assert by_flow(batches) == sender.wanted()
+    once(batches)
