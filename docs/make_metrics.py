@@ -29,6 +29,8 @@ scrape_configs:
 `ayaflow_packets_total` and `ayaflow_bytes_total` are served twice: by each producer, of all that passed its node; and
 by the console, of what was recorded of all nodes, for those who scrape only it. Choose one by its job before adding up.
 
+`deploy/prometheus/alerts.yml` has alert rules: any packet that is lost or not explained is critical.
+
 This page is written from the code by `make docs`.
 """
 

@@ -361,7 +361,7 @@ def test_the_audit_is_in_plain_words_and_adds_up(page: Page, system: System, tmp
     assert account["dropped"] == 0
     report = json.loads(system.ayaflow("audit", "--format", "json").stdout)
     assert {row[0] for row in table(page, "#audit-rows")} == {row["node"] for row in report["rows"]}
-    assert {row[11] for row in table(page, "#audit-rows")} == {"0"}
+    assert {row[12] for row in table(page, "#audit-rows")} == {"0"}
     picture(page, "audit", tmp_path)
 
 

@@ -1,3 +1,4 @@
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -72,6 +73,47 @@ def test_offsets_are_free_when_windows_and_epochs_are_stored_and_a_newer_message
     assert state.committable(1.0) == 0  # the anchor of its node
     state.take(1, batch([], ring_start=STRIDE, clock_ns=clock(11)), 1.0)
     assert state.committable(1.0) == 1
+
+
+@pytest.mark.parametrize("step", [-7200, -11, 86_400])
+def test_after_a_step_of_a_nodes_clock_each_packet_is_in_one_window(step: int) -> None:
+    state, stored, position = partition(), Counter[int](), 0
+    for number in range(40):
+        second = number + (step if 10 <= number < 30 else 0)  # set wrong, and right again
+        state.take(number, batch([at(second)], ring_start=position, clock_ns=clock(second + 0.5)), START + number)
+        position += STRIDE
+        stored += written(state, START + number)
+    state.take(40, batch([], ring_start=position, clock_ns=clock(step + 100_000)), START + 41)
+    stored += written(state, START + 2_000_000)
+    seconds = [n + (step if 10 <= n < 30 else 0) for n in range(40)]
+    assert stored == Counter(START + second // 10 * 10 for second in seconds)
+    assert state.open_windows == 0
+
+
+def written(state: Partition, now: float) -> Counter[int]:
+    """Write what is due; packets by window."""
+    found = Counter[int]()
+    for job in state.due(now):
+        found[job.window.start] += sum(int(piece.rows.packets.sum()) for piece in job.pieces)
+        revision = job.known.revision if job.known else 0
+        state.stored(job, Known(revision + 1, job.offset_end))
+    return found
+
+
+def test_what_is_lost_is_kept_until_it_is_written_down() -> None:
+    state = partition()
+    for offset in range(3):
+        state.take(offset, batch([], ring_start=offset * STRIDE, clock_ns=clock(offset)), 0.0)
+    assert state.committable(0.0) == 0  # the first that bytes were missing before
+    assert [(loss.kind, loss.start, loss.end, loss.lost) for loss in state.losses()] == [
+        ("events", 0, STRIDE, None),
+        ("events", STRIDE, 2 * STRIDE, None),
+    ]
+    state.lose(3, 8, 5.0)
+    losses = state.losses()
+    state.losses_stored(losses[:2])
+    assert (state.losses(), state.committable(0.0)) == (losses[2:], 2)
+    assert (losses[2].kind, losses[2].start, losses[2].lost) == ("messages", 3, 5)
 
 
 def test_a_wrong_message_changes_nothing() -> None:

@@ -17,6 +17,17 @@ def test_it_is_the_lowest_clock_of_the_nodes() -> None:
     assert mark.advance(T0 + 7, 10) == (T0 + 6) * S
 
 
+def test_a_clock_that_is_set_back_neither_opens_what_was_closed_nor_holds_the_rest_open() -> None:
+    mark = watermark()
+    mark.hear("a", (T0 + 5) * S, 0, T0 + 5)
+    assert mark.advance(T0 + 5, 10) == (T0 + 5) * S
+    mark.hear("a", (T0 - 3600) * S, (T0 - 3600) * S, T0 + 6)
+    mark.hear("b", (T0 + 8) * S, 0, T0 + 8)
+    assert mark.advance(T0 + 8, 10) == (T0 + 5) * S
+    mark.hear("a", (T0 + 9) * S, 0, T0 + 9)
+    assert mark.advance(T0 + 9, 10) == (T0 + 8) * S
+
+
 def test_it_never_goes_back() -> None:
     mark = watermark()
     mark.hear("a", (T0 + 5) * S, 0, T0 + 5)
