@@ -58,7 +58,7 @@ def _buffers(texts: pa.Array) -> tuple[npt.NDArray[np.int32], U8]:
     """Where each text begins and the last one ends, shape (n + 1,), and all octets of all texts."""
     if not len(texts):
         return np.zeros(1, np.int32), np.zeros(0, np.uint8)
-    _, places, data = texts.cast(pa.string()).buffers()
+    _, places, data = (texts if pa.types.is_string(texts.type) else texts.cast(pa.string())).buffers()
     offsets = np.frombuffer(places, np.int32, len(texts) + 1, texts.offset * 4)
     first, last = int(offsets[0]), int(offsets[-1])
     octets = np.frombuffer(data, np.uint8, last - first, first) if last > first else np.zeros(0, np.uint8)

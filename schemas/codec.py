@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from common.errors import DecodeError
 from schemas import addresses, avro_arrow
-from schemas.community_id import community_ids
+from schemas.community_id import encoded_ids
 from schemas.entries import durations, highest_ttl, packet_sizes
 from schemas.flows import FlowColumns
 from schemas.packet_encoder import BatchEncoder
@@ -22,6 +22,7 @@ from schemas.packets import DIRECTIONS, TUNNEL_TYPES, U8, EpochCounters, FlowKey
 from schemas.registry import HEADER, newest, open_registry
 from schemas.topics import TopicNames
 
+_FLOWS = 8192  # are encoded at a time: their columns stay in the CPU's cache
 _NOT_NUMBERS = {"interface", "direction", "primary"}
 _COUNTER_NUMBERS = tuple(name for name in EpochCounters.__dataclass_fields__ if name not in _NOT_NUMBERS)
 _OF_A_PACKET = {
@@ -126,45 +127,20 @@ class Codec:
 
     def encode_flow_records(self, flows: FlowColumns, revision: int) -> tuple[list[bytes], list[bytes]]:
         """Keys (Community ID) and values of the messages of the flows topic, one a row."""
-        rows = self.flow_rows(flows, revision)
-        values = self._framed("FlowRecord", avro_arrow.encode(rows, newest("FlowRecord")))
-        return [key.encode() for key in rows.column("community_id").to_pylist()], values
+        keys: list[bytes] = []
+        values: list[bytes] = []
+        for begin in range(0, len(flows), _FLOWS):
+            part = flows.part(slice(begin, begin + _FLOWS))
+            ids = _ids(part)
+            rows = _flow_rows(part, revision, ids)
+            keys += ids.tolist()
+            values += self._framed("FlowRecord", avro_arrow.encode(rows, newest("FlowRecord")))
+        return keys, values
 
     @staticmethod
     def flow_rows(flows: FlowColumns, revision: int) -> pa.RecordBatch:
         """The same rows as Arrow columns, named and typed as FlowRecord's fields."""
-        schema, n = newest("FlowRecord"), len(flows)
-        ids = community_ids(
-            protocol=flows.protocol,
-            src_addr=flows.src_addr,
-            dst_addr=flows.dst_addr,
-            src_port=flows.src_port,
-            dst_port=flows.dst_port,
-            icmp_type=flows.icmp_type,
-            icmp_code=flows.icmp_code,
-        )
-        start_us = flows.window_start * 1_000_000
-        columns = {
-            "node": pa.array(flows.node_names, pa.string()).take(pa.array(flows.node)),
-            "interface": pa.array(flows.interface_names, pa.string()).take(pa.array(flows.interface)),
-            "direction": pa.array(DIRECTIONS).take(pa.array(flows.direction)),
-            "primary": pa.array(flows.primary.astype(np.bool_)),
-            "window_start": pa.array(np.full(n, start_us, np.int64)),
-            "window_seconds": pa.array(np.full(n, flows.window_seconds, np.int32)),
-            "src_addr": addresses.to_arrow(flows.src_addr),
-            "dst_addr": addresses.to_arrow(flows.dst_addr),
-            "first_seen": pa.array(start_us + flows.first_offset_us),
-            "last_seen": pa.array(start_us + flows.last_offset_us),
-            "tunnel_type": pa.array(TUNNEL_TYPES).take(pa.array(flows.tunnel_type)),
-            "outer_src_addr": _outer_text(flows.outer_src_addr, flows.tunnel_type),
-            "outer_dst_addr": _outer_text(flows.outer_dst_addr, flows.tunnel_type),
-            "community_id": pa.array(ids, pa.string()),
-            "revision": pa.array(np.full(n, revision, np.int32)),
-        }
-        for field in _arrow_fields(schema):  # the rest are numbers of the same name
-            if field.name not in columns:
-                columns[field.name] = pa.array(getattr(flows, field.name))
-        return _rows(columns, schema)
+        return _flow_rows(flows, revision, _ids(flows))
 
     def encode_live_stats(self, stats: dict[str, Any]) -> bytes:
         """One message of the live topic; `stats` has the fields of LiveStats.avsc (times as datetime)."""
@@ -200,8 +176,8 @@ class _Columns:
 
     def __init__(self, rows: Any, name: str) -> None:
         self._rows, self._name = rows, name
-        schema = rows.schema if isinstance(rows, pa.RecordBatch) else rows.type
-        self._known = {field.name for field in schema}
+        fields = rows.schema if isinstance(rows, pa.RecordBatch) else rows.type
+        self._known = {field.name for field in fields}
 
     def get(self, name: str, kind: pa.DataType) -> pa.Array:
         if name in self._known:
@@ -219,10 +195,12 @@ class _Columns:
         return self._fitting(name, kind, self.get(name, pa.int64()).to_numpy(zero_copy_only=False))
 
     def _fitting(self, name: str, kind: Any, values: Any) -> Any:
+        if values.dtype == kind:
+            return values
         limits = np.iinfo(kind)
         if len(values) and not limits.min <= int(values.min()) <= int(values.max()) <= limits.max:
             raise DecodeError(f"{self._name}.{name} is out of range")
-        return values.astype(kind, copy=False)
+        return values.astype(kind)
 
     def flags(self, name: str) -> Any:
         """Booleans as 0 and 1; all true when the writer did not know them."""
@@ -296,8 +274,57 @@ def _flow_key_columns(flows: FlowKeys, interface_names: tuple[str, ...]) -> dict
     }
 
 
+def _ids(flows: FlowColumns) -> Any:
+    return encoded_ids(
+        protocol=flows.protocol,
+        src_addr=flows.src_addr,
+        dst_addr=flows.dst_addr,
+        src_port=flows.src_port,
+        dst_port=flows.dst_port,
+        icmp_type=flows.icmp_type,
+        icmp_code=flows.icmp_code,
+    )
+
+
+def _fixed_text(texts: Any) -> pa.Array:
+    """ASCII of dtype S…, each as long as the dtype, as an Arrow string array."""
+    ends = np.arange(len(texts) + 1, dtype=np.int32) * np.int32(texts.dtype.itemsize)
+    return pa.StringArray.from_buffers(len(texts), pa.py_buffer(ends), pa.py_buffer(np.ascontiguousarray(texts)))
+
+
+def _flow_rows(flows: FlowColumns, revision: int, ids: Any) -> pa.RecordBatch:
+    schema, n = newest("FlowRecord"), len(flows)
+    start_us = flows.window_start * 1_000_000
+    columns = {
+        "node": pa.array(flows.node_names, pa.string()).take(pa.array(flows.node)),
+        "interface": pa.array(flows.interface_names, pa.string()).take(pa.array(flows.interface)),
+        "direction": pa.array(DIRECTIONS).take(pa.array(flows.direction)),
+        "primary": pa.array(flows.primary.astype(np.bool_)),
+        "window_start": pa.array(np.full(n, start_us, np.int64)),
+        "window_seconds": pa.array(np.full(n, flows.window_seconds, np.int32)),
+        "src_addr": addresses.to_arrow(flows.src_addr),
+        "dst_addr": addresses.to_arrow(flows.dst_addr),
+        "first_seen": pa.array(start_us + flows.first_offset_us),
+        "last_seen": pa.array(start_us + flows.last_offset_us),
+        "tunnel_type": pa.array(TUNNEL_TYPES).take(pa.array(flows.tunnel_type)),
+        "outer_src_addr": _outer_text(flows.outer_src_addr, flows.tunnel_type),
+        "outer_dst_addr": _outer_text(flows.outer_dst_addr, flows.tunnel_type),
+        "community_id": _fixed_text(ids),
+        "revision": pa.array(np.full(n, revision, np.int32)),
+    }
+    for field in _arrow_fields(schema):  # the rest are numbers of the same name
+        if field.name not in columns:
+            columns[field.name] = pa.array(getattr(flows, field.name))
+    return _rows(columns, schema)
+
+
+@cache
+def _symbols(texts: tuple[str, ...]) -> pa.Array:
+    return pa.array(texts)
+
+
 def _directions(symbols: pa.Array) -> Any:
-    index = pc.index_in(symbols, pa.array(DIRECTIONS))
+    index = pc.index_in(symbols, _symbols(DIRECTIONS))
     if index.null_count:
         raise DecodeError("a direction is neither ingress nor egress")
     return index.to_numpy(zero_copy_only=False).astype(np.uint8)
@@ -305,7 +332,8 @@ def _directions(symbols: pa.Array) -> Any:
 
 def _tunnel_types(symbols: pa.Array) -> U8:
     """By value; a kind of tunnel that we do not know, or a writer that knew of none, is none."""
-    known = pc.index_in(symbols, pa.array(TUNNEL_TYPES)).fill_null(0)
+    known = pc.index_in(symbols, _symbols(TUNNEL_TYPES))
+    known = known.fill_null(0) if known.null_count else known
     types: U8 = known.to_numpy(zero_copy_only=False).astype(np.uint8)
     return types
 

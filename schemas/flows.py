@@ -1,6 +1,9 @@
 """Flow records and ledger rows as columns: what the streams app stores and publishes. Pure; numpy only."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
 
 from schemas.packets import I32, I64, U8, U16, U32, EpochCounters
 
@@ -50,6 +53,12 @@ class FlowColumns:
 
     def __len__(self) -> int:
         return len(self.protocol)
+
+    def part(self, rows: slice) -> "FlowColumns":
+        """Some of the rows, in views."""
+        columns: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
+        arrays = {name: values for name, values in columns.items() if isinstance(values, np.ndarray)}
+        return FlowColumns(**columns | {name: values[rows] for name, values in arrays.items()})
 
 
 LOSS_KINDS = ("messages", "events", "entries")

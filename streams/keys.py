@@ -100,7 +100,9 @@ def pack(flows: FlowKeys, *, node: int, interfaces: I32, tunnels: U32) -> Keys:
     `interfaces[i]` is the number of the i-th interface name, `tunnels` those of the flows' tunnels.
     """
     keys = np.zeros(len(flows), KEY)
-    for name in ("src_addr", "dst_addr", "src_port", "dst_port", "vlan_id", "direction", "protocol", "primary"):
+    whole = words(keys)  # the addresses come first; numpy copies them ten times as fast by words
+    whole[:, :2], whole[:, 2:4] = (np.ascontiguousarray(each).view("<u8") for each in (flows.src_addr, flows.dst_addr))
+    for name in ("src_port", "dst_port", "vlan_id", "direction", "protocol", "primary"):
         keys[name] = getattr(flows, name)
     keys["node"] = node
     keys["tunnel"] = tunnels
