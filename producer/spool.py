@@ -193,7 +193,7 @@ def _decode(file: BinaryIO, offset: int) -> tuple[Batch, int] | None:
     if len(frame) < _FRAME.size or not frame.startswith(MAGIC):
         return None
     _, header_bytes, body_bytes, checksum = _FRAME.unpack(frame)
-    if header_bytes + body_bytes > _LONGEST:
+    if not header_bytes or header_bytes + body_bytes > _LONGEST:  # nothing at all has a checksum of 0
         return None
     octets = os.pread(fd, header_bytes + body_bytes, offset + _FRAME.size)
     if len(octets) < header_bytes + body_bytes or zlib.crc32(octets) != checksum:

@@ -1,166 +1,12 @@
 """When batches are cut and what they carry: ring, clocks, counters and Kafka are in memory."""
 
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from prometheus_client import CollectorRegistry
 
 from common.errors import ServiceUnavailable
-from producer.batch import Source
-from producer.capture import Capture, Timing
-from producer.clock import WallClock
-from producer.epochs import COUNTERS, Epochs, Slot, fresh_counters
-from producer.event import COALESCED, Records
-from producer.metrics import ProducerMetrics
-from producer.publish import Publisher
-from producer.run_state import in_memory
-from schemas.codec import Codec
 from schemas.packet_encoder import BatchEncoder
 from schemas.packets import PacketBatch
 from schemas.registry import FixedRegistry
-from schemas.topics import TopicNames
-from tests.unit.producer.kafka import MemoryTransport
-from tests.unit.producer.records import MemoryRing, records
-
-MS = 1_000_000
-WALL = 10**18
-CODEC = Codec()
-
-
-class MemoryMaps:
-    """Two maps of one CPU's counters, and two flow tables; `count` and `add_up` are the kernel."""
-
-    def __init__(self, keys: int) -> None:
-        self.maps = [{key: fresh_counters(epoch, 1) for key in range(keys)} for epoch in (2, 1)]
-        self.tables: list[dict[tuple[int, int], Records]] = [{}, {}]
-        self.epoch = 1
-        self.fails: set[str] = set()
-
-    def count(self, key: int, packets: int, size: int, outcome: str) -> int:
-        row = self.maps[self.epoch & 1][key]
-        for name in ("seen", outcome):
-            row[f"{name}_packets"] += packets
-            row[f"{name}_bytes"] += size
-        return int(row["epoch"][0])
-
-    def add_up(self, entry: Records) -> None:
-        """An entry of the open epoch's flow table: of dtype COALESCED, shape (1,)."""
-        table = self.tables[self.epoch & 1]
-        table[int(entry["first"]["flow_hash"][0]), len(table)] = entry
-
-    def _may_fail(self, what: str) -> None:
-        if what in self.fails:
-            raise Killed(what)
-
-    def open(self, epoch: int) -> None:
-        self._may_fail("before open")
-        self.epoch = epoch
-        self._may_fail("after open")
-
-    def counters(self, epoch: int, key: int) -> npt.NDArray[np.void]:
-        self._may_fail("counters")
-        return self.maps[epoch & 1][key]
-
-    def zero(self, epoch: int, key: int) -> None:
-        assert self.maps[epoch & 1][key].dtype == COUNTERS
-        self.maps[epoch & 1][key] = fresh_counters(epoch, 1)
-        self._may_fail("zero")
-
-    def flows(self, epoch: int) -> tuple[Records, Records]:
-        self._may_fail("flows")
-        table = self.tables[epoch & 1]
-        keys = np.array(sorted(table), COALESCED_KEY_OF_TESTS)
-        return keys, np.concatenate([np.zeros(0, COALESCED), *(table[key] for key in sorted(table))])
-
-    def clear(self, epoch: int, keys: Records) -> None:
-        table = self.tables[epoch & 1]
-        for key in keys.tolist():
-            del table[key]
-            self._may_fail("clear")
-
-
-class Killed(BaseException):
-    """The process ends here."""
-
-
-COALESCED_KEY_OF_TESTS = np.dtype([("flow_hash", "=u8"), ("number", "=u8")])
-
-
-class MemorySwitches:
-    """Obeys producer.capture.KernelSwitches."""
-
-    coalescing = False
-    lived_ns = 0
-
-    def live(self, now_ns: int, offset_ns: int) -> None:
-        self.lived_ns = now_ns
-
-    def coalesce(self, wanted: bool) -> None:
-        self.coalescing = wanted
-
-
-class Node:
-    """A node whose kernel, clocks and broker the test moves."""
-
-    def __init__(
-        self, ring_bytes: int = 1 << 20, batch_packets: int = 1000, encode: Any = None, *, only_flows: bool = False
-    ) -> None:
-        self.now, self.ahead = 5_000 * MS, WALL
-        self.ring, self.maps, self.broker = MemoryRing(size=ring_bytes), MemoryMaps(2), MemoryTransport()
-        self.clock = WallClock(lambda: self.now, lambda: self.now + self.ahead)
-        self.state, self.switches = in_memory(), MemorySwitches()
-        self.state.begin(ring_id=9, opened_ns=self.now)
-        self.encode = encode or BatchEncoder(FixedRegistry()).encode
-        self.timing = Timing(
-            epoch_ns=500 * MS, flush_ns=250 * MS, batch_bytes=batch_packets * 80, batch_entries=batch_packets,
-            flow_entries=1000, only_flows=only_flows,
-        )  # fmt: skip
-        self.start()
-
-    def start(self, *, position: int = 0, coalesced: int = 0, stored: int = 0) -> None:
-        """A producer starts, and knows that so much is in Kafka."""
-        self.broker.waiting.clear()
-        self.publisher = Publisher(
-            node="n", position=position, open_transport=lambda _: self.broker, monotonic=lambda: self.now
-        )
-        epochs = Epochs(
-            maps=self.maps, state=self.state, clock=self.clock, producer_position=self.ring.producer_position,
-            slots=tuple(Slot(key=d, interface="eth0", direction=d) for d in (0, 1)),
-        )  # fmt: skip
-        if stored >= self.state.open - 1 and self.state.closing != self.state.open:
-            epochs.confirm(self.state.open - 1)
-        self.capture = Capture(
-            ring=self.ring, position=position, coalesced=coalesced, epochs=epochs, switches=self.switches,
-            clock=self.clock, publisher=self.publisher, source=Source(node="n", ring_id=9, interfaces=((3, "eth0"),)),
-            encode_batch=self.encode, encode_events=None, topics=TopicNames.of("t."), timing=self.timing,
-            metrics=ProducerMetrics(CollectorRegistry()),
-        )  # fmt: skip
-
-    def coalesced(self, size: int = 100, packets: int = 1, **fields: Any) -> None:
-        """Packets that the kernel adds up."""
-        epoch = self.maps.count(fields.get("direction", 0), packets, packets * size, "coalesced")
-        entry = np.zeros(1, COALESCED)
-        record = records([{"ktime_ns": self.now, "bytes": size, "epoch": epoch & 0xFF} | fields])
-        entry["first"], entry["last_ktime_ns"] = record["event"], self.now
-        entry["packets"], entry["bytes"] = packets, packets * size
-        entry["min_packet_bytes"] = entry["max_packet_bytes"] = size
-        self.maps.add_up(entry)
-
-    def packet(self, size: int = 100, outcome: str = "emitted", **fields: Any) -> None:
-        epoch = self.maps.count(fields.get("direction", 0), 1, size, outcome)
-        if outcome == "emitted":
-            self.ring.put([{"ktime_ns": self.now, "bytes": size, "epoch": epoch & 0xFF} | fields])
-
-    def after(self, milliseconds: int) -> list[PacketBatch]:
-        """Let time pass in steps of 10 ms; the batches that came out."""
-        before = len(self.broker.stored)
-        for _ in range(milliseconds // 10):
-            self.now += 10 * MS
-            self.publisher.poll(0)
-            self.capture.step()
-        self.publisher.poll(0)
-        return [CODEC.decode_packet_batch(value) for value in self.broker.stored[before:]]
+from tests.unit.producer.node import MS, WALL, Node
 
 
 def test_a_packet_waits_no_longer_than_the_flush_time() -> None:
@@ -332,3 +178,75 @@ def test_at_the_end_all_that_was_counted_has_been_sent() -> None:
     assert sum(len(batch) for batch in batches) == 2
     assert [(row.epoch, row.emitted_packets) for batch in batches for row in batch.counters] == [(1, 2)]
     assert not node.publisher.outbox.entries
+
+
+def test_what_the_kernel_added_up_comes_when_its_epoch_is_closed_and_before_its_counters() -> None:
+    node = Node(batch_packets=3)
+    node.packet()
+    for port in range(7):
+        node.coalesced(packets=5, src_port=port)
+    batches = node.after(600)
+    assert [(b.coalesced_start, b.coalesced_end, len(b)) for b in batches] == [
+        (0, 0, 1), (0, 3, 3), (3, 6, 3), (6, 7, 1),
+    ]  # fmt: skip
+    assert [len(b.counters) for b in batches] == [0, 0, 0, 1]
+    assert [b.clock_ns > 0 for b in batches] == [False, False, False, True]
+    assert (batches[-1].counters[0].coalesced_packets, batches[-1].counters[0].emitted_packets) == (35, 1)
+    node.coalesced(src_port=1)
+    (batch,) = [b for b in node.after(2_000) if len(b)]
+    assert (batch.coalesced_start, batch.coalesced_end, batch.ring_start, batch.ring_end) == (7, 8, 80, 80)
+    assert batch.flows.epoch.tolist() == [2]
+
+
+def test_an_epoch_is_closed_only_when_the_one_before_is_safe() -> None:
+    node = Node()
+    node.broker.answers_itself = False
+    node.packet()
+    node.after(3_000)
+    assert node.state.open == 2
+    node.broker.answers_itself = True
+    node.after(20)
+    assert node.state.stored >= 1
+    assert node.state.open == 3
+    node.after(3_000)
+    assert node.state.open > 3
+
+
+def test_a_ring_that_fills_is_answered_by_less_detail_until_it_is_nearly_empty() -> None:
+    node = Node(ring_bytes=80 * 100)
+    node.broker.answers_itself = False
+    for _ in range(76):
+        node.packet()
+    node.after(20)
+    assert node.switches.coalescing
+    node.broker.answers_itself = True
+    node.after(300)
+    assert not node.switches.coalescing
+
+
+def test_with_detail_flow_nothing_else_is_wanted_of_the_kernel_and_epochs_last_a_second() -> None:
+    node = Node(only_flows=True)
+    assert node.switches.coalescing
+    node.after(5_000)
+    assert node.switches.coalescing
+    assert 4 <= node.state.stored <= 11
+
+
+def test_a_crowded_flow_table_makes_epochs_shorter() -> None:
+    node = Node(only_flows=True)
+
+    def crowd(entries: int) -> None:
+        for port in range(entries):
+            node.coalesced(src_port=port)
+
+    closed = []
+    for entries in (600, 600, 600, 1, 1, 1):
+        crowd(entries)
+        before, waited = node.state.open, 0
+        while node.state.open == before:
+            node.after(10)
+            waited += 10
+        closed.append(waited)
+    assert closed[1] < closed[0]
+    assert closed[2] < closed[1]
+    assert closed[5] == 500
