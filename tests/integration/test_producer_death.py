@@ -44,6 +44,10 @@ class Sender:
     def packets(self) -> int:
         return self._rounds * len(self._frames)
 
+    @property
+    def octets(self) -> int:
+        return self._rounds * sum(len(octets) for octets, _ in self._frames)
+
     def wanted(self) -> Counter[Any]:
         """What by_flow must find."""
         found: Counter[Any] = Counter()

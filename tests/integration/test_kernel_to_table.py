@@ -1,0 +1,50 @@
+"""Producer and streams killed in turn under traffic: SQL totals are the sender's, and the audit is exact."""
+
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.integration.fix_producer import stop
+from tests.integration.fix_streams import pipeline
+from tests.integration.test_losses import audit
+from tests.integration.test_producer_death import Sender, made
+
+pytestmark = [pytest.mark.root, pytest.mark.kafka, pytest.mark.clickhouse]
+
+
+@pytest.mark.parametrize("detail", ["packet", "flow"])
+def test_totals_and_audit_are_exact_after_kills_of_producer_and_streams(
+    detail: str, kafka_broker: str, clickhouse_server: str, bpffs: Path, tmp_path: Path
+) -> None:
+    dice = random.Random(f"table {detail}")
+    with (
+        pipeline(kafka_broker, clickhouse_server) as p,
+        made(bpffs, tmp_path, kafka_broker, capture_detail=detail, kafka_topic_prefix=p.prefix) as (node, pair),
+    ):
+        p.start()
+        process = node.start()
+        node.wait_for(process)
+        with Sender(pair, 10_000) as sender:
+            for _ in range(2):
+                time.sleep(dice.uniform(0.2, 1.5))
+                process.kill()
+                process.wait()
+                time.sleep(dice.uniform(0, 1))
+                process = node.start()
+                node.wait_for(process)
+                time.sleep(dice.uniform(0.2, 2))
+                p.stop(signal.SIGKILL)
+                p.start()
+        assert stop(process) == 0
+        p.until(lambda: p.stored_packets() >= 2 * sender.packets)
+        p.until(lambda: audit(p)[1]["settled"])
+        code, report = audit(p)
+        assert (code, report["exact"]) == (0, True), report["message"]
+        assert p.stored_packets() == 2 * sender.packets
+        assert p.count("SELECT sum(bytes + bytes_rev) FROM flows") == 2 * sender.octets
+        seen = "coalesced_packets" if detail == "flow" else "emitted_packets"
+        assert sum(row[seen] for row in report["rows"]) == 2 * sender.packets
+        assert p.stop() == 0
