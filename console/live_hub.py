@@ -20,6 +20,7 @@ from console.live_reader import LiveReader
 from console.live_state import LiveState, iso
 
 STREAM_TOP = 50
+TICK_SECONDS = 1.0
 FRESH_SECONDS = 10.0
 """A node that was silent for longer has no rate now."""
 _ANSWERS_KEPT = 200
@@ -122,7 +123,7 @@ class LiveHub:
             async with self._tick:
                 self._message, self._number = self.snapshot(), self._number + 1
                 self._tick.notify_all()
-            due = max(due + 1, loop.time())
+            due = max(due + TICK_SECONDS, loop.time())
             await asyncio.sleep(due - loop.time())
 
 

@@ -1,0 +1,113 @@
+"""/api/stream with many clients, some of which read nothing. Needs no root, no Kafka and no ClickHouse."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from websockets.asyncio.client import ClientConnection, connect
+
+from common import settings as settings_module
+from console import http
+from console.live_hub import STREAM_TOP
+from console.live_state import KEY
+
+CLIENTS, SLOW = 100, 20
+KERNEL_BYTES = 16 << 10     # of the buffers of both ends
+BUFFERED = 64 << 10         # what asyncio takes before it tells a writer to wait
+TICK = 0.1
+
+
+def message(second: int) -> dict[str, Any]:
+    """LiveStats of a busy node."""
+    moment = datetime.now(UTC)
+    return {
+        "node": "n1", "time": moment, "interval_ms": 1000, "active_flows": second, "open_windows": 1, "lag_messages": 0,
+        "interfaces": [{"interface": "eth0", "direction": "ingress", "packets": 10, "bytes": 5000, "non_ip_packets": 0,
+                        "malformed_packets": 0, "ring_full_packets": 0}],
+        "top": [{
+            **dict.fromkeys(KEY, 0), "interface": "eth0", "direction": "ingress", "protocol": 6,
+            "src_addr": "2001:db8::1", "dst_addr": "2001:db8::2", "src_port": port, "dst_port": 443,
+            "packets": second, "bytes": second, "packets_rev": 0, "bytes_rev": 0,
+            "first_seen": moment - timedelta(seconds=1), "last_seen": moment,
+        } for port in range(STREAM_TOP)],
+    }
+
+
+def shown(text: str | bytes) -> int:
+    """The number of the newest `message` in a message of the stream, 0 before the first."""
+    return max((node["active_flows"] for node in json.loads(text)["nodes"]), default=0)
+
+
+@pytest.fixture
+def console(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, FastAPI]]:
+    """A console with a short second, and small buffers in the kernel, so that a slow client is felt soon."""
+    monkeypatch.setattr("console.live_hub.TICK_SECONDS", TICK)
+    app = http.build_app(settings_module.load(flags={"kafka.bootstrap_servers": "127.0.0.1:1"}))
+    with socket.create_server(("127.0.0.1", 0), backlog=2 * CLIENTS) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
+        server = uvicorn.Server(uvicorn.Config(
+            app, log_config=None, ws="websockets-sansio", ws_per_message_deflate=False, timeout_graceful_shutdown=3,
+        ))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            deadline = time.monotonic() + 20
+            while not server.started and time.monotonic() < deadline:
+                time.sleep(0.05)
+            yield f"ws://127.0.0.1:{listener.getsockname()[1]}/api/stream", app
+        finally:
+            server.should_exit = True
+            thread.join(15)
+
+
+@contextlib.asynccontextmanager
+async def clients(url: str, count: int, *, slow: bool) -> AsyncIterator[list[ClientConnection]]:
+    async with contextlib.AsyncExitStack() as stack:
+        opened = []
+        for _ in range(count):
+            options: dict[str, Any] = {"max_queue": None}
+            if slow:
+                options = {"max_queue": 1, "sock": socket.socket()}
+                options["sock"].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KERNEL_BYTES)
+                host, port = url.split("/")[2].split(":")
+                options["sock"].connect((host, int(port)))
+            opened.append(await stack.enter_async_context(connect(url, compression=None, close_timeout=0.05, **options)))
+        yield opened
+
+
+async def test_a_hundred_clients_of_whom_some_read_nothing(console: tuple[str, FastAPI]) -> None:
+    url, app = console
+    feed = app.state.services.hub._heard
+    feed(message(1))
+    async with clients(url, SLOW, slow=True) as slow, clients(url, CLIENTS - SLOW, slow=False) as quick:
+        # each quick client gets every message, however long the slow ones read nothing
+        for second in range(2, 42):
+            feed(message(second))
+            texts = await asyncio.gather(*(asyncio.wait_for(one.recv(), 10) for one in quick))
+        assert app.state.metrics.streams._value.get() == CLIENTS
+        size = len(texts[0])
+        assert size > STREAM_TOP * 300
+        assert 40 * size > 2 * (2 * KERNEL_BYTES + BUFFERED)    # more than all buffers of a slow client hold
+        assert max(map(shown, texts)) >= 35
+        # a slow one that reads again finds what the buffers held, and then the newest
+        held = []
+        for one in slow:
+            count = 1
+            while shown(await asyncio.wait_for(one.recv(), 10)) < 41:
+                count += 1
+            held.append(count)
+        # doubled: the kernel keeps as much again for its own accounting; the client's library holds a few, too
+        assert max(held) * size <= 2 * 2 * KERNEL_BYTES + BUFFERED + 6 * size, (held, size)
+    deadline = time.monotonic() + 10
+    while app.state.metrics.streams._value.get() and time.monotonic() < deadline:  # noqa: ASYNC110  another thread
+        await asyncio.sleep(0.05)
+    assert app.state.metrics.streams._value.get() == 0
