@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib import metadata
 
 import click
+from click import shell_completion
 
 from common.errors import AyaflowError
 from console import options
@@ -19,10 +20,11 @@ GROUPS = (
     ("Run", ("up", "producer", "streams", "console", "kafka", "clickhouse")),
     ("Look", ("top", "flows", "query", "replay")),
     ("Check", ("audit", "doctor")),
-    ("More", ("hash-token", "detach", "version")),
+    ("More", ("hash-token", "detach", "completion", "version")),
 )
 """The commands in the order people need them."""
 
+COMPLETE_ENV = "_AYAFLOW_COMPLETE"
 _INTERRUPTED = 130          # as shells number a process that SIGINT ended
 _BROKEN_PIPE = 141          # … and SIGPIPE
 
@@ -71,14 +73,31 @@ def version() -> int:
     return 0
 
 
-for command in (*COMMANDS, version):
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> int:
+    """Print what makes a shell complete commands, options, settings and fields of filters.
+
+    \b
+    Examples:
+      echo 'eval "$(ayaflow completion bash)"' >> ~/.bashrc
+      echo 'eval "$(ayaflow completion zsh)"' >> ~/.zshrc
+      ayaflow completion fish > ~/.config/fish/completions/ayaflow.fish
+    """
+    made = shell_completion.get_completion_class(shell)
+    assert made is not None
+    click.echo(made(cli, {}, "ayaflow", COMPLETE_ENV).source())
+    return 0
+
+
+for command in (*COMMANDS, completion, version):
     cli.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code. Never shows a traceback for what a person can put right."""
-    if "_AYAFLOW_COMPLETE" in os.environ:
-        cli.main(prog_name="ayaflow")                               # shell completion; does not return
+    if COMPLETE_ENV in os.environ:
+        cli.main(prog_name="ayaflow", complete_var=COMPLETE_ENV)       # asked by a shell; does not return
     words = list(sys.argv[1:] if arguments is None else arguments)
     flags = Flags()
     try:

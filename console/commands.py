@@ -179,7 +179,7 @@ def replay(context: click.Context, *, files: tuple[str, ...], output: str | None
     help="Newest, or largest (both directions), first.",
 )
 @options.form(choices=("table", "json", "csv", "arrow"))
-@click.argument("filter_words", metavar="[FILTER]", nargs=-1)
+@click.argument("filter_words", metavar="[FILTER]", nargs=-1, shell_complete=options.complete_filter)
 @click.pass_context
 def flows(
     context: click.Context, *, filter_words: tuple[str, ...], since: str, until: str, limit: int, sort: str, form: str
@@ -222,7 +222,7 @@ def flows(
 )
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000), metavar="N", help="Connections.")
 @options.form(choices=("table", "json"))
-@click.argument("filter_words", metavar="[FILTER]", nargs=-1)
+@click.argument("filter_words", metavar="[FILTER]", nargs=-1, shell_complete=options.complete_filter)
 @click.pass_context
 def top(
     context: click.Context, *, filter_words: tuple[str, ...], once: bool, sort: str, limit: int, form: str

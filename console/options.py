@@ -1,11 +1,13 @@
 """Options that every command takes, before or after its name, and how settings come of them."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from common import settings as settings_module
 from common.settings import Settings
@@ -50,6 +52,21 @@ def _keep_assignments(context: click.Context, _parameter: click.Parameter, value
         flags_of(context).values[name] = value
 
 
+def _settings(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of settings, for completion."""
+    return [CompletionItem(f"{name}=", help=info.description) for name, info in settings_module.setting_names().items()
+            if name.startswith(incomplete)]
+
+
+def complete_filter(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Fields of filters, for completion; a filter in quotes is one word, of which the end is completed."""
+    from console.vocabulary import ALIASES, FIELDS
+
+    before, word = re.fullmatch(r"(.*?)(\w*)", incomplete, re.DOTALL).groups()  # type: ignore[union-attr]
+    fields = {**FIELDS, **{alias: FIELDS[name] for alias, name in ALIASES.items()}}
+    return [CompletionItem(before + name, help=field.doc) for name, field in fields.items() if name.startswith(word)]
+
+
 def common(command: F) -> F:
     """The options of every command."""
     for option in reversed((
@@ -63,7 +80,7 @@ def common(command: F) -> F:
         ),
         click.option(
             "--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", expose_value=False,
-            callback=_keep_assignments, help="Any setting; repeatable.",
+            callback=_keep_assignments, shell_complete=_settings, help="Any setting; repeatable.",
         ),
         click.option(
             "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), expose_value=False,

@@ -42,6 +42,20 @@ def build(names: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: Seque
     return table
 
 
+def without(
+    names: Sequence[str], rows: Sequence[Sequence[str]], *, width: int, dispensable: Sequence[str]
+) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows as they fit into `width` characters: without the dispensable ones, the first named first."""
+    needs = {name: 2 + max([len(name), *(len(row[i]) for row in rows)]) for i, name in enumerate(names)}
+    kept = list(names)
+    for name in dispensable:
+        if sum(needs[one] for one in kept) - 2 <= width:
+            break
+        if name in kept:
+            kept.remove(name)
+    return kept, [[row[i] for i, name in enumerate(names) if name in kept] for row in rows]
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, (list, dict)):
         return json.dumps(value, ensure_ascii=False, default=str)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import select
+import signal
 import sys
 import termios
 import threading
@@ -30,6 +31,9 @@ FIRST_SECONDS = 15.0
 """So long the first message is waited for."""
 _SETTLE_SECONDS = 2.5           # two messages of each node give a rate
 _KEYS = {"b": "bytes", "p": "packets", "r": "rate"}
+_WORDS = {"node", "if", "dir", "proto", "source", "destination"}
+_DISPENSABLE = ("packets/s", "if", "dir", "bytes back", "packets", "proto", "node", "bytes/s")
+"""Columns that a narrow terminal goes without, the first named first."""
 Row = Mapping[str, Any]
 
 
@@ -43,7 +47,7 @@ def run(settings: Settings, flow_filter: Filter, *, sort: str, limit: int, once:
             _write_json(view, sort, once=once, out=out)
         elif once or not out.isatty():
             rows = view.rows(sort)
-            tables.show(table(rows), out)
+            tables.show(table(rows, Console(file=out).size.width if out.isatty() else None), out)
             if not rows:
                 sys.stderr.write("no connection is active, or none matches\n")
         else:
@@ -97,34 +101,37 @@ def _write_json(view: _View, sort: str, *, once: bool, out: TextIO) -> None:
 
 def _draw(view: _View, reader: LiveReader, sort: str, out: TextIO) -> None:
     console = Console(file=out, highlight=False)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)       # as Ctrl-C: the terminal is put back
     with _keys() as pressed, Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            live.update(_screen(view, reader.problem, sort, console.size.height), refresh=True)
+            live.update(_screen(view, reader.problem, sort, *console.size), refresh=True)
             key = pressed(1.0)
             if key == "q":
                 return
             sort = _KEYS.get(key, sort)
 
 
-def _screen(view: _View, problem: str, sort: str, height: int) -> RenderableType:
+def _screen(view: _View, problem: str, sort: str, width: int, height: int) -> RenderableType:
     nodes, packets, octets = view.nodes()
     rows = view.rows(sort)
     head = Text(overflow="ellipsis", no_wrap=True)
     head.append("ayaflow top ", style="bold")
-    head.append(f"{nodes} node{'' if nodes == 1 else 's'}  {tables.human(packets)}packets/s  "
-                f"{tables.human_bytes(octets)}/s  {len(rows)} connections by {sort}")
+    head.append(f"{len(rows)} connections by {sort}  {nodes} node{'' if nodes == 1 else 's'}  "
+                f"{tables.human(packets)}packets/s  {tables.human_bytes(octets)}/s")
     foot = Text(problem or "b bytes  p packets  r rate  q quit", style="yellow" if problem else "dim",
                 overflow="ellipsis", no_wrap=True)
-    return Group(head, table(rows[:max(1, height - 4)]), foot)
+    return Group(head, table(rows[:max(1, height - 4)], width), foot)
 
 
-def table(rows: Sequence[Row]) -> Table:
-    """A rich table of connections; the node is a column where there are several."""
+def table(rows: Sequence[Row], width: int | None = None) -> Table:
+    """A rich table of connections; the node is a column where there are several. `width`: what it must fit into."""
     several = len({row["node"] for row in rows}) > 1
     names = [*(["node"] if several else []), "if", "dir", "proto", "source", "destination", "packets", "bytes",
              "bytes back", "packets/s", "bytes/s"]
-    numbers = [name not in {"node", "if", "dir", "proto", "source", "destination"} for name in names]
-    return tables.build(names, (_cells(row, node=several) for row in rows), numbers=numbers)
+    cells = [_cells(row, node=several) for row in rows]
+    if width is not None:
+        names, cells = tables.without(names, cells, width=width, dispensable=_DISPENSABLE)
+    return tables.build(names, cells, numbers=[name not in _WORDS for name in names])
 
 
 def _cells(row: Row, *, node: bool) -> list[str]:

@@ -80,7 +80,8 @@ async def clients(url: str, count: int, *, slow: bool) -> AsyncIterator[list[Cli
                 options["sock"].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KERNEL_BYTES)
                 host, port = url.split("/")[2].split(":")
                 options["sock"].connect((host, int(port)))
-            opened.append(await stack.enter_async_context(connect(url, compression=None, close_timeout=0.05, **options)))
+            one = connect(url, compression=None, close_timeout=0.05, **options)
+            opened.append(await stack.enter_async_context(one))
         yield opened
 
 
