@@ -72,7 +72,7 @@ def test_each_answer_is_as_described(console: str, label: str, mode: GenerationM
     cases = OPERATIONS[label].as_strategy(generation_mode=mode)
 
     @settings(
-        max_examples=12, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
+        max_examples=8, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
     @given(case=cases)

@@ -159,7 +159,7 @@ def test_keys_sort_a_new_size_is_used_and_q_leaves_the_terminal_as_it_was(top: T
     assert termios.tcgetattr(top.theirs) == top.before
 
 
-@pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("how", ["Ctrl-C", pytest.param("SIGTERM", marks=pytest.mark.wide)])
 def test_an_interrupt_leaves_the_terminal_as_it_was(top: Terminal, how: str) -> None:
     top.until("connections by bytes")
     assert termios.tcgetattr(top.theirs) != top.before
