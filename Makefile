@@ -17,10 +17,12 @@ setup-test:      ## setup, and what only the tests need
 up: setup        ## everything on this machine: capture, Kafka, ClickHouse, console (as root; ARGS="--interface eth0")
 	@.venv/bin/ayaflow up $(ARGS)
 
-test: setup-test ## all tests, with real Kafka, kernel and ClickHouse (as root); on the second core: lint and unit tests
-	@$(MAKE) --no-print-directory lint test-unit > .test-unit.log 2>&1 & quick=$$!; \
-	 $(PYTEST) tests --ignore tests/unit -m "not wide"; others=$$?; \
-	 wait $$quick; quick=$$?; cat .test-unit.log; exit $$((others | quick))
+# Two groups at a time, each in namespaces of its own; the second one's output comes when the first has ended.
+test: setup-test ## all tests, with real Kafka, kernel and ClickHouse (as root)
+	@{ $(MAKE) --no-print-directory lint test-unit && tests/apart.sh $(PYTEST) tests/integration -m "not wide"; } \
+	   > .test-other.log 2>&1 & other=$$!; \
+	 tests/apart.sh $(PYTEST) tests --ignore tests/unit --ignore tests/integration -m "not wide"; first=$$?; \
+	 wait $$other; second=$$?; cat .test-other.log; exit $$((first | second))
 
 test-unit:       ## tests that need no root, broker or network; seconds
 	$(PYTEST) tests/unit

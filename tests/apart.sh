@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Runs a command in network and mount namespaces of its own, so that several groups of tests can run at a time: each has
+# its own ports, interfaces, named namespaces and pins. Who is not root has none of these and runs it as it is.
+#
+#   tests/apart.sh .venv/bin/python -m pytest tests/kernel
+set -euo pipefail
+[ "$(id -u)" = 0 ] || exec "$@"
+exec unshare --net --mount --propagation private bash -euc '
+ip link set lo up
+mkdir -p /run/netns
+mount -t tmpfs none /run/netns
+mount -t sysfs sysfs /sys
+mount -t bpf bpf /sys/fs/bpf
+exec "$@"' apart "$@"
