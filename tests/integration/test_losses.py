@@ -7,9 +7,10 @@ import time
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from common.errors import ServiceUnavailable
 from common.settings import ClickHouseSettings, KafkaSettings
 from console import audit_run
 from console.store import Store
@@ -151,7 +152,7 @@ def test_a_topic_that_is_made_anew_begins_afresh(kafka_broker: str, clickhouse_s
                 create_missing(KafkaSettings(bootstrap_servers=kafka_broker, topic_prefix=p.prefix, partitions=1))
                 assert topic_id(settings, p.topics.packets) != old
                 break
-            except (KafkaException, AssertionError):  # its deletion takes a moment
+            except (ServiceUnavailable, AssertionError):  # its deletion takes a moment, and so does its making
                 assert time.monotonic() < deadline
                 time.sleep(0.2)
         p.start()
