@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -125,7 +126,10 @@ def test_detach_removes_what_a_killed_producer_left(kafka_broker: str, bpffs: Pa
             time.sleep(0.05)
         process.kill()
         process.wait()
+        datagram = "import socket; socket.socket(2, 2).sendto(b'x', ('127.0.0.1', 9))"
+        subprocess.run([*inside, sys.executable, "-c", datagram], check=True)
         said = node.detach(*inside)
+        assert f"events of node {node.name} had not been sent and are lost" in said
         assert "clsact qdisc on lo" in said
         assert f"ayaflow:{node.name}:ingress" in said
         assert f"pin {node.pin_directory}/events" in said
