@@ -209,10 +209,10 @@ async def measure(url: str, asked: Sequence[Asked], repeat: int, report: Callabl
                     break
                 took.append(time.perf_counter() - began)
             if error:
-                report(f"| {name} | {error} | | |")
+                report(f"| {name} | {error} | | | |")
             else:
                 ordered = sorted(took)
-                report(f"| {name} | {1000 * took[0]:,.0f} | {1000 * statistics.median(took):,.0f} |"
+                report(f"| {name} | {1000 * ordered[0]:,.0f} | {1000 * statistics.median(took):,.0f} |"
                        f" {1000 * ordered[-(-95 * len(ordered) // 100) - 1]:,.0f} | {size / 1000:,.0f} |")
 
 
@@ -324,7 +324,7 @@ def main() -> int:
         else:
             until = fill(clickhouse, chosen.rows, chosen.days)
             url, console = stack.enter_context(running_console(clickhouse, "127.0.0.1:1"))
-            print("\n| question | first, ms | p50, ms | p95, ms | answer, kB |\n|---|---:|---:|---:|---:|")
+            print("\n| question | fastest, ms | p50, ms | p95, ms | answer, kB |\n|---|---:|---:|---:|---:|")
             asked = [one for one in questions(until) if chosen.only in one[0]]
             asyncio.run(measure(url, asked, chosen.repeat, lambda line: print(line, flush=True)))
         for name, pid in (("ClickHouse", server.pid), ("console", console)):

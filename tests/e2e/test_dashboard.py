@@ -447,7 +447,8 @@ def test_data_cannot_become_markup(page: Page, system: System) -> None:
 def test_a_console_that_dies_is_said_and_the_page_goes_on_when_it_is_back(browser: Browser, system: System) -> None:
     pids = [pid for pid in processes_of(system.data_dir) if is_console(pid)]
     assert len(pids) == 1
-    with opened(browser, expected_errors="WebSocket connection|ERR_CONNECTION") as page:
+    # 503: for the console that has just begun, Kafka may be slow to answer on a busy machine; its health says so
+    with opened(browser, expected_errors="WebSocket connection|ERR_CONNECTION|status of 503") as page:
         page.goto(system.console)
         expect(page.locator("#connections tr").first).to_be_visible()
         os.kill(pids[0], signal.SIGKILL)  # `ayaflow up` starts it again
