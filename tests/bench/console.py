@@ -170,8 +170,8 @@ def running_console(clickhouse: str, kafka: str) -> Iterator[tuple[str, int]]:
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "console.cli", "console", "--log-level", "error", "--set",
-         f"console.listen=127.0.0.1:{port}", "--set", f"clickhouse.url={clickhouse}", "--set",
-         f"kafka.bootstrap_servers={kafka}"], cwd=REPOSITORY,
+         f"console.listen=127.0.0.1:{port}", "--set", "console.query_seconds=120", "--set",
+         f"clickhouse.url={clickhouse}", "--set", f"kafka.bootstrap_servers={kafka}"], cwd=REPOSITORY,
     )
     try:
         yield f"http://127.0.0.1:{port}", process.pid
@@ -192,14 +192,16 @@ async def ask(session: aiohttp.ClientSession, requests: Sequence[tuple[str, dict
     return sum(await asyncio.gather(*(one(*request) for request in requests)))
 
 
-async def measure(url: str, asked: Sequence[Asked], repeat: int, report: Callable[[str], None]) -> None:
-    """A line of the table for each question."""
+async def measure(
+    url: str, server: int, asked: Sequence[Asked], repeat: int, report: Callable[[str], None]
+) -> None:
+    """A line of the table for each question; `server` is ClickHouse's process, whose CPU time is told."""
     async with aiohttp.ClientSession(url, timeout=aiohttp.ClientTimeout(total=120)) as session:
         await answering(session)
         for name, requests in asked:
             took = []
             size = 0
-            error = ""
+            error, cpu = "", cpu_seconds(server)
             for _ in range(repeat):
                 began = time.perf_counter()
                 try:
@@ -209,11 +211,13 @@ async def measure(url: str, asked: Sequence[Asked], repeat: int, report: Callabl
                     break
                 took.append(time.perf_counter() - began)
             if error:
-                report(f"| {name} | {error} | | | |")
+                report(f"| {name} | {error} | | | | |")
             else:
                 ordered = sorted(took)
-                report(f"| {name} | {1000 * ordered[0]:,.0f} | {1000 * statistics.median(took):,.0f} |"
-                       f" {1000 * ordered[-(-95 * len(ordered) // 100) - 1]:,.0f} | {size / 1000:,.0f} |")
+                cpu = (cpu_seconds(server) - cpu) / len(took)
+                wall = (ordered[0], statistics.median(took), ordered[-(-95 * len(ordered) // 100) - 1])
+                cells = " | ".join(f"{1000 * one:,.0f}" for one in (cpu, *wall))
+                report(f"| {name} | {cells} | {size / 1000:,.0f} |")
 
 
 async def answering(session: aiohttp.ClientSession) -> None:
@@ -282,6 +286,12 @@ async def live(url: str, clients: int, each: float, seconds: int) -> list[float]
     return sorted(took)
 
 
+def cpu_seconds(pid: int) -> float:
+    """Of all its threads since it began."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def memory(pid: int) -> tuple[int, int]:
     """MB resident now, and at most."""
     text = Path(f"/proc/{pid}/status").read_text()
@@ -324,9 +334,10 @@ def main() -> int:
         else:
             until = fill(clickhouse, chosen.rows, chosen.days)
             url, console = stack.enter_context(running_console(clickhouse, "127.0.0.1:1"))
-            print("\n| question | fastest, ms | p50, ms | p95, ms | answer, kB |\n|---|---:|---:|---:|---:|")
+            print("\n| question | ClickHouse CPU, ms | fastest, ms | p50, ms | p95, ms | answer, kB |")
+            print("|---|---:|---:|---:|---:|---:|")
             asked = [one for one in questions(until) if chosen.only in one[0]]
-            asyncio.run(measure(url, asked, chosen.repeat, lambda line: print(line, flush=True)))
+            asyncio.run(measure(url, server.pid, asked, chosen.repeat, lambda line: print(line, flush=True)))
         for name, pid in (("ClickHouse", server.pid), ("console", console)):
             print("{}: {} MB resident, {} MB at most".format(name, *memory(pid)))
     return 0
