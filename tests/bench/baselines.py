@@ -75,6 +75,8 @@ def _cost(ours: Programs, work: Callable[[], object]) -> float:
     times = []
     for _ in range(6):
         bpfsys.prog_test_run(ours.fds["bench_ingress"], frame(), repeat=EVENTS)
+        filled = ours.ring.producer_position() - ours.ring.consumer_position()
+        assert filled == EVENTS * RECORD.itemsize, f"the ring holds {filled} octets"
         begin = time.process_time()
         work()
         times.append(time.process_time() - begin)
