@@ -4,13 +4,14 @@
  *
  * RATE in packets a second (0: as fast as it goes), MIX small (60 octets) or mixed (60, 576, 1514 as 7:4:1),
  * FAMILY 4, 6 or 46 (every second flow IPv6). The flows take turns, so of a batch of packets smaller than FLOWS each is
- * another one. Prints a line of JSON. UDP from 10.x.y.z (fd00::x) to 192.0.2.1 (2001:db8::1), ports from 1024 on. */
+ * another one. Ends when all is sent or at a SIGTERM, and prints a line of JSON. UDP from 10.x.y.z (fd00::x) to 192.0.2.1 (2001:db8::1), ports from 1024 on. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +32,12 @@ struct flow {
 };
 
 static uint8_t payload[LONGEST];
+static volatile sig_atomic_t stopped;
+
+static void stop(int number)
+{
+    stopped = number;
+}
 
 static uint64_t now(clockid_t clock)
 {
@@ -122,6 +129,7 @@ int main(int argc, char **argv)
     }
     setsockopt(sock, SOL_PACKET, PACKET_QDISC_BYPASS, &one, sizeof(one));
     prctl(PR_SET_TIMERSLACK, 1);
+    signal(SIGTERM, stop);
 
     memset(messages, 0, sizeof(messages));
     for (int i = 0; i < BURST; i++) {
@@ -130,7 +138,7 @@ int main(int argc, char **argv)
         messages[i].msg_hdr.msg_iovlen = 2;
     }
     uint64_t sent = 0, octets = 0, again = 0, started = now(CLOCK_REALTIME), begin = now(CLOCK_MONOTONIC);
-    while (sent < packets) {
+    while (sent < packets && !stopped) {
         int count = packets - sent < BURST ? packets - sent : BURST, done = 0;
         for (int i = 0; i < count; i++) {
             uint64_t number = sent + i;
