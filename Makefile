@@ -1,9 +1,10 @@
 # `make help` lists what people run. CI runs the same.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test up test test-unit test-kernel test-integration test-e2e lint bench bench-smoke setup-bench docs lock clean
+.PHONY: help setup setup-test up test test-unit test-kernel test-integration test-faults test-e2e soak lint bench bench-smoke setup-bench docs lock clean
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
+MINUTES ?= 30
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: [^#]*##/\t/' | expand -t 18
@@ -21,7 +22,7 @@ up: setup        ## everything on this machine: capture, Kafka, ClickHouse, cons
 test: setup-test ## all tests, with real Kafka, kernel and ClickHouse (as root)
 	@{ $(MAKE) --no-print-directory lint test-unit && tests/apart.sh $(PYTEST) tests/integration -m "not wide"; } \
 	   > .test-other.log 2>&1 & other=$$!; \
-	 tests/apart.sh $(PYTEST) tests --ignore tests/unit --ignore tests/integration -m "not wide"; first=$$?; \
+	 tests/apart.sh $(PYTEST) tests --ignore tests/unit --ignore tests/integration -m "not wide and not faults"; first=$$?; \
 	 wait $$other; second=$$?; cat .test-other.log; exit $$((first | second))
 
 test-unit:       ## tests that need no root, broker or network; seconds
@@ -32,6 +33,12 @@ test-kernel:     ## tests of the kernel program (as root)
 
 test-integration: ## tests with real Kafka and ClickHouse
 	$(PYTEST) tests/integration
+
+test-faults:     ## each part killed, stopped, harmed, alone and all in one; an hour, as root (SEEDS=20 seeded runs)
+	@tests/apart.sh $(PYTEST) tests/faults -rA; code=$$?; cat docs/benchmarks/faults.md; exit $$code
+
+soak:            ## steady traffic; memory of each process, its slope in MB an hour (as root; MINUTES=30)
+	tests/apart.sh $(PYTHON) -m tests.faults.soak --minutes $(MINUTES)
 
 test-e2e:        ## the whole pipeline on packets in network namespaces (as root)
 	$(PYTEST) tests/e2e

@@ -1,0 +1,73 @@
+"""Where a fault run lives: a network namespace without a name, a BPF file system, small disks; all gone afterwards.
+
+In a namespace of its own it has all ports to itself, and `ayaflow detach` of somebody else does not reach it.
+"""
+
+import contextlib
+import ctypes
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from producer import pins
+
+_CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int) -> None:
+    if result:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+
+
+@contextlib.contextmanager
+def network_namespace() -> Iterator[None]:
+    """Be, with this thread and what it starts, in a new network namespace."""
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _check(_libc.unshare(_CLONE_NEWNET))
+        try:
+            subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+            yield
+        finally:
+            _check(_libc.setns(before, _CLONE_NEWNET))
+    finally:
+        os.close(before)
+
+
+@contextlib.contextmanager
+def bpf_filesystem() -> Iterator[Path]:
+    """A mounted BPF file system; unmounted at the end, and with it all pins gone."""
+    path = Path(tempfile.mkdtemp(prefix="ayaflow-faults-bpf-"))
+    pins.mount(path)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", path], check=True)
+        path.rmdir()
+
+
+class SmallDisk:
+    """A file system in memory that can be filled."""
+
+    def __init__(self, path: Path, megabytes: int) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "none", path], check=True)
+        self.path = path
+
+    def fill(self) -> None:
+        """Leave no room."""
+        disk = os.statvfs(self.path)
+        hidden = self.path / ".ballast"
+        with hidden.open("wb") as file, contextlib.suppress(OSError):
+            os.posix_fallocate(file.fileno(), 0, disk.f_bavail * disk.f_frsize)
+
+    def empty(self) -> None:
+        """Give the room back."""
+        (self.path / ".ballast").unlink(missing_ok=True)
+
+    def close(self) -> None:
+        subprocess.run(["umount", "-l", self.path], check=True)

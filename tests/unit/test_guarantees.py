@@ -1,0 +1,35 @@
+"""docs/guarantees.md names a test for what it promises: each of them exists."""
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs/guarantees.md"
+_NAME = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+
+
+def functions_of(path: Path) -> set[str]:
+    """Names of a module's test functions."""
+    body = ast.parse(path.read_text()).body
+    return {node.name for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+def test_each_test_that_is_named_exists() -> None:
+    named = _NAME.findall(PAGE.read_text())
+    assert len(named) > 20
+    missing = [f"{path}::{name}" for path, name in named if name not in functions_of(ROOT / path)]
+    assert missing == []
+
+
+def test_each_line_of_the_tables_names_one() -> None:
+    rows = [line for line in PAGE.read_text().splitlines() if line.startswith("| ") and "shown by" not in line]
+    assert len(rows) > 20
+    assert [row for row in rows if not _NAME.search(row) and "`make soak`" not in row] == []
+
+
+def test_every_test_of_the_long_form_is_named() -> None:
+    named = {name for _, name in _NAME.findall(PAGE.read_text())}
+    modules = (ROOT / "tests/faults").glob("test_*.py")
+    there = {name for path in modules for name in functions_of(path) if name.startswith("test_")}
+    assert there - named <= {"test_the_senders_totals_are_those_of_its_rules"}
