@@ -1,11 +1,12 @@
 /* From a frame's first byte to the ports.
  *
  * Conventions (docs/internals has the table):
- * - The key is the outermost IP header's, behind VLAN tags, MPLS labels and PPPoE; tunnel.h opens tunnels on request.
+ * - The key is the outermost IP header's, behind VLAN tags, LLC/SNAP, MPLS labels and PPPoE; tunnel.h opens tunnels on request.
  * - An IP header, or an IPv6 extension header, that the frame does not hold whole, or that cannot be (version, IHL,
  *   a total length below the header's own) makes the packet MALFORMED. Nothing is read beyond it.
  * - A layer-4 header cut short keeps the packet: ports if their 4 octets are there, flags if their octet is, else 0.
  *   What lies behind the IP total length (Ethernet padding) is not the packet's.
+ * - A TCP header that says it is shorter than one can be has ports and no flags.
  * - A fragment other than the first has no ports.
  *
  * What nearly every packet has is read by pointer. What few have (tags, extension headers) is read by
@@ -24,7 +25,9 @@
 #define MAX_EXTENSIONS 8        /* IPv6 headers before the upper layer; behind more, protocol is the next one's, no ports */
 #define MAX_OFFSET 0x7fff       /* no chain of all these is longer; tells the verifier so */
 #define ETHERTYPE_QINQ_OLD 0x9100
+#define TCP_HEADER 20
 #define MPLS_BOTTOM 0x100       /* of a label, host order */
+#define LLC_SNAP 0xaaaa
 #define PPP_IPV4 0x0021
 #define PPP_IPV6 0x0057
 #define FRAGMENT_OFFSET 0x1fff  /* of IPv4's frag_off */
@@ -51,6 +54,7 @@ struct packet {
 };
 
 struct vlan_tag { __be16 tci; __be16 ethertype; };
+struct snap { __be16 sap; u8 control, oui[3]; __be16 ethertype; };
 struct pppoe { u8 version_type, code; __be16 session, length, protocol; };
 struct extension { u8 next, length; __be16 fragment; u8 rest[4]; };
 
@@ -83,6 +87,14 @@ static __always_inline int parse_shims(struct __sk_buff *skb, struct packet *p, 
         tagged = 1;
         p->offset += sizeof(tag);
         ethertype = bpf_ntohs(tag.ethertype);
+    }
+    if (ethertype < ETH_P_802_3_MIN) {      /* a length: IEEE 802.3, perhaps with an EtherType behind LLC (RFC 1042) */
+        struct snap snap;
+        if (bpf_skb_load_bytes(skb, p->offset, &snap, sizeof(snap)) || snap.sap != bpf_htons(LLC_SNAP) || snap.control != 3
+            || snap.oui[0] | snap.oui[1] | snap.oui[2])
+            return 0;
+        p->offset += sizeof(snap);
+        ethertype = bpf_ntohs(snap.ethertype);
     }
     if (ethertype == ETH_P_MPLS_UC || ethertype == ETH_P_MPLS_MC) {
 #pragma nounroll
@@ -227,8 +239,11 @@ static __always_inline int parse_layer4(void *at, void *end, struct packet *p)
         return PARSED;
     if ((void *)(header + 14) > end)
         return SHORT_LAYER4;
+    u32 length = header[12] >> 4 << 2;
+    if (length < TCP_HEADER)    /* not a TCP header: what stands in its place are no flags */
+        return PARSED;
     p->tcp_flags = (header[12] & 1) << 8 | header[13];
-    p->offset += header[12] >> 4 << 2;
+    p->offset += length;
     return PARSED;
 }
 

@@ -21,7 +21,8 @@ _RAW = {12, 14, 101, 228, 229}
 _NULL, _LOOP, _PPP, _PPP_HDLC, _PPPOE, _C_HDLC, _SLL, _PPP_PPPD, _SLL2 = 0, 108, 9, 50, 51, 104, 113, 166, 276
 _IPV4, _IPV6, _PPP_SESSION = 0x0800, 0x86DD, 0x8864
 _FAMILIES = {2: _IPV4, 10: _IPV6, 24: _IPV6, 28: _IPV6, 30: _IPV6}
-_PPP_PROTOCOLS = {0x21: _IPV4, 0x57: _IPV6, 0x8021: 0, 0x8057: 0}
+_PPP_PROTOCOLS = {0x21: _IPV4, 0x57: _IPV6, 0x0281: 0x8847, 0x0283: 0x8848}  # and MPLS
+_CISCO = (0x0F00, 0x8F00)  # address and control of its unicast and multicast frames
 _OUTGOING = 4  # packet type of SLL
 _ARPHRD_ETHERNET = {1, 772}  # 772: loopback, which has an Ethernet header as well
 
@@ -118,7 +119,14 @@ def _family(data: U8, at: I64) -> _Header:
 def _ppp(data: U8, at: I64) -> _Header:
     """PPP with or without address and control, and with a protocol of one octet or two."""
     framed = np.take(data, at + 1, mode="clip") == 0x03  # no protocol number is like it
-    return _protocol_at(data, at + np.where(framed, 2, 0), at)
+    header = _protocol_at(data, at + np.where(framed, 2, 0), at)
+    cisco = np.isin(_u16(data, at), _CISCO)  # its HDLC, under the name of PPP
+    other = _cisco(data, at)
+    return _Header(
+        size=np.where(cisco, other.size, header.size),
+        ethertype=np.where(cisco, other.ethertype, header.ethertype),
+        on_wire=np.where(cisco, other.on_wire, header.on_wire),
+    )
 
 
 def _pppd(data: U8, at: I64) -> _Header:

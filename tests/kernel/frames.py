@@ -15,7 +15,7 @@ from scapy.layers.inet6 import (
     IPv6ExtHdrRouting,
 )
 from scapy.layers.ipsec import AH
-from scapy.layers.l2 import ARP, GRE, LLC, STP, Dot1AD, Dot1Q, Dot3, Ether
+from scapy.layers.l2 import ARP, GRE, LLC, SNAP, STP, Dot1AD, Dot1Q, Dot3, Ether
 from scapy.layers.ppp import PPP, PPPoE
 from scapy.layers.sctp import SCTP
 from scapy.packet import Raw
@@ -89,6 +89,8 @@ EVENTS = [
         ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, frag=1, proto=6) / PAYLOAD, protocol=6),
     _v4("IPv4 TCP cut after its ports", ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, proto=6) / Raw(bytes(_TCP)[:8]),
         protocol=6, **_PORTS),
+    _v4("IPv4 TCP header that says it has 16 octets", V4 / TCP(sport=1111, dport=53, flags="SA", dataofs=4) / PAYLOAD,
+        protocol=6, **_PORTS),
     _v4("IPv4 UDP cut before its ports", ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, proto=17) / Raw(bytes(_UDP)[:3]),
         protocol=17),
     _v4("Ethernet padding is not read as ports", ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, proto=17, len=20)
@@ -105,6 +107,10 @@ EVENTS = [
     _v4("VLAN and two MPLS labels", ETHER / Dot1Q(vlan=9) / MPLS(label=7, s=0) / MPLS(label=8, s=1) / V4.payload / _UDP,
         protocol=17, vlan_id=9, **_PORTS),
     _v4("PPPoE", ETHER / PPPoE(sessionid=3) / PPP(proto=0x21) / V4.payload / _UDP, protocol=17, **_PORTS),
+    _v4("IEEE 802.3 with LLC and SNAP", Dot3(src=ETHER.src, dst=ETHER.dst) / LLC(dsap=0xAA, ssap=0xAA, ctrl=3)
+        / SNAP(OUI=0, code=0x800) / V4.payload / _UDP, protocol=17, **_PORTS),
+    _v4("802.1Q with LLC and SNAP", ETHER / Dot1Q(vlan=9, type=40) / LLC(dsap=0xAA, ssap=0xAA, ctrl=3)
+        / SNAP(OUI=0, code=0x800) / V4.payload / _UDP, protocol=17, vlan_id=9, **_PORTS),
     _v6("IPv6 TCP", V6 / _TCP / PAYLOAD, protocol=6, tcp_flags=_SYN_ACK, **_PORTS),
     _v6("IPv6 UDP", V6 / _UDP / PAYLOAD, protocol=17, **_PORTS),
     _v6("ICMPv6", V6 / ICMPv6EchoRequest(), protocol=58, src_port=128, dst_port=0),
@@ -158,6 +164,9 @@ NON_IP = {
     "ARP": bytes(ETHER / ARP() / PAYLOAD),
     "ARP in VLAN": bytes(ETHER / Dot1Q(vlan=5) / ARP() / PAYLOAD),
     "spanning tree (802.3)": bytes(Dot3() / LLC() / STP()),
+    "SNAP of another organization": bytes(Dot3() / LLC(dsap=0xAA, ssap=0xAA, ctrl=3) / SNAP(OUI=0xC, code=0x800)
+        / V4.payload / _UDP),
+    "IEEE 802.3 of nothing else": bytes(Dot3()) + b"\xaa\xaa\x03" + bytes(20),
     "LLDP": bytes(ETHER.__class__(type=0x88CC) / PAYLOAD),
     "five tags": bytes(ETHER / Dot1Q() / Dot1Q() / Dot1Q() / Dot1Q() / Dot1Q() / V4.payload / _UDP),
     "MPLS with something else behind": bytes(ETHER / MPLS(label=7, s=1) / Raw(b"\x00" * 40)),
