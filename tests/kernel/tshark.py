@@ -10,9 +10,10 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,22 +21,28 @@ from producer.replay.frames import BrokenCaptureError
 from producer.replay.links import prepare
 from producer.replay.program import BLOCK_BYTES, BLOCK_FRAMES, ReplayProgram
 from producer.replay.reader import read
+from schemas.packets import TUNNEL_TYPES
 
 _EXTENSIONS = {
     "ipv6.hopopts": "ipv6.hopopts.nxt", "ipv6.dstopts": "ipv6.dstopts.nxt", "ipv6.routing": "ipv6.routing.nxt",
     "ipv6.fraghdr": "ipv6.fraghdr.nxt", "ah": "ah.next_header",
 }  # fmt: skip
 _WITH_PORTS = {6: "tcp", 17: "udp", 132: "sctp", 136: "udp", 33: "dccp"}
+_TUNNELS = {"vxlan": "vxlan.vni", "geneve": "geneve.vni", "gre": "gre.key", "gtp": "gtp.teid"}
 _NAMES = {6: "tcp", 17: "udp", 132: "sctp", 136: "udplite", 33: "dccp", 1: "icmp", 58: "icmpv6"}
 _FIELDS = (
     "frame.number", "frame.time_epoch", "frame.len", "frame.protocols", "ieee8021ad.id", "vlan.id", "ip.src", "ip.dst",
     "ip.proto", "ip.frag_offset", "ipv6.src", "ipv6.dst", "ipv6.nxt", "ipv6.fraghdr.offset", *_EXTENSIONS.values(),
     "tcp.srcport", "tcp.dstport", "tcp.flags", "udp.srcport", "udp.dstport", "sctp.srcport", "sctp.dstport",
     "dccp.srcport", "dccp.dstport", "icmp.type", "icmp.code", "icmpv6.type", "icmpv6.code",
+    "vxlan.vni", "geneve.vni", "gre.key", "gtp.teid",
 )  # fmt: skip
 
 Key = tuple[int, str, int, str, int, int]
 """Protocol, source, its port or the ICMP type, destination, its port or the ICMP code, VLAN."""
+
+
+NO_TUNNEL = ("none", 0, "::", "::")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +53,14 @@ class Seen:
     bytes: int
     tcp_flags: int
     time_ns: int
+    tunnel: tuple[str, int, str, str] = NO_TUNNEL  # kind, id, outer addresses
 
 
-def tshark(path: Path) -> dict[int, Seen]:
-    """By number of the frame, from 0: its outermost IP header. Without reassembly, or fragments would be whole."""
+def tshark(path: Path, *, opens: bool = False) -> dict[int, Seen]:
+    """By number of the frame, from 0: its outermost IP header. Without reassembly, or fragments would be whole.
+
+    `opens`: the IP header in a tunnel where there is one.
+    """
     command = ["tshark", "-n", "-r", str(path), "-T", "fields", "-E", "separator=/t", "-E", "occurrence=a"]
     command += ["-o", "ip.defragment:FALSE", "-o", "ipv6.defragment:FALSE", "-o", "tcp.desegment_tcp_streams:FALSE"]
     for name in _FIELDS:
@@ -58,46 +69,79 @@ def tshark(path: Path) -> dict[int, Seen]:
     found = {}
     for line in done.stdout.splitlines():
         row = dict(zip(_FIELDS, line.split("\t"), strict=True))
-        if (seen := _read(row)) is not None:
+        if (seen := _read(row, opens=opens)) is not None:
             found[int(row["frame.number"]) - 1] = seen
     return found
 
 
-def _read(row: Mapping[str, str]) -> Seen | None:
-    lists = {name: iter(row[name].split(",") if row[name] else ()) for name in _FIELDS}
+def _read(row: Mapping[str, str], *, opens: bool) -> Seen | None:
+    values = {name: iter(row[name].split(",") if row[name] else ()) for name in _FIELDS}
     protocols = row["frame.protocols"].split(":")
-    place = next((i for i, name in enumerate(protocols) if name in {"ip", "ipv6"}), None)
+    place = _next_ip(protocols, 0)
     if place is None:
         return None
+    tags = [name for name in protocols[:place] if name in {"vlan", "ieee8021ad"}]
+    vlan = next(values[f"{tags[0]}.id"], "0") if tags else "0"
+    outer = _ip(protocols, place, values)
+    if outer is None:
+        return None
+    header, tunnel = outer, NO_TUNNEL
+    inside = _next_ip(protocols, place + 1) if opens else None
+    between = [name for name in protocols[place:inside] if name in _TUNNELS] if inside else []
+    if inside and (between or header.protocol in {4, 41}):
+        inner = _ip(protocols, inside, values)
+        if inner is not None:
+            kind = between[0] if between else "ipip"
+            number = next(values[_TUNNELS[kind]], "0") if between else "0"
+            tunnel = ("gtpu" if kind == "gtp" else kind, int(number, 0), outer.source, outer.target)
+            header = inner
+    seconds, _, fraction = row["frame.time_epoch"].partition(".")
+    return Seen(
+        key=(header.protocol, header.source, header.one, header.target, header.other, int(vlan)),
+        bytes=int(row["frame.len"]),
+        tcp_flags=header.flags,
+        time_ns=int(seconds) * 1_000_000_000 + int(fraction.ljust(9, "0")[:9]),
+        tunnel=tunnel,
+    )
+
+
+def _next_ip(protocols: Sequence[str], begin: int) -> int | None:
+    return next((i for i, name in enumerate(protocols) if i >= begin and name in {"ip", "ipv6"}), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Header:
+    protocol: int
+    source: str
+    one: int
+    target: str
+    other: int
+    flags: int
+
+
+def _ip(protocols: Sequence[str], place: int, values: Mapping[str, Iterator[str]]) -> _Header | None:
+    """The IP header that stands at a place of frame.protocols; takes its fields from `values`."""
     kind = protocols[place]
-    source, target = next(lists[f"{kind}.src"], ""), next(lists[f"{kind}.dst"], "")
-    number = next(lists["ip.proto" if kind == "ip" else "ipv6.nxt"], "")
+    source, target = next(values[f"{kind}.src"], ""), next(values[f"{kind}.dst"], "")
+    number = next(values["ip.proto" if kind == "ip" else "ipv6.nxt"], "")
     if not source or not target or not number:
         return None
-    protocol, fragment = int(number), int(next(lists["ip.frag_offset"], "0")) if kind == "ip" else 0
+    protocol, fragment = int(number), int(next(values["ip.frag_offset"], "0")) if kind == "ip" else 0
     place += 1
     while kind == "ipv6" and not fragment and place < len(protocols) and protocols[place] in _EXTENSIONS:
-        protocol = int(next(lists[_EXTENSIONS[protocols[place]]], protocol))
+        protocol = int(next(values[_EXTENSIONS[protocols[place]]], protocol))
         if protocols[place] == "ipv6.fraghdr":
-            fragment = int(next(lists["ipv6.fraghdr.offset"], "0"))
+            fragment = int(next(values["ipv6.fraghdr.offset"], "0"))
         place += 1
     one, other, flags = 0, 0, 0
     if not fragment and _NAMES.get(protocol) in protocols[place : place + 1]:
         if protocol in _WITH_PORTS:
             name = _WITH_PORTS[protocol]
-            one, other = (int(next(lists[f"{name}.{side}"], "0")) for side in ("srcport", "dstport"))
-            flags = int(next(lists["tcp.flags"], "0"), 16) & 0x1FF if protocol == 6 else 0
+            one, other = (int(next(values[f"{name}.{side}"], "0")) for side in ("srcport", "dstport"))
+            flags = int(next(values["tcp.flags"], "0"), 16) & 0x1FF if protocol == 6 else 0
         else:
-            one, other = (int(next(lists[f"{_NAMES[protocol]}.{part}"], "0")) for part in ("type", "code"))
-    seconds, _, fraction = row["frame.time_epoch"].partition(".")
-    tags = [name for name in protocols[: protocols.index(kind)] if name in {"vlan", "ieee8021ad"}]
-    vlan = next(lists[f"{tags[0]}.id" if tags[0] == "vlan" else "ieee8021ad.id"], "0") if tags else "0"
-    return Seen(
-        key=(protocol, _text(source), one, _text(target), other, int(vlan)),
-        bytes=int(row["frame.len"]),
-        tcp_flags=flags,
-        time_ns=int(seconds) * 1_000_000_000 + int(fraction.ljust(9, "0")[:9]),
-    )
+            one, other = (int(next(values[f"{_NAMES[protocol]}.{part}"], "0")) for part in ("type", "code"))
+    return _Header(protocol=protocol, source=_text(source), one=one, target=_text(target), other=other, flags=flags)
 
 
 def _text(address: str) -> str:
@@ -107,13 +151,15 @@ def _text(address: str) -> str:
 class Ours:
     """The kernel program, over whole captures."""
 
-    def __init__(self, program: ReplayProgram) -> None:
-        self._program, self._epoch = program, 0
+    def __init__(self, program: ReplayProgram, *, opens: bool = False) -> None:
+        """`opens`: it opens tunnels."""
+        self._program, self._epoch, self.opens = program, 0, opens
         self._slots = [program.add_interface(no_ethernet=no_ethernet) for no_ethernet in (False, True)]
 
     def read(self, path: Path) -> tuple[dict[int, Seen], dict[int, int], Counter[str], str]:
-        """By number of the frame; those of links we know, with what their length on the wire differs from the capture's;
-        what became of them; what is wrong with the file.
+        """By number of the frame; those of links we know, with how their length on the wire differs from the capture's.
+
+        And what became of them, and what is wrong with the file.
         """
         found: dict[int, Seen] = {}
         known: dict[int, int] = {}
@@ -148,10 +194,17 @@ class Ours:
                         key=(int(event["protocol"]), _address(bytes(event["src"])), int(event["src_port"]),
                              _address(bytes(event["dst"])), int(event["dst_port"]), int(event["vlan_id"])),
                         bytes=int(event["bytes"]), tcp_flags=int(event["tcp_flags"]),
-                        time_ns=int(times[at - number]),
+                        time_ns=int(times[at - number]), tunnel=_tunnel(event),
                     )  # fmt: skip
             number += len(frames)
         return found, known, counted, broken
+
+
+def _tunnel(event: Any) -> tuple[str, int, str, str]:
+    if "tunnel_type" not in event.dtype.names:
+        return NO_TUNNEL
+    ends = (_address(bytes(event[side])) for side in ("outer_src", "outer_dst"))
+    return (TUNNEL_TYPES[event["tunnel_type"]], int(event["tunnel_id"]), *ends)
 
 
 def _address(octets: bytes) -> str:
@@ -193,9 +246,8 @@ class Compared:
         mine, known, counted, broken = ours.read(path)
         outcomes = sum(counted[f"{name}_packets"] for name in ("emitted", "non_ip", "malformed"))
         assert counted["frames"] - counted["unsupported"] == counted["seen_packets"] == outcomes, (path, counted)
-        theirs = {
-            at: replace(seen, bytes=seen.bytes + known[at]) for at, seen in tshark(path).items() if at in known
-        }
+        read = tshark(path, opens=ours.opens)
+        theirs = {at: replace(seen, bytes=seen.bytes + known[at]) for at, seen in read.items() if at in known}
         one, other = flows(mine), flows(theirs)
         self.captures += 1
         self.counted.update(counted)
