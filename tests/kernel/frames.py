@@ -91,6 +91,12 @@ EVENTS = [
         protocol=6, **_PORTS),
     _v4("IPv4 TCP header that says it has 16 octets", V4 / TCP(sport=1111, dport=53, flags="SA", dataofs=4) / PAYLOAD,
         protocol=6, **_PORTS),
+    _v4("IPv4 TCP cut behind its flags", ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, proto=6) / Raw(bytes(_TCP)[:14]),
+        protocol=6, tcp_flags=_SYN_ACK, **_PORTS),
+    _v4("IPv4 SCTP cut behind its ports", ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, proto=132)
+        / Raw(bytes(SCTP(sport=1111, dport=53))[:4]), protocol=132, **_PORTS),
+    _v4("ICMP cut behind its code", ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, proto=1) / Raw(b"\x03\x0d"),
+        protocol=1, src_port=3, dst_port=13),
     _v4("IPv4 UDP cut before its ports", ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, proto=17) / Raw(bytes(_UDP)[:3]),
         protocol=17),
     _v4("Ethernet padding is not read as ports", ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, proto=17, len=20)

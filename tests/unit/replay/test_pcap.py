@@ -10,6 +10,7 @@ from scapy.layers.l2 import Ether
 from scapy.utils import PcapWriter
 
 from producer.replay import source
+from producer.replay.reader import read
 from tests.unit.replay.captures import Frame, frames_of, pcap
 
 FRAMES = st.lists(
@@ -112,3 +113,12 @@ def test_bits_above_the_link_type_are_not_the_link_type(tmp_path: Path) -> None:
     path = tmp_path / "test.pcap"
     path.write_bytes(pcap(THREE[:1], link=0x24000001))
     assert frames_of(path)[0][0].link == 1
+
+
+def test_a_fraction_of_more_than_a_second_is_added_to_the_seconds(tmp_path: Path) -> None:
+    octets = bytearray(pcap([Frame(octets=b"x" * 60, wire=60, time_ns=0)]))
+    octets[24:32] = struct.pack("<II", 1_000, 2_500_000)
+    path = tmp_path / "a.pcap"
+    path.write_bytes(octets)
+    (frames,) = read(str(path))
+    assert frames.time_ns.tolist() == [1_002_500_000_000]
