@@ -57,8 +57,9 @@ def build(
     sequence: int,
     clock_ns: int,
     counters: tuple[EpochCounters, ...],
+    coalesced: int = 0,
 ) -> PacketEvents:
-    """One batch, and each entry's position in the ring.
+    """One batch, and each entry's position in the ring. `coalesced`: entries of flow tables in earlier batches.
 
     first_epoch, boundaries: see full_epochs. offset_ns: from the monotonic clock to the wall clock.
     """
@@ -78,6 +79,8 @@ def build(
         ring_id=source.ring_id,
         ring_start=span.start,
         ring_end=span.end,
+        coalesced_start=coalesced,
+        coalesced_end=coalesced,
         sequence=sequence,
         clock_ns=clock_ns,
         base_ns=base + offset_ns if len(ktime) else clock_ns,

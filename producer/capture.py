@@ -270,6 +270,7 @@ class Capture:
             sequence=self._sequence,
             clock_ns=closed.clock_ns if closed and complete else self._clock_ns,
             counters=closed.counters if closed and complete else (),
+            coalesced=self._coalesced_end,
         )
         try:
             messages = self._encoded(events)

@@ -62,9 +62,9 @@ class Outbox:
         self.bytes += entry.bytes
 
     def safe(self, batch: Batch) -> None:
-        """A batch is safe, and so are all before it."""
-        self.released = batch.ring_end
-        self.epoch = batch.epoch or self.epoch
+        """A batch is safe, and so are all before it. One of those may be reported later: nothing goes back."""
+        self.released = max(self.released, batch.ring_end)
+        self.epoch = max(self.epoch, batch.epoch)
 
     def next(self) -> tuple[Entry, Message] | None:
         """What to hand to the client next; None when there is nothing, or refused messages must go first."""

@@ -31,6 +31,7 @@ class Read:
                 assert batch.coalesced_start <= self.coalesced, "entries are missing"
                 self.coalesced = max(self.coalesced, batch.coalesced_end)
             else:
+                assert batch.coalesced_end <= self.coalesced, "it says that entries were sent which have not come"
                 begin = max(0, self.position - batch.ring_start) // 80
                 assert batch.ring_start <= self.position, "events are missing"
                 self.position = max(self.position, batch.ring_end)
