@@ -17,7 +17,6 @@ _SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64l
 _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _OBJ_PIN, _OBJ_GET, _PROG_TEST_RUN = 1, 2, 3, 6, 7, 10
 _MAP_LOOKUP_BATCH, _MAP_DELETE_BATCH = 24, 27
 _ATTR_BYTES = 128
-_BATCH_ENTRIES = 4096
 Records = npt.NDArray[np.void]
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -75,28 +74,24 @@ def map_lookup(fd: int, key: bytes, value_bytes: int) -> bytes:
     return value_buffer.raw
 
 
-def map_read_all(fd: int, key: np.dtype[np.void], value: np.dtype[np.void]) -> tuple[Records, Records]:
-    """All entries of a hash map that nobody writes to -> keys and values, in the map's own order."""
-    keys, values = [np.zeros(0, key)], [np.zeros(0, value)]
-    place, room = ctypes.create_string_buffer(8), _BATCH_ENTRIES
-    begun = False
+def map_read_all(
+    fd: int, key: np.dtype[np.void], value: np.dtype[np.void], most: int
+) -> tuple[Records, Records]:
+    """All entries of a hash map of at most `most` that nobody writes to -> keys and values, in the map's own order."""
+    keys, values = np.empty(most, key), np.empty(most, value)  # pages that are not written to take no memory
+    place, found, begun = ctypes.create_string_buffer(8), 0, False
     while True:
-        some_keys, some_values = np.empty(room, key), np.empty(room, value)
         attributes = struct.pack(
             "=QQQQIIQQ", ctypes.addressof(place) if begun else 0, ctypes.addressof(place),
-            some_keys.ctypes.data, some_values.ctypes.data, room, fd, 0, 0,
+            keys.ctypes.data + found * key.itemsize, values.ctypes.data + found * value.itemsize,
+            most - found, fd, 0, 0,
         )  # fmt: skip
         error, count = _map_batch(_MAP_LOOKUP_BATCH, attributes)
-        if error == errno.ENOSPC:  # not even one bucket of the table fits
-            room *= 2
-            continue
         if error not in {0, errno.ENOENT}:
             raise OSError(error, f"map read: {os.strerror(error)}")
-        keys.append(some_keys[:count])
-        values.append(some_values[:count])
-        begun = True
-        if error:  # ENOENT: that was the last
-            return np.concatenate(keys), np.concatenate(values)
+        found, begun = found + count, True
+        if error or found == most:  # ENOENT: that was the last
+            return keys[:found], values[:found]
 
 
 def map_delete_all(fd: int, keys: Records) -> None:

@@ -298,7 +298,7 @@ class Capture:
             end = min(begin + size, len(closed.flows))
             last = end == len(closed.flows)
             events = build_coalesced(
-                closed.flows[begin:end],
+                closed.flows.part(begin, end),
                 start=closed.coalesced_start + begin,
                 source=self._source,
                 epoch=closed.number,

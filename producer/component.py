@@ -35,7 +35,7 @@ from schemas.packet_encoder import BatchEncoder
 from schemas.registry import Registry, open_registry
 from schemas.topics import TopicNames
 
-LONGEST_WAIT = 0.05  # seconds between two looks at the ring: what a packet may wait besides flush_ms
+LONGEST_WAIT = 0.1  # seconds between two looks at the ring: what a packet may wait besides flush_ms
 SHORTEST_WAIT = 0.001
 FINISH_SECONDS = 10.0
 _TAKE_OVER_NS = 120_000_000_000  # that finding out what Kafka has may take

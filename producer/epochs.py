@@ -48,9 +48,24 @@ def slots_of(number: int, interface: str) -> tuple[Slot, ...]:
     )
 
 
-def no_flows() -> Records:
+@dataclass(frozen=True, slots=True)
+class Flows:
+    """A flow table as it was read, and the order in which its entries are numbered."""
+
+    entries: Records  # of dtype COALESCED
+    order: npt.NDArray[np.intp]
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def part(self, begin: int, end: int) -> Records:
+        """Entries by number from the table's first."""
+        return self.entries[self.order[begin:end]]
+
+
+def no_flows() -> Flows:
     """An empty flow table."""
-    return np.zeros(0, COALESCED)
+    return Flows(np.zeros(0, COALESCED), np.zeros(0, np.intp))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +76,7 @@ class ClosedEpoch:
     end_position: int  # all its events lie before this position of the ring
     clock_ns: int  # when it was closed, Unix epoch; every packet before it lies before end_position, or in `flows`
     counters: tuple[EpochCounters, ...]  # without those that saw nothing
-    flows: Records = field(default_factory=no_flows)  # of dtype COALESCED
+    flows: Flows = field(default_factory=no_flows)
     coalesced_start: int = 0  # number of the first of `flows`
 
 
@@ -77,8 +92,8 @@ class KernelMaps(Protocol):
     def zero(self, epoch: int, key: int) -> None:
         """Zero the counters at `key` in the epoch's map, and note the epoch there."""
 
-    def flows(self, epoch: int) -> tuple[Records, Records]:
-        """The epoch's flow table: keys and values, in an order that is the same each time."""
+    def flows(self, epoch: int) -> tuple[Records, Flows]:
+        """The epoch's flow table: keys, as they come, and values, in an order that is the same each time."""
 
     def clear(self, epoch: int, keys: Records) -> None:
         """Remove these from the epoch's flow table."""
@@ -98,6 +113,10 @@ class MapLayout(Protocol):
     @property
     def coalesced(self) -> np.dtype[Any]:
         """struct coalesced."""
+
+    @property
+    def flow_entries(self) -> int:
+        """Entries that a flow table has room for."""
 
 
 class PinnedMaps:
@@ -133,13 +152,13 @@ class PinnedMaps:
         rows = fresh_counters(epoch, self._cpus, self._layout.counters)
         bpfsys.map_update(self._of(self._counters, epoch), key.to_bytes(4, "little"), rows)
 
-    def flows(self, epoch: int) -> tuple[Records, Records]:
+    def flows(self, epoch: int) -> tuple[Records, Flows]:
         """See KernelMaps."""
         keys, values = bpfsys.map_read_all(
-            self._of(self._flows, epoch), self._layout.coalesced_key, self._layout.coalesced
+            self._of(self._flows, epoch), self._layout.coalesced_key, self._layout.coalesced, self._layout.flow_entries
         )
         order = np.lexsort((keys["cpu"], keys["second"], keys["flow_hash"]))
-        return keys[order], converted(values[order], self._wanted.coalesced)
+        return keys, Flows(converted(values, self._wanted.coalesced), order)
 
     def clear(self, epoch: int, keys: Records) -> None:
         """See KernelMaps."""

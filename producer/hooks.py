@@ -68,7 +68,7 @@ class PinnedTables:
 
     def places(self) -> set[Place]:
         """See KernelTables."""
-        keys, _ = bpfsys.map_read_all(self._watched, _PLACE, np.dtype([("one", "u1")]))
+        keys, _ = bpfsys.map_read_all(self._watched, _PLACE, np.dtype([("one", "u1")]), MAX_INTERFACES)
         return {(int(key["namespace"]), int(key["ifindex"])) for key in keys}
 
 

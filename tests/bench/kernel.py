@@ -83,7 +83,7 @@ class Programs:
     def release(self) -> int:
         """Throw away what is in the ring and in the flow table. Returns how many octets of the ring it was."""
         table = self.map("flows_a")
-        bpfsys.map_delete_all(table, bpfsys.map_read_all(table, COALESCED_KEY, COALESCED)[0])
+        bpfsys.map_delete_all(table, bpfsys.map_read_all(table, COALESCED_KEY, COALESCED, FLOW_ENTRIES)[0])
         start, end = self.ring.consumer_position(), self.ring.producer_position()
         self.ring.release(end)
         return end - start
