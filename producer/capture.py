@@ -327,7 +327,7 @@ class Capture:
             value = self._encode_batch(events.batch)
             if len(value) > MAX_MESSAGE_BYTES and len(events.batch) > 1:
                 return None
-            return [Message(topic=self._topics.packets, value=value), *self._single(events)]
+            return [*self._single(events), Message(topic=self._topics.packets, value=value)]
         except ServiceUnavailable as error:
             self._registry_retry_at = now + REGISTRY_RETRY_NS
             log.warning("cannot encode; trying again", error=str(error))

@@ -25,7 +25,7 @@ class Batch:
     coalesced_end: int  # entries of flow tables with numbers below this one
     epoch: int  # all of it; 0: of none
     packets: int
-    messages: tuple[Message, ...]
+    messages: tuple[Message, ...]  # the last one says to whom comes after us that the others are there
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -67,8 +67,11 @@ class Outbox:
         self.epoch = max(self.epoch, batch.epoch)
 
     def next(self) -> tuple[Entry, Message] | None:
-        """What to hand to the client next; None when there is nothing, or refused messages must go first."""
-        return self.ready[0] if self.ready and not self.refused else None
+        """What to hand to the client next; None when there is nothing, or others must be acknowledged or go first."""
+        if not self.ready or self.refused:
+            return None
+        entry, message = self.ready[0]
+        return None if message is entry.batch.messages[-1] and entry.outstanding > 1 else (entry, message)
 
     def handed_over(self) -> None:
         """The client has taken `next`."""
@@ -98,5 +101,6 @@ class Outbox:
         if self.in_flight:
             raise RuntimeError("retry while messages are in flight would change their order")
         order = {id(entry): place for place, entry in enumerate(self.entries)}
-        self.ready.extendleft(sorted(self.refused, key=lambda item: order[id(item[0])], reverse=True))
+        in_order = sorted(self.refused, key=lambda item: order[id(item[0])])  # of a batch: as they were refused
+        self.ready.extendleft(in_order[::-1])
         self.refused.clear()

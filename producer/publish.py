@@ -221,7 +221,7 @@ class Publisher:
             log.info("kafka answers again", after=self.error)
             self._last_logged.clear()
         self.last_ack_ns, self.error = now, None
-        if message is entry.batch.messages[0]:  # what follows is the record encoding
+        if message is entry.batch.messages[-1]:  # what goes before it is the record encoding
             self.last_stored = stored.partition(), stored.offset()
         for done in self.outbox.acknowledged(entry):
             if done.spooled and self._spool is not None:

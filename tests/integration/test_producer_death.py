@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from schemas.avro_arrow import decode_record
 from schemas.codec import Codec
 from schemas.packets import PacketBatch
+from schemas.registry import newest
 from tests.fix_local import free_port
 from tests.integration.fix_producer import (
     Node,
@@ -113,6 +115,31 @@ def test_killed_at_any_moment_nothing_is_lost_or_sent_twice(
     assert sums["seen"] == 2 * sender.packets == sums["coalesced" if detail == "flow" else "emitted"]
     once(batches)
     assert len({batch.ring_id for batch in batches}) == 1
+
+
+def test_single_events_of_a_killed_producer_are_all_there_and_can_be_told_apart(
+    kafka_broker: str, bpffs: Path, tmp_path: Path
+) -> None:
+    """Some may come twice: their place in the ring says so."""
+    dice = random.Random(7)
+    with made(bpffs, tmp_path, kafka_broker, producer_encoding="record") as (node, pair):
+        process = node.start()
+        node.wait_for(process)
+        with Sender(pair, 2_000) as sender:
+            for _ in range(4):
+                time.sleep(dice.uniform(0.3, 0.8))
+                process.kill()
+                process.wait()
+                process = node.start()
+                node.wait_for(process)
+        assert stop(process) == 0
+    events = [
+        decode_record(value[5:], newest("PacketEvent"))
+        for value in batches_of(kafka_broker, node, "ayaflow.packet-events")
+    ]
+    places = {event["ring_position"] for event in events}
+    assert len(places) == 2 * sender.packets
+    assert places == set(range(0, 80 * len(places), 80))
 
 
 def test_a_small_ring_that_nobody_reads_loses_nothing(kafka_broker: str, bpffs: Path, tmp_path: Path) -> None:

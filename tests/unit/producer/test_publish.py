@@ -1,6 +1,7 @@
 """Acknowledgements: what may be released, what is sent again, in which order."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -62,13 +63,28 @@ def test_the_ring_is_released_up_to_the_first_batch_that_is_not_acknowledged() -
     assert setup.released == 30
 
 
-def test_a_batch_is_done_when_all_its_messages_are() -> None:
+def test_a_batch_is_done_when_all_its_messages_are_and_the_last_is_handed_over_when_the_others_are_stored() -> None:
+    """Who finds it in the topic after a kill needs not look for the others."""
     setup = Setup()
     setup.publisher.send(batch(10, b"a", b"b"))
+    setup.publisher.poll(0)
+    assert [value for _, value, _ in setup.broker.waiting] == [b"a"]
     setup.broker.answer()
     assert setup.released == 0
+    setup.publisher.poll(0)
     setup.broker.answer()
-    assert setup.released == 10
+    assert (setup.released, setup.broker.stored) == (10, [b"a", b"b"])
+
+
+def test_refused_messages_of_a_batch_keep_their_order() -> None:
+    setup = Setup()
+    events = tuple(Message(topic="u", value=b"%d" % i) for i in range(3))
+    setup.publisher.send(replace(batch(10), messages=(*events, Message(topic="t", value=b"batch"))))
+    for _ in range(3):
+        setup.broker.answer(REFUSED)
+    setup.now += RETRY_NS
+    setup.publisher.poll(0)
+    assert [value for _, value, _ in setup.broker.waiting] == [b"0", b"1", b"2"]
 
 
 def test_a_refused_batch_is_sent_again_before_what_came_after_it() -> None:

@@ -217,7 +217,8 @@ def test_batches_that_wait_too_long_and_those_behind_them_go_to_disk_and_are_saf
     assert not setup.publisher.spooling
     assert setup.disk.spool.empty
     setup.publisher.send(batch(4))
-    setup.publisher.poll(0)
+    for _ in range(2):  # its second message goes when the first is stored
+        setup.publisher.poll(0)
     assert (setup.safe, setup.stored) == (4, [1, 2, 3, 4])
     assert setup.publisher.spool_bytes == 0
 
