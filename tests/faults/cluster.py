@@ -69,6 +69,15 @@ def leaders(bootstrap: str) -> dict[int, int]:
     return {number: each.leader for number, each in found.topics[TopicNames.of("ayaflow.").packets].partitions.items()}
 
 
+def led_by_others(bootstrap: str, number: int) -> bool:
+    """Whether every partition of the packets topic has a leader, and none of them this broker."""
+    try:
+        found = set(leaders(bootstrap).values())
+    except KafkaException:
+        return False
+    return not found & {number, -1}
+
+
 def whole(bootstrap: str) -> bool:
     """Whether every partition of every topic has all its replicas in sync."""
     try:

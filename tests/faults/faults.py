@@ -32,6 +32,22 @@ def kill(name: str) -> Fault:
     return begin
 
 
+def restart(name: str) -> Fault:
+    """A clean stop; at the end it is started again."""
+
+    def begin(system: Installation, dice: random.Random) -> End:
+        part = _part(system, name, dice)
+        part.ask_to_stop()
+
+        def end() -> None:
+            part.stop()
+            part.release()
+
+        return end
+
+    return begin
+
+
 def pause(name: str) -> Fault:
     """SIGSTOP, then SIGCONT."""
 
@@ -73,7 +89,7 @@ def clickhouse(mode: str) -> Fault:
 
 
 def full_disk(name: str) -> Fault:
-    """No room for Kafka, or for the producer's spool."""
+    """No room for Kafka, for ClickHouse, or for the producer's spool."""
 
     def begin(system: Installation, _: random.Random) -> End:
         system.disks[name].fill()
@@ -115,14 +131,19 @@ def poison(system: Installation, dice: random.Random) -> End:
 
 FAULTS: dict[str, Fault] = {
     **{f"kill {name}": kill(name) for name in ("producer", "streams", "console", "clickhouse", "kafka")},
+    **{f"restart {name}": restart(name) for name in ("producer", "streams", "console", "clickhouse", "kafka")},
     **{f"stop {name}": pause(name) for name in ("producer", "streams", "console", "clickhouse", "kafka")},
     **{f"clickhouse {mode}": clickhouse(mode) for mode in proxy.MODES},
     "kafka disk full": full_disk("kafka"),
+    "clickhouse disk full": full_disk("clickhouse"),
     "spool disk full": spool_without_room,
     "poison": poison,
     "kill all": kill_all,
 }
-_TOUCHES = {"kafka disk full": {"kafka"}, "spool disk full": {"kafka"}, "poison": {"poison"}, "kill all": {"all"}}
+_TOUCHES = {
+    "kafka disk full": {"kafka"}, "clickhouse disk full": {"clickhouse"}, "spool disk full": {"kafka"},
+    "poison": {"poison"}, "kill all": {"all"},
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -136,7 +157,7 @@ class Planned:
     def touches(self) -> set[str]:
         """What it is done to: two faults at a time do not meet there."""
         kind, what = (*self.name.split(), "")[:2]
-        return _TOUCHES.get(self.name) or {what if kind in {"kill", "stop"} else "proxy"}
+        return _TOUCHES.get(self.name) or {what if kind in {"kill", "stop", "restart"} else "proxy"}
 
 
 def schedule(

@@ -98,14 +98,17 @@ class Part:
         elif time.monotonic() - self.died_at >= AGAIN_SECONDS:
             self.start()
 
-    def stop(self) -> int:
-        """Cleanly. Returns the exit code."""
+    def ask_to_stop(self) -> None:
+        """SIGTERM; not started again until `release`."""
         self.held = True
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+
+    def stop(self) -> int:
+        """Cleanly, and to its end. Returns the exit code."""
+        self.ask_to_stop()
         if self.process is None:
             return 0
-        self.signal(signal.SIGCONT)
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
         try:
             return self.process.wait(40)
         except subprocess.TimeoutExpired:
@@ -221,8 +224,8 @@ def installation(
 ) -> Iterator[Installation]:  # fmt: skip
     """All parts, ready. `settings`: sections with what is to be other than here.
 
-    `workers` of streams; `brokers`: 1, or 3 for a cluster. `disks`: file systems of their own for Kafka and the spool,
-    which can be filled.
+    `workers` of streams; `brokers`: 1, or 3 for a cluster. `disks`: file systems of their own for Kafka, ClickHouse and
+    the spool, which can be filled.
     """
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(temporary_directory())
@@ -232,7 +235,7 @@ def installation(
         proxy = stack.enter_context(running(PROXY, CLICKHOUSE))
         data = directory / "data"
         made = {}
-        for name in ("kafka", "spool") if disks else ():
+        for name in ("kafka", "clickhouse", "spool") if disks else ():
             made[name] = place.SmallDisk(data / name, 400)
             stack.callback(made[name].close)
         tree: dict[str, Any] = {

@@ -86,6 +86,12 @@ def test_a_part_is_killed(ground: Ground, part: str) -> None:
     ground.suffers(f"kill {part}", KILLED)
 
 
+@pytest.mark.parametrize("part", ["producer", "streams", "clickhouse", "kafka"])
+def test_a_part_is_restarted_cleanly(ground: Ground, part: str) -> None:
+    """The producer's next run has a new ring."""
+    ground.suffers(f"restart {part}", KILLED)
+
+
 @pytest.mark.parametrize("part", ["producer", "streams", "console", "clickhouse", "kafka"])
 def test_a_part_is_stopped_for_a_while(ground: Ground, part: str) -> None:
     ground.suffers(f"stop {part}", STOPPED)
@@ -101,7 +107,7 @@ def test_clickhouse_answers_badly(ground: Ground, mode: str) -> None:
     assert harmed[mode] > 0
 
 
-@pytest.mark.parametrize("disk", ["kafka", "spool"])
+@pytest.mark.parametrize("disk", ["kafka", "clickhouse", "spool"])
 def test_a_disk_is_full(ground: Ground, disk: str) -> None:
     ground.suffers(f"{disk} disk full", PROXIED)
 

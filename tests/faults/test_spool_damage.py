@@ -1,11 +1,12 @@
 """Batches on disk are damaged: what is lost is counted and named, and nothing else is lost. Long form."""
 
 from pathlib import Path
+from types import FunctionType
 
 import pytest
 
 from tests.faults import check, results
-from tests.faults.installation import PRODUCER, Installation, installation
+from tests.faults.installation import PRODUCER, STREAMS, Installation, installation
 from tests.faults.traffic import Sender
 
 pytestmark = [pytest.mark.root, pytest.mark.kafka, pytest.mark.clickhouse, pytest.mark.faults, pytest.mark.timeout(400)]
@@ -33,8 +34,7 @@ def segments(system: Installation) -> list[Path]:
 
 
 @pytest.mark.parametrize("damage", [flip, cut])
-def test_what_damage_takes_is_counted_and_named(damage: object) -> None:
-    assert callable(damage)
+def test_what_damage_takes_is_counted_and_named(damage: FunctionType) -> None:
     with installation() as system:
         with Sender(system.sends, rate=10_000) as sender:
             system.mind(3)
@@ -69,7 +69,5 @@ def test_what_damage_takes_is_counted_and_named(damage: object) -> None:
 
 def behind(system: Installation) -> bool:
     """Whether streams has something to read, or a window that is not stored, of before now."""
-    from tests.faults.installation import STREAMS
-
     state = system.health(STREAMS)
     return bool(state.get("lag_messages", 1)) or state.get("open_windows", 1) > 1
