@@ -4,10 +4,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt
+from scapy.layers.l2 import GRE
+from scapy.layers.vxlan import VXLAN
+from scapy.packet import Packet, Raw
 
-from producer import pins
-from tests.kernel.frames import EVENTS, MALFORMED, NON_IP, Case
+from producer import child, pins
+from tests.kernel import veth
+from tests.kernel.frames import ETHER, EVENTS, MALFORMED, NON_IP, V4, Case, octets_of
 from tests.kernel.harness import UNSPEC, Program, shown
+from tests.kernel.test_live import events_of
+from tests.kernel.test_random_frames import ipv4, ipv6, read
 from tests.kernel.tunnel_frames import ALL, KEPT, OPENED, Tunnelled, expected
 
 pytestmark = pytest.mark.root
@@ -105,3 +115,80 @@ def test_each_segment_repeats_the_headers_of_the_tunnel_and_of_what_is_in_it(
     (event,) = opening.run(frame, gso_size=1_000, gso_segs=3, wire_len=len(frame)).events
     assert (event["packets"], event["bytes"]) == (3, payload + 3 * headers)
     assert event["segment_bytes"] == 1_000 + headers
+
+
+@st.composite
+def tunnels(draw: st.DrawFn) -> tuple[Packet, bytes, dict[str, int]]:
+    """What carries a packet (up to it), the packet as an Ethernet frame, and what the event says of the tunnel."""
+    six, outer_six = draw(st.booleans()), draw(st.booleans())
+    inner = bytes(draw(ipv6() if six else ipv4()))
+    ethertype = 0x86DD if six else 0x800
+    tags = b"".join(b"\x81\0" + draw(st.integers(0, 4095)).to_bytes(2, "big") for _ in range(draw(st.integers(0, 2))))
+    bridged = bytes(12) + tags + ethertype.to_bytes(2, "big") + inner
+    number = draw(st.integers(0, 2**24 - 1))
+    outer: Packet = ETHER / (IPv6(src="fd00::1", dst="fd00::2") if outer_six else IP(src="10.1.1.1", dst="10.1.1.2"))
+    if outer_six and draw(st.booleans()):
+        outer /= IPv6ExtHdrDestOpt()
+    words = draw(st.integers(0, 63))
+    geneve = bytes([words, 0, 0x65, 0x58]) + (number << 8).to_bytes(4, "big") + bytes(4 * words)
+    gtpu = b"\x30\xff" + len(inner).to_bytes(2, "big") + number.to_bytes(4, "big")
+    udp = {name: UDP(sport=draw(st.integers(0, 65_535)), dport=port) for name, port in PORTS.items()}
+    kind = draw(st.sampled_from(ALL))
+    carried: dict[str, Packet] = {
+        "vxlan": udp["vxlan"] / VXLAN(vni=number) / Raw(bridged),
+        "geneve": udp["geneve"] / Raw(geneve + bridged),
+        "gre": GRE(proto=ethertype, key_present=1, key=number, seqnum_present=draw(st.integers(0, 1)),
+                   chksum_present=draw(st.integers(0, 1))) / Raw(inner),
+        "ipip": Raw(inner),
+        "gtpu": udp["gtpu"] / Raw(gtpu + inner),
+    }  # fmt: skip
+    protocol = {"gre": 47, "ipip": 41 if six else 4}.get(kind, 17)
+    last = outer.lastlayer()
+    setattr(last, "proto" if isinstance(last, IP) else "nh", protocol)
+    told = {"tunnel_type": ALL.index(kind) + 1, "tunnel_id": 0 if kind == "ipip" else number}
+    return outer / carried[kind], bytes(12) + ethertype.to_bytes(2, "big") + inner, told
+
+
+PORTS = {"vxlan": 4789, "geneve": 6081, "gtpu": 2152}
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(tunnels())
+def test_any_packet_in_any_tunnel_is_read_as_scapy_reads_it_without(
+    opening: Program, drawn: tuple[Packet, bytes, dict[str, int]]
+) -> None:
+    carrier, inside, told = drawn
+    octets = bytes(carrier)
+    (event,) = opening.run(octets).events
+    wanted = read(inside) | {"bytes": len(octets)} | told
+    assert {name: shown(event)[name] for name in wanted} == wanted
+
+
+def test_a_vxlan_device_of_linux_is_opened(bpffs: Path, tmp_path: Path) -> None:
+    """Frames that a real device encapsulates, on the interface that carries them."""
+    directory = pins.node_directory(bpffs, "kernel-test-vxlan")
+    with veth.pair() as (a, b):
+        device = f"{a}x"
+        veth.ip("addr", "add", "192.168.77.1/24", "dev", a)
+        veth.ip("neigh", "add", "192.168.77.2", "lladdr", "02:00:00:00:00:77", "dev", a)
+        veth.ip("link", "add", device, "type", "vxlan", "id", "4242", "remote", "192.168.77.2", "dstport", "4789",
+                "dev", a)  # fmt: skip
+        try:
+            Path(f"/proc/sys/net/ipv6/conf/{device}/disable_ipv6").write_text("1")
+            veth.ip("link", "set", device, "arp", "off", "up")
+            program = Program(directory, tmp_path / "k.log", interfaces=(a, b), decapsulate=("vxlan",))
+            octets = bytes(V4 / UDP(sport=1111, dport=53) / Raw(bytes(40)))
+            veth.send(device, octets)
+            events = events_of(program, 2)
+        finally:
+            veth.ip("link", "del", device)
+            child.run("detach", {"node": pins.node_of(directory)}, log=tmp_path / "detach.log")
+        program.close()
+        pins.remove(directory)
+    assert sorted(int(event["direction"]) for event in events) == [0, 1]
+    for event in events:
+        found = shown(event)
+        assert (found["src_port"], found["dst_port"], found["protocol"]) == (1111, 53, 17)
+        assert (found["tunnel_type"], found["tunnel_id"]) == (1, 4242)
+        assert (found["outer_src"], found["outer_dst"]) == (octets_of("192.168.77.1"), octets_of("192.168.77.2"))
+        assert found["bytes"] == len(octets) + 14 + 20 + 8 + 8
