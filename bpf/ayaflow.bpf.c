@@ -199,6 +199,7 @@ static __always_inline int capture(struct __sk_buff *skb, u32 direction, u64 kti
         counters->malformed_bytes += bytes;
         return TC_ACT_UNSPEC;
     }
+    struct event *event = settings->coalesce ? 0 : events.ringbuf_reserve(sizeof(*event));
     struct seen seen = {
         .ktime_ns = ktime_ns,
         .flow_hash = flow_hash(p, slot, direction << 1 | secondary, settings->hash_key),
@@ -210,7 +211,6 @@ static __always_inline int capture(struct __sk_buff *skb, u32 direction, u64 kti
         .flags = secondary ? SECONDARY : 0,
         .epoch = counters->epoch,
     };
-    struct event *event = settings->coalesce ? 0 : events.ringbuf_reserve(sizeof(*event));
     if (event) {
         counters->emitted_packets += packets;
         counters->emitted_bytes += bytes;

@@ -130,6 +130,20 @@ registry() {
     echo "$stamp" > $target/.complete
 }
 
+# --- Prometheus' checker of metrics and rules, for the tests alone ------------------------------------------------
+# Its package would start a server, so only the program is taken out of it.
+prometheus_checker() {
+    [ "$purpose" != run ] || return 0
+    if command -v promtool >/dev/null || [ -x "$venv/bin/promtool" ]; then return 0; fi
+    say "taking promtool out of Debian's package prometheus"
+    local folder
+    folder=$(mktemp -d)
+    (cd "$folder" && apt-get download -qq -o APT::Sandbox::User=root prometheus >/dev/null 2>&1 \
+        && dpkg-deb -x prometheus_*.deb . ) && cp "$folder/usr/bin/promtool" "$venv/bin/promtool" \
+        || die "could not get promtool from Debian's package prometheus; try: sudo apt-get update, and run this again"
+    rm -rf "$folder"
+}
+
 # --- what benchmarks compare with, apart from our own environment ------------------------------------------------
 baselines() {
     local wanted="nfstream==6.6.0 py-spy==0.4.3"
@@ -149,5 +163,6 @@ headers
 environment
 kafka
 registry
+prometheus_checker
 baselines
 say "ready"

@@ -2,7 +2,6 @@
 
 import re
 import runpy
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 import yaml
 
 from streams.metrics import LEDGER_FIGURES
+from tests.unit.common.promtool import found_promtool
 
 ROOT = Path(__file__).parents[3]
 FILE = ROOT / "deploy/prometheus/alerts.yml"
@@ -41,7 +41,6 @@ def test_each_figure_that_may_not_be_is_watched() -> None:
 
 
 def test_promtool_takes_the_rules() -> None:
-    if not (promtool := shutil.which("promtool")):
-        pytest.skip("promtool is not here (Debian package prometheus, which starts a server: not part of the set-up)")
+    promtool = found_promtool()
     done = subprocess.run([promtool, "check", "rules", str(FILE)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -2,7 +2,6 @@
 
 import re
 import runpy
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,6 +10,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as strict
 from prometheus_client.parser import text_string_to_metric_families as plain
+
+from tests.unit.common.promtool import found_promtool
 
 DOCS = Path(__file__).parents[3] / "docs"
 PAGE = runpy.run_path(str(DOCS / "make_metrics.py"))
@@ -48,8 +49,7 @@ def test_names_follow_prometheus_conventions(component: str) -> None:
 
 @pytest.mark.parametrize("component", REGISTRIES)
 def test_promtool_finds_nothing_to_say(component: str) -> None:
-    if not (promtool := shutil.which("promtool")):
-        pytest.skip("promtool is not here (Debian package prometheus, which starts a server: not part of the set-up)")
+    promtool = found_promtool()
     done = subprocess.run([promtool, "check", "metrics"], input=generate_latest(REGISTRIES[component]),
                           capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
