@@ -33,7 +33,7 @@ def kill(name: str) -> Fault:
 
 
 def restart(name: str) -> Fault:
-    """A clean stop; at the end it is started again."""
+    """A clean stop; at the end it is started again. Not for the producer: it would leave the kernel, and see nothing."""
 
     def begin(system: Installation, dice: random.Random) -> End:
         part = _part(system, name, dice)
@@ -109,6 +109,17 @@ def spool_without_room(system: Installation, dice: random.Random) -> End:
     return end
 
 
+def nobody_can_write(system: Installation, dice: random.Random) -> End:
+    """No room for logs and notes, and those who write them are killed and start while it is so."""
+    end = full_disk("data")(system, dice)
+    parts = [system.parts["producer"], system.parts["console"], *system.streams]
+    for part in parts:
+        part.kill()
+    for part in parts:
+        part.release()
+    return end
+
+
 POISON = (
     b"", b"\0", b"not ours", b"\0\0\0\0\2", b"\0\xff\xff\xff\xff" + bytes(40), struct.pack(">bI", 0, 1) + b"\xff" * 300,
     struct.pack(">bI", 0, 1) + bytes(1000), None,
@@ -131,10 +142,11 @@ def poison(system: Installation, dice: random.Random) -> End:
 
 FAULTS: dict[str, Fault] = {
     **{f"kill {name}": kill(name) for name in ("producer", "streams", "console", "clickhouse", "kafka")},
-    **{f"restart {name}": restart(name) for name in ("producer", "streams", "console", "clickhouse", "kafka")},
+    **{f"restart {name}": restart(name) for name in ("streams", "console", "clickhouse", "kafka")},
     **{f"stop {name}": pause(name) for name in ("producer", "streams", "console", "clickhouse", "kafka")},
     **{f"clickhouse {mode}": clickhouse(mode) for mode in proxy.MODES},
     "kafka disk full": full_disk("kafka"),
+    "data disk full": nobody_can_write,
     "clickhouse disk full": full_disk("clickhouse"),
     "spool disk full": spool_without_room,
     "poison": poison,
@@ -142,7 +154,7 @@ FAULTS: dict[str, Fault] = {
 }
 _TOUCHES = {
     "kafka disk full": {"kafka"}, "clickhouse disk full": {"clickhouse"}, "spool disk full": {"kafka"},
-    "poison": {"poison"}, "kill all": {"all"},
+    "data disk full": {"producer", "streams", "console"}, "poison": {"poison"}, "kill all": {"all"},
 }  # fmt: skip
 
 

@@ -235,9 +235,9 @@ def installation(
         proxy = stack.enter_context(running(PROXY, CLICKHOUSE))
         data = directory / "data"
         made = {}
-        for name in ("kafka", "clickhouse", "spool") if disks else ():
-            made[name] = place.SmallDisk(data / name, 400)
-            stack.callback(made[name].close)
+        for name in ("", "kafka", "clickhouse", "spool") if disks else ():
+            made[name or "data"] = place.SmallDisk(data / name, 400)
+            stack.callback(made[name or "data"].close)
         tree: dict[str, Any] = {
             "node": "faults", "data_dir": str(data), "capture": {"interfaces": [watched], "bpffs": str(bpffs)},
             "kafka": {"local_heap_mb": 256, "partitions": 4},

@@ -14,6 +14,7 @@ from pathlib import Path
 from producer import pins
 
 _CLONE_NEWNET = 0x40000000
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -60,10 +61,15 @@ class SmallDisk:
 
     def fill(self) -> None:
         """Leave no room."""
-        disk = os.statvfs(self.path)
-        hidden = self.path / ".ballast"
-        with hidden.open("wb") as file, contextlib.suppress(OSError):
-            os.posix_fallocate(file.fileno(), 0, disk.f_bavail * disk.f_frsize)
+        with (self.path / ".ballast").open("wb") as file:
+            size, step = 0, 1 << 26
+            while step >= _PAGE:
+                try:
+                    os.posix_fallocate(file.fileno(), size, step)  # all of it or nothing
+                    size += step
+                except OSError:
+                    step //= 2
+        assert os.statvfs(self.path).f_bavail < 16
 
     def empty(self) -> None:
         """Give the room back."""
