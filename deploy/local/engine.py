@@ -10,12 +10,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 from common.errors import EnvironmentProblem
 from deploy.local import sql
+from deploy.local.feed import Feed
 from deploy.local.http_query import UNKNOWN_DATABASE, code_of
 
 
@@ -71,7 +72,7 @@ class Engine:
 
     def connection(self) -> "Connection":
         """A fresh connection in the default database."""
-        return Connection(self._connect(self._path), self._defaults, self._default_database)
+        return Connection(self._connect(self._path), self._defaults, self._default_database, self.kill)
 
     def kill(self, mark: str) -> None:
         """Stop the queries that carry this mark, from another thread than theirs."""
@@ -92,8 +93,8 @@ class Engine:
 class Connection:
     """One connection, for one statement at a time."""
 
-    def __init__(self, raw: Any, defaults: Mapping[str, str], database: str) -> None:
-        self._raw = raw
+    def __init__(self, raw: Any, defaults: Mapping[str, str], database: str, kill: Callable[[str], None]) -> None:
+        self._raw, self._kill = raw, kill
         self._before: dict[str, str] = {}     # settings of the session that the request changed; empty: the default
         self.mark = f"ayaflow-{uuid.uuid4()}"
         """Queries of this connection carry it as log_comment, so that they can be killed."""
@@ -153,21 +154,17 @@ class Connection:
             stream.cancel()
 
     def insert(self, head: str, format_name: str, pieces: Iterable[bytes], params: Mapping[str, str]) -> Answer:
-        """`INSERT INTO …` (without FORMAT) with data in any format. Raises EngineError; earlier blocks stay."""
+        """`INSERT INTO …` (without FORMAT) with data in any format. Raises EngineError, or what the pieces raise."""
         self._set({f"param_{name}": value for name, value in params.items()})
-        inserter = self._guard(lambda: self._raw.send_insert(head, format_name))
-        done = False
-        try:
-            for piece in pieces:
-                self._guard(lambda: inserter.append(piece))  # noqa: B023  called at once
-            result = self._guard(inserter.finish)
-            done = True
-        finally:
-            if not done:
-                inserter.cancel()
-        return Answer(body=b"", read_rows=result.rows_written, read_bytes=result.bytes_written,
-                      written_rows=result.rows_written, written_bytes=result.bytes_written,
-                      elapsed_ns=round(result.elapsed * 1e9))
+        with Feed(iter(pieces), lambda: self._kill(self.mark)) as feed:
+            try:
+                answer = self._run(sql.from_file(head, feed.path, format_name), "Null", {})
+            except EngineError:
+                if feed.error is None:
+                    raise
+        if feed.error is not None:
+            raise feed.error
+        return replace(answer, body=b"", read_rows=answer.written_rows, read_bytes=answer.written_bytes)
 
     def _set(self, settings: Mapping[str, str]) -> None:
         if settings:

@@ -105,6 +105,20 @@ def split_insert(query: bytes) -> Insert | None:
     return None
 
 
+def from_file(head: str, path: str, format_name: str) -> str:
+    """The statement of an Insert that reads its data from a file; that stands before SETTINGS."""
+    octets = head.encode()
+    parts = list(tokens(octets))
+    end = len(octets)
+    for index, token in enumerate(parts[:-2]):
+        if token.depth == 0 and token.name == "settings" and parts[index + 2].text == b"=":
+            end = token.end - len(token.text)
+            break
+    before, settings = octets[:end].decode().strip(), octets[end:].decode()
+    # each on a line of its own: what is before may end with a comment
+    return f"{before}\nFROM INFILE {quote(path)} COMPRESSION 'none'\n{settings}\nFORMAT {format_name}"
+
+
 def answer_format(query: bytes) -> str | None:
     """The format that a query asks for at its end (`… FORMAT JSON`), or None."""
     found: str | None = None

@@ -33,7 +33,7 @@ def kill(name: str) -> Fault:
 
 
 def restart(name: str) -> Fault:
-    """A clean stop; at the end it is started again. Not for the producer: it would leave the kernel, and see nothing."""
+    """A clean stop; at the end it is started again. Not for the producer: it would leave, and see nothing."""
 
     def begin(system: Installation, dice: random.Random) -> End:
         part = _part(system, name, dice)

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureError
 
+from tests.faults.place import SmallDisk
 from tests.fix_local import running_clickhouse, start, temporary_directory
 
 pytestmark = pytest.mark.clickhouse
@@ -144,6 +145,54 @@ def test_damaged_data_stores_nothing_and_says_so(clickhouse_server: str, table: 
     status, headers, body = http(clickhouse_server, f"INSERT INTO {table} FORMAT CSV\n1,a\nx,b\n".encode())
     assert (status, headers["X-ClickHouse-Exception-Code"]) == (400, "27"), body
     assert http(clickhouse_server, f"SELECT count() FROM {table}".encode())[2] == b"0\n"
+
+
+def test_rows_that_cannot_be_stored_are_an_error(client: Any, clickhouse_server: str, table: str) -> None:
+    """By a constraint, or a view that fails: an answer of 200 means that all is stored."""
+    client.command(f"ALTER TABLE {table} ADD CONSTRAINT small CHECK a < 100")
+    status, headers, _ = http(clickhouse_server, b"100\ta\n", query=f"INSERT INTO {table} FORMAT TSV")
+    assert (status, headers["X-ClickHouse-Exception-Code"]) == (500, "469")
+    client.command(f"CREATE MATERIALIZED VIEW {table}_v ENGINE = MergeTree ORDER BY f AS "
+                   f"SELECT throwIf(a = 7) AS f FROM {table}")
+    status, headers, _ = http(clickhouse_server, b"7\ta\n", query=f"INSERT INTO {table} FORMAT TSV")
+    client.command(f"DROP VIEW {table}_v SYNC")
+    assert (status, headers["X-ClickHouse-Exception-Code"]) == (400, "395")
+
+
+@pytest.mark.root
+def test_rows_for_which_there_is_no_room_are_an_error_and_may_come_again() -> None:
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(temporary_directory())
+        disk = stack.enter_context(contextlib.closing(SmallDisk(directory / "clickhouse", 300)))
+        url, _ = stack.enter_context(running_clickhouse(directory))
+        assert http(url, b"CREATE TABLE t (a UInt64) ENGINE = MergeTree ORDER BY a "
+                         b"SETTINGS non_replicated_deduplication_window = 100")[0] == 200
+        disk.fill()
+        insert = {"query": "INSERT INTO t FORMAT TSV", "insert_deduplication_token": "once"}
+        status, headers, _ = http(url, b"1\n2\n", **insert)
+        assert (status, headers["X-ClickHouse-Exception-Code"]) == (507, "243")
+        disk.empty()
+        for _ in range(2):
+            assert http(url, b"1\n2\n", **insert)[0] == 200
+        assert http(url, b"SELECT count() FROM t")[2] == b"2\n"
+
+
+@pytest.mark.parametrize("rows", [1, 400_000])
+def test_a_body_that_breaks_off_stores_nothing(clickhouse_server: str, table: str, rows: int) -> None:
+    parts = urllib.parse.urlsplit(clickhouse_server)
+    data = b"1\tabcdefgh\n" * rows
+    target = urllib.parse.urlencode({"query": f"INSERT INTO {table} FORMAT TSV"})
+    with socket.create_connection((str(parts.hostname), parts.port or 0)) as raw:
+        raw.sendall(f"POST /?{target} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data) + 11}\r\n\r\n".encode() + data)
+        time.sleep(0.5)
+    deadline = time.monotonic() + 10
+    running = f"SELECT count() FROM system.processes WHERE query LIKE 'INSERT INTO {table}%'".encode()
+    while http(clickhouse_server, running)[2] != b"0\n":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert http(clickhouse_server, f"SELECT count() FROM {table}".encode())[2] == b"0\n"
+    assert http(clickhouse_server, data, query=f"INSERT INTO {table} FORMAT TSV")[0] == 200
+    assert http(clickhouse_server, f"SELECT count() FROM {table}".encode())[2] == b"%d\n" % rows
 
 
 def test_parameters_are_bound(client: Any) -> None:

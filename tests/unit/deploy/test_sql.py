@@ -32,6 +32,17 @@ def test_what_takes_no_data_is_not_split(query: bytes) -> None:
     assert sql.split_insert(query) is None
 
 
+@pytest.mark.parametrize(("head", "before", "after"), [
+    ("INSERT INTO t", "INSERT INTO t", ""),
+    ("INSERT INTO t -- why", "INSERT INTO t -- why", ""),
+    ("INSERT INTO settings (a) settings x = 'settings y = 1'", "INSERT INTO settings (a)",
+     "settings x = 'settings y = 1'"),
+])
+def test_a_file_stands_before_the_settings_and_behind_comments(head: str, before: str, after: str) -> None:
+    found = sql.from_file(head, "/dev/fd/3", "CSV")
+    assert found == f"{before}\nFROM INFILE '/dev/fd/3' COMPRESSION 'none'\n{after}\nFORMAT CSV"
+
+
 def test_an_insert_without_the_name_of_its_format_is_a_sentence() -> None:
     with pytest.raises(QueryError, match="name of a format is missing"):
         sql.split_insert(b"INSERT INTO t FORMAT")
