@@ -7,6 +7,7 @@ import time
 import pytest
 
 from tests.faults import check, results
+from tests.faults.auditing import Auditing
 from tests.faults.faults import Runner, schedule
 from tests.faults.installation import installation
 from tests.faults.traffic import Sender
@@ -31,15 +32,17 @@ def all_in_one(group: str, seed: int, *, seconds: float, longest: float, rate: i
         workers=workers, disks=True, capture={"ring_bytes": ring_bytes, "detail": detail}
     ) as system:
         runner = Runner(system, dice)
-        with Sender(system.sends, rate=rate) as sender:
+        with Sender(system.sends, rate=rate) as sender, Auditing(system) as auditing:
             runner.run(planned, clock=time.monotonic)
             system.mind(1)
         print("\n".join(runner.happened))
+        assert auditing.alarms == []
         found = check.exact(system, sender.totals())
         figures = {
             "workers": workers, "ring_bytes": ring_bytes, "detail": detail, "faults": len(runner.happened),
             "sent": sender.stop().packets, "stored": found.packets, "coalesced": found.coalesced, "dropped": 0,
-            "settled_after_s": found.settle_seconds, "ended_by_itself": dict(system.restarts()),
+            "audits_meanwhile": auditing.exact, "settled_after_s": found.settle_seconds,
+            "ended_by_itself": dict(system.restarts()),
             "schedule": runner.happened, "deaths": system.deaths(),
         }  # fmt: skip
     print({key: value for key, value in figures.items() if key != "schedule"})
