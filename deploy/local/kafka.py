@@ -159,7 +159,8 @@ def find_jars(directory: Path) -> str:
 def _obituary(code: int, said: str, data: Path, broker_log: Path) -> str:
     how = f"by {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
     advice = f"See {broker_log}"
-    if "No space left" in said:
+    # Java says the second when a page of a mapped file cannot be written
+    if "No space left" in said or "unsafe memory access" in said:
         advice = f"The disk of {data} is full: make room, or lower kafka.packets_retention_bytes"
     elif re.search(r"meta\.properties|corrupt|inconsistent|checksum|CRC", said, re.IGNORECASE):
         advice = f"The data in {data} seems damaged: move that directory away to begin anew"
