@@ -13,7 +13,8 @@ _HEAD = """# Fault runs
 
 Made by `make test-faults`; [guarantees](../guarantees.md) says what they show. Each row is the newest run of its kind.
 `sent` is what the generator put on the wire; every row ended with the totals of each port equal to it, packets and
-bytes, in `flows` and its rollups, and with `ayaflow audit` exact, except where a column says otherwise.
+bytes, in `flows` and its rollups, and with `ayaflow audit` exact, except where a column says otherwise. Two CPUs are
+shared by generator, system under test and whatever else `load` tells of: times and rates suffer from it, totals do not.
 """
 
 
