@@ -117,7 +117,10 @@ class KafkaSettings(Section):
         pattern=r"^[A-Za-z0-9._-]*$",
         description="Put before packets, packet-events, flows, live and dead-letter.",
     )
-    compression: Literal["zstd", "lz4", "none"] = Field("lz4", description="Compression of what we produce.")
+    compression: Literal["zstd", "lz4", "none"] = Field(
+        "zstd",
+        description="Compression of what we produce. Packets take a sixth less with zstd than with lz4, and 16 ns more.",
+    )
     properties: dict[str, str] = Field(
         {}, description="More librdkafka properties, for instance security.protocol; Faust gets those it knows."
     )

@@ -8,7 +8,7 @@ from typing import Any
 import clickhouse_connect
 from confluent_kafka import Producer
 
-from common.settings import ClickHouseSettings
+from common.settings import ClickHouseSettings, KafkaSettings
 from schemas.codec import Codec
 from streams.partition import Partition
 from streams.sink import ClickHouseStore
@@ -31,9 +31,9 @@ def run() -> Iterator[Row]:
     yield Row(what="PacketBatch, not compressed", value=sum(map(len, messages)) / packets, unit="bytes a packet")
     for compression in ("lz4", "zstd"):
         size = _in_kafka(messages, compression)
-        default = compression == "lz4"
+        default = compression == KafkaSettings().compression
         yield Row(what=f"Kafka's log, {compression}{' (default)' if default else ''}", value=size / packets,
-                  unit="bytes a packet", at_most=6)  # fmt: skip
+                  unit="bytes a packet", at_most=6 if default else None)  # fmt: skip
     state = Partition(0, position=0, window_seconds=WINDOW, node_timeout_seconds=10)
     for offset, batch in enumerate(batches):
         state.take(offset, batch, now=0.0)
