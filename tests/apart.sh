@@ -7,6 +7,8 @@ set -euo pipefail
 [ "$(id -u)" = 0 ] || exec "$@"
 exec unshare --net --mount --propagation private bash -euc '
 ip link set lo up
+# getaddrinfo(AI_ADDRCONFIG), hence librdkafka, does not know 127.0.0.1 where the only other addresses are of IPv6
+ip address add 192.0.2.250/32 dev lo
 mkdir -p /run/netns
 mount -t tmpfs none /run/netns
 mount -t sysfs sysfs /sys
