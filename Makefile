@@ -20,7 +20,8 @@ up: setup        ## everything on this machine: capture, Kafka, ClickHouse, cons
 
 # Two groups at a time, each in namespaces of its own; the second one's output comes when the first has ended.
 test: setup-test ## all tests, with real Kafka, kernel and ClickHouse (as root)
-	@{ $(MAKE) --no-print-directory lint test-unit && tests/apart.sh $(PYTEST) tests/integration -m "not wide"; } \
+	@{ $(MAKE) --no-print-directory --keep-going lint test-unit; quick=$$?; \
+	   tests/apart.sh $(PYTEST) tests/integration -m "not wide"; exit $$((quick | $$?)); } \
 	   > .test-other.log 2>&1 & other=$$!; \
 	 tests/apart.sh $(PYTEST) tests --ignore tests/unit --ignore tests/integration -m "not wide and not faults"; first=$$?; \
 	 wait $$other; second=$$?; cat .test-other.log; exit $$((first | second))

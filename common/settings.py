@@ -119,7 +119,7 @@ class KafkaSettings(Section):
     )
     compression: Literal["zstd", "lz4", "none"] = Field(
         "zstd",
-        description="Compression of what we produce. Packets take a sixth less with zstd than with lz4, and 16 ns more.",
+        description="Compression of what we produce. Packets take a sixth less room with zstd than with lz4.",
     )
     properties: dict[str, str] = Field(
         {}, description="More librdkafka properties, for instance security.protocol; Faust gets those it knows."
