@@ -18,13 +18,12 @@ setup-test:      ## setup, and what only the tests need
 up: setup        ## everything on this machine: capture, Kafka, ClickHouse, console (as root; ARGS="--interface eth0")
 	@.venv/bin/ayaflow up $(ARGS)
 
-# Two groups at a time, each in namespaces of its own; the second one's output comes when the first has ended.
+# Two groups at a time, each in namespaces of its own; the output of the second comes when the first has ended.
 test: setup-test ## all tests, with real Kafka, kernel and ClickHouse (as root)
-	@{ $(MAKE) --no-print-directory --keep-going lint test-unit; quick=$$?; \
-	   tests/apart.sh $(PYTEST) tests/integration -m "not wide"; exit $$((quick | $$?)); } \
-	   > .test-other.log 2>&1 & other=$$!; \
+	@tests/apart.sh $(PYTEST) tests/integration -m "not wide" > .test-integration.log 2>&1 & other=$$!; \
+	 $(MAKE) --no-print-directory --keep-going lint test-unit; quick=$$?; \
 	 tests/apart.sh $(PYTEST) tests --ignore tests/unit --ignore tests/integration -m "not wide and not faults"; first=$$?; \
-	 wait $$other; second=$$?; cat .test-other.log; exit $$((first | second))
+	 wait $$other; second=$$?; cat .test-integration.log; exit $$((quick | first | second))
 
 test-unit:       ## tests that need no root, broker or network; seconds
 	$(PYTEST) tests/unit

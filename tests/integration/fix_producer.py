@@ -20,7 +20,7 @@ from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Raw
 
-from producer import pins
+from producer import child, pins
 from producer.epochs import OUTCOMES
 from schemas.packets import DIRECTIONS, PacketBatch
 from tests import fix_local
@@ -72,6 +72,11 @@ class Node:
             text=True, check=True,
         )  # fmt: skip
         return done.stdout
+
+    def clean(self) -> None:
+        """Remove what this node has left in the kernel; `detach` takes other nodes' things, too."""
+        child.run("detach", {"node": self.name}, log=self.output.with_suffix(".detach.log"))
+        pins.remove(self.pin_directory)
 
     def health(self) -> dict[str, Any]:
         try:

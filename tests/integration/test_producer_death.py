@@ -87,7 +87,7 @@ def made(bpffs: Path, tmp_path: Path, bootstrap: str, **settings: object) -> Ite
         try:
             yield node, pair
         finally:
-            node.detach()
+            node.clean()
 
 
 @pytest.mark.parametrize("detail", ["packet", "flow"])
