@@ -113,7 +113,7 @@ class Terminal:
         deadline = time.monotonic() + SECONDS
         while self.read() or (self.process.poll() is None and time.monotonic() < deadline):
             pass
-        return self.process.wait(1), self.seen
+        return self.process.wait(30), self.seen
 
 
 @pytest.fixture
