@@ -101,14 +101,17 @@ def _write_json(view: _View, sort: str, *, once: bool, out: TextIO) -> None:
 
 def _draw(view: _View, reader: LiveReader, sort: str, out: TextIO) -> None:
     console = Console(file=out, highlight=False)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)       # as Ctrl-C: the terminal is put back
+    stopped: list[int] = []     # an exception out of a handler may be lost where nobody can catch it: in a callback
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _frame: stopped.append(number))
     with _keys() as pressed, Live(console=console, screen=True, auto_refresh=False) as live:
-        while True:
+        while not stopped:
             live.update(_screen(view, reader.problem, sort, *console.size), refresh=True)
             key = pressed(1.0)
             if key == "q":
                 return
             sort = _KEYS.get(key, sort)
+    raise KeyboardInterrupt     # now that the terminal is as before
 
 
 def _screen(view: _View, problem: str, sort: str, width: int, height: int) -> RenderableType:
