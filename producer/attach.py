@@ -100,9 +100,7 @@ def _attach(  # noqa: PLR0917  what a filter is made of
             route.tc("add-filter", "bpf", hook.ifindex, 0, classid=hook.slot, **filter_)
 
 
-def detach(
-    route: Any, *, node: str | None = None, ifindex: int | None = None, keep: Collection[str] = ()
-) -> list[str]:
+def detach(route: Any, *, node: str | None = None, keep: Collection[str] = ()) -> list[str]:
     """Remove the filters of a node (None: of all), and the qdisc when it was ours and is empty now.
 
     `keep`: interfaces that are left alone. Returns a line for each thing that was removed.
@@ -111,7 +109,7 @@ def detach(
     links = {link["index"]: link.get_attr("IFLA_IFNAME") for link in route.get_links()}
     for index in sorted(_with_clsact(route)):
         name, qdisc_is_ours = links.get(index, str(index)), False
-        if (ifindex is not None and index != ifindex) or name in keep:
+        if name in keep:
             continue
         for hook, message, label in _ours(route, index):
             if node is not None and not _is_of(label, node, hook):

@@ -1,5 +1,6 @@
 """Fixtures for tests that load programs into the kernel: they need root, bcc and kernel headers."""
 
+import contextlib
 import importlib.util
 import os
 import subprocess
@@ -35,9 +36,9 @@ def _lacking() -> str | None:
     return None
 
 
-@pytest.fixture(scope="session")
-def bpffs(root_and_bcc: None) -> Iterator[Path]:
-    """A BPF file system of the tests' own, unmounted (and with it all pins gone) at the end."""
+@contextlib.contextmanager
+def bpf_filesystem() -> Iterator[Path]:
+    """A BPF file system of one's own, unmounted (and with it all pins gone) at the end."""
     path = Path(tempfile.mkdtemp(prefix="ayaflow-bpf-"))
     pins.mount(path)
     try:
@@ -45,3 +46,10 @@ def bpffs(root_and_bcc: None) -> Iterator[Path]:
     finally:
         subprocess.run(["umount", path], check=True)
         path.rmdir()
+
+
+@pytest.fixture(scope="session")
+def bpffs(root_and_bcc: None) -> Iterator[Path]:
+    """A BPF file system of the tests' own."""
+    with bpf_filesystem() as path:
+        yield path

@@ -1,30 +1,15 @@
 """Where benchmarks run: a BPF file system, a broker, a ClickHouse and interfaces of their own, gone afterwards."""
 
 import contextlib
-import subprocess
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from producer import pins
 from tests.fix_local import running_clickhouse, running_kafka, temporary_directory
+from tests.fix_root import bpf_filesystem
 from tests.kernel.veth import pair
 
 __all__ = ["bpf_filesystem", "clickhouse", "create_topic", "kafka", "pair", "temporary_directory"]
-
-
-@contextlib.contextmanager
-def bpf_filesystem() -> Iterator[Path]:
-    """A mounted BPF file system."""
-    path = Path(tempfile.mkdtemp(prefix="ayaflow-bench-bpf-"))
-    pins.mount(path)
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", path], check=True)
-        path.rmdir()
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ from tests.bench.process import children, rss_mb
 from tests.faults import cluster, place
 from tests.faults.proxy import Proxy, running
 from tests.fix_local import REPOSITORY, clickhouse_answers, kafka_answers, temporary_directory
+from tests.fix_root import bpf_filesystem
 from tests.kernel import veth
 
 KAFKA, CLICKHOUSE, CONSOLE, PRODUCER, STREAMS, PROXY = 9092, 8123, 8080, 9464, 9465, 8124
@@ -230,7 +231,7 @@ def installation(
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(temporary_directory())
         stack.enter_context(place.network_namespace())
-        bpffs = stack.enter_context(place.bpf_filesystem())
+        bpffs = stack.enter_context(bpf_filesystem())
         sends, watched = stack.enter_context(veth.pair())
         proxy = stack.enter_context(running(PROXY, CLICKHOUSE))
         data = directory / "data"

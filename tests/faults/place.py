@@ -1,4 +1,4 @@
-"""Where a fault run lives: a network namespace without a name, a BPF file system, small disks; all gone afterwards.
+"""Where a fault run lives: a network namespace without a name, and small disks; all gone afterwards.
 
 In a namespace of its own it has all ports to itself, and `ayaflow detach` of somebody else does not reach it.
 """
@@ -7,11 +7,8 @@ import contextlib
 import ctypes
 import os
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-
-from producer import pins
 
 _CLONE_NEWNET = 0x40000000
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -37,18 +34,6 @@ def network_namespace() -> Iterator[None]:
             _check(_libc.setns(before, _CLONE_NEWNET))
     finally:
         os.close(before)
-
-
-@contextlib.contextmanager
-def bpf_filesystem() -> Iterator[Path]:
-    """A mounted BPF file system; unmounted at the end, and with it all pins gone."""
-    path = Path(tempfile.mkdtemp(prefix="ayaflow-faults-bpf-"))
-    pins.mount(path)
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", path], check=True)
-        path.rmdir()
 
 
 class SmallDisk:

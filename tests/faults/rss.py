@@ -1,38 +1,26 @@
 """Resident memory of the parts, sampled."""
 
-import threading
 import time
-from types import TracebackType
 
 import numpy as np
 
 from tests.faults.installation import Installation
+from tests.faults.looking import Looking
 
 
-class Memory:
+class Memory(Looking):
     """Looks once in a while, from the beginning of the block until its end."""
 
     def __init__(self, system: Installation, every_seconds: float = 1.0) -> None:
-        self._system, self._every = system, every_seconds
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        super().__init__(system, every_seconds)
+        self._begin = time.monotonic()
         self.samples: dict[str, list[tuple[float, float]]] = {}  # part -> (seconds, MB)
 
-    def __enter__(self) -> "Memory":
-        self._thread.start()
-        return self
-
-    def __exit__(self, _kind: type[BaseException] | None, _error: object, _trace: TracebackType | None) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        begin = time.monotonic()
-        while not self._ended.wait(self._every):
-            now = time.monotonic() - begin
-            for name, part in self._system.parts.items():
-                if megabytes := part.rss_mb():
-                    self.samples.setdefault(name, []).append((now, megabytes))
+    def look(self) -> None:
+        now = time.monotonic() - self._begin
+        for name, part in self.system.parts.items():
+            if megabytes := part.rss_mb():
+                self.samples.setdefault(name, []).append((now, megabytes))
 
     def peaks(self) -> dict[str, int]:
         """Highest of each part, MB."""

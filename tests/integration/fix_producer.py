@@ -55,16 +55,30 @@ class Node:
             }.items() | settings.items()
         }  # fmt: skip
         self.output = directory / "producer.out"
+        self._started: list[subprocess.Popen[bytes]] = []
 
     def start(self, *before: str) -> "subprocess.Popen[bytes]":
         with self.output.open("ab") as output:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [*before, sys.executable, "-c", ENTRY, "run"],
                 cwd=REPOSITORY,
                 env=self.environment,
                 stdout=output,
                 stderr=output,
             )
+        self._started.append(process)
+        return process
+
+    def killed_and_started(
+        self, process: "subprocess.Popen[bytes]", dead_seconds: float = 0.0
+    ) -> "subprocess.Popen[bytes]":
+        """kill -9, and the next producer, once it answers."""
+        process.kill()
+        process.wait()
+        time.sleep(dead_seconds)
+        process = self.start()
+        self.wait_for(process)
+        return process
 
     def detach(self, *before: str) -> str:
         done = subprocess.run(
@@ -74,7 +88,10 @@ class Node:
         return done.stdout
 
     def clean(self) -> None:
-        """Remove what this node has left in the kernel; `detach` takes other nodes' things, too."""
+        """End what runs, and remove what this node has left in the kernel; `detach` takes other nodes' things, too."""
+        for process in self._started:
+            process.kill()
+            process.wait()
         child.run("detach", {"node": self.name}, log=self.output.with_suffix(".detach.log"))
         pins.remove(self.pin_directory)
 

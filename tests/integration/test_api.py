@@ -25,7 +25,6 @@ import clickhouse_connect
 import httpx
 import pyarrow as pa
 import pytest
-import uvicorn
 from confluent_kafka import Producer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -41,6 +40,7 @@ from console.vocabulary import FIELDS, Kind
 from schemas.codec import Codec
 from schemas.ddl import migrations
 from tests.fix_local import REPOSITORY, free_port
+from tests.integration.fix_console import served
 
 pytestmark = pytest.mark.clickhouse
 
@@ -567,20 +567,9 @@ def live_url(kafka_broker: str, clickhouse_server: str) -> Iterator[str]:
         "kafka.bootstrap_servers": kafka_broker, "clickhouse.url": clickhouse_server,
         "console.listen": f"127.0.0.1:{port}",
     })
-    server = uvicorn.Server(uvicorn.Config(
-        http.build_app(loaded), host="127.0.0.1", port=port, log_config=None, ws="websockets-sansio",
-        timeout_graceful_shutdown=3, ws_per_message_deflate=False,
-    ))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        deadline = time.monotonic() + 20
-        while not server.started and time.monotonic() < deadline:
-            time.sleep(0.05)
+    app = http.build_app(loaded)
+    with served(app, host="127.0.0.1", port=port, ws="websockets-sansio", ws_per_message_deflate=False):
         yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join(15)
 
 
 def heard(url: str, node: Node) -> dict[str, Any]:

@@ -30,11 +30,7 @@ def test_totals_and_audit_are_exact_after_kills_of_producer_and_streams(
         with Sender(pair, 10_000) as sender:
             for _ in range(2):
                 time.sleep(dice.uniform(0.2, 1.5))
-                process.kill()
-                process.wait()
-                time.sleep(dice.uniform(0, 1))
-                process = node.start()
-                node.wait_for(process)
+                process = node.killed_and_started(process, dice.uniform(0, 1))
                 time.sleep(dice.uniform(0.2, 2))
                 p.stop(signal.SIGKILL)
                 p.start()

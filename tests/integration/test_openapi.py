@@ -4,15 +4,12 @@ Needs the embedded ClickHouse (chdb); no root, no Kafka. The questions are the s
 """
 
 import contextlib
-import threading
-import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import clickhouse_connect
 import pytest
 import schemathesis
-import uvicorn
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
@@ -22,6 +19,7 @@ from common import settings as settings_module
 from console import http
 from schemas.ddl import migrations
 from tests.fix_local import free_port
+from tests.integration.fix_console import served
 
 pytestmark = pytest.mark.clickhouse
 NOBODY = "127.0.0.1:1"
@@ -45,20 +43,8 @@ def console(clickhouse_server: str) -> Iterator[str]:
         for migration in migrations(loaded.clickhouse):
             for statement in migration.statements:
                 client.command(statement)
-    server = uvicorn.Server(uvicorn.Config(
-        http.build_app(loaded, health_timeout_seconds=0.2), host="127.0.0.1", port=port, log_config=None,
-        timeout_graceful_shutdown=3,
-    ))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        deadline = time.monotonic() + 20
-        while not server.started and time.monotonic() < deadline:
-            time.sleep(0.05)
+    with served(http.build_app(loaded, health_timeout_seconds=0.2), host="127.0.0.1", port=port):
         yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join(15)
 
 
 # a text in a path cannot be wrong before it is looked up; a parameter of a query can

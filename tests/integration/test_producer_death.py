@@ -101,11 +101,7 @@ def test_killed_at_any_moment_nothing_is_lost_or_sent_twice(
         with Sender(pair, 20_000) as sender:
             for _ in range(4):
                 time.sleep(dice.uniform(0.05, 0.8))
-                process.kill()
-                process.wait()
-                time.sleep(dice.uniform(0, 0.5))
-                process = node.start()
-                node.wait_for(process)
+                process = node.killed_and_started(process, dice.uniform(0, 0.5))
         assert stop(process) == 0
         assert "clsact" not in veth.tc("qdisc", "show", "dev", pair[0])
         assert not node.pin_directory.exists()
@@ -128,10 +124,7 @@ def test_single_events_of_a_killed_producer_are_all_there_and_can_be_told_apart(
         with Sender(pair, 2_000) as sender:
             for _ in range(4):
                 time.sleep(dice.uniform(0.3, 0.8))
-                process.kill()
-                process.wait()
-                process = node.start()
-                node.wait_for(process)
+                process = node.killed_and_started(process)
         assert stop(process) == 0
     events = [
         decode_record(value[5:], newest("PacketEvent"))
@@ -202,10 +195,7 @@ def test_while_kafka_is_away_batches_go_to_disk_and_survive_a_kill(bpffs: Path, 
                     assert time.monotonic() < deadline, node.health()
                     time.sleep(0.1)
                 time.sleep(1)
-                process.kill()
-                process.wait()
-                process = node.start()
-                node.wait_for(process)
+                process = node.killed_and_started(process)
                 assert node.health()["spool_bytes"] > 0
                 with broker_on(bootstrap, kafka):
                     deadline = time.monotonic() + 40

@@ -4,14 +4,12 @@ import asyncio
 import contextlib
 import json
 import socket
-import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -19,6 +17,7 @@ from common import settings as settings_module
 from console import http
 from console.live_hub import STREAM_TOP
 from console.live_state import KEY
+from tests.integration.fix_console import served
 
 CLIENTS, SLOW = 100, 20
 KERNEL_BYTES = 16 << 10     # of the buffers of both ends
@@ -54,19 +53,8 @@ def console(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, FastAPI]]:
     app = http.build_app(settings_module.load(flags={"kafka.bootstrap_servers": "127.0.0.1:1"}))
     with socket.create_server(("127.0.0.1", 0), backlog=2 * CLIENTS) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
-        server = uvicorn.Server(uvicorn.Config(
-            app, log_config=None, ws="websockets-sansio", ws_per_message_deflate=False, timeout_graceful_shutdown=3,
-        ))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            deadline = time.monotonic() + 20
-            while not server.started and time.monotonic() < deadline:
-                time.sleep(0.05)
+        with served(app, sockets=[listener], ws="websockets-sansio", ws_per_message_deflate=False):
             yield f"ws://127.0.0.1:{listener.getsockname()[1]}/api/stream", app
-        finally:
-            server.should_exit = True
-            thread.join(15)
 
 
 @contextlib.asynccontextmanager
