@@ -58,15 +58,19 @@ class Codec:
     def decode_packet_batch(self, message: bytes) -> PacketBatch:
         """A message of the packets topic. Raises DecodeError when it is not one, or its columns do not fit together."""
         row = self._decode("PacketBatch", message)
-        flow_rows = _Columns(row.struct_list("flows"), "FlowKey")
+        flow_rows = row.struct_list("flows", "FlowKey")
         names, interface = _dictionary(flow_rows.get("interface", pa.string()))
-        tunnel_type = _tunnel_types(flow_rows.get("tunnel_type", pa.string()))
+        tunnel_type = flow_rows.choices("tunnel_type", "TunnelType", TUNNEL_TYPES, unknown=0)
+        n = len(tunnel_type)
+        ends = addresses.from_arrow(
+            pa.concat_arrays([flow_rows.get("src_addr", pa.string()), flow_rows.get("dst_addr", pa.string())])
+        )
         flows = FlowKeys(
             interface=interface,
-            direction=_directions(flow_rows.get("direction", pa.string())),
+            direction=flow_rows.choices("direction", "Direction", DIRECTIONS),
             protocol=flow_rows.numbers("protocol", np.uint8),
-            src_addr=addresses.from_arrow(flow_rows.get("src_addr", pa.string())),
-            dst_addr=addresses.from_arrow(flow_rows.get("dst_addr", pa.string())),
+            src_addr=ends[:n],
+            dst_addr=ends[n:],
             src_port=flow_rows.numbers("src_port", np.uint16),
             dst_port=flow_rows.numbers("dst_port", np.uint16),
             vlan_id=flow_rows.numbers("vlan_id", np.uint16),
@@ -96,7 +100,7 @@ class Codec:
             time_offset_ns=row.array("time_offset_ns", np.int64),
             **{name: row.array(name, kind, len(flow)) for name, kind in _OF_A_PACKET.items()},
             **{name: row.array(name, kind) for name, kind in _OR_EMPTY.items()},
-            counters=_counters(row.struct_list("counters")),
+            counters=_counters(row.struct_list("counters", "EpochCounters")),
         )
         _check(batch)
         return batch
@@ -168,14 +172,14 @@ class Codec:
 
     def _decode(self, name: str, message: bytes) -> "_Columns":
         schema, record = self._unframe(name, message)
-        return _Columns(avro_arrow.decode(record, schema), name)
+        return _Columns(avro_arrow.decode(record, schema), name, schema)
 
 
 class _Columns:
     """Columns of a decoded record by name; a column that the writer did not have gives its default."""
 
-    def __init__(self, rows: Any, name: str) -> None:
-        self._rows, self._name = rows, name
+    def __init__(self, rows: Any, name: str, schema: str) -> None:
+        self._rows, self._name, self._schema = rows, name, schema
         fields = rows.schema if isinstance(rows, pa.RecordBatch) else rows.type
         self._known = {field.name for field in fields}
 
@@ -197,10 +201,25 @@ class _Columns:
     def _fitting(self, name: str, kind: Any, values: Any) -> Any:
         if values.dtype == kind:
             return values
-        limits = np.iinfo(kind)
-        if len(values) and not limits.min <= int(values.min()) <= int(values.max()) <= limits.max:
+        lowest, highest = _limits(kind)
+        if len(values) and not lowest <= int(values.min()) <= int(values.max()) <= highest:
             raise DecodeError(f"{self._name}.{name} is out of range")
         return values.astype(kind)
+
+    def choices(self, name: str, enum: str, ours: tuple[str, ...], unknown: int | None = None) -> Any:
+        """An enum as places among our symbols; `unknown`: for those that we do not have (None: a DecodeError)."""
+        if name not in self._known:
+            return np.zeros(len(self._rows), np.uint8)
+        places = self.get(name, pa.int32()).to_numpy(zero_copy_only=False)
+        theirs = avro_arrow.symbols(self._schema, enum)
+        if len(places) and not 0 <= int(places.min()) <= int(places.max()) < len(theirs):
+            raise DecodeError(f"{self._name}.{name} is none of {', '.join(theirs)}")
+        if theirs == ours:
+            return places.astype(np.uint8)
+        if unknown is None and not {theirs[place] for place in np.unique(places)} <= {*ours}:
+            raise DecodeError(f"{self._name}.{name} is none of {', '.join(ours)}")
+        table = np.array([ours.index(each) if each in ours else unknown or 0 for each in theirs], np.uint8)
+        return table[places]
 
     def flags(self, name: str) -> Any:
         """Booleans as 0 and 1; all true when the writer did not know them."""
@@ -212,20 +231,28 @@ class _Columns:
         """`length`: of the zeros in its place when the writer did not know the column."""
         if name not in self._known:
             return np.zeros(length, kind)
-        return self._fitting(name, kind, self.get(name, pa.null()).flatten().to_numpy(zero_copy_only=False))
+        return self._fitting(name, kind, self.get(name, pa.null()).values.to_numpy(zero_copy_only=False))
 
-    def struct_list(self, name: str) -> pa.StructArray:
-        if name not in self._known:
-            return pa.array([], pa.struct([]))
-        return self.get(name, pa.null()).flatten()
+    def struct_list(self, name: str, record: str) -> "_Columns":
+        rows = self.get(name, pa.null()).values if name in self._known else pa.array([], pa.struct([]))
+        return _Columns(rows, record, self._schema)
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
 
-def _counters(rows: pa.StructArray) -> tuple[EpochCounters, ...]:
-    columns = _Columns(rows, "EpochCounters")
-    numbers = {name: columns.get(name, pa.int64()).to_pylist() for name in _COUNTER_NUMBERS}
-    interfaces = columns.get("interface", pa.string()).to_pylist()
-    directions = _directions(columns.get("direction", pa.string())).tolist()
-    primary = columns.flags("primary")
+@cache
+def _limits(kind: Any) -> tuple[int, int]:
+    return int(np.iinfo(kind).min), int(np.iinfo(kind).max)
+
+
+def _counters(rows: _Columns) -> tuple[EpochCounters, ...]:
+    if not len(rows):
+        return ()
+    numbers = {name: rows.get(name, pa.int64()).to_pylist() for name in _COUNTER_NUMBERS}
+    interfaces = rows.get("interface", pa.string()).to_pylist()
+    directions = rows.choices("direction", "Direction", DIRECTIONS).tolist()
+    primary = rows.flags("primary")
     return tuple(
         EpochCounters(
             interface=interfaces[i],
@@ -316,26 +343,6 @@ def _flow_rows(flows: FlowColumns, revision: int, ids: Any) -> pa.RecordBatch:
         if field.name not in columns:
             columns[field.name] = pa.array(getattr(flows, field.name))
     return _rows(columns, schema)
-
-
-@cache
-def _symbols(texts: tuple[str, ...]) -> pa.Array:
-    return pa.array(texts)
-
-
-def _directions(symbols: pa.Array) -> Any:
-    index = pc.index_in(symbols, _symbols(DIRECTIONS))
-    if index.null_count:
-        raise DecodeError("a direction is neither ingress nor egress")
-    return index.to_numpy(zero_copy_only=False).astype(np.uint8)
-
-
-def _tunnel_types(symbols: pa.Array) -> U8:
-    """By value; a kind of tunnel that we do not know, or a writer that knew of none, is none."""
-    known = pc.index_in(symbols, _symbols(TUNNEL_TYPES))
-    known = known.fill_null(0) if known.null_count else known
-    types: U8 = known.to_numpy(zero_copy_only=False).astype(np.uint8)
-    return types
 
 
 def _outer(texts: pa.Array, tunnel_type: U8) -> U8:

@@ -95,7 +95,12 @@ def compact(rows: Rows) -> Rows:
 
 def merged(groups: Groups, columns: Mapping[str, Any]) -> dict[str, Any]:
     """The columns of Rows without the keys, one row a group."""
-    found = {name: groups.reduce(measure.merge, columns[name]) for name, measure in MEASURES.items()}
+    ordered = {id(column): column.take(groups.order) for column in columns.values()}  # some are one and the same
+    if len(groups) == len(groups.order):  # nothing to merge, as in a scan or a flood
+        return {name: ordered[id(column)] for name, column in columns.items()}
+    found: dict[str, Any] = {
+        name: measure.merge.reduceat(ordered[id(columns[name])], groups.starts) for name, measure in MEASURES.items()
+    }
     found["tos"] = first_tos(groups, columns["first_ns"], columns["tos"])
     return found
 

@@ -5,7 +5,7 @@ from. Pieces are kept as they are and grouped once, when the window is written.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,10 @@ import numpy.typing as npt
 from common.errors import DecodeError
 from schemas.entries import highest_ttl, packet_sizes
 from schemas.packets import I32, I64, U8, U16, U32, PacketBatch
-from streams.keys import Keys, take
-from streams.rows import MEASURES, NEVER, Rows, compact, concatenate, with_bare_syn
+from streams.keys import Groups, Keys, take
+from streams.rows import MEASURES, Rows, compact, concatenate, merged, with_bare_syn
 
 _LAST_SECOND = 2**32 - 1  # of ClickHouse's DateTime, in 2106
-_EXACT_FLOAT = 2**53
 COMPACT_ROWS = 1 << 19  # so many loose rows of a window are grouped before it ends
 
 
@@ -63,21 +62,23 @@ def split(batch: PacketBatch, window_seconds: int, begin: int = 0) -> list[Share
     """Aggregate a batch by window and flow, in the order of windows, from its entry `begin` on."""
     if begin >= len(batch):
         return []
+    if begin:
+        batch = _from_entry(batch, begin)
     length = window_seconds * 1_000_000_000
-    offsets = batch.time_offset_ns[begin:]
+    offsets = batch.time_offset_ns
     lowest, highest = batch.base_ns + int(offsets.min()), batch.base_ns + int(offsets.max())
     first_window = lowest // length
     times = offsets + (batch.base_ns - first_window * length)
-    columns = _entries(batch, begin, times, length)
+    columns = _entries(batch, times, length)
     if first_window == highest // length:
-        return [_share(first_window * window_seconds, len(batch.flows), columns)]
+        return [_share(first_window * window_seconds, columns)]
     numbers = times // length
     order = np.argsort(numbers, kind="stable")
     present, starts = np.unique(numbers[order], return_index=True)
     shares = []
     for number, rows in zip(present.tolist(), np.split(order, starts[1:]), strict=True):
         part = columns.at(rows, numbers[rows] * length)
-        shares.append(_share((first_window + number) * window_seconds, len(batch.flows), part))
+        shares.append(_share((first_window + number) * window_seconds, part))
     return shares
 
 
@@ -104,66 +105,46 @@ class _Entries:
         return _Entries(**columns | {"first_ns": first, "last_ns": last})
 
 
-def _entries(batch: PacketBatch, begin: int, first_ns: I64, length: int) -> _Entries:
-    """The entries from `begin` on; `first_ns` are their times since the beginning of some window."""
+def _from_entry(batch: PacketBatch, begin: int) -> PacketBatch:
+    """Without the entries before `begin`."""
+    members: dict[str, Any] = {each.name: getattr(batch, each.name) for each in fields(batch)}
+    cut: dict[str, Any] = {name: each[begin:] for name, each in members.items() if isinstance(each, np.ndarray)}
+    return replace(batch, **cut)
+
+
+def _entries(batch: PacketBatch, first_ns: I64, length: int) -> _Entries:
+    """The entries of a batch; `first_ns` are their times since the beginning of some window."""
     smallest, largest = packet_sizes(batch)
     last_ns = first_ns
     if len(batch.duration_ns):
         # of one second by the kernel's clock; ours may put the end a moment into the next window
-        last_ns = np.minimum(first_ns + batch.duration_ns[begin:], (first_ns // length + 1) * length - 1)
+        last_ns = np.minimum(first_ns + batch.duration_ns, (first_ns // length + 1) * length - 1)
     return _Entries(
-        flow=batch.flow[begin:],
-        packets=batch.packets[begin:],
-        bytes=batch.bytes[begin:],
-        tcp_flags=with_bare_syn(batch.tcp_flags[begin:].astype(np.uint16)),
-        tos=batch.tos[begin:],
+        flow=batch.flow,
+        packets=batch.packets,
+        bytes=batch.bytes,
+        tcp_flags=with_bare_syn(batch.tcp_flags.astype(np.uint16)),
+        tos=batch.tos,
         first_ns=first_ns,
         last_ns=last_ns,
-        min_ttl=batch.ttl[begin:],
-        max_ttl=highest_ttl(batch)[begin:],
-        min_packet_bytes=smallest[begin:],
-        max_packet_bytes=largest[begin:],
+        min_ttl=batch.ttl,
+        max_ttl=highest_ttl(batch),
+        min_packet_bytes=smallest,
+        max_packet_bytes=largest,
     )
 
 
-_GATHERED = tuple(name for name in MEASURES if name not in {"packets", "bytes"})
+_KINDS = {name: measure.dtype for name, measure in MEASURES.items()} | {"tos": np.uint8}
 
 
-def _share(window: int, flows: int, entries: _Entries) -> Share:
-    if len(entries.flow) * 4 < flows:  # few of a large dictionary: do not pay for all of it
-        some, renumbered = np.unique(entries.flow, return_inverse=True)
-        share = _share(window, len(some), replace(entries, flow=renumbered.astype(np.int32)))
-        return replace(share, flow=some.astype(np.int32))
-    flow = entries.flow
-    columns: dict[str, Any] = {name: _gather(name, flow, getattr(entries, name), flows) for name in _GATHERED}
-    columns["packets"], columns["bytes"] = _sums(flow, entries.packets, flows), _sums(flow, entries.bytes, flows)
-    columns["tos"] = np.zeros(flows, np.uint8)
-    if entries.tos.any():
-        first = np.full(flows, NEVER)
-        np.minimum.at(first, flow, entries.first_ns << 8 | entries.tos)
-        columns["tos"] = (first & 0xFF).astype(np.uint8)
-    used = np.flatnonzero(columns["last_ns"] >= 0).astype(np.int32)
-    if len(used) < flows:
-        columns = {name: column[used] for name, column in columns.items()}
-    return Share(window=window, flow=used, **columns)
-
-
-def _gather(name: str, flow: I32, values: npt.NDArray[Any], flows: int) -> npt.NDArray[Any]:
-    """Merge the values of each flow."""
-    measure = MEASURES[name]
-    merged = np.full(flows, measure.nothing, measure.dtype)
-    if name != "tcp_flags" or values.any():
-        measure.merge.at(merged, flow, values)
-    return merged
-
-
-def _sums(flow: I32, values: I32 | I64, flows: int) -> I64:
-    """Sum by flow, in integers."""
-    if float(values.sum(dtype=np.float64)) < _EXACT_FLOAT:  # then every partial sum of bincount is a whole number
-        return np.bincount(flow, weights=values, minlength=flows).astype(np.int64)
-    total = np.zeros(flows, np.int64)
-    np.add.at(total, flow, values)
-    return total
+def _share(window: int, entries: _Entries) -> Share:
+    # numpy sorts 8 and 16 bits by radix, in a tenth of the time that 32 take
+    number = entries.flow.astype(np.min_scalar_type(int(entries.flow.max())))
+    order = np.argsort(number, kind="stable")
+    ordered = number.take(order)
+    groups = Groups(order=order, starts=np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1]))))
+    columns = {name: getattr(entries, name).astype(kind, copy=False) for name, kind in _KINDS.items()}
+    return Share(window=window, flow=entries.flow.take(groups.first_rows), **merged(groups, columns))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
