@@ -180,8 +180,7 @@ class _Columns:
 
     def __init__(self, rows: Any, name: str, schema: str) -> None:
         self._rows, self._name, self._schema = rows, name, schema
-        fields = rows.schema if isinstance(rows, pa.RecordBatch) else rows.type
-        self._known = {field.name for field in fields}
+        self._known = avro_arrow.names(schema, name)
 
     def get(self, name: str, kind: pa.DataType) -> pa.Array:
         if name in self._known:
@@ -234,8 +233,9 @@ class _Columns:
         return self._fitting(name, kind, self.get(name, pa.null()).values.to_numpy(zero_copy_only=False))
 
     def struct_list(self, name: str, record: str) -> "_Columns":
-        rows = self.get(name, pa.null()).values if name in self._known else pa.array([], pa.struct([]))
-        return _Columns(rows, record, self._schema)
+        if name not in self._known:
+            return _Columns(pa.array([], pa.struct([])), "none", self._schema)
+        return _Columns(self.get(name, pa.null()).values, record, self._schema)
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -95,14 +95,26 @@ def compact(rows: Rows) -> Rows:
 
 def merged(groups: Groups, columns: Mapping[str, Any]) -> dict[str, Any]:
     """The columns of Rows without the keys, one row a group."""
-    ordered = {id(column): column.take(groups.order) for column in columns.values()}  # some are one and the same
     if len(groups) == len(groups.order):  # nothing to merge, as in a scan or a flood
-        return {name: ordered[id(column)] for name, column in columns.items()}
-    found: dict[str, Any] = {
-        name: measure.merge.reduceat(ordered[id(columns[name])], groups.starts) for name, measure in MEASURES.items()
-    }
+        return {name: column.take(groups.order) for name, column in columns.items()}
+    found: dict[str, Any] = {}
+    ordered: dict[int, Any] = {}  # some columns are one and the same
+    for name, measure in MEASURES.items():
+        column = columns[name]
+        if _is_one_value(column):  # many are: no flags, one packet each
+            found[name] = np.full(len(groups), column[0])
+            if measure.merge is np.add:
+                found[name] *= np.diff(groups.starts, append=len(groups.order))
+            continue
+        if id(column) not in ordered:
+            ordered[id(column)] = column.take(groups.order)
+        found[name] = measure.merge.reduceat(ordered[id(column)], groups.starts)
     found["tos"] = first_tos(groups, columns["first_ns"], columns["tos"])
     return found
+
+
+def _is_one_value(column: Any) -> bool:
+    return bool(column[0] == column[-1] and (column == column[0]).all())
 
 
 def first_tos(groups: Groups, first_ns: I64, tos: U8) -> U8:

@@ -1,11 +1,12 @@
 """Where the time goes: samples of the producer under load and of streams reading a full topic, by py-spy.
 
-Run: python -m tests.bench.profile; as root. Writes docs/benchmarks/profiles.md.
+Run: python -m tests.bench.profile [producer] [streams]; as root. Writes its sections of docs/benchmarks/profiles.md.
 """
 
-import itertools
 import os
+import re
 import subprocess
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,18 +20,24 @@ from tests.bench.results import FOLDER, ROOT, machine, markdown
 from tests.integration.fix_streams import pipeline
 
 PY_SPY = ROOT / ".venv-bench" / "bin" / "py-spy"
-SECONDS, RATE, BATCHES, SHOWN = 6, 300_000, 1_500, 12
+SECONDS, RATE, BATCHES, SHOWN = 6, 300_000, 2_000, 12
+TARGET = FOLDER / "profiles.md"
+HEAD = """# Profiles
+
+Made by `python -m tests.bench.profile` (after `make setup-bench`): py-spy, 200 samples a second of threads that run. The
+share of samples with a function on top, and who called it most.
+"""
 
 
-def main() -> None:
-    parts: list[str] = []
+def main(wanted: Sequence[str]) -> None:
     with kafka() as broker:
-        for part in itertools.chain(_producer(broker), _streams(broker)):
-            parts.append(part)
-            _write(parts)
+        for name, sections in (("producer", _producer), ("streams", _streams)):
+            if name in wanted or not wanted:
+                for title, text in sections(broker):
+                    _write(title, text)
 
 
-def _producer(broker: str) -> Iterator[str]:
+def _producer(broker: str) -> Iterator[tuple[str, str]]:
     for flows in (50_000, 4):
         with bpf_filesystem() as bpffs, pair() as (sender, watched), producer(broker, bpffs, watched) as node:
             sending = generator.start(sender, packets=RATE * (SECONDS + 3), flows=flows, rate=RATE)
@@ -39,24 +46,22 @@ def _producer(broker: str) -> Iterator[str]:
         yield _section(f"Producer, {RATE:,} packets/s, {flows:,} flows", samples)
 
 
-def _streams(broker: str) -> Iterator[str]:
+def _streams(broker: str) -> Iterator[tuple[str, str]]:
     with clickhouse() as url:
         for flows, label in ((500, "500 flows a batch"), (0, "every packet a new flow")):
             with pipeline(broker, url, streams_window_seconds="10") as ours:
                 ours.send(list(traffic.batches(BATCHES if flows else BATCHES // 4, flows)))
                 process = ours.start()
                 wait_until(lambda: ours.health().get("partitions", 0) > 0, 60, "streams")
-                yield _section(f"Streams, a full topic, {label}", _record(process.pid))
+                samples = _record(process.pid)
+            yield _section(f"Streams, a full topic, {label}", samples)
 
 
-def _write(parts: Sequence[str]) -> None:
-    where = machine()
-    (FOLDER / "profiles.md").write_text(
-        "# Profiles\n\nMade by `python -m tests.bench.profile` (after `make setup-bench`): py-spy, 200 samples a\n"
-        "second of threads that run. The share of samples with a function on top, and who called it most.\n"
-        f"{where['cpu']}, kernel {where['kernel']}, commit {where['commit']}, {where['date']}; "
-        f"load {os.getloadavg()[0]:.1f}.\n\n" + "\n".join(parts)
-    )
+def _write(title: str, text: str) -> None:
+    """Put a section in its place, or behind the others."""
+    earlier = re.split(r"^## ", TARGET.read_text(), flags=re.MULTILINE)[1:]
+    sections = {part.partition("\n")[0]: part.partition("\n")[2].strip() for part in earlier} | {title: text}
+    TARGET.write_text("\n".join([HEAD, *(f"## {title}\n\n{text}\n" for title, text in sections.items())]))
 
 
 def _record(pid: int) -> Counter[tuple[str, ...]]:
@@ -81,7 +86,7 @@ def _short(frame: str) -> str:
     return f"{name} ({'/'.join(place.rpartition(':')[0].split('/')[-2:])})" if place else name
 
 
-def _section(title: str, samples: Counter[tuple[str, ...]]) -> str:
+def _section(title: str, samples: Counter[tuple[str, ...]]) -> tuple[str, str]:
     total = sum(samples.values())
     top: Counter[str] = Counter()
     callers: dict[str, Counter[str]] = {}
@@ -92,8 +97,10 @@ def _section(title: str, samples: Counter[tuple[str, ...]]) -> str:
         (f"{count / total:.0%}", f"`{name}`", ", ".join(f"`{each}`" for each, _ in callers[name].most_common(2)))
         for name, count in top.most_common(SHOWN)
     ]
-    return f"## {title}\n\n{markdown(('share', 'function', 'called by'), rows)}\n"
+    where = machine()
+    taken = f"{where['cpu']}, kernel {where['kernel']}, commit {where['commit']}, {where['date']}"
+    return title, f"{taken}; load {os.getloadavg()[0]:.1f}.\n\n{markdown(('share', 'function', 'called by'), rows)}"
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
