@@ -24,8 +24,8 @@ SECONDS, RATE, BATCHES, SHOWN = 6, 300_000, 2_000, 12
 TARGET = FOLDER / "profiles.md"
 HEAD = """# Profiles
 
-Made by `python -m tests.bench.profile` (after `make setup-bench`): py-spy, 200 samples a second of threads that run. The
-share of samples with a function on top, and who called it most.
+Made by `python -m tests.bench.profile` (after `make setup-bench`): py-spy, 200 samples a second of threads that run.
+The share of samples with a function on top, and who called it most.
 """
 
 
