@@ -7,20 +7,58 @@
 #define TCP_SYN 0x02
 #define TCP_ACK 0x10
 
+#define TRIES 4     /* at a word that other CPUs change too; each that fails means that one of them has changed it */
+
 /* The packets of a super-packet have one length but for the last; where that cannot be, they are taken to be equal. */
-static __always_inline void packet_sizes(const struct seen *seen, u32 *smallest, u32 *largest)
+static __always_inline union packet_sizes packet_sizes(const struct seen *seen)
 {
-    *smallest = *largest = seen->bytes;
+    union packet_sizes sizes = {.smallest = seen->bytes, .largest = seen->bytes};
     if (seen->packets < 2)
-        return;
+        return sizes;
     u64 others = (seen->packets - 1) * seen->segment_bytes;
     u64 last = seen->bytes - others;
     if (seen->segment_bytes && others < seen->bytes) {
-        *smallest = last < seen->segment_bytes ? last : seen->segment_bytes;
-        *largest = last > seen->segment_bytes ? last : seen->segment_bytes;
+        sizes.smallest = last < seen->segment_bytes ? last : seen->segment_bytes;
+        sizes.largest = last > seen->segment_bytes ? last : seen->segment_bytes;
     } else {
-        *smallest = seen->bytes / seen->packets;
-        *largest = (seen->bytes + seen->packets - 1) / seen->packets;
+        sizes.smallest = seen->bytes / seen->packets;
+        sizes.largest = (seen->bytes + seen->packets - 1) / seen->packets;
+    }
+    return sizes;
+}
+
+/* Sums and flags are exact whoever else writes. The last time may be older than it was by what a program takes. */
+static __always_inline void add(struct coalesced *flow, const struct seen *seen, union packet_sizes sizes,
+                                union packet_marks marks)
+{
+    __sync_fetch_and_add(&flow->packets, seen->packets);
+    __sync_fetch_and_add(&flow->bytes, seen->bytes);
+    if (seen->ktime_ns > flow->last_ktime_ns)
+        flow->last_ktime_ns = seen->ktime_ns;
+#pragma unroll
+    for (int i = 0; i < TRIES; i++) {
+        union packet_sizes old = {.word = flow->sizes.word};
+        union packet_sizes new = old;
+        if (sizes.smallest < new.smallest)
+            new.smallest = sizes.smallest;
+        if (sizes.largest > new.largest)
+            new.largest = sizes.largest;
+        if (new.word == old.word || __sync_val_compare_and_swap(&flow->sizes.word, old.word, new.word) == old.word)
+            break;
+    }
+    union packet_marks flags = {.tcp_flags = marks.tcp_flags & ~flow->marks.tcp_flags};
+    if (flags.word)
+        __sync_fetch_and_or(&flow->marks.word, flags.word);
+#pragma unroll
+    for (int i = 0; i < TRIES; i++) {
+        union packet_marks old = {.word = flow->marks.word};
+        union packet_marks new = old;
+        if (marks.min_ttl < new.min_ttl)
+            new.min_ttl = marks.min_ttl;
+        if (marks.max_ttl > new.max_ttl)
+            new.max_ttl = marks.max_ttl;
+        if (new.word == old.word || __sync_val_compare_and_swap(&flow->marks.word, old.word, new.word) == old.word)
+            break;
     }
 }
 
@@ -32,39 +70,28 @@ static __always_inline int coalesce(void *table, struct coalesced *fresh, const 
     struct coalesced_key key = {
         .flow_hash = seen->flow_hash,
         .second = (seen->ktime_ns + settings->wall_offset_ns) / NANOSECONDS,
-        .cpu = bpf_get_smp_processor_id(),
     };
-    u32 smallest, largest;
-    u16 tcp_flags = p->tcp_flags;
+    union packet_sizes sizes = packet_sizes(seen);
+    union packet_marks marks = {.tcp_flags = p->tcp_flags, .min_ttl = p->ttl, .max_ttl = p->ttl};
 
-    if ((tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
-        tcp_flags |= BARE_SYN;
-    packet_sizes(seen, &smallest, &largest);
+    if ((marks.tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+        marks.tcp_flags |= BARE_SYN;
     struct coalesced *flow = bpf_map_lookup_elem(table, &key);
-    if (flow) {
-        flow->last_ktime_ns = seen->ktime_ns;
-        flow->packets += seen->packets;
-        flow->bytes += seen->bytes;
-        flow->tcp_flags |= tcp_flags;
-        if (smallest < flow->min_packet_bytes)
-            flow->min_packet_bytes = smallest;
-        if (largest > flow->max_packet_bytes)
-            flow->max_packet_bytes = largest;
-        if (p->ttl < flow->min_ttl)
-            flow->min_ttl = p->ttl;
-        if (p->ttl > flow->max_ttl)
-            flow->max_ttl = p->ttl;
-        return 1;
+    if (!flow) {
+        fresh->last_ktime_ns = seen->ktime_ns;
+        fresh->packets = seen->packets;
+        fresh->bytes = seen->bytes;
+        fresh->sizes = sizes;
+        fresh->marks = marks;
+        fill(&fresh->first, seen, p);
+        if (!bpf_map_update_elem(table, &key, fresh, BPF_NOEXIST))
+            return 1;
+        flow = bpf_map_lookup_elem(table, &key);    /* another CPU was first; or the table is full */
+        if (!flow)
+            return 0;
     }
-    fresh->last_ktime_ns = seen->ktime_ns;
-    fresh->packets = seen->packets;
-    fresh->bytes = seen->bytes;
-    fresh->min_packet_bytes = smallest;
-    fresh->max_packet_bytes = largest;
-    fresh->tcp_flags = tcp_flags;
-    fresh->min_ttl = fresh->max_ttl = p->ttl;
-    fill(&fresh->first, seen, p);
-    return !bpf_map_update_elem(table, &key, fresh, BPF_NOEXIST);
+    add(flow, seen, sizes, marks);
+    return 1;
 }
 
 #endif

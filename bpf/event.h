@@ -65,21 +65,33 @@ struct counters {
     u64 ring_full_packets, ring_full_bytes;     /* no room in either: dropped */
 };
 
-/* Packets of one flow that were added up instead of becoming an event each: those that one CPU saw in one epoch and one
- * second of the wall clock, so that an entry never spans two windows. Only that CPU writes it, so nothing is atomic. */
+/* Packets of one flow that were added up instead of becoming an event each: those of one epoch and one second of the wall
+ * clock, so that an entry never spans two windows. Programs on several CPUs may add to it at once. */
 struct coalesced_key {
     u64 flow_hash;
     u32 second;
-    u32 cpu;
+    u32 unused;
+};
+union packet_sizes {
+    struct {
+        u32 smallest, largest;
+    };
+    u64 word;
+};
+union packet_marks {
+    struct {
+        u16 tcp_flags;          /* of all, and BARE_SYN */
+        u8 min_ttl, max_ttl;
+        u32 unused;
+    };
+    u64 word;
 };
 struct coalesced {
     struct event first;         /* of the flow's first packet; its bytes, packets and segment_bytes are those of that one */
     u64 last_ktime_ns;
     u64 packets, bytes;
-    u32 min_packet_bytes, max_packet_bytes;
-    u16 tcp_flags;              /* of all, and BARE_SYN */
-    u8 min_ttl, max_ttl;
-    u32 unused;
+    union packet_sizes sizes;
+    union packet_marks marks;
 };
 #define BARE_SYN 0x8000u        /* a SYN without ACK was among them */
 

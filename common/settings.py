@@ -64,7 +64,7 @@ class CaptureSettings(Section):
         131_072,
         ge=1024,
         le=1 << 24,
-        description="Room of the kernel's flow table, of which it has two: a flow takes an entry a CPU and second. "
+        description="Room of the kernel's flow table, of which it has two: a flow takes an entry a second. "
         "An entry takes about 180 bytes.",
     )
     orphan_timeout_seconds: int = Field(

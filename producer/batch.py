@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from producer.event import ICMP, ICMPV6, SECONDARY, TUNNEL_EVENT, Records
+from producer.event import ICMP, ICMPV6, SECONDARY, Records
 from producer.ring import submitted
-from schemas.packets import I64, EpochCounters, FlowKeys, PacketBatch, PacketEvents
+from schemas.packets import I32, I64, EpochCounters, FlowKeys, PacketBatch, PacketEvents
 
 _EPOCH_MIX = np.uint64(0x9E3779B97F4A7C15)  # odd: two epochs of one flow never get the same key
 
@@ -39,7 +40,9 @@ def full_epochs(low: Records, positions: I64, *, first: int, boundaries: Sequenc
     kernel had opened k and not yet k + 2. So one bit would do, and it does not matter how long ago that was.
     Raises ValueError when that does not hold.
     """
-    at = np.searchsorted(np.asarray(boundaries, np.int64), positions, side="right") + np.int64(first)
+    at = np.full(len(positions), first, np.int64)
+    for boundary in boundaries:
+        at += positions >= boundary
     ahead = (low.astype(np.int64) - at) & 0xFF
     if len(ahead) and int(ahead.max()) > 1:
         raise ValueError(f"an event of an epoch that cannot be: {int(ahead.max())} behind what is open at its place")
@@ -65,13 +68,13 @@ def build(
     """
     stride = (span.end - span.start) // max(1, len(span.records))
     positions = span.start + np.arange(len(span.records), dtype=np.int64) * stride
-    events = span.records["event"]
-    keep = submitted(span.records)
+    records = span.records
+    keep = submitted(records)
     if not keep.all():
-        events, positions = events[keep], positions[keep]
+        records, positions = records[keep], positions[keep]
+    events = records["event"]
     epochs = full_epochs(events["epoch"], positions, first=first_epoch, boundaries=boundaries)
-    keys = events["flow_hash"] + epochs.astype(np.uint64) * _EPOCH_MIX
-    _, index, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    index, flow = _groups(events["flow_hash"] + epochs.astype(np.uint64) * _EPOCH_MIX)
     ktime = events["ktime_ns"].astype(np.int64)
     base = int(ktime.min()) if len(ktime) else 0
     batch = PacketBatch(
@@ -85,8 +88,8 @@ def build(
         clock_ns=clock_ns,
         base_ns=base + offset_ns if len(ktime) else clock_ns,
         interface_names=tuple(name for _, name in source.interfaces),
-        flows=_flow_keys(events[index], epochs[index], source),
-        flow=inverse.astype(np.int32),
+        flows=_flow_keys(records.take(index)["event"], epochs.take(index), source),
+        flow=flow,
         time_offset_ns=ktime - base,
         packets=events["packets"].astype(np.int32),
         bytes=events["bytes"].astype(np.int64),
@@ -118,7 +121,7 @@ def build_coalesced(
     """
     events = entries["first"]
     numbers = np.arange(start, start + len(entries), dtype=np.int64)
-    _, index, inverse = np.unique(events["flow_hash"], return_index=True, return_inverse=True)
+    index, flow = _groups(events["flow_hash"])
     ktime = events["ktime_ns"].astype(np.int64)
     base = int(ktime.min()) if len(ktime) else 0
     batch = PacketBatch(
@@ -132,8 +135,8 @@ def build_coalesced(
         clock_ns=clock_ns,
         base_ns=base + offset_ns,
         interface_names=tuple(name for _, name in source.interfaces),
-        flows=_flow_keys(events[index], np.full(len(index), epoch, np.int64), source),
-        flow=inverse.astype(np.int32),
+        flows=_flow_keys(entries.take(index)["first"], np.full(len(index), epoch, np.int64), source),
+        flow=flow,
         time_offset_ns=ktime - base,
         duration_ns=entries["last_ktime_ns"].astype(np.int64) - ktime,
         packets=entries["packets"].astype(np.int32),
@@ -150,8 +153,19 @@ def build_coalesced(
     return PacketEvents(batch=batch, ring_position=numbers)
 
 
+def _groups(keys: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.intp], I32]:
+    """Where one event of each group is, and each event's group. np.unique sorts stably: four times as long."""
+    order = np.argsort(keys)
+    ordered = keys[order]
+    begins = np.ones(len(keys), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=begins[1:])
+    groups = np.empty(len(keys), np.int32)
+    groups[order] = np.cumsum(begins, dtype=np.int32) - 1
+    return order[begins], groups
+
+
 def _flow_keys(events: Records, epochs: I64, source: Source) -> FlowKeys:
-    """The dictionary, from one event of each flow."""
+    """The dictionary, from one event of each flow: views of `events`, which nobody else has."""
     place = np.zeros(1 + max((slot for slot, _ in source.interfaces), default=0), np.int32)
     for number, (slot, _) in enumerate(source.interfaces):
         place[slot] = number
@@ -159,13 +173,13 @@ def _flow_keys(events: Records, epochs: I64, source: Source) -> FlowKeys:
     icmp = (protocol == ICMP) | (protocol == ICMPV6)
     return FlowKeys(
         interface=place[events["slot"]],
-        direction=events["direction"].copy(),
-        protocol=protocol.copy(),
-        src_addr=events["src"].copy(),
-        dst_addr=events["dst"].copy(),
+        direction=events["direction"],
+        protocol=protocol,
+        src_addr=events["src"],
+        dst_addr=events["dst"],
         src_port=np.where(icmp, 0, events["src_port"]).astype(np.uint16),
         dst_port=np.where(icmp, 0, events["dst_port"]).astype(np.uint16),
-        vlan_id=events["vlan_id"].copy(),
+        vlan_id=events["vlan_id"],
         icmp_type=np.where(icmp, events["src_port"], 0).astype(np.uint8),
         icmp_code=np.where(icmp, events["dst_port"], 0).astype(np.uint8),
         primary=((events["flags"] & SECONDARY) == 0).astype(np.uint8),
@@ -175,12 +189,18 @@ def _flow_keys(events: Records, epochs: I64, source: Source) -> FlowKeys:
 
 
 def _tunnels(events: Records) -> dict[str, Any]:
-    """The columns of FlowKeys that say which tunnel; none where the program opens none."""
+    """The columns of FlowKeys that say which tunnel; 0 where the program opens none."""
     if "tunnel_type" not in (events.dtype.names or ()):
-        events = np.zeros(len(events), TUNNEL_EVENT)
+        nothing = np.zeros((len(events), 16), np.uint8)
+        return {
+            "tunnel_type": nothing[:, 0],
+            "tunnel_id": np.zeros(len(events), np.uint32),
+            "outer_src_addr": nothing,
+            "outer_dst_addr": nothing,
+        }
     return {
-        "tunnel_type": events["tunnel_type"].copy(),
-        "tunnel_id": events["tunnel_id"].copy(),
-        "outer_src_addr": events["outer_src"].copy(),
-        "outer_dst_addr": events["outer_dst"].copy(),
+        "tunnel_type": events["tunnel_type"],
+        "tunnel_id": events["tunnel_id"],
+        "outer_src_addr": events["outer_src"],
+        "outer_dst_addr": events["outer_dst"],
     }

@@ -21,7 +21,10 @@ HEARTBEAT_NS = 1_000_000_000  # of a node that sees nothing
 KAFKA_AWAY_NS = 2_000_000_000  # a batch that waits longer: nothing is sent only to say that we live
 COALESCE_ABOVE, COALESCE_BELOW = 0.75, 0.25  # parts of the ring in use, at which the kernel is told to, and not to
 CROWDED = 0.5  # part of the flow table: the next epoch is to be shorter
+FEW_ENTRIES = 1_000  # of the flow table; it takes no time to remove them
 SHORTEST_EPOCH_NS = 100_000_000
+ONLY_FLOWS_EPOCH_NS = 1_000_000_000  # an entry of the flow table is of one second: shorter epochs would divide it
+LIVE_NS = 1_000_000_000  # between two times that we tell the kernel program that we live
 REGISTRY_RETRY_NS = 1_000_000_000
 _MS = 1_000_000
 
@@ -78,7 +81,7 @@ class Timing:
     def of(cls, settings: ProducerSettings, capture: CaptureSettings, ring: RingReader) -> "Timing":
         """From the settings; a batch never takes more than a quarter of the ring, which must go on filling."""
         return cls(
-            epoch_ns=capture.epoch_ms * _MS,
+            epoch_ns=max(capture.epoch_ms * _MS, ONLY_FLOWS_EPOCH_NS if capture.detail == "flow" else 0),
             flush_ns=settings.flush_ms * _MS,
             batch_bytes=min(settings.batch_packets, max(1, ring.size // 4 // ring.stride)) * ring.stride,
             batch_entries=settings.batch_packets,
@@ -123,17 +126,20 @@ class Capture:
         self._coalesced_end = coalesced
         self._sequence = 0
         self._clock_ns = 0
-        self._last_batch_ns = 0
-        self._waiting_since = 0  # monotonic; when the first record of the next batch was read
+        self._waiting_since = 0  # monotonic; the first record of the next batch is not older
+        self._looked_ns = clock.monotonic()  # at the ring, the last time
         self._registry_retry_at = 0
         self._released = position
         self._last_epoch_end = position
         self._epoch_ns = timing.epoch_ns
+        self._due_ns = 0  # monotonic; the open epoch is not closed before
+        self._lived_ns = clock.monotonic()
+        self._confirmed = 0
         self._coalescing = timing.only_flows
         self._finishing = self._finished = False
         ring.release(position)
         switches.coalesce(self._coalescing)
-        switches.live(clock.monotonic(), clock.offset_ns)
+        switches.live(self._lived_ns, clock.offset_ns)
         if self._closed:
             metrics.count(self._closed.counters)
 
@@ -154,13 +160,17 @@ class Capture:
 
     def step(self) -> int:
         """Do what is due. Returns how many records were read."""
-        self._switches.live(self._clock.monotonic(), self._clock.offset_ns)
+        now = self._clock.monotonic()
+        if now - self._lived_ns >= LIVE_NS:
+            self._switches.live(now, self._clock.offset_ns)
+            self._lived_ns = now
         self._release()
         self._choose_detail()
         before = self._read
         if self._publisher.has_room():
             self._read_ring()
-        if self._epoch_is_due(self._clock.monotonic()):
+            self._looked_ns = now
+        if now >= self._due_ns and self._epoch_is_due(now):
             self._close_epoch()
             if self._publisher.has_room():
                 self._read_ring()
@@ -168,6 +178,14 @@ class Capture:
             self._send(self._read)
         self._send_entries()
         return (self._read - before) // self._ring.stride
+
+    def patience(self) -> float:
+        """Seconds until `step` has something to do; 0: an event may come at any time."""
+        if not self._timing.only_flows or self._read != self._released or self._entries_left():
+            return 0.0
+        if self._epochs.unclean > FEW_ENTRIES:  # not when the next epoch is to be closed: it would be late
+            return 0.0
+        return max(0.0, (self._due_ns - self._clock.monotonic()) / 1e9)
 
     @property
     def oldest_epoch(self) -> int:
@@ -180,7 +198,7 @@ class Capture:
 
     def finish(self) -> None:
         """The hooks are gone: close the last epoch as soon as it may be. From now on `step` only sends what is left."""
-        self._finishing = True
+        self._finishing, self._due_ns = True, 0
 
     def is_drained(self) -> bool:
         """Whether all is safe, after `finish`."""
@@ -191,7 +209,9 @@ class Capture:
         if outbox.released != self._released:
             self._ring.release(outbox.released)
             self._released = outbox.released
-        self._epochs.confirm(outbox.epoch)
+        if outbox.epoch != self._confirmed:
+            self._epochs.confirm(outbox.epoch)
+            self._confirmed = outbox.epoch
 
     def _choose_detail(self) -> None:
         """Below an event a packet when the ring fills, back when it is nearly empty."""
@@ -209,7 +229,7 @@ class Capture:
             if end == self._read:
                 return
             if self._read == self._start:
-                self._waiting_since = self._clock.monotonic()
+                self._waiting_since = self._looked_ns
             self._read = end
             while self._read - self._start >= self._timing.batch_bytes:
                 if not self._publisher.has_room() or not self._send(self._start + self._timing.batch_bytes):
@@ -225,8 +245,12 @@ class Capture:
         if self._finishing:
             return not self._finished
         idle = self._read == self._last_epoch_end and not self._timing.only_flows
-        length = max(self._epoch_ns, HEARTBEAT_NS) if idle else self._epoch_ns
-        return self._clock.wall_ns(now) // length > self._clock.wall_ns(self._epochs.opened_ns) // length
+        return now >= self._end_of_epoch(max(self._epoch_ns, HEARTBEAT_NS) if idle else self._epoch_ns)
+
+    def _end_of_epoch(self, length: int) -> int:
+        """When the open epoch, of this length, ends; on the monotonic clock."""
+        opened: int = self._epochs.opened_ns
+        return opened + length - self._clock.wall_ns(opened) % length
 
     def _close_epoch(self) -> None:
         self._finished = self._finishing
@@ -237,6 +261,7 @@ class Capture:
         self._last_epoch_end = closed.end_position
         crowded = len(closed.flows) > CROWDED * self._timing.flow_entries
         self._epoch_ns = max(self._epoch_ns // 2, SHORTEST_EPOCH_NS) if crowded else self._timing.epoch_ns
+        self._due_ns = self._end_of_epoch(self._epoch_ns)
 
     def _is_due(self) -> bool:
         """Whether what has been read should be sent now, although it fills no batch."""
@@ -248,10 +273,7 @@ class Capture:
         now = self._clock.monotonic()
         if self._read > self._start:
             return now - self._waiting_since >= self._timing.flush_ns or complete
-        if not complete or self._entries_left() or self._publisher.waiting_ns() > KAFKA_AWAY_NS:
-            return False
-        assert self._closed is not None
-        return bool(self._closed.counters) or now - self._last_batch_ns >= HEARTBEAT_NS
+        return complete and not self._entries_left() and self._publisher.waiting_ns() <= KAFKA_AWAY_NS
 
     def _entries_left(self) -> int:
         """Entries of the closed epoch's flow table that are not sent."""
@@ -298,7 +320,7 @@ class Capture:
             end = min(begin + size, len(closed.flows))
             last = end == len(closed.flows)
             events = build_coalesced(
-                closed.flows.part(begin, end),
+                closed.flows[begin:end],
                 start=closed.coalesced_start + begin,
                 source=self._source,
                 epoch=closed.number,
@@ -349,7 +371,7 @@ class Capture:
         )
         self._metrics.events.inc(len(batch))
         self._sequence += 1
-        self._clock_ns, self._last_batch_ns = batch.clock_ns, self._clock.monotonic()
+        self._clock_ns = batch.clock_ns
         if closed:
             self._closed = None
             self._first_epoch = closed.number + 1

@@ -1,15 +1,10 @@
 """`ayaflow producer`: watches this node's interfaces until it is told to stop."""
 
-import contextlib
 import os
-import signal
-import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 from common import logs
 from common.errors import AyaflowError, EnvironmentProblem, SettingsError
@@ -31,12 +26,12 @@ from producer.outbox import Entry
 from producer.publish import Publisher, open_kafka
 from producer.spool import Spool
 from producer.tail import Safe, read_tail
+from producer.watch import SHORTEST_WAIT, Stop, stop_on_signals, watch
+from schemas import avro_native
 from schemas.packet_encoder import BatchEncoder
 from schemas.registry import Registry, open_registry
 from schemas.topics import TopicNames
 
-LONGEST_WAIT = 0.1  # seconds between two looks at the ring: what a packet may wait besides flush_ms
-SHORTEST_WAIT = 0.001
 FINISH_SECONDS = 10.0
 _TAKE_OVER_NS = 120_000_000_000  # that finding out what Kafka has may take
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_BPF": 39}
@@ -48,13 +43,15 @@ log = logs.get("producer")
 def run(settings: Settings) -> int:
     """Watch until SIGINT or SIGTERM -> exit code. Raises AyaflowError when it cannot begin."""
     check_privileges()
+    if not avro_native.IS_COMPILED:
+        log.warning("encoding by numpy takes four times as long; install gcc, then run pip install (make setup) again")
     page = os.sysconf("SC_PAGE_SIZE")
     size = settings.capture.ring_bytes
     if size & (size - 1) or size < page:
         raise SettingsError(f"capture.ring_bytes: {size} is not a power of two of at least {page}")
     selection = Selection.of(settings.capture.interfaces)
     interfaces.check(selection, interfaces.Links.of_this_machine())
-    with _stop_on_signals() as stop:
+    with stop_on_signals() as stop:
         pins.mount(settings.capture.bpffs)
         directory = pins.node_directory(settings.capture.bpffs, settings.node)
         try:
@@ -79,7 +76,7 @@ def check_privileges(status: str | None = None) -> None:
         )
 
 
-def _run_locked(settings: Settings, selection: Selection, directory: Path, stop: threading.Event) -> int:
+def _run_locked(settings: Settings, selection: Selection, directory: Path, stop: Stop) -> int:
     metrics, state = ProducerMetrics(), State(settings.node)
     topics = TopicNames.of(settings.kafka.topic_prefix)
     registry = open_registry(settings.schema_registry.url, topics)
@@ -118,6 +115,12 @@ def _run_locked(settings: Settings, selection: Selection, directory: Path, stop:
                 _detach(settings)
                 return 1
         publisher.begin_at(capture.position)
+        metrics.show(
+            ring_fill=lambda: capture.ring_fill,
+            coalescing=lambda: capture.coalescing,
+            spool_bytes=lambda: publisher.spool_bytes,
+            queue=lambda: publisher.outbox.in_flight,
+        )
         report = partial(health, state, publisher, capture)
         with MetricsServer(settings.producer.metrics_listen, "producer.metrics_listen", report):
             log.info(
@@ -126,7 +129,7 @@ def _run_locked(settings: Settings, selection: Selection, directory: Path, stop:
                 interfaces=",".join(state.interfaces) or "none yet",
                 seconds=round(time.monotonic() - started, 2),
             )
-            _watch(capture, publisher, hooks, metrics, begun.kernel, stop)
+            watch(capture, publisher, hooks, begun.kernel, stop, settings.producer.flush_ms / 1000)
             state.finishing = True
             hooks.close()
             hooks = None
@@ -207,7 +210,7 @@ class _Run:
             events=(kernel.ring.producer_position() - safe.position) // kernel.ring.stride,
         )
 
-    def drain(self, old: Kernel, new: Kernel, stop: threading.Event) -> bool:
+    def drain(self, old: Kernel, new: Kernel, stop: Stop) -> bool:
         """Send all that another version has left in the kernel, and remove it. False: we are to stop before that."""
         log.info("sending what another version has left", ring_id=old.state.ring_id)
         capture, _ = self.capture(old, adopted=True)
@@ -221,36 +224,6 @@ class _Run:
             capture.step()
         pins.remove(old.directory)
         return True
-
-
-def _watch(  # noqa: PLR0917  the parts of a run
-    capture: Capture,
-    publisher: Publisher,
-    hooks: Hooks,
-    metrics: ProducerMetrics,
-    kernel: Kernel,
-    stop: threading.Event,
-) -> None:
-    """Read and send until we are told to stop. Looks so often that the ring fills by an eighth in between."""
-    wait, last, ring = LONGEST_WAIT, time.monotonic(), kernel.ring
-    while not stop.is_set():
-        if publisher.outbox.in_flight:
-            publisher.poll(wait)
-        else:  # a plain sleep costs a third of the client's
-            time.sleep(wait)
-            publisher.poll(0)
-        read = capture.step()
-        if publisher.last_stored:
-            kernel.state.kafka_partition, kernel.state.kafka_offset = publisher.last_stored
-        hooks.oldest_epoch = capture.oldest_epoch
-        hooks.step()
-        now = time.monotonic()
-        rate, last = read * ring.stride / max(now - last, 1e-6), now
-        wait = min(LONGEST_WAIT, max(SHORTEST_WAIT, ring.size / 8 / rate)) if rate else LONGEST_WAIT
-        metrics.ring_fill.set(capture.ring_fill)
-        metrics.coalescing.set(capture.coalescing)
-        metrics.queue.set(publisher.outbox.in_flight)
-        metrics.spool_bytes.set(publisher.spool_bytes)
 
 
 def _finish(capture: Capture, publisher: Publisher) -> bool:
@@ -331,22 +304,3 @@ def _hooks(  # noqa: PLR0917  the parts of a run
         monotonic=time.monotonic_ns,
         on_change=change,
     )
-
-
-@contextlib.contextmanager
-def _stop_on_signals() -> Iterator[threading.Event]:
-    """Set by SIGINT and SIGTERM. Outside the main thread nothing can set it but its owner."""
-    stop = threading.Event()
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

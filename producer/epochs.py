@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from producer import bpfsys
 from producer.clock import WallClock
-from producer.event import COALESCED, Records, converted
+from producer.event import COALESCED, COALESCED_KEY, Records, converted
 from producer.pins import MAX_INTERFACES
 from producer.run_state import RunState
 from schemas.packets import DIRECTIONS, EpochCounters
@@ -48,24 +48,9 @@ def slots_of(number: int, interface: str) -> tuple[Slot, ...]:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Flows:
-    """A flow table as it was read, and the order in which its entries are numbered."""
-
-    entries: Records  # of dtype COALESCED
-    order: npt.NDArray[np.intp]
-
-    def __len__(self) -> int:
-        return len(self.entries)
-
-    def part(self, begin: int, end: int) -> Records:
-        """Entries by number from the table's first."""
-        return self.entries[self.order[begin:end]]
-
-
-def no_flows() -> Flows:
+def no_flows() -> Records:
     """An empty flow table."""
-    return Flows(np.zeros(0, COALESCED), np.zeros(0, np.intp))
+    return np.zeros(0, COALESCED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +61,7 @@ class ClosedEpoch:
     end_position: int  # all its events lie before this position of the ring
     clock_ns: int  # when it was closed, Unix epoch; every packet before it lies before end_position, or in `flows`
     counters: tuple[EpochCounters, ...]  # without those that saw nothing
-    flows: Flows = field(default_factory=no_flows)
+    flows: Records = field(default_factory=no_flows)  # the flow table: dtype COALESCED, in the order of their numbers
     coalesced_start: int = 0  # number of the first of `flows`
 
 
@@ -92,8 +77,8 @@ class KernelMaps(Protocol):
     def zero(self, epoch: int, key: int) -> None:
         """Zero the counters at `key` in the epoch's map, and note the epoch there."""
 
-    def flows(self, epoch: int) -> tuple[Records, Flows]:
-        """The epoch's flow table: keys, as they come, and values, in an order that is the same each time."""
+    def flows(self, epoch: int) -> tuple[Records, Records]:
+        """The flow table of a closed epoch: keys and values, in an order that is the same each time."""
 
     def clear(self, epoch: int, keys: Records) -> None:
         """Remove these from the epoch's flow table."""
@@ -152,13 +137,12 @@ class PinnedMaps:
         rows = fresh_counters(epoch, self._cpus, self._layout.counters)
         bpfsys.map_update(self._of(self._counters, epoch), key.to_bytes(4, "little"), rows)
 
-    def flows(self, epoch: int) -> tuple[Records, Flows]:
-        """See KernelMaps."""
+    def flows(self, epoch: int) -> tuple[Records, Records]:
+        """See KernelMaps. The order is the table's own, of its buckets: nothing writes to it."""
         keys, values = bpfsys.map_read_all(
             self._of(self._flows, epoch), self._layout.coalesced_key, self._layout.coalesced, self._layout.flow_entries
         )
-        order = np.lexsort((keys["cpu"], keys["second"], keys["flow_hash"]))
-        return keys, Flows(converted(values, self._wanted.coalesced), order)
+        return keys, converted(values, self._wanted.coalesced)
 
     def clear(self, epoch: int, keys: Records) -> None:
         """See KernelMaps."""
@@ -195,7 +179,7 @@ class Epochs:
         """`slots`: where the kernel counts already."""
         self._maps, self._state, self._clock, self._position = maps, state, clock, producer_position
         self._slots: dict[Slot, int | None] = dict.fromkeys(slots)  # and the last epoch that may have counted there
-        self._coalesced = -1  # entries in the flow table of the epoch that is not stored; -1: not known
+        self._keys: Records | None = None  # of the flow table of the epoch that is not stored; None: not known
 
     @property
     def number(self) -> int:
@@ -211,6 +195,11 @@ class Epochs:
     def stored(self) -> int:
         """The last epoch that is safe."""
         return int(self._state.stored)
+
+    @property
+    def unclean(self) -> int:
+        """Entries that are removed from the closed epoch's flow table when they are safe."""
+        return 0 if self._keys is None else len(self._keys)
 
     def watch(self, slots: tuple[Slot, ...]) -> None:
         """Count there too, from the open epoch on. Before the kernel does."""
@@ -267,20 +256,18 @@ class Epochs:
     def _clean(self, number: int) -> None:
         for slot in self._slots:
             self._maps.zero(number + 2, slot.key)
-        if self._coalesced != 0:
-            keys, _ = self._maps.flows(number)
-            self._maps.clear(number, keys)
-            self._coalesced = 0
+        keys = self._maps.flows(number)[0] if self._keys is None else self._keys
+        self._maps.clear(number, keys)
+        self._keys = None
 
     def _read(self, number: int, position: int) -> tuple[ClosedEpoch, int]:
         """A closed epoch, and how many entries its flow table has."""
         start_ns = self._clock.wall_ns(self._state.of(number, "opened_ns"))
         end_ns = self._clock.wall_ns(self._state.of(number, "closed_ns"))
         rows = [self._counters(slot, number, start_ns, end_ns) for slot in self._slots]
-        flows = no_flows()
+        self._keys, flows = np.zeros(0, COALESCED_KEY), no_flows()
         if any(row.coalesced_packets for row in rows):
-            _, flows = self._maps.flows(number)
-        self._coalesced = len(flows)
+            self._keys, flows = self._maps.flows(number)
         closed = ClosedEpoch(
             number=number,
             end_position=position,
@@ -294,9 +281,8 @@ class Epochs:
     def _counters(self, slot: Slot, number: int, start_ns: int, end_ns: int) -> EpochCounters:
         rows = self._maps.counters(number, slot.key)
         counted = rows.dtype.names or ()  # another version may have counted less
-        sums = {
-            name: int(rows[name].sum()) if name in counted else 0 for name in COUNTERS.names or () if name != "epoch"
-        }
+        totals = dict(zip(counted, rows.view("=u8").reshape(len(rows), -1).sum(axis=0).tolist(), strict=True))
+        sums = {name: totals.get(name, 0) for name in COUNTERS.names or () if name != "epoch"}
         return EpochCounters(
             epoch=number,
             start_ns=start_ns,

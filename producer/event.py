@@ -42,7 +42,7 @@ def tunnel_mask(decapsulate: Collection[str]) -> int:
     return sum(1 << TUNNEL_TYPES.index(name) for name in set(decapsulate))
 
 
-COALESCED_KEY = np.dtype([("flow_hash", "=u8"), ("second", "=u4"), ("cpu", "=u4")])
+COALESCED_KEY = np.dtype([("flow_hash", "=u8"), ("second", "=u4"), ("unused", "=u4")])
 """struct coalesced_key."""
 
 

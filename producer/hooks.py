@@ -23,7 +23,7 @@ from producer.observing import Observer
 from producer.pins import MAX_INTERFACES
 from producer.topology import Place, World, elsewhere
 
-LOOK_NS = 100_000_000  # between two looks at what the kernel says
+LOOK_NS = 100_000_000  # between two looks at what the kernel says, while it says something
 RETRY_NS = 5_000_000_000
 ARPHRD_WITHOUT_ETHERNET = {65534, 512, 519, 768, 769, 776}  # NONE (tun, wireguard), PPP, RAWIP, TUNNEL, TUNNEL6, SIT
 
@@ -115,7 +115,7 @@ class Hooks:
         self._child: child.Running | None = None
         self._world: World | None = None
         self._changed = True
-        self._looked_ns = 0
+        self._heard_ns = 0
         self.oldest_epoch = 0  # all events of earlier ones have been sent
 
     @property
@@ -144,6 +144,19 @@ class Hooks:
                 self._late[slot] = self._epochs.forget(slots_of(slot, name))
             self._adopted = {}
 
+    def patience(self) -> float:
+        """Seconds after which `step` may have something to do, although no descriptor says so."""
+        if self._child is not None or self._failed or self._changed or self._check or self._has_just_heard():
+            return LOOK_NS / 1e9
+        return self._observer.looks_every
+
+    def descriptors(self) -> tuple[int, ...]:
+        """Those that can be read when `step` has something to do. None right after news: there may be many more."""
+        return () if self._has_just_heard() else self._observer.descriptors()
+
+    def _has_just_heard(self) -> bool:
+        return self._world is not None and self._monotonic() - self._heard_ns < LOOK_NS
+
     def step(self) -> None:
         """Do what is due."""
         now = self._monotonic()
@@ -152,10 +165,11 @@ class Hooks:
                 self._finish_child(self._child.wait(), strict=False)
             except AyaflowError as error:
                 self._child_failed(error, now)
-        if self._world is not None and now - self._looked_ns < LOOK_NS:
+        if self._has_just_heard():
             return
-        self._looked_ns = now
         news = self._observer.poll(now)
+        if news.changed or news.unhooked:
+            self._heard_ns = now
         self._check |= news.unhooked
         self._changed |= news.changed
         retry = any(when <= now for when in self._failed.values())

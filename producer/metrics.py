@@ -1,6 +1,6 @@
 """What the producer counts about itself and what passed."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
@@ -31,7 +31,7 @@ class ProducerMetrics:
             "ayaflow_producer_events", "Events read from the ring buffer and encoded.", registry=registry
         )
         self.batches = Counter("ayaflow_producer_batches", "Batches acknowledged by Kafka.", registry=registry)
-        self.ring_fill = Gauge(
+        self._ring_fill = Gauge(
             "ayaflow_producer_ring_fill_ratio",
             "Part of the ring buffer that Kafka has not acknowledged.",
             registry=registry,
@@ -46,18 +46,18 @@ class ProducerMetrics:
             "Packets that the kernel added up by flow instead of sending an event each.",
             registry=registry,
         )
-        self.coalescing = Gauge(
+        self._coalescing = Gauge(
             "ayaflow_producer_coalescing",
             "1 while the kernel is told to add packets up by flow.",
             registry=registry,
         )
-        self.spool_bytes = Gauge(
+        self._spool_bytes = Gauge(
             "ayaflow_producer_spool_bytes", "Batches on disk that Kafka has not acknowledged.", registry=registry
         )
         self.spool_lost_bytes = Counter(
             "ayaflow_producer_spool_lost_bytes", "Batches on disk that could not be read again.", registry=registry
         )
-        self.queue = Gauge(
+        self._queue = Gauge(
             "ayaflow_producer_kafka_queue_messages", "Messages that Kafka has not acknowledged.", registry=registry
         )
         self.ack_seconds = Histogram(
@@ -66,6 +66,20 @@ class ProducerMetrics:
             buckets=_ACK_SECONDS,
             registry=registry,
         )
+
+    def show(
+        self,
+        *,
+        ring_fill: Callable[[], float],
+        coalescing: Callable[[], bool],
+        spool_bytes: Callable[[], int],
+        queue: Callable[[], int],
+    ) -> None:
+        """What to ask when somebody asks us."""
+        self._ring_fill.set_function(ring_fill)
+        self._coalescing.set_function(coalescing)
+        self._spool_bytes.set_function(spool_bytes)
+        self._queue.set_function(queue)
 
     def count(self, counters: Iterable[EpochCounters]) -> None:
         """Add the kernel's counters of a closed epoch."""

@@ -1,6 +1,7 @@
 """What interfaces there are on this machine, in our namespace and in others, and when that changes."""
 
 import contextlib
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,6 +57,15 @@ class Observer:
         for space in self._spaces.values():
             space.close()
         self._spaces.clear()
+
+    def descriptors(self) -> tuple[int, ...]:
+        """Those that can be read when there are news."""
+        return tuple(space.socket.fileno() for space in self._spaces.values())
+
+    @property
+    def looks_every(self) -> float:
+        """Seconds between two looks at what no descriptor tells."""
+        return NAMESPACES_NS / 1e9 if self._all else math.inf
 
     def poll(self, now_ns: int) -> News:
         """What has happened since the last call. Does not wait."""

@@ -112,6 +112,11 @@ class Publisher:
         """Whether batches go to the disk."""
         return self._spooling
 
+    @property
+    def calm(self) -> bool:
+        """Whether Kafka takes what it is given: nothing is to be tried again, or on disk."""
+        return not self._spooling and not self._broken and self.error is None and not self.outbox.ready
+
     def has_room(self) -> bool:
         """Whether another batch may be sent."""
         if self._spooling:

@@ -2,6 +2,8 @@
 
 Positions are the kernel's own: octets since the ring was made; they never go back. What lies between the
 consumer's position and a reader's is not overwritten, so a span stays valid until it is released.
+
+Only the parts that are being read are mapped: all that is mapped counts as our memory, a page at a time or not.
 """
 
 import mmap
@@ -12,7 +14,11 @@ import numpy.typing as npt
 
 from producer.event import BUSY, DISCARDED, RECORD, Records
 
-_SCAN_RECORDS = 65_536
+_SCAN_RECORDS = 16_384  # at a time; they stay in the CPU's cache until they are used
+_PART_BYTES = 2 << 20
+_PARTS = 2  # mapped at a time: where a batch begins, and up to where records are submitted
+
+Octets = npt.NDArray[np.uint8]
 
 
 class Ring:
@@ -21,19 +27,22 @@ class Ring:
     def __init__(self, fd: int, size: int, record: np.dtype[Any] = RECORD) -> None:
         page = mmap.PAGESIZE
         self.size, self.record, self.stride = size, record, record.itemsize
+        self._fd, self._part_bytes = fd, min(size, _PART_BYTES)
+        # Behind a part so much of the next one is mapped, too, that a batch lies in one piece. Behind the last one the
+        # kernel maps the first again.
+        self._mapped_bytes = min(2 * size, self._part_bytes + -(-_SCAN_RECORDS * self.stride // page) * page)
         self._consumer_page = mmap.mmap(fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-        # The kernel maps the data twice in a row so that no record is torn. We take one page of the second copy,
-        # enough for a torn record: all of it would count twice as our memory.
-        self._pages = mmap.mmap(fd, page + size + page, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
+        self._producer_page = mmap.mmap(fd, page, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
         self._consumer = np.frombuffer(self._consumer_page, "=u8", 1)
-        self._producer = np.frombuffer(self._pages, "=u8", 1)
-        self._data = np.frombuffer(self._pages, "u1", size + page, page)
+        self._producer = np.frombuffer(self._producer_page, "=u8", 1)
+        self._parts: dict[int, Octets] = {}  # by number, the one that was used last at the end
 
     def close(self) -> None:
         """Unmap. Spans must not be used any more."""
-        del self._consumer, self._producer, self._data
+        del self._consumer, self._producer
+        self._parts.clear()
         self._consumer_page.close()
-        self._pages.close()
+        self._producer_page.close()
 
     def consumer_position(self) -> int:
         """Up to here the kernel may overwrite."""
@@ -48,7 +57,7 @@ class Ring:
         self._consumer[0] = position
 
     def readable(self, position: int) -> int:
-        """End of the submitted records from `position` on; at most a few 10,000 of them."""
+        """End of the submitted records from `position` on; at most of _SCAN_RECORDS."""
         end = min(self.producer_position(), position + _SCAN_RECORDS * self.stride)
         while position < end:
             headers = self._records(position, end)["header"]
@@ -59,24 +68,37 @@ class Ring:
         return position
 
     def span(self, start: int, end: int) -> Records:
-        """The records between two positions, discarded ones too; a view, or a copy where the ring wraps."""
-        first = self._records(start, end)
-        behind = start + len(first) * self.stride
-        return first if behind == end else np.concatenate([first, self._records(behind, end)])
+        """The records between two positions, discarded ones too; a view, or a copy where they lie in several parts."""
+        pieces = []
+        while not pieces or start < end:
+            pieces.append(self._records(start, end))
+            start += len(pieces[-1]) * self.stride
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
     def _records(self, start: int, end: int) -> Records:
-        """Those that lie in one piece."""
-        offset = start % self.size
-        count = min(end - start, self.size - offset + self.stride - 1) // self.stride
-        return np.frombuffer(self._data, self.record, count, offset)
+        """Those that are mapped in one piece."""
+        number, offset = divmod(start % self.size, self._part_bytes)
+        count = min(end - start, self._mapped_bytes - offset) // self.stride
+        return np.frombuffer(self._part(number), self.record, count, offset)
+
+    def _part(self, number: int) -> Octets:
+        octets = self._parts.pop(number, None)
+        if octets is None:
+            if len(self._parts) == _PARTS:
+                self._parts.pop(next(iter(self._parts)))  # unmapped with the last view of it
+            offset = 2 * mmap.PAGESIZE + number * self._part_bytes
+            pages = mmap.mmap(self._fd, self._mapped_bytes, mmap.MAP_SHARED, mmap.PROT_READ, offset=offset)
+            octets = np.frombuffer(pages, np.uint8)
+        self._parts[number] = octets
+        return octets
 
 
 def submitted(records: Records) -> npt.NDArray[np.bool_]:
     """Which records are events; the others the kernel took back. Raises ValueError when one is not ours."""
     headers, event_bytes = records["header"], records.dtype["event"].itemsize
-    if not ((headers & ~np.uint32(DISCARDED)) == event_bytes).all():
+    mask: npt.NDArray[np.bool_] = headers == event_bytes
+    if not mask.all() and not ((headers & ~np.uint32(DISCARDED)) == event_bytes).all():
         raise ValueError(
             "the ring holds records that are not packet events; was it made by another version of ayaflow?"
         )
-    mask: npt.NDArray[np.bool_] = headers == event_bytes
     return mask

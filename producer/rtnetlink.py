@@ -66,6 +66,10 @@ class RouteSocket:
         self._events.close()
         self._ask.close()
 
+    def fileno(self) -> int:
+        """Can be read when something has happened."""
+        return self._events.fileno()
+
     def changes(self) -> Changes:
         """What has happened since the last call. Does not wait."""
         found = Changes()

@@ -1,4 +1,4 @@
-"""Columns to Avro bytes with numpy alone. Pure.
+"""Columns to the Avro bytes of their rows with numpy alone: where schemas/avro_rows.c was not compiled. Pure.
 
 Each field of n records becomes a matrix of n rows, as wide as its longest value, and a mask of the octets that
 count; side by side and flattened by the mask they are the records' bytes, without a loop over records.
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from schemas.avro_columns import Column, Kind, long, string
 from schemas.packets import is_ipv4
 
 Octets = npt.NDArray[np.uint8]
@@ -24,34 +25,31 @@ _WIDTH = np.array([len(str(i)) for i in range(256)], np.uint8)
 _ROWS = 2048  # side by side at a time: they stay in the CPU's cache
 
 
-def long(value: int) -> bytes:
-    """One int or long: zigzag, then seven bits an octet."""
-    rest, octets = (value << 1) ^ (value >> 63), bytearray()
-    while rest > 0x7F:
-        octets.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    octets.append(rest)
-    return bytes(octets)
+def rows(columns: Sequence[Column], count: int) -> bytes:
+    """The bytes of `count` records, one after the other, from their columns."""
+    return _items([_field(column, count) for column in columns])
 
 
-def string(text: str) -> bytes:
-    """One string."""
-    octets = text.encode()
-    return long(len(octets)) + octets
+def _field(column: Column, count: int) -> Field:
+    values = column.values
+    match column.kind:
+        case Kind.SAME:
+            return _same(values, count)
+        case Kind.LONG:
+            return _longs(values)
+        case Kind.BOOLEAN:
+            octets = values.astype(np.bool_).astype(np.uint8)[:, None]
+            return octets, np.ones(octets.shape, np.bool_)
+        case Kind.CHOICE:
+            return _choices(column.texts, values)
+        case Kind.ADDRESS:
+            return _addresses(values, column.present)
 
 
-def array(count: int, items: bytes) -> bytes:
-    """An array of `count` items in one block."""
-    return long(count) + items + b"\0" if count else b"\0"
-
-
-def longs(values: npt.NDArray[Any]) -> Field:
-    """A column of ints or longs, shape (n,)."""
-    if not len(values):
-        return same(b"\0", 0)
+def _longs(values: npt.NDArray[Any]) -> Field:
     lowest, highest = int(values.min()), int(values.max())
     if lowest == highest:  # many are: no VLAN, no tunnel, one packet each
-        return same(long(lowest), len(values))
+        return _same(np.frombuffer(long(lowest), np.uint8), len(values))
     width = max(len(long(lowest)), len(long(highest)))
     rest = _zigzag(values, width)
     octets = np.empty((len(values), width), np.uint8)
@@ -74,23 +72,11 @@ def _zigzag(values: npt.NDArray[Any], width: int) -> npt.NDArray[Any]:
     return ((signed << 1) ^ (signed >> 63)).view(np.uint64)
 
 
-def same(value: bytes, count: int) -> Field:
-    """A column of one value."""
-    octets = np.frombuffer(value, np.uint8)
+def _same(octets: Octets, count: int) -> Field:
     return np.broadcast_to(octets, (count, len(octets))), np.broadcast_to(np.True_, (count, len(octets)))
 
 
-def booleans(values: npt.NDArray[Any]) -> Field:
-    """A column of booleans, shape (n,)."""
-    octets = values.astype(np.bool_).astype(np.uint8)[:, None]
-    return octets, np.ones(octets.shape, np.bool_)
-
-
-def choices(texts: Sequence[str], index: npt.NDArray[Any]) -> Field:
-    """A column of strings: texts[index[i]] in row i."""
-    table = [string(text) for text in texts] or [b""]
-    if len(table) == 1:
-        return same(table[0], len(index))
+def _choices(table: Sequence[bytes], index: npt.NDArray[Any]) -> Field:
     width = max(len(text) for text in table)
     octets = np.zeros((len(table), width), np.uint8)
     lengths = np.array([len(text) for text in table])
@@ -100,13 +86,7 @@ def choices(texts: Sequence[str], index: npt.NDArray[Any]) -> Field:
     return octets[index], mask[index]
 
 
-def addresses(octets: Octets, present: Mask | None = None) -> Field:
-    """A column of strings: addresses, shape (n, 16), as the text that schemas.addresses makes of them.
-
-    `present`: which of them there are, shape (n,); the others are empty strings. None: all.
-    """
-    if present is not None and not present.any():
-        return same(string(""), len(octets))
+def _addresses(octets: Octets, present: Mask | None) -> Field:
     four = is_ipv4(octets)
     if present is None and four.all():
         return _ipv4(octets[:, 12:])
@@ -135,15 +115,14 @@ def _ipv4(octets: Octets) -> Field:
     return text, mask
 
 
-def items(*fields: Field) -> bytes:
-    """The bytes of n records, one after the other, from their fields' columns."""
+def _items(fields: Sequence[Field]) -> bytes:
     if len(fields) == 1:
         octets, mask = fields[0]
         return octets.tobytes() if octets.shape[1] == 1 else octets[mask].tobytes()
     parts = []
     for begin in range(0, len(fields[0][0]), _ROWS):
-        rows = slice(begin, begin + _ROWS)
-        octets = np.hstack([octets[rows] for octets, _ in fields])
-        mask = np.hstack([mask[rows] for _, mask in fields])
+        part = slice(begin, begin + _ROWS)
+        octets = np.hstack([octets[part] for octets, _ in fields])
+        mask = np.hstack([mask[part] for _, mask in fields])
         parts.append(np.compress(mask.ravel(), octets.ravel()).tobytes())  # no pattern: faster than octets[mask]
     return b"".join(parts)

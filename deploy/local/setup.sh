@@ -31,6 +31,7 @@ wanted() {
     /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
     command -v ip >/dev/null && command -v tc >/dev/null || echo iproute2
     command -v java >/dev/null || echo default-jre-headless
+    command -v gcc >/dev/null || echo gcc libc6-dev
     # Maven is a tool of the set-up alone: not needed again once the jars are here
     { [ -f "$jars/.complete" ] && { [ "$purpose" = run ] || [ -f tests/integration/registry/.complete ]; }; } || command -v mvn >/dev/null || echo maven
     if [ "$purpose" != run ]; then
@@ -38,7 +39,6 @@ wanted() {
         command -v ethtool >/dev/null || echo ethtool
         command -v tshark >/dev/null || echo tshark
         command -v chromium >/dev/null || echo chromium fonts-dejavu-core
-        command -v gcc >/dev/null || echo gcc libc6-dev
     fi
     if [ "$purpose" = bench ]; then
         command -v pmacctd >/dev/null || echo pmacct
@@ -94,7 +94,7 @@ headers() {
 # Debian's own python3 and its site-packages: bcc's Python binding exists only there.
 environment() {
     local stamp
-    stamp=$(cat pyproject.toml constraints.txt | sha256sum | cut -d' ' -f1)
+    stamp=$(cat pyproject.toml constraints.txt schemas/avro_rows.c | sha256sum | cut -d' ' -f1)
     [ "$(cat $venv/.ayaflow-stamp 2>/dev/null)" = "$stamp" ] && return 0
     /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "/usr/bin/python3 is older than 3.11; use Debian 12, Ubuntu 24.04 or newer"
     say "creating the virtual environment in $venv"

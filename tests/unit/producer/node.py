@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from producer.batch import Source
 from producer.capture import Capture, Timing
 from producer.clock import WallClock
-from producer.epochs import COUNTERS, Epochs, Flows, Slot, fresh_counters
+from producer.epochs import COUNTERS, Epochs, Slot, fresh_counters
 from producer.event import COALESCED, Records
 from producer.metrics import ProducerMetrics
 from producer.publish import Publisher
@@ -71,12 +71,12 @@ class MemoryMaps:
         self.maps[epoch & 1][key] = fresh_counters(epoch, 1)
         self._may_fail("zero")
 
-    def flows(self, epoch: int) -> tuple[Records, Flows]:
+    def flows(self, epoch: int) -> tuple[Records, Records]:
         self._may_fail("flows")
         table = self.tables[epoch & 1]
         keys = np.array(sorted(table), _KEY)
         entries = np.concatenate([np.zeros(0, COALESCED), *(table[key] for key in sorted(table))])
-        return keys, Flows(entries, np.arange(len(entries)))
+        return keys, entries
 
     def clear(self, epoch: int, keys: Records) -> None:
         table = self.tables[epoch & 1]

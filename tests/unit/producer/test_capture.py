@@ -12,7 +12,7 @@ from tests.unit.producer.node import MS, WALL, Node
 def test_a_packet_waits_no_longer_than_the_flush_time() -> None:
     node = Node()
     node.packet()
-    assert node.after(250) == []
+    assert node.after(230) == []
     (batch,) = node.after(20)
     assert (len(batch), batch.ring_start, batch.ring_end, batch.counters, batch.clock_ns) == (1, 0, 80, (), 0)
     assert batch.base_ns == WALL + 5_000 * MS

@@ -4,18 +4,20 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from schemas import avro_arrow
+from schemas import avro_arrow, avro_bytes, avro_native
 from schemas.addresses import to_text
-from schemas.avro_bytes import addresses, items
-from schemas.packet_encoder import BatchEncoder
+from schemas.avro_columns import addresses, long
+from schemas.avro_columns import longs as longs_of
+from schemas.packet_encoder import BatchEncoder, Rows
 from schemas.packets import DIRECTIONS, TUNNEL_TYPES, EpochCounters, FlowKeys, PacketBatch
 from schemas.registry import HEADER, FixedRegistry, newest
 from tests.unit.producer.records import counters
 
-ENCODER = BatchEncoder(FixedRegistry())
+both = pytest.mark.parametrize("rows_of", [avro_native.rows, avro_bytes.rows], ids=["compiled", "numpy"])
 
 longs = st.integers(-(2**63), 2**63 - 1)
 addresses_16 = st.one_of(
@@ -107,16 +109,30 @@ def value_of(batch: PacketBatch, name: str, flow: int) -> Any:
     return DIRECTIONS[value] if name == "direction" else value.item()
 
 
-@given(batches())
-def test_the_bytes_are_those_of_fastavro(batch: PacketBatch) -> None:
-    message = ENCODER.encode(batch)
+@both
+@given(batch=batches())
+def test_the_bytes_are_those_of_fastavro(rows_of: Rows, batch: PacketBatch) -> None:
+    message = BatchEncoder(FixedRegistry(), rows_of).encode(batch)
     assert message[:5] == HEADER.pack(0, FixedRegistry().schema_id("PacketBatch"))
     assert message[5:] == avro_arrow.encode_record(record(batch), newest("PacketBatch"))
 
 
-@given(st.lists(addresses_16, min_size=1, max_size=5))
-@example([bytes(16), bytes(12) + b"\0\0\0\1", bytes(12) + b"\0\1\0\0", bytes(12) + b"\1\2\3\4"])
-def test_addresses_are_written_as_everywhere_else(octets: list[bytes]) -> None:
+@both
+@given(octets=st.lists(addresses_16, min_size=1, max_size=5))
+@example(octets=[bytes(16), bytes(12) + b"\0\0\0\1", bytes(12) + b"\0\1\0\0", bytes(12) + b"\1\2\3\4"])
+def test_addresses_are_written_as_everywhere_else(rows_of: Rows, octets: list[bytes]) -> None:
     columns = np.frombuffer(b"".join(octets), np.uint8).reshape(-1, 16)
     texts = [text.encode() for text in to_text(columns)]
-    assert items(addresses(columns)) == b"".join(bytes([2 * len(text)]) + text for text in texts)
+    assert rows_of([addresses(columns)], len(columns)) == b"".join(bytes([2 * len(text)]) + text for text in texts)
+
+
+@both
+@given(
+    values=st.lists(longs, min_size=1, max_size=9),
+    dtype=st.sampled_from(["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"]),
+)
+def test_numbers_of_any_type_and_place(rows_of: Rows, values: list[int], dtype: str) -> None:
+    table = np.zeros(len(values), [("other", "u1"), ("value", dtype)])  # not aligned, not side by side
+    table["value"] = np.array(values).astype(dtype)
+    signed = table["value"].astype(np.int64).tolist()
+    assert rows_of([longs_of(table["value"])], len(values)) == b"".join(long(value) for value in signed)
