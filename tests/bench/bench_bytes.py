@@ -19,6 +19,7 @@ from tests.bench.results import Row
 from tests.fix_local import running_kafka, temporary_directory
 
 BATCHES, WINDOW = 400, 10
+FOR_ROWS = 4 * BATCHES  # so many rows that ClickHouse stores each column in a file of its own, as it does with a day's
 
 
 def run() -> Iterator[Row]:
@@ -35,7 +36,7 @@ def run() -> Iterator[Row]:
         yield Row(what=f"Kafka's log, {compression}{' (default)' if default else ''}", value=size / packets,
                   unit="bytes a packet", at_most=6 if default else None)  # fmt: skip
     state = Partition(0, position=0, window_seconds=WINDOW, node_timeout_seconds=10)
-    for offset, batch in enumerate(batches):
+    for offset, batch in enumerate(traffic.realistic(FOR_ROWS)):
         state.take(offset, batch, now=0.0)
     yield from _in_clickhouse(state)
 

@@ -206,6 +206,35 @@ def test_a_kind_of_tunnel_that_we_do_not_know_is_none() -> None:
     assert back.flows.tunnel_type.tolist() == [0]
 
 
+@pytest.mark.parametrize(
+    ("symbols", "expected"),
+    [('["egress", "ingress"]', [0, 1]), ('["ingress", "egress", "both"]', None)],
+    ids=["in another order", "one that we do not have"],
+)
+def test_a_direction_is_read_by_its_name(symbols: str, expected: list[int] | None) -> None:
+    other = newest("PacketBatch").replace('["ingress", "egress"]', symbols)
+    flow = {"src_addr": "1.2.3.4", "dst_addr": "::1"}
+    flows = [{**flow, "direction": "ingress"}, {**flow, "direction": "egress" if expected else "both"}]
+    message = HEADER.pack(0, 77) + avro_arrow.encode_record({"node": "n1", "flows": flows}, other)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("schemas.registry.FixedRegistry.schema", lambda self, schema_id: other)
+        if expected:
+            assert Codec().decode_packet_batch(message).flows.direction.tolist() == expected
+        else:
+            with pytest.raises(DecodeError, match="direction is none of"):
+                Codec().decode_packet_batch(message)
+
+
+@pytest.mark.parametrize("place", [b"\x04", b"\x01"], ids=["2", "-1"])
+def test_a_place_without_a_symbol_is_a_decode_error(place: bytes) -> None:
+    record = {"node": "n1", "flows": [{"interface": "if0", "src_addr": "1.2.3.4", "dst_addr": "::1"}]}
+    message = HEADER.pack(0, 5) + avro_arrow.encode_record(record, newest("PacketBatch"))
+    at = message.index(b"if0") + 3
+    assert message[at] == 0
+    with pytest.raises(DecodeError, match="direction is none of"):
+        CODEC.decode_packet_batch(message[:at] + place + message[at + 1 :])
+
+
 def test_a_message_of_an_older_schema_takes_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     old = json.loads(newest("PacketBatch"))
     old["fields"] = [f for f in old["fields"] if f["name"] not in {"counters", "clock_ns", "tcp_flags"}]
