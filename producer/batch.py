@@ -1,17 +1,17 @@
 """Events to a PacketBatch. Pure: columns in, columns out, no loop over packets."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from producer.columns import columns as columns_of
+from producer.columns import groups
 from producer.event import ICMP, ICMPV6, SECONDARY, Records
 from producer.ring import submitted
-from schemas.packets import I32, I64, EpochCounters, FlowKeys, PacketBatch, PacketEvents
-
-_EPOCH_MIX = np.uint64(0x9E3779B97F4A7C15)  # odd: two epochs of one flow never get the same key
+from schemas.packets import I64, U8, EpochCounters, FlowKeys, PacketBatch, PacketEvents
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,21 +32,24 @@ class Source:
     interfaces: tuple[tuple[int, str], ...]  # (slot, name)
 
 
-def full_epochs(low: Records, positions: I64, *, first: int, boundaries: Sequence[int]) -> I64:
-    """The epochs of events from their low 8 bits.
+def full_epochs(low: U8, positions: I64 | range, of: I64, *, first: int, boundaries: Sequence[int]) -> I64:
+    """The epochs of the events with the numbers `of`, from the low 8 bits of all, at these places of the ring.
 
     `boundaries` are the end positions of the epochs first, first + 1, … as far as they are closed; no event lies
     before the end of epoch first - 1. An event between the ends of epochs k - 1 and k was counted in k or k + 1: the
     kernel had opened k and not yet k + 2. So one bit would do, and it does not matter how long ago that was.
-    Raises ValueError when that does not hold.
+    Raises ValueError when that does not hold for one of all.
     """
-    at = np.full(len(positions), first, np.int64)
-    for boundary in boundaries:
-        at += positions >= boundary
-    ahead = (low.astype(np.int64) - at) & 0xFF
+    begins = [bisect_left(positions, boundary) for boundary in boundaries]
+    at = np.full(1, first + begins.count(0), np.int64)
+    if any(0 < begin < len(low) for begin in begins):
+        at = np.full(len(low), first, np.int64)
+        for begin in begins:
+            at[begin:] += 1
+    ahead = low - at.astype(np.uint8)  # modulo 256
     if len(ahead) and int(ahead.max()) > 1:
         raise ValueError(f"an event of an epoch that cannot be: {int(ahead.max())} behind what is open at its place")
-    epochs: I64 = at + ahead
+    epochs: I64 = np.broadcast_to(at, len(low)).take(of) + ahead.take(of)
     return epochs
 
 
@@ -66,17 +69,16 @@ def build(
 
     first_epoch, boundaries: see full_epochs. offset_ns: from the monotonic clock to the wall clock.
     """
-    stride = (span.end - span.start) // max(1, len(span.records))
-    positions = span.start + np.arange(len(span.records), dtype=np.int64) * stride
-    records = span.records
-    keep = submitted(records)
-    if not keep.all():
-        records, positions = records[keep], positions[keep]
-    events = records["event"]
-    epochs = full_epochs(events["epoch"], positions, first=first_epoch, boundaries=boundaries)
-    index, flow = _groups(events["flow_hash"] + epochs.astype(np.uint64) * _EPOCH_MIX)
-    ktime = events["ktime_ns"].astype(np.int64)
-    base = int(ktime.min()) if len(ktime) else 0
+    records, stride = span.records, (span.end - span.start) // max(1, len(span.records))
+    positions: I64 | range = range(span.start, span.end, max(1, stride))
+    columns = columns_of(records)
+    if columns is None:  # the kernel took some back
+        keep = submitted(records)
+        records, positions = records[keep], np.array(positions, np.int64)[keep]
+        columns = columns_of(records)
+        assert columns is not None
+    epochs = full_epochs(columns.epoch, positions, columns.first, first=first_epoch, boundaries=boundaries)
+    base = int(columns.ktime_ns.min()) if len(records) else 0
     batch = PacketBatch(
         node=source.node,
         ring_id=source.ring_id,
@@ -86,17 +88,17 @@ def build(
         coalesced_end=coalesced,
         sequence=sequence,
         clock_ns=clock_ns,
-        base_ns=base + offset_ns if len(ktime) else clock_ns,
+        base_ns=base + offset_ns if len(records) else clock_ns,
         interface_names=tuple(name for _, name in source.interfaces),
-        flows=_flow_keys(records.take(index)["event"], epochs.take(index), source),
-        flow=flow,
-        time_offset_ns=ktime - base,
-        packets=events["packets"].astype(np.int32),
-        bytes=events["bytes"].astype(np.int64),
-        tcp_flags=events["tcp_flags"].astype(np.int32),
-        ttl=events["ttl"].copy(),
-        tos=events["tos"].copy(),
-        segment_bytes=events["segment_bytes"].astype(np.int32),
+        flows=_flow_keys(records.take(columns.first)["event"], epochs, source),
+        flow=columns.flow,
+        time_offset_ns=columns.ktime_ns - base,
+        packets=columns.packets,
+        bytes=columns.bytes,
+        tcp_flags=columns.tcp_flags,
+        ttl=columns.ttl,
+        tos=columns.tos,
+        segment_bytes=columns.segment_bytes,
         counters=counters,
     )
     return PacketEvents(batch=batch, ring_position=positions)
@@ -120,8 +122,7 @@ def build_coalesced(
     are in earlier batches.
     """
     events = entries["first"]
-    numbers = np.arange(start, start + len(entries), dtype=np.int64)
-    index, flow = _groups(events["flow_hash"])
+    index, flow = groups(events["flow_hash"])
     ktime = events["ktime_ns"].astype(np.int64)
     base = int(ktime.min()) if len(ktime) else 0
     batch = PacketBatch(
@@ -150,18 +151,7 @@ def build_coalesced(
         max_packet_bytes=entries["max_packet_bytes"].copy(),
         counters=counters,
     )
-    return PacketEvents(batch=batch, ring_position=numbers)
-
-
-def _groups(keys: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.intp], I32]:
-    """Where one event of each group is, and each event's group. np.unique sorts stably: four times as long."""
-    order = np.argsort(keys)
-    ordered = keys[order]
-    begins = np.ones(len(keys), np.bool_)
-    np.not_equal(ordered[1:], ordered[:-1], out=begins[1:])
-    groups = np.empty(len(keys), np.int32)
-    groups[order] = np.cumsum(begins, dtype=np.int32) - 1
-    return order[begins], groups
+    return PacketEvents(batch=batch, ring_position=range(start, start + len(entries)))
 
 
 def _flow_keys(events: Records, epochs: I64, source: Source) -> FlowKeys:

@@ -35,6 +35,7 @@ class Ring:
         self._producer_page = mmap.mmap(fd, page, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
         self._consumer = np.frombuffer(self._consumer_page, "=u8", 1)
         self._producer = np.frombuffer(self._producer_page, "=u8", 1)
+        self._submitted = record["event"].itemsize  # header of an event that is not discarded
         self._parts: dict[int, Octets] = {}  # by number, the one that was used last at the end
 
     def close(self) -> None:
@@ -61,15 +62,14 @@ class Ring:
         end = min(self.producer_position(), position + _SCAN_RECORDS * self.stride)
         while position < end:
             headers = self._records(position, end)["header"]
-            busy = np.flatnonzero(headers & BUSY)
-            if len(busy):
+            if not (headers == self._submitted).all() and len(busy := np.flatnonzero(headers & BUSY)):
                 return position + int(busy[0]) * self.stride
             position += len(headers) * self.stride
         return position
 
     def span(self, start: int, end: int) -> Records:
         """The records between two positions, discarded ones too; a view, or a copy where they lie in several parts."""
-        pieces = []
+        pieces: list[Records] = []
         while not pieces or start < end:
             pieces.append(self._records(start, end))
             start += len(pieces[-1]) * self.stride

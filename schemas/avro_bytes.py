@@ -47,6 +47,8 @@ def _field(column: Column, count: int) -> Field:
 
 
 def _longs(values: npt.NDArray[Any]) -> Field:
+    if values.dtype == np.uint64:
+        values = values.astype(np.int64)
     lowest, highest = int(values.min()), int(values.max())
     if lowest == highest:  # many are: no VLAN, no tunnel, one packet each
         return _same(np.frombuffer(long(lowest), np.uint8), len(values))

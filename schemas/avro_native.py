@@ -4,11 +4,10 @@ import ctypes
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from common.native import address, load
 from schemas.avro_columns import Column, Kind
 
 _COLUMN = struct.Struct("=QqQqQQiiii")  # struct column
@@ -16,27 +15,17 @@ _LONGEST_ADDRESS = 47  # with its length
 _SLACK = 16
 
 
-def _load() -> ctypes.CDLL | None:
-    for path in sorted(Path(__file__).parent.glob("_avro_rows*.so")):
-        try:
-            library = ctypes.CDLL(str(path))
-            library.ayaflow_avro_rows.restype = ctypes.c_int64
-        except (OSError, AttributeError):  # of another machine
-            continue
-        library.ayaflow_avro_rows.argtypes = [ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
-        return library
-    return None
+_write = load(Path(__file__).with_name("avro_rows.c"), "ayaflow_avro_rows", ctypes.c_int64, [
+    ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p,
+])  # fmt: skip
 
-
-_library = _load()
-
-IS_COMPILED = _library is not None
+IS_COMPILED = _write is not None
 """Whether `rows` may be called."""
 
 
 def rows(columns: Sequence[Column], count: int) -> memoryview:
     """The bytes of `count` records, one after the other. As avro_bytes.rows."""
-    assert _library is not None
+    assert _write is not None
     keep: list[object] = []
     described, width = [], 0
     for column in columns:
@@ -44,7 +33,7 @@ def rows(columns: Sequence[Column], count: int) -> memoryview:
         described.append(octets)
         width += longest
     out = np.empty(count * width + _SLACK, np.uint8)
-    written = _library.ayaflow_avro_rows(b"".join(described), len(described), count, out.ctypes.data)
+    written: int = _write(b"".join(described), len(described), count, address(out))
     return out.data[:written]
 
 
@@ -61,21 +50,16 @@ def _describe(column: Column, keep: list[object]) -> tuple[bytes, int]:
         table = np.frombuffer(b"".join(text.ljust(width, b"\0") for text in column.texts), np.uint8)
         counts = np.array([len(text) for text in column.texts], np.int32)
         keep += [table, counts]
-        texts, lengths = _address(table), _address(counts)
+        texts, lengths = address(table), address(counts)
     elif kind is Kind.ADDRESS:
         longest = _LONGEST_ADDRESS
         if values.strides[1] != 1:
             raise ValueError("the octets of an address must lie side by side")
         if column.present is not None:
             keep.append(column.present)
-            present, present_stride = _address(column.present), column.present.strides[0]
+            present, present_stride = address(column.present), column.present.strides[0]
     octets = _COLUMN.pack(
-        _address(values), values.strides[0], present, present_stride, texts, lengths,
+        address(values), values.strides[0], present, present_stride, texts, lengths,
         kind, size, values.dtype.kind == "i", width,
     )  # fmt: skip
     return octets, longest
-
-
-def _address(array: npt.NDArray[Any]) -> int:
-    address: int = array.__array_interface__["data"][0]  # a third of what array.ctypes.data takes
-    return address

@@ -128,7 +128,7 @@ class PacketEvents:
     """
 
     batch: PacketBatch
-    ring_position: I64
+    ring_position: I64 | range
 
 
 def is_ipv4(octets: U8) -> Any:

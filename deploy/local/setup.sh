@@ -94,7 +94,7 @@ headers() {
 # Debian's own python3 and its site-packages: bcc's Python binding exists only there.
 environment() {
     local stamp
-    stamp=$(cat pyproject.toml constraints.txt schemas/avro_rows.c | sha256sum | cut -d' ' -f1)
+    stamp=$(cat pyproject.toml constraints.txt schemas/avro_rows.c producer/read_records.c bpf/event.h | sha256sum | cut -d' ' -f1)
     [ "$(cat $venv/.ayaflow-stamp 2>/dev/null)" = "$stamp" ] && return 0
     /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "/usr/bin/python3 is older than 3.11; use Debian 12, Ubuntu 24.04 or newer"
     say "creating the virtual environment in $venv"
