@@ -22,9 +22,11 @@ KAFKA_AWAY_NS = 2_000_000_000  # a batch that waits longer: nothing is sent only
 COALESCE_ABOVE, COALESCE_BELOW = 0.75, 0.25  # parts of the ring in use, at which the kernel is told to, and not to
 CROWDED = 0.5  # part of the flow table: the next epoch is to be shorter
 FEW_ENTRIES = 1_000  # of the flow table; it takes no time to remove them
+ACK_SECONDS = 0.05  # after which to look again for what Kafka says
 SHORTEST_EPOCH_NS = 100_000_000
 ONLY_FLOWS_EPOCH_NS = 1_000_000_000  # an entry of the flow table is of one second: shorter epochs would divide it
 LIVE_NS = 1_000_000_000  # between two times that we tell the kernel program that we live
+TELL_EVERY_NS = 10_000_000_000  # when it changes again and again
 REGISTRY_RETRY_NS = 1_000_000_000
 _MS = 1_000_000
 
@@ -129,6 +131,7 @@ class Capture:
         self._waiting_since = 0  # monotonic; the first record of the next batch is not older
         self._looked_ns = clock.monotonic()  # at the ring, the last time
         self._registry_retry_at = 0
+        self._told_ns = -TELL_EVERY_NS
         self._released = position
         self._last_epoch_end = position
         self._epoch_ns = timing.epoch_ns
@@ -158,6 +161,11 @@ class Capture:
         """Whether the kernel adds packets up by flow, because we told it to."""
         return self._coalescing
 
+    @property
+    def overwhelmed(self) -> bool:
+        """Whether it does so because the ring fills."""
+        return self._coalescing and not self._timing.only_flows
+
     def step(self) -> int:
         """Do what is due. Returns how many records were read."""
         now = self._clock.monotonic()
@@ -179,13 +187,14 @@ class Capture:
         self._send_entries()
         return (self._read - before) // self._ring.stride
 
-    def patience(self) -> float:
-        """Seconds until `step` has something to do; 0: an event may come at any time."""
+    def patience(self, longest: float) -> float:
+        """Seconds until `step` has something to do: `longest` when a packet may come at any time."""
         if not self._timing.only_flows or self._read != self._released or self._entries_left():
-            return 0.0
-        if self._epochs.unclean > FEW_ENTRIES:  # not when the next epoch is to be closed: it would be late
-            return 0.0
-        return max(0.0, (self._due_ns - self._clock.monotonic()) / 1e9)
+            return longest
+        due = (self._due_ns - self._clock.monotonic()) / 1e9
+        if due <= 0 or self._epochs.unclean > FEW_ENTRIES:  # to be cleaned before the next epoch is due, not then
+            return ACK_SECONDS
+        return due
 
     @property
     def oldest_epoch(self) -> int:
@@ -220,7 +229,10 @@ class Capture:
         if wanted != self._coalescing:
             self._coalescing = wanted
             self._switches.coalesce(wanted)
-            log.info("packets are added up by flow" if wanted else "an event a packet again", ring_fill=round(fill, 2))
+            if self._clock.monotonic() - self._told_ns >= TELL_EVERY_NS:
+                self._told_ns = self._clock.monotonic()
+                what = "packets are added up by flow" if wanted else "an event a packet again"
+                log.info(what, ring_fill=round(fill, 2))
 
     def _read_ring(self) -> None:
         """Find out how far records are submitted; send each full batch."""

@@ -17,7 +17,7 @@ from producer.publish import Publisher
 
 SHORTEST_WAIT = 0.001
 AWAY_WAIT = 0.1  # while Kafka takes nothing
-FILLED, FILLED_WAIT = 0.25, 0.01  # part of the ring; then it matters what Kafka has acknowledged
+FILLED, FILLED_WAIT = 0.4, 0.002  # part of the ring; then it matters what Kafka has acknowledged
 
 
 class Stop:
@@ -70,7 +70,7 @@ def stop_on_signals() -> Iterator[Stop]:
 def watch(  # noqa: PLR0917  the parts of a run
     capture: Capture, publisher: Publisher, hooks: Hooks, kernel: Kernel, stop: Stop, longest: float
 ) -> None:
-    """Read and send until we are told to stop. Looks so often that the ring fills by an eighth in between.
+    """Read and send until we are told to stop. Looks so often that the ring fills by a quarter in between.
 
     `longest`: seconds that a packet may wait, hence between two looks.
     """
@@ -85,9 +85,9 @@ def watch(  # noqa: PLR0917  the parts of a run
         hooks.step()
         now = time.monotonic()
         rate, last = read * ring.stride / max(now - last, 1e-6), now
-        wait = max(longest, capture.patience()) if publisher.calm else AWAY_WAIT
+        wanted = capture.patience(longest) if publisher.calm else AWAY_WAIT
         if rate:
-            wait = min(wait, ring.size / 8 / rate)
-        if capture.ring_fill > FILLED:
-            wait = min(wait, FILLED_WAIT)
-        wait = max(wait, SHORTEST_WAIT)
+            wanted = min(wanted, ring.size / 4 / rate)
+        if capture.ring_fill > FILLED or capture.overwhelmed:
+            wanted = min(wanted, FILLED_WAIT)
+        wait = max(SHORTEST_WAIT, min(wanted, 2 * wait))  # a rate may be back as suddenly as it went

@@ -53,6 +53,10 @@ class Node:
             text = answer.read().decode()
         return sum(float(value) for value in re.findall(rf"^{name}(?:\{{.*\}})? (\S+)$", text, re.MULTILINE))
 
+    def added_up(self) -> int:
+        """Packets that the kernel added up by flow."""
+        return int(self.metric("ayaflow_producer_coalesced_packets_total"))
+
     def dropped(self) -> int:
         """Packets that were counted and not recorded."""
         return int(self.metric("ayaflow_producer_dropped_packets_total"))
