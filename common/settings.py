@@ -76,7 +76,8 @@ class CaptureSettings(Section):
         500,
         ge=50,
         le=10_000,
-        description="How often the kernel's counters are closed and the node's clock is sent (ms).",
+        description="How often the kernel's counters are closed and the node's clock is sent (ms); with detail: flow "
+        "also the flows' sums, and at least 1000.",
     )
     decapsulate: list[Literal["vxlan", "geneve", "gre", "ipip", "gtpu"]] = Field(
         [],

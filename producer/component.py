@@ -10,7 +10,7 @@ from common import logs
 from common.errors import AyaflowError, EnvironmentProblem, SettingsError
 from common.metrics import MetricsServer
 from common.settings import Settings
-from producer import child, interfaces, pins
+from producer import child, columns, interfaces, pins
 from producer.batch import Source
 from producer.begin import Begun, begin
 from producer.capture import Capture, EncodeEvents, Timing
@@ -43,8 +43,8 @@ log = logs.get("producer")
 def run(settings: Settings) -> int:
     """Watch until SIGINT or SIGTERM -> exit code. Raises AyaflowError when it cannot begin."""
     check_privileges()
-    if not avro_native.IS_COMPILED:
-        log.warning("encoding by numpy takes four times as long; install gcc, then run pip install (make setup) again")
+    if not (avro_native.IS_COMPILED and columns.IS_COMPILED):
+        log.warning("numpy does what was not compiled, slower; install gcc, then run make setup (or pip install) again")
     page = os.sysconf("SC_PAGE_SIZE")
     size = settings.capture.ring_bytes
     if size & (size - 1) or size < page:

@@ -1,9 +1,11 @@
 """Without room in the ring, packets are added up by flow; without room there, they are dropped and counted."""
 
+import os
 import struct
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -89,6 +91,28 @@ def test_an_entry_has_what_its_packets_had(coalescing: Program) -> None:
     assert begin <= entries["first"]["ktime_ns"].min() <= entries["last_ktime_ns"].max() <= end
     first = entries[np.argmin(entries["first"]["ktime_ns"])]["first"]
     assert (first["protocol"], first["src_port"], first["dst_port"], first["ttl"]) == (6, 1, 2, 60)
+
+
+def test_cpus_share_an_entry_and_no_sum_is_lost(coalescing: Program) -> None:
+    frames, repeat = [tcp(SYN, ttl=60), tcp(ACK, 700, ttl=50), tcp(FIN | ACK, 100, ttl=70), tcp(ACK, 3)], 300_000
+    cpus = sorted(os.sched_getaffinity(0))
+
+    def send(number: int) -> None:
+        os.sched_setaffinity(0, {cpus[number % len(cpus)]})  # of this thread
+        bpfsys.prog_test_run(coalescing.fds["ingress"], frames[number], repeat=repeat)
+
+    with ThreadPoolExecutor(len(frames)) as threads:
+        list(threads.map(send, range(len(frames))))
+    keys, entries = coalescing.kernel.maps.flows(1)
+    assert len(np.unique(keys["flow_hash"])) == 1
+    assert len(np.unique(keys["second"])) == len(entries)
+    assert int(entries["packets"].sum()) == repeat * len(frames)
+    assert int(entries["bytes"].sum()) == repeat * sum(map(len, frames))
+    assert np.bitwise_or.reduce(entries["tcp_flags"]) == SYN | ACK | FIN | BARE_SYN
+    assert (entries["min_ttl"].min(), entries["max_ttl"].max()) == (50, 70)
+    assert entries["min_packet_bytes"].min() == min(map(len, frames))
+    assert entries["max_packet_bytes"].max() == max(map(len, frames))
+    assert (entries["last_ktime_ns"] >= entries["first"]["ktime_ns"]).all()
 
 
 def test_a_super_packet_counts_as_its_segments(coalescing: Program) -> None:
