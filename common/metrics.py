@@ -1,6 +1,8 @@
 """A component's /metrics (Prometheus) and /health (JSON) over HTTP, in a thread of its own."""
 
+import contextlib
 import json
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -60,7 +62,9 @@ class MetricsServer:
                 f"cannot listen on {listen}: {error.strerror}. Stop what uses the port, or set {setting}"
             ) from error
         self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
+        self._host = host
+        self._ending = False
+        self._thread = threading.Thread(target=self._serve, name="metrics", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -69,6 +73,13 @@ class MetricsServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._ending = True
+        with contextlib.suppress(OSError):  # so that it wakes up
+            socket.create_connection((self._host, self._server.server_address[1]), timeout=1).close()
         self._thread.join()
+        self._server.server_close()
+
+    def _serve(self) -> None:
+        """`serve_forever` would wake up twice a second, a quarter of what a producer takes that has nothing to do."""
+        while not self._ending:
+            self._server.handle_request()

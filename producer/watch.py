@@ -85,9 +85,10 @@ def watch(  # noqa: PLR0917  the parts of a run
         hooks.step()
         now = time.monotonic()
         rate, last = read * ring.stride / max(now - last, 1e-6), now
-        wanted = capture.patience(longest) if publisher.calm else AWAY_WAIT
+        # A rate may be back as suddenly as it went: never twice as long as the last time, but where nothing can come.
+        wait = capture.patience(min(longest, 2 * wait)) if publisher.calm else AWAY_WAIT
         if rate:
-            wanted = min(wanted, ring.size / 4 / rate)
+            wait = min(wait, ring.size / 4 / rate)
         if capture.ring_fill > FILLED or capture.overwhelmed:
-            wanted = min(wanted, FILLED_WAIT)
-        wait = max(SHORTEST_WAIT, min(wanted, 2 * wait))  # a rate may be back as suddenly as it went
+            wait = min(wait, FILLED_WAIT)
+        wait = max(wait, SHORTEST_WAIT)

@@ -32,6 +32,7 @@ def run() -> Iterator[Row]:
                     yield from _at_rate(node, sender, watched, detail, flows)
             if detail == "flow":
                 with pair() as (sender, watched), producer(broker, bpffs, watched, **settings, **RARELY) as node:
+                    time.sleep(IDLE_SECONDS)
                     yield _used(node, sender, "detail: flow, 4 flows, capture.epoch_ms 5000", 4)
             for flows in (4, 500):
                 with pair() as (_, watched), producer(broker, bpffs, watched, **settings) as node:
