@@ -32,7 +32,6 @@ _ONE_BLOCK: dict[str, Any] = {
     "min_insert_block_size_rows": 1 << 31,
     "min_insert_block_size_bytes": 0,
     "max_insert_threads": 1,
-    "parallel_view_processing": 1,  # the rollups beside each other: two thirds of the time
     "input_format_parallel_parsing": 0,
 }
 _ON_A_CLUSTER: dict[str, Any] = {
