@@ -21,7 +21,7 @@ FILLED, FILLED_WAIT = 0.4, 0.002  # part of the ring; then it matters what Kafka
 
 
 class Stop:
-    """Somebody wants us to end; whoever waits wakes up. A context manager."""
+    """Somebody wants us to end; whoever waits wakes up. To be closed."""
 
     def __init__(self) -> None:
         self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)

@@ -1,4 +1,4 @@
-"""Columns of Avro records, and the bytes of their rows: by the compiled twin where it was built, else by numpy."""
+"""Columns of Avro records: what avro_native and avro_bytes write the rows of."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -4,21 +4,22 @@ import time
 
 import numpy as np
 
+from tests.bench.process import Every
 from tests.faults.installation import Installation
-from tests.faults.looking import Looking
 
 
-class Memory(Looking):
+class Memory(Every):
     """Looks once in a while, from the beginning of the block until its end."""
 
     def __init__(self, system: Installation, every_seconds: float = 1.0) -> None:
-        super().__init__(system, every_seconds)
+        super().__init__(every_seconds, self._look)
+        self._system = system
         self._begin = time.monotonic()
         self.samples: dict[str, list[tuple[float, float]]] = {}  # part -> (seconds, MB)
 
-    def look(self) -> None:
+    def _look(self) -> None:
         now = time.monotonic() - self._begin
-        for name, part in self.system.parts.items():
+        for name, part in self._system.parts.items():
             if megabytes := part.rss_mb():
                 self.samples.setdefault(name, []).append((now, megabytes))
 
