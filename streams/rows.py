@@ -122,7 +122,8 @@ def first_tos(groups: Groups, first_ns: I64, tos: U8) -> U8:
     if not tos.any():
         return np.zeros(len(groups), np.uint8)
     both = np.where(first_ns == NEVER, NEVER, first_ns << 8 | tos)  # an hour in ns takes 42 bits
-    return (groups.lowest(both) & 0xFF).astype(np.uint8)
+    lowest = groups.lowest(both)
+    return np.where(lowest == NEVER, 0, lowest & 0xFF).astype(np.uint8)  # no packet in this direction: 0
 
 
 def with_bare_syn(tcp_flags: U16) -> U16:
