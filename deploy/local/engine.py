@@ -91,10 +91,16 @@ class Engine:
 
 
 class Connection:
-    """One connection, for one statement at a time."""
+    """One connection, for one statement at a time.
+
+    chDB ends the process when a connection is closed before its stream is, or while it is in use; so the lock, and a
+    stream that ends with its connection.
+    """
 
     def __init__(self, raw: Any, defaults: Mapping[str, str], database: str, kill: Callable[[str], None]) -> None:
         self._raw, self._kill = raw, kill
+        self._lock = threading.RLock()
+        self._streaming: Any = None           # the answer that is being read in pieces
         self._before: dict[str, str] = {}     # settings of the session that the request changed; empty: the default
         self.mark = f"ayaflow-{uuid.uuid4()}"
         """Queries of this connection carry it as log_comment, so that they can be killed."""
@@ -112,8 +118,10 @@ class Connection:
         self.close()
 
     def close(self) -> None:
-        """Close it; temporary tables go with it."""
-        self._raw.close()
+        """Close it, once it is at rest; its temporary tables go, and an answer that was not read to its end."""
+        with self._lock:
+            self._end_stream()
+            self._raw.close()
 
     def use(self, database: str) -> None:
         """Make it the current database. Raises EngineError when it does not exist."""
@@ -134,7 +142,8 @@ class Connection:
         self._set(settings)
 
     def reset(self) -> None:
-        """Undo set_for_query."""
+        """End what the request left open, and undo set_for_query."""
+        self._end_stream()
         before, self._before = self._before, {}
         if before:
             self._run("SET " + ", ".join(
@@ -146,12 +155,13 @@ class Connection:
 
     def stream(self, query: str, format_name: str, params: Mapping[str, str]) -> Generator[bytes, None, None]:
         """The answer in pieces of some 65,000 rows; for formats without header and footer. Raises EngineError."""
-        stream = self._guard(lambda: self._raw.send_query(query, format_name, params=dict(params)))
+        stream = self._streaming = self._guard(lambda: self._raw.send_query(query, format_name, params=dict(params)))
         try:
             while (piece := self._guard(stream.fetch)) is not None:
                 yield piece.bytes() or b""
         finally:
-            stream.cancel()
+            if self._streaming is stream:       # not ended by close or reset
+                self._end_stream()
 
     def insert(self, head: str, format_name: str, pieces: Iterable[bytes], params: Mapping[str, str]) -> Answer:
         """`INSERT INTO …` (without FORMAT) with data in any format. Raises EngineError, or what the pieces raise."""
@@ -178,9 +188,15 @@ class Connection:
             written_rows=result.rows_written(), written_bytes=result.bytes_written(),
             elapsed_ns=round(result.elapsed() * 1e9))
 
-    @staticmethod
-    def _guard(call: Any) -> Any:
+    def _end_stream(self) -> None:
+        with self._lock:
+            stream, self._streaming = self._streaming, None
+            if stream:
+                stream.cancel()
+
+    def _guard(self, call: Any) -> Any:
         try:
-            return call()
+            with self._lock:
+                return call()
         except Exception as error:
             raise EngineError(str(error)) from error

@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import json
 import os
+import random
 import socket
 import subprocess
 import threading
@@ -277,6 +278,27 @@ def wait_for_queries(url: str, count: int) -> None:
     while http(url, ask)[2] != b"%d\n" % count:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_clients_that_go_away_at_any_moment_do_not_end_the_server() -> None:
+    with temporary_directory() as directory, running_clickhouse(directory) as (url, server):
+        parts = urllib.parse.urlsplit(url)
+
+        def ask(number: int) -> None:
+            random_ = random.Random(number)
+            query = b"SELECT number AS abandoned FROM numbers(20000000)"
+            path = f"/?session_id={number % 4}-{number // 100}" if number % 3 == 0 else "/"
+            head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(query)}\r\n\r\n"
+            with socket.create_connection((parts.hostname, parts.port or 0)) as connection:
+                connection.sendall(head.encode() + query)
+                time.sleep(random_.uniform(0, 0.02))
+
+        with concurrent.futures.ThreadPoolExecutor(4) as clients:
+            list(clients.map(ask, range(400)))
+        assert server.poll() is None, f"ended with {server.returncode}"
+        wait_for_queries(url, 0)
+        # a session that was left in the middle of an answer is of use again
+        assert http(url, b"SELECT 1", session_id="0-0")[2] == b"1\n"
 
 
 @pytest.mark.parametrize("query", [
