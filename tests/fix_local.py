@@ -85,6 +85,17 @@ def stop(process: subprocess.Popen[str], seconds: float = 30) -> int:
         raise
 
 
+def refusal(module: str, data_dir: Path, **settings: object) -> tuple[int, str]:
+    """Start a server that must refuse to run -> (exit code, all that it said). Should it run, it is ended."""
+    process = start(module, data_dir, **settings)
+    try:
+        code = process.wait(START_SECONDS)
+    finally:
+        if process.poll() is None:
+            stop(process)
+    return code, (data_dir / f"{module}.out").read_text()
+
+
 def until(ready: Callable[[], bool], process: subprocess.Popen[str], output: Path) -> None:
     """Wait until a server is ready. Fails with what it said."""
     deadline = time.monotonic() + START_SECONDS

@@ -24,7 +24,7 @@ import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureError
 
 from tests.faults.place import SmallDisk
-from tests.fix_local import running_clickhouse, start, temporary_directory
+from tests.fix_local import refusal, running_clickhouse, temporary_directory
 
 pytestmark = pytest.mark.clickhouse
 
@@ -379,22 +379,21 @@ def test_rows_survive_kill_9_in_the_middle_of_inserts_and_retries_with_their_tok
 
 def test_a_second_server_on_the_same_directory_is_refused(tmp_path: Path) -> None:
     with running_clickhouse(tmp_path) as (_, first):
-        second = start("clickhouse", tmp_path, clickhouse__url="http://127.0.0.1:19")
-        assert second.wait(30) == 3
-        assert f"already runs on {tmp_path} as process {first.pid}" in (tmp_path / "clickhouse.out").read_text()
+        code, said = refusal("clickhouse", tmp_path, clickhouse__url="http://127.0.0.1:19")
+        assert code == 3
+        assert f"already runs on {tmp_path} as process {first.pid}" in said
 
 
 def test_a_port_in_use_is_a_sentence(clickhouse_server: str, tmp_path: Path) -> None:
-    second = start("clickhouse", tmp_path, clickhouse__url=clickhouse_server)
-    assert second.wait(30) == 3
-    assert "is in use by python" in (tmp_path / "clickhouse.out").read_text()
+    code, said = refusal("clickhouse", tmp_path, clickhouse__url=clickhouse_server)
+    assert code == 3
+    assert "is in use by python" in said
 
 
 def test_a_data_directory_that_cannot_be_opened_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "clickhouse").write_text("not a directory")
-    process = start("clickhouse", tmp_path, clickhouse__url="http://127.0.0.1:19")
-    assert process.wait(30) == 3
-    said = (tmp_path / "clickhouse.out").read_text()
+    code, said = refusal("clickhouse", tmp_path, clickhouse__url="http://127.0.0.1:19")
+    assert code == 3
     assert str(tmp_path) in said
     assert "Traceback" not in said
 

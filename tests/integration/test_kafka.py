@@ -12,7 +12,7 @@ from confluent_kafka.admin import ConfigResource
 
 from common.settings import KafkaSettings
 from schemas.kafka_topics import admin_client, create_missing, topics
-from tests.fix_local import free_port, running_kafka, start, temporary_directory
+from tests.fix_local import free_port, refusal, running_kafka, temporary_directory
 
 pytestmark = pytest.mark.kafka
 
@@ -97,10 +97,9 @@ def test_data_survives_a_kill_of_the_broker_and_nothing_outlives_its_parent() ->
 
 def test_a_second_broker_on_the_same_port_or_directory_says_so(kafka_broker: str) -> None:
     with temporary_directory() as directory:
-        process = start("kafka", directory, kafka__bootstrap_servers=kafka_broker,
-                        kafka__local_controller_port=free_port())
-        assert process.wait(30) == 3
-        said = (directory / "kafka.out").read_text()
+        code, said = refusal("kafka", directory, kafka__bootstrap_servers=kafka_broker,
+                             kafka__local_controller_port=free_port())
+        assert code == 3
         assert f"port {kafka_broker.rpartition(':')[2]} is in use by java" in said
         assert "kafka.bootstrap_servers" in said
 
@@ -109,19 +108,18 @@ def test_a_damaged_data_directory_is_a_sentence() -> None:
     with temporary_directory() as directory:
         (directory / "kafka").mkdir()
         (directory / "kafka/meta.properties").write_text("version=1\ncluster.id=x\nnode.id=7\n")
-        process = start("kafka", directory, kafka__bootstrap_servers=f"127.0.0.1:{free_port()}",
-                        kafka__local_controller_port=free_port())
-        assert process.wait(40) == 4
-        said = (directory / "kafka.out").read_text()
+        code, said = refusal("kafka", directory, kafka__bootstrap_servers=f"127.0.0.1:{free_port()}",
+                             kafka__local_controller_port=free_port())
+        assert code == 4
         assert "damaged: move that directory away" in said
         assert "Traceback" not in said
 
 
 def test_missing_jars_are_a_sentence() -> None:
     with temporary_directory() as directory:
-        process = start("kafka", directory, kafka__jars_dir=directory / "none")
-        assert process.wait(30) == 3
-        assert "Run make setup" in (directory / "kafka.out").read_text()
+        code, said = refusal("kafka", directory, kafka__jars_dir=directory / "none")
+        assert code == 3
+        assert "Run make setup" in said
 
 
 def test_it_stops_cleanly_on_sigterm_and_starts_again_on_the_same_directory() -> None:
