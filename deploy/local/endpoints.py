@@ -1,5 +1,6 @@
 """Where the local servers listen, and who is in the way. Reads /proc; opens no connection that stays."""
 
+import contextlib
 import ipaddress
 import socket
 from dataclasses import dataclass
@@ -80,13 +81,18 @@ def owner(port: int) -> str | None:
     for process in PROC.iterdir():
         if not process.name.isdigit():
             continue
-        try:
+        with contextlib.suppress(OSError):      # it ended, or is not ours to look at
             for descriptor in (process / "fd").iterdir():
-                if str(descriptor.readlink()) in inodes:
+                if _target(descriptor) in inodes:
                     return f"{(process / 'comm').read_text().strip()} (process {process.name})"
-        except OSError:
-            continue        # it ended, or is not ours to look at
     return None
+
+
+def _target(descriptor: Path) -> str:
+    try:
+        return str(descriptor.readlink())
+    except OSError:
+        return ""       # closed meanwhile; the others of the process still count
 
 
 def _listening_inodes(table: str, port: int) -> list[str]:

@@ -137,7 +137,8 @@ def test_addresses_are_parsed_and_known_as_local_or_not() -> None:
 
 
 def test_the_process_that_holds_a_port_is_named() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with socket.socket() as closed, socket.create_server(("127.0.0.1", 0)) as server:
+        closed.close()      # a descriptor below the server's is free: what reads /proc takes it, and it is gone again
         port = server.getsockname()[1]
         taken = endpoints.Endpoint(host="127.0.0.1", port=port, setting="x.y")
         assert endpoints.in_use(taken)
@@ -170,7 +171,8 @@ def test_privileges_and_headers_are_sentences(tmp_path: Path) -> None:
 
 
 def test_a_probe_of_nothing_says_so() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with socket.socket() as closed, socket.create_server(("127.0.0.1", 0)) as server:
+        closed.close()      # a descriptor below the server's is free: what reads /proc takes it, and it is gone again
         port = server.getsockname()[1]
     ok, reason = probes.http_health(f"http://127.0.0.1:{port}/health")
     assert (ok, reason) == (False, "does not answer: Connection refused")
