@@ -59,11 +59,16 @@ def read(store: Store, span: Range) -> Readings:
         "oldest": max(0, since - audit_sql.MARGIN_SECONDS),
         "newest": min(until + audit_sql.MARGIN_SECONDS, int(LATEST.timestamp())), "node": span.node,
     }
+    seconds = min(until, time.time()) - since
+
+    def ask(sql: str) -> list[dict[str, Any]]:
+        return store.select(sql, _used(sql, everything))
+
     # the ledger before flows: what is stored in between shows as surplus of a window that is still open
-    epochs = store.select(audit_sql.EPOCHS, _used(audit_sql.EPOCHS, everything))
-    windows = store.select(audit_sql.WINDOWS, _used(audit_sql.WINDOWS, everything))
-    reaches = store.select(audit_sql.REACH, _used(audit_sql.REACH, everything))
-    losses = store.select(audit_sql.LOSSES, _used(audit_sql.LOSSES, everything))
+    epochs = ask(audit_sql.epochs(seconds))
+    windows = ask(audit_sql.windows(seconds))
+    reaches = ask(audit_sql.REACH)
+    losses = ask(audit_sql.LOSSES)
     rollups = [
         row
         for period, sql in audit_sql.ROLLUPS.items()

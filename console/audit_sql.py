@@ -14,8 +14,27 @@ CELLS = 10_000
 MARGIN_SECONDS = 7_200
 """An epoch in the range can touch windows outside of it: a window is an hour at most, and packets can be late."""
 
+_SHORT_SECONDS = 3 * 86_400
 _NODE = "({node:String} = '' OR node = {node:String})"
+_IN_RANGE = f"""end_time > fromUnixTimestamp64Micro({{since_us:Int64}}, 'UTC')
+      AND end_time <= fromUnixTimestamp64Micro({{until_us:Int64}}, 'UTC') AND {_NODE}"""
+_IN_MARGIN = f"""end_time > toDateTime({{oldest:UInt32}}, 'UTC')
+      AND end_time <= toDateTime({{newest:UInt32}}, 'UTC') AND {_NODE}"""
 _CHOSEN = "end_us > {since_us:Int64} AND end_us <= {until_us:Int64}"
+
+
+def ledger(where: str, span_seconds: float) -> str:
+    """FROM and WHERE for the ledger's rows that fulfil a condition on `end_time`, without repetitions.
+
+    FINAL alone reads whole months, since the table is sorted by node and epoch and not by time. So for up to three
+    days it is first asked which epochs these are, a thousand at a time, and FINAL reads those: 20 times as fast for
+    an hour, 3 times for a day, slower for a month. GLOBAL: on a cluster both are Distributed tables.
+    """
+    if span_seconds > _SHORT_SECONDS:
+        return f"FROM ledger FINAL WHERE {where}"
+    epochs = "node, ring_id, intDiv(epoch, 1000)"
+    found = f"SELECT DISTINCT {epochs} FROM ledger WHERE {where}"  # noqa: S608  constants of the callers
+    return f"FROM ledger FINAL WHERE {where} AND ({epochs}) GLOBAL IN ({found})"
 
 
 def _differences(name: str) -> str:
@@ -26,7 +45,9 @@ def _differences(name: str) -> str:
     )
 
 
-EPOCHS = f"""
+def epochs(span_seconds: float) -> str:
+    """What the kernel counted, and what of it was consumed: a row a node, interface and direction."""
+    return f"""
 SELECT l.node AS node, l.interface AS interface, toString(l.direction) AS direction, count() AS epochs,
        sum(l.seen_packets) AS seen_packets, sum(l.seen_bytes) AS seen_bytes,
        sum(l.emitted_packets) AS emitted_packets, sum(l.emitted_bytes) AS emitted_bytes,
@@ -46,17 +67,19 @@ FROM (
                                          + malformed_bytes + ring_full_bytes) AS kernel_b,
            if(closed, toInt64(emitted_packets + coalesced_packets) - toInt64(consumed_p), 0) AS kafka_p,
            if(closed, toInt64(emitted_bytes + coalesced_bytes) - toInt64(consumed_b), 0) AS kafka_b
-    FROM ledger FINAL
-    WHERE end_time > fromUnixTimestamp64Micro({{since_us:Int64}}, 'UTC')
-      AND end_time <= fromUnixTimestamp64Micro({{until_us:Int64}}, 'UTC') AND {_NODE}
+    {ledger(_IN_RANGE, span_seconds)}
 ) AS l
 GROUP BY node, interface, direction
 ORDER BY node, interface, direction
 """  # noqa: S608  constants of this file
 
-# A window's cell: what the ledger says streams consumed for it, and what the flows table holds. `chosen` is the
-# part of epochs in the range; a window at its edge is compared as a whole.
-WINDOWS = f"""
+
+def windows(span_seconds: float) -> str:
+    """What the ledger says streams consumed for each window, and what the flows table holds.
+
+    `chosen` is the part of epochs in the range; a window at its edge is compared as a whole.
+    """
+    return f"""
 SELECT w.node AS node, w.interface AS interface, w.direction AS direction,
        sum(w.chosen_packets) AS chosen_packets, sum(w.chosen_bytes) AS chosen_bytes,
        sum(w.consumed_packets - w.stored_packets) AS open_packets,
@@ -80,9 +103,7 @@ FROM (
         FROM (
             SELECT node, interface, direction, toUnixTimestamp64Micro(end_time) AS end_us, window_seconds,
                    consumed_windows, consumed_packets, consumed_bytes
-            FROM ledger FINAL
-            WHERE end_time > toDateTime({{oldest:UInt32}}, 'UTC')
-              AND end_time <= toDateTime({{newest:UInt32}}, 'UTC') AND {_NODE}
+            {ledger(_IN_MARGIN, span_seconds)}
         )
         ARRAY JOIN consumed_windows AS window_start, consumed_packets AS p, consumed_bytes AS b
         UNION ALL

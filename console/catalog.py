@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse
 
 from common.errors import QueryError
-from console import audit, audit_report, audit_run, explore_sql, times
+from console import audit, audit_report, audit_run, audit_sql, explore_sql, times
 from console.api_parameters import Context, Range, Services, example, only_known, plain
 from console.explore_sql import Question
 from console.filters import Filter
@@ -24,12 +24,15 @@ _NODE = {
     "node": "gateway-1", "interfaces": ["eth0"], "first_seen": "2026-05-01T09:00:00.000000Z",
     "last_seen": "2026-05-01T12:00:14.500000Z", "packets": 812_345, "bytes": 612_345_678, "dropped_packets": 0,
 }
-_LEDGER = """
+_RANGE = "end_time >= toDateTime({since:UInt32}, 'UTC') AND end_time < toDateTime({until:UInt32}, 'UTC')"
+
+
+def _heard(span_seconds: float) -> str:
+    return f"""
 SELECT node, arraySort(groupUniqArray(toString(interface))) AS interfaces,
        toUnixTimestamp64Micro(min(start_time)) AS first_us, toUnixTimestamp64Micro(max(end_time)) AS last_us,
        sum(ring_full_packets) AS dropped_packets
-FROM ledger FINAL
-WHERE end_time >= toDateTime({since:UInt32}, 'UTC') AND end_time < toDateTime({until:UInt32}, 'UTC')
+{audit_sql.ledger(_RANGE, span_seconds)}
 GROUP BY node ORDER BY node
 """.strip()
 
@@ -87,7 +90,8 @@ async def _nodes(context: Services, since: datetime, until: datetime, now: datet
     sql, parameters = explore_sql.top(question, sort="bytes", limit=10_000)
     stored = await context.database.rows(sql, parameters)
     heard = await context.database.rows(
-        _LEDGER, {"since": int(since.timestamp()), "until": int(-(-until.timestamp() // 1))}
+        _heard((until - since).total_seconds()),
+        {"since": int(since.timestamp()), "until": int(-(-until.timestamp() // 1))},
     )
     found: dict[str, dict[str, Any]] = {}
     for row in heard:

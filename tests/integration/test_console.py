@@ -25,7 +25,7 @@ from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 from common import settings as settings_module
-from console import audit_run
+from console import audit_run, audit_sql
 from console.cli import main
 from schemas.codec import Codec
 from schemas.ddl import migrations
@@ -519,6 +519,19 @@ def test_ledger_rows_that_were_written_twice_count_once(run: Run, tables: Tables
     stored_traffic(tables, window)
     tables.ledger(end=window + 9.9, windows={window: (8, 860)}, epoch=1)
     assert audit(run)[0] == 0
+
+
+def test_a_short_range_of_the_ledger_is_read_like_a_long_one(tables: Tables, window: int) -> None:
+    stored_traffic(tables, window)
+    tables.ledger(end=window + 10.2, windows={window: (9, 900)}, epoch=1)  # another end of an epoch that was there
+    for since, until, expected in (
+        (0, 10, (1, 5)), (0, 11, (4, 9 + 16 + 5 + 4)), (10.3, 11, (2, 16 + 4)), (20, 30, (0, 0))
+    ):
+        times = (f"toDateTime64({window + seconds}, 6, 'UTC')" for seconds in (since, until))
+        where = "end_time > {} AND end_time <= {}".format(*times)
+        for span in (3_600, 30 * 86_400):
+            rows = audit_sql.ledger(where, span).replace(" ledger ", " DB.ledger ")
+            assert tables.rows(f"SELECT count(), sum(seen_packets) {rows}") == [expected], (span, where)
 
 
 def test_another_node_is_left_out_when_one_is_named(run: Run, tables: Tables, window: int) -> None:
