@@ -40,7 +40,7 @@ test-faults:     ## each part killed, stopped, harmed, alone and all in one; an 
 soak:            ## steady traffic; memory of each process, its slope in MB an hour (as root; MINUTES=30)
 	tests/apart.sh $(PYTHON) -m tests.faults.soak --minutes $(MINUTES)
 
-test-e2e:        ## the whole pipeline on packets in network namespaces (as root)
+test-e2e:        ## producer and whole pipeline on packets in network namespaces (as root)
 	$(PYTEST) tests/e2e
 
 lint:            ## ruff and mypy --strict

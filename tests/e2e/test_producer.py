@@ -16,8 +16,8 @@ from producer import pins
 from schemas.avro_arrow import decode_record
 from schemas.codec import Codec
 from schemas.registry import newest
+from tests.e2e.fix_producer import Node, batches_of, broker_on, by_flow, check_ledger, frames, running, stop
 from tests.fix_local import free_port
-from tests.integration.fix_producer import Node, batches_of, broker_on, by_flow, check_ledger, frames, running, stop
 from tests.kernel import veth
 
 pytestmark = [pytest.mark.root, pytest.mark.kafka]

@@ -15,8 +15,7 @@ from schemas.avro_arrow import decode_record
 from schemas.codec import Codec
 from schemas.packets import PacketBatch
 from schemas.registry import newest
-from tests.fix_local import free_port
-from tests.integration.fix_producer import (
+from tests.e2e.fix_producer import (
     Node,
     batches_of,
     broker_on,
@@ -27,6 +26,7 @@ from tests.integration.fix_producer import (
     running,
     stop,
 )
+from tests.fix_local import free_port
 from tests.kernel import veth
 
 pytestmark = [pytest.mark.root, pytest.mark.kafka]

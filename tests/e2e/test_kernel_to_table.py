@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.fix_producer import stop
+from tests.e2e.fix_producer import stop
+from tests.e2e.test_producer_death import Sender, made
 from tests.integration.fix_streams import pipeline
 from tests.integration.test_losses import audit
-from tests.integration.test_producer_death import Sender, made
 
 pytestmark = [pytest.mark.root, pytest.mark.kafka, pytest.mark.clickhouse]
 
