@@ -21,7 +21,9 @@ def test_every_statement_can_be_run_again() -> None:
     for statement in statements(ONE) + statements(CLUSTER):
         if statement.startswith("ALTER TABLE "):
             changes = re.split(r",\n", statement.split("\n", 1)[1])
-            again = r"\s*(ADD COLUMN IF NOT EXISTS|MODIFY COLUMN \w+ (CODEC|MODIFY SETTING))\b"
+            again = (
+                r"\s*(ADD (COLUMN|INDEX) IF NOT EXISTS|MATERIALIZE INDEX|MODIFY COLUMN \w+ (CODEC|MODIFY SETTING))\b"
+            )
             assert all(re.match(again, change) for change in changes), statement
         else:
             assert re.match(r"CREATE (TABLE|MATERIALIZED VIEW) IF NOT EXISTS ", statement), statement
