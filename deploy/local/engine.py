@@ -14,10 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+from common import logs
 from common.errors import EnvironmentProblem
 from deploy.local import sql
 from deploy.local.feed import Feed
 from deploy.local.http_query import UNKNOWN_DATABASE, code_of
+
+log = logs.get("clickhouse")
 
 
 class EngineError(Exception):
@@ -74,10 +77,15 @@ class Engine:
         """A fresh connection in the default database."""
         return Connection(self._connect(self._path), self._defaults, self._default_database, self.kill)
 
-    def kill(self, mark: str) -> None:
-        """Stop the queries that carry this mark, from another thread than theirs."""
-        with self._lock:
-            self._keeper.query(f"KILL QUERY WHERE Settings['log_comment'] = {sql.quote(mark)} ASYNC", "Null")
+    def kill(self, mark: str) -> bool:
+        """Stop the queries that carry this mark, from another thread than theirs -> whether ClickHouse could."""
+        try:
+            with self._lock:
+                self._keeper.query(f"KILL QUERY WHERE Settings['log_comment'] = {sql.quote(mark)} ASYNC", "Null")
+        except Exception as error:  # noqa: BLE001  chDB has no type of its own; memory may be short, say
+            log.warning("a query could not be stopped, trying again", error=str(error))
+            return False
+        return True
 
     def ask(self, query: str) -> list[list[str]]:
         """A small query of our own: rows of text."""
@@ -97,7 +105,7 @@ class Connection:
     stream that ends with its connection.
     """
 
-    def __init__(self, raw: Any, defaults: Mapping[str, str], database: str, kill: Callable[[str], None]) -> None:
+    def __init__(self, raw: Any, defaults: Mapping[str, str], database: str, kill: Callable[[str], bool]) -> None:
         self._raw, self._kill = raw, kill
         self._lock = threading.RLock()
         self._streaming: Any = None           # the answer that is being read in pieces

@@ -22,9 +22,10 @@ class Feed:
     """Writes pieces into a pipe for as long as the block lasts; `path` is the end to read from.
 
     When the pieces break off, `kill` is called before the reader sees the end: half of the data must not pass for all.
+    It says whether it could, and is called until it can.
     """
 
-    def __init__(self, pieces: Iterator[bytes], kill: Callable[[], None]) -> None:
+    def __init__(self, pieces: Iterator[bytes], kill: Callable[[], bool]) -> None:
         """Takes the first piece at once, so that what fails there fails here."""
         self._pieces = chain([next(pieces, b"")], pieces)
         self._kill = kill
@@ -55,7 +56,8 @@ class Feed:
             self.error = error
             while not self._over.is_set() and self._unread():
                 time.sleep(_LOOK_SECONDS)       # once it reads, it can be killed
-            self._kill()
+            while not self._kill() and not self._over.is_set():
+                time.sleep(_LOOK_SECONDS)
         finally:
             os.close(self._writer)
 
