@@ -1,37 +1,29 @@
 """From the ring to batches: when an epoch is closed, when a batch is cut, what it carries. Does no I/O of its own."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from common import logs
 from common.errors import ServiceUnavailable
 from common.settings import CaptureSettings, ProducerSettings
 from producer.batch import Source, Span, build, build_coalesced
 from producer.clock import WallClock
+from producer.detail import Detail, KernelSwitches
+from producer.encoding import Encoding
 from producer.epochs import ClosedEpoch, Epochs
 from producer.event import Records
 from producer.metrics import ProducerMetrics
 from producer.outbox import Batch, Message
-from producer.publish import MAX_MESSAGE_BYTES, Publisher
-from schemas.packets import PacketBatch, PacketEvents
-from schemas.topics import TopicNames
+from producer.publish import Publisher
+from schemas.packets import PacketEvents
 
 HEARTBEAT_NS = 1_000_000_000  # of a node that sees nothing
 KAFKA_AWAY_NS = 2_000_000_000  # a batch that waits longer: nothing is sent only to say that we live
-COALESCE_ABOVE, COALESCE_BELOW = 0.75, 0.25  # parts of the ring in use, at which the kernel is told to, and not to
 CROWDED = 0.5  # part of the flow table: the next epoch is to be shorter
 FEW_ENTRIES = 1_000  # of the flow table; it takes no time to remove them
 ACK_SECONDS = 0.05  # after which to look again for what Kafka says
 SHORTEST_EPOCH_NS = 100_000_000
 ONLY_FLOWS_EPOCH_NS = 1_000_000_000  # an entry of the flow table is of one second: shorter epochs would divide it
-LIVE_NS = 1_000_000_000  # between two times that we tell the kernel program that we live
-TELL_EVERY_NS = 10_000_000_000  # when it changes again and again
-REGISTRY_RETRY_NS = 1_000_000_000
 _MS = 1_000_000
-
-log = logs.get("producer")
-
 
 class RingReader(Protocol):
     """What we use of ring.Ring."""
@@ -50,22 +42,6 @@ class RingReader(Protocol):
 
     def release(self, position: int) -> None:
         """Let the kernel overwrite what lies before."""
-
-
-class KernelSwitches(Protocol):
-    """What we tell the kernel program; kernel.Switches does it."""
-
-    def live(self, now_ns: int, offset_ns: int) -> None:
-        """A producer lives; `offset_ns`: from the monotonic to the wall clock."""
-
-    def coalesce(self, wanted: bool) -> None:
-        """Whether packets are to be added up by flow although there is room for an event each."""
-
-
-EncodeBatch = Callable[[PacketBatch], bytes]
-"""A message of the packets topic. Raises ServiceUnavailable."""
-EncodeEvents = Callable[[PacketEvents], list[bytes]]
-"""The messages of the packet-events topic. Raises ServiceUnavailable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,19 +82,13 @@ class Capture:
         publisher: Publisher,
         source: Source,
         switches: KernelSwitches,
-        encode_batch: EncodeBatch,
-        encode_events: EncodeEvents | None,
-        topics: TopicNames,
+        encoding: Encoding,
         timing: Timing,
         metrics: ProducerMetrics,
     ) -> None:
-        """`position`: of the ring, where reading begins. `coalesced`: entries of flow tables below it are safe.
-
-        `encode_events`: for the record encoding.
-        """
+        """`position`: of the ring, where reading begins. `coalesced`: entries of flow tables below it are safe."""
         self._ring, self._epochs, self._clock, self._publisher = ring, epochs, clock, publisher
-        self._source, self._topics, self._timing, self._metrics = source, topics, timing, metrics
-        self._encode_batch, self._encode_events, self._switches = encode_batch, encode_events, switches
+        self._source, self._encoding, self._timing, self._metrics = source, encoding, timing, metrics
         self._start = position  # of the next batch
         self._read = position  # records before it are submitted
         self._closed = epochs.inherited()  # closed, but not all of it is sent
@@ -130,19 +100,14 @@ class Capture:
         self._clock_ns = 0
         self._waiting_since = 0  # monotonic; the first record of the next batch is not older
         self._looked_ns = clock.monotonic()  # at the ring, the last time
-        self._registry_retry_at = 0
-        self._told_ns = -TELL_EVERY_NS
         self._released = position
         self._last_epoch_end = position
         self._epoch_ns = timing.epoch_ns
         self._due_ns = 0  # monotonic; the open epoch is not closed before
-        self._lived_ns = clock.monotonic()
         self._confirmed = 0
-        self._coalescing = timing.only_flows
         self._finishing = self._finished = False
         ring.release(position)
-        switches.coalesce(self._coalescing)
-        switches.live(self._lived_ns, clock.offset_ns)
+        self.detail = Detail(switches, clock, only_flows=timing.only_flows)
         if self._closed:
             metrics.count(self._closed.counters)
 
@@ -156,24 +121,12 @@ class Capture:
         """Part of the ring that is in use."""
         return (self._ring.producer_position() - self._released) / self._ring.size
 
-    @property
-    def coalescing(self) -> bool:
-        """Whether the kernel adds packets up by flow, because we told it to."""
-        return self._coalescing
-
-    @property
-    def overwhelmed(self) -> bool:
-        """Whether it does so because the ring fills."""
-        return self._coalescing and not self._timing.only_flows
-
     def step(self) -> int:
         """Do what is due. Returns how many records were read."""
         now = self._clock.monotonic()
-        if now - self._lived_ns >= LIVE_NS:
-            self._switches.live(now, self._clock.offset_ns)
-            self._lived_ns = now
+        self.detail.live(now)
         self._release()
-        self._choose_detail()
+        self.detail.choose(now, self.ring_fill)
         before = self._read
         if self._publisher.has_room():
             self._read_ring()
@@ -221,18 +174,6 @@ class Capture:
         if outbox.epoch != self._confirmed:
             self._epochs.confirm(outbox.epoch)
             self._confirmed = outbox.epoch
-
-    def _choose_detail(self) -> None:
-        """Below an event a packet when the ring fills, back when it is nearly empty."""
-        fill = self.ring_fill
-        wanted = self._timing.only_flows or fill > (COALESCE_BELOW if self._coalescing else COALESCE_ABOVE)
-        if wanted != self._coalescing:
-            self._coalescing = wanted
-            self._switches.coalesce(wanted)
-            if self._clock.monotonic() - self._told_ns >= TELL_EVERY_NS:
-                self._told_ns = self._clock.monotonic()
-                what = "packets are added up by flow" if wanted else "an event a packet again"
-                log.info(what, ring_fill=round(fill, 2))
 
     def _read_ring(self) -> None:
         """Find out how far records are submitted; send each full batch."""
@@ -307,7 +248,7 @@ class Capture:
             coalesced=self._coalesced_end,
         )
         try:
-            messages = self._encoded(events)
+            messages = self._encoding.messages(events)
         except ServiceUnavailable:
             return False
         if messages is None:
@@ -343,7 +284,7 @@ class Capture:
                 counters=closed.counters if last else (),
             )
             try:
-                messages = self._encoded(events)
+                messages = self._encoding.messages(events)
             except ServiceUnavailable:
                 return
             if messages is None:
@@ -351,21 +292,6 @@ class Capture:
                 continue
             self._entries_sent = end
             self._hand_over(messages, events, closed if last else None)
-
-    def _encoded(self, events: PacketEvents) -> list[Message] | None:
-        """The messages of a batch; None when it is too large and can be divided. Raises ServiceUnavailable."""
-        now = self._clock.monotonic()
-        if now < self._registry_retry_at:
-            raise ServiceUnavailable("the schema registry is away")
-        try:
-            value = self._encode_batch(events.batch)
-            if len(value) > MAX_MESSAGE_BYTES and len(events.batch) > 1:
-                return None
-            return [*self._single(events), Message(topic=self._topics.packets, value=value)]
-        except ServiceUnavailable as error:
-            self._registry_retry_at = now + REGISTRY_RETRY_NS
-            log.warning("cannot encode; trying again", error=str(error))
-            raise
 
     def _hand_over(self, messages: list[Message], events: PacketEvents, closed: ClosedEpoch | None) -> None:
         """Give a batch to the publisher. `closed`: the epoch whose closing it carries."""
@@ -387,8 +313,3 @@ class Capture:
         if closed:
             self._closed = None
             self._first_epoch = closed.number + 1
-
-    def _single(self, events: PacketEvents) -> list[Message]:
-        if self._encode_events is None or not len(events.batch):
-            return []
-        return [Message(topic=self._topics.packet_events, value=value) for value in self._encode_events(events)]

@@ -13,8 +13,9 @@ from common.settings import Settings
 from producer import child, columns, interfaces, pins
 from producer.batch import Source
 from producer.begin import Begun, begin
-from producer.capture import Capture, EncodeEvents, Timing
+from producer.capture import Capture, Timing
 from producer.clock import WallClock
+from producer.encoding import EncodeEvents, Encoding
 from producer.epochs import Epochs, slots_of
 from producer.health import State, health
 from producer.hooks import Hooks, PinnedTables
@@ -117,7 +118,7 @@ def _run_locked(settings: Settings, selection: Selection, directory: Path, stop:
         publisher.begin_at(capture.position)
         metrics.show(
             ring_fill=lambda: capture.ring_fill,
-            coalescing=lambda: capture.coalescing,
+            coalescing=lambda: capture.detail.coalescing,
             spool_bytes=lambda: publisher.spool_bytes,
             queue=lambda: publisher.outbox.in_flight,
         )
@@ -183,9 +184,12 @@ class _Run:
             publisher=self.publisher,
             source=Source(node=settings.node, ring_id=state.ring_id, interfaces=tuple(names.items())),
             switches=Switches(kernel, settings.capture.orphan_timeout_seconds),
-            encode_batch=BatchEncoder(self.registry).encode,
-            encode_events=_event_encoder(settings, self.topics),
-            topics=self.topics,
+            encoding=Encoding(
+                BatchEncoder(self.registry).encode,
+                _event_encoder(settings, self.topics),
+                self.topics,
+                self.clock.monotonic,
+            ),
             timing=Timing.of(settings.producer, settings.capture, kernel.ring),
             metrics=self.metrics,
         )

@@ -35,7 +35,7 @@ def health(state: State, publisher: Publisher, capture: Capture) -> dict[str, An
         "packets": state.packets,
         "last_ack_age_seconds": None if last is None else round((time.monotonic_ns() - last) / 1e9, 3),
         "ring_fill": round(capture.ring_fill, 4),
-        "coalescing": capture.coalescing,
+        "coalescing": capture.detail.coalescing,
         "spool_bytes": publisher.spool_bytes,
         "queue": publisher.outbox.in_flight,
         "error": error,

@@ -89,6 +89,6 @@ def watch(  # noqa: PLR0917  the parts of a run
         wait = capture.patience(min(longest, 2 * wait)) if publisher.calm else AWAY_WAIT
         if rate:
             wait = min(wait, ring.size / 4 / rate)
-        if capture.ring_fill > FILLED or capture.overwhelmed:
+        if capture.ring_fill > FILLED or capture.detail.overwhelmed:
             wait = min(wait, FILLED_WAIT)
         wait = max(wait, SHORTEST_WAIT)

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from producer.batch import Source
 from producer.capture import Capture, Timing
 from producer.clock import WallClock
+from producer.encoding import Encoding
 from producer.epochs import COUNTERS, Epochs, Slot, fresh_counters
 from producer.event import COALESCED, Records
 from producer.metrics import ProducerMetrics
@@ -88,7 +89,7 @@ class MemoryMaps:
 
 
 class MemorySwitches:
-    """Obeys producer.capture.KernelSwitches."""
+    """Obeys producer.detail.KernelSwitches."""
 
     coalescing = False
     lived_ns = 0
@@ -133,7 +134,7 @@ class Node:
         self.capture = Capture(
             ring=self.ring, position=position, coalesced=coalesced, epochs=epochs, switches=self.switches,
             clock=self.clock, publisher=self.publisher, source=Source(node="n", ring_id=9, interfaces=((3, "eth0"),)),
-            encode_batch=self.encode, encode_events=None, topics=TopicNames.of("t."), timing=self.timing,
+            encoding=Encoding(self.encode, None, TopicNames.of("t."), self.clock.monotonic), timing=self.timing,
             metrics=ProducerMetrics(CollectorRegistry()),
         )  # fmt: skip
 
