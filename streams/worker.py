@@ -1,16 +1,13 @@
 """From messages to stored windows: the asynchronous shell around streams.partition. Knows nothing of Faust.
 
-For each partition a task writes the windows that are due, one after the other, then the ledger, then acknowledges.
-ClickHouse and Kafka are used from a thread, so that the loop, and with it the consumer's heartbeats, live on. A
-failed insert is tried again for ever; while too much waits, no more messages are taken.
+For each partition a task writes what is due (streams.writing). ClickHouse and Kafka are used from a thread, so that the
+loop, and with it the consumer's heartbeats, live on. While too much waits, no more messages are taken.
 """
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -18,9 +15,7 @@ from common import logs
 from common.errors import DecodeError, ServiceUnavailable
 from common.settings import StreamsSettings
 from schemas.codec import Codec
-from schemas.flows import LedgerRow
 from schemas.packets import PacketBatch
-from streams.accounting import figures
 from streams.live_feed import LiveFeed
 from streams.metrics import Metrics
 from streams.offsets import Begin, Offsets
@@ -28,7 +23,7 @@ from streams.partition import Partition, Taken
 from streams.publish import Publisher
 from streams.retrying import BROKER, CLICKHOUSE, KAFKA, REGISTRY, Released, Retrying, pause
 from streams.sink import ClickHouseStore
-from streams.storing import Outcome, WindowJob, catch_up, store_window
+from streams.writing import Lane, Writing, acknowledge
 
 log = logs.get("streams")
 T = TypeVar("T")
@@ -46,16 +41,6 @@ class Message(Protocol):
     offset: int
     key: bytes | None
     value: bytes | None
-
-
-@dataclass(slots=True, eq=False)
-class _Lane:
-    """A partition, its task, and the messages that are not acknowledged."""
-
-    state: Partition
-    messages: deque[tuple[int, Callable[[], None]]] = field(default_factory=deque)
-    closing: asyncio.Event = field(default_factory=asyncio.Event)
-    task: asyncio.Task[None] | None = None
 
 
 class Worker:
@@ -76,17 +61,16 @@ class Worker:
         self._settings = settings
         self._codec, self._store, self._publisher, self._metrics = codec, store, publisher, metrics
         self._offsets, self._lag, self._clock = offsets, lag, clock
-        self._lanes: dict[int, _Lane] = {}
+        self._lanes: dict[int, Lane] = {}
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sink")
         self._live_threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="live")
         self._live = LiveFeed(settings.live_top)
         self._live_task: asyncio.Task[None] | None = None
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._again = Retrying(self._threads, clock, metrics.insert_retries.inc)
-        self.rows_stored = 0
+        self._writing = Writing(store, publisher, metrics, self._again, clock, publish_flows=settings.publish_flows)
         self.dead_letters = 0
         self._said_aside = 0.0
-        self._last_insert: float | None = None
 
     async def start(self) -> None:
         """Begin with the live statistics; partitions begin with their first message."""
@@ -117,7 +101,7 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
         for lane in lanes:
-            self._acknowledge(lane)
+            acknowledge(lane, self._clock())
 
     async def take(self, message: Message, acknowledge: Callable[[], None]) -> None:
         """Add a message. Waits while too much is not stored yet."""
@@ -138,7 +122,7 @@ class Worker:
         except Released:
             return  # it was not acknowledged: whoever has the partition next reads it
 
-    async def _lane(self, message: Message) -> _Lane:
+    async def _lane(self, message: Message) -> Lane:
         lane = self._lanes.get(message.partition)
         if lane is None or message.offset == lane.state.position:
             return lane or await self._open(message.partition, message.offset)
@@ -151,10 +135,10 @@ class Worker:
         await self.release([message.partition])
         return await self._open(message.partition, message.offset)
 
-    async def _begin(self, lane: _Lane) -> Begin:
+    async def _begin(self, lane: Lane) -> Begin:
         return await self._again.insist(KAFKA, lane.closing, partial(self._offsets.begin, lane.state.number))
 
-    def _lose(self, lane: _Lane, start: int, end: int) -> None:
+    def _lose(self, lane: Lane, start: int, end: int) -> None:
         """Messages between two offsets are no longer in Kafka, if there are any."""
         if end <= start:
             return
@@ -168,7 +152,7 @@ class Worker:
             messages=end - start,
         )
 
-    async def _decoded(self, lane: _Lane, value: bytes | None) -> PacketBatch:
+    async def _decoded(self, lane: Lane, value: bytes | None) -> PacketBatch:
         """The batch of a message. Raises DecodeError; waits while the registry that knows its schema is away."""
         try:
             return self._decode(value)
@@ -185,7 +169,7 @@ class Worker:
         except Exception as error:
             raise DecodeError(f"the message cannot be decoded: {error!r}") from error
 
-    def _count(self, lane: _Lane, taken: Taken, batch: PacketBatch) -> None:
+    def _count(self, lane: Lane, taken: Taken, batch: PacketBatch) -> None:
         metrics = self._metrics
         metrics.packets.inc(taken.packets)
         metrics.bytes.inc(taken.bytes)
@@ -207,7 +191,7 @@ class Worker:
             )
         self._live.add(lane.state, batch, taken)
 
-    async def _open(self, partition: int, offset: int) -> _Lane:
+    async def _open(self, partition: int, offset: int) -> Lane:
         seconds = self._settings.window_seconds
         state = Partition(
             partition,
@@ -215,7 +199,7 @@ class Worker:
             window_seconds=seconds,
             node_timeout_seconds=self._settings.node_timeout_seconds,
         )
-        lane = self._lanes[partition] = _Lane(state)
+        lane = self._lanes[partition] = Lane(state)
         begin = await self._begin(lane)
         if offset > max(begin.committed, begin.oldest):
             raise ServiceUnavailable(
@@ -239,106 +223,12 @@ class Worker:
         log.info("reading", partition=partition, offset=offset)
         return lane
 
-    async def _run(self, lane: _Lane) -> None:
+    async def _run(self, lane: Lane) -> None:
         while not lane.closing.is_set():
-            await self._compact(lane)
-            for job in lane.state.due(self._clock()):
-                if lane.closing.is_set():
-                    return
-                await self._write(lane, job)
-            await self._write_losses(lane)
-            await self._write_ledger(lane)
-            self._acknowledge(lane)
+            await self._writing.once(lane)
             await pause(lane.closing, _TICK)
 
-    async def _compact(self, lane: _Lane) -> None:
-        for window in lane.state.compactable():
-            job = lane.state.begin(window)
-            if job is not None:  # compacted rows cannot be divided: first leave out what is stored already
-                outcome = await self._again.insist(CLICKHOUSE, lane.closing, partial(catch_up, job, self._store))
-                await self._publish(lane, outcome)
-                lane.state.stored(job, outcome.known)
-                lane.state.compact(window)
-
-    async def _write(self, lane: _Lane, job: WindowJob) -> None:
-        tries = 0
-
-        def attempt() -> Outcome:
-            nonlocal tries
-            tries += 1
-            return store_window(job if tries == 1 else replace(job, known=None), self._store)
-
-        begun = time.perf_counter()
-        outcome = await self._again.insist(CLICKHOUSE, lane.closing, attempt)
-        self._metrics.insert_seconds.observe(time.perf_counter() - begun)
-        if outcome.expired:
-            self._metrics.expired_rows.inc(outcome.expired)
-            log.warning(
-                "rows are older than clickhouse.flows_retention_days and were not kept",
-                rows=outcome.expired,
-                window_start=job.window.start,
-            )
-        if outcome.rows:
-            self._metrics.rows_stored.inc(outcome.rows)
-            self._metrics.stored_packets.inc(outcome.packets)
-            self._metrics.windows_stored.inc()
-            if outcome.known.revision > 1:
-                self._metrics.corrections.inc()
-            self.rows_stored += outcome.rows
-            self._last_insert = self._clock()
-        await self._publish(lane, outcome)
-        lane.state.stored(job, outcome.known)
-        log.debug(
-            "stored",
-            partition=job.partition.number,
-            window_start=job.window.start,
-            rows=outcome.rows,
-            revision=outcome.known.revision - 1,
-            offset_end=outcome.known.offset_end,
-        )
-
-    async def _publish(self, lane: _Lane, outcome: Outcome) -> None:
-        if self._settings.publish_flows:
-            for revision, flows in outcome.publish:
-                await self._again.insist(KAFKA, lane.closing, partial(self._publisher.flows, flows, revision))
-
-    async def _write_losses(self, lane: _Lane) -> None:
-        losses = lane.state.losses()
-        if losses:
-            store = partial(self._store.insert_losses, losses, lane.state.source)
-            await self._again.insist(CLICKHOUSE, lane.closing, store)
-            lane.state.losses_stored(losses)
-
-    async def _write_ledger(self, lane: _Lane) -> None:
-        epochs = lane.state.closed_epochs(self._clock())
-        if not epochs:
-            return
-        names = [(epoch.node, epoch.ring_id, epoch.epoch) for epoch in epochs]
-
-        def store() -> list[LedgerRow]:
-            # What is there was written before a restart, from all of the epoch's packets; we may know only the rest
-            stored = self._store.stored_epochs(names)
-            rows = [row for epoch, name in zip(epochs, names, strict=True) if name not in stored for row in epoch.rows]
-            if rows:
-                self._store.insert_ledger(rows)
-            return rows
-
-        rows = await self._again.insist(CLICKHOUSE, lane.closing, store)
-        sums = figures(rows)
-        self._metrics.ledger_rows.inc(len(rows))
-        for figure, counter in self._metrics.ledger_packets.items():
-            counter.inc(sums[figure])
-        if sums["missing"] or sums["surplus"] or sums["unclosed"]:
-            wrong = {name: sums[name] for name in ("missing", "surplus", "unclosed")}
-            log.warning("ledger differs", partition=lane.state.number, epochs=len(epochs), **wrong)
-        lane.state.epochs_stored(epochs, self._clock())
-
-    def _acknowledge(self, lane: _Lane) -> None:
-        offset = lane.state.committable(self._clock())
-        while lane.messages and lane.messages[0][0] < offset:
-            lane.messages.popleft()[1]()
-
-    async def _set_aside(self, lane: _Lane, message: Message, error: str) -> None:
+    async def _set_aside(self, lane: Lane, message: Message, error: str) -> None:
         now = self._clock()
         if now - self._said_aside >= _LOG_EVERY:  # the metric and the topic have them all
             log.warning(
@@ -380,7 +270,7 @@ class Worker:
             return str(error)
         return self._publisher.check()
 
-    def _behind(self, lane: _Lane) -> int:
+    def _behind(self, lane: Lane) -> int:
         return self._lag(lane.state.number, lane.state.position)
 
     def _gauges(self) -> None:
@@ -407,7 +297,7 @@ class Worker:
     def health(self) -> dict[str, Any]:
         """For /health: what there is, what waits, and what is wrong."""
         now = self._clock()
-        lanes = list(self._lanes.values())
+        lanes, inserted = list(self._lanes.values()), self._writing.last_insert
         watermarks = [lane.state.watermark.value for lane in lanes if lane.state.watermark.value]
         return {
             "ok": not self._again.troubles and not self.failure.done(),
@@ -416,8 +306,8 @@ class Worker:
             "watermark_delay_seconds": round(max(0.0, now - min(watermarks) / 1e9), 3) if watermarks else None,
             "open_windows": sum(lane.state.open_windows for lane in lanes),
             "lag_messages": sum(self._behind(lane) for lane in lanes),
-            "rows_stored": self.rows_stored,
-            "last_insert_age_seconds": round(now - self._last_insert, 3) if self._last_insert is not None else None,
+            "rows_stored": self._writing.rows_stored,
+            "last_insert_age_seconds": round(now - inserted, 3) if inserted is not None else None,
             "clickhouse": self._again.troubles.get(CLICKHOUSE, "ok"),
             "kafka": self._again.troubles.get(BROKER) or self._again.troubles.get(KAFKA, "ok"),
             "registry": self._again.troubles.get(REGISTRY, "ok"),
