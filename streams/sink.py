@@ -34,6 +34,8 @@ _ONE_BLOCK: dict[str, Any] = {
     "max_insert_threads": 1,
     "input_format_parallel_parsing": 0,
 }
+_GROUPED: dict[str, Any] = {"optimize_on_insert": 0}
+"""For flows: the views of the rollups have grouped the rows, there is nothing for their tables to merge in them."""
 _ON_A_CLUSTER: dict[str, Any] = {
     "distributed_foreground_insert": 1,
     "insert_quorum": "auto",
@@ -78,11 +80,8 @@ class ClickHouseStore:
         identity = f"/{partition.topic_id:x}" if partition.topic_id else ""
         token = f"{self._topic}{identity}/{partition.number}/{window.start}/{window.seconds}/{revision}"
         table = flow_table(flows, partition, revision, offset_end)
-        self._call(
-            lambda client: client.insert_arrow(
-                "flows", table, settings={**_ONE_BLOCK, **self._extra, "insert_deduplication_token": token}
-            )
-        )
+        settings = {**_ONE_BLOCK, **_GROUPED, **self._extra, "insert_deduplication_token": token}
+        self._call(lambda client: client.insert_arrow("flows", table, settings=settings))
 
     def expired(self, window: WindowId) -> bool:
         """Whether the table's TTL drops rows of this window as they come."""
