@@ -308,6 +308,7 @@ class Capture:
             )
         )
         self._metrics.events.inc(len(batch))
+        self._metrics.message_bytes.inc(sum(len(message.value) for message in messages))
         self._sequence += 1
         self._clock_ns = batch.clock_ns
         if closed:

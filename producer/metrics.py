@@ -30,6 +30,11 @@ class ProducerMetrics:
         self.events = Counter(
             "ayaflow_producer_events", "Events read from the ring buffer and encoded.", registry=registry
         )
+        self.message_bytes = Counter(
+            "ayaflow_producer_message_bytes",
+            "Bytes of encoded messages, before Kafka's compression.",
+            registry=registry,
+        )
         self.batches = Counter("ayaflow_producer_batches", "Batches acknowledged by Kafka.", registry=registry)
         self._ring_fill = Gauge(
             "ayaflow_producer_ring_fill_ratio",

@@ -1,6 +1,7 @@
 """The whole producer: a veth, the real kernel program, a real broker, the process as people start it."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -48,10 +49,14 @@ def test_every_packet_and_byte_is_found_again_flow_by_flow_and_nothing_is_left_b
             while wanted_line not in node.metrics():  # counted when the epoch is closed
                 assert time.monotonic() < deadline, node.metrics()
                 time.sleep(0.05)
+            metrics = node.metrics()
             assert stop(process) == 0
         assert "clsact" not in veth.tc("qdisc", "show", "dev", a)
     assert not node.pin_directory.exists()
-    batches = [Codec().decode_packet_batch(value) for value in batches_of(kafka_broker, node)]
+    values = batches_of(kafka_broker, node)
+    counted = float(re.findall(r"^ayaflow_producer_message_bytes_total (\S+)", metrics, re.MULTILINE)[0])
+    assert 4_000 < counted <= sum(map(len, values))  # a last batch came with the end
+    batches = [Codec().decode_packet_batch(value) for value in values]
     assert by_flow(batches) == wanted
     sums = check_ledger(batches)
     assert (sums["seen"], sums["emitted"], sums["non_ip"]) == (4_100, 4_000, 100)
