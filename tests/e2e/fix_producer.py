@@ -47,7 +47,8 @@ class Node:
         self.name = f"test-{os.getpid()}-{time.monotonic_ns()}"
         self.port = free_port()
         self.bpffs = bpffs
-        self.environment = {key: value for key, value in os.environ.items() if not key.startswith("AYAFLOW_")} | {
+        others = {key: value for key, value in os.environ.items() if not key.startswith("AYAFLOW_")}
+        self.environment = others | {"PYTHONFAULTHANDLER": "1"} | {
             f"AYAFLOW_{name.upper()}": str(value)
             for name, value in {
                 "node": self.name, "capture_interfaces": interfaces, "capture_bpffs": bpffs, "data_dir": directory,
@@ -131,6 +132,9 @@ def running(node: Node) -> Iterator["subprocess.Popen[bytes]"]:
     try:
         node.wait_for(process)
         yield process
+    except subprocess.TimeoutExpired as error:
+        error.add_note(node.output.read_text())
+        raise
     finally:
         stop(process)
 
@@ -141,7 +145,7 @@ def stop(process: "subprocess.Popen[bytes]", number: int = signal.SIGTERM) -> in
     try:
         return process.wait(30)
     except subprocess.TimeoutExpired:
-        process.kill()
+        process.send_signal(signal.SIGABRT)  # its output says where it was (PYTHONFAULTHANDLER)
         process.wait()
         raise
 

@@ -1,5 +1,6 @@
 import json
 import socket
+import threading
 import urllib.error
 import urllib.request
 
@@ -31,6 +32,21 @@ def test_metrics_and_health_are_served_until_the_server_is_closed() -> None:
         assert get(f"http://127.0.0.1:{port}/")[0] == 404
     with pytest.raises(urllib.error.URLError):
         get(f"http://127.0.0.1:{port}/health")
+
+
+def test_it_can_be_closed_while_nobody_gets_through_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a host whose queues are full of packets, where the loopback's are dropped, too."""
+    server = MetricsServer("127.0.0.1:0", "x.listen", dict)
+    server.__enter__()
+
+    def no_way(*_: object, **__: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(socket, "create_connection", no_way)
+    closing = threading.Thread(target=server.__exit__, args=(None, None, None), daemon=True)
+    closing.start()
+    closing.join(5)
+    assert not closing.is_alive()
 
 
 def test_a_port_in_use_is_a_sentence_that_names_the_setting() -> None:
