@@ -5,7 +5,8 @@ Four stages, each exact on its own, packets and bytes alike:
     kernel    an epoch's counters: seen = emitted + coalesced + non-IP + malformed + dropped (ring full)
     kafka     an epoch: emitted + coalesced = what streams consumed of it
     store     a window: what the epochs' ledger rows say was consumed for it = the rows of flows, all revisions
-    rollups   a minute, an hour: flows_1m and flows_1h = flows
+    rollups   a minute, an hour: flows_1m and flows_1h = flows; an insert fills flows first, so what a rollup lacks
+              is in flight while it may be the last insert of its partition
 
 An epoch is `unclosed` when the kernel's counters never came, because its ring was given up: what was consumed of it
 is stored, what else the kernel saw is not known. A `loss` is a gap that streams noticed on its way from the kernel to
@@ -145,6 +146,8 @@ class RollupDifference:
     periods: int
     first_period: int       # seconds since the Unix epoch
     difference: Count       # absolute
+    open_until: float = 0   # in flight: end of the last window that is just being stored, seconds; 0: it is not
+    overdue: bool = False   # in flight for longer than the grace time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +214,7 @@ class Report:
     reaches: tuple[Reach, ...]
     rollups: tuple[RollupDifference, ...]
     losses: tuple[Loss, ...] = ()
+    rollups_in_flight: tuple[RollupDifference, ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -225,12 +229,13 @@ class Report:
     @property
     def exact(self) -> bool:
         """All that is settled is equal, and nothing is overdue."""
-        return not (self.empty or self.differs or any(row.overdue for row in self.rows))
+        overdue = any(row.overdue for row in self.rows) or any(rollup.overdue for rollup in self.rollups_in_flight)
+        return not (self.empty or self.differs or overdue)
 
     @property
     def settled(self) -> bool:
         """Nothing is in flight any more."""
-        return not any(row.in_flight or row.overdue for row in self.rows)
+        return not (any(row.in_flight or row.overdue for row in self.rows) or self.rollups_in_flight)
 
 
 def compare(readings: Readings, *, now: float, grace_seconds: float = GRACE_SECONDS) -> Report:
@@ -245,7 +250,14 @@ def compare(readings: Readings, *, now: float, grace_seconds: float = GRACE_SECO
         )
         for place in sorted(epochs.keys() | windows.keys(), key=_order)
     ]
-    return Report(rows=tuple(rows), reaches=readings.reaches, rollups=readings.rollups, losses=readings.losses)
+    return Report(
+        rows=tuple(rows), reaches=readings.reaches, losses=readings.losses,
+        rollups=tuple(rollup for rollup in readings.rollups if not rollup.open_until),
+        rollups_in_flight=tuple(
+            replace(rollup, overdue=rollup.open_until < now - grace_seconds)
+            for rollup in readings.rollups if rollup.open_until
+        ),
+    )
 
 
 def _order(place: Place) -> tuple[str, str, bool]:

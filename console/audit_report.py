@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from console import tables
-from console.audit import GRACE_SECONDS, Count, Difference, Loss, Report, Row, total
+from console.audit import GRACE_SECONDS, Count, Difference, Loss, Report, RollupDifference, Row, total
 from console.times import EARLIEST, LATEST, iso
 
 _STAGES = {
@@ -66,9 +66,10 @@ def sentences(report: Report) -> list[str]:
     ]
     if found:
         return ["Not exact:", *(f"  {line}" for line in found)]
-    late = [row for row in report.rows if row.overdue]
+    late = [_overdue(row) for row in report.rows if row.overdue]
+    late += [_rollup_overdue(rollup) for rollup in report.rollups_in_flight if rollup.overdue]
     if late:
-        return [_overdue(row) for row in late]
+        return late
     return [_exact(report)]
 
 
@@ -120,6 +121,13 @@ def _overdue(row: Row) -> str:
     )
 
 
+def _rollup_overdue(rollup: RollupDifference) -> str:
+    return (
+        f"Not settled: {rollup.table} lacks {_amount(rollup.difference)} that are in flows ({rollup.node}"
+        f" {rollup.interface}) for more than {GRACE_SECONDS} s; is streams running? It puts them there when it starts."
+    )
+
+
 def _exact(report: Report) -> str:
     rows = report.rows
     seen, stored = total(row.seen for row in rows), total(row.stored for row in rows)
@@ -135,9 +143,11 @@ def _exact(report: Report) -> str:
     nodes = len({row.place.node for row in rows})
     coalesced = total(row.coalesced for row in rows)
     detail = f" {_amount(coalesced)} of them came coalesced by flow." if coalesced else ""
+    coming = total(rollup.difference for rollup in report.rollups_in_flight)
+    rollups = f"The rollups still lack {_amount(coming)}." if coming else "The rollups agree."
     return (
         f"Exact: {_amount(seen)} seen by the kernel on {nodes} node{'s' if nodes > 1 else ''} ="
-        f" {' + '.join(parts)}.{detail} The rollups agree."
+        f" {' + '.join(parts)}.{detail} {rollups}"
     )
 
 
@@ -164,9 +174,18 @@ def as_json(report: Report, since: datetime, until: datetime) -> dict[str, Any]:
             }
             for reach in report.reaches
         ],
-        "rollups": [asdict(rollup) for rollup in report.rollups],
+        "rollups": [_rollup_json(rollup) for rollup in report.rollups],
+        "rollups_in_flight": [
+            _rollup_json(rollup) | {"overdue": rollup.overdue} for rollup in report.rollups_in_flight
+        ],
         "losses": [asdict(loss) | {"noticed": _moment(loss.noticed)} for loss in report.losses],
     }
+
+
+def _rollup_json(rollup: RollupDifference) -> dict[str, Any]:
+    figures = asdict(rollup)
+    del figures["open_until"], figures["overdue"]
+    return figures
 
 
 def _row_json(row: Row) -> dict[str, Any]:

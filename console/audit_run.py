@@ -69,13 +69,7 @@ def read(store: Store, span: Range) -> Readings:
     windows = ask(audit_sql.windows(seconds))
     reaches = ask(audit_sql.REACH)
     losses = ask(audit_sql.LOSSES)
-    rollups = [
-        row
-        for period, sql in audit_sql.ROLLUPS.items()
-        for row in store.select(
-            sql, {"from": -(-since // period) * period, "to": until // period * period, "node": span.node}
-        )
-    ]
+    rollups = [row for period, table in audit_sql.ROLLUPS.items() for row in _rollup(store, table, period, span)]
     return Readings(
         epochs=tuple(_epochs(row) for row in epochs),
         windows=tuple(_windows(row) for row in windows),
@@ -86,12 +80,22 @@ def read(store: Store, span: Range) -> Readings:
         rollups=tuple(
             RollupDifference(
                 table=row["table"], node=row["node"], interface=row["interface"], periods=row["periods"],
-                first_period=row["first_period"], difference=_count(row, ""),
+                first_period=row["first_period"], difference=_count(row, ""), open_until=row["open_until"],
             )
             for row in rollups
         ),
         losses=tuple(Loss(**row) for row in losses),
     )
+
+
+def _rollup(store: Store, table: str, period: int, span: Range) -> list[dict[str, Any]]:
+    since, until = int(span.since.timestamp()), int(span.until.timestamp())
+    where: dict[str, str | int] = {
+        "from": -(-since // period) * period, "to": until // period * period, "node": span.node,
+    }
+    if not store.select(audit_sql.rollup(table, explain=False), where):
+        return []
+    return store.select(audit_sql.rollup(table, explain=True), where | {"order": audit.ORDER_SECONDS})
 
 
 def run(store: Store, span: Range, *, form: str, out: TextIO, wait_seconds: float = 0) -> int:

@@ -173,37 +173,68 @@ ORDER BY node
 """  # noqa: S608  constants of this file
 
 
-def _rollup(table: str, period: str) -> str:
-    """Periods of a rollup in [from, to) that differ from the raw windows: a row a node and interface."""
-    names = ("packets", "bytes", "packets_rev", "bytes_rev")
+_MEASURES = ("packets", "bytes", "packets_rev", "bytes_rev")
+
+# Windows of which nothing proves that they are in the rollups as well: an insert fills flows first. Windows of a Kafka
+# partition are stored in order, so a later one is a proof; corrections have their offset for one.
+_OPEN_WINDOWS = f"""SELECT t.node AS node, t.interface AS interface, t.direction AS direction, PERIOD AS period,
+               {", ".join(f"toInt64(0) AS {name}_diff" for name in _MEASURES)},
+               {", ".join(f"toInt64(sum(t.{name})) AS {name}_open" for name in _MEASURES)},
+               max(toInt64(toUnixTimestamp(t.window_start)) + t.window_seconds) AS open_until
+        FROM flows AS t GLOBAL INNER JOIN (
+            SELECT kafka_partition, max(kafka_offset_end) AS newest,
+                   least(max(toInt64(toUnixTimestamp(window_start)) + window_seconds), toUnixTimestamp(now())) AS until
+            FROM flows WHERE window_start >= toDateTime({{from:UInt32}}, 'UTC') GROUP BY kafka_partition
+        ) AS p ON t.kafka_partition = p.kafka_partition
+        WHERE PERIOD >= toDateTime({{from:UInt32}}, 'UTC') AND PERIOD < toDateTime({{to:UInt32}}, 'UTC')
+          AND ({{node:String}} = '' OR t.node = {{node:String}})
+          AND (toInt64(toUnixTimestamp(t.window_start)) + t.window_seconds + {{order:UInt32}} > p.until
+               OR (t.revision > 0 AND t.kafka_offset_end >= p.newest))
+        GROUP BY node, interface, direction, period"""  # noqa: S608  constants of this file
+
+
+def rollup(table: str, *, explain: bool) -> str:
+    """Periods of a rollup in [from, to) that differ from the raw windows: a row a node and interface.
+
+    `explain` is for when there are any: what is missing in a rollup because its windows are just being stored is then
+    a row of its own, whose `open_until` (seconds) is the end of the last of these windows; else it is 0.
+    `order`, seconds: by so much a window must be later to prove that another is stored.
+    """
+    period = {"flows_1m": "toStartOfMinute", "flows_1h": "toStartOfHour"}[table] + "(t.window_start)"
+    nothing = ", ".join(f"toInt64(0) AS {name}_open" for name in _MEASURES) + ", toInt64(0) AS open_until"
 
     def side(source: str, time: str, sign: str) -> str:
-        sums = ", ".join(f"{sign}toInt64(sum(t.{name})) AS {name}_diff" for name in names)
-        return f"""SELECT t.node AS node, t.interface AS interface, t.direction AS direction, {time} AS period, {sums}
+        sums = ", ".join(f"{sign}toInt64(sum(t.{name})) AS {name}_diff" for name in _MEASURES)
+        return f"""SELECT t.node AS node, t.interface AS interface, t.direction AS direction, {time} AS period,
+               {sums}, {nothing}
         FROM {source} AS t
         WHERE {time} >= toDateTime({{from:UInt32}}, 'UTC') AND {time} < toDateTime({{to:UInt32}}, 'UTC')
           AND ({{node:String}} = '' OR t.node = {{node:String}})
         GROUP BY node, interface, direction, period"""  # noqa: S608  constants of this file
 
-    totals = ", ".join(f"sum(d.{name}_diff) AS {name}_total" for name in names)
+    parts = [side("flows", period, ""), side(table, "t.time", "-")]
+    if explain:
+        parts.append(_OPEN_WINDOWS.replace("PERIOD", period))
+    union = "\n        UNION ALL\n        ".join(parts)
+    totals = ", ".join(f"sum(d.{name}_diff) AS {name}_total, sum(d.{name}_open) AS {name}_may" for name in _MEASURES)
+    coming = " AND ".join(f"{name}_total >= 0 AND {name}_total <= {name}_may" for name in _MEASURES)
     return f"""
 SELECT '{table}' AS table, node, interface, count() AS periods, toUnixTimestamp(min(period)) AS first_period,
        sum(abs(packets_total) + abs(packets_rev_total)) AS packets,
-       sum(abs(bytes_total) + abs(bytes_rev_total)) AS bytes
+       sum(abs(bytes_total) + abs(bytes_rev_total)) AS bytes, max(may_until * coming) AS open_until
 FROM (
-    SELECT d.node AS node, d.interface AS interface, d.direction AS direction, d.period AS period, {totals}
+    SELECT d.node AS node, d.interface AS interface, d.direction AS direction, d.period AS period, {totals},
+           max(d.open_until) AS may_until, {coming} AS coming
     FROM (
-        {side("flows", f"{period}(t.window_start)", "")}
-        UNION ALL
-        {side(table, "t.time", "-")}
+        {union}
     ) AS d
     GROUP BY node, interface, direction, period
 )
 WHERE packets_total != 0 OR bytes_total != 0 OR packets_rev_total != 0 OR bytes_rev_total != 0
-GROUP BY node, interface
-ORDER BY node, interface
+GROUP BY node, interface, coming
+ORDER BY node, interface, coming
 """  # noqa: S608  constants of this file
 
 
-ROLLUPS = {60: _rollup("flows_1m", "toStartOfMinute"), 3_600: _rollup("flows_1h", "toStartOfHour")}
-"""By the length of the period in seconds; parameters: from and to (multiples of it), node."""
+ROLLUPS = {60: "flows_1m", 3_600: "flows_1h"}
+"""By the length of the period in seconds."""

@@ -36,8 +36,8 @@ def all_in_one(group: str, seed: int, *, seconds: float, longest: float, rate: i
             runner.run(planned, clock=time.monotonic)
             system.mind(1)
         print("\n".join(runner.happened))
-        assert auditing.alarms == []
         found = check.exact(system, sender.totals())
+        assert auditing.alarms == []
         figures = {
             "workers": workers, "ring_bytes": ring_bytes, "detail": detail, "faults": len(runner.happened),
             "sent": sender.stop().packets, "stored": found.packets, "coalesced": found.coalesced, "dropped": 0,

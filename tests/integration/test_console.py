@@ -608,11 +608,32 @@ def test_each_kind_of_difference_is_found_at_its_stage(
 @pytest.mark.parametrize("table", ["flows_1m", "flows_1h"])
 def test_a_rollup_that_lost_rows_is_found(run: Run, tables: Tables, window: int, table: str) -> None:
     stored_traffic(tables, window)
+    tables.flow(window_start=window + 20, packets=2, bytes=200)  # proves that the windows before are stored
+    tables.ledger(end=window + 21, windows={window + 20: (2, 200)}, epoch=3)
+    assert audit(run)[0] == 0
     tables.command(f"ALTER TABLE DB.{table} DELETE WHERE direction = 'egress' SETTINGS mutations_sync = 1")
     code, report = audit(run)
     assert code == 1
     (rollup,) = report["rollups"]
     assert (rollup["table"], rollup["periods"], rollup["difference"]) == (table, 1, {"packets": 11, "bytes": 1100})
+
+
+@pytest.mark.parametrize("table", ["flows_1m", "flows_1h"])
+def test_what_a_rollup_lacks_of_the_last_insert_is_in_flight(run: Run, tables: Tables, table: str) -> None:
+    """As when ClickHouse is killed between flows and its rollups."""
+    last = int(time.time()) // 10 * 10 - 20
+    stored_traffic(tables, last - 10)
+    tables.command(f"ALTER TABLE DB.{table} DELETE WHERE direction = 'egress' SETTINGS mutations_sync = 1")
+    code, report = audit(run)
+    assert (code, report["settled"], report["rollups"]) == (0, False, [])
+    (rollup,) = report["rollups_in_flight"]
+    assert (rollup["table"], rollup["difference"], rollup["overdue"]) == (table, {"packets": 11, "bytes": 1100}, False)
+    assert "The rollups still lack 11 packets (1,100 bytes)." in report["message"]
+    # more than the last insert had
+    tables.command(f"ALTER TABLE DB.{table} DELETE WHERE 1 SETTINGS mutations_sync = 1")
+    code, report = audit(run)
+    assert code == 1
+    assert report["rollups"]
 
 
 def test_a_window_that_is_still_open_is_in_flight(run: Run, tables: Tables) -> None:

@@ -201,6 +201,18 @@ def test_a_rollup_that_differs_is_not_exact() -> None:
     assert "flows_1m differs from flows by 3 packets (300 bytes) in 2 period(s)" in text(report)
 
 
+def test_what_a_rollup_lacks_of_a_window_that_is_being_stored_is_in_flight_and_then_overdue() -> None:
+    lacking = RollupDifference(table="flows_1h", node="n1", interface="eth0", periods=1, first_period=START,
+                               difference=count(3), open_until=END)
+    found = readings(epochs(100), windows(100), rollups=(lacking,))
+    report = compare(found, now=END + 1)
+    assert (report.exact, report.settled, report.rollups) == (True, False, ())
+    assert "The rollups still lack 3 packets (300 bytes)." in text(report)
+    report = compare(found, now=END + 61)
+    assert (report.exact, report.settled, report.rollups) == (False, False, ())
+    assert "Not settled: flows_1h lacks 3 packets (300 bytes)" in text(report)
+
+
 def test_more_wrong_windows_than_are_listed_are_still_a_difference() -> None:
     totals = replace(windows(100, cell(40, 30)), open=count(25))
     report = compare(readings(epochs(100), totals, stored_until=START), now=END + 1)
