@@ -175,9 +175,13 @@ ORDER BY node
 
 _MEASURES = ("packets", "bytes", "packets_rev", "bytes_rev")
 
-# Windows of which nothing proves that they are in the rollups as well: an insert fills flows first. Windows of a Kafka
-# partition are stored in order, so a later one is a proof; corrections have their offset for one.
-_OPEN_WINDOWS = f"""SELECT t.node AS node, t.interface AS interface, t.direction AS direction, PERIOD AS period,
+
+def _open_windows(period: str) -> str:
+    """Windows of which nothing proves that they are in the rollups as well: an insert fills flows first.
+
+    Windows of a Kafka partition are stored in order, so a later one is a proof; corrections have their offset for one.
+    """
+    return f"""SELECT t.node AS node, t.interface AS interface, t.direction AS direction, {period} AS period,
                {", ".join(f"toInt64(0) AS {name}_diff" for name in _MEASURES)},
                {", ".join(f"toInt64(sum(t.{name})) AS {name}_open" for name in _MEASURES)},
                max(toInt64(toUnixTimestamp(t.window_start)) + t.window_seconds) AS open_until
@@ -186,11 +190,15 @@ _OPEN_WINDOWS = f"""SELECT t.node AS node, t.interface AS interface, t.direction
                    least(max(toInt64(toUnixTimestamp(window_start)) + window_seconds), toUnixTimestamp(now())) AS until
             FROM flows WHERE window_start >= toDateTime({{from:UInt32}}, 'UTC') GROUP BY kafka_partition
         ) AS p ON t.kafka_partition = p.kafka_partition
-        WHERE PERIOD >= toDateTime({{from:UInt32}}, 'UTC') AND PERIOD < toDateTime({{to:UInt32}}, 'UTC')
-          AND ({{node:String}} = '' OR t.node = {{node:String}})
+        WHERE {_in_periods(period)}
           AND (toInt64(toUnixTimestamp(t.window_start)) + t.window_seconds + {{order:UInt32}} > p.until
                OR (t.revision > 0 AND t.kafka_offset_end >= p.newest))
         GROUP BY node, interface, direction, period"""  # noqa: S608  constants of this file
+
+
+def _in_periods(time: str) -> str:
+    return f"""{time} >= toDateTime({{from:UInt32}}, 'UTC') AND {time} < toDateTime({{to:UInt32}}, 'UTC')
+          AND ({{node:String}} = '' OR t.node = {{node:String}})"""
 
 
 def rollup(table: str, *, explain: bool) -> str:
@@ -208,13 +216,12 @@ def rollup(table: str, *, explain: bool) -> str:
         return f"""SELECT t.node AS node, t.interface AS interface, t.direction AS direction, {time} AS period,
                {sums}, {nothing}
         FROM {source} AS t
-        WHERE {time} >= toDateTime({{from:UInt32}}, 'UTC') AND {time} < toDateTime({{to:UInt32}}, 'UTC')
-          AND ({{node:String}} = '' OR t.node = {{node:String}})
+        WHERE {_in_periods(time)}
         GROUP BY node, interface, direction, period"""  # noqa: S608  constants of this file
 
     parts = [side("flows", period, ""), side(table, "t.time", "-")]
     if explain:
-        parts.append(_OPEN_WINDOWS.replace("PERIOD", period))
+        parts.append(_open_windows(period))
     union = "\n        UNION ALL\n        ".join(parts)
     totals = ", ".join(f"sum(d.{name}_diff) AS {name}_total, sum(d.{name}_open) AS {name}_may" for name in _MEASURES)
     coming = " AND ".join(f"{name}_total >= 0 AND {name}_total <= {name}_may" for name in _MEASURES)

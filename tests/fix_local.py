@@ -63,14 +63,17 @@ def temporary_directory() -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def environment(**settings: object) -> dict[str, str]:
+    """This process's, with these settings of ayaflow and no others: `kafka__partitions=4` or `kafka_partitions=4`."""
+    others = {key: value for key, value in os.environ.items() if not key.startswith(ENV_PREFIX)}
+    return others | {ENV_PREFIX + name.replace("__", "_").upper(): str(value) for name, value in settings.items()}
+
+
 def start(module: str, data_dir: Path, **settings: object) -> subprocess.Popen[str]:
     """Start deploy.local.<module>.run; settings as `kafka__partitions=4`. Its output goes to data_dir/<module>.out."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(ENV_PREFIX)}
-    environment[f"{ENV_PREFIX}DATA_DIR"] = str(data_dir)
-    for name, value in settings.items():
-        environment[ENV_PREFIX + name.replace("__", "_").upper()] = str(value)
     with (data_dir / f"{module}.out").open("a") as output:
-        return subprocess.Popen([sys.executable, "-c", ENTRY.format(module=module)], cwd=REPOSITORY, env=environment,
+        return subprocess.Popen([sys.executable, "-c", ENTRY.format(module=module)], cwd=REPOSITORY,
+                                env=environment(data_dir=data_dir, **settings),
                                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, text=True)
 
 

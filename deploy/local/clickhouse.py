@@ -168,11 +168,7 @@ class Server:
             pieces = body.pieces(insert.data, loop) if insert else iter(())
             work = loop.run_in_executor(self._threads, _execute, connection, query, insert, pieces)
             outcome: Outcome = await self._or_kill(work, connection)
-            try:
-                return await self._send(request, query, connection, outcome)
-            finally:
-                if outcome.rest:
-                    await asyncio.shield(loop.run_in_executor(self._threads, outcome.rest.close))
+            return await self._send(request, query, connection, outcome)
 
     @contextlib.asynccontextmanager
     async def _connection(self, query: Query) -> AsyncIterator[Connection]:

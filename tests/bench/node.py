@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.settings import ENV_PREFIX
 from producer import pins
 from tests.bench.process import wait_until
-from tests.fix_local import REPOSITORY, free_port, stop, temporary_directory
+from tests.fix_local import REPOSITORY, environment, free_port, stop, temporary_directory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,16 +70,13 @@ def producer(kafka: str, bpffs: Path, interface: str, **settings: object) -> Ite
     """Start it, wait until it watches, stop it. Settings as `capture_detail="flow"`."""
     with temporary_directory() as directory:
         name, port = f"bench-{os.getpid()}-{time.monotonic_ns()}", free_port()
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(ENV_PREFIX)} | {
-            f"{ENV_PREFIX}{key.upper()}": str(value)
-            for key, value in {
-                "node": name, "capture_interfaces": interface, "capture_bpffs": bpffs, "data_dir": directory,
-                "kafka_bootstrap_servers": kafka, "producer_metrics_listen": f"127.0.0.1:{port}", **settings,
-            }.items()
-        }  # fmt: skip
+        own = environment(
+            node=name, capture_interfaces=interface, capture_bpffs=bpffs, data_dir=directory,
+            kafka_bootstrap_servers=kafka, producer_metrics_listen=f"127.0.0.1:{port}", **settings,
+        )  # fmt: skip
         with (directory / "producer.out").open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "console.cli", "producer"], cwd=REPOSITORY, env=environment,
+                [sys.executable, "-m", "console.cli", "producer"], cwd=REPOSITORY, env=own,
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             )  # fmt: skip
         node = Node(process=process, name=name, port=port, pins=pins.node_directory(bpffs, name))

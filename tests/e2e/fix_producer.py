@@ -24,7 +24,7 @@ from producer import child, pins
 from producer.epochs import OUTCOMES
 from schemas.packets import DIRECTIONS, PacketBatch
 from tests import fix_local
-from tests.fix_local import REPOSITORY, free_port
+from tests.fix_local import REPOSITORY, environment, free_port
 
 ENTRY = """
 import sys
@@ -47,14 +47,10 @@ class Node:
         self.name = f"test-{os.getpid()}-{time.monotonic_ns()}"
         self.port = free_port()
         self.bpffs = bpffs
-        others = {key: value for key, value in os.environ.items() if not key.startswith("AYAFLOW_")}
-        self.environment = others | {"PYTHONFAULTHANDLER": "1"} | {
-            f"AYAFLOW_{name.upper()}": str(value)
-            for name, value in {
-                "node": self.name, "capture_interfaces": interfaces, "capture_bpffs": bpffs, "data_dir": directory,
-                "kafka_bootstrap_servers": bootstrap, "producer_metrics_listen": f"127.0.0.1:{self.port}",
-            }.items() | settings.items()
-        }  # fmt: skip
+        self.environment = {"PYTHONFAULTHANDLER": "1"} | environment(
+            node=self.name, capture_interfaces=interfaces, capture_bpffs=bpffs, data_dir=directory,
+            kafka_bootstrap_servers=bootstrap, producer_metrics_listen=f"127.0.0.1:{self.port}", **settings,
+        )  # fmt: skip
         self.output = directory / "producer.out"
         self._started: list[subprocess.Popen[bytes]] = []
 

@@ -27,7 +27,7 @@ from deploy.local.process import dies_with_parent
 from tests.bench.process import children, rss_mb
 from tests.faults import cluster, place
 from tests.faults.proxy import Proxy, running
-from tests.fix_local import REPOSITORY, clickhouse_answers, kafka_answers, temporary_directory
+from tests.fix_local import REPOSITORY, clickhouse_answers, environment, kafka_answers, temporary_directory
 from tests.fix_root import bpf_filesystem
 from tests.kernel import veth
 
@@ -50,10 +50,9 @@ class Part:
     deaths: list[str] = field(default_factory=list)  # by itself: its last words
 
     def start(self) -> None:
-        clean = {key: value for key, value in os.environ.items() if not key.startswith(ENV_PREFIX)}
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                self.command, cwd=REPOSITORY, env={**clean, "PYTHONPATH": str(REPOSITORY), **self.environment},
+                self.command, cwd=REPOSITORY, env={**environment(), "PYTHONPATH": str(REPOSITORY), **self.environment},
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
                 preexec_fn=dies_with_parent(signal.SIGKILL),  # noqa: PLW1509  calls nothing that a thread may lock
             )  # fmt: skip

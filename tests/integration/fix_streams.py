@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -17,12 +16,12 @@ from typing import Any
 import clickhouse_connect
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from common.settings import ENV_PREFIX, KafkaSettings
+from common.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.kafka_topics import create_missing
 from schemas.packets import PacketBatch
 from schemas.topics import TopicNames
-from tests.fix_local import REPOSITORY, free_port, temporary_directory
+from tests.fix_local import REPOSITORY, environment, free_port, temporary_directory
 
 ENTRY = """
 import sys
@@ -61,7 +60,6 @@ class Pipeline:
         self.producer = Producer({"bootstrap.servers": self.kafka, "linger.ms": 0, "message.max.bytes": 8 << 20})
 
     def start(self) -> subprocess.Popen[bytes]:
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(ENV_PREFIX)}
         settings = {
             "data_dir": str(self.directory),
             "kafka_bootstrap_servers": self.kafka,
@@ -74,12 +72,11 @@ class Pipeline:
             "streams_node_timeout_seconds": "3",
             **self.settings,
         }
-        environment |= {ENV_PREFIX + name.upper(): value for name, value in settings.items()}
         with (self.directory / "streams.out").open("a") as output:
             process = subprocess.Popen(
                 [sys.executable, "-W", "error::ResourceWarning", "-c", ENTRY],
                 cwd=REPOSITORY,
-                env=environment,
+                env=environment(**settings),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

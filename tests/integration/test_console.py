@@ -30,7 +30,7 @@ from console.cli import main
 from schemas.codec import Codec
 from schemas.ddl import migrations
 from schemas.topics import TopicNames
-from tests.fix_local import free_port
+from tests.fix_local import environment, free_port
 
 pytestmark = pytest.mark.clickhouse
 
@@ -657,11 +657,10 @@ def test_a_window_that_is_still_open_is_in_flight(run: Run, tables: Tables) -> N
 def console_url() -> Iterator[str]:
     """A console process on a free port; ends with 0 on SIGTERM."""
     port = free_port()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("AYAFLOW_")}
     process = subprocess.Popen(
         [sys.executable, "-m", "console.cli", "console", "--set", f"console.listen=127.0.0.1:{port}"],
         cwd=ROOT,
-        env=environment,
+        env=environment(),
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -22,8 +22,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from common.settings import ENV_PREFIX
-from tests.fix_local import free_port, temporary_directory
+from tests.fix_local import environment, free_port, temporary_directory
 
 pytestmark = [pytest.mark.root, pytest.mark.kafka, pytest.mark.clickhouse]
 
@@ -81,10 +80,6 @@ def installation(interface: str) -> Iterator[Installation]:
         }))
         yield Installation(directory=directory, config=config, console=f"http://127.0.0.1:{console}",
                            clickhouse=f"http://127.0.0.1:{clickhouse}")
-
-
-def environment() -> dict[str, str]:
-    return {key: value for key, value in os.environ.items() if not key.startswith(ENV_PREFIX)}
 
 
 def until(what: Callable[[], bool], seconds: float, why: Callable[[], object] = lambda: "") -> None:
