@@ -10,6 +10,7 @@ from common import logs
 from common.errors import AyaflowError, EnvironmentProblem, SettingsError
 from common.metrics import MetricsServer
 from common.settings import Settings
+from common.stopping import Stop, stop_on_signals
 from producer import child, columns, interfaces, pins
 from producer.batch import Source
 from producer.begin import Begun, begin
@@ -27,7 +28,7 @@ from producer.outbox import Entry
 from producer.publish import Publisher, open_kafka
 from producer.spool import Spool
 from producer.tail import Safe, read_tail
-from producer.watch import SHORTEST_WAIT, Stop, stop_on_signals, watch
+from producer.watch import SHORTEST_WAIT, watch
 from schemas import avro_native
 from schemas.packet_encoder import BatchEncoder
 from schemas.registry import Registry, open_registry

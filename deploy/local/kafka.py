@@ -9,17 +9,16 @@ import os
 import re
 import signal
 import subprocess
-import threading
 import time
 import uuid
 from pathlib import Path
-from types import FrameType
 
 from confluent_kafka import KafkaException
 
 from common import logs
 from common.errors import EnvironmentProblem, ServiceUnavailable
 from common.settings import Settings
+from common.stopping import Stop, stop_on_signals
 from deploy.local import endpoints
 from deploy.local.kafka_config import server_properties
 from deploy.local.process import dies_with_parent, make_directory, only_one, stop
@@ -43,21 +42,11 @@ def run(settings: Settings) -> int:
             f"kafka.bootstrap_servers names {listener.text}, which is not on this machine: use that Kafka "
             "as it is, or set a loopback address for a local one"
         )
-    stopping = threading.Event()
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stopping.set()
-
-    previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        with only_one(settings.data_dir / "kafka.lock", "a local Kafka"):
-            return _serve(settings, listener, stopping)
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    with stop_on_signals() as stopping, only_one(settings.data_dir / "kafka.lock", "a local Kafka"):
+        return _serve(settings, listener, stopping)
 
 
-def _serve(settings: Settings, listener: endpoints.Endpoint, stopping: threading.Event) -> int:
+def _serve(settings: Settings, listener: endpoints.Endpoint, stopping: Stop) -> int:
     began = time.monotonic()
     java = find_java()
     classpath = find_jars(settings.kafka.jars_dir)
@@ -86,8 +75,8 @@ def _serve(settings: Settings, listener: endpoints.Endpoint, stopping: threading
         if child.poll() is None and not stopping.is_set():
             log.info("ready", bootstrap_servers=listener.text, seconds=round(time.monotonic() - began, 1),
                      java=child.pid, rss_mb=_rss_mb(child.pid))
-        while child.poll() is None and not stopping.wait(0.2):
-            pass
+        while child.poll() is None and not stopping.is_set():
+            stopping.wait(0.2)
         if stopping.is_set():
             if not stop(child, STOP_SECONDS):
                 log.warning("killed", reason=f"Kafka did not stop in {STOP_SECONDS} s")
@@ -117,7 +106,7 @@ def _format(flags: list[str], properties: Path, data: Path) -> None:
         raise EnvironmentProblem(f"Kafka could not prepare {data}: {said}. Make room or move the directory away")
 
 
-def _await_ready(settings: Settings, child: subprocess.Popen[bytes], stopping: threading.Event) -> None:
+def _await_ready(settings: Settings, child: subprocess.Popen[bytes], stopping: Stop) -> None:
     """Return when the broker answers and has our topics, or when it ended. Raises ServiceUnavailable."""
     admin = admin_client(settings.kafka)
     deadline = time.monotonic() + START_SECONDS
