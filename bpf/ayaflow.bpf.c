@@ -3,7 +3,7 @@
  * always return TC_ACT_UNSPEC, so that traffic and other filters go on as without us.
  *
  * Compiled by bcc with -DRING_PAGES=n, -DFLOW_ENTRIES=n, -DDECAPSULATE=mask (see event.h) and -I of this folder;
- * producer/loader.py does it. */
+ * producer/kernel/loader.py does it. */
 #include <uapi/linux/bpf.h>
 #include <uapi/linux/pkt_cls.h>
 #include "event.h"

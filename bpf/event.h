@@ -1,4 +1,4 @@
-/* What the program hands to user space. producer/event.py reads these bytes; tests/unit/producer/test_event.py holds it
+/* What the program hands to user space. producer/kernel/abi.py reads these bytes; tests/unit/producer/test_event.py holds it
  * to this file. Numbers are in host byte order, widths are fixed and nothing is padded by the compiler. */
 #ifndef AYAFLOW_EVENT_H
 #define AYAFLOW_EVENT_H
@@ -120,7 +120,7 @@ struct config {
     u64 coalesce;           /* not 0: the producer would not keep up with an event a packet */
 };
 
-/* What a producer leaves to the one that comes after it (producer/run_state.py): nothing here reads it. */
+/* What a producer leaves to the one that comes after it (producer/kernel/run_state.py): nothing here reads it. */
 struct state {
     u8 octets[8192];
 };

@@ -5,7 +5,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 import streams.metrics
-from console.http_metrics import HttpMetrics
+from console.api.metrics import HttpMetrics
 from producer.metrics import ProducerMetrics
 
 PAGE = Path(__file__).parent / "metrics.md"

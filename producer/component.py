@@ -11,27 +11,29 @@ from common.errors import AyaflowError, EnvironmentProblem, SettingsError
 from common.metrics import MetricsServer
 from common.settings import Settings
 from common.stopping import Stop, stop_on_signals
-from producer import child, columns, interfaces, pins
-from producer.batch import Source
-from producer.begin import Begun, begin
-from producer.capture import Capture, Timing
+from producer.capture import columns
+from producer.capture.batch import Source
+from producer.capture.capture import Capture, Timing
+from producer.capture.epochs import Epochs, slots_of
 from producer.clock import WallClock
-from producer.encoding import EncodeEvents, Encoding
-from producer.epochs import Epochs, slots_of
 from producer.health import State, health
-from producer.hooks import Hooks, PinnedTables
-from producer.interfaces import Selection
-from producer.kernel import Kernel, Switches
+from producer.interfaces import selection as interfaces
+from producer.interfaces.hooks import Hooks, PinnedTables
+from producer.interfaces.observer import Observer
+from producer.interfaces.selection import Selection
+from producer.kafka.encoding import EncodeEvents, Encoding
+from producer.kafka.outbox import Entry
+from producer.kafka.publisher import Publisher, open_kafka
+from producer.kafka.spool import Spool
+from producer.kafka.tail import Safe, read_tail
+from producer.kernel import child, pins
+from producer.kernel.begin import Begun, begin
+from producer.kernel.run import Kernel, Switches
 from producer.metrics import ProducerMetrics
-from producer.observing import Observer
-from producer.outbox import Entry
-from producer.publish import Publisher, open_kafka
-from producer.spool import Spool
-from producer.tail import Safe, read_tail
 from producer.watch import SHORTEST_WAIT, watch
-from schemas import avro_native
-from schemas.packet_encoder import BatchEncoder
-from schemas.registry import Registry, open_registry
+from schemas.avro import native
+from schemas.avro.packet_encoder import BatchEncoder
+from schemas.avro.registry import Registry, open_registry
 from schemas.topics import TopicNames
 
 FINISH_SECONDS = 10.0
@@ -45,7 +47,7 @@ log = logs.get("producer")
 def run(settings: Settings) -> int:
     """Watch until SIGINT or SIGTERM -> exit code. Raises AyaflowError when it cannot begin."""
     check_privileges()
-    if not (avro_native.IS_COMPILED and columns.IS_COMPILED):
+    if not (native.IS_COMPILED and columns.IS_COMPILED):
         log.warning("numpy does what was not compiled, slower; install gcc, then run make setup (or pip install) again")
     page = os.sysconf("SC_PAGE_SIZE")
     size = settings.capture.ring_bytes
@@ -283,7 +285,7 @@ def _detach(settings: Settings) -> None:
 def _event_encoder(settings: Settings, topics: TopicNames) -> EncodeEvents | None:
     if settings.producer.encoding != "record":
         return None
-    from schemas.codec import Codec  # brings Arrow: 50 MB that the default encoding does without
+    from schemas.avro.codec import Codec  # brings Arrow: 50 MB that the default encoding does without
 
     return Codec(settings.schema_registry.url, topics).encode_packet_events
 

@@ -4,10 +4,10 @@ import sys
 from pathlib import Path
 
 from common.settings import Settings
-from producer import child, pins
 from producer.component import check_privileges
-from producer.kernel import open_run
-from producer.layout import layout_of
+from producer.kernel import child, pins
+from producer.kernel.layout import layout_of
+from producer.kernel.run import open_run
 
 
 def run(settings: Settings) -> int:

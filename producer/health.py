@@ -4,8 +4,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from producer.capture import Capture
-from producer.publish import Publisher
+from producer.capture.capture import Capture
+from producer.kafka.publisher import Publisher
 
 STALLED_SECONDS = 10.0
 

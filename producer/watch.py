@@ -3,10 +3,10 @@
 import time
 
 from common.stopping import Stop
-from producer.capture import Capture
-from producer.hooks import Hooks
-from producer.kernel import Kernel
-from producer.publish import Publisher
+from producer.capture.capture import Capture
+from producer.interfaces.hooks import Hooks
+from producer.kafka.publisher import Publisher
+from producer.kernel.run import Kernel
 
 SHORTEST_WAIT = 0.001
 AWAY_WAIT = 0.1  # while Kafka takes nothing

@@ -83,7 +83,7 @@ class PacketBatch:
     """What one node saw in a fraction of a second; schemas/avro/PacketBatch.avsc documents each field.
 
     A batch holds either single packets from the ring or coalesced entries. The last four columns are as long as
-    `flow`, or empty where they follow from others: see schemas.entries.
+    `flow`, or empty where they follow from others: see schemas.defaults.
     """
 
     node: str

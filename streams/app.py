@@ -15,7 +15,7 @@ from common import logs
 from common.errors import SettingsError
 from common.settings import Settings
 from schemas.topics import TopicNames
-from streams.worker import Worker
+from streams.worker.worker import Worker
 
 log = logs.get("streams")
 

@@ -12,16 +12,16 @@ from common import logs
 from common.errors import AyaflowError, ServiceUnavailable
 from common.metrics import MetricsServer
 from common.settings import Settings
-from schemas.codec import Codec
+from schemas.avro.codec import Codec
 from schemas.kafka_topics import create_missing
 from schemas.topics import TopicNames
 from streams import app as faust_app
 from streams import metrics as streams_metrics
-from streams.offsets import Offsets
-from streams.publish import Publisher
-from streams.retrying import pause
-from streams.sink import ClickHouseStore
-from streams.worker import Worker
+from streams.store.clickhouse import ClickHouseStore
+from streams.worker.offsets import Offsets
+from streams.worker.publisher import Publisher
+from streams.worker.retrying import pause
+from streams.worker.worker import Worker
 
 log = logs.get("streams")
 

@@ -29,14 +29,17 @@ ENTRY = """
 import sys
 from common import logs, settings
 from common.errors import AyaflowError
-from deploy.local import {module}
+from {module} import run
 logs.configure(form="text")
 try:
-    sys.exit({module}.run(settings.load()))
+    sys.exit(run(settings.load()))
 except AyaflowError as error:
     print(error, file=sys.stderr)
     sys.exit(error.exit_code)
 """
+
+
+SERVERS = {"kafka": "deploy.local.kafka.broker", "clickhouse": "deploy.local.clickhouse.server"}
 
 
 def free_port() -> int:
@@ -70,9 +73,9 @@ def environment(**settings: object) -> dict[str, str]:
 
 
 def start(module: str, data_dir: Path, **settings: object) -> subprocess.Popen[str]:
-    """Start deploy.local.<module>.run; settings as `kafka__partitions=4`. Its output goes to data_dir/<module>.out."""
+    """Start one of SERVERS; settings as `kafka__partitions=4`. Its output goes to data_dir/<module>.out."""
     with (data_dir / f"{module}.out").open("a") as output:
-        return subprocess.Popen([sys.executable, "-c", ENTRY.format(module=module)], cwd=REPOSITORY,
+        return subprocess.Popen([sys.executable, "-c", ENTRY.format(module=SERVERS[module])], cwd=REPOSITORY,
                                 env=environment(data_dir=data_dir, **settings),
                                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, text=True)
 

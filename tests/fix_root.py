@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import EnvironmentProblem
-from producer import loader, pins
 from producer.component import check_privileges
+from producer.kernel import loader, pins
 
 
 @pytest.fixture(scope="session")

@@ -94,7 +94,7 @@ headers() {
 # Debian's own python3 and its site-packages: bcc's Python binding exists only there.
 environment() {
     local stamp
-    stamp=$(cat pyproject.toml constraints.txt schemas/avro_rows.c producer/read_records.c bpf/event.h | sha256sum | cut -d' ' -f1)
+    stamp=$(cat pyproject.toml constraints.txt schemas/avro/rows.c producer/capture/read_records.c bpf/event.h | sha256sum | cut -d' ' -f1)
     [ "$(cat $venv/.ayaflow-stamp 2>/dev/null)" = "$stamp" ] && return 0
     /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "/usr/bin/python3 is older than 3.11; use Debian 12, Ubuntu 24.04 or newer"
     say "creating the virtual environment in $venv"
@@ -107,11 +107,11 @@ environment() {
 # --- Kafka's jars ----------------------------------------------------------------------------------------------
 kafka() {
     local stamp
-    stamp=$(sha256sum < deploy/local/pom.xml | cut -d' ' -f1)
+    stamp=$(sha256sum < deploy/local/kafka/pom.xml | cut -d' ' -f1)
     [ "$(cat $jars/.complete 2>/dev/null)" = "$stamp" ] && return 0
     say "fetching Apache Kafka's jars from Maven Central"
     rm -rf $jars
-    mvn -q -B -f deploy/local/pom.xml dependency:copy-dependencies -DoutputDirectory="$PWD/$jars" \
+    mvn -q -B -f deploy/local/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory="$PWD/$jars" \
         || die "Maven could not fetch Kafka's jars; its messages are above"
     echo "$stamp" > $jars/.complete
 }

@@ -15,7 +15,7 @@ import sys
 from typing import Any
 
 from common.errors import AyaflowError, EnvironmentProblem
-from producer import bpfsys, loader
+from producer.kernel import bpfsys, loader
 
 RING_PAGES = 1024  # more than a block's events
 MAPS = ("events", "counters_a", "interfaces", "replay_frames", "replay_block", "replay_state")

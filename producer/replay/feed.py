@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from common.errors import AyaflowError
-from producer.batch import Source, Span, build
-from producer.event import RECORD
-from producer.replay.frames import LATEST_NS, UNDIRECTED, Frames, Link
+from producer.capture.batch import Source, Span, build
+from producer.kernel.abi import RECORD
+from producer.replay.files.frames import LATEST_NS, UNDIRECTED, Frames, Link
 from producer.replay.links import Prepared
 from producer.replay.program import Ran
 from schemas.packets import EGRESS, INGRESS, EpochCounters, PacketEvents

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from producer.replay.frames import Frames
+from producer.replay.files.frames import Frames
 from schemas.packets import EGRESS, I32, I64, INGRESS, U8, U16
 
 ETHERNET = 1

@@ -20,15 +20,15 @@ import numpy as np
 import numpy.typing as npt
 
 from common.errors import AyaflowError, EnvironmentProblem
-from producer import bpfsys
-from producer.batch import Span
-from producer.epochs import COUNTERS, fresh_counters
-from producer.event import record_of
-from producer.loader import NO_ETHERNET, WATCHED
-from producer.pins import MAX_INTERFACES
+from producer.capture.batch import Span
+from producer.capture.epochs import COUNTERS, fresh_counters
+from producer.kernel import bpfsys
+from producer.kernel.abi import record_of
+from producer.kernel.loader import NO_ETHERNET, WATCHED
+from producer.kernel.pins import MAX_INTERFACES
+from producer.kernel.ring import Ring
 from producer.replay.compile import MAPS, PROGRAM, RING_PAGES
-from producer.replay.frames import Frames
-from producer.ring import Ring
+from producer.replay.files.frames import Frames
 from schemas.packets import EGRESS
 
 FRAME = np.dtype([

@@ -5,12 +5,12 @@ from functools import partial
 
 from common.errors import ServiceUnavailable
 from common.settings import Settings
-from producer.outbox import Batch, Message
-from producer.publish import MAX_MESSAGE_BYTES, Publisher, open_kafka
+from producer.kafka.outbox import Batch, Message
+from producer.kafka.publisher import MAX_MESSAGE_BYTES, Publisher, open_kafka
 from producer.replay.feed import Block, Feed
-from schemas.packet_encoder import BatchEncoder
+from schemas.avro.packet_encoder import BatchEncoder
+from schemas.avro.registry import open_registry
 from schemas.packets import PacketEvents
-from schemas.registry import open_registry
 from schemas.topics import TopicNames
 
 GIVE_UP_NS = 60_000_000_000
@@ -85,7 +85,7 @@ class KafkaSink:
     def _single(self, events: PacketEvents) -> list[Message]:
         if not self._records or not len(events.batch):
             return []
-        from schemas.codec import Codec  # brings Arrow, which the default encoding does without
+        from schemas.avro.codec import Codec  # brings Arrow, which the default encoding does without
 
         codec = Codec(self._registry_url, self._topics)
         return [Message(topic=self._topics.packet_events, value=value) for value in codec.encode_packet_events(events)]

@@ -9,10 +9,10 @@ import numpy as np
 
 from producer.clock import Nanoseconds
 from producer.replay.feed import Block, Feed
-from producer.replay.frames import BrokenCaptureError
+from producer.replay.files.frames import BrokenCaptureError
+from producer.replay.files.reader import read
 from producer.replay.links import Prepared, prepare
 from producer.replay.program import BLOCK_BYTES, BLOCK_FRAMES
-from producer.replay.reader import read
 from schemas.packets import I64
 
 TICK_SECONDS = 0.1

@@ -12,14 +12,14 @@ from typing import Any
 import fastavro
 import numpy as np
 
-from producer import bpfsys
-from producer.batch import Source, Span, build
-from producer.event import RECORD
-from schemas.codec import Codec
-from schemas.packet_encoder import BatchEncoder
-from schemas.registry import newest, open_registry
+from producer.capture.batch import Source, Span, build
+from producer.kernel import bpfsys
+from producer.kernel.abi import RECORD
+from schemas.avro.codec import Codec
+from schemas.avro.packet_encoder import BatchEncoder
+from schemas.avro.registry import newest, open_registry
 from schemas.topics import TopicNames
-from streams.partition import Partition
+from streams.partition.state import Partition
 from tests.bench import traffic
 from tests.bench.kernel import Programs, frame, programs
 from tests.bench.process import median_cpu_seconds

@@ -9,10 +9,10 @@ import clickhouse_connect
 from confluent_kafka import Producer
 
 from common.settings import ClickHouseSettings, KafkaSettings
-from schemas.codec import Codec
-from streams.partition import Partition
-from streams.sink import ClickHouseStore
-from streams.storing import WindowId, store_window
+from schemas.avro.codec import Codec
+from streams.partition.state import Partition
+from streams.partition.storing import WindowId, store_window
+from streams.store.clickhouse import ClickHouseStore
 from tests.bench import traffic
 from tests.bench.places import clickhouse, create_topic
 from tests.bench.results import Row

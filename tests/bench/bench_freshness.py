@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from confluent_kafka import Consumer
 
-from schemas.registry import newest
+from schemas.avro.registry import newest
 from tests.bench import generator
 from tests.bench.places import pair, temporary_directory
 from tests.bench.process import Every

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from confluent_kafka import Producer
 
-from schemas.codec import Codec
+from schemas.avro.codec import Codec
 from schemas.packets import PacketEvents
 from tests.bench import traffic
 from tests.bench.places import clickhouse, create_topic, kafka

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from common.settings import ClickHouseSettings
-from schemas.codec import Codec
+from schemas.avro.codec import Codec
 from schemas.packets import PacketBatch
-from streams.partition import Partition
-from streams.sink import ClickHouseStore
-from streams.storing import WindowId, store_window
+from streams.partition.state import Partition
+from streams.partition.storing import WindowId, store_window
+from streams.store.clickhouse import ClickHouseStore
 from tests.bench import traffic
 from tests.bench.places import clickhouse
 from tests.bench.process import median_cpu_seconds, rss_mb

@@ -30,8 +30,8 @@ import clickhouse_connect
 from confluent_kafka import Producer
 
 from common import settings as settings_module
-from schemas.codec import Codec
-from schemas.ddl import migrations
+from schemas.avro.codec import Codec
+from schemas.clickhouse.ddl import migrations
 from tests.fix_local import REPOSITORY, free_port, running_clickhouse, running_kafka, temporary_directory
 
 WINDOW = 10             # seconds
@@ -169,7 +169,7 @@ def running_console(clickhouse: str, kafka: str) -> Iterator[tuple[str, int]]:
     """A console as `ayaflow console` runs it -> (url, process id)."""
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "console.cli", "console", "--log-level", "error", "--set",
+        [sys.executable, "-m", "cli.main", "console", "--log-level", "error", "--set",
          f"console.listen=127.0.0.1:{port}", "--set", "console.query_seconds=120", "--set",
          f"clickhouse.url={clickhouse}", "--set", f"kafka.bootstrap_servers={kafka}"], cwd=REPOSITORY,
     )

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from producer import bpfsys
+from producer.kernel import bpfsys
 from tests.bench.kernel import frame, on_last_cpu
 
 REPEAT = 64  # of each frame, so that the system call does not count

@@ -15,10 +15,10 @@ from typing import Any
 from pyroute2 import IPRoute
 
 from common.settings import CaptureSettings
-from producer import bpfsys, loader
-from producer.epochs import fresh_counters, slots_of
-from producer.event import COALESCED, COALESCED_KEY
-from producer.ring import Ring
+from producer.capture.epochs import fresh_counters, slots_of
+from producer.kernel import bpfsys, loader
+from producer.kernel.abi import COALESCED, COALESCED_KEY
+from producer.kernel.ring import Ring
 
 RING_PAGES = 16_384  # 64 MiB: what a burst of the generator fills
 FLOW_ENTRIES = CaptureSettings().flow_entries

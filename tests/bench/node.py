@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from producer import pins
+from producer.kernel import pins
 from tests.bench.process import wait_until
 from tests.fix_local import REPOSITORY, environment, free_port, stop, temporary_directory
 
@@ -76,7 +76,7 @@ def producer(kafka: str, bpffs: Path, interface: str, **settings: object) -> Ite
         )  # fmt: skip
         with (directory / "producer.out").open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "console.cli", "producer"], cwd=REPOSITORY, env=own,
+                [sys.executable, "-m", "cli.main", "producer"], cwd=REPOSITORY, env=own,
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             )  # fmt: skip
         node = Node(process=process, name=name, port=port, pins=pins.node_directory(bpffs, name))

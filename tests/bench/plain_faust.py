@@ -16,7 +16,7 @@ warnings.simplefilter("ignore")
 import fastavro  # noqa: E402
 import faust  # noqa: E402
 
-from schemas.registry import newest  # noqa: E402
+from schemas.avro.registry import newest  # noqa: E402
 
 
 def main(bootstrap: str, topic_name: str, count: int) -> None:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from producer.batch import Source, Span, build
-from producer.event import EVENT, RECORD, Records
+from producer.capture.batch import Source, Span, build
+from producer.kernel.abi import EVENT, RECORD, Records
 from schemas.packets import PacketBatch
 
 BATCH = 16_384

@@ -37,7 +37,7 @@ class System:
 
     def ayaflow(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run the command with this system's settings."""
-        command = [sys.executable, "-m", "console.cli", "--config", str(self.config), *words]
+        command = [sys.executable, "-m", "cli.main", "--config", str(self.config), *words]
         return subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
 
     def rows(self, sql: str, **settings: str) -> list[dict[str, Any]]:
@@ -87,7 +87,7 @@ def ayaflow_up(data_dir: Path, interface: str, *, window_seconds: int = 2, node:
     )  # fmt: skip
     start = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-m", "console.cli", "--config", str(config), "up"],
+        [sys.executable, "-m", "cli.main", "--config", str(config), "up"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     try:

@@ -466,7 +466,7 @@ def another_console(system: System, **environment: str) -> Iterator[str]:
     """One more console of the same system, with settings of its own -> its address."""
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "console.cli", "console", "--config", str(system.config)],
+        [sys.executable, "-m", "cli.main", "console", "--config", str(system.config)],
         env={**os.environ, "AYAFLOW_CONSOLE_LISTEN": f"127.0.0.1:{port}", **environment}, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:

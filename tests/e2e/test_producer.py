@@ -13,10 +13,10 @@ import pytest
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
 
-from producer import pins
-from schemas.avro_arrow import decode_record
-from schemas.codec import Codec
-from schemas.registry import newest
+from producer.kernel import pins
+from schemas.avro.arrow import decode_record
+from schemas.avro.codec import Codec
+from schemas.avro.registry import newest
 from tests.e2e.fix_producer import Node, batches_of, broker_on, by_flow, check_ledger, frames, running, stop
 from tests.fix_local import free_port
 from tests.kernel import veth

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from schemas.avro_arrow import decode_record
-from schemas.codec import Codec
+from schemas.avro.arrow import decode_record
+from schemas.avro.codec import Codec
+from schemas.avro.registry import newest
 from schemas.packets import PacketBatch
-from schemas.registry import newest
 from tests.e2e.fix_producer import (
     Node,
     batches_of,

@@ -9,9 +9,9 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 
 from common.settings import KafkaSettings
-from deploy.local import kafka
 from deploy.local.endpoints import Endpoint
-from deploy.local.kafka_config import server_properties
+from deploy.local.kafka import broker
+from deploy.local.kafka.config import server_properties
 from schemas.kafka_topics import admin_client
 from schemas.topics import TopicNames
 
@@ -30,7 +30,7 @@ class Server:
 
 def prepare(directory: Path) -> list[Server]:
     """Write the settings and format the directories."""
-    java, classpath = kafka.find_java(), kafka.find_jars(KafkaSettings().jars_dir)
+    java, classpath = broker.find_java(), broker.find_jars(KafkaSettings().jars_dir)
     identity = base64.urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
     voters = ",".join(f"{number}@127.0.0.1:{9093 + 100 * number}" for number in range(1, BROKERS + 1))
     return [_prepare(directory, number, java, classpath, identity, voters) for number in range(1, BROKERS + 1)]
@@ -54,7 +54,7 @@ def _prepare(directory: Path, number: int, java: str, classpath: str, identity: 
     flags = (
         java, f"-Xmx{_HEAP_MB}m", "-Xms64m", "-XX:+UseSerialGC", "-Djava.awt.headless=true",
         f"-Dayaflow.logs={directory / name}-logs",
-        f"-Dlog4j2.configurationFile={Path(kafka.__file__).with_name('log4j2.properties')}", "-cp", classpath,
+        f"-Dlog4j2.configurationFile={Path(broker.__file__).with_name('log4j2.properties')}", "-cp", classpath,
     )  # fmt: skip
     subprocess.run(
         [*flags, "kafka.tools.StorageTool", "format", "-t", identity, "-c", str(properties)],

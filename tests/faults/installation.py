@@ -198,7 +198,7 @@ class Installation:
 
     def ayaflow(self, *words: str, before: tuple[str, ...] = ()) -> "subprocess.CompletedProcess[str]":
         """Run the command with these settings."""
-        command = [*before, sys.executable, "-m", "console.cli", "--config", str(self.config), *words]
+        command = [*before, sys.executable, "-m", "cli.main", "--config", str(self.config), *words]
         return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=200, check=False)
 
     def deaths(self) -> list[str]:
@@ -272,7 +272,7 @@ def _parts(directory: Path, config: Path, *, workers: int, broker: bool) -> dict
     return {
         name: Part(
             name=name, environment=environment, log=directory / f"{name}.log",
-            command=(sys.executable, "-P", "-m", "console.cli", name.split("-")[0], "--config", str(config)),
+            command=(sys.executable, "-P", "-m", "cli.main", name.split("-")[0], "--config", str(config)),
         )
         for name, environment in environments.items()
     }  # fmt: skip

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from producer import bpfsys, pins
+from producer.kernel import bpfsys, pins
 from tests.faults import check, results
 from tests.faults.installation import PRODUCER, Installation, installation
 from tests.faults.rss import Memory

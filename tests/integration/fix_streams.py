@@ -17,7 +17,7 @@ import clickhouse_connect
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from common.settings import KafkaSettings
-from schemas.codec import Codec
+from schemas.avro.codec import Codec
 from schemas.kafka_topics import create_missing
 from schemas.packets import PacketBatch
 from schemas.topics import TopicNames

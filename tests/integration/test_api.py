@@ -33,12 +33,13 @@ from websockets.asyncio.client import connect
 
 from common import settings as settings_module
 from common.settings import Settings
-from console import explore_sql, filters, flow_sql, http
-from console.filter_match import matches
-from console.store import Store
-from console.vocabulary import FIELDS, Kind
-from schemas.codec import Codec
-from schemas.ddl import migrations
+from console import app as http
+from console.query import explore_sql, filters, flow_sql
+from console.query.match import matches
+from console.query.vocabulary import FIELDS, Kind
+from console.store.client import Store
+from schemas.avro.codec import Codec
+from schemas.clickhouse.ddl import migrations
 from tests.fix_local import REPOSITORY, free_port
 from tests.integration.fix_console import served
 
@@ -330,7 +331,7 @@ def test_flows_come_in_each_format(api: TestClient) -> None:
 
 def test_the_command_line_agrees_with_the_api(api: TestClient, stored: Settings) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "console.cli", "flows", "port = https", "--since", RANGE["since"], "--until",
+        [sys.executable, "-m", "cli.main", "flows", "port = https", "--since", RANGE["since"], "--until",
          RANGE["until"], "--limit", "0", "--format", "json", "--set", f"clickhouse.url={stored.clickhouse.url}",
          "--set", f"clickhouse.database={DATABASE}"],
         cwd=REPOSITORY, capture_output=True, text=True, check=True,
@@ -427,7 +428,7 @@ def test_a_query_that_reads_too_much_is_stopped_and_said_so(stored: Settings) ->
 def test_more_queries_than_may_run_wait_and_are_told_to_come_back(
     stored: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("console.database.PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("console.store.pool.PATIENCE_SECONDS", 0.2)
     begun, end = threading.Event(), threading.Event()
     document = Store.document
 
@@ -634,7 +635,7 @@ async def test_a_slow_client_of_the_stream_holds_nobody_up(live_url: str, kafka_
 def test_top_prints_once_what_the_api_says(kafka_broker: str) -> None:
     node = Node(kafka_broker, "ayaflow.")
     with subprocess.Popen(
-        [sys.executable, "-m", "console.cli", "top", "src_port = 2000", "--once", "--format", "json", "--set",
+        [sys.executable, "-m", "cli.main", "top", "src_port = 2000", "--once", "--format", "json", "--set",
          f"kafka.bootstrap_servers={kafka_broker}"], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True,
     ) as process:
         assert process.stdout is not None

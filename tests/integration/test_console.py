@@ -24,11 +24,12 @@ from confluent_kafka.schema_registry import SchemaRegistryClient, SchemaRegistry
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
+from cli.main import main
 from common import settings as settings_module
-from console import audit_run, audit_sql
-from console.cli import main
-from schemas.codec import Codec
-from schemas.ddl import migrations
+from console.audit import read
+from console.audit import sql as audit_sql
+from schemas.avro.codec import Codec
+from schemas.clickhouse.ddl import migrations
 from schemas.topics import TopicNames
 from tests.fix_local import environment, free_port
 
@@ -126,7 +127,7 @@ def tables(clickhouse_server: str) -> Iterator[Tables]:
 def run(tables: Tables, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     for name in [name for name in os.environ if name.startswith("AYAFLOW_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr(audit_run, "PATIENCE_SECONDS", 0.6)  # one more look is enough here
+    monkeypatch.setattr(read, "PATIENCE_SECONDS", 0.6)  # one more look is enough here
     monkeypatch.setenv("AYAFLOW_CLICKHOUSE_URL", tables.url)
     monkeypatch.setenv("AYAFLOW_CLICKHOUSE_DATABASE", tables.database)
 
@@ -359,7 +360,7 @@ def test_queries_without_addresses_come_out_the_same(run: Run, tables: Tables) -
 
 def test_a_format_of_the_querys_own_wins(run: Run, tables: Tables) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "console.cli", "query", "SELECT 1 AS a, 'x' AS b FORMAT TabSeparatedWithNames"],
+        [sys.executable, "-m", "cli.main", "query", "SELECT 1 AS a, 'x' AS b FORMAT TabSeparatedWithNames"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -404,7 +405,7 @@ def test_an_error_in_the_middle_of_a_result_is_told_after_the_rows_before_it(
         [
             sys.executable,
             "-m",
-            "console.cli",
+            "cli.main",
             "query",
             f"SELECT number, {column} AS a, throwIf(number = 300000) AS t FROM numbers(600000)",
             "--format",
@@ -439,7 +440,7 @@ def test_a_large_result_is_streamed(run: Run, tables: Tables, column: str, first
         [
             sys.executable,
             "-m",
-            "console.cli",
+            "cli.main",
             "query",
             f"SELECT number, {column} AS a FROM numbers(300000000)",
             "--format",
@@ -658,7 +659,7 @@ def console_url() -> Iterator[str]:
     """A console process on a free port; ends with 0 on SIGTERM."""
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "console.cli", "console", "--set", f"console.listen=127.0.0.1:{port}"],
+        [sys.executable, "-m", "cli.main", "console", "--set", f"console.listen=127.0.0.1:{port}"],
         cwd=ROOT,
         env=environment(),
         stderr=subprocess.PIPE,

@@ -12,12 +12,12 @@ from confluent_kafka.admin import AdminClient
 
 from common.errors import ServiceUnavailable
 from common.settings import ClickHouseSettings, KafkaSettings
-from console import audit_run
-from console.store import Store
+from console.audit import read
+from console.store.client import Store
 from schemas.flows import FlowColumns
 from schemas.kafka_topics import create_missing, topic_id
-from streams.sink import ClickHouseStore
-from streams.storing import KafkaPartition, WindowId
+from streams.partition.storing import KafkaPartition, WindowId
+from streams.store.clickhouse import ClickHouseStore
 from tests.integration.fix_streams import Pipeline, pipeline
 from tests.integration.test_recovery import Node
 from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch, counters
@@ -36,12 +36,12 @@ def audit(p: Pipeline) -> tuple[int, dict[str, Any]]:
     out = io.StringIO()
     settings = ClickHouseSettings(url=p.clickhouse, database=p.database)
     with Store(settings) as store:
-        code = audit_run.run(store, audit_run.Range(), form="json", out=out)
+        code = read.run(store, read.Range(), form="json", out=out)
     return code, json.loads(out.getvalue())
 
 
 def until_acknowledged(p: Pipeline, offset: int) -> None:
-    from streams.offsets import Offsets
+    from streams.worker.offsets import Offsets
 
     offsets = Offsets(KafkaSettings(bootstrap_servers=p.kafka), group=p.database, topic=p.topics.packets)
     try:
@@ -203,8 +203,8 @@ def test_rows_from_before_topics_had_an_identity_count_as_stored(clickhouse_serv
 
 
 def flows_of(start: int) -> FlowColumns:
-    from streams.partition import Partition
-    from streams.storing import store_window
+    from streams.partition.state import Partition
+    from streams.partition.storing import store_window
 
     class Kept:
         flows: FlowColumns

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from common.settings import ClickHouseSettings
-from schemas import ddl
-from streams import migrate as migrating
-from streams.migrate import migrate
-from streams.partition import Partition
-from streams.sink import ClickHouseStore, connect
-from streams.storing import store_window
+from schemas.clickhouse import ddl
+from streams.partition.state import Partition
+from streams.partition.storing import store_window
+from streams.store import migrate as migrating
+from streams.store.clickhouse import ClickHouseStore, connect
+from streams.store.migrate import migrate
 from tests.bench import traffic
 
 pytestmark = pytest.mark.clickhouse

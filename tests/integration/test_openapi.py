@@ -16,15 +16,15 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from common import settings as settings_module
-from console import http
-from schemas.ddl import migrations
+from console import app
+from schemas.clickhouse.ddl import migrations
 from tests.fix_local import free_port
 from tests.integration.fix_console import served
 
 pytestmark = pytest.mark.clickhouse
 NOBODY = "127.0.0.1:1"
 STAGES = {"kafka.bootstrap_servers": NOBODY, "producer.metrics_listen": NOBODY, "streams.metrics_listen": NOBODY}
-DESCRIPTION = schemathesis.openapi.from_dict(http.build_app(settings_module.load(flags=STAGES)).openapi())
+DESCRIPTION = schemathesis.openapi.from_dict(app.build_app(settings_module.load(flags=STAGES)).openapi())
 OPERATIONS = {operation.label: operation for operation in (one.ok() for one in DESCRIPTION.get_all_operations())}
 
 
@@ -43,7 +43,7 @@ def console(clickhouse_server: str) -> Iterator[str]:
         for migration in migrations(loaded.clickhouse):
             for statement in migration.statements:
                 client.command(statement)
-    with served(http.build_app(loaded, health_timeout_seconds=0.2), host="127.0.0.1", port=port):
+    with served(app.build_app(loaded, health_timeout_seconds=0.2), host="127.0.0.1", port=port):
         yield f"http://127.0.0.1:{port}"
 
 

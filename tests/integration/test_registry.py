@@ -18,9 +18,9 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from hypothesis import given, settings
 
 from common.errors import DecodeError, ServiceUnavailable
-from schemas.codec import Codec
+from schemas.avro.codec import Codec
+from schemas.avro.registry import HEADER
 from schemas.packets import PacketBatch
-from schemas.registry import HEADER
 from schemas.topics import TopicNames
 from tests.unit.schemas.strategies import batches
 

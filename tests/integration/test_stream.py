@@ -14,9 +14,9 @@ from fastapi import FastAPI
 from websockets.asyncio.client import ClientConnection, connect
 
 from common import settings as settings_module
-from console import http
-from console.live_hub import STREAM_TOP
-from console.live_state import KEY
+from console import app as http
+from console.live.hub import STREAM_TOP
+from console.live.state import KEY
 from tests.integration.fix_console import served
 
 CLIENTS, SLOW = 100, 20
@@ -49,7 +49,7 @@ def shown(text: str | bytes) -> int:
 @pytest.fixture
 def console(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, FastAPI]]:
     """A console with a short second, and small buffers in the kernel, so that a slow client is felt soon."""
-    monkeypatch.setattr("console.live_hub.TICK_SECONDS", TICK)
+    monkeypatch.setattr("console.live.hub.TICK_SECONDS", TICK)
     app = http.build_app(settings_module.load(flags={"kafka.bootstrap_servers": "127.0.0.1:1"}))
     with socket.create_server(("127.0.0.1", 0), backlog=2 * CLIENTS) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from common import settings as settings_module
-from deploy.local import probes
+from deploy.local.up import probes
 from tests.fix_local import REPOSITORY, free_port, stop
 
 
@@ -37,7 +37,7 @@ def test_a_console_with_a_certificate_speaks_https_and_is_probed_there(certifica
              "streams.metrics_listen": "127.0.0.1:1"}
     loaded = settings_module.load(flags=flags)
     process = subprocess.Popen(
-        [sys.executable, "-m", "console.cli", "console", *(word for name, value in flags.items() for word in (
+        [sys.executable, "-m", "cli.main", "console", *(word for name, value in flags.items() for word in (
             "--set", f"{name}={value}"))],
         cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
@@ -69,7 +69,7 @@ def test_a_certificate_that_cannot_be_used_is_a_sentence(
 ) -> None:
     chain, key = spoil(certificate, certificate.with_name("key.pem"))
     done = subprocess.run(
-        [sys.executable, "-m", "console.cli", "console", "--set", f"console.listen=127.0.0.1:{free_port()}", "--set",
+        [sys.executable, "-m", "cli.main", "console", "--set", f"console.listen=127.0.0.1:{free_port()}", "--set",
          f"console.tls_certificate={chain}", "--set", f"console.tls_key={key}"],
         cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False,
     )

@@ -23,8 +23,8 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from console.live_state import KEY
-from schemas.codec import Codec
+from console.live.state import KEY
+from schemas.avro.codec import Codec
 from tests.fix_local import REPOSITORY
 
 pytestmark = pytest.mark.kafka
@@ -77,7 +77,7 @@ class Terminal:
         self.seen = ""
         environment = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "console.cli", "top", *words, "--set", f"kafka.bootstrap_servers={bootstrap}"],
+            [sys.executable, "-m", "cli.main", "top", *words, "--set", f"kafka.bootstrap_servers={bootstrap}"],
             cwd=REPOSITORY, stdin=theirs, stdout=theirs, stderr=theirs, env={**environment, "TERM": "xterm-256color"},
             # its own terminal, so that Ctrl-C is a signal
             start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509

@@ -58,7 +58,7 @@ class Installation:
 
     @property
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "console.cli", "--config", str(self.config), "up"]
+        return [sys.executable, "-m", "cli.main", "--config", str(self.config), "up"]
 
     def log(self) -> list[dict[str, object]]:
         lines = (self.directory / "up.err").read_text().splitlines()

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from producer import pins
+from producer.kernel import pins
 from tests.kernel.harness import Program
 
 

@@ -11,9 +11,9 @@ import pytest
 from producer.replay.feed import Block, Feed, Totals
 from producer.replay.program import ReplayProgram
 from producer.replay.run import Pace, Replay
-from schemas.codec import Codec
-from streams.offline import OfflineWindows
-from streams.spill import Spill
+from schemas.avro.codec import Codec
+from streams.windowing.offline import OfflineWindows
+from streams.windowing.spill import Spill
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from common.settings import CaptureSettings
-from producer import bpfsys, child, pins
-from producer.epochs import COUNTERS, OUTCOMES, fresh_counters, slots_of
-from producer.event import Records
-from producer.hook import ATTACHED, Hook
-from producer.kernel import begin_run
-from producer.layout import Layout, layout_of
-from producer.loader import WATCHED
-from producer.ring import submitted
+from producer.capture.epochs import COUNTERS, OUTCOMES, fresh_counters, slots_of
+from producer.interfaces.hook import ATTACHED, Hook
+from producer.kernel import bpfsys, child, pins
+from producer.kernel.abi import Records
+from producer.kernel.layout import Layout, layout_of
+from producer.kernel.loader import WATCHED
+from producer.kernel.ring import submitted
+from producer.kernel.run import begin_run
 
 TEST_RUN = 0
 """Slot that the kernel gives to a test run, by not knowing of any."""

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from producer import bpfsys
+from producer.kernel import bpfsys
 from tests.kernel import veth
 
 SOURCE = b"""

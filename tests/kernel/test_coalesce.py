@@ -13,8 +13,8 @@ from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
-from producer import bpfsys
-from producer.event import Records
+from producer.kernel import bpfsys
+from producer.kernel.abi import Records
 from tests.kernel.frames import EVENTS
 from tests.kernel.harness import FLOW_ENTRIES, Program
 

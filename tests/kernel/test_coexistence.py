@@ -12,7 +12,7 @@ import pytest
 from scapy.layers.inet import UDP
 from scapy.packet import Raw
 
-from producer import bpfsys, child, pins
+from producer.kernel import bpfsys, child, pins
 from tests.kernel import veth
 from tests.kernel.frames import V4
 from tests.kernel.harness import Program

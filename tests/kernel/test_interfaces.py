@@ -14,15 +14,16 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Raw
 
-from producer import child, namespaces, pins
+from producer.capture.epochs import Epochs
 from producer.clock import WallClock
-from producer.epochs import Epochs
-from producer.event import SECONDARY
-from producer.hooks import Hooks, PinnedTables
-from producer.interfaces import Selection
-from producer.kernel import begin_run
-from producer.observing import Observer
-from producer.ring import submitted
+from producer.interfaces import namespaces
+from producer.interfaces.hooks import Hooks, PinnedTables
+from producer.interfaces.observer import Observer
+from producer.interfaces.selection import Selection
+from producer.kernel import child, pins
+from producer.kernel.abi import SECONDARY
+from producer.kernel.ring import submitted
+from producer.kernel.run import begin_run
 from tests.kernel import veth
 from tests.kernel.harness import FLOW_ENTRIES, layout
 from tests.kernel.tagging import pushed

@@ -12,7 +12,7 @@ from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt
 from scapy.layers.l2 import Dot1AD, Dot1Q
 from scapy.packet import Raw
 
-from producer import child, pins
+from producer.kernel import child, pins
 from tests.kernel import veth
 from tests.kernel.frames import ETHER, V4
 from tests.kernel.harness import Program

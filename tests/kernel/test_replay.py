@@ -15,7 +15,7 @@ from scapy.packet import Packet
 
 from common.errors import AyaflowError
 from tests.kernel.fix_replay import Directed, Replayer, directed, replay
-from tests.unit.replay.captures import Frame, interface, packet, pcap, section
+from tests.unit.producer.replay.captures import Frame, interface, packet, pcap, section
 
 __all__ = ["replay"]
 

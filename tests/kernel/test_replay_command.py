@@ -12,13 +12,13 @@ from confluent_kafka import Consumer
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import ARP, Ether
 
-from schemas.codec import Codec
+from schemas.avro.codec import Codec
 from schemas.packets import PacketBatch
-from streams.offline import OfflineWindows
-from streams.partition import Partition
-from streams.spill import Spill
+from streams.partition.state import Partition
+from streams.windowing.offline import OfflineWindows
+from streams.windowing.spill import Spill
 from tests.kernel.fix_replay import Directed, directed
-from tests.unit.replay.captures import Frame, pcap
+from tests.unit.producer.replay.captures import Frame, pcap
 
 ROOT = Path(__file__).parents[2]
 SECOND = 1_000_000_000
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.root, pytest.mark.usefixtures("root_and_bcc")]
 
 
 def ayaflow(*words: str, data_dir: Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "console.cli", "replay", *words, "--data-dir", str(data_dir)]
+    command = [sys.executable, "-m", "cli.main", "replay", *words, "--data-dir", str(data_dir)]
     return subprocess.run(command, cwd=ROOT, input=stdin, capture_output=True, check=False, timeout=100)
 
 

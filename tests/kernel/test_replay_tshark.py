@@ -27,7 +27,7 @@ from producer.replay.program import ReplayProgram
 from tests.kernel.fix_replay import Replayer, directed, replay
 from tests.kernel.tshark import Compared, Ours, flows, tshark
 from tests.kernel.tunnel_frames import ALL, OPENED
-from tests.unit.replay.captures import Frame, pcap
+from tests.unit.producer.replay.captures import Frame, pcap
 
 __all__ = ["replay"]
 

@@ -12,7 +12,7 @@ from scapy.layers.l2 import GRE
 from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet, Raw
 
-from producer import child, pins
+from producer.kernel import child, pins
 from tests.kernel import veth
 from tests.kernel.frames import ETHER, EVENTS, MALFORMED, NON_IP, V4, Case, octets_of
 from tests.kernel.harness import UNSPEC, Program, shown

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from producer.replay.frames import BrokenCaptureError
+from producer.replay.files.frames import BrokenCaptureError
+from producer.replay.files.reader import read
 from producer.replay.links import prepare
 from producer.replay.program import BLOCK_BYTES, BLOCK_FRAMES, ReplayProgram
-from producer.replay.reader import read
 from schemas.packets import TUNNEL_TYPES
 
 _EXTENSIONS = {

@@ -9,7 +9,8 @@ from starlette.websockets import WebSocketDisconnect
 
 from common import settings as settings_module
 from common.errors import SettingsError
-from console import access, http
+from console import access
+from console import app as http
 
 TOKEN = "correct horse"
 HASH = access.hash_token(TOKEN)

@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 import pytest
 
+from cli.main import cli
 from common import settings as settings_module
 from common.settings import environment_name, setting_names
-from console import http
-from console.cli import cli
-from console.live_hub import LiveHub
-from console.vocabulary import FIELDS
+from console import app
+from console.live.hub import LiveHub
+from console.query.vocabulary import FIELDS
 
 DOCS = Path(__file__).parents[3] / "docs"
 PAGE = (DOCS / "coming-from-ayaflow.md").read_text()
@@ -39,7 +39,7 @@ def flags() -> set[str]:
              if isinstance(parameter, click.Option) for option in parameter.opts}
 
 
-APP = http.build_app(settings_module.load(flags={"kafka.bootstrap_servers": "127.0.0.1:1"}))
+APP = app.build_app(settings_module.load(flags={"kafka.bootstrap_servers": "127.0.0.1:1"}))
 PATHS = APP.openapi()["paths"]
 LISTED = set(re.findall(r"^\| `(ayaflow_\w+)`", (DOCS / "metrics.md").read_text(), re.MULTILINE))   # held to the code
 ROUTES = {*PATHS, "/", "/api/stream"}

@@ -6,22 +6,22 @@ import numpy as np
 import numpy.typing as npt
 from prometheus_client import CollectorRegistry
 
-from producer.batch import Source
-from producer.capture import Capture, Timing
+from producer.capture.batch import Source
+from producer.capture.capture import Capture, Timing
+from producer.capture.epochs import COUNTERS, Epochs, Slot, fresh_counters
 from producer.clock import WallClock
-from producer.encoding import Encoding
-from producer.epochs import COUNTERS, Epochs, Slot, fresh_counters
-from producer.event import COALESCED, Records
+from producer.kafka.encoding import Encoding
+from producer.kafka.publisher import Publisher
+from producer.kernel.abi import COALESCED, Records
+from producer.kernel.run_state import in_memory
 from producer.metrics import ProducerMetrics
-from producer.publish import Publisher
-from producer.run_state import in_memory
-from schemas.codec import Codec
-from schemas.packet_encoder import BatchEncoder
+from schemas.avro.codec import Codec
+from schemas.avro.packet_encoder import BatchEncoder
+from schemas.avro.registry import FixedRegistry
 from schemas.packets import PacketBatch
-from schemas.registry import FixedRegistry
 from schemas.topics import TopicNames
-from tests.unit.producer.kafka import MemoryTransport
 from tests.unit.producer.records import MemoryRing, records
+from tests.unit.producer.transport import MemoryTransport
 
 MS = 1_000_000
 _KEY = np.dtype([("flow_hash", "=u8"), ("number", "=u8")])
@@ -89,7 +89,7 @@ class MemoryMaps:
 
 
 class MemorySwitches:
-    """Obeys producer.detail.KernelSwitches."""
+    """Obeys producer.capture.detail.KernelSwitches."""
 
     coalescing = False
     lived_ns = 0

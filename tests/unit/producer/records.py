@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from producer.event import EVENT, RECORD, Records
+from producer.kernel.abi import EVENT, RECORD, Records
 from schemas.packets import EpochCounters
 
 

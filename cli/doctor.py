@@ -1,0 +1,165 @@
+"""`ayaflow doctor`: looks at each stage along the path of a packet and says in a sentence what to do."""
+
+import json
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TextIO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from common.errors import AyaflowError, EnvironmentProblem, ServiceUnavailable
+from common.settings import Settings
+from console.store.client import Store
+from deploy.local.up import preflight, probes
+from schemas.clickhouse.ddl import migrations
+
+DATA_SECONDS = 60
+BCC_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """What was looked at, and what was found."""
+
+    name: str
+    ok: bool
+    message: str        # what is well; or what is wrong and what to do
+
+
+Look = Callable[[], str]
+"""Returns what is well; raises AyaflowError with what is wrong and what to do."""
+
+
+def run(settings: Settings, as_json: bool = False, out: TextIO | None = None) -> int:
+    """Check everything and print it. Returns 0 when all is well, else 1."""
+    found = list(check(looks(settings)))
+    if as_json:
+        document = {"ok": all(one.ok for one in found), "checks": [asdict(one) for one in found]}
+        print(json.dumps(document, indent=2), file=out)
+    else:
+        Console(file=out, soft_wrap=True).print(_table(found))
+    return 0 if all(one.ok for one in found) else 1
+
+
+def check(what: Iterable[tuple[str, Look]]) -> Iterable[Check]:
+    """Look at one after the other; a check that fails does not keep the next from running."""
+    for name, look in what:
+        try:
+            yield Check(name=name, ok=True, message=look())
+        except AyaflowError as error:
+            yield Check(name=name, ok=False, message=str(error))
+
+
+def looks(settings: Settings) -> list[tuple[str, Look]]:
+    """All checks, in the order of the path of a packet."""
+    found: list[tuple[str, Look]] = [
+        ("privileges", _well(preflight.privileges, "may load programs into the kernel")),
+        ("kernel", lambda: _kernel(Path("/proc/filesystems"))),
+        ("bcc", _bcc),
+        ("kernel headers", _well(preflight.headers, "found")),
+        ("interfaces", _well(lambda: preflight.watched(settings), "found")),
+        ("java and jars", _well(lambda: preflight.programs(settings), "found, or not needed")),
+        ("disk", _well(lambda: preflight.disk(settings.data_dir), f"room in {settings.data_dir}")),
+    ]
+    asks = probes.Probes(settings).asks()
+    advice = "`ayaflow up` starts everything; its logs are in " + str(settings.data_dir / "logs")
+    found.append(("kafka", _probe(f"Kafka at {settings.kafka.bootstrap_servers}", asks["kafka"], advice)))
+    if settings.schema_registry.url:
+        found.append(("schema registry", lambda: _registry(settings)))
+    found += [
+        ("clickhouse", _probe(f"ClickHouse at {settings.clickhouse.url}", asks["clickhouse"], advice)),
+        ("tables", lambda: _tables(settings)),
+        ("producer", _probe(f"the producer at {settings.producer.metrics_listen}", asks["producer"], advice)),
+        ("streams", _probe(f"streams at {settings.streams.metrics_listen}", asks["streams"], advice)),
+        ("console", _probe(f"the console at {settings.console.listen}", asks["console"], advice)),
+        ("data", lambda: _data(settings)),
+    ]
+    return found
+
+
+def _well(look: Callable[[], None], message: str) -> Look:
+    def ask() -> str:
+        look()
+        return message
+
+    return ask
+
+
+def _probe(what: str, ask: Callable[[], probes.Verdict], advice: str) -> Look:
+    def look() -> str:
+        ok, reason = ask()
+        if not ok:
+            raise ServiceUnavailable(f"{what} {reason or 'says that it is not well'}. {advice}")
+        return "answers and is well"
+
+    return look
+
+
+def _kernel(filesystems: Path) -> str:
+    if "bpf" not in filesystems.read_text().split():
+        raise EnvironmentProblem("this kernel has no BPF file system (CONFIG_BPF_SYSCALL): use a distribution's kernel")
+    return "has BPF"
+
+
+def _bcc() -> str:
+    # a child: LLVM is large, and a broken binding may take the process with it
+    try:
+        done = subprocess.run([sys.executable, "-c", "import bcc; print(bcc.__version__)"], capture_output=True,
+                              text=True, timeout=BCC_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise EnvironmentProblem(f"loading bcc takes more than {BCC_SECONDS} s: is this machine overloaded?") from error
+    if done.returncode:
+        said = done.stderr.strip().splitlines()[-1:] or [f"code {done.returncode}"]
+        raise EnvironmentProblem(
+            f"bcc cannot be loaded ({said[0]}). Run make setup, or: sudo apt-get install python3-bpfcc; the virtual "
+            "environment must be made from /usr/bin/python3 with --system-site-packages")
+    return f"version {done.stdout.strip()}"
+
+
+def _registry(settings: Settings) -> str:
+    url = f"{(settings.schema_registry.url or '').rstrip('/')}/subjects"
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310  a setting, checked by use
+            json.load(answer)
+    except (OSError, ValueError) as error:
+        raise ServiceUnavailable(f"the schema registry at {url} does not answer as one ({error}). Correct "
+                                 "schema_registry.url, or leave it out to use the fixed ids") from error
+    return "answers"
+
+
+def _tables(settings: Settings) -> str:
+    wanted = {migration.number for migration in migrations(settings.clickhouse)}
+    with Store(settings.clickhouse, timeout_seconds=10) as store:
+        rows = store.select(f"SELECT DISTINCT number FROM {settings.clickhouse.database}.schema_migrations")  # noqa: S608  checked name
+    missing = sorted(wanted - {int(row["number"]) for row in rows})
+    if missing:
+        raise ServiceUnavailable(
+            f"ClickHouse lacks the migrations {', '.join(map(str, missing))}. `ayaflow streams` (or up) applies them")
+    return f"at version {max(wanted)}"
+
+
+def _data(settings: Settings) -> str:
+    with Store(settings.clickhouse, timeout_seconds=10) as store:
+        recent = store.select(
+            "SELECT count() AS epochs, sum(seen_packets) AS packets "  # noqa: S608  checked name
+            f"FROM {settings.clickhouse.database}.ledger WHERE end_time > now() - {DATA_SECONDS}")[0]
+    if not int(recent["epochs"]):
+        raise ServiceUnavailable(
+            f"nothing was stored in the last {DATA_SECONDS} s. If a stage above is not well, begin there; else the "
+            "watched interfaces carry no packets: choose others with --interface")
+    return f"{int(recent['packets'])} packets in the last {DATA_SECONDS} s"
+
+
+def _table(found: list[Check]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
+    for one in found:
+        mark = Text("ok", style="green") if one.ok else Text("FAIL", style="bold red")
+        table.add_row(mark, one.name, Text(one.message))
+    return table

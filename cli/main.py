@@ -1,0 +1,141 @@
+"""`ayaflow`: the one entry point. Components are imported by the command that runs them, and by no other."""
+
+import difflib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import metadata
+
+import click
+from click import shell_completion
+
+from cli import options
+from cli.commands import COMMANDS
+from cli.options import Flags
+from common.errors import AyaflowError
+from console.query.errors import FilterError
+
+GROUPS = (
+    ("Run", ("up", "producer", "streams", "console", "kafka", "clickhouse")),
+    ("Look", ("top", "flows", "query", "replay")),
+    ("Check", ("audit", "doctor")),
+    ("More", ("hash-token", "detach", "completion", "version")),
+)
+"""The commands in the order people need them."""
+
+COMPLETE_ENV = "_AYAFLOW_COMPLETE"
+_INTERRUPTED = 130          # as shells number a process that SIGINT ended
+_BROKEN_PIPE = 141          # … and SIGPIPE
+
+
+class Commands(click.Group):
+    """Lists commands by group; knows what a mistyped one may have been."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Help by group."""
+        for title, names in GROUPS:
+            with formatter.section(title):
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(90)) for name in names])
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All of them, in order."""
+        return [name for _, names in GROUPS for name in names]
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """A command, or the nearest one in the error."""
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            names = self.list_commands(ctx)
+            near = difflib.get_close_matches(args[0], names, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"the commands are: {', '.join(names)}"
+            raise click.UsageError(f"there is no command {args[0]!r}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=Commands, no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="`ayaflow COMMAND --help` shows an example of each. Settings: docs/configuration.md.",
+)
+@options.common
+@options.this_node
+@click.version_option(package_name="ayaflow", message="ayaflow %(version)s")
+def cli() -> None:
+    """Who talks to whom on this machine or a fleet: eBPF, Kafka, Faust and ClickHouse, with exact totals."""
+
+
+@click.command()
+def version() -> int:
+    """Print the version."""
+    click.echo(f"ayaflow {metadata.version('ayaflow')}")
+    return 0
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> int:
+    """Print what makes a shell complete commands, options, settings and fields of filters.
+
+    \b
+    Examples:
+      echo 'eval "$(ayaflow completion bash)"' >> ~/.bashrc
+      echo 'eval "$(ayaflow completion zsh)"' >> ~/.zshrc
+      ayaflow completion fish > ~/.config/fish/completions/ayaflow.fish
+    """
+    made = shell_completion.get_completion_class(shell)
+    assert made is not None
+    click.echo(made(cli, {}, "ayaflow", COMPLETE_ENV).source())
+    return 0
+
+
+for command in (*COMMANDS, completion, version):
+    cli.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code. Never shows a traceback for what a person can put right."""
+    if COMPLETE_ENV in os.environ:
+        cli.main(prog_name="ayaflow", complete_var=COMPLETE_ENV)       # asked by a shell; does not return
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    flags = Flags()
+    try:
+        with cli.make_context("ayaflow", words or ["--help"], obj=flags) as context:
+            code = cli.invoke(context)
+            sys.stdout.flush()
+            return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.UsageError as error:
+        return _fail(_usage(error), error.exit_code)
+    except AyaflowError as error:
+        if flags.values.get("log.level") == "debug":
+            traceback.print_exc()
+        code = _fail(str(error), error.exit_code)
+        if isinstance(error, FilterError) and error.caret:
+            click.echo(error.caret, err=True)
+        return code
+    except (KeyboardInterrupt, click.Abort):
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # the reader (| head) has what it wanted; nothing may be written at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+
+
+def _usage(error: click.UsageError) -> str:
+    message = error.format_message().rstrip(".")
+    if isinstance(error, click.NoSuchOption):
+        near = " or ".join(sorted(error.possibilities or ()))
+        message = f"there is no option {error.option_name}" + (f"; did you mean {near}?" if near else "")
+    return f"{message} (see {error.ctx.command_path if error.ctx else 'ayaflow'} --help)"
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"ayaflow: error: {message}", err=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

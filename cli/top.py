@@ -1,0 +1,173 @@
+"""`ayaflow top`: the connections that are active now, from the live topic; on a terminal, in place."""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import sys
+import termios
+import threading
+import time
+import tty
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from common.errors import ServiceUnavailable
+from common.settings import Settings
+from console.live.reader import LiveReader
+from console.live.state import LiveState, iso
+from console.query import match
+from console.query.filters import Filter
+from console.show import tables
+from console.show.flows import endpoint
+
+FIRST_SECONDS = 15.0
+"""So long the first message is waited for."""
+_SETTLE_SECONDS = 2.5           # two messages of each node give a rate
+_KEYS = {"b": "bytes", "p": "packets", "r": "rate"}
+_WORDS = {"node", "if", "dir", "proto", "source", "destination"}
+_DISPENSABLE = ("packets/s", "if", "dir", "bytes back", "packets", "proto", "node", "bytes/s")
+"""Columns that a narrow terminal goes without, the first named first."""
+Row = Mapping[str, Any]
+
+
+def run(settings: Settings, flow_filter: Filter, *, sort: str, limit: int, once: bool, form: str, out: TextIO) -> int:
+    """Until q, Ctrl-C or, with `once`, the first answer. Raises ServiceUnavailable when nothing comes."""
+    match.check_live(flow_filter)
+    view = _View(settings, flow_filter, limit)
+    with LiveReader(settings, view.heard) as reader:
+        view.wait(reader)
+        if form == "json":
+            _write_json(view, sort, once=once, out=out)
+        elif once or not out.isatty():
+            rows = view.rows(sort)
+            tables.show(table(rows, Console(file=out).size.width if out.isatty() else None), out)
+            if not rows:
+                sys.stderr.write("no connection is active, or none matches\n")
+        else:
+            _draw(view, reader, sort, out)
+    return 0
+
+
+class _View:
+    """The live state between the reader's thread and ours."""
+
+    def __init__(self, settings: Settings, flow_filter: Filter, limit: int) -> None:
+        self._state = LiveState(settings.live.connection_timeout_seconds)
+        self._lock = threading.Lock()
+        self._arrived = threading.Event()
+        self._filter = flow_filter
+        self._limit = limit
+
+    def heard(self, stats: dict[str, Any]) -> None:
+        with self._lock:
+            self._state.add(stats, time.monotonic())
+        self._arrived.set()
+
+    def wait(self, reader: LiveReader) -> None:
+        if not self._arrived.wait(FIRST_SECONDS):
+            raise ServiceUnavailable(
+                f"{reader.problem or f'no live message came in {FIRST_SECONDS:.0f} seconds'}; see `ayaflow doctor`"
+            )
+        time.sleep(_SETTLE_SECONDS)
+
+    def rows(self, sort: str) -> list[dict[str, Any]]:
+        chosen = (lambda row: match.matches(self._filter, row)) if self._filter.expression else None
+        with self._lock:
+            return self._state.connections(time.monotonic(), sort=sort, limit=self._limit, chosen=chosen)
+
+    def nodes(self) -> tuple[int, float, float]:
+        with self._lock:
+            now = time.monotonic()
+            return len(self._state.nodes(now)), *self._state.rates(now, 10)
+
+
+def _write_json(view: _View, sort: str, *, once: bool, out: TextIO) -> None:
+    """As /api/live answers; without `once`, a line a second."""
+    while True:
+        answer = {"time": iso(datetime.now(UTC)), "connections": view.rows(sort)}
+        out.write(json.dumps(answer, ensure_ascii=False) + "\n")
+        out.flush()
+        if once:
+            return
+        time.sleep(1)
+
+
+def _draw(view: _View, reader: LiveReader, sort: str, out: TextIO) -> None:
+    console = Console(file=out, highlight=False)
+    stopped: list[int] = []     # an exception out of a handler may be lost where nobody can catch it: in a callback
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _frame: stopped.append(number))
+    with _keys() as pressed, Live(console=console, screen=True, auto_refresh=False) as live:
+        while not stopped:
+            live.update(_screen(view, reader.problem, sort, *console.size), refresh=True)
+            key = pressed(1.0)
+            if key == "q":
+                return
+            sort = _KEYS.get(key, sort)
+    raise KeyboardInterrupt     # now that the terminal is as before
+
+
+def _screen(view: _View, problem: str, sort: str, width: int, height: int) -> RenderableType:
+    nodes, packets, octets = view.nodes()
+    rows = view.rows(sort)
+    head = Text(overflow="ellipsis", no_wrap=True)
+    head.append("ayaflow top ", style="bold")
+    head.append(f"{len(rows)} connections by {sort}  {nodes} node{'' if nodes == 1 else 's'}  "
+                f"{tables.human(packets)}packets/s  {tables.human_bytes(octets)}/s")
+    foot = Text(problem or "b bytes  p packets  r rate  q quit", style="yellow" if problem else "dim",
+                overflow="ellipsis", no_wrap=True)
+    return Group(head, table(rows[:max(1, height - 4)], width), foot)
+
+
+def table(rows: Sequence[Row], width: int | None = None) -> Table:
+    """A rich table of connections; the node is a column where there are several. `width`: what it must fit into."""
+    several = len({row["node"] for row in rows}) > 1
+    names = [*(["node"] if several else []), "if", "dir", "proto", "source", "destination", "packets", "bytes",
+             "bytes back", "packets/s", "bytes/s"]
+    cells = [_cells(row, node=several) for row in rows]
+    if width is not None:
+        names, cells = tables.without(names, cells, width=width, dispensable=_DISPENSABLE)
+    return tables.build(names, cells, numbers=[name not in _WORDS for name in names])
+
+
+def _cells(row: Row, *, node: bool) -> list[str]:
+    return [
+        *([row["node"]] if node else []), row["interface"], {"ingress": "in", "egress": "out"}[row["direction"]],
+        row["protocol_name"], endpoint(row["src_addr"], row["src_port"]), endpoint(row["dst_addr"], row["dst_port"]),
+        tables.human(row["packets"] + row["packets_rev"]).strip(), tables.human_bytes(row["bytes"]),
+        tables.human_bytes(row["bytes_rev"]), tables.human(row["packets_per_second"]).strip(),
+        tables.human_bytes(row["bytes_per_second"]),
+    ]
+
+
+@contextlib.contextmanager
+def _keys() -> Iterator[Callable[[float], str]]:
+    """A function that waits for a key; empty when none came. The terminal is as before afterwards."""
+    try:
+        number = sys.stdin.fileno()
+        before = termios.tcgetattr(number)
+    except (termios.error, OSError, ValueError):        # no keyboard: standard input is a pipe
+        def wait(seconds: float) -> str:
+            time.sleep(seconds)
+            return ""
+
+        yield wait
+        return
+
+    def pressed(seconds: float) -> str:
+        ready, _, _ = select.select([number], [], [], seconds)
+        return os.read(number, 1).decode(errors="replace").lower() if ready else ""
+
+    tty.setcbreak(number)
+    try:
+        yield pressed
+    finally:
+        termios.tcsetattr(number, termios.TCSADRAIN, before)

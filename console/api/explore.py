@@ -1,0 +1,129 @@
+"""`/api/top` and `/api/series`: sums by any dimension, read from the coarsest tables that are exact."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query
+from fastapi.responses import JSONResponse
+
+from console.api.parameters import Chosen, Context, Range, Services, TimeRange, example, only_known
+from console.live.state import iso
+from console.query import explore_sql
+from console.query.explore_sql import MEASURES, Question
+from console.query.filters import Filter
+from console.query.plan import Plan, oldest_raw
+from console.query.vocabulary import protocol_name
+from console.show import output
+
+_BY = Annotated[str, Query(
+    description=f"Dimensions, separated by commas: {', '.join(explore_sql.DIMENSIONS)}.", examples=["src_addr"],
+)]
+TOP = 20
+_SUMS = {"packets": 1200, "bytes": 90_000, "packets_rev": 2400, "bytes_rev": 3_400_000, "records": 12}
+_TOP = {
+    "by": ["src_addr"], "table": "flows_1m", "since": "2026-05-01T11:00:00.000000Z",
+    "until": "2026-05-01T12:00:00.000000Z", "rows": [{"src_addr": "10.0.0.7", **_SUMS}], "total": _SUMS,
+}
+_SERIES = {
+    "table": "flows_1m", "since": "2026-05-01T11:00:00.000000Z", "until": "2026-05-01T11:02:00.000000Z",
+    "step_seconds": 60, "times": ["2026-05-01T11:00:00.000000Z", "2026-05-01T11:01:00.000000Z"],
+    "series": [{"name": {"protocol": 6, "protocol_name": "tcp"}, "values": [120_000, 90_000]},
+               {"name": "other", "values": [300, 0]}],
+}
+
+
+def router() -> APIRouter:
+    """The routes."""
+    routes = APIRouter(prefix="/api", tags=["explore"], dependencies=[Depends(only_known)])
+
+    @routes.get("/top", responses=example(_TOP))
+    async def top(
+        context: Context, flow_filter: Chosen, span: Range, *, by: _BY = "src_addr",
+        sort: Annotated[Literal["bytes", "packets", "flows"], Query(
+            description="The largest first, both directions together; flows: by records.")] = "bytes",
+        limit: Annotated[int, Query(ge=1, le=10_000, description="Groups.")] = TOP,
+    ) -> JSONResponse:
+        """The largest groups over the windows that start in the range, and the total of all groups.
+
+        `addr` and `port` put each flow at both of its ends: `packets` is what that end sent, `packets_rev` what it
+        got; `pair` is both addresses, the lower one first. `table` is the coarsest that was read; the ends of a range
+        are read from finer ones, so the sums are those of the raw windows.
+        """
+        question = _question(context, explore_sql.dimensions(by), flow_filter, span)
+        found = await _top(context, question, sort, limit)
+        plan = question.plan()
+        return JSONResponse({
+            "by": list(question.by), **_read(plan),
+            "rows": [_named(row, question.by) | _sums(row) for row in found[0]], "total": _sums(found[1]),
+        })
+
+    @routes.get("/series", responses=example(_SERIES))
+    async def series(
+        context: Context, flow_filter: Chosen, span: Range, *,
+        by: Annotated[str, Query(description="As in /api/top; empty: one series of all.", examples=["protocol"])] = "",
+        measure: Annotated[Literal["bytes", "packets"], Query(description="Both directions together.")] = "bytes",
+        limit: Annotated[int, Query(ge=1, le=50, description="Series; all else is `other`.")] = 8,
+        points: Annotated[int, Query(ge=1, le=2_000, description="About so many steps.")] = 200,
+    ) -> JSONResponse:
+        """Sums by time for the largest groups. Steps start at multiples of `step_seconds` since the Unix epoch."""
+        question = _question(context, explore_sql.dimensions(by), flow_filter, span)
+        step = explore_sql.step_for(
+            question.since, question.until, points, context.settings.streams.window_seconds
+        )
+        # as many as /api/top gives unless told: the dashboard asks both at once, and one query answers
+        named = (await _top(context, question, measure, max(limit, TOP)))[0][:limit] if question.by else []
+        sql, parameters = explore_sql.series(question, named, measure=measure, step=step)
+        plan = question.plan(step)
+        starts = range(plan.since // step * step, plan.until, step)
+        values = {number: [0] * len(starts) for number in range(-1, len(named))}
+        for row in await context.database.rows(sql, parameters):
+            values[row["series"]][(row["time"] - starts.start) // step] = row["value"]
+        shown: list[dict[str, Any]] = [
+            {"name": _named(row, question.by), "values": values[number]} for number, row in enumerate(named)
+        ]
+        if not question.by:
+            shown.append({"name": {}, "values": values[-1]})
+        elif any(values[-1]):
+            shown.append({"name": "other", "values": values[-1]})
+        return JSONResponse({
+            **_read(plan), "step_seconds": step, "times": [_moment(start) for start in starts], "series": shown,
+        })
+
+    return routes
+
+
+def _question(context: Services, by: tuple[str, ...], flow_filter: Filter, span: TimeRange) -> Question:
+    return Question(
+        by=by, flow_filter=flow_filter, since=span.since, until=span.until,
+        oldest_raw=oldest_raw(span.now, context.settings.clickhouse.flows_retention_days),
+    )
+
+
+async def _top(
+    context: Services, question: Question, sort: str, limit: int
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Rows and the total, by column."""
+    sql, parameters = explore_sql.top(question, sort=sort, limit=limit)
+    found = await context.database.document(sql, parameters)
+    names = [column["name"] for column in found["meta"]]
+    rows = [dict(zip(names, row, strict=True)) for row in found["data"]]
+    return rows, {name: rows[0][f"total_{name}"] if rows else 0 for name in MEASURES}
+
+
+def _named(row: Mapping[str, Any], by: tuple[str, ...]) -> dict[str, Any]:
+    """The dimensions of a group as people read them."""
+    name = {dimension: output.address(row[dimension]) for dimension in by}
+    return name | {"protocol_name": protocol_name(row["protocol"])} if "protocol" in name else name
+
+
+def _sums(row: Mapping[str, Any]) -> dict[str, int]:
+    return {name: int(row[name]) for name in MEASURES}
+
+
+def _read(plan: Plan) -> dict[str, Any]:
+    return {"table": plan.coarsest, "since": _moment(plan.since), "until": _moment(plan.until)}
+
+
+def _moment(seconds: int) -> str:
+    return iso(datetime.fromtimestamp(seconds, UTC))

@@ -1,0 +1,112 @@
+"""`/api/history` and `/api/flows`: stored flows, a page at a time or as a stream."""
+
+import base64
+import json
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query, Response
+from fastapi.responses import StreamingResponse
+
+from common.errors import QueryError
+from console.api.parameters import Chosen, Context, Range, example, only_known
+from console.query import flow_sql
+from console.query.filter_sql import Parameters
+from console.show.flows import CSV_HEADER, FORMATS
+
+MOST_HISTORY = 1_000
+MEDIA_TYPES = {
+    "json": "application/x-ndjson", "csv": "text/csv; charset=utf-8", "arrow": "application/vnd.apache.arrow.stream",
+}
+_KINDS: dict[str, type] = {"String": str, "IPv6": str, "Bool": bool}
+_FLOW = {
+    "window_start": "2026-05-01T12:00:10Z", "window_seconds": 10, "node": "gateway-1", "interface": "eth0",
+    "direction": "egress", "protocol": 6, "src_addr": "10.0.0.7", "dst_addr": "192.0.2.10", "src_port": 51234,
+    "dst_port": 443, "vlan_id": 0, "icmp_type": 0, "icmp_code": 0, "tunnel_type": "none", "tunnel_id": 0,
+    "outer_src_addr": "", "outer_dst_addr": "", "packets": 120, "bytes": 9_000,
+    "packets_rev": 240, "bytes_rev": 340_000, "tcp_flags": 24, "tcp_flags_rev": 24,
+    "first_seen": "2026-05-01T12:00:10.001000Z", "last_seen": "2026-05-01T12:00:19.900000Z",
+    "community_id": "1:LQU9qZlK+B5F3KDmev6m5PMibrg=",
+}
+
+_STREAMED = example(_FLOW, MEDIA_TYPES["json"])
+_STREAMED[200]["content"].update({MEDIA_TYPES[form]: {} for form in ("csv", "arrow")})
+
+
+def router() -> APIRouter:
+    """The routes."""
+    routes = APIRouter(prefix="/api", tags=["history"], dependencies=[Depends(only_known)])
+
+    @routes.get("/history", responses=example({"flows": [_FLOW], "next": "WzE3Nzc2MzY4MTAs…"}))
+    async def history(
+        context: Context, flow_filter: Chosen, span: Range,
+        limit: Annotated[int, Query(ge=1, le=MOST_HISTORY, description="Flows of a page.")] = 100,
+        cursor: Annotated[str, Query(description="`next` of the page before.")] = "",
+    ) -> Response:
+        """Flows, newest first, a page at a time: ask again with `cursor` = `next` until it is null.
+
+        Windows that are stored meanwhile come before the first page and move nothing.
+        """
+        after = _position(cursor) if cursor else None
+        bounded, oldest = False, 0
+        if not any(field.measure for field in flow_filter.fields().values()):
+            sql, parameters = flow_sql.probe(
+                flow_filter, since=span.since, until=span.until, limit=2 * limit + 100, after=after
+            )
+            (found,) = await context.database.rows(sql, parameters)
+            bounded, oldest = found["count"] == parameters["limit"], found["oldest"]
+        sql, parameters = flow_sql.history(
+            flow_filter, since=span.since, until=span.until, limit=limit, after=after, oldest=oldest
+        )
+        rows = await context.database.rows(sql, parameters)
+        more = len(rows) == limit or (bounded and rows)
+        answer = {"flows": rows, "next": _cursor(rows[-1]) if more else None}
+        return Response(json.dumps(answer, ensure_ascii=False), media_type="application/json")
+
+    @routes.get("/flows", response_class=StreamingResponse, responses=_STREAMED)
+    async def flows(
+        context: Context, flow_filter: Chosen, span: Range, *,
+        sort: Annotated[Literal["time", "bytes", "packets"], Query(description="Newest or largest first.")] = "time",
+        limit: Annotated[int, Query(ge=0, le=100_000_000, description="0: all.")] = 1_000,
+        form: Annotated[Literal["json", "csv", "arrow"], Query(
+            alias="format", description="json: one object a line; arrow: an Arrow IPC stream.",
+        )] = "json",
+    ) -> Response:
+        """Flows as a stream of any length."""
+        sql, parameters = flow_sql.flows(flow_filter, since=span.since, until=span.until, sort=sort, limit=limit)
+        pieces = await context.database.stream(sql, parameters, FORMATS[form])
+        headers = {"Content-Disposition": f'attachment; filename="flows.{form}"'} if form != "json" else {}
+        body = _with_header(pieces) if form == "csv" else pieces
+        return StreamingResponse(body, media_type=MEDIA_TYPES[form], headers=headers)
+
+    return routes
+
+
+async def _with_header(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield CSV_HEADER
+    async for piece in pieces:
+        yield piece
+
+
+def _cursor(row: Mapping[str, Any]) -> str:
+    """Where a page ends: the row's keys."""
+    values = ["::" if kind == "IPv6" and not row[key] else row[key] for key, kind in flow_sql.KEYS.items()]
+    values[0] = int(datetime.fromisoformat(row["window_start"]).timestamp())
+    return base64.urlsafe_b64encode(json.dumps(values, separators=(",", ":")).encode()).decode().rstrip("=")
+
+
+def _position(cursor: str) -> Parameters:
+    """The keys of a cursor. Raises QueryError for what we did not make."""
+    try:
+        values = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+        kinds = tuple(_KINDS.get(kind, int) for kind in flow_sql.KEYS.values())
+        position: Parameters = dict(zip(flow_sql.KEYS, values, strict=True))
+        ours = tuple(map(type, values)) == kinds and all(
+            0 <= value < 2**32 if isinstance(value, int) else "\0" not in value for value in values
+        )
+    except (ValueError, TypeError, RecursionError):
+        ours = False
+    if not ours:
+        raise QueryError("cursor is not the `next` of a page of /api/history; leave it out to begin anew")
+    return {key: int(value) if isinstance(value, bool) else value for key, value in position.items()}

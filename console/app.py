@@ -1,0 +1,142 @@
+"""The HTTP service: the dashboard, health, and the schemas for whoever reads the topics. Read-only."""
+
+import contextlib
+import json
+import signal
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from importlib import metadata
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+
+from common import logs
+from common.errors import EnvironmentProblem, SettingsError
+from common.metrics import parse_listen
+from common.settings import ConsoleSettings, Settings
+from console.access import Access, warning
+from console.api import catalog, dashboard, explore, history, live, registry
+from console.api import metrics as http_metrics
+from console.api.health import EXAMPLES, TIMEOUT_SECONDS, Health
+from console.api.metrics import HttpMetrics
+from console.api.parameters import Services, add_error_handlers
+from console.live.hub import LiveHub
+from console.store.pool import Database
+from schemas.avro.registry import fixed_schemas
+from schemas.topics import TopicNames
+
+log = logs.get("console")
+_STOP_SECONDS = 5
+
+
+def build_app(settings: Settings, *, health_timeout_seconds: float = TIMEOUT_SECONDS) -> FastAPI:
+    """The application, not yet listening."""
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.health = Health(settings, timeout_seconds=health_timeout_seconds)
+        database = Database(settings)
+        try:
+            async with LiveHub(settings) as hub:
+                app.state.services = Services(settings=settings, database=database, hub=hub)
+                yield
+        finally:
+            await database.close()
+
+    # FastAPI's own documentation pages load scripts from elsewhere; /openapi.json is served
+    app = FastAPI(
+        title="ayaflow", version=metadata.version("ayaflow"), docs_url=None, redoc_url=None, lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    app.state.services = None
+    metrics = app.state.metrics = HttpMetrics(lambda: app.state.services.hub if app.state.services else None)
+    app.add_middleware(metrics.middleware)
+    app.add_middleware(Access, settings.console)            # the outermost: it is asked first
+    app.include_router(dashboard.router())
+    for part in (live, history, explore, catalog):
+        app.include_router(part.router())
+    app.include_router(http_metrics.router(metrics))
+    add_error_handlers(app)
+
+    @app.get("/api/health", tags=["health"], responses=EXAMPLES)
+    async def health(request: Request) -> Response:
+        """Every stage of the pipeline: 200 when all are well, 503 otherwise."""
+        state = await request.app.state.health.read()
+        return Response(json.dumps(state), 200 if state["ok"] else 503, media_type="application/json",
+                        headers={"Cache-Control": "no-store"})
+
+    topics = TopicNames.of(settings.kafka.topic_prefix)
+    app.include_router(registry.router(fixed_schemas(topics), settings.schema_registry.url))
+
+    return app
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGINT or SIGTERM. Raises EnvironmentProblem when the address cannot be used."""
+    host, port = parse_listen(settings.console.listen, "console.listen")
+    _check_certificate(settings.console)
+    listener = _listen(host, port, settings.console.listen)
+    with listener:
+        # uvicorn handles SIGINT and SIGTERM, and sends the signal on when it is done: we end with 0 instead
+        server = uvicorn.Server(uvicorn.Config(
+            build_app(settings), log_config=None, access_log=False, timeout_graceful_shutdown=_STOP_SECONDS,
+            server_header=False, ws="websockets-sansio", ws_per_message_deflate=False, ws_max_size=1 << 16,
+            proxy_headers=False, ssl_certfile=settings.console.tls_certificate, ssl_keyfile=settings.console.tls_key,
+        ))
+        scheme = "https" if settings.console.tls_certificate else "http"
+        log.info("serving", url=f"{scheme}://{settings.console.listen}")
+        if text := warning(settings.console):
+            log.warning("open to the network", hint=text)
+        with _own_signals(server):
+            server.run(sockets=[listener])
+    log.info("stopped")
+    return 0 if server.started else 1
+
+
+@contextlib.contextmanager
+def _own_signals(server: uvicorn.Server) -> Iterator[None]:
+    """uvicorn raises the signal it stopped for once more when it is done; for us that is a clean end."""
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _check_certificate(settings: ConsoleSettings) -> None:
+    """That uvicorn will be able to load it. Raises SettingsError."""
+    if settings.tls_certificate is None:
+        return
+    for path, name in ((settings.tls_certificate, "console.tls_certificate"), (settings.tls_key, "console.tls_key")):
+        try:
+            assert path is not None
+            path.read_bytes()
+        except OSError as error:
+            raise SettingsError(f"{name}: cannot read {path}: {error.strerror}") from error
+    try:
+        # an empty password: else OpenSSL asks the terminal for that of an encrypted key
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_certificate, settings.tls_key, "")
+    except (ssl.SSLError, ValueError) as error:
+        raise SettingsError(
+            f"console.tls_certificate {settings.tls_certificate} and console.tls_key {settings.tls_key} cannot be used:"
+            " they must be PEM files, the key without a password and that of the first certificate"
+        ) from error
+
+
+def _listen(host: str, port: int, address: str) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server((host, port), family=family, backlog=512)
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"cannot listen on {address}: {error.strerror}. Stop what uses the port, or set console.listen"
+        ) from error
+    # inherited by connections. asyncio leaves it off for sockets whose protocol number is 0, as here, and then an
+    # answer of two writes waits 40 ms for the client's delayed acknowledgement
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener

@@ -1,0 +1,131 @@
+"""The live view of one console: a thread reads the topic, the event loop answers from what it keeps.
+
+Once a second a message for /api/stream is made, once for all clients; a client gets the newest when it is ready for
+one, so a slow one misses messages and holds nobody up.
+"""
+
+import asyncio
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from common.settings import Settings
+from console.live.reader import LiveReader
+from console.live.state import LiveState, iso
+from console.query import match
+from console.query.filters import Filter
+
+STREAM_TOP = 50
+TICK_SECONDS = 1.0
+FRESH_SECONDS = 10.0
+"""A node that was silent for longer has no rate now."""
+_ANSWERS_KEPT = 200
+
+
+class LiveHub:
+    """Use it with `async with`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._state = LiveState(settings.live.connection_timeout_seconds)
+        self._lock = threading.Lock()
+        self._reader = LiveReader(settings, self._heard)
+        self._answers: dict[tuple[str, int, Filter], bytes] = {}
+        self._answered: tuple[int, int] = (0, 0)
+        self._tick = asyncio.Condition()
+        self._message = ""
+        self._number = 0
+        self._ticking: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> "LiveHub":
+        self._reader.start()
+        self._ticking = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._ticking:
+            self._ticking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._ticking
+        self._reader.stop()
+
+    def _heard(self, stats: dict[str, Any]) -> None:
+        with self._lock:
+            self._state.add(stats, time.monotonic())
+
+    @property
+    def problem(self) -> str:
+        """Why there is nothing new, a sentence; empty: nothing is wrong."""
+        return self._reader.problem
+
+    def connections(self, sort: str, limit: int, flow_filter: Filter) -> bytes:
+        """The answer of /api/live. It is made once a message and second, however many ask."""
+        now = time.monotonic()
+        with self._lock:
+            state = (self._state.version, int(now))
+            if state != self._answered or len(self._answers) > _ANSWERS_KEPT:
+                self._answers, self._answered = {}, state
+            key = (sort, limit, flow_filter)
+            if (known := self._answers.get(key)) is not None:
+                return known
+            rows = self._rows(now, sort, limit, flow_filter)
+            answer = _encode({"time": iso(datetime.now(UTC)), "connections": rows}).encode()
+            self._answers[key] = answer
+            return answer
+
+    def _rows(self, now: float, sort: str, limit: int, flow_filter: Filter) -> list[dict[str, Any]]:
+        chosen = (lambda row: match.matches(flow_filter, row)) if flow_filter.expression else None
+        return self._state.connections(now, sort=sort, limit=limit, chosen=chosen)
+
+    def stats(self) -> dict[str, Any]:
+        """The answer of /api/stats."""
+        now = time.monotonic()
+        with self._lock:
+            totals = self._state.totals()
+            packets, octets = self._state.rates(now, FRESH_SECONDS)
+            active = self._state.active_connections(now)
+        return {
+            "time": iso(datetime.now(UTC)), "nodes": len(active), "packets_total": totals["packets"],
+            "bytes_total": totals["bytes"], "packets_per_second": round(packets, 1),
+            "bytes_per_second": round(octets, 1), "active_connections": sum(active.values()),
+            "domains_resolved_total": 0, "deep_inspect_packets_total": 0,
+            "dropped_packets_total": totals["ring_full_packets"],
+            "coalesced_packets_total": totals["coalesced_packets"],
+        }
+
+    def metrics(self) -> tuple[dict[tuple[str, str, str], dict[str, int]], Mapping[str, int]]:
+        """Sums by node, interface and direction; flows in open windows by node."""
+        with self._lock:
+            return ({place: dict(sums) for place, sums in self._state.passed.items()},
+                    self._state.active_connections(time.monotonic()))
+
+    def snapshot(self) -> str:
+        """A message of /api/stream, as of now."""
+        now, wall = time.monotonic(), datetime.now(UTC)
+        with self._lock:
+            nodes = self._state.node_rows(now, wall)
+            rows = self._state.connections(now, limit=STREAM_TOP)
+        return _encode({"time": iso(wall), "nodes": nodes, "connections": rows, "problem": self.problem})
+
+    async def next(self, after: int) -> tuple[int, str]:
+        """The newest message with a number above `after`; waits for it."""
+        async with self._tick:
+            await self._tick.wait_for(lambda: self._number > after)
+            return self._number, self._message
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            async with self._tick:
+                self._message, self._number = self.snapshot(), self._number + 1
+                self._tick.notify_all()
+            due = max(due + TICK_SECONDS, loop.time())
+            await asyncio.sleep(due - loop.time())
+
+
+def _encode(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,188 @@
+"""Top-N and time series over any dimension, from the coarsest tables that are exact. Pure text and parameters."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from common.errors import QueryError
+from console.query import flow_sql
+from console.query.errors import nearest
+from console.query.filter_sql import Parameters, SqlFilter
+from console.query.filters import Filter
+from console.query.plan import Plan, Segment, plan
+from console.query.vocabulary import ALIASES, FIELDS
+
+PAIR = "pair"
+DIMENSIONS = (*(name for name, field in FIELDS.items() if not field.measure), PAIR)
+"""What `by` can name: fields that are not sums, and both addresses whatever the direction."""
+MEASURES = ("packets", "bytes", "packets_rev", "bytes_rev", "records")
+SORTS = {"bytes": "bytes + bytes_rev", "packets": "packets + packets_rev", "flows": "records"}
+MOST_DIMENSIONS = 6
+_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 604_800)
+_SIDES = "_side"                # 1: measures and `addr` are seen from dst
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked of a time range."""
+
+    by: tuple[str, ...]             # names of DIMENSIONS
+    flow_filter: Filter
+    since: datetime
+    until: datetime
+    oldest_raw: datetime | None     # see segments.plan
+
+    @property
+    def raw(self) -> bool:
+        """Whether it needs what only the raw windows have."""
+        names = {*self.by, *self.flow_filter.fields()}
+        return any(FIELDS[name].raw for name in names if name in FIELDS)
+
+    def plan(self, step: int = 0) -> Plan:
+        """The tables to read."""
+        return plan(self.since, self.until, raw=self.raw, step=step, oldest_raw=self.oldest_raw)
+
+
+def dimensions(text: str) -> tuple[str, ...]:
+    """`src_addr,dst_port` -> names. Raises QueryError that names the nearest."""
+    names = [ALIASES.get(name, name) for part in text.split(",") if (name := part.strip().lower())]
+    for name in names:
+        if name not in DIMENSIONS:
+            raise QueryError(f"by: {name!r} is not a dimension{nearest(name, list(DIMENSIONS))}")
+    if len(set(names)) != len(names) or len(names) > MOST_DIMENSIONS:
+        raise QueryError(f"by: name each dimension once, {MOST_DIMENSIONS} at most")
+    if PAIR in names and any(FIELDS[name].either for name in names if name != PAIR):
+        raise QueryError("by: pair is both sides already; leave addr and port out")
+    return tuple(names)
+
+
+def top(question: Question, *, sort: str, limit: int) -> tuple[str, Parameters]:
+    """The largest groups; in each row `total_*` are the sums over all groups, each flow counted once.
+
+    Not WITH TOTALS: the embedded ClickHouse writes broken JSON for it when nothing is found.
+    """
+    source, parameters = _source(question, question.plan())
+    either = _sides(question.by) == "arrayJoin"
+    sums = {name: f"sum({_seen(name, question.by)})" for name in MEASURES}
+    once = {name: f"sumIf(u.{name}, u.{_SIDES} = 0)" if either else sums[name] for name in MEASURES}
+    totals = ", ".join(f"sum({once[name]}) OVER () AS total_{name}" for name in MEASURES)
+    names = [*question.by] or ["everything"]
+    keys = [f"{_dimension(name)} AS {name}" for name in question.by] or ["1 AS everything"]
+    sql = f"""
+SELECT {', '.join(keys)}, {', '.join(f'{text} AS {name}' for name, text in sums.items())}, {totals}
+FROM ({source}) AS u
+GROUP BY {', '.join(names)}
+ORDER BY {SORTS[sort]} DESC, {', '.join(names)}
+LIMIT {{limit:UInt64}}""".strip()  # noqa: S608  only names of ours; values are parameters
+    return sql, {**parameters, "limit": limit}
+
+
+def series(
+    question: Question, named: Sequence[Mapping[str, Any]], *, measure: str, step: int
+) -> tuple[str, Parameters]:
+    """Sums of both directions by `time` (seconds, start of a step) and `series`: an index into `named`, -1: others.
+
+    `named`: groups as `top` gave them, values as ClickHouse has them.
+    """
+    source, parameters = _source(question, question.plan(step), step=step)
+    cases = []
+    for number, group in enumerate(named):
+        tests = []
+        for name in question.by:
+            values = group[name] if name == PAIR else [group[name]]
+            columns = _pair() if name == PAIR else [_dimension(name)]
+            for column, value in zip(columns, values, strict=True):
+                key = f"g{len(parameters)}"
+                parameters[key] = int(value) if isinstance(value, bool) else value
+                kind = "IPv6" if name == PAIR else FIELDS[name].sql_type
+                tests.append(f"{column} = {{{key}:{kind}}}")
+        cases.append(f"{' AND '.join(tests)}, {number}")
+    index = f"multiIf({', '.join(cases)}, -1)" if cases else "-1"
+    sql = f"""
+SELECT u.time AS time, {index} AS series, sum(u.{measure} + u.{measure}_rev) AS value
+FROM ({source}) AS u
+GROUP BY time, series
+ORDER BY time, series""".strip()  # noqa: S608
+    return sql, parameters
+
+
+def step_for(since: datetime, until: datetime, points: int, window_seconds: int) -> int:
+    """Seconds of a step, so that there are at most about `points`; not shorter than a window."""
+    wanted = max((until - since).total_seconds() / points, window_seconds, 1)
+    step = next((one for one in _STEPS if one >= wanted), -(-int(wanted) // 86_400) * 86_400)
+    return -(-step // window_seconds) * window_seconds if step % window_seconds else step
+
+
+def _sides(by: Sequence[str]) -> str:
+    """How sides are told apart: each flow at both, sorted, or not at all."""
+    if any(name in FIELDS and FIELDS[name].either for name in by):
+        return "arrayJoin"
+    return "sorted" if PAIR in by else ""
+
+
+def _source(question: Question, tables: Plan, step: int = 0) -> tuple[str, Parameters]:
+    """Rows of all segments, with the columns that the question needs, `time` (of the step) and the side."""
+    needed = {column for name in question.by for column in (
+        ("src_addr", "dst_addr") if name == PAIR else FIELDS[name].columns
+    )}
+    condition = flow_sql.condition(question.flow_filter)
+    columns = sorted(needed)
+    parts: list[str] = []
+    parameters: Parameters = dict(condition.parameters)
+    for number, segment in enumerate(tables.segments):
+        parameters[f"first{number}"], parameters[f"last{number}"] = segment.first, segment.last
+        parts.append(_rows(segment, number, columns, condition, step=step))
+    source = "\nUNION ALL\n".join(parts)
+    side = _sides(question.by)
+    if side == "sorted":
+        source = f"SELECT *, src_addr > dst_addr AS {_SIDES} FROM ({source})"  # noqa: S608
+    elif side:
+        pairs = [FIELDS[name].columns for name in question.by if FIELDS[name].either]
+        same = " AND ".join(f"{one} = {two}" for one, two in pairs)
+        source = f"SELECT *, arrayJoin(if({same}, [0], [0, 1])) AS {_SIDES} FROM ({source})"  # noqa: S608
+    return source, parameters
+
+
+def _rows(segment: Segment, number: int, columns: Sequence[str], condition: SqlFilter, *, step: int) -> str:
+    time = "window_start" if segment.table == "flows" else "time"
+    span = (
+        f"f.{time} >= toDateTime({{first{number}:UInt32}}, 'UTC')"
+        f" AND f.{time} < toDateTime({{last{number}:UInt32}}, 'UTC')"
+    )
+    where = f"{span} AND {condition.keys}"
+    names: dict[str, str]
+    if condition.measures != "1":
+        source, prefix = f"({flow_sql.merged(where, span, condition.measures)}) AS f", ""
+        records = "f.records"
+        names = {"community_id": flow_sql.community_id()}
+    else:
+        source, prefix = f"{segment.table} AS f", f"WHERE {where}"
+        records = "toUInt64(1)" if segment.table == "flows" else "f.records"
+        names = {}
+    shown = [f"{names.get(name, f'f.{name}')} AS {name}" for name in (*columns, *MEASURES[:4])]
+    if step:
+        shown.append(f"intDiv(toUnixTimestamp(f.{time}), {step:d}) * {step:d} AS time")
+    shown.append(f"{records} AS records")
+    return f"SELECT {', '.join(shown)} FROM {source} {prefix}"  # noqa: S608
+
+
+def _dimension(name: str) -> str:
+    if name == PAIR:
+        return f"tuple({', '.join(_pair())})"
+    field = FIELDS[name]
+    if field.either:
+        return f"if(u.{_SIDES} = 1, u.{field.columns[1]}, u.{field.columns[0]})"
+    return f"u.{name}"
+
+
+def _pair() -> list[str]:
+    return ["least(u.src_addr, u.dst_addr)", "greatest(u.src_addr, u.dst_addr)"]
+
+
+def _seen(measure: str, by: Sequence[str]) -> str:
+    """A measure as the chosen side sees it: what it sent, and `_rev` what it got."""
+    if not _sides(by) or measure == "records":
+        return f"u.{measure}"
+    other = measure.removesuffix("_rev") if measure.endswith("_rev") else f"{measure}_rev"
+    return f"if(u.{_SIDES} = 1, u.{other}, u.{measure})"

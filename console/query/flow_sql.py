@@ -1,0 +1,195 @@
+"""The questions about flows, one row a flow and window, revisions added up. Pure text and parameters."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+
+from common.settings import ClickHouseSettings
+from console.query.filter_sql import Parameters, SqlFilter, compile_filter
+from console.query.filters import Filter
+from schemas.clickhouse.ddl import migrations
+
+SORTS = ("time", "bytes", "packets")
+KEYS = {
+    "window_start": "UInt32", "node": "String", "protocol": "UInt8", "dst_port": "UInt16", "dst_addr": "IPv6",
+    "src_addr": "IPv6", "src_port": "UInt16", "interface": "String", "direction": "String", "vlan_id": "UInt16",
+    "icmp_type": "UInt8", "icmp_code": "UInt8", "window_seconds": "UInt16", "primary": "Bool",
+    "tunnel_type": "String", "tunnel_id": "UInt32", "outer_src_addr": "IPv6", "outer_dst_addr": "IPv6",
+}
+"""What tells one flow and window from another, in the order of history, with the types of parameters."""
+_SUMS = ("packets", "bytes", "packets_rev", "bytes_rev")
+_MERGED = {
+    f"{name}{way}": sql.format(name=f"f.{name}{way}", packets=f"f.packets{way}")
+    for name, sql in {
+        "tcp_flags": "groupBitOr({name})",
+        "min_ttl": "minIf({name}, {packets} > 0)", "max_ttl": "max({name})",
+        "dscp": "argMinIf({name}, f.first_seen, {packets} > 0)",
+        "min_packet_bytes": "minIf({name}, {packets} > 0)", "max_packet_bytes": "max({name})",
+    }.items()
+    for way in ("", "_rev")
+}
+"""What is not a sum, with the SQL that brings revisions together; a revision may lack one of the directions."""
+COLUMNS = (
+    "window_start", "window_seconds", "node", "interface", "direction", "primary", "protocol", "src_addr", "dst_addr",
+    "src_port", "dst_port", "vlan_id", "icmp_type", "icmp_code", "tunnel_type", "tunnel_id", "outer_src_addr",
+    "outer_dst_addr", *_SUMS, *_MERGED, "first_seen", "last_seen", "community_id",
+)
+"""Of the results of `flows` and `history`, in order."""
+_ENUMS = ("direction", "tunnel_type")
+_ORDER = {
+    "time": "window_start DESC, last_seen DESC",
+    "bytes": "bytes + bytes_rev DESC, window_start DESC",
+    "packets": "packets + packets_rev DESC, window_start DESC",
+    "history": ", ".join(f"{f'toString({key})' if key in _ENUMS else key} DESC" for key in KEYS),
+}
+_LONGEST_WINDOW = 3_600         # seconds; streams.window_seconds allows no more
+_ALIAS = re.compile(r"community_id\s+String ALIAS\s+(.*?)\s+COMMENT 'Community ID", re.DOTALL)
+
+
+def flows(flow_filter: Filter, *, since: datetime, until: datetime, sort: str, limit: int) -> tuple[str, Parameters]:
+    """The flows of all windows that overlap [since, until). `limit` 0 means all."""
+    chosen = condition(flow_filter)
+    where, parameters = _range(since, until)
+    inner = merged(f"{where} AND {chosen.keys}", where, chosen.measures, order=_ORDER[sort], limit=bool(limit))
+    return _shown(inner, chosen, _ORDER[sort], limit, parameters)
+
+
+def history(
+    flow_filter: Filter, *, since: datetime, until: datetime, limit: int, after: Parameters | None, oldest: int
+) -> tuple[str, Parameters]:
+    """A page of flows, newest first, in a total order. `after`: KEYS of the flow before it; `oldest`: of `probe`."""
+    chosen = condition(flow_filter)
+    where, parameters = _range(since, until)
+    page, more = _after(after)
+    span = f"{where} AND f.window_start >= toDateTime({{page:UInt32}}, 'UTC')"
+    inner = merged(f"{span} AND {page} AND {chosen.keys}", span, chosen.measures, order=_ORDER["history"], limit=True)
+    return _shown(inner, chosen, _ORDER["history"], limit, {**parameters, **more, "page": oldest})
+
+
+def probe(
+    flow_filter: Filter, *, since: datetime, until: datetime, limit: int, after: Parameters | None
+) -> tuple[str, Parameters]:
+    """`count` and `oldest` (seconds) of the newest rows, at most `limit`: which windows a page need be read from.
+
+    Reads the end of the table, in its order. Sums are not regarded.
+    """
+    chosen = condition(flow_filter)
+    where, parameters = _range(since, until)
+    page, more = _after(after)
+    sql = f"""
+SELECT count() AS count, toUnixTimestamp(min(start)) AS oldest
+FROM (
+    SELECT f.window_start AS start FROM flows AS f WHERE {where} AND {page} AND {chosen.keys}
+    ORDER BY f.window_start DESC LIMIT {{limit:UInt64}}
+)"""  # noqa: S608  only names of ours; values are parameters
+    return sql.strip(), {**parameters, **more, **chosen.parameters, "limit": limit}
+
+
+def merged(where: str, span: str, having: str, *, order: str = "", limit: bool = False) -> str:
+    """Flows of `flows AS f`, revisions added up, that `having` chooses: the columns of `grouped`.
+
+    Nearly all windows of a node were stored by one insert, in which each flow is one row: those are read as they are.
+    Only windows with rows of several inserts are grouped. `span`, the part of `where` that is about time, tells where
+    to look for these. With `order` and `limit`, at least the first of each kind.
+    """
+    several = f"""(SELECT f.node, f.window_start FROM flows AS f WHERE {span}
+        GROUP BY f.node, f.window_start
+        HAVING max(f.revision) > 0 OR min(f.kafka_partition) != max(f.kafka_partition)
+            OR min(f.kafka_offset_end) != max(f.kafka_offset_end)
+        SETTINGS optimize_aggregation_in_order = 1)"""  # noqa: S608
+    keys = ", ".join(f"f.{key} AS {key}" for key in KEYS)
+    columns = ", ".join(f"f.{name} AS {name}" for name in (*_SUMS, *_MERGED))
+    end = (f" ORDER BY {order}" if order else "") + (" LIMIT {limit:UInt64}" if limit else "")
+    return f"""
+    (SELECT * FROM (
+    SELECT {keys}, {columns}, toUInt64(1) AS records, f.first_seen AS first_seen, f.last_seen AS last_seen
+    FROM flows AS f WHERE {where} AND (f.node, f.window_start) NOT IN {several}
+    ) WHERE {having}{end})
+    UNION ALL
+    (SELECT * FROM ({grouped(f"{where} AND (f.node, f.window_start) IN {several}")}
+    ) WHERE {having}{end})"""  # noqa: S608
+
+
+def grouped(where: str) -> str:
+    """Rows of `flows AS f`, revisions added up: the columns of KEYS, sums, flags, first and last."""
+    keys = ", ".join(f"f.{key} AS {key}" for key in KEYS)
+    sums = ", ".join(f"sum(f.{name}) AS {name}" for name in _SUMS)
+    merged = ", ".join(f"{sql} AS {name}" for name, sql in _MERGED.items())
+    return f"""
+    SELECT {keys}, {sums}, {merged}, count() AS records,
+           min(f.first_seen) AS first_seen, max(f.last_seen) AS last_seen
+    FROM flows AS f
+    WHERE {where}
+    GROUP BY {', '.join(f'f.{key}' for key in KEYS)}"""  # noqa: S608
+
+
+def address_text(column: str) -> str:
+    """SQL of an address as people write it: IPv4 without its prefix."""
+    text = f"toString({column})"
+    return f"if(startsWith({text}, '::ffff:') AND position({text}, '.') > 0, substring({text}, 8), {text})"
+
+
+@cache
+def community_id() -> str:
+    """SQL of the Community ID over the columns of a flow; one with the ALIAS column of the table."""
+    text = next(
+        found[1] for migration in migrations(ClickHouseSettings()) for statement in migration.statements
+        if (found := _ALIAS.search(statement))
+    )
+    return f"({text})"
+
+
+def condition(flow_filter: Filter) -> SqlFilter:
+    """The filter for `grouped`: `keys` for its `where`, `measures` for its result."""
+    # outside of the table there is no ALIAS column
+    mixed = any(field.measure for field in flow_filter.fields().values())
+    names: Mapping[str, str] = {"community_id": community_id()} if mixed else {}
+    return compile_filter(flow_filter, names)
+
+
+def _range(since: datetime, until: datetime) -> tuple[str, Parameters]:
+    first, last = int(since.timestamp()), int(-(-until.timestamp() // 1))
+    # the first condition, on the sort key alone, lets ClickHouse skip what is older
+    where = (
+        "f.window_start >= toDateTime({oldest:UInt32}, 'UTC') AND f.window_start < toDateTime({until:UInt32}, 'UTC')"
+        " AND f.window_start + f.window_seconds > toDateTime({since:UInt32}, 'UTC')"
+    )
+    return where, {"since": first, "oldest": max(0, first - _LONGEST_WINDOW), "until": last}
+
+
+def _after(after: Parameters | None) -> tuple[str, Parameters]:
+    if after is None:
+        return "1", {}
+    special = {"window_start": "toUnixTimestamp(f.window_start)", **{key: f"toString(f.{key})" for key in _ENUMS}}
+    columns = ", ".join(special.get(key, f"f.{key}") for key in KEYS)
+    values = ", ".join(f"{{after_{key}:{kind}}}" for key, kind in KEYS.items())
+    return (
+        f"f.window_start <= toDateTime({{after_window_start:UInt32}}, 'UTC') AND ({columns}) < ({values})",
+        {f"after_{key}": value for key, value in after.items()},
+    )
+
+
+def _shown(
+    inner: str, chosen: SqlFilter, order: str, limit: int, parameters: Parameters
+) -> tuple[str, Parameters]:
+    """As FlowRecords: addresses as text, with Community ID; both are made for the rows that are left after LIMIT."""
+    special = {name: f"toString(r.{name})" for name in _ENUMS}
+    special |= {name: address_text(f"r.{name}") for name in ("src_addr", "dst_addr")}
+    special |= {
+        name: f"if(r.tunnel_type = 'none', '', {address_text(f'r.{name}')})"
+        for name in ("outer_src_addr", "outer_dst_addr")
+    }
+    columns = ", ".join(f"{special.get(name, f'r.{name}')} AS {name}" for name in COLUMNS)
+    sql = f"""
+SELECT {columns}
+FROM (
+SELECT *, {community_id()} AS community_id
+FROM (
+SELECT * FROM ({inner}
+)
+ORDER BY {order}
+{'LIMIT {limit:UInt64}' if limit else ''}
+)
+) AS r""".strip()  # noqa: S608  only names of ours; values are parameters
+    return sql, {**parameters, **chosen.parameters, **({"limit": limit} if limit else {})}

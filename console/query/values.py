@@ -1,0 +1,138 @@
+"""The values of filters: a word and a field to a number, a text, a range. Pure."""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from lark import Token
+
+from console.query.errors import FilterError, nearest
+from console.query.vocabulary import Field, Kind, protocol_names, protocol_number, service_names, service_port
+from schemas.packets import DIRECTIONS, TUNNEL_TYPES
+
+_MAPPED = 0xFFFF << 32          # ::ffff:0:0/96
+_NUMBER = re.compile(r"(\d{1,30})(k|ki|m|mi|g|gi|t|ti)?", re.IGNORECASE | re.ASCII)
+_SCALE = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12,
+          "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_SYMBOLS = {Kind.DIRECTION: DIRECTIONS, Kind.TUNNEL: TUNNEL_TYPES}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """All numbers from `first` to `last`; addresses as 128-bit numbers, IPv4 mapped into IPv6."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pattern:
+    """A regular expression (RE2), searched for anywhere."""
+
+    text: str
+
+
+Value = int | str | Span | Pattern
+
+
+def value(field: Field, text: str, token: Token, *, ranges: bool) -> Value:
+    """The value that a word stands for. `ranges`: `1-9` is one. Raises FilterError."""
+    word = unquoted(token)
+    _check_text(text, token)
+    match field.kind:
+        case Kind.TEXT:
+            return word
+        case Kind.DIRECTION | Kind.TUNNEL:
+            known = list(_SYMBOLS[field.kind])
+            if word.lower() not in known:
+                fail(text, token, f"expected {field.kind.value}{nearest(word, known)}")
+            return word.lower()
+        case Kind.ADDRESS:
+            return _addresses(text, token, word)
+        case Kind.PROTOCOL:
+            number = protocol_number(word)
+            if number is None and not (word.isascii() and word.isdigit()):
+                fail(text, token, f"expected {field.kind.value}{nearest(word, protocol_names())}")
+        case Kind.PORT:
+            number = service_port(word)
+        case Kind.NUMBER:
+            number = None
+    return number if number is not None else _numbers(field, text, token, ranges=ranges)
+
+
+def _numbers(field: Field, text: str, token: Token, *, ranges: bool) -> Value:
+    """A number, or with `ranges` a range of them."""
+    word = unquoted(token)
+    first, dash, last = word.partition("-")
+    if ranges and dash:
+        span = Span(first=_number(field, text, token, first), last=_number(field, text, token, last))
+        if span.first > span.last:
+            fail(text, token, "the first number of a range is the smaller one")
+        return span
+    if dash and first.isdigit():
+        fail(text, token, f"a range is written with 'in', such as {field.name} in {word}")
+    return _number(field, text, token, word)
+
+
+def pattern(text: str, token: Token) -> Pattern:
+    """A regular expression of `~`. Raises FilterError."""
+    import pyarrow as pa  # its engine is ClickHouse's: RE2, whose time is linear
+    import pyarrow.compute as pc
+
+    _check_text(text, token)
+    word = unquoted(token)
+    try:
+        pc.match_substring_regex(pa.array([""]), pattern=word)
+    except pa.ArrowInvalid as error:
+        fail(text, token, f"is not a regular expression ({str(error).rpartition(': ')[2]})")
+    return Pattern(text=word)
+
+
+def unquoted(token: Token) -> str:
+    """What stands in a word or between quotes."""
+    return str(token)[1:-1] if token.type == "QUOTED" else str(token)
+
+
+def fail(text: str, token: Token, why: str) -> NoReturn:
+    """Raise FilterError at a token."""
+    if token.type == "$END":
+        raise FilterError("the filter ends", text=text, column=len(text.rstrip()) + 1, why=why)
+    raise FilterError(repr(str(token)), text=text, column=(token.start_pos or 0) + 1, why=why)
+
+
+def _check_text(text: str, token: Token) -> None:
+    try:
+        str(token).encode()
+    except UnicodeEncodeError:
+        fail(text, token, "is not text that can be sent to ClickHouse")
+
+
+def _number(field: Field, text: str, token: Token, word: str) -> int:
+    scaled = _NUMBER.fullmatch(word)
+    if scaled is None:
+        hint = nearest(word, list(service_names())) if field.kind is Kind.PORT and word.isalpha() else ""
+        fail(text, token, f"expected {field.kind.value} for {field.name}" + (hint if hint.startswith(";") else ""))
+    number = int(scaled[1]) * _SCALE[(scaled[2] or "").lower()]
+    if number > field.largest:
+        fail(text, token, f"{field.name} is at most {field.largest}")
+    return number
+
+
+def _addresses(text: str, token: Token, word: str) -> Span:
+    first, dash, last = word.partition("-")
+    try:
+        if dash:
+            span = Span(first=_mapped(ipaddress.ip_address(first)), last=_mapped(ipaddress.ip_address(last)))
+        else:
+            network = ipaddress.ip_network(word, strict=False)
+            span = Span(first=_mapped(network.network_address), last=_mapped(network.broadcast_address))
+    except ValueError:
+        fail(text, token, f"expected {Kind.ADDRESS.value}")
+    if span.first > span.last:
+        fail(text, token, "the first address of a range is the smaller one")
+    return span
+
+
+def _mapped(address: Any) -> int:
+    return int(address) + (_MAPPED if address.version == 4 else 0)

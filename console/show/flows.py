@@ -1,0 +1,82 @@
+"""What `ayaflow flows` shows: the history, one line a flow and window; its forms."""
+
+from collections.abc import Sequence
+from typing import Any, BinaryIO, TextIO
+
+from common.errors import QueryError
+from console.query import flow_sql
+from console.query.vocabulary import protocol_name, tcp_flag_names
+from console.show import tables
+from console.store.client import Parameters, Rows, Store
+
+FORMATS = {"json": "JSONEachRow", "csv": "CSV", "arrow": "ArrowStream"}
+"""Ours, and ClickHouse's names for them."""
+CSV_HEADER = (",".join(f'"{name}"' for name in flow_sql.COLUMNS) + "\n").encode()
+
+
+def run(
+    store: Store, sql: str, parameters: Parameters, *, form: str, out: TextIO, binary: BinaryIO
+) -> int | None:
+    """Query and write; returns the number of flows written, None where it is not known (arrow).
+
+    `binary` is what lies below `out`.
+    """
+    if form == "table":
+        return _table(store.stream(sql, parameters), out)
+    if form not in FORMATS:
+        raise QueryError(f"--format {form} is not known; use table, json, csv or arrow")
+    out.flush()
+    chunks = store.chunks(sql, parameters, form=FORMATS[form])
+    if form == "csv":
+        binary.write(CSV_HEADER)
+    count = 0
+    for chunk in chunks:
+        binary.write(chunk)
+        count += chunk.count(b"\n")         # no name of ours has one
+    binary.flush()
+    return None if form == "arrow" else count
+
+
+def _table(result: Rows, out: TextIO) -> int:
+    rows = [dict(zip(result.names, row, strict=True)) for row in result.rows]
+    tables.show(flow_table(rows), out)
+    return len(rows)
+
+
+def flow_table(rows: Sequence[dict[str, Any]]) -> Any:
+    """A rich table of flow rows as `flow_sql.flows` gives them. The node is a column where there are several."""
+    several = len({row["node"] for row in rows}) > 1
+    names = ["time", *(["node"] if several else []), "if", "dir", "proto", "source", "destination",
+             "packets", "bytes", "back", "bytes back", "flags"]
+    numbers = [name in {"packets", "bytes", "back", "bytes back"} for name in names]
+    return tables.build(names, (_cells(row, node=several) for row in rows), numbers=numbers)
+
+
+def _cells(row: dict[str, Any], *, node: bool) -> list[str]:
+    flags = row["tcp_flags"] | row["tcp_flags_rev"]
+    vlan = f" vlan {row['vlan_id']}" if row["vlan_id"] else ""
+    tunnel = f" {row['tunnel_type']} {row['tunnel_id']}" if row["tunnel_type"] != "none" else ""
+    return [
+        row["window_start"],
+        *([row["node"]] if node else []),
+        row["interface"],
+        {"ingress": "in", "egress": "out"}[row["direction"]],
+        _protocol(row),
+        endpoint(row["src_addr"], row["src_port"]),
+        endpoint(row["dst_addr"], row["dst_port"]),
+        str(row["packets"]), tables.human_bytes(row["bytes"]),
+        str(row["packets_rev"]), tables.human_bytes(row["bytes_rev"]),
+        tcp_flag_names(flags) + vlan + tunnel,
+    ]
+
+
+def _protocol(row: dict[str, Any]) -> str:
+    name = protocol_name(row["protocol"])
+    return f"{name} {row['icmp_type']}/{row['icmp_code']}" if row["protocol"] in {1, 58} else name
+
+
+def endpoint(addr: str, port: int) -> str:
+    """`10.0.0.1:443`, `[2001:db8::1]:443`, or the address alone where there is no port."""
+    if not port:
+        return addr
+    return f"[{addr}]:{port}" if ":" in addr else f"{addr}:{port}"

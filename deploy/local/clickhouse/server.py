@@ -1,0 +1,366 @@
+"""`ayaflow clickhouse`: ClickHouse's HTTP interface over chDB, for machines without a ClickHouse server.
+
+Bound to a loopback address. curl, clickhouse-connect and Grafana's plugin talk to it as to a server. Queries run
+in threads, each on a connection of its own; the event loop only moves bytes.
+"""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import time
+from collections.abc import AsyncIterator, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from common import logs
+from common.errors import EnvironmentProblem, QueryError
+from common.settings import ClickHouseSettings, Settings
+from deploy.local import endpoints
+from deploy.local.clickhouse import compression, http_query, sql
+from deploy.local.clickhouse.engine import Answer, Connection, Engine, EngineError
+from deploy.local.clickhouse.http_query import Query
+from deploy.local.clickhouse.sessions import SessionIsLocked, Sessions
+from deploy.local.process import make_directory, only_one
+
+log = logs.get("clickhouse")
+
+THREADS = 16                    # statements that run at a time
+WRITERS = 4                     # of them inserts, so that readers always find a thread
+PIECE_BYTES = 1 << 20           # of a request's body, handed to ClickHouse at a time
+QUERY_BYTES = 16 << 20          # largest statement
+COMPRESSED_BYTES = 256 << 20    # largest compressed body
+HELD_BYTES = 32 << 20           # of an answer that is to be sent when all is there; a larger one is sent as it comes
+STOP_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What the first step of a statement gave: all of the answer, or its beginning and the rest."""
+
+    answer: Answer
+    format: str | None                  # None: the statement has no result
+    rest: Generator[bytes, None, None] | None       # more pieces after answer.body
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGINT or SIGTERM. Returns 0. Raises EnvironmentProblem or SettingsError when it cannot start."""
+    listen = endpoints.clickhouse(settings)
+    if not listen.is_local:
+        raise EnvironmentProblem(
+            f"clickhouse.url names {listen.text}, which is not on this machine: use that ClickHouse as it is, or "
+            "set a loopback address for the embedded one")
+    with only_one(settings.data_dir / "clickhouse.lock", "an embedded ClickHouse"):
+        if endpoints.in_use(listen):
+            raise EnvironmentProblem(endpoints.refusal(listen))
+        directory = settings.data_dir / "clickhouse"
+        make_directory(directory)
+        began = time.monotonic()
+        engine = Engine(directory, memory_bytes=_memory_budget(), default_database=settings.clickhouse.database)
+        try:
+            asyncio.run(_serve(Server(engine, settings.clickhouse, directory), listen, began))
+        finally:
+            engine.close()
+    log.info("stopped")
+    return 0
+
+
+async def _serve(server: "Server", listen: endpoints.Endpoint, began: float) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    runner = web.AppRunner(server.application(), access_log=None, handler_cancellation=True, auto_decompress=False,
+                           max_line_size=1 << 20, max_field_size=1 << 20, shutdown_timeout=STOP_SECONDS)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, listen.host, listen.port).start()
+        log.info("ready", url=f"http://{listen.text}", version=server.version, rss_mb=rss_mb(),
+                 seconds=round(time.monotonic() - began, 1))
+        await stopping.wait()
+    finally:
+        await runner.cleanup()
+        server.close()
+
+
+class Server:
+    """The routes, over an engine."""
+
+    def __init__(self, engine: Engine, settings: ClickHouseSettings, directory: Path) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._directory = directory
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="query")
+        self._killer = ThreadPoolExecutor(1, thread_name_prefix="kill")
+        self._writing = asyncio.Semaphore(WRITERS)
+        self._sessions = Sessions(engine.connection)
+        self.version = engine.version
+
+    def application(self) -> web.Application:
+        """The aiohttp application."""
+        application = web.Application(client_max_size=QUERY_BYTES)
+        application.router.add_get("/ping", self._ping)
+        application.router.add_get("/replicas_status", self._ping)
+        application.router.add_get("/health", self._health)
+        application.router.add_get("/", self._statement, allow_head=False)
+        application.router.add_post("/", self._statement)
+        return application
+
+    def close(self) -> None:
+        """Close the sessions and wait for the threads."""
+        self._sessions.close()
+        self._threads.shutdown()
+        self._killer.shutdown()
+
+    async def _ping(self, _request: web.Request) -> web.Response:
+        return web.Response(text="Ok.\n")
+
+    async def _health(self, _request: web.Request) -> web.Response:
+        return web.json_response({"ok": True, "version": self.version, "rss_mb": rss_mb()})
+
+    async def _statement(self, request: web.Request) -> web.StreamResponse:
+        query_id = request.query.get("query_id", "")
+        try:
+            _check_origin(request)
+            self._authenticate(request)
+            query = http_query.parse(method=request.method, url=request.query, headers=request.headers)
+            query_id = query.query_id
+            if not query.text and request.method == "GET":
+                return web.Response(text="Ok.\n")
+            return await self._answer(request, query)
+        except (_Denied, SessionIsLocked, QueryError, EngineError) as error:
+            return _error(*self._explain(error), query_id)
+
+    def _explain(self, error: Exception) -> tuple[int, str]:
+        """ClickHouse's code and the message for an error."""
+        match error:
+            case _Denied():
+                return http_query.AUTHENTICATION_FAILED, str(error)
+            case SessionIsLocked():
+                return http_query.SESSION_IS_LOCKED, str(error)
+            case sql.Refusal():
+                return http_query.NOT_IMPLEMENTED, str(error)
+            case QueryError():
+                return http_query.SYNTAX_ERROR, str(error)
+        message = http_query.clean(str(error))
+        if "No space left" in message or http_query.code_of(message) == http_query.NOT_ENOUGH_SPACE:
+            message += f" The disk of {self._directory} is full: make room, or lower clickhouse.flows_retention_days."
+            log.warning("disk full", directory=str(self._directory))
+        return http_query.code_of(message), message
+
+    def _authenticate(self, request: web.Request) -> None:
+        if not self._settings.password:
+            return
+        user, password = http_query.credentials(request.query, request.headers)
+        right = secrets.compare_digest(user.encode(), self._settings.username.encode())
+        if not (secrets.compare_digest(password.encode(), self._settings.password.encode()) and right):
+            raise _Denied(f"{user}: Authentication failed: password is incorrect, or there is no user with such name")
+
+    async def _answer(self, request: web.Request, query: Query) -> web.StreamResponse:
+        body = _Body(request)
+        query, insert = await _read_statement(query, body)
+        async with self._connection(query) as connection, self._writing if insert else contextlib.nullcontext():
+            loop = asyncio.get_running_loop()
+            pieces = body.pieces(insert.data, loop) if insert else iter(())
+            work = loop.run_in_executor(self._threads, _execute, connection, query, insert, pieces)
+            outcome: Outcome = await self._or_kill(work, connection)
+            return await self._send(request, query, connection, outcome)
+
+    @contextlib.asynccontextmanager
+    async def _connection(self, query: Query) -> AsyncIterator[Connection]:
+        """A fresh connection, or the session's."""
+        loop = asyncio.get_running_loop()
+        if query.session_id:
+            with self._sessions.lease(query.session_id, query.session_seconds, time.monotonic()) as connection:
+                try:
+                    yield connection
+                finally:
+                    await asyncio.shield(loop.run_in_executor(self._threads, connection.reset))
+            return
+        connection = await loop.run_in_executor(self._threads, self._engine.connection)
+        with connection:
+            yield connection
+
+    async def _or_kill(self, work: "asyncio.Future[Any]", connection: Connection) -> Any:
+        """Wait for a step; when the client goes away meanwhile, stop the query before the connection is closed."""
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            while not work.done():
+                await asyncio.get_running_loop().run_in_executor(self._killer, self._engine.kill, connection.mark)
+                await asyncio.wait([work], timeout=0.2)
+            if not work.cancelled():
+                work.exception()        # it was cancelled: nobody is left to hear of it
+            raise
+
+    async def _send(
+        self, request: web.Request, query: Query, connection: Connection, outcome: Outcome
+    ) -> web.StreamResponse:
+        answer = outcome.answer
+        rest: Generator[bytes, None, None] | None = outcome.rest
+        loop = asyncio.get_running_loop()
+        held = [answer.body]
+        size = len(answer.body)
+        while rest and query.wait and size <= HELD_BYTES:
+            piece = await self._or_kill(loop.run_in_executor(self._threads, next, rest, None), connection)
+            if piece is None:
+                rest = None
+            else:
+                held.append(piece)
+                size += len(piece)
+        headers = _headers(query.query_id, outcome)
+        encoding = None
+        if request.query.get("enable_http_compression", "0") == "1" and not rest:
+            encoding = compression.choose(request.headers.get("Accept-Encoding", ""))
+        body = b"".join(held)
+        if not rest:
+            if encoding and body:
+                headers["Content-Encoding"] = encoding
+                body = await loop.run_in_executor(self._threads, compression.compress, body, encoding)
+            return web.Response(body=body, headers=headers)
+        tag = secrets.token_hex(8)
+        response = web.StreamResponse(headers={**headers, "X-ClickHouse-Exception-Tag": tag})
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        await response.write(body)
+        try:
+            while (piece := await self._or_kill(
+                    loop.run_in_executor(self._threads, next, rest, None), connection)) is not None:
+                await response.write(piece)
+        except EngineError as error:
+            await response.write(http_query.exception_trailer(http_query.clean(str(error)), tag))
+        return response     # aiohttp ends it when the session is free again: the client's next request may come at once
+
+
+class _Denied(Exception):
+    """Not one who may ask."""
+
+
+class _Body:
+    """A request's body, read in pieces; a compressed one is read whole."""
+
+    def __init__(self, request: web.Request) -> None:
+        self._request = request
+        self._whole: bytes | None = None
+
+    async def read(self, size: int) -> bytes:
+        """Up to `size` bytes, as many as there are; nothing at the end. Raises QueryError."""
+        encoding = self._request.headers.get("Content-Encoding", "")
+        if encoding and self._whole is None:
+            data = await self._take(COMPRESSED_BYTES + 1)
+            if len(data) > COMPRESSED_BYTES:
+                raise QueryError(f"a compressed body may have {COMPRESSED_BYTES >> 20} MB; send it uncompressed")
+            self._whole = await asyncio.to_thread(compression.decompress, data, encoding)
+        if self._whole is None:
+            return await self._take(size)
+        part, self._whole = self._whole[:size], self._whole[size:]
+        return part
+
+    async def _take(self, size: int) -> bytes:
+        parts = []
+        while size > 0 and (part := await self._request.content.read(size)):
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
+    def pieces(self, first: bytes, loop: asyncio.AbstractEventLoop) -> Iterator[bytes]:
+        """`first` and the rest of the body; for a worker thread."""
+        if first:
+            yield first
+        while piece := asyncio.run_coroutine_threadsafe(self.read(PIECE_BYTES), loop).result():
+            yield piece
+
+
+async def _read_statement(query: Query, body: _Body) -> tuple[Query, sql.Insert | None]:
+    """The statement from the URL and the body, as ClickHouse puts them together. Raises QueryError."""
+    if query.text:
+        insert = sql.split_insert(query.text)
+        if insert:
+            return query, insert
+        more = await body.read(QUERY_BYTES)
+        return (replace(query, text=query.text + b"\n" + more) if more else query), None
+    text = await body.read(PIECE_BYTES)
+    insert = sql.split_insert(text)
+    if insert:
+        return replace(query, text=text), insert
+    text += await body.read(QUERY_BYTES)
+    if not text.strip():
+        raise QueryError("Empty query: send one as ?query= or in the body")
+    if len(text) > QUERY_BYTES:
+        raise QueryError(f"a query may have {QUERY_BYTES >> 20} MB")
+    return replace(query, text=text), None
+
+
+def _execute(connection: Connection, query: Query, insert: sql.Insert | None, pieces: Iterator[bytes]) -> Outcome:
+    """Run a statement up to its first piece; in a worker thread. Raises EngineError or QueryError."""
+    text = query.text.decode("utf-8", "strict") if insert is None else insert.head
+    sql.refuse(text.encode())
+    if query.database:
+        connection.use(query.database)
+    kind = "MUTATING"
+    if insert is None:
+        kind, count = connection.classify(text)
+        if count > 1:
+            raise QueryError("Multi-statements are not allowed: send one statement a request")
+    first = next((token.name for token in sql.tokens(query.text)), "")
+    if query.read_only and kind not in {"READ_ONLY", "UNKNOWN"} and first not in {"set", "use"}:
+        raise EngineError("Code: 164. DB::Exception: Cannot execute query in readonly mode. For queries over HTTP, "
+                          "method GET implies readonly. You should use method POST for modifying queries. (READONLY)")
+    connection.set_for_query(query.settings, restore=query.session_id is not None)
+    if insert:
+        return Outcome(answer=connection.insert(insert.head, insert.format, pieces, query.params),
+                       format=None, rest=None)
+    format_name = sql.answer_format(query.text) or query.default_format
+    if kind == "READ_ONLY" and format_name in http_query.STREAMABLE and first in {"select", "with"}:
+        rest = connection.stream(text, format_name, query.params)
+        return Outcome(answer=Answer(body=next(rest, b"")), format=format_name, rest=rest)
+    answer = connection.query(text, format_name, query.params)
+    return Outcome(answer=answer, format=format_name if kind == "READ_ONLY" or answer.body else None, rest=None)
+
+
+def _headers(query_id: str, outcome: Outcome) -> dict[str, str]:
+    answer = outcome.answer
+    headers = {
+        "X-ClickHouse-Query-Id": query_id,
+        "X-ClickHouse-Server-Display-Name": "ayaflow",
+        "X-ClickHouse-Timezone": "UTC",
+        "X-ClickHouse-Summary": http_query.summary(
+            read_rows=answer.read_rows, read_bytes=answer.read_bytes, written_rows=answer.written_rows,
+            written_bytes=answer.written_bytes, result_bytes=len(answer.body), elapsed_ns=answer.elapsed_ns),
+        "Content-Type": http_query.content_type(outcome.format or "TabSeparated"),
+    }
+    if outcome.format:
+        headers["X-ClickHouse-Format"] = outcome.format
+    return headers
+
+
+def _error(code: int, message: str, query_id: str) -> web.Response:
+    if not message.startswith("Code: "):
+        message = f"Code: {code}. DB::Exception: {message}."
+    return web.Response(status=http_query.status_of(code), text=message + "\n", headers={
+        "X-ClickHouse-Exception-Code": str(code), "X-ClickHouse-Query-Id": query_id, "X-ClickHouse-Timezone": "UTC"})
+
+
+def _check_origin(request: web.Request) -> None:
+    """Refuse what a web page in this machine's browser would send: it is not from here, though its browser is."""
+    for header in ("Origin", "Host"):
+        value = request.headers.get(header, "").rpartition("//")[2]
+        if value and not endpoints.parse(value, header, 80).is_local:
+            raise _Denied(f"requests are taken from this machine only, under a loopback name ({header}: {value})")
+
+
+def _memory_budget() -> int:
+    """Of all queries together, bytes: a quarter of the machine, at least 512 MB, at most 4 GB."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(max(total // 4, 512 << 20), 4 << 30)
+
+
+def rss_mb() -> int:
+    """Resident memory of this process, MB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") >> 20

@@ -1,0 +1,96 @@
+"""What must be true before `ayaflow up` starts anything: all that is wrong is said at once."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from common.errors import AyaflowError, EnvironmentProblem, SettingsError
+from common.metrics import parse_listen
+from common.settings import Settings
+from deploy.local import endpoints
+from deploy.local.process import make_directory
+from producer.interfaces import selection
+
+LEAST_FREE_BYTES = 1 << 30
+CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_BPF = 12, 21, 39
+
+
+def check(settings: Settings) -> None:
+    """Raise EnvironmentProblem (SettingsError when only settings are wrong) with a sentence a line."""
+    problems: list[AyaflowError] = []
+    for one in (privileges, lambda: watched(settings), headers, lambda: programs(settings),
+                lambda: disk(settings.data_dir), *(_port(endpoint) for endpoint in listeners(settings))):
+        try:
+            one()
+        except AyaflowError as error:
+            problems.append(error)
+    if not problems:
+        return
+    kind = SettingsError if all(isinstance(error, SettingsError) for error in problems) else EnvironmentProblem
+    raise kind("\n".join(str(error) for error in problems))
+
+
+def privileges(status: Path = Path("/proc/self/status")) -> None:
+    """Raise EnvironmentProblem unless programs may be loaded into the kernel and attached."""
+    line = next(line for line in status.read_text().splitlines() if line.startswith("CapEff:"))
+    held = int(line.split()[1], 16)
+    if not (held >> CAP_NET_ADMIN & 1 and (held >> CAP_BPF & 1 or held >> CAP_SYS_ADMIN & 1)):
+        raise EnvironmentProblem("watching packets needs root (CAP_BPF and CAP_NET_ADMIN): run it with sudo")
+
+
+def watched(settings: Settings) -> None:
+    """Raise when an interface does not exist, or none can be chosen."""
+    selection.choose(settings.capture.interfaces, selection.Links.of_this_machine())
+
+
+def headers(modules: Path | None = None, kheaders: Path = Path("/sys/kernel/kheaders.tar.xz")) -> None:
+    """Raise EnvironmentProblem when bcc would find no kernel headers."""
+    directory = modules or Path("/lib/modules", os.uname().release)
+    trees = [directory / name / "include/linux/kconfig.h" for name in ("build", "source")]
+    if not kheaders.exists() and not any(tree.exists() for tree in trees):
+        raise EnvironmentProblem(f"there are no kernel headers in {directory}. Run make setup, or: "
+                                 f"sudo apt-get install linux-headers-{os.uname().release}")
+
+
+def programs(settings: Settings) -> None:
+    """Raise EnvironmentProblem when Java or Kafka's jars are missing; not when Kafka runs elsewhere."""
+    if endpoints.kafka(settings).is_local:
+        from deploy.local.kafka import broker as kafka
+
+        kafka.find_jars(settings.kafka.jars_dir)
+        kafka.find_java()
+
+
+def disk(directory: Path) -> None:
+    """Raise EnvironmentProblem when the data directory cannot be written, or its disk is nearly full."""
+    make_directory(directory)
+    free = shutil.disk_usage(directory).free
+    if free < LEAST_FREE_BYTES:
+        raise EnvironmentProblem(f"the disk of {directory} has {free >> 20} MB left, and 1 GB is the least to begin "
+                                 "with. Make room, or set data_dir")
+
+
+def listeners(settings: Settings) -> list[endpoints.Endpoint]:
+    """The addresses that the stages will listen on."""
+    found = []
+    kafka, clickhouse = endpoints.kafka(settings), endpoints.clickhouse(settings)
+    if kafka.is_local:
+        found += [kafka, endpoints.Endpoint(
+            host="127.0.0.1", port=settings.kafka.local_controller_port, setting="kafka.local_controller_port")]
+    if clickhouse.is_local:
+        found.append(clickhouse)
+    for text, setting in ((settings.producer.metrics_listen, "producer.metrics_listen"),
+                          (settings.streams.metrics_listen, "streams.metrics_listen"),
+                          (settings.console.listen, "console.listen")):
+        host, port = parse_listen(text, setting)
+        found.append(endpoints.Endpoint(host=host, port=port, setting=setting))
+    return found
+
+
+def _port(endpoint: endpoints.Endpoint) -> Callable[[], None]:
+    def free() -> None:
+        if endpoints.in_use(endpoint):
+            raise EnvironmentProblem(endpoints.refusal(endpoint))
+
+    return free

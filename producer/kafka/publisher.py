@@ -1,0 +1,321 @@
+"""Hands batches to Kafka: idempotent, acks=all, for ever. Nothing here waits but `poll`.
+
+While Kafka is away for longer than a moment, batches go to the spool on disk, and from there to Kafka, in order. A
+batch on disk is safe: the ring is released, and the next epoch may be closed.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from common import logs
+from common.errors import SettingsError
+from common.settings import KafkaSettings
+from producer.clock import Nanoseconds
+from producer.kafka.outbox import Batch, Entry, Message, Outbox
+
+MAX_MESSAGE_BYTES = 1_000_000  # below a broker's own default (1 MiB), whatever compression makes of it
+MAX_UNACKED_BYTES = 32 << 20
+SPOOL_AFTER_NS = 2_000_000_000  # that the oldest batch waits for Kafka
+RETRY_NS = 1_000_000_000
+LOG_EVERY_NS = 10_000_000_000
+
+log = logs.get("producer")
+Delivered = Callable[[Any, Any], None]  # (KafkaError or None, message)
+
+
+class Transport(Protocol):
+    """What we use of confluent_kafka.Producer."""
+
+    def produce(self, topic: str, *, key: bytes, value: bytes, on_delivery: Delivered) -> None:
+        """Queue a message. Raises BufferError when the queue is full, KafkaException when the client is broken."""
+
+    def poll(self, timeout: float) -> int:
+        """Call the delivery callbacks that are due; wait for the first of them."""
+
+    def purge(self) -> None:
+        """Give up all that is queued: each message's callback comes with an error."""
+
+
+OpenTransport = Callable[[Callable[[Any], None]], Transport]
+"""Makes a Transport that reports its general errors to the given function."""
+
+
+class Disk(Protocol):
+    """What we use of spool.Spool."""
+
+    @property
+    def bytes(self) -> int:
+        """On disk, and not done."""
+
+    @property
+    def empty(self) -> bool:
+        """Nothing is left that is not done."""
+
+    def has_room(self, octets: int) -> bool:
+        """Whether a batch of this size may be added."""
+
+    def append(self, batch: Batch) -> None:
+        """Add a batch. Raises OSError, with nothing added."""
+
+    def read(self) -> Batch | None:
+        """The oldest batch that was not read yet."""
+
+    def done(self) -> None:
+        """The oldest batch that was read is needed no more."""
+
+
+class Publisher:
+    """Sends batches in order and knows up to where the ring is safe, in Kafka or on disk."""
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        position: int,
+        open_transport: OpenTransport,
+        monotonic: Nanoseconds,
+        spool: Disk | None = None,
+        on_done: Callable[[Entry, int], None] = lambda _entry, _now: None,
+    ) -> None:
+        """`position`: of the ring, where the first batch begins. `on_done`: called for each acknowledged batch."""
+        self.outbox = Outbox(position)
+        self.last_ack_ns: int | None = None
+        self.last_stored: tuple[int, int] | None = None  # partition and offset of the last acknowledged message
+        self.error: str | None = None  # why the last message was refused, until one is acknowledged
+        self.disk_error: str | None = None  # why nothing can be put on disk
+        self._key = node.encode()
+        self._open, self._monotonic, self._on_done = open_transport, monotonic, on_done
+        self._transport = open_transport(self._report)
+        self._broken = False
+        self._retry_at = 0
+        self._last_logged: dict[str, int] = {}
+        self._spool = spool
+        self._spooling = spool is not None and not spool.empty
+        self._to_spool: deque[tuple[Batch, Entry | None]] = deque()  # in order; with its entry when it is under way
+
+    def begin_at(self, position: int) -> None:
+        """From now on the batches of another ring come, from this position on. All before are safe."""
+        self.outbox.released, self.outbox.epoch = position, 0
+
+    @property
+    def spool_bytes(self) -> int:
+        """On disk, and not in Kafka yet."""
+        return self._spool.bytes if self._spool is not None else 0
+
+    @property
+    def spooling(self) -> bool:
+        """Whether batches go to the disk."""
+        return self._spooling
+
+    @property
+    def calm(self) -> bool:
+        """Whether Kafka takes what it is given: nothing is to be tried again, or on disk."""
+        return not self._spooling and not self._broken and self.error is None and not self.outbox.ready
+
+    def has_room(self) -> bool:
+        """Whether another batch may be sent."""
+        if self._spooling:
+            return not self._to_spool and self._disk_has_room()
+        return not self.outbox.ready and not self.outbox.refused and self.outbox.bytes < MAX_UNACKED_BYTES
+
+    def waiting_ns(self) -> int:
+        """Age of the oldest batch that is not acknowledged; 0: none."""
+        entries = self.outbox.entries
+        return self._monotonic() - entries[0].sent_ns if entries else 0
+
+    def send(self, batch: Batch) -> None:
+        """Take over a batch; it will be acknowledged in its turn."""
+        if self._spooling:
+            self._to_spool.append((batch, None))
+            self._write_spool()
+            return
+        self.outbox.add(Entry(batch=batch, sent_ns=self._monotonic()))
+        self._hand_over()
+
+    def poll(self, seconds: float) -> None:
+        """Handle what Kafka has answered; wait up to `seconds` for it."""
+        self._transport.poll(seconds)
+        if not self.outbox.in_flight and (self.outbox.refused or self._broken) and self._monotonic() >= self._retry_at:
+            if self._broken:
+                self._transport = self._open(self._report)
+                self._broken = False
+            self.outbox.retry()
+        if self._spool is not None:
+            self._mind_the_spool(self._spool)
+        self._hand_over()
+
+    def _mind_the_spool(self, spool: Disk) -> None:
+        if not self._spooling:
+            if self.waiting_ns() > SPOOL_AFTER_NS and self._disk_has_room():
+                self._begin_spooling()
+            return
+        self._write_spool()
+        while self.outbox.bytes < MAX_UNACKED_BYTES and not self.outbox.refused and (batch := spool.read()):
+            self.outbox.add(Entry(batch=batch, sent_ns=self._monotonic(), spooled=True))
+        if spool.empty and not self.outbox.entries and not self._to_spool:
+            self._spooling = False
+            log.info("kafka has all that was on disk")
+
+    def _begin_spooling(self) -> None:
+        """Put what is under way on disk, and from now on all else."""
+        self._spooling = True
+        log.warning("kafka is away: batches go to disk", error=self.error or "no answer")
+        self._to_spool.extend((entry.batch, entry) for entry in self.outbox.entries)
+        self._write_spool()
+
+    def _write_spool(self) -> None:
+        """Put on disk what is to go there; what the disk does not take waits."""
+        assert self._spool is not None
+        while self._to_spool:
+            batch, entry = self._to_spool[0]
+            if entry is None or entry.outstanding:  # else Kafka has it by now
+                try:
+                    self._spool.append(batch)
+                except OSError as error:
+                    self._disk_fails(f"{error.strerror}")
+                    return
+                self.disk_error = None
+                self.outbox.safe(batch)
+                if entry is not None:
+                    entry.spooled = True
+                    self._spool.read()  # it is under way already
+            self._to_spool.popleft()
+
+    def _disk_has_room(self) -> bool:
+        if self._spool is None or not self._spool.has_room(2 * MAX_MESSAGE_BYTES):
+            self._disk_fails("no room: producer.spool_bytes are used up, or the disk is full")
+            return False
+        return True
+
+    def _disk_fails(self, why: str) -> None:
+        self.disk_error = why
+        if self._due("disk"):
+            log.error("cannot put batches on disk; they wait in the kernel, and may be lost", error=why)
+
+    def _hand_over(self) -> None:
+        while not self._broken and (item := self.outbox.next()):
+            entry, message = item
+            try:
+                self._transport.produce(
+                    message.topic,
+                    key=self._key,
+                    value=message.value,
+                    on_delivery=partial(self._delivered, entry, message),
+                )
+            except BufferError:  # full: `poll` goes on
+                return
+            except KafkaException as error:
+                self._report(error.args[0])
+                self._break()
+                return
+            self.outbox.handed_over()
+
+    def _delivered(self, entry: Entry, message: Message, error: Any, stored: Any) -> None:
+        now = self._monotonic()
+        if error is not None:
+            self._report(error)
+            self._retry_at = now + RETRY_NS
+            self.outbox.refuse(entry, message)
+            return
+        if self.error is not None:
+            log.info("kafka answers again", after=self.error)
+            self._last_logged.clear()
+        self.last_ack_ns, self.error = now, None
+        if message is entry.batch.messages[-1]:  # what goes before it is the record encoding
+            self.last_stored = stored.partition(), stored.offset()
+        for done in self.outbox.acknowledged(entry):
+            if done.spooled and self._spool is not None:
+                self._spool.done()
+            self._on_done(done, now)
+
+    def _break(self) -> None:
+        """This client cannot go on (a fatal error of the idempotent protocol): a new one will take over."""
+        if not self._broken:
+            self._broken = True
+            self._retry_at = self._monotonic() + RETRY_NS
+            self._transport.purge()
+
+    def _report(self, error: Any) -> None:
+        """Remember and log an error: once in ten seconds each."""
+        if error.code() in _PURGED:
+            return
+        if error.fatal():
+            self._break()
+        self.error = explain(error)
+        if self._due(self.error):
+            log.warning(
+                "kafka does not take batches; trying again", error=self.error, unacked_batches=len(self.outbox.entries)
+            )
+
+    def _due(self, what: str) -> bool:
+        """Whether this is to be logged now: once in ten seconds."""
+        now = self._monotonic()
+        if now - self._last_logged.get(what, -LOG_EVERY_NS) < LOG_EVERY_NS:
+            return False
+        self._last_logged[what] = now
+        return True
+
+
+_PURGED = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}  # noqa: SLF001  public constants that begin with _
+_AWAY = {KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE}  # noqa: SLF001
+_NO_TOPIC = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}  # noqa: SLF001
+
+
+def explain(error: Any) -> str:
+    """A sentence for a KafkaError: what happened and what to do."""
+    if error.code() in _AWAY:
+        return (
+            f"no broker answers ({error.str()}). "
+            "Start Kafka (ayaflow up or ayaflow kafka), or set kafka.bootstrap_servers"
+        )
+    if error.code() in _NO_TOPIC:
+        return (
+            f"a topic does not exist ({error.str()}). "
+            "ayaflow up and ayaflow kafka create it; else create it, or set kafka.topic_prefix"
+        )
+    if error.code() in {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}:
+        return (
+            f"Kafka does not permit us to write ({error.str()}). "
+            "Give this user WRITE and IDEMPOTENT_WRITE on the topics"
+        )
+    if error.code() in {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE}:
+        return (
+            f"Kafka finds a batch too large ({error.str()}). "
+            "Lower producer.batch_packets, or raise max.message.bytes of the topic"
+        )
+    return f"{error.name()}: {error.str()}"
+
+
+def open_kafka(settings: KafkaSettings, on_error: Callable[[Any], None]) -> Transport:
+    """The real client. Raises SettingsError when a property is wrong."""
+    quiet = logging.getLogger("ayaflow.librdkafka")  # what matters comes to on_error; its own lines only repeat it
+    quiet.setLevel(logging.CRITICAL)
+    properties: dict[str, Any] = {
+        "bootstrap.servers": settings.bootstrap_servers,
+        "client.id": "ayaflow-producer",
+        "enable.idempotence": True,
+        "acks": "all",
+        "compression.type": settings.compression,
+        "message.timeout.ms": 0,  # for ever: giving up is not the client's to decide
+        "message.max.bytes": MAX_MESSAGE_BYTES + 10_000,
+        "queue.buffering.max.kbytes": MAX_UNACKED_BYTES >> 10,
+        "queue.buffering.max.messages": 200_000,
+        "linger.ms": 2,
+        "partitioner": "murmur2_random",  # as Java's clients
+        "reconnect.backoff.max.ms": 2_000,
+        "topic.metadata.refresh.interval.ms": 60_000,
+        "error_cb": on_error,
+        "logger": quiet,
+        **settings.properties,
+    }
+    try:
+        client = Producer(properties)
+    except KafkaException as error:
+        raise SettingsError(f"kafka.properties: {error.args[0].str()}") from error
+    transport: Transport = client
+    return transport

@@ -1,0 +1,65 @@
+"""schemas/avro/rows.c, when it was compiled: columns to the bytes of their rows in one pass."""
+
+import ctypes
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from common.native import address, load
+from schemas.avro.columns import Column, Kind
+
+_COLUMN = struct.Struct("=QqQqQQiiii")  # struct column
+_LONGEST_ADDRESS = 47  # with its length
+_SLACK = 16
+
+
+_write = load(Path(__file__).with_name("rows.c"), "ayaflow_avro_rows", ctypes.c_int64, [
+    ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p,
+])  # fmt: skip
+
+IS_COMPILED = _write is not None
+"""Whether `rows` may be called."""
+
+
+def rows(columns: Sequence[Column], count: int) -> memoryview:
+    """The bytes of `count` records, one after the other. As avro_bytes.rows."""
+    assert _write is not None
+    keep: list[object] = []
+    described, width = [], 0
+    for column in columns:
+        octets, longest = _describe(column, keep)
+        described.append(octets)
+        width += longest
+    out = np.empty(count * width + _SLACK, np.uint8)
+    written: int = _write(b"".join(described), len(described), count, address(out))
+    return out.data[:written]
+
+
+def _describe(column: Column, keep: list[object]) -> tuple[bytes, int]:
+    """struct column, and the octets that a row takes at most. `keep`: what must live until it was read."""
+    values, kind = column.values, column.kind
+    keep.append(values)
+    size, texts, lengths, width, present, present_stride = values.itemsize, 0, 0, 0, 0, 0
+    longest = (size * 8 + 6) // 7 + (size < 8)
+    if kind is Kind.SAME:
+        size = longest = len(values)
+    elif kind is Kind.CHOICE:
+        width = longest = max(len(text) for text in column.texts)
+        table = np.frombuffer(b"".join(text.ljust(width, b"\0") for text in column.texts), np.uint8)
+        counts = np.array([len(text) for text in column.texts], np.int32)
+        keep += [table, counts]
+        texts, lengths = address(table), address(counts)
+    elif kind is Kind.ADDRESS:
+        longest = _LONGEST_ADDRESS
+        if values.strides[1] != 1:
+            raise ValueError("the octets of an address must lie side by side")
+        if column.present is not None:
+            keep.append(column.present)
+            present, present_stride = address(column.present), column.present.strides[0]
+    octets = _COLUMN.pack(
+        address(values), values.strides[0], present, present_stride, texts, lengths,
+        kind, size, values.dtype.kind == "i", width,
+    )  # fmt: skip
+    return octets, longest

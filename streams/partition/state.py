@@ -1,0 +1,292 @@
+"""All that is known of one Kafka partition between its consumer and the flows table. Pure; no I/O, no clock of its own.
+
+take() adds a message; due() says which windows are to be written; the caller runs storing.store_window on the jobs and
+hands the outcome to stored(); committable() says how far offsets may be acknowledged.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from schemas.flows import Loss
+from schemas.packets import PacketBatch
+from streams.partition.accounting import Accounts, ClosedEpoch, check_counters
+from streams.partition.progress import committable
+from streams.partition.rings import Rings, Verdict
+from streams.partition.storing import KafkaPartition, Known, WindowId, WindowJob
+from streams.partition.watermark import Watermark
+from streams.windowing.keys import Keys, Names, pack
+from streams.windowing.rows import Rows
+from streams.windowing.tunnels import Tunnels
+from streams.windowing.windows import Share, Window, from_offset, split, time_range
+
+LATE_DELAY = 1.0  # seconds that late packets wait for more of their window
+LEDGER_DELAY = 0.5  # seconds that closed epochs wait for more
+MEMORY_BYTES = 128 << 20  # of open windows, from which on the largest are written before they end
+UNACKED_MESSAGES = 100_000  # likewise
+_REMEMBER_WINDOWS = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What a message brought; for the live view and the metrics."""
+
+    window_seconds: int  # length of the windows of these shares
+    shares: list[Share]
+    keys: Keys | None  # of the batch's dictionary; None when there was nothing new
+    packets: int  # new ones
+    bytes: int
+    duplicates: int  # packets seen before, dropped
+    late: int  # packets of windows that were written already
+    after_epoch: int  # packets that came after their epoch was closed
+    coalesced: int  # of the new packets, those that the kernel had added up
+    gap_bytes: int  # bytes of the node's ring that never came
+    gap_events: int | None  # events in them; None: not known
+    gap_entries: int  # coalesced entries that never came
+
+
+class Partition:
+    """The state of one partition, from `position` on."""
+
+    def __init__(
+        self, number: int, *, position: int, window_seconds: int, node_timeout_seconds: float, topic_id: int = 0
+    ) -> None:
+        self.number = number
+        self.topic_id = topic_id  # see storing.KafkaPartition
+        self.position = position  # the next offset to be consumed
+        self.acked = position  # everything below is acknowledged
+        self.names, self.interfaces, self.tunnels = Names(), Names(), Tunnels()
+        self._seconds = window_seconds
+        self._earlier: tuple[int, int] | None = None
+        self._rings = Rings()
+        self.accounts = Accounts()
+        self.watermark = Watermark(timeout_seconds=node_timeout_seconds, window_seconds=window_seconds)
+        self._windows: dict[WindowId, Window] = {}
+        self._known: dict[WindowId, Known] = {}
+        self._busy: dict[WindowId, WindowJob] = {}
+        self._late_since: dict[WindowId, float] = {}
+        self._ledger_since: float | None = None
+        self._losses: list[tuple[int, Loss]] = []  # offset that a successor needs to notice it again
+
+    def window_seconds_before(self, seconds: int, offset: int) -> None:
+        """Messages below `offset` were windowed with another length by our predecessor: so they are again."""
+        self._earlier = (seconds, offset)
+
+    def take(self, offset: int, batch: PacketBatch, now: float) -> Taken:
+        """Add a message. Raises DecodeError, with nothing changed, when it cannot be right."""
+        assert offset >= self.position, "offsets only go up; after a rebalance a new Partition begins"
+        _, latest = time_range(batch)
+        check_counters(batch)
+        verdict = self._rings.judge(
+            node=batch.node,
+            ring_id=batch.ring_id,
+            start=batch.ring_start,
+            end=batch.ring_end,
+            coalesced_start=batch.coalesced_start,
+            coalesced_end=batch.coalesced_end,
+            entries=len(batch),
+            offset=offset,
+            now=now,
+        )
+        self.position = offset + 1
+        seconds = self._length_at(offset)
+        self._note_gaps(batch, verdict, offset, now)
+        if verdict.new_ring:
+            self.accounts.new_ring(batch.node, batch.ring_id, seconds)
+        shares = split(batch, seconds, verdict.begin)
+        late, keys = 0, None
+        if shares:
+            numbers = np.array([self.interfaces.number(name) for name in batch.interface_names], np.int32)
+            node, tunnels = self.names.number(batch.node), self.tunnels.numbers(batch.flows)
+            keys = pack(batch.flows, node=node, interfaces=numbers, tunnels=tunnels)
+        for share in shares:
+            assert keys is not None
+            late += self._add(WindowId(share.window, seconds), offset, share.rows(keys), now)
+        if self.tunnels.crowded:
+            self._forget_tunnels()
+        after_epoch = self.accounts.count(batch, shares, offset, seconds)
+        if self._ledger_since is None and self.accounts.closed():
+            self._ledger_since = now
+        self.watermark.hear(batch.node, batch.clock_ns, latest, now)
+        packets = sum(int(share.packets.sum()) for share in shares)
+        return Taken(
+            window_seconds=seconds,
+            shares=shares,
+            keys=keys,
+            packets=packets,
+            bytes=sum(int(share.bytes.sum()) for share in shares),
+            late=late,
+            after_epoch=after_epoch,
+            duplicates=int(batch.packets[: verdict.begin].sum()),
+            coalesced=packets if batch.coalesced else 0,
+            gap_bytes=verdict.gap_bytes,
+            gap_events=verdict.gap_events,
+            gap_entries=verdict.gap_entries,
+        )
+
+    def _note_gaps(self, batch: PacketBatch, verdict: Verdict, offset: int, now: float) -> None:
+        time_ns = batch.clock_ns or batch.base_ns or int(now * 1e9)
+        for kind, end, gap, lost in (
+            ("events", batch.ring_start, verdict.gap_bytes, verdict.gap_events),
+            ("entries", batch.coalesced_start, verdict.gap_entries, verdict.gap_entries),
+        ):
+            if gap:
+                loss = Loss(time_ns=time_ns, kind=kind, node=batch.node, ring_id=batch.ring_id, start=end - gap,
+                            end=end, lost=lost)  # fmt: skip
+                self._losses.append((offset if verdict.anchor is None else verdict.anchor, loss))
+
+    def lose(self, start: int, end: int, now: float) -> None:
+        """Messages from `start` to `end` were removed from Kafka before they were acknowledged."""
+        loss = Loss(time_ns=int(now * 1e9), kind="messages", node="", ring_id=0, start=start, end=end, lost=end - start)
+        self._losses.append((start, loss))
+
+    def losses(self) -> list[Loss]:
+        """What is lost, to be written down."""
+        return [loss for _, loss in self._losses]
+
+    def losses_stored(self, losses: list[Loss]) -> None:
+        """These are written down."""
+        self._losses = [(offset, loss) for offset, loss in self._losses if loss not in losses]
+
+    def skip(self, offset: int) -> None:
+        """A message that is no PacketBatch was read, and set aside."""
+        self.position = max(self.position, offset + 1)
+
+    def _forget_tunnels(self) -> None:
+        """All but those of open windows, of which some may be being written."""
+        rows = [piece.rows.keys["tunnel"] for window in self._windows.values() for piece in window]
+        self.tunnels.keep(np.concatenate([np.zeros(0, np.uint32), *rows]))
+
+    def _length_at(self, offset: int) -> int:
+        if self._earlier and offset < self._earlier[1]:
+            return self._earlier[0]
+        return self._seconds
+
+    def _add(self, window_id: WindowId, offset: int, rows: Rows, now: float) -> int:
+        known = self._known.get(window_id)
+        if known and offset < known.offset_end:
+            return 0  # stored already
+        window = self._windows.setdefault(window_id, Window(window_id.start))
+        window.add(offset, rows)
+        if known is None and window_id not in self._busy and window_id.end_ns > self.watermark.value:
+            return 0
+        self._late_since.setdefault(window_id, now)
+        return int(rows.packets.sum())
+
+    def due(self, now: float) -> list[WindowJob]:
+        """The windows to be written now, oldest first. A window is busy until stored() or failed() is called for it."""
+        watermark = self.watermark.advance(now, self._seconds)
+        pressed = self._pressed()
+        jobs = []
+        for window_id in sorted(self._windows):
+            if window_id in self._busy or not self._windows[window_id].pieces:
+                continue
+            complete = window_id.end_ns <= watermark
+            waiting = now - self._late_since.get(window_id, now - LATE_DELAY) < LATE_DELAY
+            if (complete and not waiting) or window_id in pressed:
+                jobs.append(self._begin(window_id))
+        return jobs
+
+    @property
+    def source(self) -> KafkaPartition:
+        """Where its offsets are from."""
+        return KafkaPartition(self.topic_id, self.number)
+
+    def _begin(self, window_id: WindowId) -> WindowJob:
+        job = WindowJob(
+            partition=self.source,
+            window=window_id,
+            offset_end=self.position,
+            pieces=tuple(self._windows[window_id].pieces),
+            node_names=self.names.all(),
+            interface_names=self.interfaces.all(),
+            tunnels=self.tunnels.table(),
+            known=self._known.get(window_id),
+        )
+        self._busy[window_id] = job
+        self._late_since.pop(window_id, None)
+        return job
+
+    def _pressed(self) -> set[WindowId]:
+        """Windows to be written before they end, because memory or un-acknowledged messages run out."""
+        excess = self.nbytes - MEMORY_BYTES
+        pressed: set[WindowId] = set()
+        for window_id in sorted(self._windows, key=lambda w: self._windows[w].nbytes, reverse=True):
+            if excess <= 0:
+                break
+            pressed.add(window_id)
+            excess -= self._windows[window_id].nbytes
+        for window_id, window in self._windows.items():
+            lowest = window.lowest_offset
+            if lowest is not None and self.position - lowest > UNACKED_MESSAGES:
+                pressed.add(window_id)
+        return pressed
+
+    def stored(self, job: WindowJob, known: Known) -> None:
+        """A job is done: what lies below `known.offset_end` is in the table. Raises StraddlesOffset, see storing."""
+        self._busy.pop(job.window, None)
+        self._keep_from(job.window, known)
+
+    def failed(self, job: WindowJob) -> None:
+        """A job was given up; its window is written again later."""
+        self._busy.pop(job.window, None)
+
+    def _keep_from(self, window_id: WindowId, known: Known) -> None:
+        self._known[window_id] = known
+        old = self._windows.pop(window_id)
+        rest = from_offset(tuple(old.pieces), known.offset_end)
+        if rest:
+            window = self._windows[window_id] = Window(window_id.start)
+            for piece in rest:
+                window.pieces.append(piece)
+                window.loose_rows += len(piece.rows)
+                window.nbytes += piece.rows.nbytes
+        for forgotten in list(self._known)[:-_REMEMBER_WINDOWS]:
+            if forgotten not in self._windows:
+                del self._known[forgotten]
+
+    def compactable(self) -> list[WindowId]:
+        """Windows to be compacted."""
+        return [w for w, window in self._windows.items() if window.compactable and w not in self._busy]
+
+    def begin(self, window_id: WindowId) -> WindowJob | None:
+        """A window before its time; None when it has nothing or is busy. Then as with due()."""
+        window = self._windows.get(window_id)
+        return self._begin(window_id) if window and window.pieces and window_id not in self._busy else None
+
+    def compact(self, window_id: WindowId) -> None:
+        """Group the rows of a window of which is known what is stored."""
+        window = self._windows.get(window_id)
+        if window and window_id in self._known and window_id not in self._busy:
+            window.compact()
+
+    def closed_epochs(self, now: float) -> tuple[ClosedEpoch, ...]:
+        """The epochs to be written to the ledger now."""
+        if self._ledger_since is None or now - self._ledger_since < LEDGER_DELAY:
+            return ()
+        return self.accounts.closed()
+
+    def epochs_stored(self, epochs: tuple[ClosedEpoch, ...], now: float) -> None:
+        """These epochs are in the ledger."""
+        self.accounts.stored(epochs)
+        self._ledger_since = now if self.accounts.closed() else None
+
+    def committable(self, now: float) -> int:
+        """The offset from which a successor must read; never goes back."""
+        needed = [offset for window in self._windows.values() if (offset := window.lowest_offset) is not None]
+        needed += self._rings.anchors(now)
+        needed += [offset for offset, _ in self._losses]
+        needed += self.accounts.needed(self._rings.silent(now))
+        self.acked = max(self.acked, committable(self.position, needed, self._rings.spans()))
+        self._rings.forget_below(self.acked)
+        return self.acked
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the open windows."""
+        return sum(window.nbytes for window in self._windows.values())
+
+    @property
+    def open_windows(self) -> int:
+        """Windows that hold something that is not stored."""
+        return len(self._windows)

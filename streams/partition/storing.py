@@ -1,0 +1,149 @@
+"""The recovery protocol: how a window gets into the flows table exactly once. Pure apart from the Store it is given.
+
+Each insert of a window carries the partition P, a revision k (0 at the close, 1, 2, … for packets that came late)
+and the end offset E: the rows hold every contribution from offsets below E that earlier revisions do not hold, and
+none from E on. The table is thereby its own commit log:
+
+- before the first insert of a window the revisions that are there are read: contributions below their E are stored;
+- an insert is named by (topic, its id, P, window, k), *without* E, and the server keeps the first of a name. Of two
+  workers that both believe to own the partition one wins;
+- after the insert E is read back. When it is not ours, a rival (or our own try whose answer was lost) was first, and
+  what lies from its E on is kept for the next revision.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from common.errors import ServiceUnavailable
+from schemas.flows import FlowColumns
+from streams.windowing.biflow import merge
+from streams.windowing.rows import concatenate
+from streams.windowing.tunnels import Table
+from streams.windowing.windows import Piece, from_offset
+
+
+class KafkaPartition(NamedTuple):
+    """Where packets come from. Offsets mean nothing without the topic's identity: a new topic begins at 0 again."""
+
+    topic_id: int  # schemas.kafka_topics.topic_id; 0: not known
+    number: int
+
+
+class WindowId(NamedTuple):
+    """A window; two lengths can stand side by side after streams.window_seconds was changed."""
+
+    start: int  # seconds since the Unix epoch
+    seconds: int
+
+    @property
+    def end_ns(self) -> int:
+        """First nanosecond after it."""
+        return (self.start + self.seconds) * 1_000_000_000
+
+
+class Known(NamedTuple):
+    """What is stored of a window."""
+
+    revision: int  # that comes next
+    offset_end: int  # E of the newest revision; 0: nothing is stored
+
+
+class Store(Protocol):
+    """The flows table, as the protocol needs it."""
+
+    def revisions(self, partition: KafkaPartition, window: WindowId) -> list[tuple[int, int]]:
+        """(k, E) of all that is stored of a window, by k."""
+
+    def insert(self, flows: FlowColumns, partition: KafkaPartition, revision: int, offset_end: int) -> None:
+        """Store rows under the name (topic, partition, window, revision), unless something has that name."""
+
+    def expired(self, window: WindowId) -> bool:
+        """Whether the table does not keep rows so old."""
+
+    def rows(self, partition: KafkaPartition, window: WindowId, revision: int) -> FlowColumns:
+        """What is stored under a name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowJob:
+    """All that is held of a window at one moment."""
+
+    partition: KafkaPartition
+    window: WindowId
+    offset_end: int  # the next offset to be consumed: E
+    pieces: tuple[Piece, ...]  # all contributions below E that may not be stored yet
+    node_names: tuple[str, ...]
+    interface_names: tuple[str, ...]
+    tunnels: Table  # what the numbers of tunnels in the pieces stand for
+    known: Known | None  # what we know to be stored; None: nothing was read back yet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of a job."""
+
+    known: Known
+    rows: int  # inserted
+    packets: int  # in these rows
+    expired: int  # inserted, but older than what the table keeps
+    publish: tuple[tuple[int, FlowColumns], ...]  # revision, rows: for the flows topic
+
+
+def catch_up(job: WindowJob, store: Store) -> Outcome:
+    """Read back what is stored of a window; insert nothing new.
+
+    Revisions that we did not know of were written by a worker, perhaps ourselves, that may not have lived to see the
+    end of it. They are inserted once more under their name, from what is stored: should the server have died between
+    the table and its rollups, the rollups that lack them take them now. And they are published.
+    """
+    revisions = store.revisions(job.partition, job.window)
+    known = Known(revisions[-1][0] + 1, revisions[-1][1]) if revisions else Known(0, 0)
+    publish: list[tuple[int, FlowColumns]] = []
+    if len(from_offset(job.pieces, known.offset_end)) < len(job.pieces):
+        for revision, offset_end in revisions:
+            if job.known is None or revision >= job.known.revision:
+                rows = store.rows(job.partition, job.window, revision)
+                store.insert(rows, job.partition, revision, offset_end)
+                publish.append((revision, rows))
+    if job.known and known.revision < job.known.revision:  # rows that went by TTL, or that somebody deleted
+        known = job.known
+    return Outcome(known=known, rows=0, packets=0, expired=0, publish=tuple(publish))
+
+
+def store_window(job: WindowJob, store: Store) -> Outcome:
+    """Insert what is not stored yet. Can be repeated after any failure, with the same job and `known` None.
+
+    Raises StraddlesOffset when compacted rows would have to be divided: the partition must then be read again from
+    its last acknowledged offset. Errors of the store pass through.
+    """
+    before = catch_up(job, store)
+    known, publish = before.known, list(before.publish)
+    pieces = from_offset(job.pieces, known.offset_end)
+    if not pieces:
+        return before
+    flows = merge(
+        concatenate([piece.rows for piece in pieces]),
+        window_start=job.window.start,
+        window_seconds=job.window.seconds,
+        node_names=job.node_names,
+        interface_names=job.interface_names,
+        tunnels=job.tunnels,
+    )
+    store.insert(flows, job.partition, known.revision, job.offset_end)
+    offset_end = dict(store.revisions(job.partition, job.window)).get(known.revision)
+    if offset_end is None:
+        if not store.expired(job.window):
+            raise ServiceUnavailable("ClickHouse took rows of the flows table and does not show them")
+        known = Known(known.revision + 1, job.offset_end)
+        publish.append((known.revision - 1, flows))
+        return Outcome(known=known, rows=0, packets=0, expired=len(flows), publish=tuple(publish))
+    if offset_end != job.offset_end:
+        flows = store.rows(job.partition, job.window, known.revision)
+    publish.append((known.revision, flows))
+    return Outcome(
+        known=Known(known.revision + 1, offset_end),
+        rows=len(flows),
+        packets=int(flows.packets.sum() + flows.packets_rev.sum()),
+        expired=0,
+        publish=tuple(publish),
+    )

@@ -1,0 +1,152 @@
+"""A partition's way into ClickHouse: its due windows one after the other, losses, the ledger, then the acknowledgement.
+
+A failed insert is tried again for ever.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from common import logs
+from schemas.flows import LedgerRow
+from streams.metrics import Metrics
+from streams.partition.accounting import figures
+from streams.partition.state import Partition
+from streams.partition.storing import Outcome, WindowJob, catch_up, store_window
+from streams.store.clickhouse import ClickHouseStore
+from streams.worker.publisher import Publisher
+from streams.worker.retrying import CLICKHOUSE, KAFKA, Retrying
+
+log = logs.get("streams")
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """A partition, its task, and the messages that are not acknowledged."""
+
+    state: Partition
+    messages: deque[tuple[int, Callable[[], None]]] = field(default_factory=deque)
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+
+def acknowledge(lane: Lane, now: float) -> None:
+    """The messages of which everything is stored."""
+    offset = lane.state.committable(now)
+    while lane.messages and lane.messages[0][0] < offset:
+        lane.messages.popleft()[1]()
+
+
+class Writing:
+    """Stores what a lane has to store. Raises Released when the partition goes meanwhile."""
+
+    def __init__(
+        self,
+        store: ClickHouseStore,
+        publisher: Publisher,
+        metrics: Metrics,
+        again: Retrying,
+        clock: Callable[[], float],
+        *,
+        publish_flows: bool,
+    ) -> None:
+        self._store, self._publisher, self._metrics = store, publisher, metrics
+        self._again, self._clock, self._publish_flows = again, clock, publish_flows
+        self.rows_stored = 0
+        self.last_insert: float | None = None  # on the clock
+
+    async def once(self, lane: Lane) -> None:
+        """Everything that is due now."""
+        await self._compact(lane)
+        for job in lane.state.due(self._clock()):
+            if lane.closing.is_set():
+                return
+            await self._write(lane, job)
+        await self._write_losses(lane)
+        await self._write_ledger(lane)
+        acknowledge(lane, self._clock())
+
+    async def _compact(self, lane: Lane) -> None:
+        for window in lane.state.compactable():
+            job = lane.state.begin(window)
+            if job is not None:  # compacted rows cannot be divided: first leave out what is stored already
+                outcome = await self._again.insist(CLICKHOUSE, lane.closing, partial(catch_up, job, self._store))
+                await self._publish(lane, outcome)
+                lane.state.stored(job, outcome.known)
+                lane.state.compact(window)
+
+    async def _write(self, lane: Lane, job: WindowJob) -> None:
+        tries = 0
+
+        def attempt() -> Outcome:
+            nonlocal tries
+            tries += 1
+            return store_window(job if tries == 1 else replace(job, known=None), self._store)
+
+        begun = time.perf_counter()
+        outcome = await self._again.insist(CLICKHOUSE, lane.closing, attempt)
+        self._metrics.insert_seconds.observe(time.perf_counter() - begun)
+        if outcome.expired:
+            self._metrics.expired_rows.inc(outcome.expired)
+            log.warning(
+                "rows are older than clickhouse.flows_retention_days and were not kept",
+                rows=outcome.expired,
+                window_start=job.window.start,
+            )
+        if outcome.rows:
+            self._metrics.rows_stored.inc(outcome.rows)
+            self._metrics.stored_packets.inc(outcome.packets)
+            self._metrics.windows_stored.inc()
+            if outcome.known.revision > 1:
+                self._metrics.corrections.inc()
+            self.rows_stored += outcome.rows
+            self.last_insert = self._clock()
+        await self._publish(lane, outcome)
+        lane.state.stored(job, outcome.known)
+        log.debug(
+            "stored",
+            partition=job.partition.number,
+            window_start=job.window.start,
+            rows=outcome.rows,
+            revision=outcome.known.revision - 1,
+            offset_end=outcome.known.offset_end,
+        )
+
+    async def _publish(self, lane: Lane, outcome: Outcome) -> None:
+        if self._publish_flows:
+            for revision, flows in outcome.publish:
+                await self._again.insist(KAFKA, lane.closing, partial(self._publisher.flows, flows, revision))
+
+    async def _write_losses(self, lane: Lane) -> None:
+        losses = lane.state.losses()
+        if losses:
+            store = partial(self._store.insert_losses, losses, lane.state.source)
+            await self._again.insist(CLICKHOUSE, lane.closing, store)
+            lane.state.losses_stored(losses)
+
+    async def _write_ledger(self, lane: Lane) -> None:
+        epochs = lane.state.closed_epochs(self._clock())
+        if not epochs:
+            return
+        names = [(epoch.node, epoch.ring_id, epoch.epoch) for epoch in epochs]
+
+        def store() -> list[LedgerRow]:
+            # What is there was written before a restart, from all of the epoch's packets; we may know only the rest
+            stored = self._store.stored_epochs(names)
+            rows = [row for epoch, name in zip(epochs, names, strict=True) if name not in stored for row in epoch.rows]
+            if rows:
+                self._store.insert_ledger(rows)
+            return rows
+
+        rows = await self._again.insist(CLICKHOUSE, lane.closing, store)
+        sums = figures(rows)
+        self._metrics.ledger_rows.inc(len(rows))
+        for figure, counter in self._metrics.ledger_packets.items():
+            counter.inc(sums[figure])
+        if sums["missing"] or sums["surplus"] or sums["unclosed"]:
+            wrong = {name: sums[name] for name in ("missing", "surplus", "unclosed")}
+            log.warning("ledger differs", partition=lane.state.number, epochs=len(epochs), **wrong)
+        lane.state.epochs_stored(epochs, self._clock())

@@ -1,0 +1,143 @@
+"""Connections put together from LiveStats messages."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from console.live.state import LiveState
+
+START = datetime(2026, 5, 1, 12, tzinfo=UTC)
+FLOW = {
+    "interface": "eth0", "direction": "ingress", "protocol": 6, "src_addr": "10.0.0.1", "dst_addr": "10.0.0.2",
+    "src_port": 40_000, "dst_port": 443, "vlan_id": 0, "icmp_type": 0, "icmp_code": 0,
+    "tunnel_type": "none", "tunnel_id": 0, "outer_src_addr": "", "outer_dst_addr": "",
+}
+
+
+def at(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+def flow(first: float, last: float, size: int, **values: Any) -> dict[str, Any]:
+    return {**FLOW, "packets": size // 100, "bytes": size, "packets_rev": 0, "bytes_rev": 0, "first_seen": at(first),
+            "last_seen": at(last), **values}
+
+
+def stats(time: float, *top: dict[str, Any], node: str = "n1", **passed: int) -> dict[str, Any]:
+    interface = {"interface": "eth0", "direction": "ingress", "packets": 0, "bytes": 0, "non_ip_packets": 0,
+                 "malformed_packets": 0, "ring_full_packets": 0, **passed}
+    return {"node": node, "time": at(time), "interval_ms": 1000, "interfaces": [interface], "active_flows": len(top),
+            "open_windows": 1, "lag_messages": 0, "top": list(top)}
+
+
+def steady(seconds: int, window: int, rate: int, close_after: float) -> LiveState:
+    """A connection with `rate` bytes a second, as streams would show it: windows close a while after their end."""
+    state = LiveState(60)
+    for second in range(1, seconds + 1):
+        first = max(0, (second - 1) // window * window)
+        if second - first <= close_after and first:
+            first -= window                                 # the window before is still open
+        state.add(stats(second, flow(first, second, (second - first) * rate), packets=rate // 100, bytes=rate), second)
+    return state
+
+
+@given(st.integers(2, 90), st.sampled_from([5, 10, 60]), st.integers(100, 100_000), st.sampled_from([0, 1, 1.5]))
+def test_counts_go_on_when_windows_close(seconds: int, window: int, rate: int, close_after: float) -> None:
+    state = steady(seconds, window, rate, close_after)
+    (row,) = state.connections(seconds)
+    assert abs(row["bytes"] - seconds * rate) <= rate + seconds
+    assert abs(row["bytes_per_second"] - rate) <= 0.3 * rate
+    assert (row["first_seen"], row["last_seen"]) == (
+        at(0).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), at(seconds).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+    assert state.totals()["bytes"] == seconds * rate
+
+
+def test_a_connection_is_active_until_the_timeout_and_has_no_rate_meanwhile() -> None:
+    state = LiveState(60)
+    state.add(stats(1, flow(0, 1, 500)), 101)
+    state.add(stats(2, flow(0, 2, 900)), 102)
+    assert state.connections(102)[0]["bytes_per_second"] == 400
+    state.add(stats(3), 103)
+    assert state.connections(103)[0]["bytes_per_second"] == 0
+    for second in range(4, 63):
+        state.add(stats(second), 100 + second)
+    assert len(state.connections(162)) == 1
+    assert state.connections(162.1) == []
+    state.add(stats(63), 163)
+    assert state.connections(163) == []
+
+
+def test_a_connection_that_comes_back_counts_on() -> None:
+    state = LiveState(60)
+    state.add(stats(1, flow(0, 1, 500)), 1)
+    state.add(stats(15), 15)
+    state.add(stats(30, flow(29, 30, 300)), 30)
+    (row,) = state.connections(30)
+    assert (row["bytes"], row["packets"]) == (800, 8)
+
+
+def test_a_node_that_is_silent_is_left_out_and_its_sums_stay() -> None:
+    state = LiveState(60)
+    state.add(stats(1, flow(0, 1, 500), packets=5, bytes=500, ring_full_packets=2), 1)
+    state.add(stats(50, flow(49, 50, 100), node="n2", packets=1, bytes=100), 50)
+    assert list(state.nodes(61)) == ["n1", "n2"]
+    assert list(state.nodes(62)) == ["n2"]
+    assert state.active_connections(62) == {"n2": 1}
+    assert [row["node"] for row in state.connections(62)] == ["n2"]
+    assert state.totals() == {"packets": 6, "bytes": 600, "non_ip_packets": 0, "malformed_packets": 0,
+                              "ring_full_packets": 2, "coalesced_packets": 0}
+    assert state.rates(62, 10) == (0, 0)
+    assert state.rates(52, 10) == (1, 100)
+
+
+def test_rates_are_steady_though_messages_have_whole_batches_of_steady_traffic() -> None:
+    """3,000 packets a second as streams told of them: (ms since the message before, packets)."""
+    told = [(1057, 3200), (1066, 3200), (1041, 3100), (1047, 3100), (528, 2500), (1047, 3000), (1055, 3400),
+            (1051, 3100), (1049, 2200), (1050, 3200), (1046, 3100), (523, 2500), (1050, 3100), (1066, 2401)]
+    state, clock, found = LiveState(60), 0.0, []
+    for interval_ms, packets in told:
+        clock += interval_ms / 1000
+        state.add({**stats(clock, packets=packets, bytes=60 * packets), "interval_ms": interval_ms}, clock)
+        packets_per_second, bytes_per_second = state.rates(clock, 10)
+        assert bytes_per_second == pytest.approx(60 * packets_per_second, rel=0.001)
+        assert state.node_rows(clock, at(clock))[0]["interfaces"][0]["packets_per_second"] == packets_per_second
+        found.append(packets_per_second)
+    assert all(0.85 * 3000 < one < 1.15 * 3000 for one in found[2:]), found
+    state.add({**stats(clock + 600, packets=600), "interval_ms": 600_000}, clock + 600)
+    assert state.rates(clock + 600, 10) == (1, 0)
+
+
+def test_sorting_limit_and_choice() -> None:
+    state = LiveState(60)
+    for second in (1, 2):
+        state.add(stats(
+            second, flow(0, second, 10_000 + second, src_port=1), flow(0, second, 5000 * second, src_port=2),
+            flow(0, second, 300, src_port=3, packets_rev=900),
+        ), second)
+    ports = {
+        sort: [row["src_port"] for row in state.connections(2, sort=sort)] for sort in ("bytes", "packets", "rate")
+    }
+    assert ports == {"bytes": [1, 2, 3], "packets": [3, 1, 2], "rate": [2, 1, 3]}
+    assert len(state.connections(2, limit=2)) == 2
+    assert [row["src_port"] for row in state.connections(2, limit=1, chosen=lambda row: row["src_port"] == 3)] == [3]
+
+
+def test_a_message_from_before_the_newest_changes_nothing() -> None:
+    state = LiveState(60)
+    state.add(stats(10, flow(0, 10, 500), bytes=5), 10)
+    state.add(stats(5, flow(0, 5, 200), bytes=5), 11)
+    assert state.totals()["bytes"] == 5
+    assert state.connections(11)[0]["bytes"] == 500
+
+
+def test_a_flood_of_connections_is_bounded(monkeypatch: Any) -> None:
+    monkeypatch.setattr("console.live.state.CONNECTIONS_KEPT", 100)
+    state = LiveState(60)
+    for second in range(1, 6):
+        state.add(stats(second, *(flow(second - 1, second, 100, src_port=50 * second + port) for port in range(50))),
+                  second)
+    assert len(state.connections(5, limit=1000)) == 100
+    assert min(row["src_port"] for row in state.connections(5, limit=1000)) == 200

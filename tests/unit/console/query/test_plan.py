@@ -1,0 +1,60 @@
+"""Which tables answer for a time range."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from console.query.explore_sql import step_for
+from console.query.plan import Segment, plan
+
+PERIODS = {"flows_1h": 3600, "flows_1m": 60, "flows": 1}
+SECONDS = st.integers(0, 5_000_000)
+
+
+def at(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def test_a_range_is_cut_at_hours_and_minutes() -> None:
+    assert plan(at(3550), at(7265), raw=False).segments == (
+        Segment(table="flows", first=3550, last=3600),
+        Segment(table="flows_1h", first=3600, last=7200),
+        Segment(table="flows_1m", first=7200, last=7260),
+        Segment(table="flows", first=7260, last=7265),
+    )
+
+
+@given(SECONDS, SECONDS, st.booleans(), st.sampled_from([0, 1, 30, 60, 300, 3600, 7200]))
+def test_the_parts_are_the_range_and_each_table_holds_its_own_whole(
+    first: int, size: int, raw: bool, step: int
+) -> None:
+    found = plan(at(first), at(first + size + 1), raw=raw, step=step)
+    edges = [found.since, *(segment.last for segment in found.segments)]
+    assert [segment.first for segment in found.segments] == edges[:-1]
+    assert (found.since, edges[-1]) == (first, first + size + 1)
+    for segment in found.segments:
+        assert segment.first % PERIODS[segment.table] == segment.last % PERIODS[segment.table] == 0
+        assert segment.table == "flows" or not (raw or step % PERIODS[segment.table])
+    if not raw and not step:
+        assert sum(segment.last - segment.first for segment in found.segments if segment.table == "flows") < 120
+        assert sum(segment.last - segment.first for segment in found.segments if segment.table == "flows_1m") <= 7080
+
+
+def test_a_fraction_of_a_second_at_the_end_is_in_the_range() -> None:
+    assert plan(at(10.7), at(20.2), raw=True).segments == (Segment(table="flows", first=10, last=21),)
+
+
+def test_where_the_raw_windows_are_gone_the_first_period_is_taken_whole() -> None:
+    found = plan(at(100_000), at(200_000), raw=False, oldest_raw=at(150_000))
+    assert found.segments[0] == Segment(table="flows_1h", first=97_200, last=198_000)
+    assert plan(at(100_000), at(200_000), raw=True, oldest_raw=at(150_000)).since == 100_000
+
+
+@pytest.mark.parametrize(("seconds", "points", "window", "step"), [
+    (300, 200, 10, 10), (3600, 200, 10, 30), (86_400, 200, 10, 600), (86_400, 24, 10, 3600), (60, 200, 7, 14),
+    (60, 60, 1, 1), (400 * 86_400, 100, 10, 604_800), (7200, 10, 3600, 3600), (5000 * 86_400, 10, 10, 500 * 86_400),
+])
+def test_a_step_is_a_round_number_of_windows(seconds: int, points: int, window: int, step: int) -> None:
+    assert step_for(at(0), at(seconds), points, window) == step

@@ -1,0 +1,139 @@
+"""PacketBatch is written as fastavro writes it, octet for octet, whatever stands in it."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from schemas.addresses import to_text
+from schemas.avro import arrow, native
+from schemas.avro import plain as avro_bytes
+from schemas.avro.columns import addresses, long
+from schemas.avro.columns import longs as longs_of
+from schemas.avro.packet_encoder import BatchEncoder, Rows
+from schemas.avro.registry import HEADER, FixedRegistry, newest
+from schemas.packets import DIRECTIONS, TUNNEL_TYPES, EpochCounters, FlowKeys, PacketBatch
+from tests.unit.producer.records import counters
+
+both = pytest.mark.parametrize("rows_of", [native.rows, avro_bytes.rows], ids=["compiled", "numpy"])
+
+longs = st.integers(-(2**63), 2**63 - 1)
+addresses_16 = st.one_of(
+    st.binary(min_size=16, max_size=16),
+    st.binary(min_size=4, max_size=4).map(lambda octets: bytes(10) + b"\xff\xff" + octets),
+    st.sampled_from([bytes(16), bytes(15) + b"\1", bytes(12) + b"\1\2\3\4", bytes(10) + b"\xff\xff" + bytes(4)]),
+)
+flow = st.fixed_dictionaries({
+    "interface": st.integers(0, 1), "direction": st.integers(0, 1), "protocol": st.integers(0, 255),
+    "src_addr": addresses_16, "dst_addr": addresses_16, "src_port": st.integers(0, 65_535),
+    "dst_port": st.integers(0, 65_535), "vlan_id": st.integers(0, 4095), "icmp_type": st.integers(0, 255),
+    "icmp_code": st.integers(0, 255), "primary": st.integers(0, 1), "epoch": st.integers(0, 2**62),
+    "tunnel_type": st.integers(0, 2), "tunnel_id": st.integers(0, 2**32 - 1), "outer_src_addr": addresses_16,
+    "outer_dst_addr": addresses_16,
+})  # fmt: skip
+_TYPES: dict[str, Any] = {
+    "interface": np.int32,
+    "src_port": np.uint16,
+    "dst_port": np.uint16,
+    "vlan_id": np.uint16,
+    "epoch": np.int64,
+    "tunnel_id": np.uint32,
+}
+NUMBERS = [name for name in EpochCounters.__dataclass_fields__ if name not in {"interface", "direction", "primary"}]
+rows = st.lists(
+    st.fixed_dictionaries(dict.fromkeys(NUMBERS, longs))
+    .flatmap(lambda numbers: st.integers(0, 1).map(
+        lambda d: counters(**numbers, direction=d, primary=d == 1, interface="ü0"))),
+    max_size=3,
+)  # fmt: skip
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> PacketBatch:
+    flows = draw(st.lists(flow, max_size=5))
+    packets = draw(
+        st.lists(
+            st.tuples(longs, st.integers(-(2**31), 2**31 - 1), longs, st.integers(0, 511)), max_size=30 if flows else 0
+        )
+    )
+
+    def column(name: str) -> Any:
+        if name.endswith("_addr"):
+            there = [f["tunnel_type"] > 0 or not name.startswith("outer_") for f in flows]
+            octets: list[Any] = [f[name] if present else bytes(16) for f, present in zip(flows, there, strict=True)]
+            return np.frombuffer(b"".join(octets), np.uint8).reshape(-1, 16)
+        return np.array([f[name] for f in flows], _TYPES.get(name, np.uint8))
+
+    return PacketBatch(
+        node=draw(st.text(min_size=1, max_size=70).filter(lambda t: t.isprintable())),
+        ring_id=draw(longs), ring_start=draw(longs), ring_end=draw(longs), sequence=draw(longs), clock_ns=draw(longs),
+        base_ns=draw(longs), interface_names=("eth0", "a-much-longer-name"),
+        flows=FlowKeys(**{name: column(name) for name in FlowKeys.__dataclass_fields__}),
+        flow=np.array([draw(st.integers(0, len(flows) - 1)) for _ in packets], np.int32),
+        time_offset_ns=np.array([p[0] for p in packets], np.int64), packets=np.array([p[1] for p in packets], np.int32),
+        bytes=np.array([p[2] for p in packets], np.int64), tcp_flags=np.array([p[3] for p in packets], np.int32),
+        **{name: np.array([draw(st.integers(0, 255)) for _ in packets], np.uint8) for name in ("ttl", "tos")},
+        segment_bytes=np.array([draw(st.integers(0, 65_535)) for _ in packets], np.int32),
+        coalesced_start=draw(longs), coalesced_end=draw(longs),
+        duration_ns=np.array([p[0] for p in packets if draw(st.booleans())], np.int64),
+        min_packet_bytes=np.array([p[0] & (2**32 - 1) for p in packets], np.uint32),
+        counters=tuple(draw(rows)),
+    )  # fmt: skip
+
+
+def record(batch: PacketBatch) -> dict[str, Any]:
+    """As a reader of Avro sees it."""
+    flows = [
+        {name: value_of(batch, name, i) for name in FlowKeys.__dataclass_fields__} for i in range(len(batch.flows))
+    ]
+    rows = [dataclasses.asdict(row) | {"direction": DIRECTIONS[row.direction]} for row in batch.counters]
+    plain = {name: getattr(batch, name) for name in PacketBatch.__dataclass_fields__}
+    columns = {name: value.tolist() for name, value in plain.items() if isinstance(value, np.ndarray)}
+    return plain | columns | {"flows": flows, "counters": rows}
+
+
+def value_of(batch: PacketBatch, name: str, flow: int) -> Any:
+    value = getattr(batch.flows, name)[flow]
+    if name == "interface":
+        return batch.interface_names[value]
+    if name.startswith("outer_") and not batch.flows.tunnel_type[flow]:
+        return ""
+    if name.endswith("_addr"):
+        return to_text(value[None])[0]
+    if name == "tunnel_type":
+        return TUNNEL_TYPES[value]
+    if name == "primary":
+        return bool(value)
+    return DIRECTIONS[value] if name == "direction" else value.item()
+
+
+@both
+@given(batch=batches())
+def test_the_bytes_are_those_of_fastavro(rows_of: Rows, batch: PacketBatch) -> None:
+    message = BatchEncoder(FixedRegistry(), rows_of).encode(batch)
+    assert message[:5] == HEADER.pack(0, FixedRegistry().schema_id("PacketBatch"))
+    assert message[5:] == arrow.encode_record(record(batch), newest("PacketBatch"))
+
+
+@both
+@given(octets=st.lists(addresses_16, min_size=1, max_size=5))
+@example(octets=[bytes(16), bytes(12) + b"\0\0\0\1", bytes(12) + b"\0\1\0\0", bytes(12) + b"\1\2\3\4"])
+def test_addresses_are_written_as_everywhere_else(rows_of: Rows, octets: list[bytes]) -> None:
+    columns = np.frombuffer(b"".join(octets), np.uint8).reshape(-1, 16)
+    texts = [text.encode() for text in to_text(columns)]
+    assert rows_of([addresses(columns)], len(columns)) == b"".join(bytes([2 * len(text)]) + text for text in texts)
+
+
+@both
+@given(
+    values=st.lists(longs, min_size=1, max_size=9),
+    dtype=st.sampled_from(["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"]),
+)
+def test_numbers_of_any_type_and_place(rows_of: Rows, values: list[int], dtype: str) -> None:
+    table = np.zeros(len(values), [("other", "u1"), ("value", dtype)])  # not aligned, not side by side
+    table["value"] = np.array(values).astype(dtype)
+    signed = table["value"].astype(np.int64).tolist()
+    assert rows_of([longs_of(table["value"])], len(values)) == b"".join(long(value) for value in signed)

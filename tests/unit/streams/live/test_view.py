@@ -1,0 +1,149 @@
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.avro.codec import Codec
+from streams.live.feed import LiveFeed
+from streams.partition.state import Partition
+from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch, counters
+
+START = 1_800_000_000
+
+
+class Feed:
+    """A partition and its live view."""
+
+    def __init__(self, top: int = 50, window_seconds: int = 10) -> None:
+        self.state = Partition(0, position=0, window_seconds=window_seconds, node_timeout_seconds=10)
+        self.feed = LiveFeed(top)
+        self.positions: Counter[str] = Counter()
+
+    def add(self, packets: list[Packet], second: float, node: str = "n1", closing: Any = ()) -> None:
+        clock = int((START + second) * SECOND)
+        made = batch(packets, node=node, clock_ns=clock, ring_start=self.positions[node], counters=closing)
+        self.positions[node] += STRIDE * len(packets)
+        self.feed.add(self.state, made, self.state.take(self.state.position, made, START + second))
+        self.state.watermark.advance(START + second, 10)
+
+    def summaries(self, lag: int = 0) -> list[dict[str, Any]]:
+        return [summary() for summary in self.feed.due({0: lag})]
+
+
+def at(second: float, **fields: Any) -> Packet:
+    return Packet(time_ns=int((START + second) * SECOND), **fields)
+
+
+def test_totals_cover_the_interval_and_the_top_covers_the_open_windows() -> None:
+    feed = Feed()
+    feed.add([], 0)
+    for second in (1, 2):
+        seen = [
+            at(second - 0.5, bytes=100),
+            at(
+                second - 0.4,
+                src="10.0.0.2",
+                dst="10.0.0.1",
+                src_port=443,
+                dst_port=40000,
+                direction=1,
+                bytes=900,
+                packets=2,
+            ),
+        ]
+        feed.add(seen, second, closing=counters(second, seen, non_ip=3, ring_full=1))
+        (stats,) = feed.summaries(lag=4)
+    assert stats["time"] == datetime.fromtimestamp(START + 2, UTC)
+    assert (stats["node"], stats["interval_ms"], stats["lag_messages"], stats["active_flows"]) == ("n1", 1000, 4, 1)
+    assert stats["interfaces"] == [
+        {
+            "interface": "eth0",
+            "direction": "ingress",
+            "packets": 1,
+            "bytes": 100,
+            "non_ip_packets": 3,
+            "malformed_packets": 0,
+            "ring_full_packets": 1,
+            "coalesced_packets": 0,
+        },
+        {
+            "interface": "eth0",
+            "direction": "egress",
+            "packets": 2,
+            "bytes": 900,
+            "non_ip_packets": 3,
+            "malformed_packets": 0,
+            "ring_full_packets": 1,
+            "coalesced_packets": 0,
+        },
+    ]
+    (flow,) = stats["top"]
+    assert (flow["src_addr"], flow["packets"], flow["bytes"], flow["packets_rev"], flow["bytes_rev"]) == (
+        "10.0.0.1",
+        2,
+        200,
+        4,
+        1800,
+    )
+    assert flow["first_seen"] == datetime.fromtimestamp(START + 0.5, UTC)
+    codec = Codec()
+    assert codec.decode_live_stats(codec.encode_live_stats(stats)) == stats
+
+
+def test_a_window_that_ended_is_no_longer_shown() -> None:
+    feed = Feed()
+    feed.add([at(1, src_port=1000)], 1)
+    feed.add([at(11, src_port=2000)], 11)
+    (stats,) = feed.summaries()
+    assert [flow["src_port"] for flow in stats["top"]] == [2000]
+
+
+def test_nodes_are_told_apart_and_an_idle_one_is_told_once() -> None:
+    feed = Feed()
+    feed.add([], 0, node="a")
+    feed.add([], 0, node="b")
+    feed.add([at(0.5)], 1, node="a")
+    feed.add([], 1, node="b")
+    found = {stats["node"]: stats["active_flows"] for stats in feed.summaries()}
+    assert found == {"a": 1, "b": 0}
+    assert feed.summaries() == []
+    assert feed.feed.active_flows == 1
+
+
+def test_nodes_of_a_partition_that_went_are_forgotten() -> None:
+    feed = Feed()
+    feed.add([at(0.5)], 1)
+    assert feed.feed.due({}) == []
+    assert feed.feed.active_flows == 0
+
+
+sizes = st.lists(st.tuples(st.integers(1, 60), st.integers(1, 1000), st.booleans()), min_size=1, max_size=120)
+
+
+@given(st.lists(sizes, min_size=1, max_size=4))
+def test_the_top_list_is_that_of_a_simple_count(seconds: list[list[tuple[int, int, bool]]]) -> None:
+    feed = Feed(top=5)
+    total: Counter[int] = Counter()
+    feed.add([], 0)
+    for number, some in enumerate(seconds):
+        packets = []
+        for port, size, reverse in some:
+            total[port] += size
+            there = {"src_port": port + 40000, "bytes": size}
+            back = {
+                "src": "10.0.0.2",
+                "dst": "10.0.0.1",
+                "src_port": 443,
+                "dst_port": port + 40000,
+                "direction": 1,
+                "bytes": size,
+            }
+            packets.append(at(number + 0.5, **(back if reverse else there)))
+        feed.add(packets, number + 1)
+        (stats,) = feed.summaries()
+    assert stats["active_flows"] == len(total)
+    top = [(flow["bytes"] + flow["bytes_rev"]) for flow in stats["top"]]
+    assert top == sorted(total.values(), reverse=True)[:5]
+    assert all(total[flow["src_port"] - 40000] == flow["bytes"] + flow["bytes_rev"] for flow in stats["top"])

@@ -1,0 +1,368 @@
+"""The real partition state and storing protocol against a model of Kafka, ClickHouse and all that can go wrong."""
+
+import os
+import random
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+
+from common.errors import ServiceUnavailable
+from schemas.flows import FlowColumns, LedgerRow
+from schemas.packets import EpochCounters, PacketBatch
+from streams.partition.accounting import difference
+from streams.partition.state import Partition
+from streams.partition.storing import KafkaPartition, WindowId, catch_up, store_window
+from streams.windowing.windows import StraddlesOffset
+from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch, coalesced, counters
+
+WINDOW = 2
+START = 1_800_000_000
+
+
+@dataclass
+class Table:
+    """The flows table, with the server's part of the protocol; and the ledger, whose rows replace their like."""
+
+    blocks: dict[tuple[WindowId, int], tuple[int, FlowColumns]] = field(default_factory=dict)
+    rollup: dict[tuple[WindowId, int], FlowColumns] = field(default_factory=dict)
+    extra: list[FlowColumns] = field(default_factory=list)
+    ledger: dict[tuple[object, ...], LedgerRow] = field(default_factory=dict)
+    tokens: bool = True
+    lose_answer: bool = False
+    die: bool = False
+
+    def revisions(self, partition: KafkaPartition, window: WindowId) -> list[tuple[int, int]]:
+        return sorted((k, offset_end) for (w, k), (offset_end, _) in self.blocks.items() if w == window)
+
+    def insert(self, flows: FlowColumns, partition: KafkaPartition, revision: int, offset_end: int) -> None:
+        name = (WindowId(flows.window_start, flows.window_seconds), revision)
+        if name not in self.blocks:
+            self.blocks[name] = (offset_end, flows)
+        elif not self.tokens:
+            self.extra.append(flows)
+        if self.die:  # after the table, before its rollup
+            self.die = False
+            raise ServiceUnavailable("the server died")
+        self.rollup.setdefault(name, flows)
+        if self.lose_answer:
+            self.lose_answer = False
+            raise ServiceUnavailable("the answer was lost")
+
+    def expired(self, window: WindowId) -> bool:
+        return False
+
+    def rows(self, partition: KafkaPartition, window: WindowId, revision: int) -> FlowColumns:
+        return self.blocks[window, revision][1]
+
+
+class Consumer:
+    """A worker with one partition."""
+
+    def __init__(self, world: "World") -> None:
+        self.world = world
+        self.generation = world.generation
+        self.state = self._fresh()
+
+    def _fresh(self) -> Partition:
+        return Partition(0, position=self.world.committed, window_seconds=WINDOW, node_timeout_seconds=1e9)
+
+    def consume(self) -> None:
+        if self.state.position < len(self.world.log):
+            offset = self.state.position
+            self.state.take(offset, self.world.log[offset], self.world.now)
+
+    def write(self, lose_answer: bool) -> None:
+        jobs = self.state.due(self.world.now)
+        early = self.state.begin(self.world.random.choice(list(self.state._windows))) if self.state._windows else None
+        if early and self.world.random.random() < 0.1:
+            jobs.append(early)
+        elif early:
+            self.state.failed(early)
+        for job in jobs:
+            self.world.table.lose_answer = lose_answer
+            self.world.table.die = lose_answer and self.world.random.random() < 0.5
+            try:
+                outcome = store_window(job, self.world.table)
+            except ServiceUnavailable:
+                self.world.table.lose_answer = self.world.table.die = False
+                if self.world.random.random() < 0.5:
+                    self.state.failed(job)
+                    continue
+                outcome = store_window(replace(job, known=None), self.world.table)  # as the worker does
+            except StraddlesOffset:
+                self.state = self._fresh()
+                return
+            finally:
+                self.world.table.lose_answer = self.world.table.die = False
+            self.world.published |= {(job.window, revision) for revision, _ in outcome.publish}
+            try:
+                self.state.stored(job, outcome.known)
+            except StraddlesOffset:
+                self.state = self._fresh()
+                return
+
+    def compact(self) -> None:
+        for window_id in list(self.state._windows):
+            job = self.state.begin(window_id)
+            if job is None:
+                continue
+            try:
+                outcome = catch_up(job, self.world.table)
+            except StraddlesOffset:
+                self.state = self._fresh()
+                return
+            self.world.published |= {(window_id, revision) for revision, _ in outcome.publish}
+            self.state.stored(job, outcome.known)
+            self.state.compact(window_id)
+
+    def ledger(self) -> None:
+        self.world.now += 1
+        epochs = self.state.closed_epochs(self.world.now)
+        for epoch in epochs:
+            names = {key[:3] for key in self.world.table.ledger}
+            if (epoch.node, epoch.ring_id, epoch.epoch) not in names:
+                for row in epoch.rows:
+                    key = (row.node, row.ring_id, epoch.epoch, row.counters.interface, row.counters.direction)
+                    self.world.table.ledger[key] = row
+        self.state.epochs_stored(epochs, self.world.now)
+
+    def commit(self) -> None:
+        if self.generation == self.world.generation:
+            self.world.committed = max(self.world.committed, self.state.committable(self.world.now))
+
+
+@dataclass
+class Node:
+    """A producer: its packets in ring order, with what it has sent."""
+
+    name: str
+    tells: bool  # whether batches from the ring say how many coalesced entries were sent
+    clock: int = START * SECOND
+    ring_id: int = 1
+    epoch: int = 1
+    events: list[Packet] = field(default_factory=list)  # of the ring, by position
+    entries: list[Packet] = field(default_factory=list)  # coalesced, by number
+    earlier: list[Packet] = field(default_factory=list)  # of rings before
+    begun: bool = False  # something of this ring was sent
+
+    def batch(self, begin: int, closing: list[EpochCounters]) -> PacketBatch:
+        """The events from `begin` on."""
+        sent = len(self.entries) if self.tells else 0
+        made = batch(
+            self.events[begin:],
+            node=self.name,
+            ring_id=self.ring_id,
+            ring_start=begin * STRIDE,
+            clock_ns=self.clock,
+            counters=closing,
+        )
+        return replace(made, coalesced_start=sent, coalesced_end=sent)
+
+    def coalesced(self, begin: int) -> PacketBatch:
+        """The coalesced entries from `begin` on."""
+        return coalesced(
+            self.entries[begin:],
+            number=begin,
+            ring_end=len(self.events) * STRIDE,
+            node=self.name,
+            ring_id=self.ring_id,
+            clock_ns=self.clock,
+        )
+
+    def close(self) -> list[EpochCounters]:
+        """Close the epoch. It is sent by whoever calls."""
+        mine = [packet for packet in self.events if packet.epoch == self.epoch]
+        added = [packet for packet in self.entries if packet.epoch == self.epoch]
+        self.epoch += 1
+        closing = counters(self.epoch - 1, mine, coalesced=added)
+        return [row for row in closing if row.seen_packets]
+
+    def reboot(self) -> None:
+        """Another ring; what was sent of the last one stays."""
+        self.earlier += self.events + self.entries
+        self.events, self.entries, self.epoch, self.ring_id, self.begun = [], [], 1, self.ring_id + 1, False
+
+    def sent(self) -> list[Packet]:
+        """All of it."""
+        return self.earlier + self.events + self.entries
+
+
+class World:
+    """Kafka's log, the table, the workers, the nodes."""
+
+    def __init__(self, seed: int, *, tokens: bool = True) -> None:
+        self.random = random.Random(seed)
+        self.log: list[PacketBatch] = []
+        self.table = Table(tokens=tokens)
+        self.generation = self.committed = 0
+        self.now = 0.0
+        self.published: set[tuple[WindowId, int]] = set()
+        self.nodes = [Node(f"n{i}", tells=self.random.random() < 0.5) for i in range(self.random.randint(1, 2))]
+        self.workers = [Consumer(self)]
+
+    def produce(self, node: Node) -> None:
+        """New packets, some of them late; sometimes what was sent already is sent again, cut otherwise."""
+        r = self.random
+        if r.random() < 0.03:
+            node.clock = max(START * SECOND, node.clock + r.choice((-30, -3, 3, 30)) * SECOND)  # somebody set it
+        if r.random() < 0.02 and node.begun:
+            node.reboot()
+        if r.random() < 0.2:
+            self.produce_coalesced(node)
+            return
+        again = r.random() < 0.2 and node.events
+        begin = r.randint(max(0, len(node.events) - 6), len(node.events)) if again else len(node.events)
+        closing: list[EpochCounters] = []
+        if not again or r.random() < 0.5:
+            node.events += [self.packet(node) for _ in range(r.randint(0, 4))]
+            if r.random() < 0.3:
+                closing = node.close()
+        self.send(node, node.batch(begin, closing))
+
+    def produce_coalesced(self, node: Node) -> None:
+        """Packets that the kernel added up; like those of the ring, perhaps not for the first time."""
+        r = self.random
+        again = r.random() < 0.3 and node.entries
+        begin = r.randint(max(0, len(node.entries) - 6), len(node.entries)) if again else len(node.entries)
+        if not again or r.random() < 0.5:
+            node.entries += [self.packet(node) for _ in range(r.randint(1, 4))]
+        if begin < len(node.entries):
+            self.send(node, node.coalesced(begin))
+
+    def send(self, node: Node, made: PacketBatch) -> None:
+        node.begun = True
+        self.log.append(made)
+
+    def packet(self, node: Node) -> Packet:
+        r = self.random
+        node.clock += r.choice((0, 300_000_000))
+        late = r.randint(1, 5) * SECOND if r.random() < 0.1 else 0
+        return Packet(
+            time_ns=max(START * SECOND, node.clock - late),
+            src_port=r.randint(1, 3),
+            packets=r.randint(1, 9),
+            direction=r.randint(0, 1),
+            epoch=node.epoch,
+        )
+
+    def run(self, steps: int) -> None:
+        r = self.random
+        for _ in range(steps):
+            x = r.random()
+            worker = r.choice(self.workers[-3:]) if r.random() < 0.3 else self.workers[-1]
+            self.now += 0.3
+            if x < 0.3:
+                self.produce(r.choice(self.nodes))
+            elif x < 0.65:
+                worker.consume()
+            elif x < 0.8:
+                worker.write(lose_answer=r.random() < 0.2)
+            elif x < 0.84:
+                worker.compact()
+            elif x < 0.9:
+                worker.ledger()
+            elif x < 0.96:
+                worker.commit()
+            else:
+                self.generation += 1
+                self.workers.append(Consumer(self))
+        self.finish()
+
+    def finish(self) -> None:
+        for node in self.nodes:
+            node.clock += 1000 * SECOND
+            self.log += [node.batch(len(node.events), node.close()), node.batch(len(node.events), [])]
+        self.generation += 1
+        last = Consumer(self)
+        for _ in range(20):
+            while last.state.position < len(self.log):
+                last.consume()
+            self.now += 2
+            last.write(lose_answer=False)
+            last.ledger()
+        last.commit()
+        assert last.state.open_windows == 0
+
+    def wanted(self) -> dict[tuple[str, int], int]:
+        totals: dict[tuple[str, int], int] = {}
+        for node in self.nodes:
+            for packet in node.sent():
+                key = (node.name, packet.time_ns // SECOND // WINDOW * WINDOW)
+                totals[key] = totals.get(key, 0) + packet.packets
+        return totals
+
+    def stored(self) -> dict[tuple[str, int], int]:
+        return self._totals([flows for _, flows in self.table.blocks.values()] + self.table.extra)
+
+    def rolled_up(self) -> dict[tuple[str, int], int]:
+        return self._totals(list(self.table.rollup.values()))
+
+    @staticmethod
+    def _totals(blocks: list[FlowColumns]) -> dict[tuple[str, int], int]:
+        totals: dict[tuple[str, int], int] = {}
+        for flows in blocks:
+            for i in range(len(flows)):
+                key = (flows.node_names[flows.node[i]], flows.window_start)
+                totals[key] = totals.get(key, 0) + int(flows.packets[i] + flows.packets_rev[i])
+        return totals
+
+
+RUNS = int(os.environ.get("MODEL_RUNS", "400"))
+
+
+def test_totals_are_exact_after_crashes_lost_answers_rivals_late_packets_and_duplicates() -> None:
+    corrections = unclosed = 0
+    for seed in range(RUNS):
+        world = World(seed)
+        world.run(world.random.randint(50, 250))
+        assert world.stored() == world.wanted(), f"seed {seed}"
+        assert world.rolled_up() == world.wanted(), f"seed {seed}: a rollup lacks rows"
+        corrections += sum(k > 0 for _, k in world.table.blocks)
+        assert world.published == set(world.table.blocks), f"seed {seed}: a revision was never published"
+        for row in world.table.ledger.values():
+            assert difference(row) == 0, f"seed {seed}: {row}"
+            unclosed += not row.closed
+        consumed: dict[tuple[str, int], int] = {}
+        for row in world.table.ledger.values():
+            for window, packets in zip(row.consumed_windows, row.consumed_packets, strict=True):
+                consumed[row.node, window] = consumed.get((row.node, window), 0) + packets
+        assert consumed == world.wanted(), f"seed {seed}: the ledger lacks packets"
+        if all(node.tells or not node.entries for node in world.nodes):  # else the last coalesced message is kept
+            assert world.committed >= len(world.log) - len(world.nodes) * 2, f"seed {seed}"
+    assert corrections > RUNS / 10  # the runs do have late packets
+    assert unclosed > RUNS / 100  # and rings that were given up
+
+
+def test_without_the_name_of_an_insert_the_totals_are_wrong() -> None:
+    """The model can fail: this is what the deduplication token is for."""
+
+    def wrong(seed: int) -> bool:
+        world = World(seed, tokens=False)
+        world.run(150)
+        return world.stored() != world.wanted()
+
+    assert any(wrong(seed) for seed in range(200))
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_a_window_that_is_due_but_stored_already_is_not_inserted_again(rows: int) -> None:
+    table = Table()
+    first = Partition(0, position=0, window_seconds=WINDOW, node_timeout_seconds=10)
+    message = batch([Packet(time_ns=START * SECOND)], clock_ns=(START + 5) * SECOND)
+    first.take(0, message, 0.0)
+    (job,) = first.due(5.0)
+    assert store_window(job, table).rows == 1
+    again = Partition(0, position=0, window_seconds=WINDOW, node_timeout_seconds=10)
+    again.take(0, message, 0.0)
+    if rows:
+        again.take(
+            1, batch([Packet(time_ns=START * SECOND + 1)], ring_start=STRIDE, clock_ns=(START + 5) * SECOND), 0.0
+        )
+    (job,) = again.due(5.0)
+    outcome = store_window(job, table)
+    assert outcome.rows == rows
+    assert [revision for revision, _ in outcome.publish] == list(range(rows + 1))
+    again.stored(job, outcome.known)
+    assert again.open_windows == 0
+    assert np.sum([flows.packets.sum() for _, flows in table.blocks.values()]) == rows + 1
