@@ -43,8 +43,9 @@ soak:            ## steady traffic; memory of each process, its slope in MB an h
 test-e2e:        ## producer and whole pipeline on packets in network namespaces (as root)
 	$(PYTEST) tests/e2e
 
-lint:            ## ruff and mypy --strict
+lint:            ## ruff (lint and format) and mypy --strict
 	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 
 bench: setup-bench ## measure everything, under 15 minutes (as root); writes docs/benchmarks; one: make bench-kernel

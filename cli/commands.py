@@ -137,11 +137,18 @@ def clickhouse(context: click.Context) -> int:
     "--output", metavar="FILE", help="Write flow records there (-: standard output); without it, send to Kafka."
 )
 @click.option(
-    "--format", "form", default="json", show_default=True, type=click.Choice(["json", "csv", "arrow"]),
+    "--format",
+    "form",
+    default="json",
+    show_default=True,
+    type=click.Choice(["json", "csv", "arrow"]),
     help="Of --output; json is one FlowRecord a line.",
 )
 @click.option(
-    "--speed", default="max", show_default=True, metavar="max|N",
+    "--speed",
+    default="max",
+    show_default=True,
+    metavar="max|N",
     help="Of packets: 1 as they were captured, 10 ten times as fast.",
 )
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
@@ -164,7 +171,10 @@ def replay(context: click.Context, *, files: tuple[str, ...], output: str | None
     return component.run(
         settings,
         component.Options(
-            paths=files, node=flags_of(context).values.get("node"), output=output, form=form,
+            paths=files,
+            node=flags_of(context).values.get("node"),
+            output=output,
+            form=form,
             speed=component.parse_speed(speed),
         ),
     )
@@ -176,7 +186,10 @@ def replay(context: click.Context, *, files: tuple[str, ...], output: str | None
 @options.time_range("10m")
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(0), metavar="N", help="0: all.")
 @click.option(
-    "--sort", default="time", show_default=True, type=click.Choice(["time", "bytes", "packets"]),
+    "--sort",
+    default="time",
+    show_default=True,
+    type=click.Choice(["time", "bytes", "packets"]),
     help="Newest, or largest (both directions), first.",
 )
 @options.form(choices=("table", "json", "csv", "arrow"))
@@ -218,16 +231,17 @@ def flows(
 @options.common
 @click.option("--once", is_flag=True, help="Print once and end.")
 @click.option(
-    "--sort", default="bytes", show_default=True, type=click.Choice(["bytes", "packets", "rate"]),
+    "--sort",
+    default="bytes",
+    show_default=True,
+    type=click.Choice(["bytes", "packets", "rate"]),
     help="The largest first, both directions together; rate: bytes a second.",
 )
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000), metavar="N", help="Connections.")
 @options.form(choices=("table", "json"))
 @click.argument("filter_words", metavar="[FILTER]", nargs=-1, shell_complete=options.complete_filter)
 @click.pass_context
-def top(
-    context: click.Context, *, filter_words: tuple[str, ...], once: bool, sort: str, limit: int, form: str
-) -> int:
+def top(context: click.Context, *, filter_words: tuple[str, ...], once: bool, sort: str, limit: int, form: str) -> int:
     """Show the connections that are active now; on a terminal, in place.
 
     Keys: b, p and r sort by bytes, packets and rate; q ends. --format json writes a line a second.
@@ -242,8 +256,9 @@ def top(
     from cli import top as view
     from console.query import filters
 
-    return view.run(settings, filters.parse(" ".join(filter_words)), sort=sort, limit=limit, once=once, form=form,
-                    out=sys.stdout)
+    return view.run(
+        settings, filters.parse(" ".join(filter_words)), sort=sort, limit=limit, once=once, form=form, out=sys.stdout
+    )
 
 
 @click.command()
@@ -281,14 +296,15 @@ def query(context: click.Context, *, sql: str, form: str) -> int:
 @options.time_range(None)
 @click.option("--node", default="", metavar="NAME", help="Only this node.")
 @click.option(
-    "--wait", default=0.0, type=click.FloatRange(0, 86_400), metavar="SECONDS",
+    "--wait",
+    default=0.0,
+    type=click.FloatRange(0, 86_400),
+    metavar="SECONDS",
     help="Wait so long until nothing is in flight, and fail if something still is.",
 )
 @options.form(choices=("table", "json"))
 @click.pass_context
-def audit(
-    context: click.Context, *, since: str | None, until: str | None, node: str, wait: float, form: str
-) -> int:
+def audit(context: click.Context, *, since: str | None, until: str | None, node: str, wait: float, form: str) -> int:
     """Check that every packet and byte the kernel saw is stored or counted as dropped.
 
     Works while traffic flows: what is not stored yet is shown as in flight. Exits with 0 when all is exact.
@@ -379,5 +395,18 @@ def hash_token(_context: click.Context) -> int:
 
 
 COMMANDS = (
-    up, producer, streams, console, kafka, clickhouse, replay, flows, top, query, audit, doctor, hash_token, detach,
+    up,
+    producer,
+    streams,
+    console,
+    kafka,
+    clickhouse,
+    replay,
+    flows,
+    top,
+    query,
+    audit,
+    doctor,
+    hash_token,
+    detach,
 )

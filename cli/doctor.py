@@ -30,7 +30,7 @@ class Check:
 
     name: str
     ok: bool
-    message: str        # what is well; or what is wrong and what to do
+    message: str  # what is well; or what is wrong and what to do
 
 
 Look = Callable[[], str]
@@ -111,15 +111,21 @@ def _kernel(filesystems: Path) -> str:
 def _bcc() -> str:
     # a child: LLVM is large, and a broken binding may take the process with it
     try:
-        done = subprocess.run([sys.executable, "-c", "import bcc; print(bcc.__version__)"], capture_output=True,
-                              text=True, timeout=BCC_SECONDS, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", "import bcc; print(bcc.__version__)"],
+            capture_output=True,
+            text=True,
+            timeout=BCC_SECONDS,
+            check=False,
+        )
     except subprocess.TimeoutExpired as error:
         raise EnvironmentProblem(f"loading bcc takes more than {BCC_SECONDS} s: is this machine overloaded?") from error
     if done.returncode:
         said = done.stderr.strip().splitlines()[-1:] or [f"code {done.returncode}"]
         raise EnvironmentProblem(
             f"bcc cannot be loaded ({said[0]}). Run make setup, or: sudo apt-get install python3-bpfcc; the virtual "
-            "environment must be made from /usr/bin/python3 with --system-site-packages")
+            "environment must be made from /usr/bin/python3 with --system-site-packages"
+        )
     return f"version {done.stdout.strip()}"
 
 
@@ -129,8 +135,10 @@ def _registry(settings: Settings) -> str:
         with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310  a setting, checked by use
             json.load(answer)
     except (OSError, ValueError) as error:
-        raise ServiceUnavailable(f"the schema registry at {url} does not answer as one ({error}). Correct "
-                                 "schema_registry.url, or leave it out to use the fixed ids") from error
+        raise ServiceUnavailable(
+            f"the schema registry at {url} does not answer as one ({error}). Correct "
+            "schema_registry.url, or leave it out to use the fixed ids"
+        ) from error
     return "answers"
 
 
@@ -141,7 +149,8 @@ def _tables(settings: Settings) -> str:
     missing = sorted(wanted - {int(row["number"]) for row in rows})
     if missing:
         raise ServiceUnavailable(
-            f"ClickHouse lacks the migrations {', '.join(map(str, missing))}. `ayaflow streams` (or up) applies them")
+            f"ClickHouse lacks the migrations {', '.join(map(str, missing))}. `ayaflow streams` (or up) applies them"
+        )
     return f"at version {max(wanted)}"
 
 
@@ -149,11 +158,13 @@ def _data(settings: Settings) -> str:
     with Store(settings.clickhouse, timeout_seconds=10) as store:
         recent = store.select(
             "SELECT count() AS epochs, sum(seen_packets) AS packets "  # noqa: S608  checked name
-            f"FROM {settings.clickhouse.database}.ledger WHERE end_time > now() - {DATA_SECONDS}")[0]
+            f"FROM {settings.clickhouse.database}.ledger WHERE end_time > now() - {DATA_SECONDS}"
+        )[0]
     if not int(recent["epochs"]):
         raise ServiceUnavailable(
             f"nothing was stored in the last {DATA_SECONDS} s. If a stage above is not well, begin there; else the "
-            "watched interfaces carry no packets: choose others with --interface")
+            "watched interfaces carry no packets: choose others with --interface"
+        )
     return f"{int(recent['packets'])} packets in the last {DATA_SECONDS} s"
 
 

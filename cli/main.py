@@ -25,8 +25,8 @@ GROUPS = (
 """The commands in the order people need them."""
 
 COMPLETE_ENV = "_AYAFLOW_COMPLETE"
-_INTERRUPTED = 130          # as shells number a process that SIGINT ended
-_BROKEN_PIPE = 141          # … and SIGPIPE
+_INTERRUPTED = 130  # as shells number a process that SIGINT ended
+_BROKEN_PIPE = 141  # … and SIGPIPE
 
 
 class Commands(click.Group):
@@ -55,7 +55,8 @@ class Commands(click.Group):
 
 
 @click.group(
-    cls=Commands, no_args_is_help=False,
+    cls=Commands,
+    no_args_is_help=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="`ayaflow COMMAND --help` shows an example of each. Settings: docs/configuration.md.",
 )
@@ -97,7 +98,7 @@ for command in (*COMMANDS, completion, version):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code. Never shows a traceback for what a person can put right."""
     if COMPLETE_ENV in os.environ:
-        cli.main(prog_name="ayaflow", complete_var=COMPLETE_ENV)       # asked by a shell; does not return
+        cli.main(prog_name="ayaflow", complete_var=COMPLETE_ENV)  # asked by a shell; does not return
     words = list(sys.argv[1:] if arguments is None else arguments)
     flags = Flags()
     try:

@@ -20,7 +20,7 @@ class Flags:
     """What the command line said about settings so far; options after the command's name win."""
 
     config: Path | None = None
-    values: dict[str, Any] = field(default_factory=dict)        # dotted names of settings
+    values: dict[str, Any] = field(default_factory=dict)  # dotted names of settings
 
     def load(self) -> Settings:
         """The settings. Raises SettingsError."""
@@ -54,8 +54,11 @@ def _keep_assignments(context: click.Context, _parameter: click.Parameter, value
 
 def _settings(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of settings, for completion."""
-    return [CompletionItem(f"{name}=", help=info.description) for name, info in settings_module.setting_names().items()
-            if name.startswith(incomplete)]
+    return [
+        CompletionItem(f"{name}=", help=info.description)
+        for name, info in settings_module.setting_names().items()
+        if name.startswith(incomplete)
+    ]
 
 
 def complete_filter(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -69,39 +72,62 @@ def complete_filter(_context: click.Context, _parameter: click.Parameter, incomp
 
 def common(command: F) -> F:
     """The options of every command."""
-    for option in reversed((
-        click.option(
-            "--config", type=click.Path(path_type=Path), metavar="FILE", expose_value=False, callback=_keep_config,
-            help="Settings file (YAML); default: $AYAFLOW_CONFIG.",
-        ),
-        click.option(
-            "--data-dir", metavar="DIR", expose_value=False, callback=_keep("data_dir"),
-            help="Where Kafka, ClickHouse and logs keep their data.",
-        ),
-        click.option(
-            "--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", expose_value=False,
-            callback=_keep_assignments, shell_complete=_settings, help="Any setting; repeatable.",
-        ),
-        click.option(
-            "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), expose_value=False,
-            callback=_keep("log.level"), help="Lowest level that is logged; debug shows the cause of an error.",
-        ),
-    )):
+    for option in reversed(
+        (
+            click.option(
+                "--config",
+                type=click.Path(path_type=Path),
+                metavar="FILE",
+                expose_value=False,
+                callback=_keep_config,
+                help="Settings file (YAML); default: $AYAFLOW_CONFIG.",
+            ),
+            click.option(
+                "--data-dir",
+                metavar="DIR",
+                expose_value=False,
+                callback=_keep("data_dir"),
+                help="Where Kafka, ClickHouse and logs keep their data.",
+            ),
+            click.option(
+                "--set",
+                "assignments",
+                multiple=True,
+                metavar="SECTION.KEY=VALUE",
+                expose_value=False,
+                callback=_keep_assignments,
+                shell_complete=_settings,
+                help="Any setting; repeatable.",
+            ),
+            click.option(
+                "--log-level",
+                type=click.Choice(["debug", "info", "warning", "error"]),
+                expose_value=False,
+                callback=_keep("log.level"),
+                help="Lowest level that is logged; debug shows the cause of an error.",
+            ),
+        )
+    ):
         command = option(command)
     return command
 
 
 def this_node(command: F) -> F:
     """`--node` as a setting."""
-    return click.option(
-        "--node", metavar="NAME", expose_value=False, callback=_keep("node"), help="This node's name."
-    )(command)
+    return click.option("--node", metavar="NAME", expose_value=False, callback=_keep("node"), help="This node's name.")(
+        command
+    )
 
 
 def interface(command: F) -> F:
     """`--interface`, repeatable."""
     return click.option(
-        "--interface", "-i", multiple=True, metavar="IF", expose_value=False, callback=_keep("capture.interfaces"),
+        "--interface",
+        "-i",
+        multiple=True,
+        metavar="IF",
+        expose_value=False,
+        callback=_keep("capture.interfaces"),
         help="Interface to watch; repeatable. Default: those with a default route.",
     )(command)
 
@@ -109,7 +135,10 @@ def interface(command: F) -> F:
 def window(command: F) -> F:
     """`--window`."""
     return click.option(
-        "--window", metavar="SECONDS", expose_value=False, callback=_keep("streams.window_seconds"),
+        "--window",
+        metavar="SECONDS",
+        expose_value=False,
+        callback=_keep("streams.window_seconds"),
         help="Length of a window, 1 to 3600.",
     )(command)
 
@@ -117,20 +146,26 @@ def window(command: F) -> F:
 def allowed_ips(command: F) -> F:
     """`--allowed-ips`."""
     return click.option(
-        "--allowed-ips", metavar="CIDR,…", expose_value=False, callback=_keep("console.allowed_ips"),
+        "--allowed-ips",
+        metavar="CIDR,…",
+        expose_value=False,
+        callback=_keep("console.allowed_ips"),
         help="Networks that may use the dashboard and API; others get 403.",
     )(command)
 
 
 def time_range(since: str | None) -> Callable[[F], F]:
     """`--since` and `--until`."""
+
     def add(command: F) -> F:
         command = click.option(
-            "--until", default="now" if since else None, show_default=bool(since), metavar="TIME",
-            help="Like --since.",
+            "--until", default="now" if since else None, show_default=bool(since), metavar="TIME", help="Like --since."
         )(command)
         return click.option(
-            "--since", default=since, show_default=True if since else "everything stored", metavar="TIME",
+            "--since",
+            default=since,
+            show_default=True if since else "everything stored",
+            metavar="TIME",
             help="10m, 2h, 1d, today, yesterday, or ISO 8601 (UTC).",
         )(command)
 
@@ -140,6 +175,10 @@ def time_range(since: str | None) -> Callable[[F], F]:
 def form(*, choices: tuple[str, ...] = ("table", "json", "csv")) -> Callable[[F], F]:
     """`--format`."""
     return click.option(
-        "--format", "form", type=click.Choice(choices), default="table", show_default=True,
+        "--format",
+        "form",
+        type=click.Choice(choices),
+        default="table",
+        show_default=True,
         help="json is one object a line." if "csv" in choices else "Output.",
     )

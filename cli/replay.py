@@ -26,9 +26,18 @@ from producer.replay.publish import KafkaSink
 from producer.replay.run import Pace, Replay
 
 _LINK_TYPES = {
-    105: "IEEE 802.11", 127: "radiotap", 147: "user 0", 187: "Bluetooth", 189: "USB", 192: "PPI", 220: "USB",
-    239: "NFLOG", 249: "USB", 253: "netlink", 258: "exported PDU",
-}  # fmt: skip
+    105: "IEEE 802.11",
+    127: "radiotap",
+    147: "user 0",
+    187: "Bluetooth",
+    189: "USB",
+    192: "PPI",
+    220: "USB",
+    239: "NFLOG",
+    249: "USB",
+    253: "netlink",
+    258: "exported PDU",
+}
 _INTERRUPTED = 130
 
 
@@ -79,9 +88,13 @@ _Played = tuple[list[BrokenCaptureError], str]
 def _to_kafka(settings: Settings, options: Options, feed: Feed, tell: _Tell, stop: threading.Event) -> _Played:
     sink = KafkaSink(settings, feed.node, feed)
     replay = Replay(
-        feed=feed, sink=sink, pace=Pace(options.speed), tell=tell, stop=stop,
+        feed=feed,
+        sink=sink,
+        pace=Pace(options.speed),
+        tell=tell,
+        stop=stop,
         batch_packets=settings.producer.batch_packets,
-    )  # fmt: skip
+    )
     broken = replay.run(options.paths)
     sink.finish(settings.streams.window_seconds)
     return broken, f"{feed.totals.counted['emitted_packets']:,} packets sent to Kafka as node {feed.node}"
@@ -158,8 +171,10 @@ def _check_paths(options: Options) -> None:
                 pass
         except OSError as error:
             raise SettingsError(f"cannot read {path}: {error.strerror}; give the name of a capture file") from error
-        if options.output not in {None, "-"} and Path(str(options.output)).exists() and (
-            Path(path).samefile(str(options.output))
+        if (
+            options.output not in {None, "-"}
+            and Path(str(options.output)).exists()
+            and (Path(path).samefile(str(options.output)))
         ):
             raise SettingsError(f"--output {options.output} is the capture itself; choose another name")
 

@@ -30,7 +30,7 @@ from console.show.flows import endpoint
 
 FIRST_SECONDS = 15.0
 """So long the first message is waited for."""
-_SETTLE_SECONDS = 2.5           # two messages of each node give a rate
+_SETTLE_SECONDS = 2.5  # two messages of each node give a rate
 _KEYS = {"b": "bytes", "p": "packets", "r": "rate"}
 _WORDS = {"node", "if", "dir", "proto", "source", "destination"}
 _DISPENSABLE = ("packets/s", "if", "dir", "bytes back", "packets", "proto", "node", "bytes/s")
@@ -102,7 +102,7 @@ def _write_json(view: _View, sort: str, *, once: bool, out: TextIO) -> None:
 
 def _draw(view: _View, reader: LiveReader, sort: str, out: TextIO) -> None:
     console = Console(file=out, highlight=False)
-    stopped: list[int] = []     # an exception out of a handler may be lost where nobody can catch it: in a callback
+    stopped: list[int] = []  # an exception out of a handler may be lost where nobody can catch it: in a callback
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _frame: stopped.append(number))
     with _keys() as pressed, Live(console=console, screen=True, auto_refresh=False) as live:
@@ -112,7 +112,7 @@ def _draw(view: _View, reader: LiveReader, sort: str, out: TextIO) -> None:
             if key == "q":
                 return
             sort = _KEYS.get(key, sort)
-    raise KeyboardInterrupt     # now that the terminal is as before
+    raise KeyboardInterrupt  # now that the terminal is as before
 
 
 def _screen(view: _View, problem: str, sort: str, width: int, height: int) -> RenderableType:
@@ -120,18 +120,35 @@ def _screen(view: _View, problem: str, sort: str, width: int, height: int) -> Re
     rows = view.rows(sort)
     head = Text(overflow="ellipsis", no_wrap=True)
     head.append("ayaflow top ", style="bold")
-    head.append(f"{len(rows)} connections by {sort}  {nodes} node{'' if nodes == 1 else 's'}  "
-                f"{tables.human(packets)}packets/s  {tables.human_bytes(octets)}/s")
-    foot = Text(problem or "b bytes  p packets  r rate  q quit", style="yellow" if problem else "dim",
-                overflow="ellipsis", no_wrap=True)
-    return Group(head, table(rows[:max(1, height - 4)], width), foot)
+    head.append(
+        f"{len(rows)} connections by {sort}  {nodes} node{'' if nodes == 1 else 's'}  "
+        f"{tables.human(packets)}packets/s  {tables.human_bytes(octets)}/s"
+    )
+    foot = Text(
+        problem or "b bytes  p packets  r rate  q quit",
+        style="yellow" if problem else "dim",
+        overflow="ellipsis",
+        no_wrap=True,
+    )
+    return Group(head, table(rows[: max(1, height - 4)], width), foot)
 
 
 def table(rows: Sequence[Row], width: int | None = None) -> Table:
     """A rich table of connections; the node is a column where there are several. `width`: what it must fit into."""
     several = len({row["node"] for row in rows}) > 1
-    names = [*(["node"] if several else []), "if", "dir", "proto", "source", "destination", "packets", "bytes",
-             "bytes back", "packets/s", "bytes/s"]
+    names = [
+        *(["node"] if several else []),
+        "if",
+        "dir",
+        "proto",
+        "source",
+        "destination",
+        "packets",
+        "bytes",
+        "bytes back",
+        "packets/s",
+        "bytes/s",
+    ]
     cells = [_cells(row, node=several) for row in rows]
     if width is not None:
         names, cells = tables.without(names, cells, width=width, dispensable=_DISPENSABLE)
@@ -140,10 +157,16 @@ def table(rows: Sequence[Row], width: int | None = None) -> Table:
 
 def _cells(row: Row, *, node: bool) -> list[str]:
     return [
-        *([row["node"]] if node else []), row["interface"], {"ingress": "in", "egress": "out"}[row["direction"]],
-        row["protocol_name"], endpoint(row["src_addr"], row["src_port"]), endpoint(row["dst_addr"], row["dst_port"]),
-        tables.human(row["packets"] + row["packets_rev"]).strip(), tables.human_bytes(row["bytes"]),
-        tables.human_bytes(row["bytes_rev"]), tables.human(row["packets_per_second"]).strip(),
+        *([row["node"]] if node else []),
+        row["interface"],
+        {"ingress": "in", "egress": "out"}[row["direction"]],
+        row["protocol_name"],
+        endpoint(row["src_addr"], row["src_port"]),
+        endpoint(row["dst_addr"], row["dst_port"]),
+        tables.human(row["packets"] + row["packets_rev"]).strip(),
+        tables.human_bytes(row["bytes"]),
+        tables.human_bytes(row["bytes_rev"]),
+        tables.human(row["packets_per_second"]).strip(),
         tables.human_bytes(row["bytes_per_second"]),
     ]
 
@@ -154,7 +177,8 @@ def _keys() -> Iterator[Callable[[float], str]]:
     try:
         number = sys.stdin.fileno()
         before = termios.tcgetattr(number)
-    except (termios.error, OSError, ValueError):        # no keyboard: standard input is a pipe
+    except (termios.error, OSError, ValueError):  # no keyboard: standard input is a pipe
+
         def wait(seconds: float) -> str:
             time.sleep(seconds)
             return ""

@@ -102,9 +102,7 @@ class ProducerSettings(Section):
         250, ge=1, le=250, description="A batch is sent when its oldest packet has waited this long (ms)."
     )
     spool_bytes: int = Field(
-        1 << 30,
-        ge=0,
-        description="Batches that may wait on disk, in data_dir/spool, while Kafka is away; 0: none.",
+        1 << 30, ge=0, description="Batches that may wait on disk, in data_dir/spool, while Kafka is away; 0: none."
     )
     metrics_listen: str = Field("127.0.0.1:9464", description="Address of /metrics and /health of the producer.")
 
@@ -119,8 +117,7 @@ class KafkaSettings(Section):
         description="Put before packets, packet-events, flows, live and dead-letter.",
     )
     compression: Literal["zstd", "lz4", "none"] = Field(
-        "zstd",
-        description="Compression of what we produce. Packets take a sixth less room with zstd than with lz4.",
+        "zstd", description="Compression of what we produce. Packets take a sixth less room with zstd than with lz4."
     )
     properties: dict[str, str] = Field(
         {}, description="More librdkafka properties, for instance security.protocol; Faust gets those it knows."
@@ -146,8 +143,7 @@ class SchemaRegistrySettings(Section):
     """A Confluent-compatible schema registry."""
 
     url: str | None = Field(
-        None,
-        description="Ids come from this registry; without it they are fixed, and the console serves them.",
+        None, description="Ids come from this registry; without it they are fixed, and the console serves them."
     )
 
 

@@ -23,7 +23,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 HEADERS = {
     "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none';"
-                               " object-src 'none'",
+    " object-src 'none'",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "referrer-policy": "no-referrer",
@@ -32,9 +32,9 @@ HEADERS = {
 """Sent with every answer that does not say otherwise itself."""
 SUBPROTOCOL = "ayaflow"
 """Browsers cannot send a token with a WebSocket but as a second protocol, `bearer.TOKEN`."""
-_OPEN_PATHS = ("/static/",)         # the dashboard itself knows nothing; it asks for the token
+_OPEN_PATHS = ("/static/",)  # the dashboard itself knows nothing; it asks for the token
 _HEALTH = "/api/health"
-_HOPS = 32                          # of X-Forwarded-For that are looked at
+_HOPS = 32  # of X-Forwarded-For that are looked at
 
 
 def hash_token(token: str) -> str:
@@ -85,8 +85,10 @@ class Access:
         client = self._client(scope, headers)
         # `ayaflow up` and health checks ask from this machine, whatever the list says; there is no traffic in it
         local_health = scope["path"] == _HEALTH and client is not None and client.is_loopback
-        if self._allowed and not local_health and (
-            client is None or not any(_within(client, network) for network in self._allowed)
+        if (
+            self._allowed
+            and not local_health
+            and (client is None or not any(_within(client, network) for network in self._allowed))
         ):
             return 403, f"{client or 'this client'} may not ask here; console.allowed_ips lists who may"
         if self._loopback_names_only and not _is_loopback_name(headers.get("host", "")):
@@ -109,13 +111,14 @@ class Access:
         kind, _, token = headers.get("authorization", "").partition(" ")
         sent = [token.strip()] if kind.lower() == "bearer" else []
         sent += [
-            part.strip()[len("bearer."):] for part in headers.get("sec-websocket-protocol", "").split(",")
+            part.strip()[len("bearer.") :]
+            for part in headers.get("sec-websocket-protocol", "").split(",")
             if part.strip().startswith("bearer.")
         ]
         found = False
         for one in sent:
             digest = hash_token(one)
-            for known in self._tokens:              # all are compared, so that the time says nothing
+            for known in self._tokens:  # all are compared, so that the time says nothing
                 found |= hmac.compare_digest(digest, known)
         return found
 
@@ -123,8 +126,9 @@ class Access:
         async def guarded(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 present = {name.lower() for name, _ in message.get("headers", [])}
-                more = [(name.encode(), value.encode()) for name, value in HEADERS.items()
-                        if name.encode() not in present]
+                more = [
+                    (name.encode(), value.encode()) for name, value in HEADERS.items() if name.encode() not in present
+                ]
                 if self._tls:
                     more.append((b"strict-transport-security", b"max-age=31536000"))
                 message = {**message, "headers": [*message.get("headers", []), *more]}
@@ -154,7 +158,7 @@ def _address(text: str) -> Address | None:
 
 def _within(address: Address, network: Network) -> bool:
     if isinstance(network, ipaddress.IPv6Network) and isinstance(address, ipaddress.IPv4Address):
-        return ipaddress.IPv6Address((0xFFFF << 32) + int(address)) in network       # a list that says ::ffff:0:0/96
+        return ipaddress.IPv6Address((0xFFFF << 32) + int(address)) in network  # a list that says ::ffff:0:0/96
     return address in network
 
 
@@ -183,7 +187,7 @@ def _is_loopback(listen: str) -> bool:
 
 def _is_loopback_name(host: str) -> bool:
     if not host:
-        return True                     # HTTP/1.0
+        return True  # HTTP/1.0
     address = _address(host)
     if address is not None:
         return address.is_loopback

@@ -33,6 +33,7 @@ _STOP_SECONDS = 5
 
 def build_app(settings: Settings, *, health_timeout_seconds: float = TIMEOUT_SECONDS) -> FastAPI:
     """The application, not yet listening."""
+
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.health = Health(settings, timeout_seconds=health_timeout_seconds)
@@ -46,13 +47,17 @@ def build_app(settings: Settings, *, health_timeout_seconds: float = TIMEOUT_SEC
 
     # FastAPI's own documentation pages load scripts from elsewhere; /openapi.json is served
     app = FastAPI(
-        title="ayaflow", version=metadata.version("ayaflow"), docs_url=None, redoc_url=None, lifespan=lifespan,
+        title="ayaflow",
+        version=metadata.version("ayaflow"),
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
         redirect_slashes=False,
     )
     app.state.services = None
     metrics = app.state.metrics = HttpMetrics(lambda: app.state.services.hub if app.state.services else None)
     app.add_middleware(metrics.middleware)
-    app.add_middleware(Access, settings.console)            # the outermost: it is asked first
+    app.add_middleware(Access, settings.console)  # the outermost: it is asked first
     app.include_router(dashboard.router())
     for part in (live, history, explore, catalog):
         app.include_router(part.router())
@@ -63,8 +68,12 @@ def build_app(settings: Settings, *, health_timeout_seconds: float = TIMEOUT_SEC
     async def health(request: Request) -> Response:
         """Every stage of the pipeline: 200 when all are well, 503 otherwise."""
         state = await request.app.state.health.read()
-        return Response(json.dumps(state), 200 if state["ok"] else 503, media_type="application/json",
-                        headers={"Cache-Control": "no-store"})
+        return Response(
+            json.dumps(state),
+            200 if state["ok"] else 503,
+            media_type="application/json",
+            headers={"Cache-Control": "no-store"},
+        )
 
     topics = TopicNames.of(settings.kafka.topic_prefix)
     app.include_router(registry.router(fixed_schemas(topics), settings.schema_registry.url))
@@ -79,11 +88,21 @@ def run(settings: Settings) -> int:
     listener = _listen(host, port, settings.console.listen)
     with listener:
         # uvicorn handles SIGINT and SIGTERM, and sends the signal on when it is done: we end with 0 instead
-        server = uvicorn.Server(uvicorn.Config(
-            build_app(settings), log_config=None, access_log=False, timeout_graceful_shutdown=_STOP_SECONDS,
-            server_header=False, ws="websockets-sansio", ws_per_message_deflate=False, ws_max_size=1 << 16,
-            proxy_headers=False, ssl_certfile=settings.console.tls_certificate, ssl_keyfile=settings.console.tls_key,
-        ))
+        server = uvicorn.Server(
+            uvicorn.Config(
+                build_app(settings),
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=_STOP_SECONDS,
+                server_header=False,
+                ws="websockets-sansio",
+                ws_per_message_deflate=False,
+                ws_max_size=1 << 16,
+                proxy_headers=False,
+                ssl_certfile=settings.console.tls_certificate,
+                ssl_keyfile=settings.console.tls_key,
+            )
+        )
         scheme = "https" if settings.console.tls_certificate else "http"
         log.info("serving", url=f"{scheme}://{settings.console.listen}")
         if text := warning(settings.console):
@@ -97,6 +116,7 @@ def run(settings: Settings) -> int:
 @contextlib.contextmanager
 def _own_signals(server: uvicorn.Server) -> Iterator[None]:
     """uvicorn raises the signal it stopped for once more when it is done; for us that is a clean end."""
+
     def stop(_number: int, _frame: FrameType | None) -> None:
         server.should_exit = True
 

@@ -52,9 +52,7 @@ class ProducerMetrics:
             registry=registry,
         )
         self._coalescing = Gauge(
-            "ayaflow_producer_coalescing",
-            "1 while the kernel is told to add packets up by flow.",
-            registry=registry,
+            "ayaflow_producer_coalescing", "1 while the kernel is told to add packets up by flow.", registry=registry
         )
         self._spool_bytes = Gauge(
             "ayaflow_producer_spool_bytes", "Batches on disk that Kafka has not acknowledged.", registry=registry

@@ -29,8 +29,8 @@ class Topic:
     name: str
     partitions: int
     retention_ms: int
-    retention_bytes: int    # of one partition; -1: no limit
-    segment_ms: int         # retention works on whole segments
+    retention_bytes: int  # of one partition; -1: no limit
+    segment_ms: int  # retention works on whole segments
 
     @property
     def config(self) -> dict[str, str]:
@@ -50,24 +50,44 @@ def topics(settings: KafkaSettings) -> tuple[Topic, ...]:
     """All topics of a pipeline."""
     names = TopicNames.of(settings.topic_prefix)
     packets_ms = round(settings.packets_retention_hours * HOUR_MS)
-    packets = Topic(name=names.packets, partitions=settings.partitions, retention_ms=packets_ms,
-                    retention_bytes=settings.packets_retention_bytes, segment_ms=max(MINUTE_MS, packets_ms // 8))
+    packets = Topic(
+        name=names.packets,
+        partitions=settings.partitions,
+        retention_ms=packets_ms,
+        retention_bytes=settings.packets_retention_bytes,
+        segment_ms=max(MINUTE_MS, packets_ms // 8),
+    )
     return (
         packets,
         replace(packets, name=names.packet_events),
-        Topic(name=names.flows, partitions=settings.partitions, retention_ms=7 * DAY_MS,
-              retention_bytes=settings.packets_retention_bytes, segment_ms=DAY_MS),
-        Topic(name=names.live, partitions=1, retention_ms=10 * MINUTE_MS, retention_bytes=256 << 20,
-              segment_ms=5 * MINUTE_MS),
-        Topic(name=names.dead_letter, partitions=1, retention_ms=30 * DAY_MS, retention_bytes=1 << 30,
-              segment_ms=DAY_MS),
+        Topic(
+            name=names.flows,
+            partitions=settings.partitions,
+            retention_ms=7 * DAY_MS,
+            retention_bytes=settings.packets_retention_bytes,
+            segment_ms=DAY_MS,
+        ),
+        Topic(
+            name=names.live,
+            partitions=1,
+            retention_ms=10 * MINUTE_MS,
+            retention_bytes=256 << 20,
+            segment_ms=5 * MINUTE_MS,
+        ),
+        Topic(
+            name=names.dead_letter, partitions=1, retention_ms=30 * DAY_MS, retention_bytes=1 << 30, segment_ms=DAY_MS
+        ),
     )
 
 
 def admin_client(settings: KafkaSettings) -> AdminClient:
     """An admin client that does not write to standard error while the broker is away."""
-    config: dict[str, Any] = {**settings.properties, "bootstrap.servers": settings.bootstrap_servers,
-                              "log_level": 0, "error_cb": lambda _: None}
+    config: dict[str, Any] = {
+        **settings.properties,
+        "bootstrap.servers": settings.bootstrap_servers,
+        "log_level": 0,
+        "error_cb": lambda _: None,
+    }
     return AdminClient(config)
 
 
@@ -97,9 +117,17 @@ def create_missing(settings: KafkaSettings, *, timeout_seconds: float = 30) -> l
         if not wanted:
             return []
         asked = admin.create_topics(
-            [NewTopic(topic.name, num_partitions=topic.partitions, config=topic.config,
-                      replication_factor=settings.replication_factor) for topic in wanted],
-            operation_timeout=timeout_seconds)
+            [
+                NewTopic(
+                    topic.name,
+                    num_partitions=topic.partitions,
+                    config=topic.config,
+                    replication_factor=settings.replication_factor,
+                )
+                for topic in wanted
+            ],
+            operation_timeout=timeout_seconds,
+        )
         for name, answer in asked.items():
             try:
                 answer.result(timeout_seconds)

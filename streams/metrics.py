@@ -5,8 +5,17 @@ from dataclasses import dataclass
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 LEDGER_FIGURES = (
-    "seen", "emitted", "coalesced", "non_ip", "malformed", "ring_full", "consumed", "missing", "surplus", "unclosed",
-)  # fmt: skip
+    "seen",
+    "emitted",
+    "coalesced",
+    "non_ip",
+    "malformed",
+    "ring_full",
+    "consumed",
+    "missing",
+    "surplus",
+    "unclosed",
+)
 _INSERT_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 

@@ -75,9 +75,15 @@ def environment(**settings: object) -> dict[str, str]:
 def start(module: str, data_dir: Path, **settings: object) -> subprocess.Popen[str]:
     """Start one of SERVERS; settings as `kafka__partitions=4`. Its output goes to data_dir/<module>.out."""
     with (data_dir / f"{module}.out").open("a") as output:
-        return subprocess.Popen([sys.executable, "-c", ENTRY.format(module=SERVERS[module])], cwd=REPOSITORY,
-                                env=environment(data_dir=data_dir, **settings),
-                                stdin=subprocess.DEVNULL, stdout=output, stderr=output, text=True)
+        return subprocess.Popen(
+            [sys.executable, "-c", ENTRY.format(module=SERVERS[module])],
+            cwd=REPOSITORY,
+            env=environment(data_dir=data_dir, **settings),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            text=True,
+        )
 
 
 def stop(process: subprocess.Popen[str], seconds: float = 30) -> int:
@@ -135,8 +141,14 @@ def clickhouse_answers(url: str) -> bool:
 def running_kafka(data_dir: Path, **settings: object) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """A broker in data_dir -> (bootstrap servers, process)."""
     bootstrap = f"127.0.0.1:{free_port()}"
-    process = start("kafka", data_dir, kafka__bootstrap_servers=bootstrap, kafka__local_controller_port=free_port(),
-                    kafka__local_heap_mb=256, **settings)
+    process = start(
+        "kafka",
+        data_dir,
+        kafka__bootstrap_servers=bootstrap,
+        kafka__local_controller_port=free_port(),
+        kafka__local_heap_mb=256,
+        **settings,
+    )
     try:
         until(lambda: kafka_answers(bootstrap), process, data_dir / "kafka.out")
         yield bootstrap, process

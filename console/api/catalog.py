@@ -24,8 +24,13 @@ LOOKS = 6
 """Before a difference is believed: the ledger, flows and its rollups are stored one after the other."""
 _PAUSE_SECONDS = 0.5
 _NODE = {
-    "node": "gateway-1", "interfaces": ["eth0"], "first_seen": "2026-05-01T09:00:00.000000Z",
-    "last_seen": "2026-05-01T12:00:14.500000Z", "packets": 812_345, "bytes": 612_345_678, "dropped_packets": 0,
+    "node": "gateway-1",
+    "interfaces": ["eth0"],
+    "first_seen": "2026-05-01T09:00:00.000000Z",
+    "last_seen": "2026-05-01T12:00:14.500000Z",
+    "packets": 812_345,
+    "bytes": 612_345_678,
+    "dropped_packets": 0,
 }
 _RANGE = "end_time >= toDateTime({since:UInt32}, 'UTC') AND end_time < toDateTime({until:UInt32}, 'UTC')"
 
@@ -55,13 +60,24 @@ def router() -> APIRouter:
         first, last = times.parse_range(since, until, now=now, prefix="")
         return JSONResponse({"nodes": await _nodes(context, first, last, now)})
 
-    @routes.get("/audit", responses=example({
-        "exact": True, "settled": True, "empty": False, "since": None, "until": None,
-        "message": "Exact: 812,345 packets (612,345,678 bytes) seen by the kernel on 1 node = …",
-        "rows": [], "nodes": [], "rollups": [],
-    }))
+    @routes.get(
+        "/audit",
+        responses=example(
+            {
+                "exact": True,
+                "settled": True,
+                "empty": False,
+                "since": None,
+                "until": None,
+                "message": "Exact: 812,345 packets (612,345,678 bytes) seen by the kernel on 1 node = …",
+                "rows": [],
+                "nodes": [],
+                "rollups": [],
+            }
+        ),
+    )
     async def ledger(
-        context: Context, span: Range, node: Annotated[str, Query(description="Only this node.")] = "",
+        context: Context, span: Range, node: Annotated[str, Query(description="Only this node.")] = ""
     ) -> JSONResponse:
         """The ledger, as `ayaflow audit --format json` prints it."""
         chosen = read.Range(since=span.since, until=span.until, node=plain(node, "node")).within_retention(
@@ -70,15 +86,30 @@ def router() -> APIRouter:
         report = await _audit(context, chosen)
         return JSONResponse(audit_report.as_json(report, chosen.since, chosen.until))
 
-    @routes.get("/fields", responses=example({"fields": [{
-        "name": "dst_port", "type": "port", "doc": "Port of the responder, or 0", "operators": ["=", "!=", "in"],
-        "values": ["https", "ssh"],
-    }]}))
+    @routes.get(
+        "/fields",
+        responses=example(
+            {
+                "fields": [
+                    {
+                        "name": "dst_port",
+                        "type": "port",
+                        "doc": "Port of the responder, or 0",
+                        "operators": ["=", "!=", "in"],
+                        "values": ["https", "ssh"],
+                    }
+                ]
+            }
+        ),
+    )
     async def fields() -> JSONResponse:
         """The words of the filter language, for completion."""
-        return JSONResponse({"fields": [_described(name, field) for name, field in FIELDS.items()] + [
-            _described(alias, FIELDS[name]) for alias, name in ALIASES.items()
-        ]})
+        return JSONResponse(
+            {
+                "fields": [_described(name, field) for name, field in FIELDS.items()]
+                + [_described(alias, FIELDS[name]) for alias, name in ALIASES.items()]
+            }
+        )
 
     return routes
 
@@ -87,7 +118,10 @@ async def _nodes(context: Services, since: datetime, until: datetime, now: datet
     if until <= since + timedelta(seconds=1):
         raise QueryError("since and until are less than a second apart")
     question = Question(
-        by=("node", "interface"), flow_filter=Filter(expression=None), since=since, until=until,
+        by=("node", "interface"),
+        flow_filter=Filter(expression=None),
+        since=since,
+        until=until,
         oldest_raw=oldest_raw(now, context.settings.clickhouse.flows_retention_days),
     )
     sql, parameters = explore_sql.top(question, sort="bytes", limit=10_000)
@@ -99,14 +133,27 @@ async def _nodes(context: Services, since: datetime, until: datetime, now: datet
     found: dict[str, dict[str, Any]] = {}
     for row in heard:
         found[row["node"]] = {
-            "node": row["node"], "interfaces": row["interfaces"], "first_seen": _moment(row["first_us"]),
-            "last_seen": _moment(row["last_us"]), "packets": 0, "bytes": 0, "dropped_packets": row["dropped_packets"],
+            "node": row["node"],
+            "interfaces": row["interfaces"],
+            "first_seen": _moment(row["first_us"]),
+            "last_seen": _moment(row["last_us"]),
+            "packets": 0,
+            "bytes": 0,
+            "dropped_packets": row["dropped_packets"],
         }
     for row in stored:
-        entry = found.setdefault(row["node"], {
-            "node": row["node"], "interfaces": [], "first_seen": None, "last_seen": None, "packets": 0, "bytes": 0,
-            "dropped_packets": 0,
-        })
+        entry = found.setdefault(
+            row["node"],
+            {
+                "node": row["node"],
+                "interfaces": [],
+                "first_seen": None,
+                "last_seen": None,
+                "packets": 0,
+                "bytes": 0,
+                "dropped_packets": 0,
+            },
+        )
         entry["interfaces"] = sorted({*entry["interfaces"], row["interface"]})
         entry["packets"] += row["packets"] + row["packets_rev"]
         entry["bytes"] += row["bytes"] + row["bytes_rev"]
@@ -125,10 +172,15 @@ async def _audit(context: Services, span: read.Range) -> model.Report:
 
 def _described(name: str, field: Field) -> dict[str, Any]:
     described: dict[str, Any] = {
-        "name": name, "type": field.kind.name.lower(), "doc": field.doc, "operators": list(field.operators),
+        "name": name,
+        "type": field.kind.name.lower(),
+        "doc": field.doc,
+        "operators": list(field.operators),
     }
     values = {
-        Kind.PROTOCOL: protocol_names(), Kind.PORT: list(service_names()), Kind.DIRECTION: list(DIRECTIONS),
+        Kind.PROTOCOL: protocol_names(),
+        Kind.PORT: list(service_names()),
+        Kind.DIRECTION: list(DIRECTIONS),
         Kind.TUNNEL: list(TUNNEL_TYPES),
     }.get(field.kind)
     return described | {"values": values} if values else described

@@ -19,7 +19,9 @@ from fastapi.responses import JSONResponse
 
 CHARTS = "vendor/plotly.min.js"
 _TYPES = {
-    ".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
 # plotly.js makes an empty style element and fills it through the CSSOM, and one with the style of its maps
@@ -31,16 +33,18 @@ class File:
     """One file as it is sent."""
 
     body: bytes
-    packed: bytes       # the same by gzip
+    packed: bytes  # the same by gzip
     media_type: str
-    etag: str           # of the content, weak: packed or not
+    etag: str  # of the content, weak: packed or not
 
     @classmethod
     def of(cls, path: Path) -> "File":
         """Read and pack it."""
         body = path.read_bytes()
         return cls(
-            body=body, packed=gzip.compress(body, 6, mtime=0), media_type=_TYPES[path.suffix],
+            body=body,
+            packed=gzip.compress(body, 6, mtime=0),
+            media_type=_TYPES[path.suffix],
             etag=f'W/"{hashlib.sha256(body).hexdigest()[:32]}"',
         )
 
@@ -78,10 +82,18 @@ def router() -> APIRouter:
 def content_security_policy() -> str:
     """What the page may load: this origin alone; no inline script, no eval; of inline styles, the chart library's."""
     hashes = " ".join(f"'sha256-{one}'" for one in _chart_styles())
-    return "; ".join((
-        "default-src 'none'", "script-src 'self'", f"style-src 'self' {hashes}", "img-src 'self' data: blob:",
-        "connect-src 'self'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'",
-    ))
+    return "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'self'",
+            f"style-src 'self' {hashes}",
+            "img-src 'self' data: blob:",
+            "connect-src 'self'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+        )
+    )
 
 
 def chart_library() -> Path | None:
@@ -114,8 +126,12 @@ def _read(path: Path) -> File:
 
 def _send(request: Request, file: File) -> Response:
     """Browsers keep it, and ask whether it is still the one."""
-    headers = {"ETag": file.etag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding",
-               "X-Content-Type-Options": "nosniff"}
+    headers = {
+        "ETag": file.etag,
+        "Cache-Control": "no-cache",
+        "Vary": "Accept-Encoding",
+        "X-Content-Type-Options": "nosniff",
+    }
     if file.etag in request.headers.get("If-None-Match", ""):
         return Response(status_code=304, headers=headers)
     if "gzip" in request.headers.get("Accept-Encoding", ""):

@@ -16,20 +16,30 @@ from console.query.plan import Plan, oldest_raw
 from console.query.vocabulary import protocol_name
 from console.show import output
 
-_BY = Annotated[str, Query(
-    description=f"Dimensions, separated by commas: {', '.join(explore_sql.DIMENSIONS)}.", examples=["src_addr"],
-)]
+_BY = Annotated[
+    str,
+    Query(description=f"Dimensions, separated by commas: {', '.join(explore_sql.DIMENSIONS)}.", examples=["src_addr"]),
+]
 TOP = 20
 _SUMS = {"packets": 1200, "bytes": 90_000, "packets_rev": 2400, "bytes_rev": 3_400_000, "records": 12}
 _TOP = {
-    "by": ["src_addr"], "table": "flows_1m", "since": "2026-05-01T11:00:00.000000Z",
-    "until": "2026-05-01T12:00:00.000000Z", "rows": [{"src_addr": "10.0.0.7", **_SUMS}], "total": _SUMS,
+    "by": ["src_addr"],
+    "table": "flows_1m",
+    "since": "2026-05-01T11:00:00.000000Z",
+    "until": "2026-05-01T12:00:00.000000Z",
+    "rows": [{"src_addr": "10.0.0.7", **_SUMS}],
+    "total": _SUMS,
 }
 _SERIES = {
-    "table": "flows_1m", "since": "2026-05-01T11:00:00.000000Z", "until": "2026-05-01T11:02:00.000000Z",
-    "step_seconds": 60, "times": ["2026-05-01T11:00:00.000000Z", "2026-05-01T11:01:00.000000Z"],
-    "series": [{"name": {"protocol": 6, "protocol_name": "tcp"}, "values": [120_000, 90_000]},
-               {"name": "other", "values": [300, 0]}],
+    "table": "flows_1m",
+    "since": "2026-05-01T11:00:00.000000Z",
+    "until": "2026-05-01T11:02:00.000000Z",
+    "step_seconds": 60,
+    "times": ["2026-05-01T11:00:00.000000Z", "2026-05-01T11:01:00.000000Z"],
+    "series": [
+        {"name": {"protocol": 6, "protocol_name": "tcp"}, "values": [120_000, 90_000]},
+        {"name": "other", "values": [300, 0]},
+    ],
 }
 
 
@@ -39,9 +49,15 @@ def router() -> APIRouter:
 
     @routes.get("/top", responses=example(_TOP))
     async def top(
-        context: Context, flow_filter: Chosen, span: Range, *, by: _BY = "src_addr",
-        sort: Annotated[Literal["bytes", "packets", "flows"], Query(
-            description="The largest first, both directions together; flows: by records.")] = "bytes",
+        context: Context,
+        flow_filter: Chosen,
+        span: Range,
+        *,
+        by: _BY = "src_addr",
+        sort: Annotated[
+            Literal["bytes", "packets", "flows"],
+            Query(description="The largest first, both directions together; flows: by records."),
+        ] = "bytes",
         limit: Annotated[int, Query(ge=1, le=10_000, description="Groups.")] = TOP,
     ) -> JSONResponse:
         """The largest groups over the windows that start in the range, and the total of all groups.
@@ -53,14 +69,21 @@ def router() -> APIRouter:
         question = _question(context, explore_sql.dimensions(by), flow_filter, span)
         found = await _top(context, question, sort, limit)
         plan = question.plan()
-        return JSONResponse({
-            "by": list(question.by), **_read(plan),
-            "rows": [_named(row, question.by) | _sums(row) for row in found[0]], "total": _sums(found[1]),
-        })
+        return JSONResponse(
+            {
+                "by": list(question.by),
+                **_read(plan),
+                "rows": [_named(row, question.by) | _sums(row) for row in found[0]],
+                "total": _sums(found[1]),
+            }
+        )
 
     @routes.get("/series", responses=example(_SERIES))
     async def series(
-        context: Context, flow_filter: Chosen, span: Range, *,
+        context: Context,
+        flow_filter: Chosen,
+        span: Range,
+        *,
         by: Annotated[str, Query(description="As in /api/top; empty: one series of all.", examples=["protocol"])] = "",
         measure: Annotated[Literal["bytes", "packets"], Query(description="Both directions together.")] = "bytes",
         limit: Annotated[int, Query(ge=1, le=50, description="Series; all else is `other`.")] = 8,
@@ -68,9 +91,7 @@ def router() -> APIRouter:
     ) -> JSONResponse:
         """Sums by time for the largest groups. Steps start at multiples of `step_seconds` since the Unix epoch."""
         question = _question(context, explore_sql.dimensions(by), flow_filter, span)
-        step = explore_sql.step_for(
-            question.since, question.until, points, context.settings.streams.window_seconds
-        )
+        step = explore_sql.step_for(question.since, question.until, points, context.settings.streams.window_seconds)
         # as many as /api/top gives unless told: the dashboard asks both at once, and one query answers
         named = (await _top(context, question, measure, max(limit, TOP)))[0][:limit] if question.by else []
         sql, parameters = explore_sql.series(question, named, measure=measure, step=step)
@@ -86,16 +107,19 @@ def router() -> APIRouter:
             shown.append({"name": {}, "values": values[-1]})
         elif any(values[-1]):
             shown.append({"name": "other", "values": values[-1]})
-        return JSONResponse({
-            **_read(plan), "step_seconds": step, "times": [_moment(start) for start in starts], "series": shown,
-        })
+        return JSONResponse(
+            {**_read(plan), "step_seconds": step, "times": [_moment(start) for start in starts], "series": shown}
+        )
 
     return routes
 
 
 def _question(context: Services, by: tuple[str, ...], flow_filter: Filter, span: TimeRange) -> Question:
     return Question(
-        by=by, flow_filter=flow_filter, since=span.since, until=span.until,
+        by=by,
+        flow_filter=flow_filter,
+        since=span.since,
+        until=span.until,
         oldest_raw=oldest_raw(span.now, context.settings.clickhouse.flows_retention_days),
     )
 

@@ -14,11 +14,20 @@ from schemas.topics import TopicNames
 
 TIMEOUT_SECONDS = 2.0
 EXAMPLES: dict[int | str, dict[str, Any]] = {
-    status: {"description": text, "content": {"application/json": {"example": {
-        "ok": status == 200, "node": "gateway-1", "stages": [{
-            "stage": "streams", "ok": status == 200, "message": message, "age_seconds": age, "details": {},
-        }],
-    }}}}
+    status: {
+        "description": text,
+        "content": {
+            "application/json": {
+                "example": {
+                    "ok": status == 200,
+                    "node": "gateway-1",
+                    "stages": [
+                        {"stage": "streams", "ok": status == 200, "message": message, "age_seconds": age, "details": {}}
+                    ],
+                }
+            }
+        },
+    }
     for status, text, message, age in (
         (200, "All stages are well.", "", 0.4),
         (503, "A stage is not.", "streams at 127.0.0.1:9465 does not answer (connection refused)", None),
@@ -30,7 +39,11 @@ Stage = dict[str, Any]
 
 
 def stage(
-    name: str, *, ok: bool, message: str = "", age_seconds: float | None = None,
+    name: str,
+    *,
+    ok: bool,
+    message: str = "",
+    age_seconds: float | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> Stage:
     """One entry of `stages`."""
@@ -54,10 +67,18 @@ class Health:
             stages = await asyncio.gather(
                 self._guard("kafka", self._read_kafka),
                 self._guard("clickhouse", lambda: self._read_clickhouse(session)),
-                self._guard("producer", lambda: self._read_component(
-                    session, "producer", self._settings.producer.metrics_listen, "last_ack_age_seconds")),
-                self._guard("streams", lambda: self._read_component(
-                    session, "streams", self._settings.streams.metrics_listen, "last_insert_age_seconds")),
+                self._guard(
+                    "producer",
+                    lambda: self._read_component(
+                        session, "producer", self._settings.producer.metrics_listen, "last_ack_age_seconds"
+                    ),
+                ),
+                self._guard(
+                    "streams",
+                    lambda: self._read_component(
+                        session, "streams", self._settings.streams.metrics_listen, "last_insert_age_seconds"
+                    ),
+                ),
             )
         console = stage("console", ok=True, details={"uptime_seconds": round(time.monotonic() - self._started, 1)})
         everything = [*stages, console]
@@ -80,7 +101,7 @@ class Health:
         }[name]
 
     async def _read_kafka(self) -> Stage:
-        async with self._kafka_lock:        # one question at a time: librdkafka's call blocks a thread
+        async with self._kafka_lock:  # one question at a time: librdkafka's call blocks a thread
             return await asyncio.to_thread(self._ask_kafka)
 
     def _ask_kafka(self) -> Stage:
@@ -89,9 +110,9 @@ class Health:
 
         kafka = self._settings.kafka
         if self._kafka is None:
-            self._kafka = AdminClient({
-                "bootstrap.servers": kafka.bootstrap_servers, "log_level": 0, **kafka.properties,
-            })
+            self._kafka = AdminClient(
+                {"bootstrap.servers": kafka.bootstrap_servers, "log_level": 0, **kafka.properties}
+            )
         try:
             cluster = self._kafka.list_topics(timeout=self._timeout)
         except KafkaException as error:
@@ -112,9 +133,7 @@ class Health:
                 return stage("clickhouse", ok=False, message=f"{self._address('clickhouse')} answers {answer.status}")
         return stage("clickhouse", ok=True)
 
-    async def _read_component(
-        self, session: aiohttp.ClientSession, name: str, listen: str, age: str
-    ) -> Stage:
+    async def _read_component(self, session: aiohttp.ClientSession, name: str, listen: str, age: str) -> Stage:
         host, _, port = listen.rpartition(":")
         host = "127.0.0.1" if host in {"", "0.0.0.0"} else "[::1]" if host == "[::]" else host  # noqa: S104  an address to compare with
         async with session.get(f"http://{host}:{port}/health") as answer:

@@ -17,16 +17,37 @@ from console.show.flows import CSV_HEADER, FORMATS
 
 MOST_HISTORY = 1_000
 MEDIA_TYPES = {
-    "json": "application/x-ndjson", "csv": "text/csv; charset=utf-8", "arrow": "application/vnd.apache.arrow.stream",
+    "json": "application/x-ndjson",
+    "csv": "text/csv; charset=utf-8",
+    "arrow": "application/vnd.apache.arrow.stream",
 }
 _KINDS: dict[str, type] = {"String": str, "IPv6": str, "Bool": bool}
 _FLOW = {
-    "window_start": "2026-05-01T12:00:10Z", "window_seconds": 10, "node": "gateway-1", "interface": "eth0",
-    "direction": "egress", "protocol": 6, "src_addr": "10.0.0.7", "dst_addr": "192.0.2.10", "src_port": 51234,
-    "dst_port": 443, "vlan_id": 0, "icmp_type": 0, "icmp_code": 0, "tunnel_type": "none", "tunnel_id": 0,
-    "outer_src_addr": "", "outer_dst_addr": "", "packets": 120, "bytes": 9_000,
-    "packets_rev": 240, "bytes_rev": 340_000, "tcp_flags": 24, "tcp_flags_rev": 24,
-    "first_seen": "2026-05-01T12:00:10.001000Z", "last_seen": "2026-05-01T12:00:19.900000Z",
+    "window_start": "2026-05-01T12:00:10Z",
+    "window_seconds": 10,
+    "node": "gateway-1",
+    "interface": "eth0",
+    "direction": "egress",
+    "protocol": 6,
+    "src_addr": "10.0.0.7",
+    "dst_addr": "192.0.2.10",
+    "src_port": 51234,
+    "dst_port": 443,
+    "vlan_id": 0,
+    "icmp_type": 0,
+    "icmp_code": 0,
+    "tunnel_type": "none",
+    "tunnel_id": 0,
+    "outer_src_addr": "",
+    "outer_dst_addr": "",
+    "packets": 120,
+    "bytes": 9_000,
+    "packets_rev": 240,
+    "bytes_rev": 340_000,
+    "tcp_flags": 24,
+    "tcp_flags_rev": 24,
+    "first_seen": "2026-05-01T12:00:10.001000Z",
+    "last_seen": "2026-05-01T12:00:19.900000Z",
     "community_id": "1:LQU9qZlK+B5F3KDmev6m5PMibrg=",
 }
 
@@ -40,7 +61,9 @@ def router() -> APIRouter:
 
     @routes.get("/history", responses=example({"flows": [_FLOW], "next": "WzE3Nzc2MzY4MTAs…"}))
     async def history(
-        context: Context, flow_filter: Chosen, span: Range,
+        context: Context,
+        flow_filter: Chosen,
+        span: Range,
         limit: Annotated[int, Query(ge=1, le=MOST_HISTORY, description="Flows of a page.")] = 100,
         cursor: Annotated[str, Query(description="`next` of the page before.")] = "",
     ) -> Response:
@@ -66,12 +89,16 @@ def router() -> APIRouter:
 
     @routes.get("/flows", response_class=StreamingResponse, responses=_STREAMED)
     async def flows(
-        context: Context, flow_filter: Chosen, span: Range, *,
+        context: Context,
+        flow_filter: Chosen,
+        span: Range,
+        *,
         sort: Annotated[Literal["time", "bytes", "packets"], Query(description="Newest or largest first.")] = "time",
         limit: Annotated[int, Query(ge=0, le=100_000_000, description="0: all.")] = 1_000,
-        form: Annotated[Literal["json", "csv", "arrow"], Query(
-            alias="format", description="json: one object a line; arrow: an Arrow IPC stream.",
-        )] = "json",
+        form: Annotated[
+            Literal["json", "csv", "arrow"],
+            Query(alias="format", description="json: one object a line; arrow: an Arrow IPC stream."),
+        ] = "json",
     ) -> Response:
         """Flows as a stream of any length."""
         sql, parameters = flow_sql.flows(flow_filter, since=span.since, until=span.until, sort=sort, limit=limit)

@@ -15,17 +15,42 @@ SEND_SECONDS = 30.0
 """A client that takes no message for so long is gone."""
 _NOT_KEPT = {"Cache-Control": "no-store"}
 _CONNECTION = {
-    "node": "gateway-1", "interface": "eth0", "direction": "egress", "protocol": 6, "src_addr": "10.0.0.7",
-    "dst_addr": "192.0.2.10", "src_port": 51234, "dst_port": 443, "vlan_id": 0, "icmp_type": 0, "icmp_code": 0,
-    "tunnel_type": "none", "tunnel_id": 0, "outer_src_addr": "", "outer_dst_addr": "",
-    "protocol_name": "tcp", "packets": 1200, "bytes": 90_000, "packets_rev": 2400, "bytes_rev": 3_400_000,
-    "bytes_per_second": 250_000.0, "packets_per_second": 260.0, "first_seen": "2026-05-01T12:00:00.000000Z",
+    "node": "gateway-1",
+    "interface": "eth0",
+    "direction": "egress",
+    "protocol": 6,
+    "src_addr": "10.0.0.7",
+    "dst_addr": "192.0.2.10",
+    "src_port": 51234,
+    "dst_port": 443,
+    "vlan_id": 0,
+    "icmp_type": 0,
+    "icmp_code": 0,
+    "tunnel_type": "none",
+    "tunnel_id": 0,
+    "outer_src_addr": "",
+    "outer_dst_addr": "",
+    "protocol_name": "tcp",
+    "packets": 1200,
+    "bytes": 90_000,
+    "packets_rev": 2400,
+    "bytes_rev": 3_400_000,
+    "bytes_per_second": 250_000.0,
+    "packets_per_second": 260.0,
+    "first_seen": "2026-05-01T12:00:00.000000Z",
     "last_seen": "2026-05-01T12:00:14.250000Z",
 }
 _STATS = {
-    "time": "2026-05-01T12:00:15.000000Z", "nodes": 1, "packets_total": 812_345, "bytes_total": 612_345_678,
-    "packets_per_second": 260.0, "bytes_per_second": 250_000.0, "active_connections": 42,
-    "domains_resolved_total": 0, "deep_inspect_packets_total": 0, "dropped_packets_total": 0,
+    "time": "2026-05-01T12:00:15.000000Z",
+    "nodes": 1,
+    "packets_total": 812_345,
+    "bytes_total": 612_345_678,
+    "packets_per_second": 260.0,
+    "bytes_per_second": 250_000.0,
+    "active_connections": 42,
+    "domains_resolved_total": 0,
+    "deep_inspect_packets_total": 0,
+    "dropped_packets_total": 0,
 }
 
 
@@ -39,11 +64,14 @@ def router() -> APIRouter:
         """Totals since this console started, rates of the last second, connections that are active now."""
         return Response(json.dumps(context.hub.stats()), media_type="application/json", headers=_NOT_KEPT)
 
-    @routes.get("/live", dependencies=known, responses=example(
-        {"time": "2026-05-01T12:00:15.000000Z", "connections": [_CONNECTION]}
-    ))
+    @routes.get(
+        "/live",
+        dependencies=known,
+        responses=example({"time": "2026-05-01T12:00:15.000000Z", "connections": [_CONNECTION]}),
+    )
     async def live(
-        context: Context, flow_filter: Chosen,
+        context: Context,
+        flow_filter: Chosen,
         sort: Annotated[Literal["bytes", "packets", "rate"], Query(description="The largest first.")] = "bytes",
         limit: Annotated[int, Query(ge=1, le=1000, description="Connections.")] = 50,
     ) -> Response:
@@ -53,8 +81,9 @@ def router() -> APIRouter:
         seconds, both directions together.
         """
         match.check_live(flow_filter)
-        return Response(context.hub.connections(sort, limit, flow_filter), media_type="application/json",
-                        headers=_NOT_KEPT)
+        return Response(
+            context.hub.connections(sort, limit, flow_filter), media_type="application/json", headers=_NOT_KEPT
+        )
 
     @routes.websocket("/stream")
     async def stream(socket: WebSocket) -> None:
@@ -70,9 +99,10 @@ def router() -> APIRouter:
 async def _serve(socket: WebSocket, context: Services) -> None:
     """Until the client leaves or takes nothing any more."""
     async with anyio.create_task_group() as group:
+
         async def listen() -> None:
             with contextlib.suppress(WebSocketDisconnect):
-                while True:                             # what clients send is not looked at
+                while True:  # what clients send is not looked at
                     if (await socket.receive())["type"] == "websocket.disconnect":
                         break
             group.cancel_scope.cancel()

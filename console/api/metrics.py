@@ -33,23 +33,29 @@ class HttpMetrics:
             collector(registry=self.registry)
         self.registry.register(LiveCollector(hub))
         self.requests = Counter(
-            "ayaflow_console_requests", "Requests by route, method and status.", ("route", "method", "status"),
+            "ayaflow_console_requests",
+            "Requests by route, method and status.",
+            ("route", "method", "status"),
             registry=self.registry,
         )
         self.seconds = Histogram(
-            "ayaflow_console_request_seconds", "Time until an answer has been sent, by route.", ("route",),
-            buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30), registry=self.registry,
+            "ayaflow_console_request_seconds",
+            "Time until an answer has been sent, by route.",
+            ("route",),
+            buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30),
+            registry=self.registry,
         )
-        self.streams = Gauge(
-            "ayaflow_console_streams", "Open WebSocket streams.", registry=self.registry,
-        )
+        self.streams = Gauge("ayaflow_console_streams", "Open WebSocket streams.", registry=self.registry)
         # nothing resolves names or inspects payloads yet: these stay 0, as ayaFlow has them without its options
-        for name, text in (("ayaflow_domains_resolved", "Domain names found for addresses."),
-                           ("ayaflow_deep_inspect_packets", "Packets whose payload was inspected.")):
+        for name, text in (
+            ("ayaflow_domains_resolved", "Domain names found for addresses."),
+            ("ayaflow_deep_inspect_packets", "Packets whose payload was inspected."),
+        ):
             Counter(name, text, registry=self.registry)
 
     def middleware(self, application: Application) -> Application:
         """Counts what passes; the route's pattern, not the path, is the label."""
+
         async def counted(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] != "http":
                 await application(scope, receive, send)
@@ -104,10 +110,12 @@ def _families() -> tuple[_Counter, _Counter, _Counter, _Counter, GaugeMetricFami
     return (
         CounterMetricFamily("ayaflow_packets", "Recorded packets since this console started.", labels=place),
         CounterMetricFamily("ayaflow_bytes", "Recorded bytes since this console started.", labels=place),
-        CounterMetricFamily("ayaflow_dropped_packets", "Packets for which the kernel's ring had no room.",
-                            labels=place),
-        CounterMetricFamily("ayaflow_coalesced_packets", "Packets that the kernel added up by flow, of the recorded.",
-                            labels=place),
+        CounterMetricFamily(
+            "ayaflow_dropped_packets", "Packets for which the kernel's ring had no room.", labels=place
+        ),
+        CounterMetricFamily(
+            "ayaflow_coalesced_packets", "Packets that the kernel added up by flow, of the recorded.", labels=place
+        ),
         GaugeMetricFamily("ayaflow_active_connections", "Flows in the open windows.", labels=("node",)),
     )
 

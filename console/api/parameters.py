@@ -74,10 +74,13 @@ def _names(dependant: Any) -> list[str]:
 
 
 async def chosen_flows(
-    filter: Annotated[str, Query(  # noqa: A002  the parameter's name
-        description="Flows, in the filter language (docs/filters.md).",
-        examples=["addr in 10.0.0.0/8 and dst_port = https"],
-    )] = "",
+    filter: Annotated[  # noqa: A002  the parameter's name
+        str,
+        Query(
+            description="Flows, in the filter language (docs/filters.md).",
+            examples=["addr in 10.0.0.0/8 and dst_port = https"],
+        ),
+    ] = "",
     node: Annotated[str, Query(description="Only this node.", examples=["gateway-1"])] = "",
 ) -> Filter:
     """`filter` and `node` together. Raises FilterError."""
@@ -117,6 +120,7 @@ def plain(value: str, name: str) -> str:
 
 def add_error_handlers(app: FastAPI) -> None:
     """Each error is `{"error": sentence}` with its status; a filter's has the `column` too."""
+
     @app.exception_handler(QueryError)
     async def refused(_request: Request, error: QueryError) -> JSONResponse:
         body: dict[str, Any] = {"error": str(error)}
@@ -140,7 +144,10 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
-        text = {404: f"{request.url.path} is not here; / says what is",
-                405: f"{request.url.path} does not take {request.method}; this API only reads"}
-        return JSONResponse({"error": text.get(error.status_code, str(error.detail))}, error.status_code,
-                            headers=error.headers)
+        text = {
+            404: f"{request.url.path} is not here; / says what is",
+            405: f"{request.url.path} does not take {request.method}; this API only reads",
+        }
+        return JSONResponse(
+            {"error": text.get(error.status_code, str(error.detail))}, error.status_code, headers=error.headers
+        )

@@ -144,14 +144,16 @@ def _one(
         number = int(version)
     else:
         return _error(
-            _VERSION_INVALID, f"The specified version '{version}' is not a valid version id. Allowed values are"
-            " between [1, 2^31-1] and the string \"latest\"", 422,
+            _VERSION_INVALID,
+            f"The specified version '{version}' is not a valid version id. Allowed values are"
+            ' between [1, 2^31-1] and the string "latest"',
+            422,
         )
     schema = versions.get(number)
     if schema is None:
         return _error(_VERSION_UNKNOWN, f"Version {number} not found.")
     if text_only:
         return Response(schema.schema, media_type=CONTENT_TYPE)
-    return _answer({
-        "subject": subject, "version": number, "id": schema.schema_id, "schemaType": "AVRO", "schema": schema.schema,
-    })
+    return _answer(
+        {"subject": subject, "version": number, "id": schema.schema_id, "schemaType": "AVRO", "schema": schema.schema}
+    )

@@ -23,7 +23,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 GRACE_SECONDS = 60
-ORDER_SECONDS = 2       # by so much the proof must be later: corrections wait up to 1 s, a packet's clock is read early
+ORDER_SECONDS = 2  # by so much the proof must be later: corrections wait up to 1 s, a packet's clock is read early
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +80,7 @@ class Place:
 
     node: str
     interface: str
-    direction: str          # ingress or egress
+    direction: str  # ingress or egress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,21 +96,21 @@ class EpochTotals:
     malformed: Count
     ring_full: Count
     consumed: Count
-    unclosed_epochs: int    # without the kernel's counters
-    unclosed: Count         # consumed of these
-    kernel: Difference      # seen - outcomes, epoch by epoch
-    kafka: Difference       # emitted + coalesced - consumed, epoch by closed epoch
+    unclosed_epochs: int  # without the kernel's counters
+    unclosed: Count  # consumed of these
+    kernel: Difference  # seen - outcomes, epoch by epoch
+    kafka: Difference  # emitted + coalesced - consumed, epoch by closed epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
     """A window of one place where consumed and stored differ."""
 
-    window_start: int       # seconds since the Unix epoch
+    window_start: int  # seconds since the Unix epoch
     window_seconds: int
     consumed: Count
     stored: Count
-    last_epoch_end: float   # seconds since the Unix epoch; 0: no epoch touches it
+    last_epoch_end: float  # seconds since the Unix epoch; 0: no epoch touches it
 
     def end(self) -> float:
         """When all that belongs to it was seen."""
@@ -122,8 +122,8 @@ class WindowTotals:
     """The windows of one place, added up."""
 
     place: Place
-    chosen: Count           # consumed by epochs in the range
-    open: Count             # consumed - stored, over whole windows
+    chosen: Count  # consumed by epochs in the range
+    open: Count  # consumed - stored, over whole windows
     cells: tuple[Cell, ...]
 
 
@@ -132,8 +132,8 @@ class Reach:
     """How far a node has come; seconds since the Unix epoch, 0: not begun."""
 
     node: str
-    stored_until: float     # end of the last window stored for its partition
-    ledger_until: float     # beginning of the last epoch in the ledger
+    stored_until: float  # end of the last window stored for its partition
+    ledger_until: float  # beginning of the last epoch in the ledger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,24 +144,24 @@ class RollupDifference:
     node: str
     interface: str
     periods: int
-    first_period: int       # seconds since the Unix epoch
-    difference: Count       # absolute
-    open_until: float = 0   # in flight: end of the last window that is just being stored, seconds; 0: it is not
-    overdue: bool = False   # in flight for longer than the grace time
+    first_period: int  # seconds since the Unix epoch
+    difference: Count  # absolute
+    open_until: float = 0  # in flight: end of the last window that is just being stored, seconds; 0: it is not
+    overdue: bool = False  # in flight for longer than the grace time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
     """A gap that streams noticed; see schemas.flows.Loss."""
 
-    kind: str               # messages, events or entries
-    node: str               # "" with messages
+    kind: str  # messages, events or entries
+    node: str  # "" with messages
     kafka_partition: int
     ring_id: int
-    first: int              # offset, ring position or number
+    first: int  # offset, ring position or number
     behind: int
-    noticed: float          # seconds since the Unix epoch
-    lost: int | None        # messages, events or entries; None: not known
+    noticed: float  # seconds since the Unix epoch
+    lost: int | None  # messages, events or entries; None: not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,13 +193,13 @@ class Row:
     consumed: Count = Count()
     stored: Count = Count()
     unclosed_epochs: int = 0
-    unclosed: Count = Count()                                       # consumed, of epochs without the kernel's counters
-    in_flight: Difference = field(default_factory=Difference)       # surplus: stored before its ledger row
-    overdue: Difference = field(default_factory=Difference)         # in flight for longer than the grace time
+    unclosed: Count = Count()  # consumed, of epochs without the kernel's counters
+    in_flight: Difference = field(default_factory=Difference)  # surplus: stored before its ledger row
+    overdue: Difference = field(default_factory=Difference)  # in flight for longer than the grace time
     kernel: Difference = field(default_factory=Difference)
     kafka: Difference = field(default_factory=Difference)
     store: Difference = field(default_factory=Difference)
-    first_wrong_window: int | None = None                           # seconds since the Unix epoch
+    first_wrong_window: int | None = None  # seconds since the Unix epoch
 
     def difference(self) -> Difference:
         """All stages together."""
@@ -245,17 +245,18 @@ def compare(readings: Readings, *, now: float, grace_seconds: float = GRACE_SECO
     # a window of a clock that was ahead proves nothing of what comes until then
     reaches = {r.node: replace(r, stored_until=min(r.stored_until, now)) for r in readings.reaches}
     rows = [
-        _row(
-            place, epochs.get(place), windows.get(place), reaches.get(place.node), overdue_before=now - grace_seconds
-        )
+        _row(place, epochs.get(place), windows.get(place), reaches.get(place.node), overdue_before=now - grace_seconds)
         for place in sorted(epochs.keys() | windows.keys(), key=_order)
     ]
     return Report(
-        rows=tuple(rows), reaches=readings.reaches, losses=readings.losses,
+        rows=tuple(rows),
+        reaches=readings.reaches,
+        losses=readings.losses,
         rollups=tuple(rollup for rollup in readings.rollups if not rollup.open_until),
         rollups_in_flight=tuple(
             replace(rollup, overdue=rollup.open_until < now - grace_seconds)
-            for rollup in readings.rollups if rollup.open_until
+            for rollup in readings.rollups
+            if rollup.open_until
         ),
     )
 
@@ -265,7 +266,11 @@ def _order(place: Place) -> tuple[str, str, bool]:
 
 
 def _row(
-    place: Place, epochs: EpochTotals | None, windows: WindowTotals | None, reach: Reach | None, *,
+    place: Place,
+    epochs: EpochTotals | None,
+    windows: WindowTotals | None,
+    reach: Reach | None,
+    *,
     overdue_before: float,
 ) -> Row:
     in_flight, overdue, store = Difference(), Difference(), Difference()
@@ -281,18 +286,37 @@ def _row(
             in_flight += lacking
     open_now = windows.open if windows else Count()
     listed = in_flight + overdue + store
-    if rest := open_now - listed.net():         # more windows differ than are listed: not a moment's matter
+    if rest := open_now - listed.net():  # more windows differ than are listed: not a moment's matter
         store += Difference.of(rest)
     chosen = windows.chosen if windows else Count()
     if epochs is None:
-        return Row(place=place, stored=chosen - open_now, in_flight=in_flight, overdue=overdue, store=store,
-                   first_wrong_window=first_wrong)
+        return Row(
+            place=place,
+            stored=chosen - open_now,
+            in_flight=in_flight,
+            overdue=overdue,
+            store=store,
+            first_wrong_window=first_wrong,
+        )
     return Row(
-        place=place, epochs=epochs.epochs, seen=epochs.seen, emitted=epochs.emitted, coalesced=epochs.coalesced,
-        non_ip=epochs.non_ip, malformed=epochs.malformed, dropped=epochs.ring_full, consumed=epochs.consumed,
-        unclosed_epochs=epochs.unclosed_epochs, unclosed=epochs.unclosed,
-        stored=epochs.consumed - open_now, in_flight=in_flight, overdue=overdue,
-        kernel=epochs.kernel, kafka=epochs.kafka, store=store, first_wrong_window=first_wrong,
+        place=place,
+        epochs=epochs.epochs,
+        seen=epochs.seen,
+        emitted=epochs.emitted,
+        coalesced=epochs.coalesced,
+        non_ip=epochs.non_ip,
+        malformed=epochs.malformed,
+        dropped=epochs.ring_full,
+        consumed=epochs.consumed,
+        unclosed_epochs=epochs.unclosed_epochs,
+        unclosed=epochs.unclosed,
+        stored=epochs.consumed - open_now,
+        in_flight=in_flight,
+        overdue=overdue,
+        kernel=epochs.kernel,
+        kafka=epochs.kafka,
+        store=store,
+        first_wrong_window=first_wrong,
     )
 
 

@@ -37,7 +37,7 @@ class Range:
 
     since: datetime = EARLIEST
     until: datetime = LATEST
-    node: str = ""          # every one
+    node: str = ""  # every one
 
     def within_retention(self, now: datetime, retention_days: int) -> "Range":
         """Without what the TTL of flows may have removed already: the ledger and the rollups live longer.
@@ -57,9 +57,11 @@ def read(store: Store, span: Range) -> Readings:
     """One reading of everything that is compared."""
     since, until = int(span.since.timestamp()), int(span.until.timestamp())
     everything: dict[str, str | int] = {
-        "since_us": int(span.since.timestamp() * 1e6), "until_us": int(span.until.timestamp() * 1e6),
+        "since_us": int(span.since.timestamp() * 1e6),
+        "until_us": int(span.until.timestamp() * 1e6),
         "oldest": max(0, since - audit_sql.MARGIN_SECONDS),
-        "newest": min(until + audit_sql.MARGIN_SECONDS, int(LATEST.timestamp())), "node": span.node,
+        "newest": min(until + audit_sql.MARGIN_SECONDS, int(LATEST.timestamp())),
+        "node": span.node,
     }
     seconds = min(until, time.time()) - since
 
@@ -81,8 +83,13 @@ def read(store: Store, span: Range) -> Readings:
         ),
         rollups=tuple(
             RollupDifference(
-                table=row["table"], node=row["node"], interface=row["interface"], periods=row["periods"],
-                first_period=row["first_period"], difference=_count(row, ""), open_until=row["open_until"],
+                table=row["table"],
+                node=row["node"],
+                interface=row["interface"],
+                periods=row["periods"],
+                first_period=row["first_period"],
+                difference=_count(row, ""),
+                open_until=row["open_until"],
             )
             for row in rollups
         ),
@@ -93,7 +100,9 @@ def read(store: Store, span: Range) -> Readings:
 def _rollup(store: Store, table: str, period: int, span: Range) -> list[dict[str, Any]]:
     since, until = int(span.since.timestamp()), int(span.until.timestamp())
     where: dict[str, str | int] = {
-        "from": -(-since // period) * period, "to": until // period * period, "node": span.node,
+        "from": -(-since // period) * period,
+        "to": until // period * period,
+        "node": span.node,
     }
     if not store.select(audit_sql.rollup(table, explain=False), where):
         return []
@@ -106,8 +115,10 @@ def run(store: Store, span: Range, *, form: str, out: TextIO, wait_seconds: floa
     `wait_seconds`: wait so long until nothing is in flight any more.
     """
     report = settle(
-        lambda: model.compare(read(store, span), now=time.time()), wait_seconds=wait_seconds,
-        clock=time.monotonic, sleep=time.sleep,
+        lambda: model.compare(read(store, span), now=time.time()),
+        wait_seconds=wait_seconds,
+        clock=time.monotonic,
+        sleep=time.sleep,
     )
     if form == "json":
         out.write(json.dumps(audit_report.as_json(report, span.since, span.until), ensure_ascii=False) + "\n")
@@ -117,8 +128,7 @@ def run(store: Store, span: Range, *, form: str, out: TextIO, wait_seconds: floa
 
 
 def settle(
-    look: Callable[[], model.Report], *, wait_seconds: float, clock: Callable[[], float],
-    sleep: Callable[[float], None],
+    look: Callable[[], model.Report], *, wait_seconds: float, clock: Callable[[], float], sleep: Callable[[float], None]
 ) -> model.Report:
     """Look again, up to PATIENCE_SECONDS while there is a difference, up to `wait_seconds` while not all is settled."""
     start = clock()
@@ -149,22 +159,34 @@ def _place(row: Mapping[str, Any]) -> Place:
 
 def _epochs(row: Mapping[str, Any]) -> EpochTotals:
     return EpochTotals(
-        place=_place(row), epochs=row["epochs"], seen=_count(row, "seen_"), emitted=_count(row, "emitted_"),
-        coalesced=_count(row, "coalesced_"), unclosed_epochs=row["unclosed_epochs"],
+        place=_place(row),
+        epochs=row["epochs"],
+        seen=_count(row, "seen_"),
+        emitted=_count(row, "emitted_"),
+        coalesced=_count(row, "coalesced_"),
+        unclosed_epochs=row["unclosed_epochs"],
         unclosed=_count(row, "unclosed_"),
-        non_ip=_count(row, "non_ip_"), malformed=_count(row, "malformed_"), ring_full=_count(row, "ring_full_"),
-        consumed=_count(row, "consumed_"), kernel=_difference(row, "kernel"), kafka=_difference(row, "kafka"),
+        non_ip=_count(row, "non_ip_"),
+        malformed=_count(row, "malformed_"),
+        ring_full=_count(row, "ring_full_"),
+        consumed=_count(row, "consumed_"),
+        kernel=_difference(row, "kernel"),
+        kafka=_difference(row, "kafka"),
     )
 
 
 def _windows(row: Mapping[str, Any]) -> WindowTotals:
     return WindowTotals(
-        place=_place(row), chosen=_count(row, "chosen_"), open=_count(row, "open_"),
+        place=_place(row),
+        chosen=_count(row, "chosen_"),
+        open=_count(row, "open_"),
         cells=tuple(
             Cell(
-                window_start=start, window_seconds=seconds,
+                window_start=start,
+                window_seconds=seconds,
                 consumed=Count(packets=consumed_packets, bytes=consumed_bytes),
-                stored=Count(packets=stored_packets, bytes=stored_bytes), last_epoch_end=end_us / 1e6,
+                stored=Count(packets=stored_packets, bytes=stored_bytes),
+                last_epoch_end=end_us / 1e6,
             )
             for start, seconds, consumed_packets, consumed_bytes, stored_packets, stored_bytes, end_us in row["cells"]
         ),

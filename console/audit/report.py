@@ -25,14 +25,34 @@ def show(report: Report, out: TextIO) -> None:
 
 
 def _table(rows: Iterable[Row]) -> Any:
-    names = ("node", "if", "dir", "seen", "non-IP", "malformed", "dropped", "in flight", "stored", "coalesced",
-             "unclosed", "difference")
+    names = (
+        "node",
+        "if",
+        "dir",
+        "seen",
+        "non-IP",
+        "malformed",
+        "dropped",
+        "in flight",
+        "stored",
+        "coalesced",
+        "unclosed",
+        "difference",
+    )
     cells = [
         (
-            row.place.node, row.place.interface, {"ingress": "in", "egress": "out"}[row.place.direction],
-            f"{row.seen.packets:,}", f"{row.non_ip.packets:,}", f"{row.malformed.packets:,}",
-            f"{row.dropped.packets:,}", _short(row.in_flight + row.overdue, plain=True), f"{row.stored.packets:,}",
-            f"{row.coalesced.packets:,}", f"{row.unclosed.packets:,}", _short(row.difference()),
+            row.place.node,
+            row.place.interface,
+            {"ingress": "in", "egress": "out"}[row.place.direction],
+            f"{row.seen.packets:,}",
+            f"{row.non_ip.packets:,}",
+            f"{row.malformed.packets:,}",
+            f"{row.dropped.packets:,}",
+            _short(row.in_flight + row.overdue, plain=True),
+            f"{row.stored.packets:,}",
+            f"{row.coalesced.packets:,}",
+            f"{row.unclosed.packets:,}",
+            _short(row.difference()),
         )
         for row in rows
     ]
@@ -54,9 +74,7 @@ def sentences(report: Report) -> list[str]:
     """What the audit found, the verdict first."""
     if report.empty:
         return ["There is nothing to audit yet: the ledger and the table flows are empty in this range."]
-    found = [
-        line for stage in _STAGES for row in report.rows if (line := _wrong(row, stage))
-    ]
+    found = [line for stage in _STAGES for row in report.rows if (line := _wrong(row, stage))]
     found += [_unclosed(row) for row in report.rows if row.unclosed_epochs]
     found += [_lost(loss) for loss in report.losses]
     found += [
@@ -162,8 +180,11 @@ def _moment(seconds: float) -> str:
 def as_json(report: Report, since: datetime, until: datetime) -> dict[str, Any]:
     """The same figures; limits that were not given are null."""
     return {
-        "exact": report.exact, "settled": report.settled, "empty": report.empty,
-        "since": None if since <= EARLIEST else iso(since), "until": None if until >= LATEST else iso(until),
+        "exact": report.exact,
+        "settled": report.settled,
+        "empty": report.empty,
+        "since": None if since <= EARLIEST else iso(since),
+        "until": None if until >= LATEST else iso(until),
         "message": " ".join(line.strip() for line in sentences(report)),
         "rows": [_row_json(row) for row in report.rows],
         "nodes": [
@@ -190,14 +211,24 @@ def _rollup_json(rollup: RollupDifference) -> dict[str, Any]:
 
 def _row_json(row: Row) -> dict[str, Any]:
     result: dict[str, Any] = {
-        "node": row.place.node, "interface": row.place.interface, "direction": row.place.direction,
-        "epochs": row.epochs, "unclosed_epochs": row.unclosed_epochs,
+        "node": row.place.node,
+        "interface": row.place.interface,
+        "direction": row.place.direction,
+        "epochs": row.epochs,
+        "unclosed_epochs": row.unclosed_epochs,
     }
     for name, count in (
-        ("seen", row.seen), ("non_ip", row.non_ip), ("malformed", row.malformed), ("ring_full", row.dropped),
-        ("emitted", row.emitted), ("coalesced", row.coalesced), ("consumed", row.consumed), ("stored", row.stored),
+        ("seen", row.seen),
+        ("non_ip", row.non_ip),
+        ("malformed", row.malformed),
+        ("ring_full", row.dropped),
+        ("emitted", row.emitted),
+        ("coalesced", row.coalesced),
+        ("consumed", row.consumed),
+        ("stored", row.stored),
         ("unclosed", row.unclosed),
-        ("in_flight", row.in_flight.missing), ("ahead_of_ledger", row.in_flight.surplus),
+        ("in_flight", row.in_flight.missing),
+        ("ahead_of_ledger", row.in_flight.surplus),
     ):
         result[f"{name}_packets"], result[f"{name}_bytes"] = count.packets, count.bytes
     result["overdue"] = asdict(row.overdue)

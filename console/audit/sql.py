@@ -41,7 +41,8 @@ def _differences(name: str) -> str:
     """What is missing and what is too much, apart: they must not cancel out."""
     return ", ".join(
         f"sum(greatest({sign}l.{name}_{unit[0]}, 0)) AS {name}_{side}_{unit}"
-        for side, sign in (("missing", ""), ("surplus", "-")) for unit in ("packets", "bytes")
+        for side, sign in (("missing", ""), ("surplus", "-"))
+        for unit in ("packets", "bytes")
     )
 
 
@@ -133,6 +134,7 @@ WHERE (w.consumed_packets != 0 OR w.stored_packets != 0 OR w.consumed_bytes != 0
 GROUP BY node, interface, direction
 ORDER BY node, interface, direction
 """  # noqa: S608  constants of this file
+
 
 # When streams was killed while it noted a gap, it may stand there twice, with another beginning: the widest counts.
 LOSSES = f"""

@@ -88,10 +88,15 @@ class LiveHub:
             packets, octets = self._state.rates(now, FRESH_SECONDS)
             active = self._state.active_connections(now)
         return {
-            "time": iso(datetime.now(UTC)), "nodes": len(active), "packets_total": totals["packets"],
-            "bytes_total": totals["bytes"], "packets_per_second": round(packets, 1),
-            "bytes_per_second": round(octets, 1), "active_connections": sum(active.values()),
-            "domains_resolved_total": 0, "deep_inspect_packets_total": 0,
+            "time": iso(datetime.now(UTC)),
+            "nodes": len(active),
+            "packets_total": totals["packets"],
+            "bytes_total": totals["bytes"],
+            "packets_per_second": round(packets, 1),
+            "bytes_per_second": round(octets, 1),
+            "active_connections": sum(active.values()),
+            "domains_resolved_total": 0,
+            "deep_inspect_packets_total": 0,
             "dropped_packets_total": totals["ring_full_packets"],
             "coalesced_packets_total": totals["coalesced_packets"],
         }
@@ -99,8 +104,10 @@ class LiveHub:
     def metrics(self) -> tuple[dict[tuple[str, str, str], dict[str, int]], Mapping[str, int]]:
         """Sums by node, interface and direction; flows in open windows by node."""
         with self._lock:
-            return ({place: dict(sums) for place, sums in self._state.passed.items()},
-                    self._state.active_connections(time.monotonic()))
+            return (
+                {place: dict(sums) for place, sums in self._state.passed.items()},
+                self._state.active_connections(time.monotonic()),
+            )
 
     def snapshot(self) -> str:
         """A message of /api/stream, as of now."""

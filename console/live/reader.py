@@ -24,7 +24,7 @@ class LiveReader(threading.Thread):
         """`heard` is called with each message, in this thread."""
         super().__init__(name="live", daemon=True)
         self._heard = heard
-        self._next: dict[int, int] = {}         # partition -> offset to go on with
+        self._next: dict[int, int] = {}  # partition -> offset to go on with
         self._settings = settings
         self._topics = TopicNames.of(settings.kafka.topic_prefix)
         self._done = threading.Event()
@@ -56,9 +56,13 @@ class LiveReader(threading.Thread):
     def _read(self) -> None:
         codec = Codec(self._settings.schema_registry.url, self._topics)
         config: dict[str, Any] = {
-            **self._settings.kafka.properties, "bootstrap.servers": self._settings.kafka.bootstrap_servers,
-            "group.id": f"ayaflow-view-{uuid.uuid4()}", "enable.auto.commit": False,      # joins no group: assigned
-            "log_level": 0, "error_cb": lambda _: None, "auto.offset.reset": "latest",
+            **self._settings.kafka.properties,
+            "bootstrap.servers": self._settings.kafka.bootstrap_servers,
+            "group.id": f"ayaflow-view-{uuid.uuid4()}",
+            "enable.auto.commit": False,  # joins no group: assigned
+            "log_level": 0,
+            "error_cb": lambda _: None,
+            "auto.offset.reset": "latest",
         }
         consumer = Consumer(config)
         try:
@@ -67,9 +71,9 @@ class LiveReader(threading.Thread):
                 self.problem = f"the topic {self._topics.live} does not exist yet"
                 self._done.wait(AGAIN_SECONDS)
                 return
-            consumer.assign([
-                TopicPartition(self._topics.live, number, self._next.get(number, OFFSET_END)) for number in partitions
-            ])
+            consumer.assign(
+                [TopicPartition(self._topics.live, number, self._next.get(number, OFFSET_END)) for number in partitions]
+            )
             self.problem = ""
             heard = time.monotonic()
             # the topic may be made anew meanwhile: after a long silence look again
@@ -88,7 +92,7 @@ class LiveReader(threading.Thread):
     def _decode(self, codec: Codec, value: bytes) -> None:
         try:
             stats = codec.decode_live_stats(value)
-        except DecodeError as error:            # one foreign message does not end the view
+        except DecodeError as error:  # one foreign message does not end the view
             self.problem = f"a message of {self._topics.live} is left out: {error}"
             return
         self._keep(stats)
@@ -98,7 +102,7 @@ class LiveReader(threading.Thread):
     def _keep(self, stats: dict[str, Any]) -> None:
         kept = {**self.stats, str(stats["node"]): stats}
         newest = sorted(kept, key=lambda node: kept[node]["time"])[-NODES_KEPT:]
-        self.problem, self.stats = "", {node: kept[node] for node in newest}      # replaced whole: another thread reads
+        self.problem, self.stats = "", {node: kept[node] for node in newest}  # replaced whole: another thread reads
 
 
 def _reason(error: Exception) -> str:

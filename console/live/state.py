@@ -15,8 +15,20 @@ from typing import Any
 from console.query.vocabulary import protocol_name
 
 KEY = (
-    "interface", "direction", "protocol", "src_addr", "dst_addr", "src_port", "dst_port", "vlan_id", "icmp_type",
-    "icmp_code", "tunnel_type", "tunnel_id", "outer_src_addr", "outer_dst_addr",
+    "interface",
+    "direction",
+    "protocol",
+    "src_addr",
+    "dst_addr",
+    "src_port",
+    "dst_port",
+    "vlan_id",
+    "icmp_type",
+    "icmp_code",
+    "tunnel_type",
+    "tunnel_id",
+    "outer_src_addr",
+    "outer_dst_addr",
 )
 COUNTS = ("packets", "bytes", "packets_rev", "bytes_rev")
 PASSED = ("packets", "bytes", "non_ip_packets", "malformed_packets", "ring_full_packets", "coalesced_packets")
@@ -30,7 +42,7 @@ RATE_SECONDS = 5
 PASSED_SECONDS = 3
 """What passed an interface is averaged over so long: a message has whole batches, and so more or less than its time."""
 NODES_KEPT = 1_000
-CONNECTIONS_KEPT = 20_000       # of a node; those longest without a packet go first
+CONNECTIONS_KEPT = 20_000  # of a node; those longest without a packet go first
 Counts = tuple[int, int, int, int]
 _NONE: Counts = (0, 0, 0, 0)
 
@@ -40,11 +52,11 @@ class Connection:
     """One connection of a node. Times are the node's."""
 
     node: str
-    flow: Mapping[str, Any]             # KEY and values of the newest message
+    flow: Mapping[str, Any]  # KEY and values of the newest message
     first_seen: datetime
     last_seen: datetime
-    window_first: datetime              # first_seen of the newest message: of the open windows
-    open: Counts                        # of the newest message
+    window_first: datetime  # first_seen of the newest message: of the open windows
+    open: Counts  # of the newest message
     total: Counts = _NONE
     heard: deque[tuple[datetime, Counts, Counts]] = field(default_factory=lambda: deque(maxlen=64))
     """Message's time, counts in it, and the total then."""
@@ -94,10 +106,13 @@ class Connection:
         """As JSON. `quiet`: the newest message of the node does not list it."""
         packets, octets = (0.0, 0.0) if quiet else self.rates()
         return {
-            "node": self.node, **{name: self.flow[name] for name in KEY},
+            "node": self.node,
+            **{name: self.flow[name] for name in KEY},
             "protocol_name": protocol_name(self.flow["protocol"]),
-            **dict(zip(COUNTS, self.total, strict=True)), "bytes_per_second": round(octets, 1),
-            "packets_per_second": round(packets, 1), "first_seen": iso(self.first_seen),
+            **dict(zip(COUNTS, self.total, strict=True)),
+            "bytes_per_second": round(octets, 1),
+            "packets_per_second": round(packets, 1),
+            "first_seen": iso(self.first_seen),
             "last_seen": iso(self.last_seen),
         }
 
@@ -106,9 +121,9 @@ class Connection:
 class Node:
     """One node."""
 
-    stats: Mapping[str, Any]            # the newest message
-    heard: float                        # when it came; monotonic seconds
-    recent: deque[Mapping[str, Any]] = field(default_factory=deque)     # the newest, of PASSED_SECONDS
+    stats: Mapping[str, Any]  # the newest message
+    heard: float  # when it came; monotonic seconds
+    recent: deque[Mapping[str, Any]] = field(default_factory=deque)  # the newest, of PASSED_SECONDS
     connections: dict[tuple[Any, ...], Connection] = field(default_factory=dict)
 
     def clock(self, now: float) -> datetime:
@@ -134,8 +149,11 @@ class Node:
                 both[1] += one["bytes"]
         return [
             {
-                "interface": name, "direction": direction, "packets_per_second": round(packets / seconds, 1),
-                "bytes_per_second": round(octets / seconds, 1), **{count: one.get(count, 0) for count in PASSED[2:]},
+                "interface": name,
+                "direction": direction,
+                "packets_per_second": round(packets / seconds, 1),
+                "bytes_per_second": round(octets / seconds, 1),
+                **{count: one.get(count, 0) for count in PASSED[2:]},
             }
             for one in self.stats["interfaces"]
             for name, direction in [(one["interface"], one["direction"])]
@@ -151,7 +169,7 @@ class LiveState:
         self._nodes: dict[str, Node] = {}
         self.passed: dict[tuple[str, str, str], dict[str, int]] = {}
         """(node, interface, direction) -> sums of PASSED since the start."""
-        self.version = 0                # grows with each message
+        self.version = 0  # grows with each message
 
     def add(self, stats: Mapping[str, Any], now: float) -> None:
         """A LiveStats message, as the codec decodes it. `now`: monotonic seconds."""
@@ -159,7 +177,7 @@ class LiveState:
         node = self._nodes.get(name)
         if node is None:
             node = self._nodes[name] = Node(stats=stats, heard=now)
-        if time < node.stats["time"] - timedelta(seconds=1):        # a message of before the start, read late
+        if time < node.stats["time"] - timedelta(seconds=1):  # a message of before the start, read late
             return
         self.version += 1
         node.add(stats, now)
@@ -172,8 +190,12 @@ class LiveState:
             known = node.connections.get(key)
             if known is None:
                 known = node.connections[key] = Connection(
-                    node=name, flow=flow, first_seen=flow["first_seen"], last_seen=flow["last_seen"],
-                    window_first=flow["first_seen"], open=_NONE,
+                    node=name,
+                    flow=flow,
+                    first_seen=flow["first_seen"],
+                    last_seen=flow["last_seen"],
+                    window_first=flow["first_seen"],
+                    open=_NONE,
                 )
             known.add(time, flow)
         self._forget(node, time)
@@ -195,7 +217,11 @@ class LiveState:
         return {name: node for name, node in sorted(self._nodes.items()) if now - node.heard <= self._timeout}
 
     def connections(
-        self, now: float, *, sort: str = "bytes", limit: int = 50,
+        self,
+        now: float,
+        *,
+        sort: str = "bytes",
+        limit: int = 50,
         chosen: Callable[[Mapping[str, Any]], bool] | None = None,
     ) -> list[dict[str, Any]]:
         """The active connections, the largest first. `chosen` is asked with a row as it will be shown."""
@@ -227,10 +253,12 @@ class LiveState:
         """Each node for /api/stream. `wall`: this machine's time."""
         return [
             {
-                "node": name, "time": iso(node.stats["time"]),
+                "node": name,
+                "time": iso(node.stats["time"]),
                 "delay_seconds": round(max(0.0, (wall - node.stats["time"]).total_seconds()), 3),
                 "interfaces": node.interfaces(),
-                "active_flows": node.stats["active_flows"], "open_windows": node.stats["open_windows"],
+                "active_flows": node.stats["active_flows"],
+                "open_windows": node.stats["open_windows"],
                 "lag_messages": node.stats["lag_messages"],
             }
             for name, node in self.nodes(now).items()
@@ -243,9 +271,7 @@ class LiveState:
     def rates(self, now: float, fresh_seconds: float) -> tuple[float, float]:
         """Packets and bytes a second of all nodes that were heard of just now."""
         rows = [
-            one
-            for node in self.nodes(now).values() if now - node.heard <= fresh_seconds
-            for one in node.interfaces()
+            one for node in self.nodes(now).values() if now - node.heard <= fresh_seconds for one in node.interfaces()
         ]
         return sum(row["packets_per_second"] for row in rows), sum(row["bytes_per_second"] for row in rows)
 
@@ -253,4 +279,3 @@ class LiveState:
 def iso(moment: datetime) -> str:
     """ISO 8601 in UTC to the microsecond."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-

@@ -10,7 +10,7 @@ class FilterError(QueryError):
 
     def __init__(self, found: str, *, text: str, column: int, why: str) -> None:
         super().__init__(f"filter, column {column}: {found}: {why}")
-        self.column = column        # from 1
+        self.column = column  # from 1
         self._text = text
 
     @property
@@ -19,7 +19,7 @@ class FilterError(QueryError):
         if not self._text.strip():
             return ""
         start = max(0, self.column - 60)
-        line = "".join(char if char.isprintable() else " " for char in self._text[start:start + 100])
+        line = "".join(char if char.isprintable() else " " for char in self._text[start : start + 100])
         return f"  {line}\n  {' ' * (self.column - 1 - start)}^"
 
 

@@ -20,18 +20,18 @@ MEASURES = ("packets", "bytes", "packets_rev", "bytes_rev", "records")
 SORTS = {"bytes": "bytes + bytes_rev", "packets": "packets + packets_rev", "flows": "records"}
 MOST_DIMENSIONS = 6
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 604_800)
-_SIDES = "_side"                # 1: measures and `addr` are seen from dst
+_SIDES = "_side"  # 1: measures and `addr` are seen from dst
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """What is asked of a time range."""
 
-    by: tuple[str, ...]             # names of DIMENSIONS
+    by: tuple[str, ...]  # names of DIMENSIONS
     flow_filter: Filter
     since: datetime
     until: datetime
-    oldest_raw: datetime | None     # see segments.plan
+    oldest_raw: datetime | None  # see segments.plan
 
     @property
     def raw(self) -> bool:
@@ -70,10 +70,10 @@ def top(question: Question, *, sort: str, limit: int) -> tuple[str, Parameters]:
     names = [*question.by] or ["everything"]
     keys = [f"{_dimension(name)} AS {name}" for name in question.by] or ["1 AS everything"]
     sql = f"""
-SELECT {', '.join(keys)}, {', '.join(f'{text} AS {name}' for name, text in sums.items())}, {totals}
+SELECT {", ".join(keys)}, {", ".join(f"{text} AS {name}" for name, text in sums.items())}, {totals}
 FROM ({source}) AS u
-GROUP BY {', '.join(names)}
-ORDER BY {SORTS[sort]} DESC, {', '.join(names)}
+GROUP BY {", ".join(names)}
+ORDER BY {SORTS[sort]} DESC, {", ".join(names)}
 LIMIT {{limit:UInt64}}""".strip()  # noqa: S608  only names of ours; values are parameters
     return sql, {**parameters, "limit": limit}
 
@@ -123,9 +123,11 @@ def _sides(by: Sequence[str]) -> str:
 
 def _source(question: Question, tables: Plan, step: int = 0) -> tuple[str, Parameters]:
     """Rows of all segments, with the columns that the question needs, `time` (of the step) and the side."""
-    needed = {column for name in question.by for column in (
-        ("src_addr", "dst_addr") if name == PAIR else FIELDS[name].columns
-    )}
+    needed = {
+        column
+        for name in question.by
+        for column in (("src_addr", "dst_addr") if name == PAIR else FIELDS[name].columns)
+    }
     condition = flow_sql.condition(question.flow_filter)
     columns = sorted(needed)
     parts: list[str] = []

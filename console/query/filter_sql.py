@@ -18,8 +18,8 @@ class SqlFilter:
     A flow matches when both hold; `keys` alone is true of every flow that matches, and uses no sums.
     """
 
-    keys: str                       # "1" when there is none
-    measures: str                   # "1" when there is none
+    keys: str  # "1" when there is none
+    measures: str  # "1" when there is none
     parameters: Parameters
 
 
@@ -65,7 +65,7 @@ def _on_keys(expression: Expression, *, positive: bool) -> Expression | None:
         case Every(parts=parts) | Some(parts=parts):
             found = [_on_keys(part, positive=positive) for part in parts]
             known = tuple(part for part in found if part is not None)
-            if isinstance(expression, Every) is positive:           # and: each part that is known must hold
+            if isinstance(expression, Every) is positive:  # and: each part that is known must hold
                 return Every(parts=known) if known else None
             return Some(parts=known) if len(known) == len(found) else None
 
@@ -93,7 +93,8 @@ class _Writer:
         bound = [self._bind(field, value) for value in comparison.values]
         tests = [
             _test(self._names.get(column, column), "=" if operator in {"!=", "in"} else operator, values)
-            for column in field.columns for values in bound
+            for column in field.columns
+            for values in bound
         ]
         condition = "(" + " OR ".join(tests) + ")"
         return f"NOT {condition}" if negated else condition

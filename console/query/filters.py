@@ -16,7 +16,7 @@ from console.query.values import Value
 from console.query.vocabulary import ALIASES, FIELDS, Field, Kind
 
 MOST_CHARACTERS = 8_000
-MOST_DEPTH = 60                 # of `and`, `or` and `not` within each other
+MOST_DEPTH = 60  # of `and`, `or` and `not` within each other
 _ORDERED = ("<", "<=", ">", ">=")
 
 GRAMMAR = r"""
@@ -49,7 +49,7 @@ class Comparison:
     """`field operator value`; `in` has any number of values and holds when one fits, the others have one."""
 
     field: Field
-    operator: str                   # = != < <= > >= ~ in
+    operator: str  # = != < <= > >= ~ in
     values: tuple[Value, ...]
 
 
@@ -106,8 +106,9 @@ class Filter:
 def parse(text: str) -> Filter:
     """A filter; an empty text matches everything. Raises FilterError that names the column."""
     if len(text) > MOST_CHARACTERS:
-        raise FilterError("the filter", text="", column=1,
-                          why=f"has {len(text)} characters; {MOST_CHARACTERS} are the most")
+        raise FilterError(
+            "the filter", text="", column=1, why=f"has {len(text)} characters; {MOST_CHARACTERS} are the most"
+        )
     try:
         tree = _parser().parse(text)
     except UnexpectedToken as error:
@@ -167,9 +168,11 @@ def _compared(text: str, name: Token, sign: Token, value: Any) -> Expression:
 def _listed(text: str, name: Token, _in: Token, values: Any) -> Comparison:
     field = _field(text, name)
     found = values.children if values.data == "list" else [values]
-    return Comparison(field=field, operator="in", values=tuple(
-        filter_values.value(field, text, one.children[0], ranges=True) for one in found
-    ))
+    return Comparison(
+        field=field,
+        operator="in",
+        values=tuple(filter_values.value(field, text, one.children[0], ranges=True) for one in found),
+    )
 
 
 def _value(field: Field, text: str, value: Any) -> Value:
@@ -201,7 +204,7 @@ def _explain_token(text: str, error: UnexpectedToken) -> NoReturn:
     elif "WORD" in expected:
         why = "expected a value"
     else:
-        if "COMMA" not in expected:         # the parser may have closed the comparison already
+        if "COMMA" not in expected:  # the parser may have closed the comparison already
             expected |= {"_AND", "_OR"}
         words = [_KEYWORDS[name] for name in ("COMMA", "_AND", "_OR", "RPAR", "$END") if name in expected]
         why = "expected " + " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -12,10 +12,24 @@ from schemas.clickhouse.ddl import migrations
 
 SORTS = ("time", "bytes", "packets")
 KEYS = {
-    "window_start": "UInt32", "node": "String", "protocol": "UInt8", "dst_port": "UInt16", "dst_addr": "IPv6",
-    "src_addr": "IPv6", "src_port": "UInt16", "interface": "String", "direction": "String", "vlan_id": "UInt16",
-    "icmp_type": "UInt8", "icmp_code": "UInt8", "window_seconds": "UInt16", "primary": "Bool",
-    "tunnel_type": "String", "tunnel_id": "UInt32", "outer_src_addr": "IPv6", "outer_dst_addr": "IPv6",
+    "window_start": "UInt32",
+    "node": "String",
+    "protocol": "UInt8",
+    "dst_port": "UInt16",
+    "dst_addr": "IPv6",
+    "src_addr": "IPv6",
+    "src_port": "UInt16",
+    "interface": "String",
+    "direction": "String",
+    "vlan_id": "UInt16",
+    "icmp_type": "UInt8",
+    "icmp_code": "UInt8",
+    "window_seconds": "UInt16",
+    "primary": "Bool",
+    "tunnel_type": "String",
+    "tunnel_id": "UInt32",
+    "outer_src_addr": "IPv6",
+    "outer_dst_addr": "IPv6",
 }
 """What tells one flow and window from another, in the order of history, with the types of parameters."""
 _SUMS = ("packets", "bytes", "packets_rev", "bytes_rev")
@@ -23,17 +37,39 @@ _MERGED = {
     f"{name}{way}": sql.format(name=f"f.{name}{way}", packets=f"f.packets{way}")
     for name, sql in {
         "tcp_flags": "groupBitOr({name})",
-        "min_ttl": "minIf({name}, {packets} > 0)", "max_ttl": "max({name})",
+        "min_ttl": "minIf({name}, {packets} > 0)",
+        "max_ttl": "max({name})",
         "dscp": "argMinIf({name}, f.first_seen, {packets} > 0)",
-        "min_packet_bytes": "minIf({name}, {packets} > 0)", "max_packet_bytes": "max({name})",
+        "min_packet_bytes": "minIf({name}, {packets} > 0)",
+        "max_packet_bytes": "max({name})",
     }.items()
     for way in ("", "_rev")
 }
 """What is not a sum, with the SQL that brings revisions together; a revision may lack one of the directions."""
 COLUMNS = (
-    "window_start", "window_seconds", "node", "interface", "direction", "primary", "protocol", "src_addr", "dst_addr",
-    "src_port", "dst_port", "vlan_id", "icmp_type", "icmp_code", "tunnel_type", "tunnel_id", "outer_src_addr",
-    "outer_dst_addr", *_SUMS, *_MERGED, "first_seen", "last_seen", "community_id",
+    "window_start",
+    "window_seconds",
+    "node",
+    "interface",
+    "direction",
+    "primary",
+    "protocol",
+    "src_addr",
+    "dst_addr",
+    "src_port",
+    "dst_port",
+    "vlan_id",
+    "icmp_type",
+    "icmp_code",
+    "tunnel_type",
+    "tunnel_id",
+    "outer_src_addr",
+    "outer_dst_addr",
+    *_SUMS,
+    *_MERGED,
+    "first_seen",
+    "last_seen",
+    "community_id",
 )
 """Of the results of `flows` and `history`, in order."""
 _ENUMS = ("direction", "tunnel_type")
@@ -43,7 +79,7 @@ _ORDER = {
     "packets": "packets + packets_rev DESC, window_start DESC",
     "history": ", ".join(f"{f'toString({key})' if key in _ENUMS else key} DESC" for key in KEYS),
 }
-_LONGEST_WINDOW = 3_600         # seconds; streams.window_seconds allows no more
+_LONGEST_WINDOW = 3_600  # seconds; streams.window_seconds allows no more
 _ALIAS = re.compile(r"community_id\s+String ALIAS\s+(.*?)\s+COMMENT 'Community ID", re.DOTALL)
 
 
@@ -121,7 +157,7 @@ def grouped(where: str) -> str:
            min(f.first_seen) AS first_seen, max(f.last_seen) AS last_seen
     FROM flows AS f
     WHERE {where}
-    GROUP BY {', '.join(f'f.{key}' for key in KEYS)}"""  # noqa: S608
+    GROUP BY {", ".join(f"f.{key}" for key in KEYS)}"""  # noqa: S608
 
 
 def address_text(column: str) -> str:
@@ -134,7 +170,9 @@ def address_text(column: str) -> str:
 def community_id() -> str:
     """SQL of the Community ID over the columns of a flow; one with the ALIAS column of the table."""
     text = next(
-        found[1] for migration in migrations(ClickHouseSettings()) for statement in migration.statements
+        found[1]
+        for migration in migrations(ClickHouseSettings())
+        for statement in migration.statements
         if (found := _ALIAS.search(statement))
     )
     return f"({text})"
@@ -170,9 +208,7 @@ def _after(after: Parameters | None) -> tuple[str, Parameters]:
     )
 
 
-def _shown(
-    inner: str, chosen: SqlFilter, order: str, limit: int, parameters: Parameters
-) -> tuple[str, Parameters]:
+def _shown(inner: str, chosen: SqlFilter, order: str, limit: int, parameters: Parameters) -> tuple[str, Parameters]:
     """As FlowRecords: addresses as text, with Community ID; both are made for the rows that are left after LIMIT."""
     special = {name: f"toString(r.{name})" for name in _ENUMS}
     special |= {name: address_text(f"r.{name}") for name in ("src_addr", "dst_addr")}
@@ -189,7 +225,7 @@ FROM (
 SELECT * FROM ({inner}
 )
 ORDER BY {order}
-{'LIMIT {limit:UInt64}' if limit else ''}
+{"LIMIT {limit:UInt64}" if limit else ""}
 )
 ) AS r""".strip()  # noqa: S608  only names of ours; values are parameters
     return sql, {**parameters, **chosen.parameters, **({"limit": limit} if limit else {})}

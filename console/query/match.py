@@ -20,8 +20,13 @@ Flow = Mapping[str, Any]
 """Columns by name: addresses and names as text, all else as numbers."""
 
 _ORDER: dict[str, Callable[[Any, Any], bool]] = {
-    "=": operator.eq, "!=": operator.eq, "in": operator.eq,
-    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+    "=": operator.eq,
+    "!=": operator.eq,
+    "in": operator.eq,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
 }
 
 
@@ -70,7 +75,7 @@ def _search(pattern: str, text: str) -> bool:
 
 @lru_cache(65_536)
 def _address(text: str) -> int:
-    if not text:        # without a tunnel: :: in ClickHouse
+    if not text:  # without a tunnel: :: in ClickHouse
         return 0
     address = ipaddress.ip_address(text)
     return int(address) + (0xFFFF << 32 if address.version == 4 else 0)

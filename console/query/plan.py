@@ -17,8 +17,8 @@ class Segment:
     """A part of the range, read from one table."""
 
     table: str
-    first: int          # seconds since the Unix epoch
-    last: int           # exclusive
+    first: int  # seconds since the Unix epoch
+    last: int  # exclusive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +26,8 @@ class Plan:
     """The segments of a range in the order of time; never none."""
 
     segments: tuple[Segment, ...]
-    since: int          # seconds since the Unix epoch
-    until: int          # exclusive
+    since: int  # seconds since the Unix epoch
+    until: int  # exclusive
 
     @property
     def coarsest(self) -> str:
@@ -36,9 +36,7 @@ class Plan:
         return next(table for table in TABLES.values() if table in used)
 
 
-def plan(
-    since: datetime, until: datetime, *, raw: bool, step: int = 0, oldest_raw: datetime | None = None
-) -> Plan:
+def plan(since: datetime, until: datetime, *, raw: bool, step: int = 0, oldest_raw: datetime | None = None) -> Plan:
     """Cut [since, until).
 
     `raw`: something is asked that only flows has. `step`: periods must lie within steps of so many seconds, counted

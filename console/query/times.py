@@ -6,11 +6,10 @@ from datetime import UTC, datetime, timedelta
 from common.errors import QueryError
 
 FORMS = (
-    "10m, 2h, 1d, 30s (ago), now, today, yesterday, or ISO 8601 such as 2026-05-01T12:00:00Z"
-    " (UTC without an offset)"
+    "10m, 2h, 1d, 30s (ago), now, today, yesterday, or ISO 8601 such as 2026-05-01T12:00:00Z (UTC without an offset)"
 )
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
-LATEST = datetime(2106, 2, 7, tzinfo=UTC)       # ClickHouse's DateTime ends here
+LATEST = datetime(2106, 2, 7, tzinfo=UTC)  # ClickHouse's DateTime ends here
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _AGO = re.compile(r"-?((?:\d+(?:\.\d+)?[smhdw])+)")

@@ -11,10 +11,9 @@ from console.query.errors import FilterError, nearest
 from console.query.vocabulary import Field, Kind, protocol_names, protocol_number, service_names, service_port
 from schemas.packets import DIRECTIONS, TUNNEL_TYPES
 
-_MAPPED = 0xFFFF << 32          # ::ffff:0:0/96
+_MAPPED = 0xFFFF << 32  # ::ffff:0:0/96
 _NUMBER = re.compile(r"(\d{1,30})(k|ki|m|mi|g|gi|t|ti)?", re.IGNORECASE | re.ASCII)
-_SCALE = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12,
-          "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_SCALE = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _SYMBOLS = {Kind.DIRECTION: DIRECTIONS, Kind.TUNNEL: TUNNEL_TYPES}
 
 

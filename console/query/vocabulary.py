@@ -25,11 +25,11 @@ class Field:
     kind: Kind
     doc: str
     columns: tuple[str, ...]
-    sql_type: str               # ClickHouse type of a parameter compared with it
-    largest: int = 0            # of a NUMBER, PORT or PROTOCOL
-    measure: bool = False       # summed over revisions: compared after the sum
-    raw: bool = False           # only the raw windows have it, not the rollups
-    live: bool = True           # connections of the live view have it
+    sql_type: str  # ClickHouse type of a parameter compared with it
+    largest: int = 0  # of a NUMBER, PORT or PROTOCOL
+    measure: bool = False  # summed over revisions: compared after the sum
+    raw: bool = False  # only the raw windows have it, not the rollups
+    live: bool = True  # connections of the live view have it
 
     @property
     def either(self) -> bool:
@@ -48,12 +48,26 @@ class Field:
 
 
 def _field(
-    name: str, kind: Kind, sql_type: str, doc: str, *columns: str, largest: int = 0, measure: bool = False,
-    raw: bool = False, live: bool = True,
+    name: str,
+    kind: Kind,
+    sql_type: str,
+    doc: str,
+    *columns: str,
+    largest: int = 0,
+    measure: bool = False,
+    raw: bool = False,
+    live: bool = True,
 ) -> Field:
     return Field(
-        name=name, kind=kind, doc=doc, columns=columns or (name,), sql_type=sql_type, largest=largest,
-        measure=measure, raw=raw or measure, live=live,
+        name=name,
+        kind=kind,
+        doc=doc,
+        columns=columns or (name,),
+        sql_type=sql_type,
+        largest=largest,
+        measure=measure,
+        raw=raw or measure,
+        live=live,
     )
 
 
@@ -64,8 +78,14 @@ FIELDS: dict[str, Field] = {
         _field("node", Kind.TEXT, "String", "Node that saw the flow"),
         _field("interface", Kind.TEXT, "String", "Interface on which it was seen"),
         _field("direction", Kind.DIRECTION, "String", "Direction in which packets from src to dst passed"),
-        _field("primary", Kind.NUMBER, "UInt8", "1: totals count it; 0: the packets are on another interface too",
-               largest=1, live=False),
+        _field(
+            "primary",
+            Kind.NUMBER,
+            "UInt8",
+            "1: totals count it; 0: the packets are on another interface too",
+            largest=1,
+            live=False,
+        ),
         _field("protocol", Kind.PROTOCOL, "UInt8", "IANA protocol, by name or number", largest=255),
         _field("addr", Kind.ADDRESS, "IPv6", "Address of either side", "src_addr", "dst_addr"),
         _field("src_addr", Kind.ADDRESS, "IPv6", "Address of the initiator"),
@@ -77,10 +97,18 @@ FIELDS: dict[str, Field] = {
         _field("icmp_type", Kind.NUMBER, "UInt8", "ICMP type from src to dst", largest=255),
         _field("icmp_code", Kind.NUMBER, "UInt8", "ICMP code from src to dst", largest=255),
         _field("tunnel_type", Kind.TUNNEL, "String", "Tunnel that the packets were taken out of, or none", raw=True),
-        _field("tunnel_id", Kind.NUMBER, "UInt32", "VNI, GRE key or TEID of the tunnel, or 0", largest=2**32 - 1,
-               raw=True),
-        _field("outer_addr", Kind.ADDRESS, "IPv6", "Address of either end of the tunnel", "outer_src_addr",
-               "outer_dst_addr", raw=True),
+        _field(
+            "tunnel_id", Kind.NUMBER, "UInt32", "VNI, GRE key or TEID of the tunnel, or 0", largest=2**32 - 1, raw=True
+        ),
+        _field(
+            "outer_addr",
+            Kind.ADDRESS,
+            "IPv6",
+            "Address of either end of the tunnel",
+            "outer_src_addr",
+            "outer_dst_addr",
+            raw=True,
+        ),
         _field("outer_src_addr", Kind.ADDRESS, "IPv6", "Source address of the tunnel, from src to dst", raw=True),
         _field("outer_dst_addr", Kind.ADDRESS, "IPv6", "Destination address of the tunnel, from src to dst", raw=True),
         _field("community_id", Kind.TEXT, "String", "Community ID v1, seed 0", raw=True, live=False),
@@ -89,10 +117,18 @@ FIELDS: dict[str, Field] = {
         _field("bytes", Kind.NUMBER, "UInt64", "Bytes from src to dst", largest=_COUNT, measure=True),
         _field("packets_rev", Kind.NUMBER, "UInt64", "Packets from dst to src", largest=_COUNT, measure=True),
         _field("bytes_rev", Kind.NUMBER, "UInt64", "Bytes from dst to src", largest=_COUNT, measure=True),
-        _field("tcp_flags", Kind.NUMBER, "UInt16", "All TCP flags from src to dst", largest=511, measure=True,
-               live=False),
-        _field("tcp_flags_rev", Kind.NUMBER, "UInt16", "All TCP flags from dst to src", largest=511, measure=True,
-               live=False),
+        _field(
+            "tcp_flags", Kind.NUMBER, "UInt16", "All TCP flags from src to dst", largest=511, measure=True, live=False
+        ),
+        _field(
+            "tcp_flags_rev",
+            Kind.NUMBER,
+            "UInt16",
+            "All TCP flags from dst to src",
+            largest=511,
+            measure=True,
+            live=False,
+        ),
         *(
             _field(name + way, Kind.NUMBER, kind, f"{doc} {side}", largest=largest, measure=True, live=False)
             for name, kind, largest, doc in (
@@ -110,16 +146,62 @@ ALIASES = {"ip": "addr"}
 """Other words for a field."""
 
 _PROTOCOLS = {
-    "tcp": 6, "udp": 17, "icmp": 1, "icmp6": 58, "icmpv6": 58, "ipv6-icmp": 58, "sctp": 132, "udplite": 136,
-    "igmp": 2, "gre": 47, "esp": 50, "ah": 51, "dccp": 33, "ospf": 89, "vrrp": 112, "ipip": 4,
+    "tcp": 6,
+    "udp": 17,
+    "icmp": 1,
+    "icmp6": 58,
+    "icmpv6": 58,
+    "ipv6-icmp": 58,
+    "sctp": 132,
+    "udplite": 136,
+    "igmp": 2,
+    "gre": 47,
+    "esp": 50,
+    "ah": 51,
+    "dccp": 33,
+    "ospf": 89,
+    "vrrp": 112,
+    "ipip": 4,
 }
 _SHORT = {number: name for name, number in reversed(_PROTOCOLS.items())}
 _SERVICES = {
-    "ftp": 21, "ssh": 22, "telnet": 23, "smtp": 25, "dns": 53, "domain": 53, "dhcp": 67, "tftp": 69, "http": 80,
-    "kerberos": 88, "pop3": 110, "ntp": 123, "imap": 143, "snmp": 161, "bgp": 179, "ldap": 389, "https": 443,
-    "smb": 445, "syslog": 514, "submission": 587, "ldaps": 636, "imaps": 993, "pop3s": 995, "mqtt": 1883,
-    "nfs": 2049, "mysql": 3306, "rdp": 3389, "vxlan": 4789, "sip": 5060, "mdns": 5353, "postgresql": 5432,
-    "amqp": 5672, "redis": 6379, "http-alt": 8080, "clickhouse": 8123, "kafka": 9092, "elasticsearch": 9200,
+    "ftp": 21,
+    "ssh": 22,
+    "telnet": 23,
+    "smtp": 25,
+    "dns": 53,
+    "domain": 53,
+    "dhcp": 67,
+    "tftp": 69,
+    "http": 80,
+    "kerberos": 88,
+    "pop3": 110,
+    "ntp": 123,
+    "imap": 143,
+    "snmp": 161,
+    "bgp": 179,
+    "ldap": 389,
+    "https": 443,
+    "smb": 445,
+    "syslog": 514,
+    "submission": 587,
+    "ldaps": 636,
+    "imaps": 993,
+    "pop3s": 995,
+    "mqtt": 1883,
+    "nfs": 2049,
+    "mysql": 3306,
+    "rdp": 3389,
+    "vxlan": 4789,
+    "sip": 5060,
+    "mdns": 5353,
+    "postgresql": 5432,
+    "amqp": 5672,
+    "redis": 6379,
+    "http-alt": 8080,
+    "clickhouse": 8123,
+    "kafka": 9092,
+    "elasticsearch": 9200,
     "wireguard": 51820,
 }
 
@@ -131,7 +213,7 @@ def protocol_number(name: str) -> int | None:
         return known
     try:
         return socket.getprotobyname(name)
-    except (OSError, ValueError):       # ValueError: a NUL in the name
+    except (OSError, ValueError):  # ValueError: a NUL in the name
         return None
 
 

@@ -14,9 +14,7 @@ FORMATS = {"json": "JSONEachRow", "csv": "CSV", "arrow": "ArrowStream"}
 CSV_HEADER = (",".join(f'"{name}"' for name in flow_sql.COLUMNS) + "\n").encode()
 
 
-def run(
-    store: Store, sql: str, parameters: Parameters, *, form: str, out: TextIO, binary: BinaryIO
-) -> int | None:
+def run(store: Store, sql: str, parameters: Parameters, *, form: str, out: TextIO, binary: BinaryIO) -> int | None:
     """Query and write; returns the number of flows written, None where it is not known (arrow).
 
     `binary` is what lies below `out`.
@@ -32,7 +30,7 @@ def run(
     count = 0
     for chunk in chunks:
         binary.write(chunk)
-        count += chunk.count(b"\n")         # no name of ours has one
+        count += chunk.count(b"\n")  # no name of ours has one
     binary.flush()
     return None if form == "arrow" else count
 
@@ -46,8 +44,20 @@ def _table(result: Rows, out: TextIO) -> int:
 def flow_table(rows: Sequence[dict[str, Any]]) -> Any:
     """A rich table of flow rows as `flow_sql.flows` gives them. The node is a column where there are several."""
     several = len({row["node"] for row in rows}) > 1
-    names = ["time", *(["node"] if several else []), "if", "dir", "proto", "source", "destination",
-             "packets", "bytes", "back", "bytes back", "flags"]
+    names = [
+        "time",
+        *(["node"] if several else []),
+        "if",
+        "dir",
+        "proto",
+        "source",
+        "destination",
+        "packets",
+        "bytes",
+        "back",
+        "bytes back",
+        "flags",
+    ]
     numbers = [name in {"packets", "bytes", "back", "bytes back"} for name in names]
     return tables.build(names, (_cells(row, node=several) for row in rows), numbers=numbers)
 
@@ -64,8 +74,10 @@ def _cells(row: dict[str, Any], *, node: bool) -> list[str]:
         _protocol(row),
         endpoint(row["src_addr"], row["src_port"]),
         endpoint(row["dst_addr"], row["dst_port"]),
-        str(row["packets"]), tables.human_bytes(row["bytes"]),
-        str(row["packets_rev"]), tables.human_bytes(row["bytes_rev"]),
+        str(row["packets"]),
+        tables.human_bytes(row["bytes"]),
+        str(row["packets_rev"]),
+        tables.human_bytes(row["bytes_rev"]),
         tcp_flag_names(flags) + vlan + tunnel,
     ]
 

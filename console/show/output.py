@@ -28,7 +28,7 @@ def _with_ipv4(rows: Iterable[list[Any]], addresses: list[int]) -> Iterator[list
 def address(value: Any) -> Any:
     """`::ffff:10.0.0.1` -> `10.0.0.1`; goes into arrays, tuples and maps, leaves all else alone."""
     if isinstance(value, str):
-        return value[len(_MAPPED):] if value.startswith(_MAPPED) and "." in value else value
+        return value[len(_MAPPED) :] if value.startswith(_MAPPED) and "." in value else value
     if isinstance(value, list):
         return [address(item) for item in value]
     if isinstance(value, dict):
@@ -64,6 +64,4 @@ def _cell(value: Any) -> Any:
     return value
 
 
-WRITERS: dict[str, Callable[[Iterable[str], Iterable[list[Any]], TextIO], int]] = {
-    "json": write_json, "csv": write_csv,
-}
+WRITERS: dict[str, Callable[[Iterable[str], Iterable[list[Any]], TextIO], int]] = {"json": write_json, "csv": write_csv}

@@ -92,10 +92,12 @@ def _schema() -> pa.Schema:
     from schemas.avro.registry import newest
 
     columns = arrow.arrow_schema(newest("FlowRecord"))
-    return pa.schema([
-        pa.field(each.name, pa.timestamp("us", tz="UTC") if pa.types.is_timestamp(each.type) else each.type)
-        for each in columns
-    ])
+    return pa.schema(
+        [
+            pa.field(each.name, pa.timestamp("us", tz="UTC") if pa.types.is_timestamp(each.type) else each.type)
+            for each in columns
+        ]
+    )
 
 
 def _texts(column: pa.Array, quoted: Callable[[pa.Array], pa.Array]) -> pa.Array:

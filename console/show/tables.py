@@ -65,8 +65,10 @@ def _cell(value: Any) -> str:
 def show(table: Table, out: TextIO | None = None) -> None:
     """Print it, as wide as the terminal, or as wide as it needs where there is none."""
     out = out or sys.stdout
-    console = Console(file=out, highlight=False) if out.isatty() else Console(
-        file=out, width=_PIPED_WIDTH, color_system=None, highlight=False
+    console = (
+        Console(file=out, highlight=False)
+        if out.isatty()
+        else Console(file=out, width=_PIPED_WIDTH, color_system=None, highlight=False)
     )
     if out.isatty():
         console.print(table)

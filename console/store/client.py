@@ -30,12 +30,17 @@ _FORMAT_SETTINGS: dict[str, Any] = {
     "format_csv_null_representation": "",
 }
 _PIECE_BYTES = 1 << 18
-_TRAILER_BYTES = 1 << 16        # an error's message at the end of an answer is shorter
+_TRAILER_BYTES = 1 << 16  # an error's message at the end of an answer is shorter
 _MISSING = re.compile(r"(?:identifier '|[Tt]able )`?(?:(?P<database>\w+)`?\.`?)?(?P<table>\w+)`?")
 _CODE = re.compile(r"Code:\s*(\d+)")
 _UNKNOWN_TABLE, _UNKNOWN_DATABASE, _READONLY, _AUTHENTICATION = 60, 81, 164, 516
-_TOO_MUCH = {158: "it would read too many rows", 159: "it takes too long", 160: "it would take too long",
-             241: "it needs too much memory", 307: "it would read too much"}
+_TOO_MUCH = {
+    158: "it would read too many rows",
+    159: "it takes too long",
+    160: "it would take too long",
+    241: "it needs too much memory",
+    307: "it would read too much",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +48,8 @@ class Rows:
     """A result that is still arriving: read it once, in order."""
 
     names: tuple[str, ...]
-    types: tuple[str, ...]                  # ClickHouse's, such as UInt64 or Nullable(IPv6)
-    rows: Iterator[list[Any]]               # values as JSON has them; times are ISO 8601 in UTC
+    types: tuple[str, ...]  # ClickHouse's, such as UInt64 or Nullable(IPv6)
+    rows: Iterator[list[Any]]  # values as JSON has them; times are ISO 8601 in UTC
 
 
 class Store:
@@ -67,10 +72,16 @@ class Store:
         url = urlsplit(settings.url)
         try:
             self._client: Any = clickhouse_connect.get_client(
-                host=url.hostname, port=url.port or (8443 if url.scheme == "https" else 8123),
-                interface=url.scheme, proxy_path=url.path, username=settings.username,
-                password=settings.password, database=settings.database, connect_timeout=5,
-                send_receive_timeout=timeout_seconds, autogenerate_session_id=False,
+                host=url.hostname,
+                port=url.port or (8443 if url.scheme == "https" else 8123),
+                interface=url.scheme,
+                proxy_path=url.path,
+                username=settings.username,
+                password=settings.password,
+                database=settings.database,
+                connect_timeout=5,
+                send_receive_timeout=timeout_seconds,
+                autogenerate_session_id=False,
             )
         except (ClickHouseError, OSError) as error:
             raise self._explain(error) from error
@@ -110,26 +121,26 @@ class Store:
         names, types = columns or (_parse(next(lines, b"[]")), _parse(next(lines, b"[]")))
         return Rows(names=tuple(names), types=tuple(types), rows=(_parse(line) for line in lines))
 
-    def chunks(
-        self, sql: str, parameters: Parameters | None = None, *, form: str | None = None
-    ) -> Iterator[bytes]:
+    def chunks(self, sql: str, parameters: Parameters | None = None, *, form: str | None = None) -> Iterator[bytes]:
         """The bytes of a result in one of ClickHouse's formats; without `form`, as the query's own FORMAT says.
 
         The query has been accepted when this returns; an error in the middle of the result is raised on the way.
         """
         try:
             source = self._client.raw_stream(
-                sql, parameters=dict(parameters or {}), settings={**self._query_settings, **_FORMAT_SETTINGS},
-                fmt=form,
+                sql, parameters=dict(parameters or {}), settings={**self._query_settings, **_FORMAT_SETTINGS}, fmt=form
             )
         except (self._errors, OSError) as error:
             raise self._explain(error) from error
         tag = source.headers.get("X-ClickHouse-Exception-Tag", "")
-        return self._read(source, re.compile(
-            # servers without a tag write the message as it is, on a line of its own
-            rb"\r?\n?__exception__\r\n" + re.escape(tag.encode()) if tag else rb"^Code: \d+\. DB::Exception: ",
-            re.MULTILINE,
-        ))
+        return self._read(
+            source,
+            re.compile(
+                # servers without a tag write the message as it is, on a line of its own
+                rb"\r?\n?__exception__\r\n" + re.escape(tag.encode()) if tag else rb"^Code: \d+\. DB::Exception: ",
+                re.MULTILINE,
+            ),
+        )
 
     def document(self, sql: str, parameters: Parameters | None = None) -> dict[str, Any]:
         """A small result in ClickHouse's JSONCompact: `meta` and `data` (lists)."""
@@ -159,8 +170,8 @@ class Store:
                     yield held[:-_TRAILER_BYTES]
                     held = held[-_TRAILER_BYTES:]
         if match := trailer.search(held):
-            yield held[:match.start()]
-            raise explain(held[match.start():].decode(errors="replace"), self._settings)
+            yield held[: match.start()]
+            raise explain(held[match.start() :].decode(errors="replace"), self._settings)
         yield held
 
     def _explain(self, error: Exception) -> QueryError | ServiceUnavailable:
@@ -197,23 +208,27 @@ def explain(text: str, settings: ClickHouseSettings) -> QueryError | ServiceUnav
 
 
 def _names_our_table(text: str, database: str) -> bool:
-    return any(
-        match["database"] in {None, database} and match["table"] in TABLES for match in _MISSING.finditer(text)
-    )
+    return any(match["database"] in {None, database} and match["table"] in TABLES for match in _MISSING.finditer(text))
 
 
 def _first_line(text: str) -> str:
     """ClickHouse's own words: from `Code: …` on, without the version, the stack and the driver's additions."""
     start = text.find("Code:")
-    line = text[max(start, 0):].splitlines()[0]
+    line = text[max(start, 0) :].splitlines()[0]
     line = re.sub(r"\s*\((?:version|for url) .*", "", line)
     line = re.sub(r" In scope .*(?= \([A-Z_]+\)$)", "", line).replace("DB::Exception: ", "", 1)
     return line if len(line) <= 600 else f"{line[:600]} …"
 
 
 def _reason(text: str) -> str:
-    for known in ("Connection refused", "timed out", "Name or service not known", "Connection reset",
-                  "certificate verify failed", "No route to host"):
+    for known in (
+        "Connection refused",
+        "timed out",
+        "Name or service not known",
+        "Connection reset",
+        "certificate verify failed",
+        "No route to host",
+    ):
         if known in text:
             return known
     return text.splitlines()[0][:200] if text else "no reason given"

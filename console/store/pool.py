@@ -50,12 +50,12 @@ class Database:
                 self.run(lambda store: store.document(sql, parameters))
             )
             running.add_done_callback(lambda done: self._done(key, done))
-        return await asyncio.shield(running)        # who goes away leaves it to the others that asked the same
+        return await asyncio.shield(running)  # who goes away leaves it to the others that asked the same
 
     def _done(self, key: tuple[Any, ...], question: asyncio.Future[dict[str, Any]]) -> None:
         del self._running[key]
         if not question.cancelled():
-            question.exception()        # was raised where it was waited for, or nobody waits any more
+            question.exception()  # was raised where it was waited for, or nobody waits any more
 
     async def rows(self, sql: str, parameters: Parameters) -> list[dict[str, Any]]:
         """The rows of a small result, by column."""
@@ -112,9 +112,9 @@ class Database:
             if self._store is None:
                 console = self._settings.console
                 limits = {"max_execution_time": console.query_seconds, "max_rows_to_read": console.query_rows}
-                self._store = await self._in_thread(lambda: Store(
-                    self._settings.clickhouse, limits=limits, timeout_seconds=console.query_seconds + 10
-                ))
+                self._store = await self._in_thread(
+                    lambda: Store(self._settings.clickhouse, limits=limits, timeout_seconds=console.query_seconds + 10)
+                )
             return self._store
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
@@ -127,7 +127,7 @@ def _end(chunks: Iterator[bytes], seconds: float) -> None:
     while isinstance(chunks, Generator):
         try:
             chunks.close()
-        except ValueError:          # it is being read
+        except ValueError:  # it is being read
             if time.monotonic() < deadline:
                 time.sleep(0.05)
                 continue

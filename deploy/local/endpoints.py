@@ -17,9 +17,9 @@ PROC = Path("/proc")
 class Endpoint:
     """An address that a setting names."""
 
-    host: str       # without brackets
-    port: int       # TCP
-    setting: str    # the setting it comes from, for messages
+    host: str  # without brackets
+    port: int  # TCP
+    setting: str  # the setting it comes from, for messages
 
     @property
     def text(self) -> str:
@@ -81,7 +81,7 @@ def owner(port: int) -> str | None:
     for process in PROC.iterdir():
         if not process.name.isdigit():
             continue
-        with contextlib.suppress(OSError):      # it ended, or is not ours to look at
+        with contextlib.suppress(OSError):  # it ended, or is not ours to look at
             for descriptor in (process / "fd").iterdir():
                 if _target(descriptor) in inodes:
                     return f"{(process / 'comm').read_text().strip()} (process {process.name})"
@@ -92,7 +92,7 @@ def _target(descriptor: Path) -> str:
     try:
         return str(descriptor.readlink())
     except OSError:
-        return ""       # closed meanwhile; the others of the process still count
+        return ""  # closed meanwhile; the others of the process still count
 
 
 def _listening_inodes(table: str, port: int) -> list[str]:
@@ -103,7 +103,7 @@ def _listening_inodes(table: str, port: int) -> list[str]:
     found = []
     for row in rows:
         fields = row.split()
-        if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:     # 0A: TCP_LISTEN
+        if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:  # 0A: TCP_LISTEN
             found.append(f"socket:[{fields[9]}]")
     return found
 
@@ -111,5 +111,8 @@ def _listening_inodes(table: str, port: int) -> list[str]:
 def refusal(endpoint: Endpoint) -> str:
     """The sentence for a port that is taken."""
     who = owner(endpoint.port)
-    return (f"port {endpoint.port} is in use" + (f" by {who}" if who else "")
-            + f". Stop what uses it, or set {endpoint.setting}")
+    return (
+        f"port {endpoint.port} is in use"
+        + (f" by {who}" if who else "")
+        + f". Stop what uses it, or set {endpoint.setting}"
+    )

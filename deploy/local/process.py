@@ -24,7 +24,7 @@ def dies_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
 
     def prepare() -> None:
         _LIBC.prctl(PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
-        if os.getppid() != parent:      # it ended before the line above
+        if os.getppid() != parent:  # it ended before the line above
             os.kill(os.getpid(), signal.SIGKILL)
 
     return prepare
@@ -67,7 +67,8 @@ def only_one(path: Path, what: str) -> Iterator[None]:
             file.seek(0)
             who = file.read().strip()
             raise EnvironmentProblem(
-                f"{what} already runs on {path.parent}" + (f" as process {who}" if who else "")
+                f"{what} already runs on {path.parent}"
+                + (f" as process {who}" if who else "")
                 + ". Stop it first, or set another data_dir"
             ) from error
         file.truncate(0)

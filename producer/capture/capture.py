@@ -25,6 +25,7 @@ SHORTEST_EPOCH_NS = 100_000_000
 ONLY_FLOWS_EPOCH_NS = 1_000_000_000  # an entry of the flow table is of one second: shorter epochs would divide it
 _MS = 1_000_000
 
+
 class RingReader(Protocol):
     """What we use of ring.Ring."""
 

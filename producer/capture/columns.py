@@ -15,9 +15,12 @@ from schemas.packets import I32, I64, U8
 _EPOCH_MIX = np.uint64(0x9E3779B97F4A7C15)  # as in read_records.c
 _OUT = struct.Struct("=12QQ")  # struct columns
 
-_read = load(Path(__file__).with_name("read_records.c"), "ayaflow_read_records", ctypes.c_int64, [
-    ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint32, ctypes.c_char_p,
-])  # fmt: skip
+_read = load(
+    Path(__file__).with_name("read_records.c"),
+    "ayaflow_read_records",
+    ctypes.c_int64,
+    [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint32, ctypes.c_char_p],
+)
 
 IS_COMPILED = _read is not None
 """Whether `compiled` may be called."""
@@ -49,16 +52,32 @@ def compiled(records: Records) -> Columns | None:
     assert _read is not None
     rows = len(records)
     out = Columns(
-        ktime_ns=np.empty(rows, np.int64), bytes=np.empty(rows, np.int64), packets=np.empty(rows, np.int32),
-        tcp_flags=np.empty(rows, np.int32), segment_bytes=np.empty(rows, np.int32), ttl=np.empty(rows, np.uint8),
-        tos=np.empty(rows, np.uint8), epoch=np.empty(rows, np.uint8), flow=np.empty(rows, np.int32),
+        ktime_ns=np.empty(rows, np.int64),
+        bytes=np.empty(rows, np.int64),
+        packets=np.empty(rows, np.int32),
+        tcp_flags=np.empty(rows, np.int32),
+        segment_bytes=np.empty(rows, np.int32),
+        ttl=np.empty(rows, np.uint8),
+        tos=np.empty(rows, np.uint8),
+        epoch=np.empty(rows, np.uint8),
+        flow=np.empty(rows, np.int32),
         first=np.empty(rows, np.int64),
-    )  # fmt: skip
+    )
     keys, table = np.empty(rows, np.uint64), np.zeros(1 << (2 * rows).bit_length(), np.uint32)
     arrays = (
-        out.ktime_ns, out.bytes, out.packets, out.tcp_flags, out.segment_bytes, out.ttl, out.tos, out.epoch, out.flow,
-        out.first, keys, table,
-    )  # fmt: skip
+        out.ktime_ns,
+        out.bytes,
+        out.packets,
+        out.tcp_flags,
+        out.segment_bytes,
+        out.ttl,
+        out.tos,
+        out.epoch,
+        out.flow,
+        out.first,
+        keys,
+        table,
+    )
     described = _OUT.pack(*(address(array) for array in arrays), len(table) - 1)
     flows = _read(address(records), records.strides[0], rows, records.dtype["event"].itemsize, described)
     return None if flows < 0 else replace(out, first=out.first[:flows])

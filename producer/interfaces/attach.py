@@ -66,9 +66,7 @@ def ensure(route: Any, hook: Hook, *, node: str, run: str, programs: dict[str, i
 
 def _of_node(route: Any, ifindex: int, node: str) -> dict[str, tuple[Any, str]]:
     """Message and name of the node's filters by hook."""
-    return {
-        place: (message, label) for place, message, label in _ours(route, ifindex) if _is_of(label, node, place)
-    }  # fmt: skip
+    return {place: (message, label) for place, message, label in _ours(route, ifindex) if _is_of(label, node, place)}
 
 
 def _is_of(label: str, node: str, place: str) -> bool:

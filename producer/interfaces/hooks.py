@@ -191,10 +191,12 @@ class Hooks:
         self._failed = {key: when for key, when in self._failed.items() if names.get(key[0]) == key[1] and when > now}
         automatic = with_default_route(Links.of_this_machine()) if self._selection.auto else []
         new = [
-            place for place, name in names.items()
-            if place not in self._watched and (place, name) not in self._failed
+            place
+            for place, name in names.items()
+            if place not in self._watched
+            and (place, name) not in self._failed
             and self._selection.takes(name, automatic, loopback=world.links[place].loopback)
-        ]  # fmt: skip
+        ]
         for place in new:
             self._add(place, names[place], world)
         self._set_flags(world)
@@ -206,9 +208,10 @@ class Hooks:
 
     def _add(self, place: Place, name: str, world: World) -> None:
         free = (
-            slot for slot in range(MAX_INTERFACES)
+            slot
+            for slot in range(MAX_INTERFACES)
             if slot not in self._names or self._late.get(slot, self.oldest_epoch) < self.oldest_epoch
-        )  # fmt: skip
+        )
         adopted = self._adopted.pop(name, None)
         slot = next(free, None) if adopted is None else adopted
         if slot is None:
@@ -244,11 +247,16 @@ class Hooks:
 
     def _start_child(self, places: list[Place]) -> None:
         hooks = [
-            asdict(Hook(
-                slot=self._watched[place].slot, ifindex=place[1], name=self._watched[place].name,
-                namespace=self._observer.path(place[0]),
-            )) for place in places
-        ]  # fmt: skip
+            asdict(
+                Hook(
+                    slot=self._watched[place].slot,
+                    ifindex=place[1],
+                    name=self._watched[place].name,
+                    namespace=self._observer.path(place[0]),
+                )
+            )
+            for place in places
+        ]
         request = {"node": self._node, "run": self._run, "pin_directory": str(self._directory), "hooks": hooks}
         self._child = child.start("hook", request, log=self._log_path)
 

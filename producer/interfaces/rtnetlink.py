@@ -93,8 +93,9 @@ class RouteSocket:
 
     def links(self) -> list[Link]:
         """All interfaces now. Raises OSError."""
-        return [_link(body) for kind, body in self._request(_GETLINK, _LINK.pack(0, 0, 0, 0, 0), _DUMP)
-                if kind == _NEWLINK]  # fmt: skip
+        return [
+            _link(body) for kind, body in self._request(_GETLINK, _LINK.pack(0, 0, 0, 0, 0), _DUMP) if kind == _NEWLINK
+        ]
 
     def nsid(self, namespace_fd: int) -> int | None:
         """The number that this namespace has for another; None: it has none."""

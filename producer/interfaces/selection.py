@@ -90,8 +90,11 @@ def choose(wanted: list[str], links: Links) -> tuple[str, ...]:
     selection = Selection.of(wanted)
     check(selection, links)
     automatic = with_default_route(links) if selection.auto else []
-    return tuple(name for name in dict.fromkeys([*automatic, *selection.exact, *links.names])
-                 if name in links.names and selection.takes(name, automatic))  # fmt: skip
+    return tuple(
+        name
+        for name in dict.fromkeys([*automatic, *selection.exact, *links.names])
+        if name in links.names and selection.takes(name, automatic)
+    )
 
 
 def with_default_route(links: Links) -> list[str]:

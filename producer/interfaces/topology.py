@@ -39,8 +39,9 @@ class World:
         namespace, ifindex = place
         link = self.links[place]
         if link.kind in _ON_PORTS:
-            return [(other, i) for (other, i), port in self.links.items() if other == namespace and
-                    port.master == ifindex]  # fmt: skip
+            return [
+                (other, i) for (other, i), port in self.links.items() if other == namespace and port.master == ifindex
+            ]
         below = self.linked(place) if link.kind in _ON_ONE else None
         return [below] if below else []
 

@@ -46,11 +46,18 @@ def read_tail(
     """Add what Kafka has of the run to `safe`. Returns whether Kafka told all of it."""
     deadline = time.monotonic() + SECONDS
     time.sleep(_LATE_SECONDS)
-    consumer = Consumer({
-        "bootstrap.servers": settings.bootstrap_servers, "group.id": f"ayaflow-tail-{node}",
-        "enable.auto.commit": False, "client.id": "ayaflow-producer-tail", "auto.offset.reset": "earliest",
-        "log_level": 0, "error_cb": lambda _error: None, **settings.properties,
-    })  # fmt: skip
+    consumer = Consumer(
+        {
+            "bootstrap.servers": settings.bootstrap_servers,
+            "group.id": f"ayaflow-tail-{node}",
+            "enable.auto.commit": False,
+            "client.id": "ayaflow-producer-tail",
+            "auto.offset.reset": "earliest",
+            "log_level": 0,
+            "error_cb": lambda _error: None,
+            **settings.properties,
+        }
+    )
     try:
         for start, end in _ranges(consumer, topic, state, deadline):
             if not _read(consumer, start, end, deadline, safe, node.encode(), state.ring_id, registry):
@@ -81,9 +88,15 @@ def _ranges(consumer: Any, topic: str, state: RunState, deadline: float) -> list
 
 
 def _read(  # noqa: PLR0917  a loop's parts
-    consumer: Any, start: TopicPartition, end: int, deadline: float, safe: Safe, key: bytes, ring_id: int,
+    consumer: Any,
+    start: TopicPartition,
+    end: int,
+    deadline: float,
+    safe: Safe,
+    key: bytes,
+    ring_id: int,
     registry: Registry,
-) -> bool:  # fmt: skip
+) -> bool:
     consumer.assign([start])
     while time.monotonic() < deadline:
         for message in consumer.consume(64, timeout=0.5):
@@ -112,6 +125,4 @@ def _add(safe: Safe, message: Message, ring_id: int, registry: Registry) -> None
     if batch["ring_id"] != ring_id:
         return
     epochs = [row["epoch"] for row in batch["counters"]]
-    safe.reach(
-        position=batch["ring_end"], coalesced=batch.get("coalesced_end", 0), epoch=max(epochs, default=0)
-    )
+    safe.reach(position=batch["ring_end"], coalesced=batch.get("coalesced_end", 0), epoch=max(epochs, default=0))

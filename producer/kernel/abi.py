@@ -9,14 +9,32 @@ import numpy.typing as npt
 from schemas.packets import TUNNEL_TYPES
 
 _PACKET = [
-    ("ktime_ns", "=u8"), ("flow_hash", "=u8"), ("src", "u1", 16), ("dst", "u1", 16), ("bytes", "=u4"), ("slot", "=u2"),
-    ("segment_bytes", "=u2"), ("packets", "=u2"), ("src_port", "=u2"), ("dst_port", "=u2"), ("vlan_id", "=u2"),
-    ("tcp_flags", "=u2"), ("protocol", "u1"), ("direction", "u1"), ("ttl", "u1"), ("tos", "u1"), ("epoch", "u1"),
+    ("ktime_ns", "=u8"),
+    ("flow_hash", "=u8"),
+    ("src", "u1", 16),
+    ("dst", "u1", 16),
+    ("bytes", "=u4"),
+    ("slot", "=u2"),
+    ("segment_bytes", "=u2"),
+    ("packets", "=u2"),
+    ("src_port", "=u2"),
+    ("dst_port", "=u2"),
+    ("vlan_id", "=u2"),
+    ("tcp_flags", "=u2"),
+    ("protocol", "u1"),
+    ("direction", "u1"),
+    ("ttl", "u1"),
+    ("tos", "u1"),
+    ("epoch", "u1"),
     ("flags", "u1"),
-]  # fmt: skip
+]
 _TUNNEL = [
-    ("outer_src", "u1", 16), ("outer_dst", "u1", 16), ("tunnel_id", "=u4"), ("tunnel_type", "u1"), ("padding", "u1", 3),
-]  # fmt: skip
+    ("outer_src", "u1", 16),
+    ("outer_dst", "u1", 16),
+    ("tunnel_id", "=u4"),
+    ("tunnel_type", "u1"),
+    ("padding", "u1", 3),
+]
 
 EVENT: np.dtype[Any] = np.dtype(_PACKET)
 """struct packet_event."""
@@ -48,10 +66,20 @@ COALESCED_KEY = np.dtype([("flow_hash", "=u8"), ("second", "=u4"), ("unused", "=
 
 def coalesced_of(event: np.dtype[Any]) -> np.dtype[Any]:
     """struct coalesced, an entry of the kernel's flow table, for a layout of the event."""
-    return np.dtype([
-        ("first", event), ("last_ktime_ns", "=u8"), ("packets", "=u8"), ("bytes", "=u8"), ("min_packet_bytes", "=u4"),
-        ("max_packet_bytes", "=u4"), ("tcp_flags", "=u2"), ("min_ttl", "u1"), ("max_ttl", "u1"), ("unused", "=u4"),
-    ])  # fmt: skip
+    return np.dtype(
+        [
+            ("first", event),
+            ("last_ktime_ns", "=u8"),
+            ("packets", "=u8"),
+            ("bytes", "=u8"),
+            ("min_packet_bytes", "=u4"),
+            ("max_packet_bytes", "=u4"),
+            ("tcp_flags", "=u2"),
+            ("min_ttl", "u1"),
+            ("max_ttl", "u1"),
+            ("unused", "=u4"),
+        ]
+    )
 
 
 COALESCED = coalesced_of(EVENT)

@@ -50,9 +50,11 @@ def _load(settings: Settings, directory: Path, layout: Layout, *, sweep: bool) -
     pins.remove_files(directory)
     ring_id = time.time_ns()
     request = {
-        "node": settings.node, "pin_directory": str(directory),
-        "ring_pages": layout.ring_bytes // os.sysconf("SC_PAGE_SIZE"), "flow_entries": layout.flow_entries,
+        "node": settings.node,
+        "pin_directory": str(directory),
+        "ring_pages": layout.ring_bytes // os.sysconf("SC_PAGE_SIZE"),
+        "flow_entries": layout.flow_entries,
         "decapsulate": settings.capture.decapsulate,
-    }  # fmt: skip
+    }
     answer = child.run("load", request, log=logs_directory / f"kernel-{settings.node}.log")
     return begin_run(directory, layout, ring_id=ring_id, opened_ns=answer["opened_ns"])

@@ -74,18 +74,22 @@ def map_lookup(fd: int, key: bytes, value_bytes: int) -> bytes:
     return value_buffer.raw
 
 
-def map_read_all(
-    fd: int, key: np.dtype[np.void], value: np.dtype[np.void], most: int
-) -> tuple[Records, Records]:
+def map_read_all(fd: int, key: np.dtype[np.void], value: np.dtype[np.void], most: int) -> tuple[Records, Records]:
     """All entries of a hash map of at most `most` that nobody writes to -> keys and values, in the map's own order."""
     keys, values = np.empty(most, key), np.empty(most, value)  # pages that are not written to take no memory
     place, found, begun = ctypes.create_string_buffer(8), 0, False
     while True:
         attributes = struct.pack(
-            "=QQQQIIQQ", ctypes.addressof(place) if begun else 0, ctypes.addressof(place),
-            keys.ctypes.data + found * key.itemsize, values.ctypes.data + found * value.itemsize,
-            most - found, fd, 0, 0,
-        )  # fmt: skip
+            "=QQQQIIQQ",
+            ctypes.addressof(place) if begun else 0,
+            ctypes.addressof(place),
+            keys.ctypes.data + found * key.itemsize,
+            values.ctypes.data + found * value.itemsize,
+            most - found,
+            fd,
+            0,
+            0,
+        )
         error, count = _map_batch(_MAP_LOOKUP_BATCH, attributes)
         if error not in {0, errno.ENOENT}:
             raise OSError(error, f"map read: {os.strerror(error)}")
@@ -125,9 +129,20 @@ def prog_test_run(fd: int, frame: bytes, context: bytes = b"", repeat: int = 1) 
     data = ctypes.create_string_buffer(frame, len(frame))
     skb = ctypes.create_string_buffer(context, len(context)) if context else None
     attributes = struct.pack(
-        "=IIIIQQIIIIQQ", fd, 0, len(frame), 0, ctypes.addressof(data), 0, repeat, 0,
-        len(context), 0, ctypes.addressof(skb) if skb else 0, 0,
-    )  # fmt: skip
+        "=IIIIQQIIIIQQ",
+        fd,
+        0,
+        len(frame),
+        0,
+        ctypes.addressof(data),
+        0,
+        repeat,
+        0,
+        len(context),
+        0,
+        ctypes.addressof(skb) if skb else 0,
+        0,
+    )
     _, raw = _bpf(_PROG_TEST_RUN, attributes, "test run")
     result: int = struct.unpack_from("=i", raw, 4)[0]
     duration: int = struct.unpack_from("=I", raw, 36)[0]

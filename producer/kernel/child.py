@@ -62,8 +62,12 @@ def start(command: str, request: dict[str, Any], *, log: Path) -> Running:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as messages:
             process = subprocess.Popen(
-                [sys.executable, "-m", "producer.kernel.child", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=messages, start_new_session=True, cwd=Path(__file__).parents[2],
+                [sys.executable, "-m", "producer.kernel.child", command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=messages,
+                start_new_session=True,
+                cwd=Path(__file__).parents[2],
             )  # fmt: skip  a session of its own: Ctrl-C must not stop it half-way
     except OSError as error:
         raise EnvironmentProblem(
@@ -110,9 +114,7 @@ def _hook(request: dict[str, Any]) -> Answer:
         hook, error = Hook(**fields), ""
         try:
             with attach.open_route(hook.namespace) as route:
-                state = attach.ensure(
-                    route, hook, node=request["node"], run=str(request["run"]), programs=programs
-                )
+                state = attach.ensure(route, hook, node=request["node"], run=str(request["run"]), programs=programs)
         except FileNotFoundError:  # the namespace
             state = GONE
         except (AyaflowError, OSError) as problem:

@@ -11,9 +11,17 @@ from common.errors import EnvironmentProblem
 
 TOP = "ayaflow"
 MAPS = (
-    "events", "counters_a", "counters_b", "open_epoch", "flows_a", "flows_b", "interfaces", "watched", "config",
+    "events",
+    "counters_a",
+    "counters_b",
+    "open_epoch",
+    "flows_a",
+    "flows_b",
+    "interfaces",
+    "watched",
+    "config",
     "state",
-)  # fmt: skip
+)
 OLD = "old"
 """Folder in the node's, with a folder for each run of another version that is not sent to its end."""
 MAX_INTERFACES = 512

@@ -22,9 +22,7 @@ STATE_BYTES, LAYOUT_AT = 8192, 1024  # struct state of bpf/event.h, and where in
 class Kernel:
     """The maps of one run."""
 
-    def __init__(
-        self, directory: Path, layout: Layout, wanted: Layout, fds: dict[str, int], page: mmap.mmap
-    ) -> None:
+    def __init__(self, directory: Path, layout: Layout, wanted: Layout, fds: dict[str, int], page: mmap.mmap) -> None:
         """See `open_run` and `begin_run`. Takes over the descriptors and the page."""
         self.directory, self.layout, self._wanted = directory, layout, wanted
         self._fds, self._page = fds, page

@@ -9,13 +9,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_EPOCH = np.dtype([
-    ("number", "=u8"), ("opened_ns", "=u8"), ("closed_ns", "=u8"), ("end_position", "=u8"), ("coalesced_start", "=u8"),
-])  # fmt: skip
-STATE = np.dtype([
-    ("ring_id", "=u8"), ("open", "=u8"), ("closing", "=u8"), ("closing_ns", "=u8"), ("stored", "=u8"),
-    ("kafka_partition", "=i8"), ("kafka_offset", "=i8"), ("epochs", _EPOCH, 2),
-])  # fmt: skip
+_EPOCH = np.dtype(
+    [("number", "=u8"), ("opened_ns", "=u8"), ("closed_ns", "=u8"), ("end_position", "=u8"), ("coalesced_start", "=u8")]
+)
+STATE = np.dtype(
+    [
+        ("ring_id", "=u8"),
+        ("open", "=u8"),
+        ("closing", "=u8"),
+        ("closing_ns", "=u8"),
+        ("stored", "=u8"),
+        ("kafka_partition", "=i8"),
+        ("kafka_offset", "=i8"),
+        ("epochs", _EPOCH, 2),
+    ]
+)
 
 
 def _number(name: str) -> Any:

@@ -139,9 +139,7 @@ def _protocol_at(data: U8, where: I64, at: I64) -> _Header:
     short = (np.take(data, where, mode="clip") & 1) == 1  # an odd first octet is the last
     protocol = np.where(short, np.take(data, where, mode="clip"), _u16(data, where))
     return _Header(
-        size=where - at + np.where(short, 1, 2),
-        ethertype=_table(protocol, _PPP_PROTOCOLS),
-        on_wire=_fixed(at, 0),
+        size=where - at + np.where(short, 1, 2), ethertype=_table(protocol, _PPP_PROTOCOLS), on_wire=_fixed(at, 0)
     )
 
 

@@ -31,10 +31,17 @@ from producer.replay.compile import MAPS, PROGRAM, RING_PAGES
 from producer.replay.files.frames import Frames
 from schemas.packets import EGRESS
 
-FRAME = np.dtype([
-    ("time_ns", "=u8"), ("offset", "=u4"), ("last", "=u4"), ("bytes", "=u4"), ("ifindex", "=u4"),
-    ("direction", "=u4"), ("padding", "=u4"),
-])  # fmt: skip
+FRAME = np.dtype(
+    [
+        ("time_ns", "=u8"),
+        ("offset", "=u4"),
+        ("last", "=u4"),
+        ("bytes", "=u4"),
+        ("ifindex", "=u4"),
+        ("direction", "=u4"),
+        ("padding", "=u4"),
+    ]
+)
 """struct replay_frame of bpf/replay.h."""
 BLOCK_FRAMES = 16_384
 _BLOCK_BYTES = 2 << 20
@@ -66,9 +73,11 @@ class ReplayProgram:
         self._maps = [
             mmap.mmap(self._fds[name], -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
             for name, size in (
-                ("replay_frames", BLOCK_FRAMES * FRAME.itemsize), ("replay_block", _BLOCK_BYTES), ("replay_state", 16),
+                ("replay_frames", BLOCK_FRAMES * FRAME.itemsize),
+                ("replay_block", _BLOCK_BYTES),
+                ("replay_state", 16),
             )
-        ]  # fmt: skip
+        ]
         self._frames = np.frombuffer(self._maps[0], FRAME, BLOCK_FRAMES)
         self._block = np.frombuffer(self._maps[1], np.uint8, _BLOCK_BYTES)
         self._state = np.frombuffer(self._maps[2], np.uint64, 2)
@@ -167,9 +176,13 @@ def _compile(log: Path, decapsulate: Sequence[str]) -> tuple[dict[str, Any], lis
     with messages, ours, theirs:
         child = subprocess.Popen(
             [sys.executable, "-m", "producer.replay.compile", str(theirs.fileno()), *decapsulate],
-            stdin=subprocess.DEVNULL, stdout=messages, stderr=messages, pass_fds=[theirs.fileno()],
-            cwd=Path(__file__).parents[2], start_new_session=True,
-        )  # fmt: skip
+            stdin=subprocess.DEVNULL,
+            stdout=messages,
+            stderr=messages,
+            pass_fds=[theirs.fileno()],
+            cwd=Path(__file__).parents[2],
+            start_new_session=True,
+        )
         theirs.close()
         ours.settimeout(_SECONDS)
         try:

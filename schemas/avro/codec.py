@@ -27,9 +27,13 @@ _FLOWS = 8192  # are encoded at a time: their columns stay in the CPU's cache
 _NOT_NUMBERS = {"interface", "direction", "primary"}
 _COUNTER_NUMBERS = tuple(name for name in EpochCounters.__dataclass_fields__ if name not in _NOT_NUMBERS)
 _OF_A_PACKET = {
-    "packets": np.int32, "bytes": np.int64, "tcp_flags": np.int32, "ttl": np.uint8, "tos": np.uint8,
+    "packets": np.int32,
+    "bytes": np.int64,
+    "tcp_flags": np.int32,
+    "ttl": np.uint8,
+    "tos": np.uint8,
     "segment_bytes": np.int32,
-}  # fmt: skip
+}
 """Columns of a batch of the length of `flow`, with their types."""
 _OR_EMPTY = {"duration_ns": np.int64, "max_ttl": np.uint8, "min_packet_bytes": np.uint32, "max_packet_bytes": np.uint32}
 """Likewise, or empty: see schemas.defaults."""

@@ -15,9 +15,12 @@ _LONGEST_ADDRESS = 47  # with its length
 _SLACK = 16
 
 
-_write = load(Path(__file__).with_name("rows.c"), "ayaflow_avro_rows", ctypes.c_int64, [
-    ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p,
-])  # fmt: skip
+_write = load(
+    Path(__file__).with_name("rows.c"),
+    "ayaflow_avro_rows",
+    ctypes.c_int64,
+    [ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p],
+)
 
 IS_COMPILED = _write is not None
 """Whether `rows` may be called."""
@@ -59,7 +62,15 @@ def _describe(column: Column, keep: list[object]) -> tuple[bytes, int]:
             keep.append(column.present)
             present, present_stride = address(column.present), column.present.strides[0]
     octets = _COLUMN.pack(
-        address(values), values.strides[0], present, present_stride, texts, lengths,
-        kind, size, values.dtype.kind == "i", width,
-    )  # fmt: skip
+        address(values),
+        values.strides[0],
+        present,
+        present_stride,
+        texts,
+        lengths,
+        kind,
+        size,
+        values.dtype.kind == "i",
+        width,
+    )
     return octets, longest

@@ -112,4 +112,3 @@ def _counter(name: str, kind: Any, members: set[str]) -> WriteNumber:
 def _check(name: str, members: set[str], owner: str) -> None:
     if name not in members:
         raise TypeError(f"PacketBatch.avsc has the field {name}, which schemas.packets.{owner} has not")
-

@@ -85,7 +85,11 @@ class LiveFeed:
                 )
                 summaries.append(
                     partial(
-                        node.view.summarize, second, state.watermark.value, state.names.all(), state.interfaces.all(),
+                        node.view.summarize,
+                        second,
+                        state.watermark.value,
+                        state.names.all(),
+                        state.interfaces.all(),
                         state.tunnels.table(),
                     )
                 )

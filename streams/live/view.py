@@ -93,7 +93,11 @@ class LiveNode:
         self.active_flows = 0
 
     def summarize(
-        self, second: Second, watermark_ns: int, node_names: tuple[str, ...], interface_names: tuple[str, ...],
+        self,
+        second: Second,
+        watermark_ns: int,
+        node_names: tuple[str, ...],
+        interface_names: tuple[str, ...],
         tunnels: Table,
     ) -> dict[str, Any]:
         """Take in a second; the LiveStats message."""
@@ -142,7 +146,11 @@ class LiveNode:
             [table.of_flows(chosen, (window.start - first) * 1_000_000_000) for window, table in self._tables.items()]
         )
         flows = merge(
-            rows, window_start=first, window_seconds=0, node_names=node_names, interface_names=interface_names,
+            rows,
+            window_start=first,
+            window_seconds=0,
+            node_names=node_names,
+            interface_names=interface_names,
             tunnels=tunnels,
         )
         order = np.argsort(-(flows.bytes + flows.bytes_rev), kind="stable")[: self._top]

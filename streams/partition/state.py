@@ -131,8 +131,15 @@ class Partition:
             ("entries", batch.coalesced_start, verdict.gap_entries, verdict.gap_entries),
         ):
             if gap:
-                loss = Loss(time_ns=time_ns, kind=kind, node=batch.node, ring_id=batch.ring_id, start=end - gap,
-                            end=end, lost=lost)  # fmt: skip
+                loss = Loss(
+                    time_ns=time_ns,
+                    kind=kind,
+                    node=batch.node,
+                    ring_id=batch.ring_id,
+                    start=end - gap,
+                    end=end,
+                    lost=lost,
+                )
                 self._losses.append((offset if verdict.anchor is None else verdict.anchor, loss))
 
     def lose(self, start: int, end: int, now: float) -> None:

@@ -96,9 +96,7 @@ class ClickHouseStore:
         table = self._call(lambda client: client.query_arrow(query, parameters=parameters, settings=self._extra))
         return flow_columns(table, window)
 
-    def other_lengths(
-        self, partition: KafkaPartition, window_seconds: int, offset: int
-    ) -> tuple[int, int] | None:
+    def other_lengths(self, partition: KafkaPartition, window_seconds: int, offset: int) -> tuple[int, int] | None:
         """The window length that our predecessor used, and the offset up to which it stored; None: the same as ours."""
         rows = self._query(
             f"SELECT window_seconds, max(kafka_offset_end) AS offset_end FROM flows WHERE {_PARTITION} "  # noqa: S608  constants

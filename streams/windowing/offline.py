@@ -86,12 +86,28 @@ def in_order(flows: FlowColumns) -> FlowColumns:
     """By first packet; flows that began together by their keys, so that the order is always the same."""
     source, target = _words(flows.src_addr), _words(flows.dst_addr)
     outer = _words(flows.outer_src_addr)
-    order = np.lexsort((
-        outer[:, 1], outer[:, 0], flows.tunnel_id, flows.tunnel_type,
-        flows.icmp_code, flows.icmp_type, flows.primary, flows.direction, flows.interface, flows.vlan_id,
-        flows.dst_port, flows.src_port, target[:, 1], target[:, 0], source[:, 1], source[:, 0], flows.protocol,
-        flows.first_offset_us,
-    ))  # fmt: skip
+    order = np.lexsort(
+        (
+            outer[:, 1],
+            outer[:, 0],
+            flows.tunnel_id,
+            flows.tunnel_type,
+            flows.icmp_code,
+            flows.icmp_type,
+            flows.primary,
+            flows.direction,
+            flows.interface,
+            flows.vlan_id,
+            flows.dst_port,
+            flows.src_port,
+            target[:, 1],
+            target[:, 0],
+            source[:, 1],
+            source[:, 0],
+            flows.protocol,
+            flows.first_offset_us,
+        )
+    )
     columns: dict[str, Any] = {column.name: getattr(flows, column.name) for column in fields(flows)}
     ordered = {name: values[order] for name, values in columns.items() if isinstance(values, np.ndarray)}
     return FlowColumns(**{**columns, **ordered})

@@ -194,10 +194,7 @@ class Worker:
     async def _open(self, partition: int, offset: int) -> Lane:
         seconds = self._settings.window_seconds
         state = Partition(
-            partition,
-            position=offset,
-            window_seconds=seconds,
-            node_timeout_seconds=self._settings.node_timeout_seconds,
+            partition, position=offset, window_seconds=seconds, node_timeout_seconds=self._settings.node_timeout_seconds
         )
         lane = self._lanes[partition] = Lane(state)
         begin = await self._begin(lane)

@@ -50,9 +50,13 @@ def measure(name: str) -> Result:
     load, begin = os.getloadavg()[0], time.monotonic()
     rows = tuple(module.run())
     return Result(
-        name=name, what=NAMES[name], rows=rows, seconds=round(time.monotonic() - begin, 1),
-        load=(round(load, 2), round(os.getloadavg()[0], 2)), machine=machine(),
-    )  # fmt: skip
+        name=name,
+        what=NAMES[name],
+        rows=rows,
+        seconds=round(time.monotonic() - begin, 1),
+        load=(round(load, 2), round(os.getloadavg()[0], 2)),
+        machine=machine(),
+    )
 
 
 def _shown(result: Result) -> str:

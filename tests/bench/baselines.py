@@ -61,9 +61,11 @@ def our_cost() -> float:
         while start < end:
             stop = min(start + step, ours.ring.readable(start))
             span = Span(start=start, end=stop, records=ours.ring.span(start, stop))
-            encoder.encode(build(
-                span, source=_SOURCE, first_epoch=1, boundaries=[], offset_ns=0, sequence=0, clock_ns=0, counters=(),
-            ).batch)  # fmt: skip
+            encoder.encode(
+                build(
+                    span, source=_SOURCE, first_epoch=1, boundaries=[], offset_ns=0, sequence=0, clock_ns=0, counters=()
+                ).batch
+            )
             start = stop
 
     with programs() as ours:
@@ -127,9 +129,19 @@ def _single_records() -> tuple[Any, list[dict[str, Any]]]:
     schema = fastavro.parse_schema(json.loads(newest("PacketEvent")))
     rng = np.random.default_rng(1)
     records = [
-        {"node": "bench", "interface": "eth0", "time_ns": traffic.BEGIN_NS + i, "src_addr": f"10.0.0.{i % 250}",
-         "dst_addr": "192.0.2.1", "src_port": 32_768 + i % 500, "dst_port": 443, "protocol": 6, "packets": 1,
-         "bytes": int(rng.integers(60, 1514)), "tcp_flags": 16}
+        {
+            "node": "bench",
+            "interface": "eth0",
+            "time_ns": traffic.BEGIN_NS + i,
+            "src_addr": f"10.0.0.{i % 250}",
+            "dst_addr": "192.0.2.1",
+            "src_port": 32_768 + i % 500,
+            "dst_port": 443,
+            "protocol": 6,
+            "packets": 1,
+            "bytes": int(rng.integers(60, 1514)),
+            "tcp_flags": 16,
+        }
         for i in range(RECORDS)
-    ]  # fmt: skip
+    ]
     return schema, records

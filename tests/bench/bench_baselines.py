@@ -34,12 +34,22 @@ def run() -> Iterator[Row]:
     yield Row(what="ring to encoded batches: ours", value=ours, unit="CPU s per M events")
     for name, callback in (("empty", baselines.empty_callback), ("counts by flow", baselines.counting_callback())):
         cost = baselines.callback_cost(callback)
-        yield Row(what=f"ring: bcc's open_ring_buffer, callback {name}", value=cost, unit="CPU s per M events",
-                  against="ours", ratio=cost / ours)  # fmt: skip
+        yield Row(
+            what=f"ring: bcc's open_ring_buffer, callback {name}",
+            value=cost,
+            unit="CPU s per M events",
+            against="ours",
+            ratio=cost / ours,
+        )
     single, batched = baselines.record_costs()
     yield Row(what="encoding: ours, 16,384 packets a batch, 500 flows", value=batched, unit="CPU s per M packets")
-    yield Row(what="encoding: fastavro, a PacketEvent each", value=single, unit="CPU s per M packets", against="ours",
-              ratio=single / batched)  # fmt: skip
+    yield Row(
+        what="encoding: fastavro, a PacketEvent each",
+        value=single,
+        unit="CPU s per M packets",
+        against="ours",
+        ratio=single / batched,
+    )
     for flows in (4, 50_000):
         own = yield from _our_producer(flows)
         for name, command in (("pmacctd (C)", _pmacctd), ("nfstream (Python and C)", _nfstream)):

@@ -33,8 +33,12 @@ def run() -> Iterator[Row]:
     for compression in ("lz4", "zstd"):
         size = _in_kafka(messages, compression)
         default = compression == KafkaSettings().compression
-        yield Row(what=f"Kafka's log, {compression}{' (default)' if default else ''}", value=size / packets,
-                  unit="bytes a packet", at_most=6 if default else None)  # fmt: skip
+        yield Row(
+            what=f"Kafka's log, {compression}{' (default)' if default else ''}",
+            value=size / packets,
+            unit="bytes a packet",
+            at_most=6 if default else None,
+        )
     state = Partition(0, position=0, window_seconds=WINDOW, node_timeout_seconds=10)
     for offset, batch in enumerate(traffic.realistic(FOR_ROWS)):
         state.take(offset, batch, now=0.0)
@@ -46,10 +50,15 @@ def _in_kafka(messages: list[bytes], compression: str) -> int:
     topic = f"bench-{compression}"
     with temporary_directory() as directory, running_kafka(directory) as (broker, _):
         create_topic(broker, topic)
-        producer = Producer({
-            "bootstrap.servers": broker, "compression.type": compression, "linger.ms": 2, "enable.idempotence": True,
-            "message.max.bytes": 1_010_000,
-        })  # fmt: skip
+        producer = Producer(
+            {
+                "bootstrap.servers": broker,
+                "compression.type": compression,
+                "linger.ms": 2,
+                "enable.idempotence": True,
+                "message.max.bytes": 1_010_000,
+            }
+        )
         for message in messages:
             producer.produce(topic, value=message, key=b"bench")
             producer.poll(0.001)

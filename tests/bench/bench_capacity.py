@@ -44,8 +44,13 @@ def _mode(detail: str) -> Iterator[Row]:
             used = _cpu(system)
             differs = system.ayaflow("audit", "--wait", "20").returncode != 0
     label = f"detail: {detail}"
-    yield Row(what=f"{label}: rate for {sent.seconds:.0f} s", value=sent.rate, unit="packets/s",
-              ratio=sent.rate / probe.rate, against="the first million")  # fmt: skip
+    yield Row(
+        what=f"{label}: rate for {sent.seconds:.0f} s",
+        value=sent.rate,
+        unit="packets/s",
+        ratio=sent.rate / probe.rate,
+        against="the first million",
+    )
     yield Row(
         what=f"{label}: refused by the veth itself, before any hook", value=sent.packets - arrived, unit="packets"
     )

@@ -56,10 +56,14 @@ class _Live:
 
     def __init__(self, system: System) -> None:
         self._schema = fastavro.parse_schema(json.loads(newest("LiveStats")))
-        self._consumer = Consumer({
-            "bootstrap.servers": system.kafka, "group.id": "bench", "auto.offset.reset": "earliest",
-            "fetch.wait.max.ms": 10,
-        })  # fmt: skip
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": system.kafka,
+                "group.id": "bench",
+                "auto.offset.reset": "earliest",
+                "fetch.wait.max.ms": 10,
+            }
+        )
         self._consumer.subscribe(["ayaflow.live"])
         self.seen: Seen = []
         self._total = 0

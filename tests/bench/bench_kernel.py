@@ -34,9 +34,13 @@ def _test_runs(ours: Programs) -> Iterator[Row]:
                 ours.flows(flows)
                 empty, full = ours.nanoseconds("bench_empty"), ours.nanoseconds(f"bench_{hook}")
                 yield Row(
-                    what=f"detail: {detail}, {hook}, {label}, above empty", value=full - empty, unit="ns",
-                    at_most=TARGETS[detail, flows], against="empty", ratio=(full - empty) / nothing,
-                )  # fmt: skip
+                    what=f"detail: {detail}, {hook}, {label}, above empty",
+                    value=full - empty,
+                    unit="ns",
+                    at_most=TARGETS[detail, flows],
+                    against="empty",
+                    ratio=(full - empty) / nothing,
+                )
 
 
 def _on_a_wire(ours: Programs, sender: str, watched: str) -> Iterator[Row]:
@@ -47,9 +51,12 @@ def _on_a_wire(ours: Programs, sender: str, watched: str) -> Iterator[Row]:
         for flows, label in FLOWS.items():
             full = _measured(ours, "ayaflow_ingress", sender, watched, flows)
             yield Row(
-                what=f"on a veth: detail: {detail}, ingress, {label}, above empty", value=full - empty, unit="ns",
-                against="empty", ratio=(full - empty) / empty,
-            )  # fmt: skip
+                what=f"on a veth: detail: {detail}, ingress, {label}, above empty",
+                value=full - empty,
+                unit="ns",
+                against="empty",
+                ratio=(full - empty) / empty,
+            )
 
 
 def _measured(ours: Programs, name: str, sender: str, watched: str, flows: int) -> float:

@@ -26,8 +26,13 @@ def run() -> Iterator[Row]:
         yield Row(what="plain Faust, a PacketEvent a message, Table.tumbling", value=plain, unit="packets/s")
         with pipeline(broker, url, streams_window_seconds="10", streams_publish_flows="false") as ours:
             rate, used = _ours(ours)
-        yield Row(what="ayaflow streams, from Kafka, windows stored", value=rate, unit="packets/s",
-                  against="plain Faust", ratio=rate / plain)  # fmt: skip
+        yield Row(
+            what="ayaflow streams, from Kafka, windows stored",
+            value=rate,
+            unit="packets/s",
+            against="plain Faust",
+            ratio=rate / plain,
+        )
         yield Row(what="ayaflow streams: how many times plain Faust", value=rate / plain, unit="times", at_least=1000)
         yield Row(what="ayaflow streams: CPU", value=used, unit="CPU s per M packets")
 

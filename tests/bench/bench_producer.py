@@ -15,9 +15,13 @@ from tests.bench.results import Row
 RATE, SECONDS, IDLE_SECONDS, FEED_SECONDS, SETTLED_SECONDS = 300_000, 8, 10, 8, 1.5
 RARELY = {"capture_epoch_ms": 5_000}
 CPU_TARGETS = {
-    ("packet", 4): 0.15, ("packet", 500): None, ("packet", 50_000): 0.50,
-    ("flow", 4): 0.004, ("flow", 500): None, ("flow", 50_000): 0.25,
-}  # fmt: skip
+    ("packet", 4): 0.15,
+    ("packet", 500): None,
+    ("packet", 50_000): 0.50,
+    ("flow", 4): 0.004,
+    ("flow", 500): None,
+    ("flow", 50_000): 0.25,
+}
 RSS_TARGETS = {4: 80, 500: None, 50_000: 120}
 
 
@@ -55,8 +59,12 @@ def _at_rate(node: Node, sender: str, watched: str, detail: str, flows: int) -> 
     arrived = generator.received(watched) - received
     node.settled(arrived)
     yield Row(what=f"{label}, highest memory", value=peak_rss_mb(node.pid), unit="MB RSS", at_most=RSS_TARGETS[flows])
-    yield Row(what=f"{label}, lost without being counted", value=arrived - node.acknowledged() - node.dropped(),
-              unit="packets", at_most=0)  # fmt: skip
+    yield Row(
+        what=f"{label}, lost without being counted",
+        value=arrived - node.acknowledged() - node.dropped(),
+        unit="packets",
+        at_most=0,
+    )
     yield Row(what=f"{label}, dropped and counted", value=node.dropped(), unit="packets", at_most=0)
 
 
@@ -65,8 +73,9 @@ def _used(node: Node, sender: str, label: str, flows: int, target: float | None 
     sent = generator.send(sender, packets=RATE * SECONDS, flows=flows, rate=RATE)
     time.sleep(SETTLED_SECONDS)  # asking it whether it is ready would be counted
     used = cpu_seconds(node.pid) - before
-    return Row(what=f"{label}, {RATE:,} packets/s", value=used / sent.packets * 1e6, unit="CPU s per M packets",
-               at_most=target)  # fmt: skip
+    return Row(
+        what=f"{label}, {RATE:,} packets/s", value=used / sent.packets * 1e6, unit="CPU s per M packets", at_most=target
+    )
 
 
 def _fed(node: Node, detail: str, flows: int) -> Iterator[Row]:
@@ -84,10 +93,18 @@ def _fed(node: Node, detail: str, flows: int) -> Iterator[Row]:
     label = f"detail: {detail}, {flows:,} flows, fed by TEST_RUN"
     yield Row(what=f"{label}: to Kafka", value=stored / seconds / 1e6, unit="M packets/s", at_least=4)
     if detail == "packet":
-        yield Row(what=f"{label}: of these, with an event each", value=(stored - added) / seconds / 1e6,
-                  unit="M packets/s", at_least=4)  # fmt: skip
+        yield Row(
+            what=f"{label}: of these, with an event each",
+            value=(stored - added) / seconds / 1e6,
+            unit="M packets/s",
+            at_least=4,
+        )
     yield Row(what=f"{label}: CPU", value=used / stored * 1e6, unit="CPU s per M packets")
     yield Row(what=f"{label}: fed", value=fed / FEED_SECONDS / 1e6, unit="M packets/s")
     yield Row(what=f"{label}: dropped and counted", value=node.dropped() / fed, unit="of what was fed")
-    yield Row(what=f"{label}: lost without being counted", value=fed - node.acknowledged() - node.dropped(),
-              unit="packets", at_most=0)  # fmt: skip
+    yield Row(
+        what=f"{label}: lost without being counted",
+        value=fed - node.acknowledged() - node.dropped(),
+        unit="packets",
+        at_most=0,
+    )

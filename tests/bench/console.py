@@ -34,9 +34,9 @@ from schemas.avro.codec import Codec
 from schemas.clickhouse.ddl import migrations
 from tests.fix_local import REPOSITORY, free_port, running_clickhouse, running_kafka, temporary_directory
 
-WINDOW = 10             # seconds
+WINDOW = 10  # seconds
 NODES = 4
-LATE = 997              # of so many windows of a node, one has a second revision
+LATE = 997  # of so many windows of a node, one has a second revision
 _FLOWS = """
 INSERT INTO flows (window_start, window_seconds, node, interface, direction, protocol, src_addr, dst_addr, src_port,
     dst_port, packets, bytes, packets_rev, bytes_rev, tcp_flags, tcp_flags_rev, min_ttl, max_ttl, min_packet_bytes,
@@ -88,37 +88,76 @@ Asked = tuple[str, Sequence[tuple[str, dict[str, str]]]]
 def questions(until: datetime) -> list[Asked]:
     """Each kind of question the API has, and the dashboard's page, over an hour, a day and all."""
     end = until.isoformat()
-    spans = {name: {"since": (until - timedelta(hours=hours)).isoformat(), "until": end}
-             for name, hours in (("1 h", 1), ("24 h", 24), ("7 d", 168))}
+    spans = {
+        name: {"since": (until - timedelta(hours=hours)).isoformat(), "until": end}
+        for name, hours in (("1 h", 1), ("24 h", 24), ("7 d", 168))
+    }
     paths = "src_addr,protocol,dst_port,dst_addr"
 
     def page(span: str, by: str, chosen: str = "") -> Sequence[tuple[str, dict[str, str]]]:
         common = {**spans[span], "filter": chosen}
         return [
             ("/api/series", {**common, "by": by, "limit": "8", "points": "200"}),
-            ("/api/top", {**common, "by": by, "limit": "20"}), ("/api/top", {**common, "by": paths, "limit": "40"}),
+            ("/api/top", {**common, "by": by, "limit": "20"}),
+            ("/api/top", {**common, "by": paths, "limit": "40"}),
         ]
 
     asked: list[Asked] = [
-        *((f"Explore page, {span}, by {by}{', ' + chosen if chosen else ''}", page(span, by, chosen))
-          for span, by, chosen in (
-            ("1 h", "src_addr", ""), ("24 h", "src_addr", ""), ("24 h", "dst_port", ""), ("24 h", "protocol", ""),
-            ("24 h", "src_addr", "dst_port = https"), ("24 h", "src_addr", "addr in 10.0.0.0/24"),
-            ("24 h", "src_addr", "bytes > 1M"), ("7 d", "src_addr", ""))),
-        *((f"top by {by}, {span}{', ' + chosen if chosen else ''}", [
-            ("/api/top", {**spans[span], "by": by, "filter": chosen})]) for span, by, chosen in (
-            ("24 h", "pair", ""), ("24 h", "addr", ""), ("24 h", "node,interface", ""), ("24 h", "src_port", ""),
-            ("24 h", "port", ""), ("24 h", "src_addr", "src_port = 40000"), ("24 h", "src_addr", "bytes > 1M"),
-            ("24 h", "src_addr", "bytes > 100 and dst_port = ssh"), ("1 h", "src_addr", "bytes > 1M"))),
-        *((f"history, {span}{', ' + chosen if chosen else ''}", [
-            ("/api/history", {**spans[span], "filter": chosen})]) for span, chosen in (
-            ("24 h", ""), ("24 h", "addr = 10.0.0.7"), ("24 h", "bytes > 1M"), ("24 h", "bytes > 1T"))),
-        *((f"flows, newest 1000, {span}{', ' + chosen if chosen else ''}", [
-            ("/api/flows", {**spans[span], "filter": chosen})]) for span, chosen in (("1 h", ""), ("24 h", ""))),
-        *((f"flows, largest 1000, {span}{', ' + chosen if chosen else ''}", [
-            ("/api/flows", {**spans[span], "sort": "bytes", "filter": chosen})])
-          for span, chosen in (("1 h", ""), ("24 h", ""), ("24 h", "dst_port = ssh"), ("24 h", "bytes > 1M"))),
-        ("nodes, 24 h", [("/api/nodes", spans["24 h"])]), ("audit, 1 h", [("/api/audit", spans["1 h"])]),
+        *(
+            (f"Explore page, {span}, by {by}{', ' + chosen if chosen else ''}", page(span, by, chosen))
+            for span, by, chosen in (
+                ("1 h", "src_addr", ""),
+                ("24 h", "src_addr", ""),
+                ("24 h", "dst_port", ""),
+                ("24 h", "protocol", ""),
+                ("24 h", "src_addr", "dst_port = https"),
+                ("24 h", "src_addr", "addr in 10.0.0.0/24"),
+                ("24 h", "src_addr", "bytes > 1M"),
+                ("7 d", "src_addr", ""),
+            )
+        ),
+        *(
+            (
+                f"top by {by}, {span}{', ' + chosen if chosen else ''}",
+                [("/api/top", {**spans[span], "by": by, "filter": chosen})],
+            )
+            for span, by, chosen in (
+                ("24 h", "pair", ""),
+                ("24 h", "addr", ""),
+                ("24 h", "node,interface", ""),
+                ("24 h", "src_port", ""),
+                ("24 h", "port", ""),
+                ("24 h", "src_addr", "src_port = 40000"),
+                ("24 h", "src_addr", "bytes > 1M"),
+                ("24 h", "src_addr", "bytes > 100 and dst_port = ssh"),
+                ("1 h", "src_addr", "bytes > 1M"),
+            )
+        ),
+        *(
+            (f"history, {span}{', ' + chosen if chosen else ''}", [("/api/history", {**spans[span], "filter": chosen})])
+            for span, chosen in (
+                ("24 h", ""),
+                ("24 h", "addr = 10.0.0.7"),
+                ("24 h", "bytes > 1M"),
+                ("24 h", "bytes > 1T"),
+            )
+        ),
+        *(
+            (
+                f"flows, newest 1000, {span}{', ' + chosen if chosen else ''}",
+                [("/api/flows", {**spans[span], "filter": chosen})],
+            )
+            for span, chosen in (("1 h", ""), ("24 h", ""))
+        ),
+        *(
+            (
+                f"flows, largest 1000, {span}{', ' + chosen if chosen else ''}",
+                [("/api/flows", {**spans[span], "sort": "bytes", "filter": chosen})],
+            )
+            for span, chosen in (("1 h", ""), ("24 h", ""), ("24 h", "dst_port = ssh"), ("24 h", "bytes > 1M"))
+        ),
+        ("nodes, 24 h", [("/api/nodes", spans["24 h"])]),
+        ("audit, 1 h", [("/api/audit", spans["1 h"])]),
         ("audit, 24 h", [("/api/audit", spans["24 h"])]),
     ]
     return asked
@@ -127,16 +166,19 @@ def questions(until: datetime) -> list[Asked]:
 def fill(url: str, rows: int, days: int) -> datetime:
     """Make the flows, unless there are so many already; returns the end of the newest window."""
     host, port = url.removeprefix("http://").split(":")
-    client = clickhouse_connect.get_client(host=host, port=int(port), autogenerate_session_id=False,
-                                           send_receive_timeout=600)
+    client = clickhouse_connect.get_client(
+        host=host, port=int(port), autogenerate_session_id=False, send_receive_timeout=600
+    )
     loaded = settings_module.load(flags={"clickhouse.url": url})
     client.command("CREATE DATABASE IF NOT EXISTS ayaflow")
     for migration in migrations(loaded.clickhouse):
         for statement in migration.statements:
             client.command(statement)
-    with contextlib.closing(clickhouse_connect.get_client(
-        host=host, port=int(port), database="ayaflow", autogenerate_session_id=False, send_receive_timeout=600,
-    )) as client:
+    with contextlib.closing(
+        clickhouse_connect.get_client(
+            host=host, port=int(port), database="ayaflow", autogenerate_session_id=False, send_receive_timeout=600
+        )
+    ) as client:
         windows = days * 86_400 // WINDOW
         each = rows // windows
         if not int(client.query("SELECT count() FROM flows").result_rows[0][0]):
@@ -145,12 +187,20 @@ def fill(url: str, rows: int, days: int) -> datetime:
             step = 86_400 // WINDOW * each // 8
             for start in range(0, windows * each, step):
                 began = time.monotonic()
-                client.command(_FLOWS, parameters={
-                    "first": first, "each": each, "nodes": NODES, "from": start,
-                    "count": min(step, windows * each - start),
-                })
-                print(f"made {start + step:,} of {windows * each:,} rows, {step / (time.monotonic() - began):,.0f}/s",
-                      file=sys.stderr)
+                client.command(
+                    _FLOWS,
+                    parameters={
+                        "first": first,
+                        "each": each,
+                        "nodes": NODES,
+                        "from": start,
+                        "count": min(step, windows * each - start),
+                    },
+                )
+                print(
+                    f"made {start + step:,} of {windows * each:,} rows, {step / (time.monotonic() - began):,.0f}/s",
+                    file=sys.stderr,
+                )
             client.command(_LATE, parameters={"late": LATE})
         if not int(client.query("SELECT count() FROM ledger").result_rows[0][0]):
             for day in client.query("SELECT DISTINCT toString(toDate(window_start)) FROM flows").result_rows:
@@ -169,9 +219,23 @@ def running_console(clickhouse: str, kafka: str) -> Iterator[tuple[str, int]]:
     """A console as `ayaflow console` runs it -> (url, process id)."""
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "cli.main", "console", "--log-level", "error", "--set",
-         f"console.listen=127.0.0.1:{port}", "--set", "console.query_seconds=120", "--set",
-         f"clickhouse.url={clickhouse}", "--set", f"kafka.bootstrap_servers={kafka}"], cwd=REPOSITORY,
+        [
+            sys.executable,
+            "-m",
+            "cli.main",
+            "console",
+            "--log-level",
+            "error",
+            "--set",
+            f"console.listen=127.0.0.1:{port}",
+            "--set",
+            "console.query_seconds=120",
+            "--set",
+            f"clickhouse.url={clickhouse}",
+            "--set",
+            f"kafka.bootstrap_servers={kafka}",
+        ],
+        cwd=REPOSITORY,
     )
     try:
         yield f"http://127.0.0.1:{port}", process.pid
@@ -182,6 +246,7 @@ def running_console(clickhouse: str, kafka: str) -> Iterator[tuple[str, int]]:
 
 async def ask(session: aiohttp.ClientSession, requests: Sequence[tuple[str, dict[str, str]]]) -> int:
     """Send them at once; returns the bytes of all answers."""
+
     async def one(path: str, parameters: Mapping[str, str]) -> int:
         async with session.get(path, params=parameters) as answer:
             body = await answer.read()
@@ -192,9 +257,7 @@ async def ask(session: aiohttp.ClientSession, requests: Sequence[tuple[str, dict
     return sum(await asyncio.gather(*(one(*request) for request in requests)))
 
 
-async def measure(
-    url: str, server: int, asked: Sequence[Asked], repeat: int, report: Callable[[str], None]
-) -> None:
+async def measure(url: str, server: int, asked: Sequence[Asked], repeat: int, report: Callable[[str], None]) -> None:
     """A line of the table for each question; `server` is ClickHouse's process, whose CPU time is told."""
     async with aiohttp.ClientSession(url, timeout=aiohttp.ClientTimeout(total=120)) as session:
         await answering(session)
@@ -232,20 +295,50 @@ async def answering(session: aiohttp.ClientSession) -> None:
 
 # --- the live view ---------------------------------------------------------------------------------------------
 
+
 def live_message(node: str, second: int, start: datetime) -> dict[str, Any]:
     """A LiveStats message with 50 connections."""
     moment = start + timedelta(seconds=second)
     return {
-        "node": node, "time": moment, "interval_ms": 1000, "active_flows": 500, "open_windows": 1, "lag_messages": 0,
-        "interfaces": [{"interface": "eth0", "direction": direction, "packets": 1000, "bytes": 900_000,
-                        "non_ip_packets": 0, "malformed_packets": 0, "ring_full_packets": 0}
-                       for direction in ("ingress", "egress")],
-        "top": [{
-            "interface": "eth0", "direction": "egress", "protocol": 6, "src_addr": f"10.0.0.{port % 200}",
-            "dst_addr": "2001:db8::1", "src_port": 40_000 + port, "dst_port": 443, "vlan_id": 0, "icmp_type": 0,
-            "icmp_code": 0, "packets": second % 10 * 10, "bytes": second % 10 * 1000 * port, "packets_rev": 0,
-            "bytes_rev": 0, "first_seen": moment - timedelta(seconds=second % 10), "last_seen": moment,
-        } for port in range(50)],
+        "node": node,
+        "time": moment,
+        "interval_ms": 1000,
+        "active_flows": 500,
+        "open_windows": 1,
+        "lag_messages": 0,
+        "interfaces": [
+            {
+                "interface": "eth0",
+                "direction": direction,
+                "packets": 1000,
+                "bytes": 900_000,
+                "non_ip_packets": 0,
+                "malformed_packets": 0,
+                "ring_full_packets": 0,
+            }
+            for direction in ("ingress", "egress")
+        ],
+        "top": [
+            {
+                "interface": "eth0",
+                "direction": "egress",
+                "protocol": 6,
+                "src_addr": f"10.0.0.{port % 200}",
+                "dst_addr": "2001:db8::1",
+                "src_port": 40_000 + port,
+                "dst_port": 443,
+                "vlan_id": 0,
+                "icmp_type": 0,
+                "icmp_code": 0,
+                "packets": second % 10 * 10,
+                "bytes": second % 10 * 1000 * port,
+                "packets_rev": 0,
+                "bytes_rev": 0,
+                "first_seen": moment - timedelta(seconds=second % 10),
+                "last_seen": moment,
+            }
+            for port in range(50)
+        ],
     }
 
 
@@ -301,8 +394,14 @@ def memory(pid: int) -> tuple[int, int]:
 
 def machine() -> str:
     """In a line."""
-    model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-                  if line.startswith("model name")), platform.machine())
+    model = next(
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
     return f"{os.cpu_count()} cores {model}, Linux {platform.release()}, load {os.getloadavg()[0]:.1f}"
 
 
@@ -329,8 +428,10 @@ def main() -> int:
             for each in (1.0, 5.0):
                 took = asyncio.run(live(url, 100, each, 20))
                 p50, p95, p99 = (1000 * took[int(len(took) * part)] for part in (0.5, 0.95, 0.99))
-                print(f"/api/live, 100 clients, {100 * each:.0f} requests/s: {len(took)} answers,"
-                      f" p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms, largest {1000 * took[-1]:.1f} ms")
+                print(
+                    f"/api/live, 100 clients, {100 * each:.0f} requests/s: {len(took)} answers,"
+                    f" p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms, largest {1000 * took[-1]:.1f} ms"
+                )
         else:
             until = fill(clickhouse, chosen.rows, chosen.days)
             url, console = stack.enter_context(running_console(clickhouse, "127.0.0.1:1"))

@@ -71,14 +71,23 @@ def producer(kafka: str, bpffs: Path, interface: str, **settings: object) -> Ite
     with temporary_directory() as directory:
         name, port = f"bench-{os.getpid()}-{time.monotonic_ns()}", free_port()
         own = environment(
-            node=name, capture_interfaces=interface, capture_bpffs=bpffs, data_dir=directory,
-            kafka_bootstrap_servers=kafka, producer_metrics_listen=f"127.0.0.1:{port}", **settings,
-        )  # fmt: skip
+            node=name,
+            capture_interfaces=interface,
+            capture_bpffs=bpffs,
+            data_dir=directory,
+            kafka_bootstrap_servers=kafka,
+            producer_metrics_listen=f"127.0.0.1:{port}",
+            **settings,
+        )
         with (directory / "producer.out").open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "cli.main", "producer"], cwd=REPOSITORY, env=own,
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            )  # fmt: skip
+                [sys.executable, "-m", "cli.main", "producer"],
+                cwd=REPOSITORY,
+                env=own,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
         node = Node(process=process, name=name, port=port, pins=pins.node_directory(bpffs, name))
         try:
             wait_until(

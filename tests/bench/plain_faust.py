@@ -21,9 +21,16 @@ from schemas.avro.registry import newest  # noqa: E402
 
 def main(bootstrap: str, topic_name: str, count: int) -> None:
     app = faust.App(
-        f"plain-{time.time_ns()}", broker=f"kafka://{bootstrap}", consumer_auto_offset_reset="earliest",
-        web_enabled=False, topic_disable_leader=True, topic_partitions=1, value_serializer="raw", key_serializer="raw", store="memory://",
-    )  # fmt: skip
+        f"plain-{time.time_ns()}",
+        broker=f"kafka://{bootstrap}",
+        consumer_auto_offset_reset="earliest",
+        web_enabled=False,
+        topic_disable_leader=True,
+        topic_partitions=1,
+        value_serializer="raw",
+        key_serializer="raw",
+        store="memory://",
+    )
     schema = fastavro.parse_schema(json.loads(newest("PacketEvent")))
     topic = app.topic(topic_name, value_serializer="raw", key_serializer="raw", partitions=1)
     flows = app.Table("flows", default=int, partitions=1).tumbling(10.0, expires=60.0)

@@ -69,10 +69,24 @@ def _record(pid: int) -> Counter[tuple[str, ...]]:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "samples"
         subprocess.run(
-            [PY_SPY, "record", "--pid", str(pid), "--duration", str(SECONDS), "--rate", "200", "--format", "raw",
-             "--nonblocking", "--output", path],
-            check=True, capture_output=True,
-        )  # fmt: skip
+            [
+                PY_SPY,
+                "record",
+                "--pid",
+                str(pid),
+                "--duration",
+                str(SECONDS),
+                "--rate",
+                "200",
+                "--format",
+                "raw",
+                "--nonblocking",
+                "--output",
+                path,
+            ],
+            check=True,
+            capture_output=True,
+        )
         found: Counter[tuple[str, ...]] = Counter()
         for line in path.read_text().splitlines():
             stack, _, count = line.rpartition(" ")

@@ -80,11 +80,15 @@ def number(value: float) -> str:
 def table(result: Result) -> str:
     """Markdown, which a terminal shows well too."""
     rows = [
-        (row.what, f"{number(row.value)} {row.unit}", row.target,
-         {None: "", True: "yes", False: "**no**"}[row.met],
-         f"{number(row.ratio)} x {row.against}" if row.ratio is not None else "")
+        (
+            row.what,
+            f"{number(row.value)} {row.unit}",
+            row.target,
+            {None: "", True: "yes", False: "**no**"}[row.met],
+            f"{number(row.ratio)} x {row.against}" if row.ratio is not None else "",
+        )
         for row in result.rows
-    ]  # fmt: skip
+    ]
     return markdown(("what", "measured", "target", "met", "in the same run"), rows)
 
 
@@ -98,8 +102,14 @@ def markdown(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def machine() -> dict[str, str]:
     """What the figures depend on."""
-    cpu = next((line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-                if line.startswith("model name")), platform.machine())  # fmt: skip
+    cpu = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
     )

@@ -11,9 +11,15 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
 _ARGUMENTS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @contextmanager
@@ -40,9 +46,7 @@ def opened(browser: Browser, *, expected_errors: str = "", **options: Any) -> It
     errors: list[str] = []
     context.on("request", lambda request: requests.append(request.url))
     context.on("weberror", lambda error: errors.append(str(error.error)))
-    context.on(
-        "console", lambda message: errors.append(message.text) if message.type in {"error", "warning"} else None
-    )
+    context.on("console", lambda message: errors.append(message.text) if message.type in {"error", "warning"} else None)
     try:
         page = context.new_page()
         page.on("websocket", lambda socket: requests.append(socket.url))

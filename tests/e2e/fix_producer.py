@@ -48,9 +48,14 @@ class Node:
         self.port = free_port()
         self.bpffs = bpffs
         self.environment = {"PYTHONFAULTHANDLER": "1"} | environment(
-            node=self.name, capture_interfaces=interfaces, capture_bpffs=bpffs, data_dir=directory,
-            kafka_bootstrap_servers=bootstrap, producer_metrics_listen=f"127.0.0.1:{self.port}", **settings,
-        )  # fmt: skip
+            node=self.name,
+            capture_interfaces=interfaces,
+            capture_bpffs=bpffs,
+            data_dir=directory,
+            kafka_bootstrap_servers=bootstrap,
+            producer_metrics_listen=f"127.0.0.1:{self.port}",
+            **settings,
+        )
         self.output = directory / "producer.out"
         self._started: list[subprocess.Popen[bytes]] = []
 
@@ -79,9 +84,13 @@ class Node:
 
     def detach(self, *before: str) -> str:
         done = subprocess.run(
-            [*before, sys.executable, "-c", ENTRY, "detach"], cwd=REPOSITORY, env=self.environment, capture_output=True,
-            text=True, check=True,
-        )  # fmt: skip
+            [*before, sys.executable, "-c", ENTRY, "detach"],
+            cwd=REPOSITORY,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         return done.stdout
 
     def clean(self) -> None:
@@ -186,9 +195,13 @@ def by_flow(batches: list[PacketBatch]) -> Counter[Any]:
         flows = batch.flows
         for i, packets, size in zip(batch.flow, batch.packets, batch.bytes, strict=True):
             key = (
-                batch.interface_names[flows.interface[i]], DIRECTIONS[flows.direction[i]], int(flows.protocol[i]),
-                int(flows.src_port[i]), int(flows.vlan_id[i]), int(flows.icmp_type[i]),
-            )  # fmt: skip
+                batch.interface_names[flows.interface[i]],
+                DIRECTIONS[flows.direction[i]],
+                int(flows.protocol[i]),
+                int(flows.src_port[i]),
+                int(flows.vlan_id[i]),
+                int(flows.icmp_type[i]),
+            )
             found[key, "packets"] += int(packets)
             found[key, "bytes"] += int(size)
     return found

@@ -31,8 +31,10 @@ class Host:
         """Start a module of tests.e2e in the namespace."""
         return subprocess.Popen(
             ["ip", "netns", "exec", self.namespace, sys.executable, "-m", f"tests.e2e.{module}", *words],
-            text=True, stdout=subprocess.PIPE, **options,
-        )  # fmt: skip
+            text=True,
+            stdout=subprocess.PIPE,
+            **options,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

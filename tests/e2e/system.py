@@ -70,26 +70,31 @@ def ayaflow_up(data_dir: Path, interface: str, *, window_seconds: int = 2, node:
     kafka, controller, clickhouse, console, metrics, streams = (free_port() for _ in range(6))
     config = data_dir.parent / f"{data_dir.name}.yaml"
     config.write_text(
-        yaml.safe_dump({
-            "node": node,
-            "data_dir": str(data_dir),
-            "capture": {"interfaces": [interface]},
-            "producer": {"metrics_listen": f"127.0.0.1:{metrics}"},
-            "kafka": {
-                "bootstrap_servers": f"127.0.0.1:{kafka}",
-                "local_controller_port": controller,
-                "local_heap_mb": 256,
-            },
-            "streams": {"metrics_listen": f"127.0.0.1:{streams}", "window_seconds": window_seconds},
-            "clickhouse": {"url": f"http://127.0.0.1:{clickhouse}"},
-            "console": {"listen": f"127.0.0.1:{console}"},
-        })
-    )  # fmt: skip
+        yaml.safe_dump(
+            {
+                "node": node,
+                "data_dir": str(data_dir),
+                "capture": {"interfaces": [interface]},
+                "producer": {"metrics_listen": f"127.0.0.1:{metrics}"},
+                "kafka": {
+                    "bootstrap_servers": f"127.0.0.1:{kafka}",
+                    "local_controller_port": controller,
+                    "local_heap_mb": 256,
+                },
+                "streams": {"metrics_listen": f"127.0.0.1:{streams}", "window_seconds": window_seconds},
+                "clickhouse": {"url": f"http://127.0.0.1:{clickhouse}"},
+                "console": {"listen": f"127.0.0.1:{console}"},
+            }
+        )
+    )
     start = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "cli.main", "--config", str(config), "up"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -97,11 +102,17 @@ def ayaflow_up(data_dir: Path, interface: str, *, window_seconds: int = 2, node:
             process.kill()
             raise AssertionError(f"ayaflow up said {line!r}; {process.communicate()[1]}\n{logs(data_dir)}")
         yield System(
-            process=process, config=config, data_dir=data_dir, kafka=f"127.0.0.1:{kafka}",
-            clickhouse=f"http://127.0.0.1:{clickhouse}", console=line.split()[1],
-            metrics=f"http://127.0.0.1:{metrics}", streams_metrics=f"http://127.0.0.1:{streams}",
-            window_seconds=window_seconds, start_seconds=time.monotonic() - start,
-        )  # fmt: skip
+            process=process,
+            config=config,
+            data_dir=data_dir,
+            kafka=f"127.0.0.1:{kafka}",
+            clickhouse=f"http://127.0.0.1:{clickhouse}",
+            console=line.split()[1],
+            metrics=f"http://127.0.0.1:{metrics}",
+            streams_metrics=f"http://127.0.0.1:{streams}",
+            window_seconds=window_seconds,
+            start_seconds=time.monotonic() - start,
+        )
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)

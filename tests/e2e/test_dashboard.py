@@ -174,9 +174,7 @@ def test_connections_are_ordered_as_chosen_and_pause_stops_them(page: Page, syst
     page.wait_for_timeout(2_500)
     assert table(page, "#connections") == before
     page.locator("#pause").click()
-    page.wait_for_function(
-        f"before => {AMOUNTS}.join() !== before", arg=",".join(row[7] for row in before)
-    )
+    page.wait_for_function(f"before => {AMOUNTS}.join() !== before", arg=",".join(row[7] for row in before))
 
 
 def test_a_connection_leads_to_its_history(page: Page, system: System) -> None:
@@ -316,10 +314,13 @@ def test_the_focus_is_seen_wherever_the_keyboard_goes(page: Page, system: System
     seen = []
     for _ in range(22):
         page.keyboard.press("Tab")
-        seen.append(page.evaluate(
-            "() => { const one = document.activeElement, style = getComputedStyle(one);"
-            " return [one.id || one.className || one.textContent, style.outlineStyle, parseFloat(style.outlineWidth)] }"
-        ))  # fmt: skip
+        seen.append(
+            page.evaluate(
+                "() => { const one = document.activeElement, style = getComputedStyle(one);"
+                " return [one.id || one.className || one.textContent, style.outlineStyle,"
+                " parseFloat(style.outlineWidth)] }"
+            )
+        )
     assert [one for one in seen if one[1] == "none" or one[2] < 1] == []
     assert {"tab-live", "tab-explore", "tab-audit", "filter", "by", "csv"} <= {one[0] for one in seen}
 
@@ -387,9 +388,15 @@ def test_text_is_readable_in_both_themes(browser: Browser, system: System, schem
         explore(page, system, "/?tab=explore&since=5m&by=src_addr")
         assert page.evaluate("document.documentElement.dataset.theme") == scheme
         pairs = [
-            ["--ink", "--panel"], ["--muted", "--panel"], ["--muted", "--page"], ["--accent", "--panel"],
-            ["--accent-ink", "--accent"], ["--good", "--panel"], ["--bad", "--bad-soft"], ["--warn", "--warn-soft"],
-        ]  # fmt: skip
+            ["--ink", "--panel"],
+            ["--muted", "--panel"],
+            ["--muted", "--page"],
+            ["--accent", "--panel"],
+            ["--accent-ink", "--accent"],
+            ["--good", "--panel"],
+            ["--bad", "--bad-soft"],
+            ["--warn", "--warn-soft"],
+        ]
         assert [pair for pair, ratio in zip(pairs, page.evaluate(CONTRAST, pairs), strict=True) if ratio < 4.5] == []
         picture(page, f"explore-{scheme}", tmp_path)
         page.locator("#theme").click()
@@ -467,8 +474,9 @@ def another_console(system: System, **environment: str) -> Iterator[str]:
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "cli.main", "console", "--config", str(system.config)],
-        env={**os.environ, "AYAFLOW_CONSOLE_LISTEN": f"127.0.0.1:{port}", **environment}, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        env={**os.environ, "AYAFLOW_CONSOLE_LISTEN": f"127.0.0.1:{port}", **environment},
+        stderr=subprocess.DEVNULL,
+    )
     try:
         deadline = time.monotonic() + 30
         while True:

@@ -206,8 +206,10 @@ def test_clickhouses_own_reader_decodes_the_topic(system: System, truth: Truth, 
     """AvroConfluent with our registry, over the raw messages that kcat fetched."""
     raw = subprocess.run(
         ["kcat", "-C", "-b", system.kafka, "-t", "ayaflow.flows", "-e", "-q", "-D", "", "-f", "%s"],
-        capture_output=True, check=True, timeout=60,
-    ).stdout  # fmt: skip
+        capture_output=True,
+        check=True,
+        timeout=60,
+    ).stdout
     (tmp_path / "flows.bin").write_bytes(raw)
     sql = (
         f"SELECT * FROM file('{tmp_path}/flows.bin', 'AvroConfluent') "

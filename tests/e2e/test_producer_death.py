@@ -15,17 +15,7 @@ from schemas.avro.arrow import decode_record
 from schemas.avro.codec import Codec
 from schemas.avro.registry import newest
 from schemas.packets import PacketBatch
-from tests.e2e.fix_producer import (
-    Node,
-    batches_of,
-    broker_on,
-    by_flow,
-    check_ledger,
-    frames,
-    once,
-    running,
-    stop,
-)
+from tests.e2e.fix_producer import Node, batches_of, broker_on, by_flow, check_ledger, frames, once, running, stop
 from tests.fix_local import free_port
 from tests.kernel import veth
 

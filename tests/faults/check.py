@@ -25,8 +25,7 @@ class Found:
 def stored(system: Installation) -> Totals:
     """Packets and bytes by source port."""
     rows = system.rows(
-        "SELECT src_port, sum(packets + packets_rev) AS p, sum(bytes + bytes_rev) AS b FROM flows"
-        " GROUP BY src_port"
+        "SELECT src_port, sum(packets + packets_rev) AS p, sum(bytes + bytes_rev) AS b FROM flows GROUP BY src_port"
     )
     return {row["src_port"]: (row["p"], row["b"]) for row in rows}
 
@@ -68,9 +67,12 @@ def exact(system: Installation, sent: Totals, *, seconds: float = SETTLE_SECONDS
     assert sum(row["seen_packets"] for row in rows) == wanted
     assert sum(row["ring_full_packets"] for row in rows) == 0
     return Found(
-        packets=have, bytes=sum(octets for _, octets in found.values()),
-        coalesced=sum(row["coalesced_packets"] for row in rows), settle_seconds=round(settle, 1), audit=report,
-    )  # fmt: skip
+        packets=have,
+        bytes=sum(octets for _, octets in found.values()),
+        coalesced=sum(row["coalesced_packets"] for row in rows),
+        settle_seconds=round(settle, 1),
+        audit=report,
+    )
 
 
 def _state(system: Installation) -> str:

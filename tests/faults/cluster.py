@@ -41,25 +41,38 @@ def _prepare(directory: Path, number: int, java: str, classpath: str, identity: 
     listener = Endpoint(host="127.0.0.1", port=9092 + 100 * number, setting="kafka.bootstrap_servers")
     text = server_properties(listener=listener, controller_port=9093 + 100 * number, data=data, partitions=4)
     others = {
-        "node.id": number, "controller.quorum.voters": voters, "default.replication.factor": 3,
-        "min.insync.replicas": 2, "offsets.topic.replication.factor": 3,
-        "transaction.state.log.replication.factor": 3, "transaction.state.log.min.isr": 2,
-        "share.coordinator.state.topic.replication.factor": 3, "share.coordinator.state.topic.min.isr": 2,
-        "replica.lag.time.max.ms": 5_000, "controller.quorum.fetch.timeout.ms": 2_000,
-    }  # fmt: skip
+        "node.id": number,
+        "controller.quorum.voters": voters,
+        "default.replication.factor": 3,
+        "min.insync.replicas": 2,
+        "offsets.topic.replication.factor": 3,
+        "transaction.state.log.replication.factor": 3,
+        "transaction.state.log.min.isr": 2,
+        "share.coordinator.state.topic.replication.factor": 3,
+        "share.coordinator.state.topic.min.isr": 2,
+        "replica.lag.time.max.ms": 5_000,
+        "controller.quorum.fetch.timeout.ms": 2_000,
+    }
     lines = [line for line in text.splitlines() if line.split("=")[0] not in others]
     properties = directory / f"{name}.properties"
     properties.write_text("\n".join([*lines, *(f"{key}={value}" for key, value in others.items())]) + "\n")
     data.mkdir()
     flags = (
-        java, f"-Xmx{_HEAP_MB}m", "-Xms64m", "-XX:+UseSerialGC", "-Djava.awt.headless=true",
+        java,
+        f"-Xmx{_HEAP_MB}m",
+        "-Xms64m",
+        "-XX:+UseSerialGC",
+        "-Djava.awt.headless=true",
         f"-Dayaflow.logs={directory / name}-logs",
-        f"-Dlog4j2.configurationFile={Path(broker.__file__).with_name('log4j2.properties')}", "-cp", classpath,
-    )  # fmt: skip
+        f"-Dlog4j2.configurationFile={Path(broker.__file__).with_name('log4j2.properties')}",
+        "-cp",
+        classpath,
+    )
     subprocess.run(
         [*flags, "kafka.tools.StorageTool", "format", "-t", identity, "-c", str(properties)],
-        check=True, capture_output=True,
-    )  # fmt: skip
+        check=True,
+        capture_output=True,
+    )
     return Server(name=name, address=listener.text, command=(*flags, "kafka.Kafka", str(properties)))
 
 

@@ -121,9 +121,15 @@ def nobody_can_write(system: Installation, dice: random.Random) -> End:
 
 
 POISON = (
-    b"", b"\0", b"not ours", b"\0\0\0\0\2", b"\0\xff\xff\xff\xff" + bytes(40), struct.pack(">bI", 0, 1) + b"\xff" * 300,
-    struct.pack(">bI", 0, 1) + bytes(1000), None,
-)  # fmt: skip
+    b"",
+    b"\0",
+    b"not ours",
+    b"\0\0\0\0\2",
+    b"\0\xff\xff\xff\xff" + bytes(40),
+    struct.pack(">bI", 0, 1) + b"\xff" * 300,
+    struct.pack(">bI", 0, 1) + bytes(1000),
+    None,
+)
 """Values that are no batch: empty, cut, of an unknown schema, damaged."""
 
 
@@ -153,9 +159,13 @@ FAULTS: dict[str, Fault] = {
     "kill all": kill_all,
 }
 _TOUCHES = {
-    "kafka disk full": {"kafka"}, "clickhouse disk full": {"clickhouse"}, "spool disk full": {"kafka"},
-    "data disk full": {"producer", "streams", "console"}, "poison": {"poison"}, "kill all": {"all"},
-}  # fmt: skip
+    "kafka disk full": {"kafka"},
+    "clickhouse disk full": {"clickhouse"},
+    "spool disk full": {"kafka"},
+    "data disk full": {"producer", "streams", "console"},
+    "poison": {"poison"},
+    "kill all": {"all"},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -224,5 +234,3 @@ class Runner:
         finally:
             for end in ends.values():
                 end()
-
-

@@ -52,10 +52,15 @@ class Part:
     def start(self) -> None:
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                self.command, cwd=REPOSITORY, env={**environment(), "PYTHONPATH": str(REPOSITORY), **self.environment},
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+                self.command,
+                cwd=REPOSITORY,
+                env={**environment(), "PYTHONPATH": str(REPOSITORY), **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
                 preexec_fn=dies_with_parent(signal.SIGKILL),  # noqa: PLW1509  calls nothing that a thread may lock
-            )  # fmt: skip
+            )
         self.died_at = None
 
     def pids(self) -> list[int]:
@@ -191,8 +196,9 @@ class Installation:
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """A SELECT, of ClickHouse itself."""
-        query = urllib.parse.urlencode({"query": f"{sql} FORMAT JSONEachRow", "database": "ayaflow",
-                                        "output_format_json_quote_64bit_integers": 0})
+        query = urllib.parse.urlencode(
+            {"query": f"{sql} FORMAT JSONEachRow", "database": "ayaflow", "output_format_json_quote_64bit_integers": 0}
+        )
         with urllib.request.urlopen(f"http://127.0.0.1:{CLICKHOUSE}/?{query}", timeout=60) as answer:
             return [json.loads(line) for line in answer.read().splitlines()]
 
@@ -209,8 +215,9 @@ class Installation:
         """The last lines of each part, for a failure's message."""
         return "\n".join(
             f"--- {name}\n" + "\n".join(part.log.read_text(errors="replace").splitlines()[-lines:])
-            for name, part in self.parts.items() if part.log.exists()
-        )  # fmt: skip
+            for name, part in self.parts.items()
+            if part.log.exists()
+        )
 
     def restarts(self) -> Counter[str]:
         """How often each part ended by itself."""
@@ -219,9 +226,13 @@ class Installation:
 
 @contextlib.contextmanager
 def installation(
-    *, workers: int = 1, brokers: int = 1, window_seconds: int = 2, disks: bool = False,
+    *,
+    workers: int = 1,
+    brokers: int = 1,
+    window_seconds: int = 2,
+    disks: bool = False,
     **settings: Mapping[str, object],
-) -> Iterator[Installation]:  # fmt: skip
+) -> Iterator[Installation]:
     """All parts, ready. `settings`: sections with what is to be other than here.
 
     `workers` of streams; `brokers`: 1, or 3 for a cluster. `disks`: file systems of their own for Kafka, ClickHouse and
@@ -239,10 +250,12 @@ def installation(
             made[name or "data"] = place.SmallDisk(data / name, 400)
             stack.callback(made[name or "data"].close)
         tree: dict[str, Any] = {
-            "node": "faults", "data_dir": str(data), "capture": {"interfaces": [watched], "bpffs": str(bpffs)},
+            "node": "faults",
+            "data_dir": str(data),
+            "capture": {"interfaces": [watched], "bpffs": str(bpffs)},
             "kafka": {"local_heap_mb": 256, "partitions": 4},
             "streams": {"window_seconds": window_seconds, "node_timeout_seconds": 4},
-        }  # fmt: skip
+        }
         for section, values in settings.items():
             tree.setdefault(section, {}).update(values)
         config = directory / "settings.yaml"
@@ -250,10 +263,18 @@ def installation(
         parts |= _parts(directory, config, workers=workers, broker=brokers == 1)
         config.write_text(yaml.safe_dump(tree))
         system = Installation(
-            directory=directory, config=config, bpffs=bpffs, node="faults", sends=sends, watched=watched, parts=parts,
-            proxy=proxy, disks=made, kafka=tree["kafka"].get("bootstrap_servers", f"127.0.0.1:{KAFKA}"),
+            directory=directory,
+            config=config,
+            bpffs=bpffs,
+            node="faults",
+            sends=sends,
+            watched=watched,
+            parts=parts,
+            proxy=proxy,
+            disks=made,
+            kafka=tree["kafka"].get("bootstrap_servers", f"127.0.0.1:{KAFKA}"),
             window_seconds=window_seconds,
-        )  # fmt: skip
+        )
         stack.callback(_end, system)
         for part in parts.values():
             part.start()
@@ -271,11 +292,13 @@ def _parts(directory: Path, config: Path, *, workers: int, broker: bool) -> dict
         environments[f"streams-{i + 1}"] = {**through, **listen}
     return {
         name: Part(
-            name=name, environment=environment, log=directory / f"{name}.log",
+            name=name,
+            environment=environment,
+            log=directory / f"{name}.log",
             command=(sys.executable, "-P", "-m", "cli.main", name.split("-")[0], "--config", str(config)),
         )
         for name, environment in environments.items()
-    }  # fmt: skip
+    }
 
 
 def _brokers(directory: Path, tree: dict[str, Any]) -> dict[str, Part]:

@@ -41,17 +41,23 @@ def main() -> int:
         deaths = system.deaths()
     slopes = memory.slopes(seconds * WARM_UP)
     result = {
-        "minutes": chosen.minutes, "packets_per_second": chosen.rate, "sent": sender.stop().packets,
-        "stored": found.packets, "audits_while_running": audits, "ended_by_itself": deaths,
-        "warm_up_minutes": round(chosen.minutes * WARM_UP, 1), "rss_slope_mb_an_hour": slopes,
-        "target_mb_an_hour": TARGET_MB_AN_HOUR, "rss_peak_mb": memory.peaks(),
+        "minutes": chosen.minutes,
+        "packets_per_second": chosen.rate,
+        "sent": sender.stop().packets,
+        "stored": found.packets,
+        "audits_while_running": audits,
+        "ended_by_itself": deaths,
+        "warm_up_minutes": round(chosen.minutes * WARM_UP, 1),
+        "rss_slope_mb_an_hour": slopes,
+        "target_mb_an_hour": TARGET_MB_AN_HOUR,
+        "rss_peak_mb": memory.peaks(),
         "rss_mb": {
             name: [[round(at), round(megabytes, 1)] for at, megabytes in samples[:: max(1, len(samples) // 60)]]
             for name, samples in memory.samples.items()
         },
         "when": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M"),
         "machine": f"{os.cpu_count()} CPUs, Linux {platform.release()}, load {os.getloadavg()[0]:.1f}",
-    }  # fmt: skip
+    }
     (FOLDER / "soak.json").write_text(json.dumps(result, indent=1) + "\n")
     print(f"{chosen.minutes:g} minutes, {found.packets:,} packets, all stored once; part: MB an hour, highest MB")
     for name, slope in slopes.items():

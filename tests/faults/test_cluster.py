@@ -45,8 +45,12 @@ def test_leaders_die_and_restart_one_after_the_other() -> None:
         assert changes >= cluster.BROKERS
         found = check.exact(system, sender.totals())
         results.record(
-            "three brokers", "kill -9, then a clean restart, of each; then two of three killed",
-            seconds=round(seconds), leader_changes=changes, sent=sender.stop().packets, stored=found.packets,
+            "three brokers",
+            "kill -9, then a clean restart, of each; then two of three killed",
+            seconds=round(seconds),
+            leader_changes=changes,
+            sent=sender.stop().packets,
+            stored=found.packets,
             settled_after_s=found.settle_seconds,
             ended_by_itself=dict(system.restarts()),
-        )  # fmt: skip
+        )

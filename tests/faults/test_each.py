@@ -68,10 +68,13 @@ class Ground:
             self.close()
             raise
         results.record(
-            "each fault alone", f"{name}, {self._workers} worker{'s' if self._workers > 1 else ''}", seconds=seconds,
-            sent=sum(packets for packets, _ in self._sent.values()) - before, stored=found.packets - before,
+            "each fault alone",
+            f"{name}, {self._workers} worker{'s' if self._workers > 1 else ''}",
+            seconds=seconds,
+            sent=sum(packets for packets, _ in self._sent.values()) - before,
+            stored=found.packets - before,
             settled_after_s=found.settle_seconds,
-        )  # fmt: skip
+        )
         return self._system
 
     @contextmanager

@@ -33,10 +33,19 @@ def outage(system: Installation, part: str, seconds: float, name: str, *, rate: 
         found = check.exact(system, sender.totals(), seconds=200)
     sent = sender.stop()
     results.record(
-        "limits", name, seconds=seconds, rate=round(sent.rate), sent=sent.packets, stored=found.packets,
-        coalesced=found.coalesced, dropped=0, spooled_mb=round(spooled / 2**20), settled_after_s=found.settle_seconds,
-        rss_before_mb=at_rest, rss_peak_mb=memory.peaks(),
-    )  # fmt: skip
+        "limits",
+        name,
+        seconds=seconds,
+        rate=round(sent.rate),
+        sent=sent.packets,
+        stored=found.packets,
+        coalesced=found.coalesced,
+        dropped=0,
+        spooled_mb=round(spooled / 2**20),
+        settled_after_s=found.settle_seconds,
+        rss_before_mb=at_rest,
+        rss_peak_mb=memory.peaks(),
+    )
     return memory.peaks()
 
 
@@ -69,10 +78,16 @@ def test_at_the_highest_rate_all_that_is_sent_is_in_flows_or_counted_and_nothing
         rows = found.audit["rows"]
         assert found.packets + sum(row["ring_full_packets"] for row in rows) == sent.packets
         results.record(
-            "limits", "the generator's highest rate, 20 s", seconds=round(sent.seconds), rate=round(sent.rate),
-            sent=sent.packets, stored=found.packets, coalesced=found.coalesced,
-            dropped=sum(row["ring_full_packets"] for row in rows), settled_after_s=found.settle_seconds,
-        )  # fmt: skip
+            "limits",
+            "the generator's highest rate, 20 s",
+            seconds=round(sent.seconds),
+            rate=round(sent.rate),
+            sent=sent.packets,
+            stored=found.packets,
+            coalesced=found.coalesced,
+            dropped=sum(row["ring_full_packets"] for row in rows),
+            settled_after_s=found.settle_seconds,
+        )
 
 
 def test_nothing_is_left_in_the_kernel_after_detach_also_after_kill_9_of_everything() -> None:
@@ -99,9 +114,13 @@ def test_nothing_is_left_in_the_kernel_after_detach_also_after_kill_9_of_everyth
         assert not any(is_loaded(MAP_GET_FD_BY_ID, each) for each in maps)
         assert "nothing of ayaflow" in system.ayaflow("detach", before=hidden).stdout
         results.record(
-            "limits", "detach after kill -9 of everything", left_filters=0, left_pins=0,
-            left_programs_of=len(programs), left_maps_of=len(maps),
-        )  # fmt: skip
+            "limits",
+            "detach after kill -9 of everything",
+            left_filters=0,
+            left_pins=0,
+            left_programs_of=len(programs),
+            left_maps_of=len(maps),
+        )
 
 
 PROG_GET_FD_BY_ID, MAP_GET_FD_BY_ID = 13, 14
@@ -133,5 +152,3 @@ def tc(interface: str) -> str:
             ["tc", "qdisc", "show", "dev", interface], capture_output=True, text=True, check=True
         ).stdout
     return ""
-
-

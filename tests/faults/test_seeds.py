@@ -28,9 +28,7 @@ def all_in_one(group: str, seed: int, *, seconds: float, longest: float, rate: i
     detail = dice.choice(["packet", "packet", "packet", "flow"])
     planned = schedule(dice, seconds=seconds, pause=1.5, longest=longest)
     print(f"seed {seed}: {workers} workers, ring of {ring_bytes} bytes, detail {detail}")
-    with installation(
-        workers=workers, disks=True, capture={"ring_bytes": ring_bytes, "detail": detail}
-    ) as system:
+    with installation(workers=workers, disks=True, capture={"ring_bytes": ring_bytes, "detail": detail}) as system:
         runner = Runner(system, dice)
         with Sender(system.sends, rate=rate) as sender, Auditing(system) as auditing:
             runner.run(planned, clock=time.monotonic)
@@ -39,12 +37,20 @@ def all_in_one(group: str, seed: int, *, seconds: float, longest: float, rate: i
         found = check.exact(system, sender.totals())
         assert auditing.alarms == []
         figures = {
-            "workers": workers, "ring_bytes": ring_bytes, "detail": detail, "faults": len(runner.happened),
-            "sent": sender.stop().packets, "stored": found.packets, "coalesced": found.coalesced, "dropped": 0,
-            "audits_meanwhile": auditing.exact, "settled_after_s": found.settle_seconds,
+            "workers": workers,
+            "ring_bytes": ring_bytes,
+            "detail": detail,
+            "faults": len(runner.happened),
+            "sent": sender.stop().packets,
+            "stored": found.packets,
+            "coalesced": found.coalesced,
+            "dropped": 0,
+            "audits_meanwhile": auditing.exact,
+            "settled_after_s": found.settle_seconds,
             "ended_by_itself": dict(system.restarts()),
-            "schedule": runner.happened, "deaths": system.deaths(),
-        }  # fmt: skip
+            "schedule": runner.happened,
+            "deaths": system.deaths(),
+        }
     print({key: value for key, value in figures.items() if key != "schedule"})
     results.record(group, f"seed {seed}", **figures)
 

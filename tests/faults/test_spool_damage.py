@@ -62,9 +62,15 @@ def test_what_damage_takes_is_counted_and_named(damage: FunctionType) -> None:
     assert code == 1
     assert not report["exact"]
     results.record(
-        "spool damage", damage.__name__, sent=wanted, stored=have, lost=wanted - have, events_named_by_the_audit=told,
-        spool_bytes_named_by_the_producer=int(lost_bytes), audit=report["message"],
-    )  # fmt: skip
+        "spool damage",
+        damage.__name__,
+        sent=wanted,
+        stored=have,
+        lost=wanted - have,
+        events_named_by_the_audit=told,
+        spool_bytes_named_by_the_producer=int(lost_bytes),
+        audit=report["message"],
+    )
 
 
 def behind(system: Installation) -> bool:

@@ -45,16 +45,38 @@ from tests.integration.fix_console import served
 
 pytestmark = pytest.mark.clickhouse
 
-NOW = int(time.time()) // 3600 * 3600 - 1800        # of the stored windows; in the middle of an hour
+NOW = int(time.time()) // 3600 * 3600 - 1800  # of the stored windows; in the middle of an hour
 DATABASE = "api_tests"
 ROWS = 400
 ADDRESSES = ("10.0.0.1", "10.0.0.2", "10.1.7.9", "192.0.2.55", "2001:db8::1", "2001:db8:1::2", "::1")
 NETWORKS = ("10.0.0.0/8", "::/0", "0.0.0.0/0", "2001:db8::/32", "10.0.0.0-10.0.0.1")
 COLUMNS = (
-    "window_start", "window_seconds", "node", "interface", "direction", "protocol", "src_addr", "dst_addr", "src_port",
-    "dst_port", "vlan_id", "icmp_type", "icmp_code", "packets", "bytes", "packets_rev", "bytes_rev", "tcp_flags",
-    "tcp_flags_rev", "tunnel_type", "tunnel_id", "outer_src_addr", "outer_dst_addr", "revision",
-    "kafka_partition", "kafka_offset_end",
+    "window_start",
+    "window_seconds",
+    "node",
+    "interface",
+    "direction",
+    "protocol",
+    "src_addr",
+    "dst_addr",
+    "src_port",
+    "dst_port",
+    "vlan_id",
+    "icmp_type",
+    "icmp_code",
+    "packets",
+    "bytes",
+    "packets_rev",
+    "bytes_rev",
+    "tcp_flags",
+    "tcp_flags_rev",
+    "tunnel_type",
+    "tunnel_id",
+    "outer_src_addr",
+    "outer_dst_addr",
+    "revision",
+    "kafka_partition",
+    "kafka_offset_end",
 )
 
 
@@ -74,20 +96,32 @@ def stored_rows() -> list[dict[str, Any]]:
             inside = kind != "none"
             ports = protocol != 1
             row = {
-                "window_start": NOW - rng.randrange(1080) * 10, "window_seconds": 10,
-                "node": rng.choice(["web1", "web2", "db'1", "back\\slash"]), "interface": rng.choice(["eth0", "lo"]),
-                "direction": rng.choice(["ingress", "egress"]), "protocol": protocol,
-                "src_addr": rng.choice(ADDRESSES), "dst_addr": rng.choice(ADDRESSES),
+                "window_start": NOW - rng.randrange(1080) * 10,
+                "window_seconds": 10,
+                "node": rng.choice(["web1", "web2", "db'1", "back\\slash"]),
+                "interface": rng.choice(["eth0", "lo"]),
+                "direction": rng.choice(["ingress", "egress"]),
+                "protocol": protocol,
+                "src_addr": rng.choice(ADDRESSES),
+                "dst_addr": rng.choice(ADDRESSES),
                 "src_port": rng.choice([40_000, 40_001, 53]) if ports else 0,
-                "dst_port": rng.choice([53, 80, 443]) if ports else 0, "vlan_id": rng.choice([0, 0, 100]),
-                "icmp_type": 0 if ports else 8, "icmp_code": 0, "revision": 0, "primary": 1,
-                "kafka_partition": 0, "kafka_offset_end": 500,
-                "tunnel_type": kind, "tunnel_id": rng.choice([0, 7, 2**32 - 1]) if inside else 0,
+                "dst_port": rng.choice([53, 80, 443]) if ports else 0,
+                "vlan_id": rng.choice([0, 0, 100]),
+                "icmp_type": 0 if ports else 8,
+                "icmp_code": 0,
+                "revision": 0,
+                "primary": 1,
+                "kafka_partition": 0,
+                "kafka_offset_end": 500,
+                "tunnel_type": kind,
+                "tunnel_id": rng.choice([0, 7, 2**32 - 1]) if inside else 0,
                 "outer_src_addr": rng.choice(ADDRESSES) if inside else "",
                 "outer_dst_addr": rng.choice(ADDRESSES) if inside else "",
             }
-        counts = {name: rng.choice([0, 1, 10, 1500]) * rng.randrange(1, 9) for name in (
-            "packets", "bytes", "packets_rev", "bytes_rev")}
+        counts = {
+            name: rng.choice([0, 1, 10, 1500]) * rng.randrange(1, 9)
+            for name in ("packets", "bytes", "packets_rev", "bytes_rev")
+        }
         rows.append({**row, **counts, "tcp_flags": rng.choice([2, 16, 24]), "tcp_flags_rev": rng.choice([0, 18])})
     return rows
 
@@ -97,8 +131,9 @@ def summed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in rows:
         key = tuple(row[name] for name in flow_sql.KEYS)
-        flow = found.setdefault(key, {**row, "packets": 0, "bytes": 0, "packets_rev": 0, "bytes_rev": 0,
-                                      "tcp_flags": 0, "tcp_flags_rev": 0})
+        flow = found.setdefault(
+            key, {**row, "packets": 0, "bytes": 0, "packets_rev": 0, "bytes_rev": 0, "tcp_flags": 0, "tcp_flags_rev": 0}
+        )
         for name in ("packets", "bytes", "packets_rev", "bytes_rev"):
             flow[name] += row[name]
         for name in ("tcp_flags", "tcp_flags_rev"):
@@ -117,18 +152,24 @@ def mapped(text: str) -> str:
 @pytest.fixture(scope="module")
 def stored(clickhouse_server: str) -> Iterator[Settings]:
     """Settings of a ClickHouse with STORED in it; Kafka is away."""
-    loaded = settings_module.load(flags={
-        "clickhouse.url": clickhouse_server, "clickhouse.database": DATABASE, "kafka.bootstrap_servers": "127.0.0.1:1",
-    })
+    loaded = settings_module.load(
+        flags={
+            "clickhouse.url": clickhouse_server,
+            "clickhouse.database": DATABASE,
+            "kafka.bootstrap_servers": "127.0.0.1:1",
+        }
+    )
     place = urlsplit(clickhouse_server)
     client = clickhouse_connect.get_client(host=place.hostname, port=place.port, autogenerate_session_id=False)
     client.command(f"CREATE DATABASE {DATABASE}")
     for migration in migrations(loaded.clickhouse):
         for statement in migration.statements:
             client.command(statement)
-    client.insert(f"{DATABASE}.flows", [
-        [mapped(row[name]) if name.endswith("_addr") else row[name] for name in COLUMNS] for row in STORED
-    ], column_names=COLUMNS)
+    client.insert(
+        f"{DATABASE}.flows",
+        [[mapped(row[name]) if name.endswith("_addr") else row[name] for name in COLUMNS] for row in STORED],
+        column_names=COLUMNS,
+    )
     yield loaded
     client.command(f"DROP DATABASE {DATABASE}")
     client.close()
@@ -156,6 +197,7 @@ RANGE = {name: moment.isoformat() for name, moment in SPAN.items()}
 
 # --- filters ---------------------------------------------------------------------------------------------------
 
+
 def quoted(text: str) -> str:
     return f'"{text}"'
 
@@ -163,10 +205,24 @@ def quoted(text: str) -> str:
 def values_of(name: str) -> st.SearchStrategy[str]:
     """Words that some rows have and others that none has."""
     field = FIELDS[name]
-    here = sorted({str(flow[column]) for flow in FLOWS for column in field.columns}) if name in {
-        "node", "interface", "direction", "protocol", "src_port", "dst_port", "port", "vlan_id", "icmp_type",
-        "tunnel_type", "tunnel_id",
-    } else []
+    here = (
+        sorted({str(flow[column]) for flow in FLOWS for column in field.columns})
+        if name
+        in {
+            "node",
+            "interface",
+            "direction",
+            "protocol",
+            "src_port",
+            "dst_port",
+            "port",
+            "vlan_id",
+            "icmp_type",
+            "tunnel_type",
+            "tunnel_id",
+        }
+        else []
+    )
     match field.kind:
         case Kind.ADDRESS:
             return st.sampled_from([*ADDRESSES, *NETWORKS])
@@ -198,10 +254,14 @@ def comparisons(draw: st.DrawFn) -> str:
     return f"{name} {operator} {draw(values_of(name))}"
 
 
-EXPRESSIONS = st.recursive(comparisons(), lambda inner: st.one_of(
-    inner.map(lambda one: f"not {one}" if one.startswith("(") else f"not ({one})"),
-    st.tuples(inner, st.sampled_from(["and", "or"]), inner).map(lambda parts: f"({' '.join(parts)})"),
-), max_leaves=6)
+EXPRESSIONS = st.recursive(
+    comparisons(),
+    lambda inner: st.one_of(
+        inner.map(lambda one: f"not {one}" if one.startswith("(") else f"not ({one})"),
+        st.tuples(inner, st.sampled_from(["and", "or"]), inner).map(lambda parts: f"({' '.join(parts)})"),
+    ),
+    max_leaves=6,
+)
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -217,9 +277,7 @@ def test_clickhouse_chooses_the_flows_that_the_evaluator_chooses(store: Store, t
         return (start, *(row[name] for name in (*list(flow_sql.KEYS)[1:], "packets", "bytes", "tcp_flags")))
 
     expected = sorted(key(flow, flow["window_start"]) for flow in FLOWS if matches(chosen, flow))
-    assert sorted(
-        key(row, int(datetime.fromisoformat(row["window_start"]).timestamp())) for row in rows
-    ) == expected
+    assert sorted(key(row, int(datetime.fromisoformat(row["window_start"]).timestamp())) for row in rows) == expected
     # and the sums of top are those of the same flows, whatever table they come from
     question = explore_sql.Question(by=("direction",), flow_filter=chosen, **SPAN, oldest_raw=None)
     sql, parameters = explore_sql.top(question, sort="bytes", limit=10)
@@ -230,6 +288,7 @@ def test_clickhouse_chooses_the_flows_that_the_evaluator_chooses(store: Store, t
 
 
 # --- sums ------------------------------------------------------------------------------------------------------
+
 
 def top(api: TestClient, **parameters: Any) -> dict[str, Any]:
     answer = api.get("/api/top", params={**RANGE, **parameters})
@@ -243,8 +302,10 @@ def top(api: TestClient, **parameters: Any) -> dict[str, Any]:
 def test_sums_from_rollups_are_those_of_the_windows_that_start_in_the_range(
     api: TestClient, first: int, size: int
 ) -> None:
-    span = {name: datetime.fromtimestamp(NOW + second, UTC).isoformat() for name, second in (
-        ("since", first), ("until", first + size))}
+    span = {
+        name: datetime.fromtimestamp(NOW + second, UTC).isoformat()
+        for name, second in (("since", first), ("until", first + size))
+    }
     inside = [row for row in STORED if NOW + first <= row["window_start"] < NOW + first + size]
     answer = api.get("/api/top", params={**span, "by": "dst_addr"}).json()
     assert answer["total"] == {
@@ -259,11 +320,21 @@ def test_sums_from_rollups_are_those_of_the_windows_that_start_in_the_range(
 
 def test_the_coarsest_table_that_has_what_is_asked_is_read(api: TestClient) -> None:
     assert top(api, by="dst_port")["table"] == "flows_1h"
-    for raw in ({"by": "src_port"}, {"by": "port"}, {"by": "community_id"}, {"filter": "src_port = 53"},
-                {"filter": "bytes > 1"}):
+    for raw in (
+        {"by": "src_port"},
+        {"by": "port"},
+        {"by": "community_id"},
+        {"filter": "src_port = 53"},
+        {"filter": "bytes > 1"},
+    ):
         assert top(api, **raw)["table"] == "flows"
-    short = api.get("/api/top", params={"since": datetime.fromtimestamp(NOW, UTC).isoformat(),
-                                        "until": datetime.fromtimestamp(NOW + 300, UTC).isoformat()}).json()
+    short = api.get(
+        "/api/top",
+        params={
+            "since": datetime.fromtimestamp(NOW, UTC).isoformat(),
+            "until": datetime.fromtimestamp(NOW + 300, UTC).isoformat(),
+        },
+    ).json()
     assert short["table"] == "flows_1m"
 
 
@@ -300,6 +371,7 @@ def test_each_dimension_can_be_asked_for_in_top_and_series(api: TestClient, name
 
 # --- history ---------------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("chosen", ["", "protocol = tcp", "bytes > 100", "node ~ back"])
 def test_pages_of_history_are_all_flows_once_newest_first(api: TestClient, chosen: str) -> None:
     seen: list[dict[str, Any]] = []
@@ -316,8 +388,9 @@ def test_pages_of_history_are_all_flows_once_newest_first(api: TestClient, chose
 
 
 def test_flows_come_in_each_format(api: TestClient) -> None:
-    answers = {form: api.get("/api/flows", params={**RANGE, "limit": 0, "format": form}) for form in (
-        "json", "csv", "arrow")}
+    answers = {
+        form: api.get("/api/flows", params={**RANGE, "limit": 0, "format": form}) for form in ("json", "csv", "arrow")
+    }
     rows = [json.loads(line) for line in answers["json"].text.splitlines()]
     assert len(rows) == len(FLOWS)
     assert {row["src_addr"] for row in rows} == set(ADDRESSES)
@@ -331,10 +404,29 @@ def test_flows_come_in_each_format(api: TestClient) -> None:
 
 def test_the_command_line_agrees_with_the_api(api: TestClient, stored: Settings) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "cli.main", "flows", "port = https", "--since", RANGE["since"], "--until",
-         RANGE["until"], "--limit", "0", "--format", "json", "--set", f"clickhouse.url={stored.clickhouse.url}",
-         "--set", f"clickhouse.database={DATABASE}"],
-        cwd=REPOSITORY, capture_output=True, text=True, check=True,
+        [
+            sys.executable,
+            "-m",
+            "cli.main",
+            "flows",
+            "port = https",
+            "--since",
+            RANGE["since"],
+            "--until",
+            RANGE["until"],
+            "--limit",
+            "0",
+            "--format",
+            "json",
+            "--set",
+            f"clickhouse.url={stored.clickhouse.url}",
+            "--set",
+            f"clickhouse.database={DATABASE}",
+        ],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     answer = api.get("/api/flows", params={**RANGE, "filter": "port = https", "limit": 0})
     assert sorted(done.stdout.splitlines()) == sorted(answer.text.splitlines())
@@ -347,14 +439,34 @@ def test_nodes_fields_and_audit(api: TestClient) -> None:
     words = {field["name"]: field for field in api.get("/api/fields").json()["fields"]}
     assert words.keys() == {*FIELDS, "ip"}
     assert "https" in words["dst_port"]["values"]
-    assert api.get("/api/audit", params=RANGE).json()["exact"] is False         # there is no ledger here
+    assert api.get("/api/audit", params=RANGE).json()["exact"] is False  # there is no ledger here
 
 
 # --- what must not be possible ---------------------------------------------------------------------------------
 
 EVIL = (
-    "'", "\\", "\\'", "' OR 1=1 --", "1; DROP TABLE flows", "{x:String}", "{f0:String}", "/* */", "-- ", "`", "\n",
-    "\t", "');", "') UNION ALL SELECT 1 --", "%27", "\x00", "\ud7ff\uffff", "$$", "\\x27", "\U0001d4b3", "a\\nb", "\\N",
+    "'",
+    "\\",
+    "\\'",
+    "' OR 1=1 --",
+    "1; DROP TABLE flows",
+    "{x:String}",
+    "{f0:String}",
+    "/* */",
+    "-- ",
+    "`",
+    "\n",
+    "\t",
+    "');",
+    "') UNION ALL SELECT 1 --",
+    "%27",
+    "\x00",
+    "\ud7ff\uffff",
+    "$$",
+    "\\x27",
+    "\U0001d4b3",
+    "a\\nb",
+    "\\N",
     "{since:UInt32}",
 )
 ROUTES = {
@@ -363,7 +475,8 @@ ROUTES = {
     "/api/flows": ("filter", "node", "since", "until", "sort", "limit", "format"),
     "/api/top": ("by", "filter", "node", "since", "until", "sort", "limit"),
     "/api/series": ("by", "filter", "node", "since", "until", "measure", "limit", "points"),
-    "/api/nodes": ("since", "until"), "/api/audit": ("since", "until", "node"),
+    "/api/nodes": ("since", "until"),
+    "/api/audit": ("since", "until", "node"),
 }
 
 
@@ -376,11 +489,14 @@ def test_no_parameter_is_more_than_a_value(api: TestClient, route: str) -> None:
             answer = api.get(route, params={**(RANGE if "since" in ROUTES[route] else {}), name: evil})
             if name == "node" and "\0" not in evil:
                 assert answer.status_code == 200, (name, evil, answer.text)
-                assert "web1" not in answer.text                                # it names no node
+                assert "web1" not in answer.text  # it names no node
             elif answer.status_code != 200 or name not in {"since", "until"}:
-                assert answer.status_code == 400 or (name == "by" and not evil.strip()) or (
-                    name in {"filter", "cursor"} and not evil.strip()), (name, evil, answer.text)
-                assert "Code:" not in answer.text       # it is refused before ClickHouse sees it
+                assert (
+                    answer.status_code == 400
+                    or (name == "by" and not evil.strip())
+                    or (name in {"filter", "cursor"} and not evil.strip())
+                ), (name, evil, answer.text)
+                assert "Code:" not in answer.text  # it is refused before ClickHouse sees it
 
 
 def test_values_in_filters_are_values(api: TestClient) -> None:
@@ -396,11 +512,17 @@ def test_values_in_filters_are_values(api: TestClient) -> None:
 
 def test_a_mistake_is_a_sentence_with_a_status(api: TestClient) -> None:
     cases = {
-        "/api/top?by=src": "did you mean", "/api/top?filtr=x": "did you mean filter?", "/api/top?limit=0": "limit",
-        "/api/history?limit=1001": "limit", "/api/flows?format=xml": "format",
-        "/api/top?since=now&until=1h": "not before", "/api/history?cursor=e30": "cursor",
-        "/api/live?filter=tcp_flags=1": "no tcp_flags", "/api/top?by=node&by=x": "twice",
-        "/api/top?by=pair,addr": "pair", "/api/top?by=node,node": "once",
+        "/api/top?by=src": "did you mean",
+        "/api/top?filtr=x": "did you mean filter?",
+        "/api/top?limit=0": "limit",
+        "/api/history?limit=1001": "limit",
+        "/api/flows?format=xml": "format",
+        "/api/top?since=now&until=1h": "not before",
+        "/api/history?cursor=e30": "cursor",
+        "/api/live?filter=tcp_flags=1": "no tcp_flags",
+        "/api/top?by=node&by=x": "twice",
+        "/api/top?by=pair,addr": "pair",
+        "/api/top?by=node,node": "once",
         f"/api/history?cursor={base64.urlsafe_b64encode(b'[' * 5000).decode()}": "cursor",
     }
     for path, hint in cases.items():
@@ -413,6 +535,7 @@ def test_a_mistake_is_a_sentence_with_a_status(api: TestClient) -> None:
 
 
 # --- limits ----------------------------------------------------------------------------------------------------
+
 
 def with_console(loaded: Settings, **values: Any) -> Settings:
     return loaded.model_copy(update={"console": loaded.console.model_copy(update=values)})
@@ -469,19 +592,19 @@ def test_questions_that_are_asked_at_once_are_answered_by_one_query(
         assert begun.wait(20)
         others = [pool.submit(api.get, "/api/top", params={**RANGE, "by": by}) for by in ("src_addr", "dst_port")]
         deadline = time.monotonic() + 20
-        while len(asked) < 2 and time.monotonic() < deadline:       # that of dst_port is asked beside it
+        while len(asked) < 2 and time.monotonic() < deadline:  # that of dst_port is asked beside it
             time.sleep(0.01)
         end.set()
         assert first.result().json() == others[0].result().json()
     assert len(asked) == 2
     assert api.get("/api/top", params=RANGE).json() == first.result().json()
-    assert len(asked) == 3                                          # nothing is kept
+    assert len(asked) == 3  # nothing is kept
 
 
 def test_clickhouse_away_is_503() -> None:
-    gone = settings_module.load(flags={
-        "clickhouse.url": "http://127.0.0.1:1", "kafka.bootstrap_servers": "127.0.0.1:1",
-    })
+    gone = settings_module.load(
+        flags={"clickhouse.url": "http://127.0.0.1:1", "kafka.bootstrap_servers": "127.0.0.1:1"}
+    )
     with api_client(gone) as opened:
         for path in ("/api/top", "/api/history", "/api/flows", "/api/nodes", "/api/series", "/api/audit"):
             answer = opened.get(path)
@@ -503,15 +626,21 @@ def test_shipped_queries_read_only_the_granules_they_need(stored: Settings, stor
         day = datetime.fromtimestamp(NOW - 86_400 * 10, UTC)
         span = {"since": day, "until": day + timedelta(hours=1)}
         question = explore_sql.Question(
-            by=("src_port",), flow_filter=filters.parse("dst_port = 443"), **span, oldest_raw=None)
+            by=("src_port",), flow_filter=filters.parse("dst_port = 443"), **span, oldest_raw=None
+        )
         minutes = explore_sql.Question(
-            by=("node",), flow_filter=filters.parse(""), since=day + timedelta(seconds=61),
-            until=day + timedelta(minutes=50), oldest_raw=None)
+            by=("node",),
+            flow_filter=filters.parse(""),
+            since=day + timedelta(seconds=61),
+            until=day + timedelta(minutes=50),
+            oldest_raw=None,
+        )
         for sql, parameters in (
             flow_sql.flows(filters.parse(""), **span, sort="time", limit=10),
             flow_sql.history(filters.parse(""), **span, limit=10, after=None, oldest=0),
             flow_sql.probe(filters.parse("node = filler"), **span, limit=10, after=None),
-            explore_sql.top(question, sort="bytes", limit=10), explore_sql.top(minutes, sort="bytes", limit=10),
+            explore_sql.top(question, sort="bytes", limit=10),
+            explore_sql.top(minutes, sort="bytes", limit=10),
             explore_sql.series(minutes, [], measure="bytes", step=60),
         ):
             plan = "\n".join(row["explain"] for row in store.select(f"EXPLAIN indexes = 1 {sql}", parameters))
@@ -531,6 +660,7 @@ def test_shipped_queries_read_only_the_granules_they_need(stored: Settings, stor
 
 # --- live ------------------------------------------------------------------------------------------------------
 
+
 class Node:
     """A node's messages in the live topic, one a call."""
 
@@ -545,15 +675,44 @@ class Node:
         self._second += 1
         time = self._start + timedelta(seconds=self._second)
         stats = {
-            "node": node, "time": time, "interval_ms": 1000, "active_flows": 2, "open_windows": 1, "lag_messages": 0,
-            "interfaces": [{"interface": "eth0", "direction": "ingress", "packets": 10, "bytes": 5000,
-                            "non_ip_packets": 0, "malformed_packets": 0, "ring_full_packets": 1}],
-            "top": [{
-                "interface": "eth0", "direction": "ingress", "protocol": 6, "src_addr": "10.0.0.1",
-                "dst_addr": "2001:db8::1", "src_port": port, "dst_port": 443, "vlan_id": 0, "icmp_type": 0,
-                "icmp_code": 0, "packets": self._second, "bytes": port * self._second, "packets_rev": 0, "bytes_rev": 0,
-                "first_seen": self._start, "last_seen": time,
-            } for port in (1000, 2000)],
+            "node": node,
+            "time": time,
+            "interval_ms": 1000,
+            "active_flows": 2,
+            "open_windows": 1,
+            "lag_messages": 0,
+            "interfaces": [
+                {
+                    "interface": "eth0",
+                    "direction": "ingress",
+                    "packets": 10,
+                    "bytes": 5000,
+                    "non_ip_packets": 0,
+                    "malformed_packets": 0,
+                    "ring_full_packets": 1,
+                }
+            ],
+            "top": [
+                {
+                    "interface": "eth0",
+                    "direction": "ingress",
+                    "protocol": 6,
+                    "src_addr": "10.0.0.1",
+                    "dst_addr": "2001:db8::1",
+                    "src_port": port,
+                    "dst_port": 443,
+                    "vlan_id": 0,
+                    "icmp_type": 0,
+                    "icmp_code": 0,
+                    "packets": self._second,
+                    "bytes": port * self._second,
+                    "packets_rev": 0,
+                    "bytes_rev": 0,
+                    "first_seen": self._start,
+                    "last_seen": time,
+                }
+                for port in (1000, 2000)
+            ],
         }
         self._producer.produce(self._topic, self._codec.encode_live_stats(stats), key=node)
         self._producer.produce(self._topic, b"not one of ours")
@@ -564,10 +723,13 @@ class Node:
 def live_url(kafka_broker: str, clickhouse_server: str) -> Iterator[str]:
     """A console as it runs, on a free port."""
     port = free_port()
-    loaded = settings_module.load(flags={
-        "kafka.bootstrap_servers": kafka_broker, "clickhouse.url": clickhouse_server,
-        "console.listen": f"127.0.0.1:{port}",
-    })
+    loaded = settings_module.load(
+        flags={
+            "kafka.bootstrap_servers": kafka_broker,
+            "clickhouse.url": clickhouse_server,
+            "console.listen": f"127.0.0.1:{port}",
+        }
+    )
     app = http.build_app(loaded)
     with served(app, host="127.0.0.1", port=port, ws="websockets-sansio", ws_per_message_deflate=False):
         yield f"http://127.0.0.1:{port}"
@@ -604,8 +766,13 @@ def test_live_shows_what_is_in_the_topic(live_url: str, kafka_broker: str) -> No
     metrics = httpx.get(f"{live_url}/metrics").text
     place = '{direction="ingress",interface="eth0",node="n1"}'
     assert f"ayaflow_packets_total{place} {stats['packets_total']}" in metrics
-    for name in ("ayaflow_bytes_total", "ayaflow_active_connections", "ayaflow_domains_resolved_total",
-                 "ayaflow_deep_inspect_packets_total", "ayaflow_console_request_seconds_bucket"):
+    for name in (
+        "ayaflow_bytes_total",
+        "ayaflow_active_connections",
+        "ayaflow_domains_resolved_total",
+        "ayaflow_deep_inspect_packets_total",
+        "ayaflow_console_request_seconds_bucket",
+    ):
         assert name in metrics
 
 
@@ -618,7 +785,7 @@ async def test_a_slow_client_of_the_stream_holds_nobody_up(live_url: str, kafka_
     slow_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     place = urlsplit(live_url)
     slow_socket.connect((place.hostname, place.port))
-    async with connect(url, sock=slow_socket, max_queue=1), connect(url) as quick:      # the slow one reads nothing
+    async with connect(url, sock=slow_socket, max_queue=1), connect(url) as quick:  # the slow one reads nothing
         moments = []
         while not json.loads(await asyncio.wait_for(quick.recv(), 5))["connections"]:
             await asyncio.to_thread(node.send)
@@ -635,8 +802,21 @@ async def test_a_slow_client_of_the_stream_holds_nobody_up(live_url: str, kafka_
 def test_top_prints_once_what_the_api_says(kafka_broker: str) -> None:
     node = Node(kafka_broker, "ayaflow.")
     with subprocess.Popen(
-        [sys.executable, "-m", "cli.main", "top", "src_port = 2000", "--once", "--format", "json", "--set",
-         f"kafka.bootstrap_servers={kafka_broker}"], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True,
+        [
+            sys.executable,
+            "-m",
+            "cli.main",
+            "top",
+            "src_port = 2000",
+            "--once",
+            "--format",
+            "json",
+            "--set",
+            f"kafka.bootstrap_servers={kafka_broker}",
+        ],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout is not None
         try:

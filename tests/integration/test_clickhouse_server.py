@@ -43,8 +43,10 @@ def client(clickhouse_server: str) -> Iterator[Any]:
 @pytest.fixture
 def table(client: Any) -> Iterator[str]:
     name = f"t_{uuid.uuid4().hex}"
-    client.command(f"CREATE TABLE {name} (a UInt64, s String) ENGINE = MergeTree ORDER BY a "
-                   "SETTINGS non_replicated_deduplication_window = 100")
+    client.command(
+        f"CREATE TABLE {name} (a UInt64, s String) ENGINE = MergeTree ORDER BY a "
+        "SETTINGS non_replicated_deduplication_window = 100"
+    )
     yield name
     client.command(f"DROP TABLE {name} SYNC")
 
@@ -124,12 +126,15 @@ def test_a_session_is_free_as_soon_as_its_answer_is_there(clickhouse_server: str
         assert (status, body) == (200, b"1\n")
 
 
-@pytest.mark.parametrize("body", [
-    b"INSERT INTO %b FORMAT CSV\n1,\"a\"\n2,b\n",
-    b"INSERT INTO %b (a, s) VALUES (1, 'a'), (2, 'b')",
-    b"INSERT INTO %b SELECT number + 1, char(97 + number) FROM numbers(2)",
-    b"insert into %b settings max_threads = 1 format JSONEachRow {\"a\":1,\"s\":\"a\"}{\"a\":2,\"s\":\"b\"}",
-])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'INSERT INTO %b FORMAT CSV\n1,"a"\n2,b\n',
+        b"INSERT INTO %b (a, s) VALUES (1, 'a'), (2, 'b')",
+        b"INSERT INTO %b SELECT number + 1, char(97 + number) FROM numbers(2)",
+        b'insert into %b settings max_threads = 1 format JSONEachRow {"a":1,"s":"a"}{"a":2,"s":"b"}',
+    ],
+)
 def test_rows_are_inserted_from_the_body(clickhouse_server: str, table: str, body: bytes) -> None:
     assert http(clickhouse_server, body % table.encode())[0] == 200
     assert http(clickhouse_server, f"SELECT * FROM {table} ORDER BY a".encode())[2] == b"1\ta\n2\tb\n"
@@ -154,8 +159,9 @@ def test_rows_that_cannot_be_stored_are_an_error(client: Any, clickhouse_server:
     client.command(f"ALTER TABLE {table} ADD CONSTRAINT small CHECK a < 100")
     status, headers, _ = http(clickhouse_server, b"100\ta\n", query=f"INSERT INTO {table} FORMAT TSV")
     assert (status, headers["X-ClickHouse-Exception-Code"]) == (500, "469")
-    client.command(f"CREATE MATERIALIZED VIEW {table}_v ENGINE = MergeTree ORDER BY f AS "
-                   f"SELECT throwIf(a = 7) AS f FROM {table}")
+    client.command(
+        f"CREATE MATERIALIZED VIEW {table}_v ENGINE = MergeTree ORDER BY f AS SELECT throwIf(a = 7) AS f FROM {table}"
+    )
     status, headers, _ = http(clickhouse_server, b"7\ta\n", query=f"INSERT INTO {table} FORMAT TSV")
     client.command(f"DROP VIEW {table}_v SYNC")
     assert (status, headers["X-ClickHouse-Exception-Code"]) == (400, "395")
@@ -169,8 +175,14 @@ def test_rows_for_which_there_is_no_room_are_an_error_and_may_come_again() -> No
         directory = stack.enter_context(temporary_directory())
         disk = stack.enter_context(contextlib.closing(SmallDisk(directory / "clickhouse", 300)))
         url, _ = stack.enter_context(running_clickhouse(directory))
-        assert http(url, b"CREATE TABLE t (a UInt64) ENGINE = MergeTree ORDER BY a "
-                         b"SETTINGS non_replicated_deduplication_window = 100")[0] == 200
+        assert (
+            http(
+                url,
+                b"CREATE TABLE t (a UInt64) ENGINE = MergeTree ORDER BY a "
+                b"SETTINGS non_replicated_deduplication_window = 100",
+            )[0]
+            == 200
+        )
         disk.fill()
         insert = {"query": "INSERT INTO t FORMAT TSV", "insert_deduplication_token": "once"}
         status, headers, _ = http(url, b"1\n2\n", **insert)
@@ -220,7 +232,7 @@ def test_a_large_result_is_streamed(client: Any) -> None:
 
 
 def test_an_error_in_the_middle_of_a_stream_is_raised(client: Any) -> None:
-    query = "SELECT throwIf(number = 29000000) FROM numbers(30000000)"      # far behind what is sent first
+    query = "SELECT throwIf(number = 29000000) FROM numbers(30000000)"  # far behind what is sent first
     with pytest.raises(StreamFailureError, match="FUNCTION_THROW_IF"), client.query_row_block_stream(query) as stream:
         for _ in stream:
             pass
@@ -229,14 +241,21 @@ def test_an_error_in_the_middle_of_a_stream_is_raised(client: Any) -> None:
 
 
 def test_the_same_token_is_stored_once_also_in_a_materialized_view(client: Any, table: str) -> None:
-    client.command(f"CREATE TABLE {table}_sum (k UInt8, n UInt64) ENGINE = SummingMergeTree ORDER BY k "
-                   "SETTINGS non_replicated_deduplication_window = 100")
-    client.command(f"CREATE MATERIALIZED VIEW {table}_mv TO {table}_sum AS "
-                   f"SELECT a % 10 AS k, count() AS n FROM {table} GROUP BY k")
+    client.command(
+        f"CREATE TABLE {table}_sum (k UInt8, n UInt64) ENGINE = SummingMergeTree ORDER BY k "
+        "SETTINGS non_replicated_deduplication_window = 100"
+    )
+    client.command(
+        f"CREATE MATERIALIZED VIEW {table}_mv TO {table}_sum AS "
+        f"SELECT a % 10 AS k, count() AS n FROM {table} GROUP BY k"
+    )
     try:
         for token in ["one", "one", "two", "one"]:
-            client.insert_arrow(table, rows(100_000), settings={
-                "insert_deduplication_token": token, "deduplicate_blocks_in_dependent_materialized_views": 1})
+            client.insert_arrow(
+                table,
+                rows(100_000),
+                settings={"insert_deduplication_token": token, "deduplicate_blocks_in_dependent_materialized_views": 1},
+            )
         client.insert(table, [[1, "x"]], column_names=["a", "s"], settings={"insert_deduplication_token": "three"})
         client.insert(table, [[1, "x"]], column_names=["a", "s"], settings={"insert_deduplication_token": "three"})
         assert client.command(f"SELECT count() FROM {table}") == 200_001
@@ -252,8 +271,10 @@ def test_an_arrow_insert_of_a_large_table_is_one_part(client: Any, table: str) -
 
 
 def test_readers_do_not_wait_for_a_slow_query(clickhouse_server: str) -> None:
-    slow = (b"SELECT count() FROM numbers(1000000000000) WHERE cityHash64(number) % 7 = 3 "
-            b"SETTINGS max_execution_time = 3, max_threads = 1")
+    slow = (
+        b"SELECT count() FROM numbers(1000000000000) WHERE cityHash64(number) % 7 = 3 "
+        b"SETTINGS max_execution_time = 3, max_threads = 1"
+    )
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         running = pool.submit(http, clickhouse_server, slow)
         began = time.monotonic()
@@ -301,16 +322,19 @@ def test_clients_that_go_away_at_any_moment_do_not_end_the_server() -> None:
         assert http(url, b"SELECT 1", session_id="0-0")[2] == b"1\n"
 
 
-@pytest.mark.parametrize("query", [
-    "CREATE TABLE k (a UInt8) ENGINE = Kafka('localhost:1', 'topic', 'group', 'CSV')",
-    "SELECT * FROM file('/etc/passwd', 'LineAsString')",
-    "SELECT * FROM `file`('/etc/passwd', 'LineAsString')",
-    "SELECT * FROM executable('id', 'LineAsString', 's String')",
-    "CREATE TABLE f (s String) ENGINE = File(LineAsString, '/etc/passwd')",
-    "SELECT 1 INTO OUTFILE '/tmp/ayaflow-outfile'",
-    "INSERT INTO FUNCTION file('/tmp/ayaflow-outfile', 'CSV', 'a UInt8') VALUES (1)",
-    "INSERT INTO t FROM INFILE '/etc/passwd' FORMAT LineAsString",
-])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "CREATE TABLE k (a UInt8) ENGINE = Kafka('localhost:1', 'topic', 'group', 'CSV')",
+        "SELECT * FROM file('/etc/passwd', 'LineAsString')",
+        "SELECT * FROM `file`('/etc/passwd', 'LineAsString')",
+        "SELECT * FROM executable('id', 'LineAsString', 's String')",
+        "CREATE TABLE f (s String) ENGINE = File(LineAsString, '/etc/passwd')",
+        "SELECT 1 INTO OUTFILE '/tmp/ayaflow-outfile'",
+        "INSERT INTO FUNCTION file('/tmp/ayaflow-outfile', 'CSV', 'a UInt8') VALUES (1)",
+        "INSERT INTO t FROM INFILE '/etc/passwd' FORMAT LineAsString",
+    ],
+)
 def test_what_would_reach_outside_is_refused_with_a_sentence(clickhouse_server: str, query: str) -> None:
     status, headers, body = http(clickhouse_server, query.encode())
     assert (status, headers["X-ClickHouse-Exception-Code"]) == (501, "48"), body
@@ -358,12 +382,14 @@ def test_rows_survive_kill_9_in_the_middle_of_inserts_and_retries_with_their_tok
         sent = 0
         for attempt in range(4):
             with running_clickhouse(directory) as (url, process), contextlib.closing(connect(url)) as client:
-                client.command("CREATE TABLE IF NOT EXISTS t (a UInt64, s String) ENGINE = MergeTree ORDER BY a "
-                               "SETTINGS non_replicated_deduplication_window = 1000")
+                client.command(
+                    "CREATE TABLE IF NOT EXISTS t (a UInt64, s String) ENGINE = MergeTree ORDER BY a "
+                    "SETTINGS non_replicated_deduplication_window = 1000"
+                )
                 killer = threading.Timer(0.4 + 0.1 * attempt, process.kill)
                 if attempt < 3:
                     killer.start()
-                with contextlib.suppress(Exception):        # the one that is killed under it is sent again by the next
+                with contextlib.suppress(Exception):  # the one that is killed under it is sent again by the next
                     while sent < 4000:
                         client.insert_arrow("t", rows(1000), settings={"insert_deduplication_token": f"b{sent}"})
                         sent += 1

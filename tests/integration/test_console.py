@@ -327,7 +327,7 @@ def test_query_answers_in_each_format(run: Run, tables: Tables, window: int) -> 
     tables.flow(window_start=window, packets=3, bytes=2**63)
     sql = "SELECT src_addr, sum(bytes) AS b, [dst_addr] AS d, NULL AS n, 'a,\"b' AS s FROM flows GROUP BY ALL;"
     assert lines(run("query", sql, "--format", "json")[1]) == [
-        {"src_addr": "10.0.0.1", "b": 2**63, "d": ["10.0.0.2"], "n": None, "s": 'a,"b'},
+        {"src_addr": "10.0.0.1", "b": 2**63, "d": ["10.0.0.2"], "n": None, "s": 'a,"b'}
     ]
     assert list(csv.reader(io.StringIO(run("query", sql, "--format", "csv")[1]))) == [
         ["src_addr", "b", "d", "n", "s"],
@@ -526,7 +526,10 @@ def test_a_short_range_of_the_ledger_is_read_like_a_long_one(tables: Tables, win
     stored_traffic(tables, window)
     tables.ledger(end=window + 10.2, windows={window: (9, 900)}, epoch=1)  # another end of an epoch that was there
     for since, until, expected in (
-        (0, 10, (1, 5)), (0, 11, (4, 9 + 16 + 5 + 4)), (10.3, 11, (2, 16 + 4)), (20, 30, (0, 0))
+        (0, 10, (1, 5)),
+        (0, 11, (4, 9 + 16 + 5 + 4)),
+        (10.3, 11, (2, 16 + 4)),
+        (20, 30, (0, 0)),
     ):
         times = (f"toDateTime64({window + seconds}, 6, 'UTC')" for seconds in (since, until))
         where = "end_time > {} AND end_time <= {}".format(*times)

@@ -26,8 +26,15 @@ def produce_one(bootstrap: str, topic: str, value: bytes) -> None:
 
 
 def read_one(bootstrap: str, topic: str) -> bytes:
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "test", "enable.auto.commit": False,
-                         "fetch.message.max.bytes": 16 << 20, "receive.message.max.bytes": 100 << 20})
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "test",
+            "enable.auto.commit": False,
+            "fetch.message.max.bytes": 16 << 20,
+            "receive.message.max.bytes": 100 << 20,
+        }
+    )
     try:
         consumer.assign([TopicPartition(topic, 0, 0)])
         message = consumer.poll(20)
@@ -97,8 +104,9 @@ def test_data_survives_a_kill_of_the_broker_and_nothing_outlives_its_parent() ->
 
 def test_a_second_broker_on_the_same_port_or_directory_says_so(kafka_broker: str) -> None:
     with temporary_directory() as directory:
-        code, said = refusal("kafka", directory, kafka__bootstrap_servers=kafka_broker,
-                             kafka__local_controller_port=free_port())
+        code, said = refusal(
+            "kafka", directory, kafka__bootstrap_servers=kafka_broker, kafka__local_controller_port=free_port()
+        )
         assert code == 3
         assert f"port {kafka_broker.rpartition(':')[2]} is in use by java" in said
         assert "kafka.bootstrap_servers" in said
@@ -108,8 +116,12 @@ def test_a_damaged_data_directory_is_a_sentence() -> None:
     with temporary_directory() as directory:
         (directory / "kafka").mkdir()
         (directory / "kafka/meta.properties").write_text("version=1\ncluster.id=x\nnode.id=7\n")
-        code, said = refusal("kafka", directory, kafka__bootstrap_servers=f"127.0.0.1:{free_port()}",
-                             kafka__local_controller_port=free_port())
+        code, said = refusal(
+            "kafka",
+            directory,
+            kafka__bootstrap_servers=f"127.0.0.1:{free_port()}",
+            kafka__local_controller_port=free_port(),
+        )
         assert code == 4
         assert "damaged: move that directory away" in said
         assert "Traceback" not in said

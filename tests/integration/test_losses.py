@@ -227,5 +227,3 @@ def flows_of(start: int) -> FlowColumns:
     kept = Kept()
     store_window(job, kept)
     return kept.flows
-
-

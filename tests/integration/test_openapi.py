@@ -32,12 +32,12 @@ OPERATIONS = {operation.label: operation for operation in (one.ok() for one in D
 def console(clickhouse_server: str) -> Iterator[str]:
     """A console over HTTP, whose ClickHouse has our tables and whose other stages are away."""
     port = free_port()
-    loaded = settings_module.load(flags={
-        **STAGES, "clickhouse.url": clickhouse_server, "clickhouse.database": "openapi_tests",
-    })
+    loaded = settings_module.load(
+        flags={**STAGES, "clickhouse.url": clickhouse_server, "clickhouse.database": "openapi_tests"}
+    )
     place = urlsplit(clickhouse_server)
-    with contextlib.closing(clickhouse_connect.get_client(
-        host=place.hostname, port=place.port, autogenerate_session_id=False)
+    with contextlib.closing(
+        clickhouse_connect.get_client(host=place.hostname, port=place.port, autogenerate_session_id=False)
     ) as client:
         client.command("CREATE DATABASE openapi_tests")
         for migration in migrations(loaded.clickhouse):
@@ -58,7 +58,11 @@ def test_each_answer_is_as_described(console: str, label: str, mode: GenerationM
     cases = OPERATIONS[label].as_strategy(generation_mode=mode)
 
     @settings(
-        max_examples=8, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
+        max_examples=8,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
     @given(case=cases)

@@ -20,8 +20,8 @@ from console.live.state import KEY
 from tests.integration.fix_console import served
 
 CLIENTS, SLOW = 100, 20
-KERNEL_BYTES = 16 << 10     # of the buffers of both ends
-BUFFERED = 64 << 10         # what asyncio takes before it tells a writer to wait
+KERNEL_BYTES = 16 << 10  # of the buffers of both ends
+BUFFERED = 64 << 10  # what asyncio takes before it tells a writer to wait
 TICK = 0.1
 
 
@@ -29,15 +29,42 @@ def message(second: int) -> dict[str, Any]:
     """LiveStats of a busy node."""
     moment = datetime.now(UTC)
     return {
-        "node": "n1", "time": moment, "interval_ms": 1000, "active_flows": second, "open_windows": 1, "lag_messages": 0,
-        "interfaces": [{"interface": "eth0", "direction": "ingress", "packets": 10, "bytes": 5000, "non_ip_packets": 0,
-                        "malformed_packets": 0, "ring_full_packets": 0}],
-        "top": [{
-            **dict.fromkeys(KEY, 0), "interface": "eth0", "direction": "ingress", "protocol": 6,
-            "src_addr": "2001:db8::1", "dst_addr": "2001:db8::2", "src_port": port, "dst_port": 443,
-            "packets": second, "bytes": second, "packets_rev": 0, "bytes_rev": 0,
-            "first_seen": moment - timedelta(seconds=1), "last_seen": moment,
-        } for port in range(STREAM_TOP)],
+        "node": "n1",
+        "time": moment,
+        "interval_ms": 1000,
+        "active_flows": second,
+        "open_windows": 1,
+        "lag_messages": 0,
+        "interfaces": [
+            {
+                "interface": "eth0",
+                "direction": "ingress",
+                "packets": 10,
+                "bytes": 5000,
+                "non_ip_packets": 0,
+                "malformed_packets": 0,
+                "ring_full_packets": 0,
+            }
+        ],
+        "top": [
+            {
+                **dict.fromkeys(KEY, 0),
+                "interface": "eth0",
+                "direction": "ingress",
+                "protocol": 6,
+                "src_addr": "2001:db8::1",
+                "dst_addr": "2001:db8::2",
+                "src_port": port,
+                "dst_port": 443,
+                "packets": second,
+                "bytes": second,
+                "packets_rev": 0,
+                "bytes_rev": 0,
+                "first_seen": moment - timedelta(seconds=1),
+                "last_seen": moment,
+            }
+            for port in range(STREAM_TOP)
+        ],
     }
 
 
@@ -85,7 +112,7 @@ async def test_a_hundred_clients_of_whom_some_read_nothing(console: tuple[str, F
         assert app.state.metrics.streams._value.get() == CLIENTS
         size = len(texts[0])
         assert size > STREAM_TOP * 300
-        assert 40 * size > 2 * (2 * KERNEL_BYTES + BUFFERED)    # more than all buffers of a slow client hold
+        assert 40 * size > 2 * (2 * KERNEL_BYTES + BUFFERED)  # more than all buffers of a slow client hold
         assert max(map(shown, texts)) >= 35
         # a slow one that reads again finds what the buffers held, and then the newest
         held = []

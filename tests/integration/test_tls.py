@@ -23,23 +23,54 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for console.example; its key lies beside it as key.pem."""
     directory = tmp_path_factory.mktemp("tls")
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1",
-         "-subj", "/CN=console.example", "-keyout", "key.pem", "-out", "certificate.pem"],
-        cwd=directory, check=True, capture_output=True,
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "1",
+            "-subj",
+            "/CN=console.example",
+            "-keyout",
+            "key.pem",
+            "-out",
+            "certificate.pem",
+        ],
+        cwd=directory,
+        check=True,
+        capture_output=True,
     )
     return directory / "certificate.pem"
 
 
 def test_a_console_with_a_certificate_speaks_https_and_is_probed_there(certificate: Path) -> None:
-    flags = {"console.listen": f"127.0.0.1:{free_port()}", "console.tls_certificate": str(certificate),
-             "console.tls_key": str(certificate.with_name("key.pem")), "clickhouse.url": "http://127.0.0.1:1",
-             "kafka.bootstrap_servers": "127.0.0.1:1", "producer.metrics_listen": "127.0.0.1:1",
-             "streams.metrics_listen": "127.0.0.1:1"}
+    flags = {
+        "console.listen": f"127.0.0.1:{free_port()}",
+        "console.tls_certificate": str(certificate),
+        "console.tls_key": str(certificate.with_name("key.pem")),
+        "clickhouse.url": "http://127.0.0.1:1",
+        "kafka.bootstrap_servers": "127.0.0.1:1",
+        "producer.metrics_listen": "127.0.0.1:1",
+        "streams.metrics_listen": "127.0.0.1:1",
+    }
     loaded = settings_module.load(flags=flags)
     process = subprocess.Popen(
-        [sys.executable, "-m", "cli.main", "console", *(word for name, value in flags.items() for word in (
-            "--set", f"{name}={value}"))],
-        cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        [
+            sys.executable,
+            "-m",
+            "cli.main",
+            "console",
+            *(word for name, value in flags.items() for word in ("--set", f"{name}={value}")),
+        ],
+        cwd=REPOSITORY,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     assert process.stderr is not None
     try:
@@ -59,19 +90,36 @@ def test_a_console_with_a_certificate_speaks_https_and_is_probed_there(certifica
         process.stderr.close()
 
 
-@pytest.mark.parametrize(("spoil", "message"), [
-    (lambda certificate, key: (certificate.with_name("none.pem"), key), "cannot read .*none.pem: No such file"),
-    (lambda certificate, key: (key, key), "cannot be used"),
-    (lambda certificate, key: (certificate, certificate), "cannot be used"),
-])
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda certificate, key: (certificate.with_name("none.pem"), key), "cannot read .*none.pem: No such file"),
+        (lambda certificate, key: (key, key), "cannot be used"),
+        (lambda certificate, key: (certificate, certificate), "cannot be used"),
+    ],
+)
 def test_a_certificate_that_cannot_be_used_is_a_sentence(
     certificate: Path, spoil: Callable[[Path, Path], tuple[Path, Path]], message: str
 ) -> None:
     chain, key = spoil(certificate, certificate.with_name("key.pem"))
     done = subprocess.run(
-        [sys.executable, "-m", "cli.main", "console", "--set", f"console.listen=127.0.0.1:{free_port()}", "--set",
-         f"console.tls_certificate={chain}", "--set", f"console.tls_key={key}"],
-        cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False,
+        [
+            sys.executable,
+            "-m",
+            "cli.main",
+            "console",
+            "--set",
+            f"console.listen=127.0.0.1:{free_port()}",
+            "--set",
+            f"console.tls_certificate={chain}",
+            "--set",
+            f"console.tls_key={key}",
+        ],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()

@@ -41,20 +41,44 @@ def feed(kafka_broker: str) -> Iterator[str]:
     def connection(port: int, moment: datetime) -> dict[str, Any]:
         seconds = time.time() - start
         return {
-            **dict.fromkeys(KEY, 0), "interface": "eth0", "direction": "egress", "protocol": 6, "src_addr": "10.0.0.1",
-            "dst_addr": "10.0.0.2", "src_port": 40_000 + port, "dst_port": 443, "packets": int(seconds * (31 - port)),
-            "bytes": int(seconds * 1000 * port), "packets_rev": 0, "bytes_rev": 0,
-            "first_seen": moment - timedelta(seconds=seconds), "last_seen": moment, "tunnel_type": "none",
-            "outer_src_addr": "", "outer_dst_addr": "",
+            **dict.fromkeys(KEY, 0),
+            "interface": "eth0",
+            "direction": "egress",
+            "protocol": 6,
+            "src_addr": "10.0.0.1",
+            "dst_addr": "10.0.0.2",
+            "src_port": 40_000 + port,
+            "dst_port": 443,
+            "packets": int(seconds * (31 - port)),
+            "bytes": int(seconds * 1000 * port),
+            "packets_rev": 0,
+            "bytes_rev": 0,
+            "first_seen": moment - timedelta(seconds=seconds),
+            "last_seen": moment,
+            "tunnel_type": "none",
+            "outer_src_addr": "",
+            "outer_dst_addr": "",
         }
 
     def run() -> None:
         while not done.wait(0.5):
             moment = datetime.now(UTC)
-            producer.produce("ayaflow.live", codec.encode_live_stats({
-                "node": "n1", "time": moment, "interval_ms": 500, "active_flows": 30, "open_windows": 1,
-                "lag_messages": 0, "interfaces": [], "top": [connection(port, moment) for port in range(1, 31)],
-            }), key="n1")
+            producer.produce(
+                "ayaflow.live",
+                codec.encode_live_stats(
+                    {
+                        "node": "n1",
+                        "time": moment,
+                        "interval_ms": 500,
+                        "active_flows": 30,
+                        "open_windows": 1,
+                        "lag_messages": 0,
+                        "interfaces": [],
+                        "top": [connection(port, moment) for port in range(1, 31)],
+                    }
+                ),
+                key="n1",
+            )
             producer.flush(10)
 
     thread = threading.Thread(target=run)
@@ -78,9 +102,14 @@ class Terminal:
         environment = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "cli.main", "top", *words, "--set", f"kafka.bootstrap_servers={bootstrap}"],
-            cwd=REPOSITORY, stdin=theirs, stdout=theirs, stderr=theirs, env={**environment, "TERM": "xterm-256color"},
+            cwd=REPOSITORY,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env={**environment, "TERM": "xterm-256color"},
             # its own terminal, so that Ctrl-C is a signal
-            start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
         )
 
     def resize(self, lines: int, columns: int) -> None:
@@ -93,10 +122,10 @@ class Terminal:
         """Read until a screen has it; returns the last whole screen, and forgets what was before."""
         deadline = time.monotonic() + SECONDS
         while True:
-            screens = self.seen.split("\x1b[H")         # a screen begins at the top left
+            screens = self.seen.split("\x1b[H")  # a screen begins at the top left
             for number, screen in enumerate(screens[:-1]):
                 if re.search(pattern, screen):
-                    self.seen = "\x1b[H".join(screens[number + 1:])
+                    self.seen = "\x1b[H".join(screens[number + 1 :])
                     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen)
             assert time.monotonic() < deadline, self.seen[-3000:]
             self.read()
@@ -142,7 +171,7 @@ def test_keys_sort_a_new_size_is_used_and_q_leaves_the_terminal_as_it_was(top: T
     assert ports(top.until("connections by packets"))[:2] == [40_001, 40_002]
     top.press("r")
     top.until("connections by rate")
-    top.press("x")                          # no key of ours
+    top.press("x")  # no key of ours
     assert len(ports(top.until("connections by rate"))) == 20
     top.resize(10, 60)
     top.press("b")

@@ -70,16 +70,30 @@ def installation(interface: str) -> Iterator[Installation]:
     with temporary_directory() as directory:
         console, clickhouse = free_port(), free_port()
         config = directory / "settings.yaml"
-        config.write_text(yaml.safe_dump({
-            "node": f"up-{os.getpid()}", "data_dir": str(directory / "data"), "capture": {"interfaces": [interface]},
-            "producer": {"metrics_listen": f"127.0.0.1:{free_port()}"},
-            "streams": {"metrics_listen": f"127.0.0.1:{free_port()}", "window_seconds": 1},
-            "kafka": {"bootstrap_servers": f"127.0.0.1:{free_port()}", "local_controller_port": free_port(),
-                      "local_heap_mb": 256},
-            "clickhouse": {"url": f"http://127.0.0.1:{clickhouse}"}, "console": {"listen": f"127.0.0.1:{console}"},
-        }))
-        yield Installation(directory=directory, config=config, console=f"http://127.0.0.1:{console}",
-                           clickhouse=f"http://127.0.0.1:{clickhouse}")
+        config.write_text(
+            yaml.safe_dump(
+                {
+                    "node": f"up-{os.getpid()}",
+                    "data_dir": str(directory / "data"),
+                    "capture": {"interfaces": [interface]},
+                    "producer": {"metrics_listen": f"127.0.0.1:{free_port()}"},
+                    "streams": {"metrics_listen": f"127.0.0.1:{free_port()}", "window_seconds": 1},
+                    "kafka": {
+                        "bootstrap_servers": f"127.0.0.1:{free_port()}",
+                        "local_controller_port": free_port(),
+                        "local_heap_mb": 256,
+                    },
+                    "clickhouse": {"url": f"http://127.0.0.1:{clickhouse}"},
+                    "console": {"listen": f"127.0.0.1:{console}"},
+                }
+            )
+        )
+        yield Installation(
+            directory=directory,
+            config=config,
+            console=f"http://127.0.0.1:{console}",
+            clickhouse=f"http://127.0.0.1:{clickhouse}",
+        )
 
 
 def until(what: Callable[[], bool], seconds: float, why: Callable[[], object] = lambda: "") -> None:
@@ -115,8 +129,14 @@ def hooks(interface: str) -> str:
 @contextlib.contextmanager
 def started(installation: Installation) -> Iterator[subprocess.Popen[str]]:
     with (installation.directory / "up.err").open("w") as errors:
-        process = subprocess.Popen(installation.command, stdout=subprocess.PIPE, stderr=errors, text=True,
-                                   env=environment(), start_new_session=True)
+        process = subprocess.Popen(
+            installation.command,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=environment(),
+            start_new_session=True,
+        )
     try:
         yield process
     finally:
@@ -144,8 +164,11 @@ def stages(installation: Installation, action: str) -> list[object]:
 
 
 def stage_pid(installation: Installation, stage: str) -> int:
-    return next(int(str(entry["pid"])) for entry in reversed(installation.log())
-                if entry["action"] == "started" and entry["stage"] == stage)
+    return next(
+        int(str(entry["pid"]))
+        for entry in reversed(installation.log())
+        if entry["action"] == "started" and entry["stage"] == stage
+    )
 
 
 def test_it_prints_one_line_restarts_what_dies_and_leaves_nothing_behind(
@@ -171,7 +194,7 @@ def test_the_view_shows_traffic_and_nothing_outlives_kill_9(installation: Instal
     run("ip", "addr", "add", "10.99.78.1/24", "dev", interface)
     run("ip", "neigh", "add", "10.99.78.2", "lladdr", "02:00:00:00:00:02", "dev", interface)
     pid, terminal = pty.fork()
-    if pid == 0:        # the child
+    if pid == 0:  # the child
         os.execve(sys.executable, installation.command, {**environment(), "TERM": "xterm-256color"})
     try:
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
@@ -208,14 +231,15 @@ def read_until(terminal: int, text: str, seconds: float) -> str:
         if select.select([terminal], [], [], 0.5)[0]:
             try:
                 shown += os.read(terminal, 65_536)
-            except OSError:     # the other side is closed
+            except OSError:  # the other side is closed
                 pytest.fail("ended: " + shown[-4000:].decode("utf-8", "replace"))
     return shown.decode("utf-8", "replace")
 
 
 def run_to_its_end(installation: Installation) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        installation.command, capture_output=True, text=True, env=environment(), timeout=90, check=False)
+        installation.command, capture_output=True, text=True, env=environment(), timeout=90, check=False
+    )
 
 
 def test_all_that_is_wrong_is_said_at_once_and_nothing_is_started(installation: Installation) -> None:

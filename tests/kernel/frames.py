@@ -46,10 +46,20 @@ def octets_of(text: str) -> bytes:
 def expected(case: Case) -> dict[str, Any]:
     """All fields but time, hash and epoch."""
     common = {
-        "src": octets_of(A6 if case.v6 else A4), "dst": octets_of(B6 if case.v6 else B4),
-        "ttl": 62 if case.v6 else 61, "tos": 0xB9 if case.v6 else 0xB8, "bytes": len(case.frame), "packets": 1,
-        "src_port": 0, "dst_port": 0, "vlan_id": 0, "tcp_flags": 0, "slot": 0, "segment_bytes": 0, "flags": 0,
-    }  # fmt: skip
+        "src": octets_of(A6 if case.v6 else A4),
+        "dst": octets_of(B6 if case.v6 else B4),
+        "ttl": 62 if case.v6 else 61,
+        "tos": 0xB9 if case.v6 else 0xB8,
+        "bytes": len(case.frame),
+        "packets": 1,
+        "src_port": 0,
+        "dst_port": 0,
+        "vlan_id": 0,
+        "tcp_flags": 0,
+        "slot": 0,
+        "segment_bytes": 0,
+        "flags": 0,
+    }
     return common | case.fields
 
 
@@ -76,47 +86,131 @@ EVENTS = [
     _v4("IPv4 GRE keeps the outer header", V4 / GRE() / IP(src="1.1.1.1") / _UDP, protocol=47),
     _v4("IPv4 in IPv4 keeps the outer header", V4 / IP(src="1.1.1.1") / _UDP, protocol=4),
     _v4("IPv4 AH is a protocol without ports", V4 / AH(nh=17) / _UDP, protocol=51),
-    _v4("IPv4 options move the ports", ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, options=[IPOption(b"\x01" * 8)])
-        / _UDP / PAYLOAD, protocol=17, **_PORTS),
-    _v4("IPv4 with 40 octets of options",
+    _v4(
+        "IPv4 options move the ports",
+        ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, options=[IPOption(b"\x01" * 8)]) / _UDP / PAYLOAD,
+        protocol=17,
+        **_PORTS,
+    ),
+    _v4(
+        "IPv4 with 40 octets of options",
         ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, options=[IPOption(b"\x01" * 40)]) / _TCP,
-        protocol=6, tcp_flags=_SYN_ACK, **_PORTS),
-    _v4("IPv4 first fragment has ports", ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, flags="MF") / _UDP / PAYLOAD,
-        protocol=17, **_PORTS),
-    _v4("IPv4 later fragment has none", ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, frag=100, proto=17) / PAYLOAD,
-        protocol=17),
-    _v4("IPv4 last fragment of TCP has no flags",
-        ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, frag=1, proto=6) / PAYLOAD, protocol=6),
-    _v4("IPv4 TCP cut after its ports", ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, proto=6) / Raw(bytes(_TCP)[:8]),
-        protocol=6, **_PORTS),
-    _v4("IPv4 TCP header that says it has 16 octets", V4 / TCP(sport=1111, dport=53, flags="SA", dataofs=4) / PAYLOAD,
-        protocol=6, **_PORTS),
-    _v4("IPv4 TCP cut behind its flags", ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, proto=6) / Raw(bytes(_TCP)[:14]),
-        protocol=6, tcp_flags=_SYN_ACK, **_PORTS),
-    _v4("IPv4 SCTP cut behind its ports", ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, proto=132)
-        / Raw(bytes(SCTP(sport=1111, dport=53))[:4]), protocol=132, **_PORTS),
-    _v4("ICMP cut behind its code", ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, proto=1) / Raw(b"\x03\x0d"),
-        protocol=1, src_port=3, dst_port=13),
-    _v4("IPv4 UDP cut before its ports", ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, proto=17) / Raw(bytes(_UDP)[:3]),
-        protocol=17),
-    _v4("Ethernet padding is not read as ports", ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, proto=17, len=20)
-        / Raw(b"\x55" * 26), protocol=17),
-    _v4("IPv4 with total length 0 (BIG TCP)", ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, len=0) / _TCP / PAYLOAD,
-        protocol=6, tcp_flags=_SYN_ACK, **_PORTS),
+        protocol=6,
+        tcp_flags=_SYN_ACK,
+        **_PORTS,
+    ),
+    _v4(
+        "IPv4 first fragment has ports",
+        ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, flags="MF") / _UDP / PAYLOAD,
+        protocol=17,
+        **_PORTS,
+    ),
+    _v4(
+        "IPv4 later fragment has none",
+        ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, frag=100, proto=17) / PAYLOAD,
+        protocol=17,
+    ),
+    _v4(
+        "IPv4 last fragment of TCP has no flags",
+        ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, frag=1, proto=6) / PAYLOAD,
+        protocol=6,
+    ),
+    _v4(
+        "IPv4 TCP cut after its ports",
+        ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, proto=6) / Raw(bytes(_TCP)[:8]),
+        protocol=6,
+        **_PORTS,
+    ),
+    _v4(
+        "IPv4 TCP header that says it has 16 octets",
+        V4 / TCP(sport=1111, dport=53, flags="SA", dataofs=4) / PAYLOAD,
+        protocol=6,
+        **_PORTS,
+    ),
+    _v4(
+        "IPv4 TCP cut behind its flags",
+        ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, proto=6) / Raw(bytes(_TCP)[:14]),
+        protocol=6,
+        tcp_flags=_SYN_ACK,
+        **_PORTS,
+    ),
+    _v4(
+        "IPv4 SCTP cut behind its ports",
+        ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, proto=132) / Raw(bytes(SCTP(sport=1111, dport=53))[:4]),
+        protocol=132,
+        **_PORTS,
+    ),
+    _v4(
+        "ICMP cut behind its code",
+        ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, proto=1) / Raw(b"\x03\x0d"),
+        protocol=1,
+        src_port=3,
+        dst_port=13,
+    ),
+    _v4(
+        "IPv4 UDP cut before its ports",
+        ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, proto=17) / Raw(bytes(_UDP)[:3]),
+        protocol=17,
+    ),
+    _v4(
+        "Ethernet padding is not read as ports",
+        ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, proto=17, len=20) / Raw(b"\x55" * 26),
+        protocol=17,
+    ),
+    _v4(
+        "IPv4 with total length 0 (BIG TCP)",
+        ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, len=0) / _TCP / PAYLOAD,
+        protocol=6,
+        tcp_flags=_SYN_ACK,
+        **_PORTS,
+    ),
     _v4("802.1Q in the frame", ETHER / Dot1Q(vlan=77, prio=5) / V4.payload / _UDP, protocol=17, vlan_id=77, **_PORTS),
-    _v4("802.1ad outer tag is reported", ETHER / Dot1AD(vlan=88) / Dot1Q(vlan=77) / V4.payload / _UDP, protocol=17,
-        vlan_id=88, **_PORTS),
-    _v4("four tags", ETHER / Dot1Q(vlan=4) / Dot1Q(vlan=3) / Dot1Q(vlan=2) / Dot1Q(vlan=1) / V4.payload / _UDP,
-        protocol=17, vlan_id=4, **_PORTS),
+    _v4(
+        "802.1ad outer tag is reported",
+        ETHER / Dot1AD(vlan=88) / Dot1Q(vlan=77) / V4.payload / _UDP,
+        protocol=17,
+        vlan_id=88,
+        **_PORTS,
+    ),
+    _v4(
+        "four tags",
+        ETHER / Dot1Q(vlan=4) / Dot1Q(vlan=3) / Dot1Q(vlan=2) / Dot1Q(vlan=1) / V4.payload / _UDP,
+        protocol=17,
+        vlan_id=4,
+        **_PORTS,
+    ),
     _v4("priority tag is VLAN 0", ETHER / Dot1Q(vlan=0, prio=7) / V4.payload / _UDP, protocol=17, **_PORTS),
     _v4("one MPLS label", ETHER / MPLS(label=7, s=1) / V4.payload / _UDP, protocol=17, **_PORTS),
-    _v4("VLAN and two MPLS labels", ETHER / Dot1Q(vlan=9) / MPLS(label=7, s=0) / MPLS(label=8, s=1) / V4.payload / _UDP,
-        protocol=17, vlan_id=9, **_PORTS),
+    _v4(
+        "VLAN and two MPLS labels",
+        ETHER / Dot1Q(vlan=9) / MPLS(label=7, s=0) / MPLS(label=8, s=1) / V4.payload / _UDP,
+        protocol=17,
+        vlan_id=9,
+        **_PORTS,
+    ),
     _v4("PPPoE", ETHER / PPPoE(sessionid=3) / PPP(proto=0x21) / V4.payload / _UDP, protocol=17, **_PORTS),
-    _v4("IEEE 802.3 with LLC and SNAP", Dot3(src=ETHER.src, dst=ETHER.dst) / LLC(dsap=0xAA, ssap=0xAA, ctrl=3)
-        / SNAP(OUI=0, code=0x800) / V4.payload / _UDP, protocol=17, **_PORTS),
-    _v4("802.1Q with LLC and SNAP", ETHER / Dot1Q(vlan=9, type=40) / LLC(dsap=0xAA, ssap=0xAA, ctrl=3)
-        / SNAP(OUI=0, code=0x800) / V4.payload / _UDP, protocol=17, vlan_id=9, **_PORTS),
+    _v4(
+        "IEEE 802.3 with LLC and SNAP",
+        Dot3(src=ETHER.src, dst=ETHER.dst)
+        / LLC(dsap=0xAA, ssap=0xAA, ctrl=3)
+        / SNAP(OUI=0, code=0x800)
+        / V4.payload
+        / _UDP,
+        protocol=17,
+        **_PORTS,
+    ),
+    _v4(
+        "802.1Q with LLC and SNAP",
+        ETHER
+        / Dot1Q(vlan=9, type=40)
+        / LLC(dsap=0xAA, ssap=0xAA, ctrl=3)
+        / SNAP(OUI=0, code=0x800)
+        / V4.payload
+        / _UDP,
+        protocol=17,
+        vlan_id=9,
+        **_PORTS,
+    ),
     _v6("IPv6 TCP", V6 / _TCP / PAYLOAD, protocol=6, tcp_flags=_SYN_ACK, **_PORTS),
     _v6("IPv6 UDP", V6 / _UDP / PAYLOAD, protocol=17, **_PORTS),
     _v6("ICMPv6", V6 / ICMPv6EchoRequest(), protocol=58, src_port=128, dst_port=0),
@@ -125,20 +219,44 @@ EVENTS = [
     _v6("IPv6 hop-by-hop", V6 / IPv6ExtHdrHopByHop() / _UDP, protocol=17, **_PORTS),
     _v6("IPv6 routing", V6 / IPv6ExtHdrRouting(addresses=["::1"]) / _TCP, protocol=6, tcp_flags=_SYN_ACK, **_PORTS),
     _v6("IPv6 AH", V6 / AH(nh=17, icv=b"i" * 12, payloadlen=4) / _UDP, protocol=17, **_PORTS),
-    _v6("IPv6 hop-by-hop, destination, routing, AH, destination", V6 / IPv6ExtHdrHopByHop() / IPv6ExtHdrDestOpt()
-        / IPv6ExtHdrRouting(addresses=["::1"]) / AH(nh=60, icv=b"i" * 12, payloadlen=4) / IPv6ExtHdrDestOpt() / _UDP,
-        protocol=17, **_PORTS),
-    _v6("IPv6 eight extension headers", V6 / IPv6ExtHdrDestOpt() / IPv6ExtHdrDestOpt() / IPv6ExtHdrDestOpt()
-        / IPv6ExtHdrDestOpt() / IPv6ExtHdrDestOpt() / IPv6ExtHdrDestOpt() / IPv6ExtHdrDestOpt() / IPv6ExtHdrDestOpt()
-        / _UDP, protocol=17, **_PORTS),
+    _v6(
+        "IPv6 hop-by-hop, destination, routing, AH, destination",
+        V6
+        / IPv6ExtHdrHopByHop()
+        / IPv6ExtHdrDestOpt()
+        / IPv6ExtHdrRouting(addresses=["::1"])
+        / AH(nh=60, icv=b"i" * 12, payloadlen=4)
+        / IPv6ExtHdrDestOpt()
+        / _UDP,
+        protocol=17,
+        **_PORTS,
+    ),
+    _v6(
+        "IPv6 eight extension headers",
+        V6
+        / IPv6ExtHdrDestOpt()
+        / IPv6ExtHdrDestOpt()
+        / IPv6ExtHdrDestOpt()
+        / IPv6ExtHdrDestOpt()
+        / IPv6ExtHdrDestOpt()
+        / IPv6ExtHdrDestOpt()
+        / IPv6ExtHdrDestOpt()
+        / IPv6ExtHdrDestOpt()
+        / _UDP,
+        protocol=17,
+        **_PORTS,
+    ),
     _v6("IPv6 first fragment has ports", V6 / IPv6ExtHdrFragment(m=1) / _UDP / PAYLOAD, protocol=17, **_PORTS),
     _v6("IPv6 atomic fragment has ports", V6 / IPv6ExtHdrFragment() / _UDP / PAYLOAD, protocol=17, **_PORTS),
     _v6("IPv6 later fragment has none", V6 / IPv6ExtHdrFragment(offset=9, nh=17) / PAYLOAD, protocol=17),
-    _v6("IPv6 later fragment of destination options is not walked", V6 / IPv6ExtHdrFragment(offset=9, nh=60) / PAYLOAD,
-        protocol=60),
+    _v6(
+        "IPv6 later fragment of destination options is not walked",
+        V6 / IPv6ExtHdrFragment(offset=9, nh=60) / PAYLOAD,
+        protocol=60,
+    ),
     _v6("IPv6 in VLAN", ETHER / Dot1Q(vlan=77) / V6.payload / _UDP, protocol=17, vlan_id=77, **_PORTS),
     _v6("IPv6 in PPPoE", ETHER / PPPoE(sessionid=3) / PPP(proto=0x57) / V6.payload / _UDP, protocol=17, **_PORTS),
-]  # fmt: skip
+]
 
 
 def _with_protocol(frame: Any, protocol: int) -> bytes:
@@ -170,8 +288,9 @@ NON_IP = {
     "ARP": bytes(ETHER / ARP() / PAYLOAD),
     "ARP in VLAN": bytes(ETHER / Dot1Q(vlan=5) / ARP() / PAYLOAD),
     "spanning tree (802.3)": bytes(Dot3() / LLC() / STP()),
-    "SNAP of another organization": bytes(Dot3() / LLC(dsap=0xAA, ssap=0xAA, ctrl=3) / SNAP(OUI=0xC, code=0x800)
-        / V4.payload / _UDP),
+    "SNAP of another organization": bytes(
+        Dot3() / LLC(dsap=0xAA, ssap=0xAA, ctrl=3) / SNAP(OUI=0xC, code=0x800) / V4.payload / _UDP
+    ),
     "IEEE 802.3 of nothing else": bytes(Dot3()) + b"\xaa\xaa\x03" + bytes(20),
     "LLDP": bytes(ETHER.__class__(type=0x88CC) / PAYLOAD),
     "five tags": bytes(ETHER / Dot1Q() / Dot1Q() / Dot1Q() / Dot1Q() / Dot1Q() / V4.payload / _UDP),

@@ -60,14 +60,16 @@ class Program:
         directory.mkdir(parents=True)
         self.node = pins.node_of(directory)
         request = {
-            "node": self.node, "run": 1, "pin_directory": str(directory), "ring_pages": ring_pages,
-            "flow_entries": FLOW_ENTRIES, "decapsulate": decapsulate,
-        }  # fmt: skip
+            "node": self.node,
+            "run": 1,
+            "pin_directory": str(directory),
+            "ring_pages": ring_pages,
+            "flow_entries": FLOW_ENTRIES,
+            "decapsulate": decapsulate,
+        }
         answer = child.run("load", request, log=log)
         self.fds = {path.name: bpfsys.obj_get(path) for path in directory.iterdir()}
-        self.kernel = begin_run(
-            directory, layout(ring_pages, decapsulate), ring_id=1, opened_ns=answer["opened_ns"]
-        )
+        self.kernel = begin_run(directory, layout(ring_pages, decapsulate), ring_id=1, opened_ns=answer["opened_ns"])
         self.offset_ns = time.time_ns() - time.monotonic_ns()
         self.kernel.live(2**63, self.offset_ns)
         self.ring = self.kernel.ring

@@ -68,8 +68,11 @@ def test_a_full_ring_makes_sums_of_what_does_not_fit_and_goes_on_when_there_is_r
     assert int(entries["packets"].sum()) == moved["coalesced_packets"]
     assert int(entries["bytes"].sum()) == moved["coalesced_bytes"]
     assert program.run(frame).counted == {
-        "seen_packets": 1, "seen_bytes": size, "emitted_packets": 1, "emitted_bytes": size,
-    }  # fmt: skip
+        "seen_packets": 1,
+        "seen_bytes": size,
+        "emitted_packets": 1,
+        "emitted_bytes": size,
+    }
 
 
 def test_an_entry_has_what_its_packets_had(coalescing: Program) -> None:
@@ -77,8 +80,11 @@ def test_an_entry_has_what_its_packets_had(coalescing: Program) -> None:
     begin = time.monotonic_ns()
     for frame in frames:
         assert coalescing.run(frame).counted.keys() == {
-            "seen_packets", "seen_bytes", "coalesced_packets", "coalesced_bytes",
-        }  # fmt: skip
+            "seen_packets",
+            "seen_bytes",
+            "coalesced_packets",
+            "coalesced_bytes",
+        }
     end = time.monotonic_ns()
     entries = flows(coalescing)
     assert len(np.unique(entries["first"]["flow_hash"])) == 1

@@ -94,8 +94,11 @@ def test_a_gso_packet_counts_as_its_segments_with_their_headers(
     outcome = program.run(frame, gso_size=size, gso_segs=segments, wire_len=len(frame))
     wire = payload + segments * header
     assert outcome.counted == {
-        "seen_packets": segments, "seen_bytes": wire, "emitted_packets": segments, "emitted_bytes": wire,
-    }  # fmt: skip
+        "seen_packets": segments,
+        "seen_bytes": wire,
+        "emitted_packets": segments,
+        "emitted_bytes": wire,
+    }
     event = outcome.events[0]
     assert (event["packets"], event["bytes"]) == (segments, wire)
     assert event["segment_bytes"] == (size + header if segments > 1 else 0)
@@ -139,5 +142,3 @@ def test_flows_have_hashes_of_their_own_and_a_flow_keeps_its_hash(program: Progr
     hashes.append(hash_of(bytes(swapped)))
     assert len(set(hashes)) == len(hashes)
     assert hash_of(base) == hash_of(base)
-
-

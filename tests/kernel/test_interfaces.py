@@ -42,9 +42,12 @@ class Watching:
         directory.mkdir(parents=True)
         self.node = pins.node_of(directory)
         request = {
-            "node": self.node, "pin_directory": str(directory), "ring_pages": 64, "flow_entries": FLOW_ENTRIES,
+            "node": self.node,
+            "pin_directory": str(directory),
+            "ring_pages": 64,
+            "flow_entries": FLOW_ENTRIES,
             "decapsulate": [],
-        }  # fmt: skip
+        }
         opened_ns = child.run("load", request, log=log)["opened_ns"]
         kernel = self._kernel = begin_run(directory, layout(64), ring_id=1, opened_ns=opened_ns)
         kernel.live(2**63, 0)
@@ -55,11 +58,18 @@ class Watching:
         self.names: dict[int, str] = {}
         self.watched: tuple[str, ...] = ()
         self.hooks = Hooks(
-            node=self.node, run=1, directory=directory, adopted={}, selection=Selection.of(patterns),
+            node=self.node,
+            run=1,
+            directory=directory,
+            adopted={},
+            selection=Selection.of(patterns),
             observer=Observer(all_namespaces=all_namespaces),
-            tables=PinnedTables(kernel.fd("interfaces"), kernel.fd("watched")), epochs=self.epochs,
-            log_path=log.with_suffix(".hook.log"), monotonic=time.monotonic_ns, on_change=self._change,
-        )  # fmt: skip
+            tables=PinnedTables(kernel.fd("interfaces"), kernel.fd("watched")),
+            epochs=self.epochs,
+            log_path=log.with_suffix(".hook.log"),
+            monotonic=time.monotonic_ns,
+            on_change=self._change,
+        )
         self._position = 0
         self.vlans: set[int] = set()  # of packets of ours
         self.hooks.begin()
@@ -95,7 +105,7 @@ class Watching:
         return [
             (self.names[int(e["slot"])], ("ingress", "egress")[e["direction"]], not e["flags"] & SECONDARY)
             for e in ours
-        ]  # fmt: skip
+        ]
 
     def close(self) -> None:
         self.hooks.close()
@@ -227,11 +237,19 @@ def test_the_two_ends_of_a_veth_pair_count_a_packet_once(watch: Node) -> None:
 
 
 BRIDGED = (
-    "netns add @n1", "netns add @n2", "link add @br type bridge",
-    "link add @p1 type veth peer name in1 netns @n1", "link add @p2 type veth peer name in2 netns @n2",
-    "link set @p1 master @br", "link set @p2 master @br", "link set @br up", "link set @p1 up", "link set @p2 up",
-    "-n @n1 link set in1 up", "-n @n2 link set in2 up",
-)  # fmt: skip
+    "netns add @n1",
+    "netns add @n2",
+    "link add @br type bridge",
+    "link add @p1 type veth peer name in1 netns @n1",
+    "link add @p2 type veth peer name in2 netns @n2",
+    "link set @p1 master @br",
+    "link set @p2 master @br",
+    "link set @br up",
+    "link set @p1 up",
+    "link set @p2 up",
+    "-n @n1 link set in1 up",
+    "-n @n2 link set in2 up",
+)
 
 
 @pytest.mark.parametrize("tagged", [False, True])
@@ -244,9 +262,12 @@ def test_on_a_bridge_with_veths_each_packet_is_primary_once(watch: Node, *, tagg
         send_in(of("@n1"), "in1", frame(tagged=tagged))
         passages = node.passages(5)
         assert Counter(p[:2] for p in passages) == {
-            (inside[0], "egress"): 1, (of("@p1"), "ingress"): 1, (of("@br"), "ingress"): 1, (of("@p2"), "egress"): 1,
+            (inside[0], "egress"): 1,
+            (of("@p1"), "ingress"): 1,
+            (of("@br"), "ingress"): 1,
+            (of("@p2"), "egress"): 1,
             (inside[1], "ingress"): 1,
-        }  # fmt: skip
+        }
         assert [p[:2] for p in passages if p[2]] == [(of("@p1"), "ingress")]
         # from the machine itself to both ports: two packets on two cables
         veth.send(of("@br"), frame(tagged=tagged))
@@ -285,12 +306,21 @@ def test_what_loopback_receives_is_not_primary(watch: Node) -> None:
 def test_a_forwarded_packet_is_primary_where_it_came_in(watch: Node) -> None:
     router, interfaces = of("@r"), ("w1", "w2")
     with made(
-        "netns add @r", "netns add @n1", "netns add @n2",
-        "-n @n1 link add e1 type veth peer name w1 netns @r", "-n @n2 link add e2 type veth peer name w2 netns @r",
-        "-n @r addr add 10.7.1.1/24 dev w1", "-n @r addr add 10.7.2.1/24 dev w2", "-n @n1 addr add 10.7.1.2/24 dev e1",
-        "-n @n2 addr add 10.7.2.2/24 dev e2", "-n @r link set w1 up", "-n @r link set w2 up", "-n @n1 link set e1 up",
-        "-n @n2 link set e2 up", "-n @n1 route add default via 10.7.1.1",
-    ):  # fmt: skip
+        "netns add @r",
+        "netns add @n1",
+        "netns add @n2",
+        "-n @n1 link add e1 type veth peer name w1 netns @r",
+        "-n @n2 link add e2 type veth peer name w2 netns @r",
+        "-n @r addr add 10.7.1.1/24 dev w1",
+        "-n @r addr add 10.7.2.1/24 dev w2",
+        "-n @n1 addr add 10.7.1.2/24 dev e1",
+        "-n @n2 addr add 10.7.2.2/24 dev e2",
+        "-n @r link set w1 up",
+        "-n @r link set w2 up",
+        "-n @n1 link set e1 up",
+        "-n @n2 link set e2 up",
+        "-n @n1 route add default via 10.7.1.1",
+    ):
         with namespaces.entered(f"/run/netns/{router}"):
             Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
         node = watch(*(f"{router}/{name}" for name in interfaces), all_namespaces=True)
@@ -302,8 +332,9 @@ def test_a_forwarded_packet_is_primary_where_it_came_in(watch: Node) -> None:
 
 def test_a_namespace_that_comes_later_is_watched_and_forgotten(watch: Node) -> None:
     node = watch(f"{PREFIX}*", all_namespaces=True)
-    with made("netns add @n1", "link add @h type veth peer name in1 netns @n1", "link set @h up",
-              "-n @n1 link set in1 up"):  # fmt: skip
+    with made(
+        "netns add @n1", "link add @h type veth peer name in1 netns @n1", "link set @h up", "-n @n1 link set in1 up"
+    ):
         inside = of("@n1/in1")
         node.until(lambda: {inside, of("@h")} <= set(node.watched))
         send_in(of("@n1"), "in1", frame())

@@ -37,9 +37,17 @@ LONGEST = 3_600  # octets that TEST_RUN takes
 EXTENSIONS = (IPv6ExtHdrHopByHop, IPv6ExtHdrDestOpt, IPv6ExtHdrRouting, IPv6ExtHdrFragment, AH)
 
 NUMBERS = {
-    TCP: 6, UDP: 17, SCTP: 132, ICMPv6EchoRequest: 58, ICMPv6EchoReply: 58, IPv6ExtHdrHopByHop: 0,
-    IPv6ExtHdrDestOpt: 60, IPv6ExtHdrRouting: 43, IPv6ExtHdrFragment: 44, AH: 51,
-}  # fmt: skip
+    TCP: 6,
+    UDP: 17,
+    SCTP: 132,
+    ICMPv6EchoRequest: 58,
+    ICMPv6EchoReply: 58,
+    IPv6ExtHdrHopByHop: 0,
+    IPv6ExtHdrDestOpt: 60,
+    IPv6ExtHdrRouting: 43,
+    IPv6ExtHdrFragment: 44,
+    AH: 51,
+}
 KINDS = {number: kind for kind, number in NUMBERS.items() if number != 58}
 
 ports = st.integers(0, 65_535)
@@ -49,11 +57,16 @@ v4 = st.builds("{}.{}.{}.{}".format, octet, octet, octet, octet)
 v6 = st.builds("2001:db8::{:x}:{:x}".format, ports, ports)
 
 transports = st.one_of(
-    st.builds(TCP, sport=ports, dport=ports, flags=st.integers(0, 0x1FF),
-              options=st.lists(st.just(("NOP", None)), max_size=12)),
+    st.builds(
+        TCP,
+        sport=ports,
+        dport=ports,
+        flags=st.integers(0, 0x1FF),
+        options=st.lists(st.just(("NOP", None)), max_size=12),
+    ),
     st.builds(UDP, sport=ports, dport=ports),
     st.builds(SCTP, sport=ports, dport=ports),
-)  # fmt: skip
+)
 extensions = st.one_of(
     st.builds(IPv6ExtHdrHopByHop),
     st.builds(IPv6ExtHdrDestOpt),
@@ -67,9 +80,14 @@ extensions = st.one_of(
 def ipv4(draw: st.DrawFn) -> Packet:
     words = draw(st.integers(0, 10))
     header = IP(
-        src=draw(v4), dst=draw(v4), ttl=draw(octet), tos=draw(octet), flags=draw(st.sampled_from(["", "DF", "MF"])),
-        frag=draw(st.sampled_from([0, 0, 0, 1, 185])), options=[IPOption(b"\1" * 4 * words)] if words else [],
-    )  # fmt: skip
+        src=draw(v4),
+        dst=draw(v4),
+        ttl=draw(octet),
+        tos=draw(octet),
+        flags=draw(st.sampled_from(["", "DF", "MF"])),
+        frag=draw(st.sampled_from([0, 0, 0, 1, 185])),
+        options=[IPOption(b"\1" * 4 * words)] if words else [],
+    )
     return header / draw(st.one_of(transports, st.builds(ICMP, type=octet, code=octet)))
 
 
@@ -190,7 +208,8 @@ def test_damaged_frames_are_each_counted_once_and_never_more(program: Program) -
             assert (outcome.counted["seen_packets"], outcome.counted["seen_bytes"]) == (1, len(frame)), said
         for event in outcome.events:
             assert (event["packets"], event["bytes"]) == (
-                outcome.counted["seen_packets"], outcome.counted["seen_bytes"],
-            ), said  # fmt: skip
+                outcome.counted["seen_packets"],
+                outcome.counted["seen_bytes"],
+            ), said
     assert reached == {"emitted", "non_ip", "malformed"}
     assert tried > 1_000

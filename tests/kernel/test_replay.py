@@ -47,9 +47,7 @@ def random_packet(rng: random.Random) -> Packet:
         options=rng.choice([[], b"\1\1\1\0"]),
     )
     six = IPv6(src=f"2001:db8::{host:x}", dst=f"2001:db8:1::{host % 3:x}")
-    upper = rng.choice([
-        TCP(sport=1000 + port, dport=80, flags=rng.randrange(512)), UDP(sport=port, dport=53),
-    ])  # fmt: skip
+    upper = rng.choice([TCP(sport=1000 + port, dport=80, flags=rng.randrange(512)), UDP(sport=port, dport=53)])
     network = rng.choice([four / upper, six / upper, four / ICMP(type=rng.choice([8, 3]), code=1)])
     shim = rng.choice([None, None, Dot1Q(vlan=port), Dot1Q(vlan=port) / Dot1Q(vlan=7)])
     frame = ETHER / shim / network if shim else ETHER / network
@@ -99,10 +97,11 @@ def test_times_are_those_of_the_capture_to_the_microsecond(replay: Replayer, tmp
     found = replay(save(tmp_path / "a.pcap", *frames))
     assert {
         (flow["src_port"], int(flow["window_start"].replace(tzinfo=UTC).timestamp()) // 10): (
-            flow["first_seen"].replace(tzinfo=UTC), flow["last_seen"].replace(tzinfo=UTC),
+            flow["first_seen"].replace(tzinfo=UTC),
+            flow["last_seen"].replace(tzinfo=UTC),
         )
         for flow in found.flows
-    } == {key: (moment(min(times)), moment(max(times))) for key, times in seen.items()}  # fmt: skip
+    } == {key: (moment(min(times)), moment(max(times))) for key, times in seen.items()}
     order = [(flow["window_start"], flow["first_seen"]) for flow in found.flows]
     assert order == sorted(order)
 
@@ -110,11 +109,16 @@ def test_times_are_those_of_the_capture_to_the_microsecond(replay: Replayer, tmp
 @pytest.mark.parametrize(
     ("captured", "outcome", "ports", "flags"),
     [
-        (14, "malformed", None, None), (33, "malformed", None, None), (34, "emitted", (0, 0), 0),
-        (37, "emitted", (0, 0), 0), (38, "emitted", (1234, 80), 0), (47, "emitted", (1234, 80), 0),
-        (48, "emitted", (1234, 80), 2), (54, "emitted", (1234, 80), 2),
+        (14, "malformed", None, None),
+        (33, "malformed", None, None),
+        (34, "emitted", (0, 0), 0),
+        (37, "emitted", (0, 0), 0),
+        (38, "emitted", (1234, 80), 0),
+        (47, "emitted", (1234, 80), 0),
+        (48, "emitted", (1234, 80), 2),
+        (54, "emitted", (1234, 80), 2),
     ],
-)  # fmt: skip
+)
 def test_nothing_is_read_behind_what_was_captured(
     replay: Replayer, tmp_path: Path, captured: int, outcome: str, ports: tuple[int, int] | None, flags: int | None
 ) -> None:
@@ -168,10 +172,14 @@ def test_interfaces_and_directions_of_pcapng_make_one_flow_of_both_directions(re
     path = tmp_path / "a.pcapng"
     ticks = BEGIN_NS // 1000
     path.write_bytes(
-        section() + interface(name="eth0") + interface(name="tun0", link=101)
-        + packet(there, 60, ticks, flags=2) + packet(back, 61, ticks, flags=1)
-        + packet(there[14:], 46, ticks, number=1) + packet(back[14:], 47, ticks, number=1, flags=0)
-    )  # fmt: skip
+        section()
+        + interface(name="eth0")
+        + interface(name="tun0", link=101)
+        + packet(there, 60, ticks, flags=2)
+        + packet(back, 61, ticks, flags=1)
+        + packet(there[14:], 46, ticks, number=1)
+        + packet(back[14:], 47, ticks, number=1, flags=0)
+    )
     flows = {(flow["interface"], flow["direction"]): flow for flow in replay(path).flows}
     both = flows.pop(("eth0", "egress"))
     assert (both["packets"], both["bytes"], both["packets_rev"], both["bytes_rev"]) == (1, 60, 1, 61)

@@ -125,10 +125,14 @@ def test_a_mistake_is_one_line(tmp_path: Path, words: tuple[str, ...], message: 
 
 def consume(bootstrap: str, node: str) -> list[PacketBatch]:
     """All batches of a node."""
-    consumer = Consumer({
-        "bootstrap.servers": bootstrap, "group.id": f"test-{node}", "auto.offset.reset": "earliest",
-        "enable.partition.eof": False,
-    })  # fmt: skip
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": f"test-{node}",
+            "auto.offset.reset": "earliest",
+            "enable.partition.eof": False,
+        }
+    )
     codec, found = Codec(), []
     consumer.subscribe(["ayaflow.packets"])
     deadline = time.monotonic() + 30

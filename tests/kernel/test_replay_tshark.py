@@ -11,13 +11,7 @@ from pathlib import Path
 import pytest
 from scapy.contrib.mpls import MPLS
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_RR
-from scapy.layers.inet6 import (
-    IPv6,
-    IPv6ExtHdrDestOpt,
-    IPv6ExtHdrFragment,
-    IPv6ExtHdrHopByHop,
-    IPv6ExtHdrRouting,
-)
+from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, IPv6ExtHdrRouting
 from scapy.layers.l2 import ARP, GRE, Dot1AD, Dot1Q, Ether
 from scapy.layers.ppp import PPP, PPPoE
 from scapy.layers.sctp import SCTP
@@ -46,34 +40,52 @@ def run(*words: object) -> str:
 def random_frame(rng: random.Random) -> Packet:
     """Link layers, a network layer with what may stand between, an upper layer."""
     four = IP(
-        src=f"10.0.0.{rng.randrange(20)}", dst=f"192.0.2.{rng.randrange(5)}", id=rng.randrange(1, 65536),
+        src=f"10.0.0.{rng.randrange(20)}",
+        dst=f"192.0.2.{rng.randrange(5)}",
+        id=rng.randrange(1, 65536),
         options=rng.choice([[], [], IPOption_RR()]),
-    )  # fmt: skip
+    )
     six = IPv6(src=f"2001:db8::{rng.randrange(1, 20):x}", dst=f"2001:db8:1::{rng.randrange(1, 5):x}")
-    between = rng.choice([
-        None, None, IPv6ExtHdrHopByHop(), IPv6ExtHdrDestOpt(), IPv6ExtHdrRouting(addresses=["::1"]),
-        IPv6ExtHdrHopByHop() / IPv6ExtHdrDestOpt(), IPv6ExtHdrFragment(id=rng.randrange(2**32)),
-    ])  # fmt: skip
+    between = rng.choice(
+        [
+            None,
+            None,
+            IPv6ExtHdrHopByHop(),
+            IPv6ExtHdrDestOpt(),
+            IPv6ExtHdrRouting(addresses=["::1"]),
+            IPv6ExtHdrHopByHop() / IPv6ExtHdrDestOpt(),
+            IPv6ExtHdrFragment(id=rng.randrange(2**32)),
+        ]
+    )
     sport, dport = rng.randrange(30_000, 30_010), rng.randrange(30_020, 30_025)
-    upper = rng.choice([
-        TCP(sport=sport, dport=dport, flags=rng.randrange(512)), UDP(sport=sport, dport=dport),
-        SCTP(sport=sport, dport=dport),
-    ])  # fmt: skip
+    upper = rng.choice(
+        [
+            TCP(sport=sport, dport=dport, flags=rng.randrange(512)),
+            UDP(sport=sport, dport=dport),
+            SCTP(sport=sport, dport=dport),
+        ]
+    )
     payload = Raw(bytes(rng.randrange(64, 600)))
-    network: Packet = rng.choice([
-        four / upper / payload,
-        six / (between / upper / payload if between else upper / payload),
-        four / ICMP() / payload,
-        IP(src=four.src, dst=four.dst, id=7, flags="MF") / upper / payload,
-        IP(src=four.src, dst=four.dst, id=7, frag=100, proto=rng.choice([6, 17])) / payload,
-        four / GRE() / IP(src="172.16.0.1", dst="172.16.0.2") / UDP(sport=1, dport=2),
-        four / IP(src="172.16.0.1", dst="172.16.0.2") / TCP(sport=1, dport=2),
-    ])  # fmt: skip
+    network: Packet = rng.choice(
+        [
+            four / upper / payload,
+            six / (between / upper / payload if between else upper / payload),
+            four / ICMP() / payload,
+            IP(src=four.src, dst=four.dst, id=7, flags="MF") / upper / payload,
+            IP(src=four.src, dst=four.dst, id=7, frag=100, proto=rng.choice([6, 17])) / payload,
+            four / GRE() / IP(src="172.16.0.1", dst="172.16.0.2") / UDP(sport=1, dport=2),
+            four / IP(src="172.16.0.1", dst="172.16.0.2") / TCP(sport=1, dport=2),
+        ]
+    )
     is_four = IP in network and network.firstlayer().name == "IP"
     shims: list[Packet | None] = [
-        None, None, Dot1Q(vlan=rng.randrange(1, 9)), Dot1AD(vlan=5) / Dot1Q(vlan=rng.randrange(1, 9)),
-        MPLS(label=77, s=1), PPPoE(sessionid=3) / PPP(proto=0x21 if is_four else 0x57),
-    ]  # fmt: skip
+        None,
+        None,
+        Dot1Q(vlan=rng.randrange(1, 9)),
+        Dot1AD(vlan=5) / Dot1Q(vlan=rng.randrange(1, 9)),
+        MPLS(label=77, s=1),
+        PPPoE(sessionid=3) / PPP(proto=0x21 if is_four else 0x57),
+    ]
     shim = rng.choice(shims)
     return ETHER / shim / network if shim else ETHER / network
 

@@ -44,8 +44,11 @@ def test_the_flow_is_the_inner_one_with_the_tunnel_beside_it(opening: Program, c
     found, wanted = shown(event), expected(case)
     assert {name: found[name] for name in wanted} == wanted
     assert outcome.counted == {
-        "seen_packets": 1, "seen_bytes": len(case.frame), "emitted_packets": 1, "emitted_bytes": len(case.frame),
-    }  # fmt: skip
+        "seen_packets": 1,
+        "seen_bytes": len(case.frame),
+        "emitted_packets": 1,
+        "emitted_bytes": len(case.frame),
+    }
 
 
 @pytest.mark.parametrize("name", KEPT)
@@ -68,8 +71,9 @@ def test_frames_without_a_tunnel_are_what_they_were(opening: Program, program: P
     (one,), (other,) = opening.run(case.frame).events, program.run(case.frame).events
     skip = {"ktime_ns", "flow_hash"}
     assert {k: v for k, v in shown(one).items() if k not in skip} == {
-        **{k: v for k, v in shown(other).items() if k not in skip}, **NOTHING,
-    }  # fmt: skip
+        **{k: v for k, v in shown(other).items() if k not in skip},
+        **NOTHING,
+    }
 
 
 @pytest.mark.parametrize("frame", [*NON_IP.values(), *MALFORMED.values()], ids=[*NON_IP, *MALFORMED])
@@ -137,11 +141,17 @@ def tunnels(draw: st.DrawFn) -> tuple[Packet, bytes, dict[str, int]]:
     carried: dict[str, Packet] = {
         "vxlan": udp["vxlan"] / VXLAN(vni=number) / Raw(bridged),
         "geneve": udp["geneve"] / Raw(geneve + bridged),
-        "gre": GRE(proto=ethertype, key_present=1, key=number, seqnum_present=draw(st.integers(0, 1)),
-                   chksum_present=draw(st.integers(0, 1))) / Raw(inner),
+        "gre": GRE(
+            proto=ethertype,
+            key_present=1,
+            key=number,
+            seqnum_present=draw(st.integers(0, 1)),
+            chksum_present=draw(st.integers(0, 1)),
+        )
+        / Raw(inner),
         "ipip": Raw(inner),
         "gtpu": udp["gtpu"] / Raw(gtpu + inner),
-    }  # fmt: skip
+    }
     protocol = {"gre": 47, "ipip": 41 if six else 4}.get(kind, 17)
     last = outer.lastlayer()
     setattr(last, "proto" if isinstance(last, IP) else "nh", protocol)
@@ -171,8 +181,9 @@ def test_a_vxlan_device_of_linux_is_opened(bpffs: Path, tmp_path: Path) -> None:
         device = f"{a}x"
         veth.ip("addr", "add", "192.168.77.1/24", "dev", a)
         veth.ip("neigh", "add", "192.168.77.2", "lladdr", "02:00:00:00:00:77", "dev", a)
-        veth.ip("link", "add", device, "type", "vxlan", "id", "4242", "remote", "192.168.77.2", "dstport", "4789",
-                "dev", a)  # fmt: skip
+        veth.ip(
+            "link", "add", device, "type", "vxlan", "id", "4242", "remote", "192.168.77.2", "dstport", "4789", "dev", a
+        )
         try:
             Path(f"/proc/sys/net/ipv6/conf/{device}/disable_ipv6").write_text("1")
             veth.ip("link", "set", device, "arp", "off", "up")

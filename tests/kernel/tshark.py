@@ -24,19 +24,49 @@ from producer.replay.program import BLOCK_BYTES, BLOCK_FRAMES, ReplayProgram
 from schemas.packets import TUNNEL_TYPES
 
 _EXTENSIONS = {
-    "ipv6.hopopts": "ipv6.hopopts.nxt", "ipv6.dstopts": "ipv6.dstopts.nxt", "ipv6.routing": "ipv6.routing.nxt",
-    "ipv6.fraghdr": "ipv6.fraghdr.nxt", "ah": "ah.next_header",
-}  # fmt: skip
+    "ipv6.hopopts": "ipv6.hopopts.nxt",
+    "ipv6.dstopts": "ipv6.dstopts.nxt",
+    "ipv6.routing": "ipv6.routing.nxt",
+    "ipv6.fraghdr": "ipv6.fraghdr.nxt",
+    "ah": "ah.next_header",
+}
 _WITH_PORTS = {6: "tcp", 17: "udp", 132: "sctp", 136: "udp", 33: "dccp"}
 _TUNNELS = {"vxlan": "vxlan.vni", "geneve": "geneve.vni", "gre": "gre.key", "gtp": "gtp.teid"}
 _NAMES = {6: "tcp", 17: "udp", 132: "sctp", 136: "udplite", 33: "dccp", 1: "icmp", 58: "icmpv6"}
 _FIELDS = (
-    "frame.number", "frame.time_epoch", "frame.len", "frame.protocols", "ieee8021ad.id", "vlan.id", "ip.src", "ip.dst",
-    "ip.proto", "ip.frag_offset", "ipv6.src", "ipv6.dst", "ipv6.nxt", "ipv6.fraghdr.offset", *_EXTENSIONS.values(),
-    "tcp.srcport", "tcp.dstport", "tcp.flags", "udp.srcport", "udp.dstport", "sctp.srcport", "sctp.dstport",
-    "dccp.srcport", "dccp.dstport", "icmp.type", "icmp.code", "icmpv6.type", "icmpv6.code",
-    "vxlan.vni", "geneve.vni", "gre.key", "gtp.teid",
-)  # fmt: skip
+    "frame.number",
+    "frame.time_epoch",
+    "frame.len",
+    "frame.protocols",
+    "ieee8021ad.id",
+    "vlan.id",
+    "ip.src",
+    "ip.dst",
+    "ip.proto",
+    "ip.frag_offset",
+    "ipv6.src",
+    "ipv6.dst",
+    "ipv6.nxt",
+    "ipv6.fraghdr.offset",
+    *_EXTENSIONS.values(),
+    "tcp.srcport",
+    "tcp.dstport",
+    "tcp.flags",
+    "udp.srcport",
+    "udp.dstport",
+    "sctp.srcport",
+    "sctp.dstport",
+    "dccp.srcport",
+    "dccp.dstport",
+    "icmp.type",
+    "icmp.code",
+    "icmpv6.type",
+    "icmpv6.code",
+    "vxlan.vni",
+    "geneve.vni",
+    "gre.key",
+    "gtp.teid",
+)
 
 Key = tuple[int, str, int, str, int, int]
 """Protocol, source, its port or the ICMP type, destination, its port or the ICMP code, VLAN."""
@@ -191,11 +221,19 @@ class Ours:
                 for event in ran.span.records["event"]:
                     at = int(event["ktime_ns"])
                     found[at] = Seen(
-                        key=(int(event["protocol"]), _address(bytes(event["src"])), int(event["src_port"]),
-                             _address(bytes(event["dst"])), int(event["dst_port"]), int(event["vlan_id"])),
-                        bytes=int(event["bytes"]), tcp_flags=int(event["tcp_flags"]),
-                        time_ns=int(times[at - number]), tunnel=_tunnel(event),
-                    )  # fmt: skip
+                        key=(
+                            int(event["protocol"]),
+                            _address(bytes(event["src"])),
+                            int(event["src_port"]),
+                            _address(bytes(event["dst"])),
+                            int(event["dst_port"]),
+                            int(event["vlan_id"]),
+                        ),
+                        bytes=int(event["bytes"]),
+                        tcp_flags=int(event["tcp_flags"]),
+                        time_ns=int(times[at - number]),
+                        tunnel=_tunnel(event),
+                    )
             number += len(frames)
         return found, known, counted, broken
 
@@ -276,8 +314,10 @@ def main(places: list[str]) -> int:
                 except (AssertionError, subprocess.TimeoutExpired, ValueError) as error:
                     found.differences.append(f"{path.name}: {type(error).__name__} {error}")
             print(*found.differences, sep="\n")
-            print(f"{place}: {found.captures} captures, {found.equal} of {found.flows} flows equal "
-                  f"({100 * found.share:.2f} %), {dict(found.counted)}")  # fmt: skip
+            print(
+                f"{place}: {found.captures} captures, {found.equal} of {found.flows} flows equal "
+                f"({100 * found.share:.2f} %), {dict(found.counted)}"
+            )
     return 0
 
 

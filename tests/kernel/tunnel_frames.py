@@ -42,12 +42,24 @@ def expected(case: Tunnelled) -> dict[str, Any]:
     """All fields but time, hash and epoch."""
     outer = ("2001:db8:f::1", "2001:db8:f::2") if case.outer_v6 else ("172.16.0.1", "172.16.0.2")
     inner = {
-        "src": octets_of(A6 if case.v6 else A4), "dst": octets_of(B6 if case.v6 else B4),
-        "ttl": 62 if case.v6 else 61, "tos": 0xB9 if case.v6 else 0xB8, "bytes": len(case.frame), "packets": 1,
-        "src_port": 0, "dst_port": 0, "vlan_id": 0, "tcp_flags": 0, "slot": 0, "segment_bytes": 0, "flags": 0,
-        "outer_src": octets_of(outer[0]), "outer_dst": octets_of(outer[1]), "tunnel_id": case.tunnel_id,
+        "src": octets_of(A6 if case.v6 else A4),
+        "dst": octets_of(B6 if case.v6 else B4),
+        "ttl": 62 if case.v6 else 61,
+        "tos": 0xB9 if case.v6 else 0xB8,
+        "bytes": len(case.frame),
+        "packets": 1,
+        "src_port": 0,
+        "dst_port": 0,
+        "vlan_id": 0,
+        "tcp_flags": 0,
+        "slot": 0,
+        "segment_bytes": 0,
+        "flags": 0,
+        "outer_src": octets_of(outer[0]),
+        "outer_dst": octets_of(outer[1]),
+        "tunnel_id": case.tunnel_id,
         "tunnel_type": ("none", *ALL).index(case.kind),
-    }  # fmt: skip
+    }
     return inner | case.fields
 
 
@@ -99,8 +111,10 @@ def _everywhere() -> list[Tunnelled]:
     """Each kind over IPv4 and IPv6, with IPv4 and IPv6 inside."""
     cases = []
     for outer, outer_v6 in ((OUTER_4, False), (OUTER_6, True)):
-        for inner, v6, ethertype, number in ((INNER_4 / _TCP / PAYLOAD, False, 0x800, 4),
-                                             (INNER_6 / _UDP / PAYLOAD, True, 0x86DD, 41)):  # fmt: skip
+        for inner, v6, ethertype, number in (
+            (INNER_4 / _TCP / PAYLOAD, False, 0x800, 4),
+            (INNER_6 / _UDP / PAYLOAD, True, 0x86DD, 41),
+        ):
             fields = _UDP_FIELDS if v6 else _TCP_FIELDS
             frames = {
                 "vxlan": over(outer, port=4789, header=bytes(VXLAN(vni=77)), inner=INSIDE / inner),
@@ -111,10 +125,17 @@ def _everywhere() -> list[Tunnelled]:
             }
             ids = {"vxlan": 77, "geneve": 0x0A0B0C, "gtpu": 0xDEADBEEF}
             cases += [
-                _of(f"{kind}: IPv{6 if v6 else 4} over IPv{6 if outer_v6 else 4}", frame, kind,
-                    tunnel_id=ids.get(kind, 0), outer_v6=outer_v6, v6=v6, fields=fields)
+                _of(
+                    f"{kind}: IPv{6 if v6 else 4} over IPv{6 if outer_v6 else 4}",
+                    frame,
+                    kind,
+                    tunnel_id=ids.get(kind, 0),
+                    outer_v6=outer_v6,
+                    v6=v6,
+                    fields=fields,
+                )
                 for kind, frame in frames.items()
-            ]  # fmt: skip
+            ]
     return cases
 
 
@@ -126,80 +147,223 @@ _GENEVE_ID = {"tunnel_id": 0x0A0B0C, "fields": _UDP_FIELDS}
 
 OPENED = [
     *_everywhere(),
-    _of("Linux's old VXLAN port", over(OUTER_4, port=8472, header=_VXLAN, inner=INSIDE / _4), "vxlan",
-        tunnel_id=0xFFFFFF, fields=_UDP_FIELDS),
-    _of("VXLAN with a group policy", over(OUTER_4, port=4789, header=b"\x88\0\0\x09\0\0\x05\0", inner=INSIDE / _4),
-        "vxlan", tunnel_id=5, fields=_UDP_FIELDS),
-    _of("inner tags are skipped", over(OUTER_4, port=4789, header=_VXLAN, inner=INSIDE / Dot1Q(vlan=5) / Dot1Q(vlan=6)
-        / _4), "vxlan", tunnel_id=0xFFFFFF, fields=_UDP_FIELDS),
-    _of("the outer tag is the flow's",
-        over(ETHER / Dot1Q(vlan=9) / OUTER_4.payload, port=4789, header=_VXLAN, inner=INSIDE / Dot1Q(vlan=5) / _4),
-        "vxlan", tunnel_id=0xFFFFFF, fields=_UDP_FIELDS | {"vlan_id": 9}),
-    _of("outer options", over(ETHER / IP(src="172.16.0.1", dst="172.16.0.2", options=[IPOption(b"\1" * 8)]), port=4789,
-        header=_VXLAN, inner=INSIDE / _4), "vxlan", tunnel_id=0xFFFFFF, fields=_UDP_FIELDS),
-    _of("geneve with options", over(OUTER_4, port=6081, header=geneve(options=3), inner=INSIDE / _4), "geneve",
-        **_GENEVE_ID),
-    _of("geneve with all options there can be", over(OUTER_6, port=6081, header=geneve(options=63), inner=INSIDE / _4),
-        "geneve", outer_v6=True, **_GENEVE_ID),
-    _of("geneve with IPv4 in it", over(OUTER_4, port=6081, header=geneve(ethertype=0x800), inner=_4), "geneve",
-        **_GENEVE_ID),
-    _of("geneve with IPv6 in it", over(OUTER_4, port=6081, header=geneve(ethertype=0x86DD), inner=_6), "geneve",
-        v6=True, **_GENEVE_ID),
-    _of("geneve with a critical option", over(OUTER_4, port=6081, header=geneve(options=1, flags=0x40),
-        inner=INSIDE / _4), "geneve", **_GENEVE_ID),
-    *(
-        _of(f"GRE, checksum {c}, key {k}, sequence {s}",
-            with_protocol(OUTER_4, 47, gre(0x800, checksum=c, key=k, sequence=s) + bytes(_4)), "gre",
-            tunnel_id=0x01020304 if k else 0, fields=_UDP_FIELDS)
-        for c in (False, True) for k in (False, True) for s in (False, True)
+    _of(
+        "Linux's old VXLAN port",
+        over(OUTER_4, port=8472, header=_VXLAN, inner=INSIDE / _4),
+        "vxlan",
+        tunnel_id=0xFFFFFF,
+        fields=_UDP_FIELDS,
     ),
-    _of("GRE with Ethernet", with_protocol(OUTER_4, 47, gre(0x6558) + bytes(INSIDE / _6)), "gre", v6=True,
-        fields=_UDP_FIELDS),
-    _of("NVGRE: subnet and flow id are the key",
-        with_protocol(OUTER_4, 47, gre(0x6558, key=True) + bytes(INSIDE / Dot1Q(vlan=3) / _4)), "gre",
-        tunnel_id=0x01020304, fields=_UDP_FIELDS),
-    _of("GRE with MPLS", with_protocol(OUTER_4, 47, gre(0x8847) + b"\0\0\x71\x40" + bytes(_4)), "gre",
-        fields=_UDP_FIELDS),
-    _of("GRE behind IPv6 destination options",
-        bytes(OUTER_6 / IPv6ExtHdrDestOpt(nh=47) / Raw(gre(0x800) + bytes(_4))), "gre", outer_v6=True,
-        fields=_UDP_FIELDS),
-    _of("4in6 behind an encapsulation limit", bytes(OUTER_6 / IPv6ExtHdrDestOpt(nh=4) / Raw(bytes(_4))), "ipip",
-        outer_v6=True, fields=_UDP_FIELDS),
-    _of("GTP-U with a sequence number", over(OUTER_4, port=2152, header=gtpu(optional=2), inner=_4), "gtpu",
-        **_GTPU_ID),
+    _of(
+        "VXLAN with a group policy",
+        over(OUTER_4, port=4789, header=b"\x88\0\0\x09\0\0\x05\0", inner=INSIDE / _4),
+        "vxlan",
+        tunnel_id=5,
+        fields=_UDP_FIELDS,
+    ),
+    _of(
+        "inner tags are skipped",
+        over(OUTER_4, port=4789, header=_VXLAN, inner=INSIDE / Dot1Q(vlan=5) / Dot1Q(vlan=6) / _4),
+        "vxlan",
+        tunnel_id=0xFFFFFF,
+        fields=_UDP_FIELDS,
+    ),
+    _of(
+        "the outer tag is the flow's",
+        over(ETHER / Dot1Q(vlan=9) / OUTER_4.payload, port=4789, header=_VXLAN, inner=INSIDE / Dot1Q(vlan=5) / _4),
+        "vxlan",
+        tunnel_id=0xFFFFFF,
+        fields=_UDP_FIELDS | {"vlan_id": 9},
+    ),
+    _of(
+        "outer options",
+        over(
+            ETHER / IP(src="172.16.0.1", dst="172.16.0.2", options=[IPOption(b"\1" * 8)]),
+            port=4789,
+            header=_VXLAN,
+            inner=INSIDE / _4,
+        ),
+        "vxlan",
+        tunnel_id=0xFFFFFF,
+        fields=_UDP_FIELDS,
+    ),
+    _of(
+        "geneve with options",
+        over(OUTER_4, port=6081, header=geneve(options=3), inner=INSIDE / _4),
+        "geneve",
+        **_GENEVE_ID,
+    ),
+    _of(
+        "geneve with all options there can be",
+        over(OUTER_6, port=6081, header=geneve(options=63), inner=INSIDE / _4),
+        "geneve",
+        outer_v6=True,
+        **_GENEVE_ID,
+    ),
+    _of(
+        "geneve with IPv4 in it",
+        over(OUTER_4, port=6081, header=geneve(ethertype=0x800), inner=_4),
+        "geneve",
+        **_GENEVE_ID,
+    ),
+    _of(
+        "geneve with IPv6 in it",
+        over(OUTER_4, port=6081, header=geneve(ethertype=0x86DD), inner=_6),
+        "geneve",
+        v6=True,
+        **_GENEVE_ID,
+    ),
+    _of(
+        "geneve with a critical option",
+        over(OUTER_4, port=6081, header=geneve(options=1, flags=0x40), inner=INSIDE / _4),
+        "geneve",
+        **_GENEVE_ID,
+    ),
+    *(
+        _of(
+            f"GRE, checksum {c}, key {k}, sequence {s}",
+            with_protocol(OUTER_4, 47, gre(0x800, checksum=c, key=k, sequence=s) + bytes(_4)),
+            "gre",
+            tunnel_id=0x01020304 if k else 0,
+            fields=_UDP_FIELDS,
+        )
+        for c in (False, True)
+        for k in (False, True)
+        for s in (False, True)
+    ),
+    _of(
+        "GRE with Ethernet",
+        with_protocol(OUTER_4, 47, gre(0x6558) + bytes(INSIDE / _6)),
+        "gre",
+        v6=True,
+        fields=_UDP_FIELDS,
+    ),
+    _of(
+        "NVGRE: subnet and flow id are the key",
+        with_protocol(OUTER_4, 47, gre(0x6558, key=True) + bytes(INSIDE / Dot1Q(vlan=3) / _4)),
+        "gre",
+        tunnel_id=0x01020304,
+        fields=_UDP_FIELDS,
+    ),
+    _of(
+        "GRE with MPLS",
+        with_protocol(OUTER_4, 47, gre(0x8847) + b"\0\0\x71\x40" + bytes(_4)),
+        "gre",
+        fields=_UDP_FIELDS,
+    ),
+    _of(
+        "GRE behind IPv6 destination options",
+        bytes(OUTER_6 / IPv6ExtHdrDestOpt(nh=47) / Raw(gre(0x800) + bytes(_4))),
+        "gre",
+        outer_v6=True,
+        fields=_UDP_FIELDS,
+    ),
+    _of(
+        "4in6 behind an encapsulation limit",
+        bytes(OUTER_6 / IPv6ExtHdrDestOpt(nh=4) / Raw(bytes(_4))),
+        "ipip",
+        outer_v6=True,
+        fields=_UDP_FIELDS,
+    ),
+    _of(
+        "GTP-U with a sequence number", over(OUTER_4, port=2152, header=gtpu(optional=2), inner=_4), "gtpu", **_GTPU_ID
+    ),
     _of("GTP-U with an N-PDU number", over(OUTER_4, port=2152, header=gtpu(optional=1), inner=_4), "gtpu", **_GTPU_ID),
-    _of("GTP-U with a PDU session container",
-        over(OUTER_4, port=2152, header=gtpu(extensions=(b"\x85\0\x09",)), inner=_4), "gtpu", **_GTPU_ID),
-    _of("GTP-U with four extension headers", over(OUTER_6, port=2152, header=gtpu(optional=2, extensions=(
-        b"\x85\0\x09", b"\xc0\1\2\3\4\5\6", b"\x20\0\0", b"\x81\0\0")), inner=_6), "gtpu", outer_v6=True, v6=True,
-        **_GTPU_ID),
-    _of("inner options and extension headers",
-        with_protocol(OUTER_4, 41, bytes(INNER_6 / IPv6ExtHdrHopByHop() / IPv6ExtHdrDestOpt() / _TCP)), "ipip", v6=True,
-        fields=_TCP_FIELDS),
-    _of("inner options", with_protocol(OUTER_4, 4, bytes(IP(src=A4, dst=B4, ttl=61, tos=0xB8,
-        options=[IPOption(b"\1" * 40)]) / _TCP)), "ipip", fields=_TCP_FIELDS),
-    _of("inner ICMP", with_protocol(OUTER_4, 4, bytes(INNER_4 / ICMP(type=3, code=13))), "ipip",
-        fields={"protocol": 1, "src_port": 3, "dst_port": 13}),
-    _of("inner first fragment", with_protocol(OUTER_4, 4, bytes(IP(src=A4, dst=B4, ttl=61, tos=0xB8, flags="MF")
-        / _UDP / PAYLOAD)), "ipip", fields=_UDP_FIELDS),
-    _of("inner later fragment", with_protocol(OUTER_4, 4, bytes(IP(src=A4, dst=B4, ttl=61, tos=0xB8, frag=9, proto=17)
-        / _UDP)), "ipip", fields={"protocol": 17}),
-    _of("inner later fragment of IPv6", with_protocol(OUTER_4, 41, bytes(INNER_6 / IPv6ExtHdrFragment(offset=9, nh=6)
-        / PAYLOAD)), "ipip", v6=True, fields={"protocol": 6}),
-    _of("first outer fragment holds the inner headers", over(
-        ETHER / IP(src="172.16.0.1", dst="172.16.0.2", flags="MF"), port=4789, header=_VXLAN, inner=INSIDE / _4),
-        "vxlan", tunnel_id=0xFFFFFF, fields=_UDP_FIELDS),
-    _of("inner layer 4 cut behind its ports", with_protocol(OUTER_4, 4, bytes(INNER_4 / _TCP)[:28]), "ipip",
-        fields={"protocol": 6, "src_port": 1111, "dst_port": 53}),
-    _of("inner layer 4 cut before its ports", with_protocol(OUTER_4, 4, bytes(INNER_4 / _TCP)[:23]), "ipip",
-        fields={"protocol": 6}),
-    _of("inner ICMP cut behind its code", with_protocol(OUTER_4, 4, bytes(INNER_4 / ICMP(type=3, code=13))[:22]),
-        "ipip", fields={"protocol": 1, "src_port": 3, "dst_port": 13}),
-    _of("one level only", with_protocol(OUTER_4, 4, bytes(INNER_4 / IP(src="1.1.1.1") / _UDP)), "ipip",
-        fields={"protocol": 4}),
-    _of("inner total length 0", with_protocol(OUTER_4, 4, bytes(IP(src=A4, dst=B4, ttl=61, tos=0xB8, len=0) / _TCP)),
-        "ipip", fields=_TCP_FIELDS),
-]  # fmt: skip
+    _of(
+        "GTP-U with a PDU session container",
+        over(OUTER_4, port=2152, header=gtpu(extensions=(b"\x85\0\x09",)), inner=_4),
+        "gtpu",
+        **_GTPU_ID,
+    ),
+    _of(
+        "GTP-U with four extension headers",
+        over(
+            OUTER_6,
+            port=2152,
+            header=gtpu(optional=2, extensions=(b"\x85\0\x09", b"\xc0\1\2\3\4\5\6", b"\x20\0\0", b"\x81\0\0")),
+            inner=_6,
+        ),
+        "gtpu",
+        outer_v6=True,
+        v6=True,
+        **_GTPU_ID,
+    ),
+    _of(
+        "inner options and extension headers",
+        with_protocol(OUTER_4, 41, bytes(INNER_6 / IPv6ExtHdrHopByHop() / IPv6ExtHdrDestOpt() / _TCP)),
+        "ipip",
+        v6=True,
+        fields=_TCP_FIELDS,
+    ),
+    _of(
+        "inner options",
+        with_protocol(OUTER_4, 4, bytes(IP(src=A4, dst=B4, ttl=61, tos=0xB8, options=[IPOption(b"\1" * 40)]) / _TCP)),
+        "ipip",
+        fields=_TCP_FIELDS,
+    ),
+    _of(
+        "inner ICMP",
+        with_protocol(OUTER_4, 4, bytes(INNER_4 / ICMP(type=3, code=13))),
+        "ipip",
+        fields={"protocol": 1, "src_port": 3, "dst_port": 13},
+    ),
+    _of(
+        "inner first fragment",
+        with_protocol(OUTER_4, 4, bytes(IP(src=A4, dst=B4, ttl=61, tos=0xB8, flags="MF") / _UDP / PAYLOAD)),
+        "ipip",
+        fields=_UDP_FIELDS,
+    ),
+    _of(
+        "inner later fragment",
+        with_protocol(OUTER_4, 4, bytes(IP(src=A4, dst=B4, ttl=61, tos=0xB8, frag=9, proto=17) / _UDP)),
+        "ipip",
+        fields={"protocol": 17},
+    ),
+    _of(
+        "inner later fragment of IPv6",
+        with_protocol(OUTER_4, 41, bytes(INNER_6 / IPv6ExtHdrFragment(offset=9, nh=6) / PAYLOAD)),
+        "ipip",
+        v6=True,
+        fields={"protocol": 6},
+    ),
+    _of(
+        "first outer fragment holds the inner headers",
+        over(ETHER / IP(src="172.16.0.1", dst="172.16.0.2", flags="MF"), port=4789, header=_VXLAN, inner=INSIDE / _4),
+        "vxlan",
+        tunnel_id=0xFFFFFF,
+        fields=_UDP_FIELDS,
+    ),
+    _of(
+        "inner layer 4 cut behind its ports",
+        with_protocol(OUTER_4, 4, bytes(INNER_4 / _TCP)[:28]),
+        "ipip",
+        fields={"protocol": 6, "src_port": 1111, "dst_port": 53},
+    ),
+    _of(
+        "inner layer 4 cut before its ports",
+        with_protocol(OUTER_4, 4, bytes(INNER_4 / _TCP)[:23]),
+        "ipip",
+        fields={"protocol": 6},
+    ),
+    _of(
+        "inner ICMP cut behind its code",
+        with_protocol(OUTER_4, 4, bytes(INNER_4 / ICMP(type=3, code=13))[:22]),
+        "ipip",
+        fields={"protocol": 1, "src_port": 3, "dst_port": 13},
+    ),
+    _of(
+        "one level only",
+        with_protocol(OUTER_4, 4, bytes(INNER_4 / IP(src="1.1.1.1") / _UDP)),
+        "ipip",
+        fields={"protocol": 4},
+    ),
+    _of(
+        "inner total length 0",
+        with_protocol(OUTER_4, 4, bytes(IP(src=A4, dst=B4, ttl=61, tos=0xB8, len=0) / _TCP)),
+        "ipip",
+        fields=_TCP_FIELDS,
+    ),
+]
 
 _PADDING = bytes(INNER_4 / _UDP / PAYLOAD)
 _short_outer = ETHER / IP(src="172.16.0.1", dst="172.16.0.2", len=20, proto=4)
@@ -209,10 +373,12 @@ KEPT = {
     "VXLAN without its flag": over(OUTER_4, port=4789, header=b"\0" * 4 + b"\0\0\x05\0", inner=INSIDE / _4),
     "VXLAN cut in its header": over(OUTER_4, port=4789, header=b"\x08\0\0\0\0\0\x05", inner=b""),
     "VXLAN cut in the inner Ethernet header": over(OUTER_4, port=4789, header=_VXLAN, inner=bytes(INSIDE)[:13]),
-    "VXLAN with ARP inside": over(OUTER_4, port=4789, header=_VXLAN,
-                                  inner=bytes(INSIDE)[:12] + b"\x08\x06" + b"a" * 28),
-    "VXLAN with a frame of IEEE 802.3 inside": over(OUTER_4, port=4789, header=_VXLAN,
-                                                    inner=bytes(INSIDE)[:12] + b"\0\x40" + b"B" * 64),
+    "VXLAN with ARP inside": over(
+        OUTER_4, port=4789, header=_VXLAN, inner=bytes(INSIDE)[:12] + b"\x08\x06" + b"a" * 28
+    ),
+    "VXLAN with a frame of IEEE 802.3 inside": over(
+        OUTER_4, port=4789, header=_VXLAN, inner=bytes(INSIDE)[:12] + b"\0\x40" + b"B" * 64
+    ),
     "VXLAN's port as the source": bytes(OUTER_4 / UDP(sport=4789, dport=9) / Raw(_VXLAN + bytes(INSIDE / _4))),
     "VXLAN's port of TCP": bytes(OUTER_4 / TCP(sport=9, dport=4789) / Raw(_VXLAN + bytes(INSIDE / _4))),
     "inner IPv4 cut": over(OUTER_4, port=4789, header=_VXLAN, inner=bytes(INSIDE / _4)[: 14 + 19]),
@@ -222,12 +388,14 @@ KEPT = {
     "inner version that is not the protocol's, IPv6": with_protocol(OUTER_6, 41, bytes(_4) + b"p" * 40),
     "inner options beyond the frame": with_protocol(OUTER_4, 4, b"\x4f" + bytes(INNER_4 / ICMP())[1:]),
     "inner extension header beyond the frame": with_protocol(
-        OUTER_4, 41, bytes(INNER_6 / IPv6ExtHdrDestOpt(len=200) / _UDP)),
+        OUTER_4, 41, bytes(INNER_6 / IPv6ExtHdrDestOpt(len=200) / _UDP)
+    ),
     "inner total length below the header": with_protocol(OUTER_4, 4, bytes(IP(len=19) / _UDP)),
     "geneve of another version": over(OUTER_4, port=6081, header=geneve(version=1), inner=INSIDE / _4),
     "geneve's control": over(OUTER_4, port=6081, header=geneve(flags=0x80), inner=INSIDE / _4),
-    "geneve with options beyond the frame": over(OUTER_4, port=6081, header=geneve()[:8].replace(b"\0", b"\x3f", 1),
-                                                 inner=INSIDE / _4),
+    "geneve with options beyond the frame": over(
+        OUTER_4, port=6081, header=geneve()[:8].replace(b"\0", b"\x3f", 1), inner=INSIDE / _4
+    ),
     "geneve with something else": over(OUTER_4, port=6081, header=geneve(ethertype=0x88CC), inner=_4),
     "GRE with routing": with_protocol(OUTER_4, 47, gre(0x800, flags=0x4000) + bytes(_4)),
     "PPTP's GRE": with_protocol(OUTER_4, 47, gre(0x880B, key=True, flags=1) + bytes(_4)),
@@ -238,18 +406,21 @@ KEPT = {
     "GTP-U end marker": over(OUTER_4, port=2152, header=gtpu(kind=254), inner=_4),
     "GTP version 2": over(OUTER_4, port=2152, header=gtpu(flags=0x50), inner=_4),
     "GTP'": over(OUTER_4, port=2152, header=gtpu(flags=0x20), inner=_4),
-    "GTP-U with five extension headers": over(OUTER_4, port=2152, header=gtpu(extensions=(b"\x85\0\x09",) * 5),
-                                              inner=_4),
+    "GTP-U with five extension headers": over(
+        OUTER_4, port=2152, header=gtpu(extensions=(b"\x85\0\x09",) * 5), inner=_4
+    ),
     "GTP-U with an extension header of no length": over(
-        OUTER_4, port=2152, header=gtpu(extensions=(b"\x85\0\x09",))[:12] + b"\0\0\0\0", inner=_4),
+        OUTER_4, port=2152, header=gtpu(extensions=(b"\x85\0\x09",))[:12] + b"\0\0\0\0", inner=_4
+    ),
     "GTP-U with something that is not IP": over(OUTER_4, port=2152, header=gtpu(), inner=b"\x21" * 60),
     "GTP-U with nothing inside": over(OUTER_4, port=2152, header=gtpu(), inner=b""),
     "padding behind the outer packet is not opened": bytes(_short_outer) + _PADDING,
     "an inner header that ends in the padding": bytes(_half_outer) + _PADDING,
     "later outer fragment": bytes(ETHER / IP(src="172.16.0.1", dst="172.16.0.2", proto=4, frag=9)) + bytes(_4),
     "later outer fragment of IPv6": bytes(OUTER_6 / IPv6ExtHdrFragment(offset=9, nh=4) / _4),
-    "UDP header cut": bytes(OUTER_4)[:-20] + bytes(IP(src="172.16.0.1", dst="172.16.0.2", proto=17))
-        + bytes(UDP(sport=1, dport=4789))[:6],
+    "UDP header cut": bytes(OUTER_4)[:-20]
+    + bytes(IP(src="172.16.0.1", dst="172.16.0.2", proto=17))
+    + bytes(UDP(sport=1, dport=4789))[:6],
     "an ordinary packet": bytes(ETHER / _4),
-}  # fmt: skip
+}
 """What is inside cannot be read: the outer packet stays, as if nothing were to be opened."""

@@ -14,7 +14,7 @@ def _inflate(data: bytes) -> bytes:
     try:
         return zlib.decompress(data)
     except zlib.error:
-        return zlib.decompress(data, -zlib.MAX_WBITS)      # some clients leave out the header
+        return zlib.decompress(data, -zlib.MAX_WBITS)  # some clients leave out the header
 
 
 _CODECS: dict[str, tuple[Codec, Codec]] = {

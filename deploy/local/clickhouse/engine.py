@@ -49,13 +49,13 @@ class Engine:
         import chdb
 
         engine: Any = importlib.import_module("chdb._chdb")
-        engine.set_signal_handlers_enabled(False)      # SIGINT and SIGTERM are ours
+        engine.set_signal_handlers_enabled(False)  # SIGINT and SIGTERM are ours
         connect: Any = chdb.connect
         self._connect: Callable[[str], Any] = connect
         self._path = f"{directory}?max_server_memory_usage={memory_bytes}"
         self._default_database = default_database
         try:
-            self._keeper: Any = self._connect(self._path)      # the engine lives as long as one connection is open
+            self._keeper: Any = self._connect(self._path)  # the engine lives as long as one connection is open
             self.version = self._keeper.query("SELECT version()", "TSVRaw").bytes().decode().strip()
         except Exception as error:
             raise EnvironmentProblem(
@@ -69,7 +69,7 @@ class Engine:
             "max_bytes_before_external_sort": str(memory_bytes // 4),
             "max_threads": str(cores),
             "max_execution_time": "600",
-            "max_result_bytes": str(memory_bytes // 4),      # an answer is held in memory unless it can be streamed
+            "max_result_bytes": str(memory_bytes // 4),  # an answer is held in memory unless it can be streamed
         }
         self._lock = threading.Lock()
 
@@ -108,8 +108,8 @@ class Connection:
     def __init__(self, raw: Any, defaults: Mapping[str, str], database: str, kill: Callable[[str], bool]) -> None:
         self._raw, self._kill = raw, kill
         self._lock = threading.RLock()
-        self._streaming: Any = None           # the answer that is being read in pieces
-        self._before: dict[str, str] = {}     # settings of the session that the request changed; empty: the default
+        self._streaming: Any = None  # the answer that is being read in pieces
+        self._before: dict[str, str] = {}  # settings of the session that the request changed; empty: the default
         self.mark = f"ayaflow-{uuid.uuid4()}"
         """Queries of this connection carry it as log_comment, so that they can be killed."""
         self._set({**defaults, "log_comment": self.mark})
@@ -154,8 +154,12 @@ class Connection:
         self._end_stream()
         before, self._before = self._before, {}
         if before:
-            self._run("SET " + ", ".join(
-                f"{name} = {sql.quote(value) if value else 'DEFAULT'}" for name, value in before.items()), "Null", {})
+            self._run(
+                "SET "
+                + ", ".join(f"{name} = {sql.quote(value) if value else 'DEFAULT'}" for name, value in before.items()),
+                "Null",
+                {},
+            )
 
     def query(self, query: str, format_name: str, params: Mapping[str, str]) -> Answer:
         """Run a statement to its end. Raises EngineError."""
@@ -168,7 +172,7 @@ class Connection:
             while (piece := self._guard(stream.fetch)) is not None:
                 yield piece.bytes() or b""
         finally:
-            if self._streaming is stream:       # not ended by close or reset
+            if self._streaming is stream:  # not ended by close or reset
                 self._end_stream()
 
     def insert(self, head: str, format_name: str, pieces: Iterable[bytes], params: Mapping[str, str]) -> Answer:
@@ -192,9 +196,13 @@ class Connection:
     def _run(self, query: str, format_name: str, params: Mapping[str, str]) -> Answer:
         result = self._guard(lambda: self._raw.query(query, format_name, params=dict(params)))
         return Answer(
-            body=result.bytes() or b"", read_rows=result.storage_rows_read(), read_bytes=result.storage_bytes_read(),
-            written_rows=result.rows_written(), written_bytes=result.bytes_written(),
-            elapsed_ns=round(result.elapsed() * 1e9))
+            body=result.bytes() or b"",
+            read_rows=result.storage_rows_read(),
+            read_bytes=result.storage_bytes_read(),
+            written_rows=result.rows_written(),
+            written_bytes=result.bytes_written(),
+            elapsed_ns=round(result.elapsed() * 1e9),
+        )
 
     def _end_stream(self) -> None:
         with self._lock:

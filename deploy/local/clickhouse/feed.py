@@ -33,7 +33,7 @@ class Feed:
         self._reader, self._writer = os.pipe()
         self._thread = threading.Thread(target=self._write, name="feed")
         self.path = f"/dev/fd/{self._reader}"
-        self.error: BaseException | None = None     # why the pieces broke off
+        self.error: BaseException | None = None  # why the pieces broke off
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -41,7 +41,7 @@ class Feed:
 
     def __exit__(self, _kind: type[BaseException] | None, _error: object, _trace: TracebackType | None) -> None:
         self._over.set()
-        os.close(self._reader)      # who still writes learns that nobody reads
+        os.close(self._reader)  # who still writes learns that nobody reads
         self._thread.join()
 
     def _write(self) -> None:
@@ -49,13 +49,13 @@ class Feed:
             for piece in self._pieces:
                 rest = memoryview(piece)
                 while rest:
-                    rest = rest[os.write(self._writer, rest):]
+                    rest = rest[os.write(self._writer, rest) :]
         except BrokenPipeError:
-            pass        # the statement ended before the data did, and says why
+            pass  # the statement ended before the data did, and says why
         except BaseException as error:  # noqa: BLE001  handed on
             self.error = error
             while not self._over.is_set() and self._unread():
-                time.sleep(_LOOK_SECONDS)       # once it reads, it can be killed
+                time.sleep(_LOOK_SECONDS)  # once it reads, it can be killed
             while not self._kill() and not self._over.is_set():
                 time.sleep(_LOOK_SECONDS)
         finally:

@@ -13,37 +13,127 @@ from dataclasses import dataclass
 
 from common.errors import QueryError
 
-TRANSPORT = frozenset({
-    "query", "database", "user", "password", "quota_key", "query_id", "session_id", "session_timeout",
-    "session_check", "compress", "decompress", "default_format", "wait_end_of_query", "buffer_size",
-    "client_protocol_version", "send_progress_in_http_headers", "http_headers_progress_interval_ms",
-    "enable_http_compression", "http_zlib_compression_level", "cancel_http_readonly_queries_on_client_close",
-    "add_http_cors_header", "readonly", "log_comment", "role", "output_format_parallel_formatting",
-    "stacktrace", "close_session", "http_make_head_request", "http_wait_end_of_query",
-    "http_write_exception_in_output_format",
-})
+TRANSPORT = frozenset(
+    {
+        "query",
+        "database",
+        "user",
+        "password",
+        "quota_key",
+        "query_id",
+        "session_id",
+        "session_timeout",
+        "session_check",
+        "compress",
+        "decompress",
+        "default_format",
+        "wait_end_of_query",
+        "buffer_size",
+        "client_protocol_version",
+        "send_progress_in_http_headers",
+        "http_headers_progress_interval_ms",
+        "enable_http_compression",
+        "http_zlib_compression_level",
+        "cancel_http_readonly_queries_on_client_close",
+        "add_http_cors_header",
+        "readonly",
+        "log_comment",
+        "role",
+        "output_format_parallel_formatting",
+        "stacktrace",
+        "close_session",
+        "http_make_head_request",
+        "http_wait_end_of_query",
+        "http_write_exception_in_output_format",
+    }
+)
 """Parameters that steer the transport, or that are ours to set; all others are settings of the query."""
 
-STREAMABLE = frozenset({"Native", "TabSeparated", "TSV", "TabSeparatedRaw", "TSVRaw", "CSV", "JSONEachRow", "JSONLines",
-                        "NDJSON", "RowBinary", "LineAsString", "RawBLOB", "JSONCompactEachRow"})
+STREAMABLE = frozenset(
+    {
+        "Native",
+        "TabSeparated",
+        "TSV",
+        "TabSeparatedRaw",
+        "TSVRaw",
+        "CSV",
+        "JSONEachRow",
+        "JSONLines",
+        "NDJSON",
+        "RowBinary",
+        "LineAsString",
+        "RawBLOB",
+        "JSONCompactEachRow",
+    }
+)
 """Formats whose answer may be sent piece by piece: no header, no footer."""
 
 _CONTENT_TYPES = {
-    "tabseparated": "text/tab-separated-values; charset=UTF-8", "tsv": "text/tab-separated-values; charset=UTF-8",
-    "csv": "text/csv; charset=UTF-8", "jsoneachrow": "application/x-ndjson; charset=UTF-8",
-    "jsoncompacteachrow": "application/x-ndjson; charset=UTF-8", "json": "application/json; charset=UTF-8",
-    "native": "application/octet-stream", "rowbinary": "application/octet-stream",
-    "arrow": "application/octet-stream", "parquet": "application/octet-stream",
+    "tabseparated": "text/tab-separated-values; charset=UTF-8",
+    "tsv": "text/tab-separated-values; charset=UTF-8",
+    "csv": "text/csv; charset=UTF-8",
+    "jsoneachrow": "application/x-ndjson; charset=UTF-8",
+    "jsoncompacteachrow": "application/x-ndjson; charset=UTF-8",
+    "json": "application/json; charset=UTF-8",
+    "native": "application/octet-stream",
+    "rowbinary": "application/octet-stream",
+    "arrow": "application/octet-stream",
+    "parquet": "application/octet-stream",
 }
 
 _CODE = re.compile(r"Code: (\d+)\.")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _STATUS = {
-    81: 404, 60: 404, 46: 404, 158: 500, 159: 408, 164: 403, 192: 403, 193: 403, 194: 403, 516: 403,
-    497: 403, 241: 500, 243: 507, 373: 409, 394: 499, 48: 501, 344: 501,
+    81: 404,
+    60: 404,
+    46: 404,
+    158: 500,
+    159: 408,
+    164: 403,
+    192: 403,
+    193: 403,
+    194: 403,
+    516: 403,
+    497: 403,
+    241: 500,
+    243: 507,
+    373: 409,
+    394: 499,
+    48: 501,
+    344: 501,
 }
-_BAD_REQUEST = frozenset({6, 26, 27, 36, 38, 41, 42, 43, 44, 47, 53, 62, 63, 69, 70, 72, 73, 115, 117, 125, 168, 184,
-                          215, 386, 395, 456, 457, 636})
+_BAD_REQUEST = frozenset(
+    {
+        6,
+        26,
+        27,
+        36,
+        38,
+        41,
+        42,
+        43,
+        44,
+        47,
+        53,
+        62,
+        63,
+        69,
+        70,
+        72,
+        73,
+        115,
+        117,
+        125,
+        168,
+        184,
+        215,
+        386,
+        395,
+        456,
+        457,
+        636,
+    }
+)
 NOT_IMPLEMENTED, SYNTAX_ERROR, UNKNOWN_DATABASE, SESSION_IS_LOCKED, AUTHENTICATION_FAILED = 48, 62, 81, 373, 516
 NOT_ENOUGH_SPACE, UNKNOWN = 243, 1002
 
@@ -52,23 +142,25 @@ NOT_ENOUGH_SPACE, UNKNOWN = 243, 1002
 class Query:
     """One request."""
 
-    text: bytes                     # the statement, from the URL, the body or both; data of an INSERT may follow
-    settings: dict[str, str]        # of this query
-    params: dict[str, str]          # {name:Type} -> value
-    database: str | None            # None: the default
+    text: bytes  # the statement, from the URL, the body or both; data of an INSERT may follow
+    settings: dict[str, str]  # of this query
+    params: dict[str, str]  # {name:Type} -> value
+    database: str | None  # None: the default
     query_id: str
     session_id: str | None
-    session_seconds: float          # an idle session ends after it
-    default_format: str             # when the query names none
-    read_only: bool                 # GET
-    wait: bool                      # answer when all is there, so that an error is never in the middle
+    session_seconds: float  # an idle session ends after it
+    default_format: str  # when the query names none
+    read_only: bool  # GET
+    wait: bool  # answer when all is there, so that an error is never in the middle
 
 
 def parse(*, method: str, url: Mapping[str, str], headers: Mapping[str, str]) -> Query:
     """Read all but the body. Raises QueryError."""
     if url.get("compress", "0") not in {"", "0"} or url.get("decompress", "0") not in {"", "0"}:
-        raise QueryError("ClickHouse's own block compression (compress=1, decompress=1) is not supported here; "
-                         "use Content-Encoding and Accept-Encoding")
+        raise QueryError(
+            "ClickHouse's own block compression (compress=1, decompress=1) is not supported here; "
+            "use Content-Encoding and Accept-Encoding"
+        )
     settings = {name: value for name, value in url.items() if name not in TRANSPORT and not name.startswith("param_")}
     for name in settings:
         if not _NAME.fullmatch(name):
@@ -114,7 +206,7 @@ def code_of(message: str) -> int:
 def clean(message: str) -> str:
     """The message from `Code:` on, as a server would say it."""
     found = _CODE.search(message)
-    return message[found.start():] if found else message
+    return message[found.start() :] if found else message
 
 
 def status_of(code: int) -> int:
@@ -133,8 +225,16 @@ def content_type(format_name: str) -> str:
 
 def summary(**numbers: int) -> str:
     """The X-ClickHouse-Summary header: numbers as strings, as ClickHouse writes them."""
-    names = ("read_rows", "read_bytes", "written_rows", "written_bytes", "total_rows_to_read", "result_rows",
-             "result_bytes", "elapsed_ns")
+    names = (
+        "read_rows",
+        "read_bytes",
+        "written_rows",
+        "written_bytes",
+        "total_rows_to_read",
+        "result_rows",
+        "result_bytes",
+        "elapsed_ns",
+    )
     return json.dumps({name: str(numbers.get(name, 0)) for name in names}, separators=(",", ":"))
 
 

@@ -30,12 +30,12 @@ from deploy.local.process import make_directory, only_one
 
 log = logs.get("clickhouse")
 
-THREADS = 16                    # statements that run at a time
-WRITERS = 4                     # of them inserts, so that readers always find a thread
-PIECE_BYTES = 1 << 20           # of a request's body, handed to ClickHouse at a time
-QUERY_BYTES = 16 << 20          # largest statement
-COMPRESSED_BYTES = 256 << 20    # largest compressed body
-HELD_BYTES = 32 << 20           # of an answer that is to be sent when all is there; a larger one is sent as it comes
+THREADS = 16  # statements that run at a time
+WRITERS = 4  # of them inserts, so that readers always find a thread
+PIECE_BYTES = 1 << 20  # of a request's body, handed to ClickHouse at a time
+QUERY_BYTES = 16 << 20  # largest statement
+COMPRESSED_BYTES = 256 << 20  # largest compressed body
+HELD_BYTES = 32 << 20  # of an answer that is to be sent when all is there; a larger one is sent as it comes
 STOP_SECONDS = 10
 
 
@@ -44,8 +44,8 @@ class Outcome:
     """What the first step of a statement gave: all of the answer, or its beginning and the rest."""
 
     answer: Answer
-    format: str | None                  # None: the statement has no result
-    rest: Generator[bytes, None, None] | None       # more pieces after answer.body
+    format: str | None  # None: the statement has no result
+    rest: Generator[bytes, None, None] | None  # more pieces after answer.body
 
 
 def run(settings: Settings) -> int:
@@ -54,7 +54,8 @@ def run(settings: Settings) -> int:
     if not listen.is_local:
         raise EnvironmentProblem(
             f"clickhouse.url names {listen.text}, which is not on this machine: use that ClickHouse as it is, or "
-            "set a loopback address for the embedded one")
+            "set a loopback address for the embedded one"
+        )
     with only_one(settings.data_dir / "clickhouse.lock", "an embedded ClickHouse"):
         if endpoints.in_use(listen):
             raise EnvironmentProblem(endpoints.refusal(listen))
@@ -75,13 +76,25 @@ async def _serve(server: "Server", listen: endpoints.Endpoint, began: float) -> 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
-    runner = web.AppRunner(server.application(), access_log=None, handler_cancellation=True, auto_decompress=False,
-                           max_line_size=1 << 20, max_field_size=1 << 20, shutdown_timeout=STOP_SECONDS)
+    runner = web.AppRunner(
+        server.application(),
+        access_log=None,
+        handler_cancellation=True,
+        auto_decompress=False,
+        max_line_size=1 << 20,
+        max_field_size=1 << 20,
+        shutdown_timeout=STOP_SECONDS,
+    )
     await runner.setup()
     try:
         await web.TCPSite(runner, listen.host, listen.port).start()
-        log.info("ready", url=f"http://{listen.text}", version=server.version, rss_mb=rss_mb(),
-                 seconds=round(time.monotonic() - began, 1))
+        log.info(
+            "ready",
+            url=f"http://{listen.text}",
+            version=server.version,
+            rss_mb=rss_mb(),
+            seconds=round(time.monotonic() - began, 1),
+        )
         await stopping.wait()
     finally:
         await runner.cleanup()
@@ -195,7 +208,7 @@ class Server:
                 await asyncio.get_running_loop().run_in_executor(self._killer, self._engine.kill, connection.mark)
                 await asyncio.wait([work], timeout=0.2)
             if not work.cancelled():
-                work.exception()        # it was cancelled: nobody is left to hear of it
+                work.exception()  # it was cancelled: nobody is left to hear of it
             raise
 
     async def _send(
@@ -229,12 +242,13 @@ class Server:
         await response.prepare(request)
         await response.write(body)
         try:
-            while (piece := await self._or_kill(
-                    loop.run_in_executor(self._threads, next, rest, None), connection)) is not None:
+            while (
+                piece := await self._or_kill(loop.run_in_executor(self._threads, next, rest, None), connection)
+            ) is not None:
                 await response.write(piece)
         except EngineError as error:
             await response.write(http_query.exception_trailer(http_query.clean(str(error)), tag))
-        return response     # aiohttp ends it when the session is free again: the client's next request may come at once
+        return response  # aiohttp ends it when the session is free again: the client's next request may come at once
 
 
 class _Denied(Exception):
@@ -309,12 +323,15 @@ def _execute(connection: Connection, query: Query, insert: sql.Insert | None, pi
             raise QueryError("Multi-statements are not allowed: send one statement a request")
     first = next((token.name for token in sql.tokens(query.text)), "")
     if query.read_only and kind not in {"READ_ONLY", "UNKNOWN"} and first not in {"set", "use"}:
-        raise EngineError("Code: 164. DB::Exception: Cannot execute query in readonly mode. For queries over HTTP, "
-                          "method GET implies readonly. You should use method POST for modifying queries. (READONLY)")
+        raise EngineError(
+            "Code: 164. DB::Exception: Cannot execute query in readonly mode. For queries over HTTP, "
+            "method GET implies readonly. You should use method POST for modifying queries. (READONLY)"
+        )
     connection.set_for_query(query.settings, restore=query.session_id is not None)
     if insert:
-        return Outcome(answer=connection.insert(insert.head, insert.format, pieces, query.params),
-                       format=None, rest=None)
+        return Outcome(
+            answer=connection.insert(insert.head, insert.format, pieces, query.params), format=None, rest=None
+        )
     format_name = sql.answer_format(query.text) or query.default_format
     if kind == "READ_ONLY" and format_name in http_query.STREAMABLE and first in {"select", "with"}:
         rest = connection.stream(text, format_name, query.params)
@@ -330,8 +347,13 @@ def _headers(query_id: str, outcome: Outcome) -> dict[str, str]:
         "X-ClickHouse-Server-Display-Name": "ayaflow",
         "X-ClickHouse-Timezone": "UTC",
         "X-ClickHouse-Summary": http_query.summary(
-            read_rows=answer.read_rows, read_bytes=answer.read_bytes, written_rows=answer.written_rows,
-            written_bytes=answer.written_bytes, result_bytes=len(answer.body), elapsed_ns=answer.elapsed_ns),
+            read_rows=answer.read_rows,
+            read_bytes=answer.read_bytes,
+            written_rows=answer.written_rows,
+            written_bytes=answer.written_bytes,
+            result_bytes=len(answer.body),
+            elapsed_ns=answer.elapsed_ns,
+        ),
         "Content-Type": http_query.content_type(outcome.format or "TabSeparated"),
     }
     if outcome.format:
@@ -342,8 +364,15 @@ def _headers(query_id: str, outcome: Outcome) -> dict[str, str]:
 def _error(code: int, message: str, query_id: str) -> web.Response:
     if not message.startswith("Code: "):
         message = f"Code: {code}. DB::Exception: {message}."
-    return web.Response(status=http_query.status_of(code), text=message + "\n", headers={
-        "X-ClickHouse-Exception-Code": str(code), "X-ClickHouse-Query-Id": query_id, "X-ClickHouse-Timezone": "UTC"})
+    return web.Response(
+        status=http_query.status_of(code),
+        text=message + "\n",
+        headers={
+            "X-ClickHouse-Exception-Code": str(code),
+            "X-ClickHouse-Query-Id": query_id,
+            "X-ClickHouse-Timezone": "UTC",
+        },
+    )
 
 
 def _check_origin(request: web.Request) -> None:

@@ -25,7 +25,7 @@ C = TypeVar("C", bound=Closable)
 @dataclass(slots=True)
 class _Session(Generic[C]):
     connection: C
-    expires: float      # on the caller's clock, s
+    expires: float  # on the caller's clock, s
     busy: bool
 
 
@@ -43,10 +43,12 @@ class Sessions(Generic[C]):
         session = self._sessions.pop(session_id, None)
         if session is None:
             session = _Session(self._connect(), now, busy=False)
-        self._sessions[session_id] = session        # last in order: the first is the one idle longest
+        self._sessions[session_id] = session  # last in order: the first is the one idle longest
         if session.busy:
-            raise SessionIsLocked(f"Session {session_id} is locked by a concurrent client: wait for its query, or "
-                                  "use a session for each thread")
+            raise SessionIsLocked(
+                f"Session {session_id} is locked by a concurrent client: wait for its query, or "
+                "use a session for each thread"
+            )
         session.busy, session.expires = True, now + seconds
         try:
             yield session.connection

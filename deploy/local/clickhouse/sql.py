@@ -21,16 +21,29 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 
-BACKGROUND_ENGINES = frozenset({
-    "kafka", "rabbitmq", "nats", "filelog", "s3queue", "azurequeue", "materializedpostgresql", "materializedmysql",
-})
+BACKGROUND_ENGINES = frozenset(
+    {"kafka", "rabbitmq", "nats", "filelog", "s3queue", "azurequeue", "materializedpostgresql", "materializedmysql"}
+)
 """Engines that start consumers of their own: chDB cannot run them, and cannot open a directory that has one."""
 
 HOST_ENGINES = frozenset({"file", "executable", "executablepool", "python", "odbc", "jdbc", "sqlite"})
-HOST_FUNCTIONS = frozenset({
-    "file", "filecluster", "executable", "python", "sqlite", "odbc", "jdbc", "filesystem", "localiceberg",
-    "iceberglocal", "deltalakelocal", "paimonlocal", "hudilocal",
-})
+HOST_FUNCTIONS = frozenset(
+    {
+        "file",
+        "filecluster",
+        "executable",
+        "python",
+        "sqlite",
+        "odbc",
+        "jdbc",
+        "filesystem",
+        "localiceberg",
+        "iceberglocal",
+        "deltalakelocal",
+        "paimonlocal",
+        "hudilocal",
+    }
+)
 """What would read the host's files or run its programs, with the rights of the server: often root's."""
 
 
@@ -42,10 +55,10 @@ class Refusal(QueryError):
 class Token:
     """A word, name, string, number or mark of a statement."""
 
-    kind: str       # word, quoted, string, number, mark
-    text: bytes     # as written
-    end: int        # offset after it, bytes
-    depth: int      # of parentheses around it
+    kind: str  # word, quoted, string, number, mark
+    text: bytes  # as written
+    end: int  # offset after it, bytes
+    depth: int  # of parentheses around it
 
     @property
     def name(self) -> str:
@@ -59,9 +72,9 @@ class Token:
 class Insert:
     """`INSERT INTO … FORMAT X` with data after it, or to come in the body of the request."""
 
-    head: str       # the statement without FORMAT or VALUES
-    format: str     # of the data; `Values` for VALUES
-    data: bytes     # what follows it in the statement
+    head: str  # the statement without FORMAT or VALUES
+    format: str  # of the data; `Values` for VALUES
+    data: bytes  # what follows it in the statement
 
 
 def tokens(query: bytes) -> Iterator[Token]:
@@ -94,12 +107,12 @@ def split_insert(query: bytes) -> Insert | None:
             if inside is None or (inside.kind == "word" and inside.name in {"select", "with"}):
                 return None
         if word in {"values", "format"}:
-            head = query[:token.end - len(token.text)]
+            head = query[: token.end - len(token.text)]
             name = next(stream, None) if word == "format" else token
             if name is None or name.kind != "word":
                 raise QueryError("INSERT: the name of a format is missing after FORMAT")
             text = "Values" if word == "values" else name.text.decode()
-            data = query[name.end:]
+            data = query[name.end :]
             # as ClickHouse does: blanks and one end of line belong to the statement, the rest is data
             return Insert(head=_text(head).strip(), format=text, data=re.sub(rb"\A[ \t]*\r?\n?", b"", data, count=1))
     return None
@@ -128,7 +141,7 @@ def answer_format(query: bytes) -> str | None:
     for index, token in enumerate(parts[:-1]):
         if token.kind != "word" or token.depth or token.name != "format" or parts[index + 1].kind != "word":
             continue
-        rest = parts[index + 2:]
+        rest = parts[index + 2 :]
         if not rest or rest[0].name == "settings":
             found = parts[index + 1].text.decode()
     return found
@@ -141,15 +154,19 @@ def refuse(query: bytes) -> None:
     creates = names[:1] in (["create"], ["attach"], ["replace"])
     for index, name in enumerate(names):
         before = names[index - 1] if index else ""
-        if creates and (before == "engine" or names[index - 2:index] == ["engine", ""]):
+        if creates and (before == "engine" or names[index - 2 : index] == ["engine", ""]):
             _refuse_engine(name)
         calls = index + 1 < len(parts) and parts[index + 1].text == b"("
         if calls and name in HOST_FUNCTIONS:
-            raise Refusal(f"the embedded ClickHouse does not open files or run programs of this machine ({name}). "
-                          "Send the data with the request: INSERT INTO ... FORMAT ...")
+            raise Refusal(
+                f"the embedded ClickHouse does not open files or run programs of this machine ({name}). "
+                "Send the data with the request: INSERT INTO ... FORMAT ..."
+            )
         if name in {"outfile", "infile"} and before in {"into", "from"}:
-            raise Refusal(f"the embedded ClickHouse does not open files of this machine ({before} {name}). "
-                          "Send or take the data with the request")
+            raise Refusal(
+                f"the embedded ClickHouse does not open files of this machine ({before} {name}). "
+                "Send or take the data with the request"
+            )
     if names[:1] in (["backup"], ["restore"]):
         raise Refusal("the embedded ClickHouse makes no backups: stop it and copy data_dir/clickhouse")
     if creates and "dictionary" in names[:4] and {"file", "executable"} & set(names):
@@ -158,9 +175,11 @@ def refuse(query: bytes) -> None:
 
 def _refuse_engine(name: str) -> None:
     if name in BACKGROUND_ENGINES:
-        raise Refusal(f"the embedded ClickHouse cannot run the engine {name}: it starts no consumers of its own. "
-                      "`ayaflow streams` fills the tables from Kafka; for such an engine set clickhouse.url to a "
-                      "ClickHouse server")
+        raise Refusal(
+            f"the embedded ClickHouse cannot run the engine {name}: it starts no consumers of its own. "
+            "`ayaflow streams` fills the tables from Kafka; for such an engine set clickhouse.url to a "
+            "ClickHouse server"
+        )
     if name in HOST_ENGINES:
         raise Refusal(f"the embedded ClickHouse does not open files or run programs of this machine (engine {name})")
 

@@ -51,7 +51,8 @@ def _serve(settings: Settings, listener: endpoints.Endpoint, stopping: Stop) -> 
     java = find_java()
     classpath = find_jars(settings.kafka.jars_dir)
     controller = endpoints.Endpoint(
-        host="127.0.0.1", port=settings.kafka.local_controller_port, setting="kafka.local_controller_port")
+        host="127.0.0.1", port=settings.kafka.local_controller_port, setting="kafka.local_controller_port"
+    )
     for endpoint in (listener, controller):
         if endpoints.in_use(endpoint):
             raise EnvironmentProblem(endpoints.refusal(endpoint))
@@ -59,11 +60,24 @@ def _serve(settings: Settings, listener: endpoints.Endpoint, stopping: Stop) -> 
     for directory in (data, log_dir):
         make_directory(directory)
     properties = settings.data_dir / "kafka.properties"
-    _write(properties, server_properties(
-        listener=listener, controller_port=controller.port, data=data, partitions=settings.kafka.partitions))
-    flags = [java, f"-Xmx{settings.kafka.local_heap_mb}m", "-Xms64m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError",
-             "-Djava.awt.headless=true", f"-Dayaflow.logs={log_dir}",
-             f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}", "-cp", classpath]
+    _write(
+        properties,
+        server_properties(
+            listener=listener, controller_port=controller.port, data=data, partitions=settings.kafka.partitions
+        ),
+    )
+    flags = [
+        java,
+        f"-Xmx{settings.kafka.local_heap_mb}m",
+        "-Xms64m",
+        "-XX:+UseSerialGC",
+        "-XX:+ExitOnOutOfMemoryError",
+        "-Djava.awt.headless=true",
+        f"-Dayaflow.logs={log_dir}",
+        f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}",
+        "-cp",
+        classpath,
+    ]
     if not (data / "meta.properties").exists():
         _format(flags, properties, data)
     output, broker_log = log_dir / "kafka-java.log", log_dir / "kafka-broker.log"
@@ -73,8 +87,13 @@ def _serve(settings: Settings, listener: endpoints.Endpoint, stopping: Stop) -> 
     try:
         _await_ready(settings, child, stopping)
         if child.poll() is None and not stopping.is_set():
-            log.info("ready", bootstrap_servers=listener.text, seconds=round(time.monotonic() - began, 1),
-                     java=child.pid, rss_mb=_rss_mb(child.pid))
+            log.info(
+                "ready",
+                bootstrap_servers=listener.text,
+                seconds=round(time.monotonic() - began, 1),
+                java=child.pid,
+                rss_mb=_rss_mb(child.pid),
+            )
         while child.poll() is None and not stopping.is_set():
             stopping.wait(0.2)
         if stopping.is_set():
@@ -91,16 +110,25 @@ def _serve(settings: Settings, listener: endpoints.Endpoint, stopping: Stop) -> 
 def _spawn(command: list[str], output: int) -> subprocess.Popen[bytes]:
     # a session of its own: a Ctrl-C in the terminal reaches us alone, and we pass it on
     return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-        preexec_fn=dies_with_parent(signal.SIGTERM))  # noqa: PLW1509  one thread runs when we get here
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        preexec_fn=dies_with_parent(signal.SIGTERM),  # noqa: PLW1509  one thread runs when we get here
+    )
 
 
 def _format(flags: list[str], properties: Path, data: Path) -> None:
     """Give an empty directory its cluster id; Kafka keeps it in meta.properties."""
-    cluster = base64.urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")     # never begins with "-"
+    cluster = base64.urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")  # never begins with "-"
     done = subprocess.run(
         [*flags, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         said = _last_errors(done.stdout + done.stderr) or (done.stdout + done.stderr).strip()[-300:]
         raise EnvironmentProblem(f"Kafka could not prepare {data}: {said}. Make room or move the directory away")
@@ -111,13 +139,14 @@ def _await_ready(settings: Settings, child: subprocess.Popen[bytes], stopping: S
     admin = admin_client(settings.kafka)
     deadline = time.monotonic() + START_SECONDS
     while child.poll() is None and not stopping.is_set():
-        with contextlib.suppress(KafkaException, ServiceUnavailable):       # not yet
+        with contextlib.suppress(KafkaException, ServiceUnavailable):  # not yet
             if admin.list_topics(timeout=0.5).brokers:
                 create_missing(settings.kafka, timeout_seconds=5)
                 return
         if time.monotonic() > deadline:
             raise ServiceUnavailable(
-                f"Kafka did not answer in {START_SECONDS} s. See {settings.data_dir / 'logs'}/kafka-broker.log")
+                f"Kafka did not answer in {START_SECONDS} s. See {settings.data_dir / 'logs'}/kafka-broker.log"
+            )
         stopping.wait(0.1)
 
 

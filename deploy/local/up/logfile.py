@@ -17,7 +17,7 @@ class LogFile:
     def __init__(self, path: Path, most_bytes: int = MOST_BYTES) -> None:
         self._path = path
         self._most = most_bytes
-        self._began = 0         # offset of what the newest process wrote
+        self._began = 0  # offset of what the newest process wrote
         self._opened = False
 
     def open(self) -> BinaryIO:
@@ -43,7 +43,7 @@ class LogFile:
             with self._path.open("r+b") as file:
                 file.truncate(0)
         except OSError:
-            return      # a full disk: the stage that needs it will say so
+            return  # a full disk: the stage that needs it will say so
         self._began = 0
 
     def last_words(self) -> str:

@@ -19,8 +19,14 @@ CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_BPF = 12, 21, 39
 def check(settings: Settings) -> None:
     """Raise EnvironmentProblem (SettingsError when only settings are wrong) with a sentence a line."""
     problems: list[AyaflowError] = []
-    for one in (privileges, lambda: watched(settings), headers, lambda: programs(settings),
-                lambda: disk(settings.data_dir), *(_port(endpoint) for endpoint in listeners(settings))):
+    for one in (
+        privileges,
+        lambda: watched(settings),
+        headers,
+        lambda: programs(settings),
+        lambda: disk(settings.data_dir),
+        *(_port(endpoint) for endpoint in listeners(settings)),
+    ):
         try:
             one()
         except AyaflowError as error:
@@ -49,8 +55,10 @@ def headers(modules: Path | None = None, kheaders: Path = Path("/sys/kernel/khea
     directory = modules or Path("/lib/modules", os.uname().release)
     trees = [directory / name / "include/linux/kconfig.h" for name in ("build", "source")]
     if not kheaders.exists() and not any(tree.exists() for tree in trees):
-        raise EnvironmentProblem(f"there are no kernel headers in {directory}. Run make setup, or: "
-                                 f"sudo apt-get install linux-headers-{os.uname().release}")
+        raise EnvironmentProblem(
+            f"there are no kernel headers in {directory}. Run make setup, or: "
+            f"sudo apt-get install linux-headers-{os.uname().release}"
+        )
 
 
 def programs(settings: Settings) -> None:
@@ -67,8 +75,10 @@ def disk(directory: Path) -> None:
     make_directory(directory)
     free = shutil.disk_usage(directory).free
     if free < LEAST_FREE_BYTES:
-        raise EnvironmentProblem(f"the disk of {directory} has {free >> 20} MB left, and 1 GB is the least to begin "
-                                 "with. Make room, or set data_dir")
+        raise EnvironmentProblem(
+            f"the disk of {directory} has {free >> 20} MB left, and 1 GB is the least to begin "
+            "with. Make room, or set data_dir"
+        )
 
 
 def listeners(settings: Settings) -> list[endpoints.Endpoint]:
@@ -76,13 +86,19 @@ def listeners(settings: Settings) -> list[endpoints.Endpoint]:
     found = []
     kafka, clickhouse = endpoints.kafka(settings), endpoints.clickhouse(settings)
     if kafka.is_local:
-        found += [kafka, endpoints.Endpoint(
-            host="127.0.0.1", port=settings.kafka.local_controller_port, setting="kafka.local_controller_port")]
+        found += [
+            kafka,
+            endpoints.Endpoint(
+                host="127.0.0.1", port=settings.kafka.local_controller_port, setting="kafka.local_controller_port"
+            ),
+        ]
     if clickhouse.is_local:
         found.append(clickhouse)
-    for text, setting in ((settings.producer.metrics_listen, "producer.metrics_listen"),
-                          (settings.streams.metrics_listen, "streams.metrics_listen"),
-                          (settings.console.listen, "console.listen")):
+    for text, setting in (
+        (settings.producer.metrics_listen, "producer.metrics_listen"),
+        (settings.streams.metrics_listen, "streams.metrics_listen"),
+        (settings.console.listen, "console.listen"),
+    ):
         host, port = parse_listen(text, setting)
         found.append(endpoints.Endpoint(host=host, port=port, setting=setting))
     return found

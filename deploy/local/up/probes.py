@@ -14,7 +14,7 @@ from common.settings import ConsoleSettings, Settings
 from schemas import kafka_topics
 
 TIMEOUT_SECONDS = 2.0
-CONSOLE_SECONDS = 2 * TIMEOUT_SECONDS      # it asks the others itself
+CONSOLE_SECONDS = 2 * TIMEOUT_SECONDS  # it asks the others itself
 # the console's certificate is for the name that people use, and this asks by number; no secret is sent
 _TRUSTING = ssl._create_unverified_context()  # noqa: S323, SLF001
 Verdict = tuple[bool, str]
@@ -45,7 +45,7 @@ def _json(body: bytes) -> dict[str, Any]:
 
 def _reason(body: bytes) -> str:
     found = _json(body)
-    for stage in found.get("stages", []):       # the console's answer is about all
+    for stage in found.get("stages", []):  # the console's answer is about all
         if not stage.get("ok") and stage.get("message"):
             return f"{stage['stage']}: {stage['message']}"
     for key in ("error", "waiting_for", "message"):
@@ -63,7 +63,7 @@ class Probes(threading.Thread):
         self._done = threading.Event()
         self._kafka_admin: Any = None
         self.verdicts: dict[str, Verdict] = {}
-        self.interval = 0.25        # s; the supervisor slows it down when all is ready
+        self.interval = 0.25  # s; the supervisor slows it down when all is ready
 
     def __enter__(self) -> Self:
         self.start()

@@ -6,18 +6,18 @@ The clock is an argument.
 import enum
 from dataclasses import dataclass
 
-LONGEST_PAUSE = 30.0        # s between two starts
-CALM_SECONDS = 60.0         # ready for so long: the next death counts as the first
-FATAL_CODES = frozenset({2, 3})     # a wrong setting, a lack of this machine: starting again does not help
+LONGEST_PAUSE = 30.0  # s between two starts
+CALM_SECONDS = 60.0  # ready for so long: the next death counts as the first
+FATAL_CODES = frozenset({2, 3})  # a wrong setting, a lack of this machine: starting again does not help
 
 
 class State(enum.StrEnum):
     """Of a stage."""
 
-    WAITING = "waiting"         # for others, or for its next start
+    WAITING = "waiting"  # for others, or for its next start
     STARTING = "starting"
     READY = "ready"
-    UNHEALTHY = "not well"      # runs, was ready once, says that it is not well now
+    UNHEALTHY = "not well"  # runs, was ready once, says that it is not well now
     STOPPING = "stopping"
     STOPPED = "stopped"
 
@@ -26,9 +26,9 @@ class State(enum.StrEnum):
 class Plan:
     """What a stage is."""
 
-    name: str                   # also the sub-command
-    needs: tuple[str, ...]      # stages that must have been ready before its first start
-    stop_seconds: float         # for a clean stop, then SIGKILL
+    name: str  # also the sub-command
+    needs: tuple[str, ...]  # stages that must have been ready before its first start
+    stop_seconds: float  # for a clean stop, then SIGKILL
 
 
 PLANS = (
@@ -55,12 +55,12 @@ class Stage:
 
     plan: Plan
     state: State = State.WAITING
-    since: float = 0.0              # of the state, s on the caller's clock
-    was_ready: bool = False         # ever
-    restarts: int = 0               # in all
-    deaths: int = 0                 # in a row
-    start_at: float = 0.0           # not before
-    message: str = ""               # the last thing that went wrong, a sentence
+    since: float = 0.0  # of the state, s on the caller's clock
+    was_ready: bool = False  # ever
+    restarts: int = 0  # in all
+    deaths: int = 0  # in a row
+    start_at: float = 0.0  # not before
+    message: str = ""  # the last thing that went wrong, a sentence
 
     def may_start(self, ready: set[str], now: float) -> bool:
         """Whether to start it now. `ready`: names of stages that have been ready."""

@@ -43,7 +43,7 @@ class Supervisor:
         self.stages = {plan.name: Stage(plan, since=clock()) for plan in ours}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._logs = {name: LogFile(settings.data_dir / "logs" / f"{name}.log") for name in self.stages}
-        self.hurry = False      # a second Ctrl-C sets it
+        self.hurry = False  # a second Ctrl-C sets it
 
     def pid(self, name: str) -> int | None:
         """Process id of a stage that runs."""
@@ -71,7 +71,7 @@ class Supervisor:
         for name, stage in self.stages.items():
             self._logs[name].check()
             if name not in self._processes and stage.may_start(ready, now):
-                self._probes.verdicts.pop(name, None)       # what an earlier process said
+                self._probes.verdicts.pop(name, None)  # what an earlier process said
                 self._processes[name] = self._spawn(name)
                 stage.started(now)
 
@@ -116,14 +116,20 @@ class Supervisor:
             draw()
             time.sleep(0.05)
         log.info("stopped", stage=name, code=process.returncode, seconds=round(self._clock() - began, 1))
-        _kill_group(process)        # what it may have left in its session
+        _kill_group(process)  # what it may have left in its session
         return process.returncode == 0
 
     def _detach(self) -> None:
         """A producer that was killed left its program in the kernel."""
         try:
-            done = subprocess.run(self._command("detach"), env=_environment(), stdin=subprocess.DEVNULL,
-                                  capture_output=True, timeout=DETACH_SECONDS, check=False)
+            done = subprocess.run(
+                self._command("detach"),
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=DETACH_SECONDS,
+                check=False,
+            )
         except subprocess.TimeoutExpired:
             log.warning("not detached", advice="run: ayaflow detach")
             return
@@ -136,9 +142,14 @@ class Supervisor:
     def _spawn(self, name: str) -> subprocess.Popen[bytes]:
         with self._logs[name].open() as output:
             process = subprocess.Popen(
-                self._command(name), env=_environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                start_new_session=True,         # Ctrl-C reaches us alone; we stop them in order
-                preexec_fn=dies_with_parent(signal.SIGTERM))  # noqa: PLW1509  calls nothing that another thread may lock
+                self._command(name),
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # Ctrl-C reaches us alone; we stop them in order
+                preexec_fn=dies_with_parent(signal.SIGTERM),  # noqa: PLW1509  calls nothing that another thread may lock
+            )
         log.info("started", stage=name, pid=process.pid)
         return process
 
@@ -160,7 +171,7 @@ def _write_settings(settings: Settings) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
-        path.touch(mode=0o600)      # it may hold a password
+        path.touch(mode=0o600)  # it may hold a password
         path.write_text(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), "utf-8")
     except OSError as error:
         raise EnvironmentProblem(f"cannot write {path}: {error.strerror}. Make room, or set data_dir") from error

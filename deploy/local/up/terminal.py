@@ -76,18 +76,30 @@ class Terminal(Screen):
         """All that is to be shown now."""
         now = time.monotonic()
         return View(
-            node=self._settings.node, url=console_url(self._settings.console),
-            data_dir=str(self._settings.data_dir), uptime_seconds=now - self._began, now=datetime.now(UTC),
+            node=self._settings.node,
+            url=console_url(self._settings.console),
+            data_dir=str(self._settings.data_dir),
+            uptime_seconds=now - self._began,
+            now=datetime.now(UTC),
             stages=tuple(self._line(stage, now) for stage in self._supervisor.stages.values()),
-            live=self._reader.stats, problem=self._reader.problem, note=self._note)
+            live=self._reader.stats,
+            problem=self._reader.problem,
+            note=self._note,
+        )
 
     def _line(self, stage: Stage, now: float) -> StageLine:
         pid = self._supervisor.pid(stage.plan.name)
         message = stage.message
         if stage.state is State.WAITING and stage.start_at > now:
             message = f"starts again in {stage.start_at - now:.0f} s: {message}"
-        return StageLine(name=stage.plan.name, state=stage.state.value, age_seconds=max(0.0, now - stage.since),
-                         restarts=stage.restarts, rss_mb=rss_mb(pid) if pid else None, message=message)
+        return StageLine(
+            name=stage.plan.name,
+            state=stage.state.value,
+            age_seconds=max(0.0, now - stage.since),
+            restarts=stage.restarts,
+            rss_mb=rss_mb(pid) if pid else None,
+            message=message,
+        )
 
 
 def rss_mb(pid: int) -> int:

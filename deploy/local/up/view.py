@@ -19,8 +19,14 @@ from console.show.tables import human, human_bytes
 STALE_SECONDS = 10.0
 """A node whose newest message is older says nothing about now."""
 
-_STYLES = {"ready": "green", "starting": "yellow", "waiting": "yellow", "not well": "red", "stopping": "yellow",
-           "stopped": "dim"}
+_STYLES = {
+    "ready": "green",
+    "starting": "yellow",
+    "waiting": "yellow",
+    "not well": "red",
+    "stopping": "yellow",
+    "stopped": "dim",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,10 +35,10 @@ class StageLine:
 
     name: str
     state: str
-    age_seconds: float      # in this state
+    age_seconds: float  # in this state
     restarts: int
-    rss_mb: int | None      # of its processes, None: it does not run
-    message: str            # what is wrong, a sentence; empty: nothing
+    rss_mb: int | None  # of its processes, None: it does not run
+    message: str  # what is wrong, a sentence; empty: nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +49,11 @@ class View:
     url: str
     data_dir: str
     uptime_seconds: float
-    now: datetime                           # UTC
+    now: datetime  # UTC
     stages: tuple[StageLine, ...]
-    live: Mapping[str, Mapping[str, Any]]   # node -> its newest LiveStats
-    problem: str                            # of reading the live topic; empty: none
-    note: str                               # a last line, such as "stopping"
+    live: Mapping[str, Mapping[str, Any]]  # node -> its newest LiveStats
+    problem: str  # of reading the live topic; empty: none
+    note: str  # a last line, such as "stopping"
 
 
 def render(view: View, *, width: int, height: int) -> RenderableType:
@@ -55,17 +61,20 @@ def render(view: View, *, width: int, height: int) -> RenderableType:
     parts: list[RenderableType] = [_header(view)]
     stages = _stages(view.stages, width)
     parts.append(stages)
-    left = height - 1 - (stages.row_count + 1) - 1       # header, the stages with their head, the last line
-    fresh = {node: stats for node, stats in view.live.items()
-             if _age(stats, view.now) <= STALE_SECONDS + stats["interval_ms"] / 1000}
+    left = height - 1 - (stages.row_count + 1) - 1  # header, the stages with their head, the last line
+    fresh = {
+        node: stats
+        for node, stats in view.live.items()
+        if _age(stats, view.now) <= STALE_SECONDS + stats["interval_ms"] / 1000
+    }
     if left >= 3 and fresh:
         rows = [(node, one) for node, stats in sorted(fresh.items()) for one in stats["interfaces"]]
-        table = _interfaces(fresh, rows[:max(1, min(len(rows), left // 2 - 1))])
+        table = _interfaces(fresh, rows[: max(1, min(len(rows), left // 2 - 1))])
         parts += [table, _summary(view, fresh)]
         left -= table.row_count + 2
         flows = sorted((flow for stats in fresh.values() for flow in stats["top"]), key=_volume, reverse=True)
         if left >= 2 and flows:
-            parts.append(_flows(flows[:left - 1]))
+            parts.append(_flows(flows[: left - 1]))
     elif left >= 1:
         parts.append(Text(view.problem or _silence(view), style="yellow", overflow="ellipsis", no_wrap=True))
     parts.append(Text(view.note or "Ctrl-C stops everything", style="dim", overflow="ellipsis", no_wrap=True))
@@ -98,28 +107,47 @@ def _grid(*columns: tuple[str, str]) -> Table:
 
 
 def _stages(stages: Sequence[StageLine], width: int) -> Table:
-    table = _grid(("stage", "left"), ("state", "left"), ("for", "right"), ("restarts", "right"), ("MB", "right"),
-                  ("", "left"))
+    table = _grid(
+        ("stage", "left"), ("state", "left"), ("for", "right"), ("restarts", "right"), ("MB", "right"), ("", "left")
+    )
     table.columns[-1].max_width = max(10, width - 48)
     for stage in stages:
         style = _STYLES.get(stage.state, "")
         restarts = Text(str(stage.restarts), style="red" if stage.restarts else "")
-        table.add_row(stage.name, Text(stage.state, style=style), duration(stage.age_seconds), restarts,
-                      "" if stage.rss_mb is None else str(stage.rss_mb),
-                      Text(" ".join(stage.message.split()), style=style))
+        table.add_row(
+            stage.name,
+            Text(stage.state, style=style),
+            duration(stage.age_seconds),
+            restarts,
+            "" if stage.rss_mb is None else str(stage.rss_mb),
+            Text(" ".join(stage.message.split()), style=style),
+        )
     return table
 
 
 def _interfaces(fresh: Mapping[str, Mapping[str, Any]], rows: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
-    table = _grid(("interface", "left"), ("", "left"), ("packets/s", "right"), ("bytes/s", "right"),
-                  ("dropped", "right"), ("not IP", "right"), ("malformed", "right"))
+    table = _grid(
+        ("interface", "left"),
+        ("", "left"),
+        ("packets/s", "right"),
+        ("bytes/s", "right"),
+        ("dropped", "right"),
+        ("not IP", "right"),
+        ("malformed", "right"),
+    )
     for node, one in rows:
         seconds = max(fresh[node]["interval_ms"], 1) / 1000
         name = one["interface"] if len(fresh) == 1 else f"{node} {one['interface']}"
         dropped = one["ring_full_packets"]
-        table.add_row(escape(name), one["direction"], human(one["packets"] / seconds),
-                      human_bytes(one["bytes"] / seconds), Text(human(dropped), style="bold red" if dropped else ""),
-                      human(one["non_ip_packets"]), human(one["malformed_packets"]))
+        table.add_row(
+            escape(name),
+            one["direction"],
+            human(one["packets"] / seconds),
+            human_bytes(one["bytes"] / seconds),
+            Text(human(dropped), style="bold red" if dropped else ""),
+            human(one["non_ip_packets"]),
+            human(one["malformed_packets"]),
+        )
     return table
 
 
@@ -127,8 +155,10 @@ def _summary(view: View, fresh: Mapping[str, Mapping[str, Any]]) -> Text:
     delay = max(_age(stats, view.now) for stats in fresh.values())
     lag = max(stats["lag_messages"] for stats in fresh.values())
     text = Text(overflow="ellipsis", no_wrap=True)
-    text.append(f"{human(sum(stats['active_flows'] for stats in fresh.values()))} flows in "
-                f"{sum(stats['open_windows'] for stats in fresh.values())} open windows; delay {delay:.1f} s; ")
+    text.append(
+        f"{human(sum(stats['active_flows'] for stats in fresh.values()))} flows in "
+        f"{sum(stats['open_windows'] for stats in fresh.values())} open windows; delay {delay:.1f} s; "
+    )
     text.append(f"lag {human(lag).strip()} messages", style="yellow" if lag > 10 else "")
     if view.problem:
         text.append(f"; {view.problem}", style="yellow")
@@ -136,12 +166,25 @@ def _summary(view: View, fresh: Mapping[str, Mapping[str, Any]]) -> Text:
 
 
 def _flows(flows: Sequence[Mapping[str, Any]]) -> Table:
-    table = _grid(("proto", "left"), ("from", "left"), ("", "left"), ("to", "left"), ("packets", "right"),
-                  ("bytes", "right"), ("bytes back", "right"))
+    table = _grid(
+        ("proto", "left"),
+        ("from", "left"),
+        ("", "left"),
+        ("to", "left"),
+        ("packets", "right"),
+        ("bytes", "right"),
+        ("bytes back", "right"),
+    )
     for flow in flows:
-        table.add_row(protocol_name(flow["protocol"]), _end(flow["src_addr"], flow["src_port"]), "→",
-                      _end(flow["dst_addr"], flow["dst_port"]), human(flow["packets"] + flow["packets_rev"]),
-                      human_bytes(flow["bytes"]), human_bytes(flow["bytes_rev"]))
+        table.add_row(
+            protocol_name(flow["protocol"]),
+            _end(flow["src_addr"], flow["src_port"]),
+            "→",
+            _end(flow["dst_addr"], flow["dst_port"]),
+            human(flow["packets"] + flow["packets_rev"]),
+            human_bytes(flow["bytes"]),
+            human_bytes(flow["bytes_rev"]),
+        )
     return table
 
 

@@ -17,19 +17,22 @@ def complete(shell: str, *words: str) -> set[str]:
     asked = {"_AYAFLOW_COMPLETE": f"{shell}_complete", "COMP_WORDS": line, "COMP_CWORD": number}
     done = subprocess.run([AYAFLOW], env={**os.environ, **asked}, capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
-    if shell == "zsh":                  # type, value, help: a line each
+    if shell == "zsh":  # type, value, help: a line each
         return set(lines[1::3])
     return {line.split(",", 1)[1].split("\t")[0] for line in lines}
 
 
-@pytest.mark.parametrize(("words", "expected"), [
-    (("ayaflow", "fl"), {"flows"}),
-    (("ayaflow", "flows", "--sor"), {"--sort"}),
-    (("ayaflow", "flows", "--sort", ""), {"time", "bytes", "packets"}),
-    (("ayaflow", "console", "--set", "console.li"), {"console.listen="}),
-    (("ayaflow", "top", "src_"), {"src_addr", "src_port"}),
-    (("ayaflow", "completion", "f"), {"fish"}),
-])
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("ayaflow", "fl"), {"flows"}),
+        (("ayaflow", "flows", "--sor"), {"--sort"}),
+        (("ayaflow", "flows", "--sort", ""), {"time", "bytes", "packets"}),
+        (("ayaflow", "console", "--set", "console.li"), {"console.listen="}),
+        (("ayaflow", "top", "src_"), {"src_addr", "src_port"}),
+        (("ayaflow", "completion", "f"), {"fish"}),
+    ],
+)
 def test_words_are_completed(words: tuple[str, ...], expected: set[str]) -> None:
     assert complete("bash", *words) == expected
 
@@ -48,8 +51,13 @@ def test_bash_completes_with_what_is_printed() -> None:
         'eval "$(ayaflow completion bash)"; COMP_WORDS=(ayaflow fl); COMP_CWORD=1; _ayaflow_completion ayaflow;'
         ' complete -p ayaflow; echo "${COMPREPLY[@]}"'
     )
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True,
-                          env={**os.environ, "PATH": f"{AYAFLOW.parent}:{os.environ['PATH']}"})
+    done = subprocess.run(
+        ["bash", "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PATH": f"{AYAFLOW.parent}:{os.environ['PATH']}"},
+    )
     declared, *reply = done.stdout.splitlines()
     assert "_ayaflow_completion" in declared
     assert reply == ["flows"]

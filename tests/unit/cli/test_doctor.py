@@ -28,14 +28,21 @@ def test_a_failed_check_does_not_keep_the_next_from_running() -> None:
 
     found = list(doctor.check([("a", lambda: "good"), ("b", fails), ("c", lambda: "good")]))
     assert [(one.name, one.ok, one.message) for one in found] == [
-        ("a", True, "good"), ("b", False, "buy one"), ("c", True, "good")]
+        ("a", True, "good"),
+        ("b", False, "buy one"),
+        ("c", True, "good"),
+    ]
 
 
 def test_with_nothing_running_each_stage_says_what_to_do(tmp_path: Path) -> None:
     settings = Settings(
-        data_dir=tmp_path, kafka=KafkaSettings(bootstrap_servers=unused()),
-        clickhouse=ClickHouseSettings(url=f"http://{unused()}"), producer=ProducerSettings(metrics_listen=unused()),
-        streams=StreamsSettings(metrics_listen=unused()), console=ConsoleSettings(listen=unused()))
+        data_dir=tmp_path,
+        kafka=KafkaSettings(bootstrap_servers=unused()),
+        clickhouse=ClickHouseSettings(url=f"http://{unused()}"),
+        producer=ProducerSettings(metrics_listen=unused()),
+        streams=StreamsSettings(metrics_listen=unused()),
+        console=ConsoleSettings(listen=unused()),
+    )
     out = StringIO()
     assert doctor.run(settings, as_json=True, out=out) == 1
     report = json.loads(out.getvalue())

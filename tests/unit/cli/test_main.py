@@ -61,23 +61,26 @@ def test_the_version_is_a_line(capsys: pytest.CaptureFixture[str], words: tuple[
     assert out.count("\n") == 1
 
 
-@pytest.mark.parametrize(("words", "hint"), [
-    (("flwos",), "did you mean flows?"),
-    (("zzzz",), "the commands are: up, producer"),
-    (("flows", "--sinc", "1h"), "did you mean --since?"),
-    (("audit", "--format", "csv"), "is not one of 'table', 'json'"),
-    (("flows", "--limit", "-1"), "--limit"),
-    (("query",), "Missing argument 'SQL'"),
-    (("flows", "--since", "soon"), "10m, 2h, 1d"),
-    (("audit", "--since", "soon"), "--since 'soon' is not a time"),
-    (("audit", "--since", "now", "--until", "1h"), "is not before"),
-    (("flows", "dst_prt", "=", "443"), "did you mean dst_port?"),
-    (("flows", "--set", "kafka.partition=3"), "did you mean kafka.partitions?"),
-    (("--set", "nonsense", "flows"), "section.key=value"),
-    (("streams", "--window", "ten"), "streams.window_seconds"),
-    (("--config", "/nonexistent.yaml", "flows"), "cannot read the settings file"),
-    (("query", " ; "), "does not answer"),
-])
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("flwos",), "did you mean flows?"),
+        (("zzzz",), "the commands are: up, producer"),
+        (("flows", "--sinc", "1h"), "did you mean --since?"),
+        (("audit", "--format", "csv"), "is not one of 'table', 'json'"),
+        (("flows", "--limit", "-1"), "--limit"),
+        (("query",), "Missing argument 'SQL'"),
+        (("flows", "--since", "soon"), "10m, 2h, 1d"),
+        (("audit", "--since", "soon"), "--since 'soon' is not a time"),
+        (("audit", "--since", "now", "--until", "1h"), "is not before"),
+        (("flows", "dst_prt", "=", "443"), "did you mean dst_port?"),
+        (("flows", "--set", "kafka.partition=3"), "did you mean kafka.partitions?"),
+        (("--set", "nonsense", "flows"), "section.key=value"),
+        (("streams", "--window", "ten"), "streams.window_seconds"),
+        (("--config", "/nonexistent.yaml", "flows"), "cannot read the settings file"),
+        (("query", " ; "), "does not answer"),
+    ],
+)
 def test_a_mistake_is_one_line_that_helps(
     capsys: pytest.CaptureFixture[str], words: tuple[str, ...], hint: str
 ) -> None:
@@ -131,9 +134,27 @@ def flags_from(*words: str) -> Flags:
 
 
 def test_options_work_on_either_side_of_the_command_and_the_later_wins() -> None:
-    flags = flags_from("--node", "a", "--data-dir", "/one", "--set", "kafka.partitions=3",
-                       "inner", "--data-dir", "/two", "--set", "kafka.partitions=5", "--set", "log.level=debug",
-                       "--interface", "eth0", "-i", "eth1", "--window", "30")
+    flags = flags_from(
+        "--node",
+        "a",
+        "--data-dir",
+        "/one",
+        "--set",
+        "kafka.partitions=3",
+        "inner",
+        "--data-dir",
+        "/two",
+        "--set",
+        "kafka.partitions=5",
+        "--set",
+        "log.level=debug",
+        "--interface",
+        "eth0",
+        "-i",
+        "eth1",
+        "--window",
+        "30",
+    )
     settings = flags.load()
     assert (settings.node, str(settings.data_dir), settings.kafka.partitions) == ("a", "/two", 5)
     assert (settings.log.level, settings.streams.window_seconds) == ("debug", 30)
@@ -167,17 +188,19 @@ def test_components_are_imported_by_their_own_command_alone() -> None:
 
 def test_a_reader_that_goes_away_ends_the_command_quietly() -> None:
     command = f"set -o pipefail; {sys.executable} -m cli.main --help | true; echo $?"
-    done = subprocess.run(["bash", "-c", f"yes | head -c 1 >/dev/null; {command}"], cwd=ROOT, capture_output=True,
-                          text=True, check=False)
+    done = subprocess.run(
+        ["bash", "-c", f"yes | head -c 1 >/dev/null; {command}"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.stderr == ""
-    assert done.stdout.strip() in {"0", "141"}      # 0: all was written before the reader left
+    assert done.stdout.strip() in {"0", "141"}  # 0: all was written before the reader left
 
 
 def test_on_a_terminal_help_and_errors_are_plain_lines() -> None:
     master, slave = pty.openpty()
     try:
-        process = subprocess.Popen([sys.executable, "-m", "cli.main", "flows", "foo ="], cwd=ROOT, stdout=slave,
-                                   stderr=slave, stdin=slave)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cli.main", "flows", "foo ="], cwd=ROOT, stdout=slave, stderr=slave, stdin=slave
+        )
         os.close(slave)
         slave = -1
         assert process.wait(30) == 2

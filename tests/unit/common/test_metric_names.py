@@ -50,14 +50,18 @@ def test_names_follow_prometheus_conventions(component: str) -> None:
 @pytest.mark.parametrize("component", REGISTRIES)
 def test_promtool_finds_nothing_to_say(component: str) -> None:
     promtool = found_promtool()
-    done = subprocess.run([promtool, "check", "metrics"], input=generate_latest(REGISTRIES[component]),
-                          capture_output=True, check=False)
+    done = subprocess.run(
+        [promtool, "check", "metrics"], input=generate_latest(REGISTRIES[component]), capture_output=True, check=False
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 def test_the_names_of_ayaflow_are_there() -> None:
     names = {name for name, *_ in PAGE["rows"](REGISTRIES["Console"])}
     assert names >= {
-        "ayaflow_packets_total", "ayaflow_bytes_total", "ayaflow_active_connections", "ayaflow_domains_resolved_total",
+        "ayaflow_packets_total",
+        "ayaflow_bytes_total",
+        "ayaflow_active_connections",
+        "ayaflow_domains_resolved_total",
         "ayaflow_deep_inspect_packets_total",
     }

@@ -19,8 +19,10 @@ LOCAL, LAN, ELSEWHERE = "127.0.0.1", "10.1.2.3", "192.0.2.7"
 
 def client(peer: str = LOCAL, url: str = "http://127.0.0.1:8080", **values: Any) -> TestClient:
     flags = {
-        "kafka.bootstrap_servers": "127.0.0.1:1", "clickhouse.url": "http://127.0.0.1:1",
-        "producer.metrics_listen": "127.0.0.1:1", "streams.metrics_listen": "127.0.0.1:1",
+        "kafka.bootstrap_servers": "127.0.0.1:1",
+        "clickhouse.url": "http://127.0.0.1:1",
+        "producer.metrics_listen": "127.0.0.1:1",
+        "streams.metrics_listen": "127.0.0.1:1",
         **{f"console.{name}": value for name, value in values.items()},
     }
     app = http.build_app(settings_module.load(flags=flags), health_timeout_seconds=0.2)
@@ -35,13 +37,22 @@ def status(path: str = "/api/stats", headers: Mapping[str, str] | None = None, *
 OPEN: dict[str, Any] = {"listen": "0.0.0.0:8080", "url": "http://gateway:8080"}
 
 
-@pytest.mark.parametrize(("peer", "allowed", "expected"), [
-    (LAN, "", 200), (LAN, "10.0.0.0/8", 200), (ELSEWHERE, "10.0.0.0/8", 403), (LOCAL, "10.0.0.0/8", 403),
-    ("::ffff:10.1.2.3", "10.0.0.0/8", 200), ("::ffff:192.0.2.7", "10.0.0.0/8", 403), (LAN, "::ffff:10.0.0.0/104", 200),
-    ("2001:db8::1", "10.0.0.0/8,2001:db8::/32", 200), ("2001:db9::1", "2001:db8::/32", 403),
-    ("fe80::1%eth0", "fe80::/10", 200),
-    ("not an address", "0.0.0.0/0,::/0", 403),
-])
+@pytest.mark.parametrize(
+    ("peer", "allowed", "expected"),
+    [
+        (LAN, "", 200),
+        (LAN, "10.0.0.0/8", 200),
+        (ELSEWHERE, "10.0.0.0/8", 403),
+        (LOCAL, "10.0.0.0/8", 403),
+        ("::ffff:10.1.2.3", "10.0.0.0/8", 200),
+        ("::ffff:192.0.2.7", "10.0.0.0/8", 403),
+        (LAN, "::ffff:10.0.0.0/104", 200),
+        ("2001:db8::1", "10.0.0.0/8,2001:db8::/32", 200),
+        ("2001:db9::1", "2001:db8::/32", 403),
+        ("fe80::1%eth0", "fe80::/10", 200),
+        ("not an address", "0.0.0.0/0,::/0", 403),
+    ],
+)
 def test_the_networks_that_are_listed_may_ask(peer: str, allowed: str, expected: int) -> None:
     for path in ("/api/stats", "/", "/metrics", "/openapi.json", "/schema-registry/subjects", "/nope"):
         found = status(path, peer=peer, allowed_ips=allowed, **OPEN)
@@ -50,35 +61,57 @@ def test_the_networks_that_are_listed_may_ask(peer: str, allowed: str, expected:
 
 def test_health_may_be_asked_from_this_machine_whatever_the_list_says() -> None:
     values: dict[str, Any] = {**OPEN, "allowed_ips": "10.0.0.0/8", "tokens": HASH}
-    assert status("/api/health", peer=LOCAL, **values) == 503             # all stages are away here
+    assert status("/api/health", peer=LOCAL, **values) == 503  # all stages are away here
     assert status("/api/health", peer=ELSEWHERE, **values) == 403
 
 
-@pytest.mark.parametrize(("peer", "forwarded", "expected"), [
-    (ELSEWHERE, LAN, 403),                              # not a proxy of ours: what it says is ignored
-    (LOCAL, LAN, 200), (LOCAL, ELSEWHERE, 403), (LOCAL, None, 403),
-    (LOCAL, f"{LAN}, {ELSEWHERE}", 403),                # the client wrote the left one itself
-    (LOCAL, f"{ELSEWHERE}, {LAN}", 200),
-    (LOCAL, f"{LAN}, 172.16.0.9", 200),                 # two proxies of ours
-    (LOCAL, "nonsense", 403), (LOCAL, f"{LAN}:5555", 200), (LOCAL, "[2001:db8::5]:443", 200),
-])
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "expected"),
+    [
+        (ELSEWHERE, LAN, 403),  # not a proxy of ours: what it says is ignored
+        (LOCAL, LAN, 200),
+        (LOCAL, ELSEWHERE, 403),
+        (LOCAL, None, 403),
+        (LOCAL, f"{LAN}, {ELSEWHERE}", 403),  # the client wrote the left one itself
+        (LOCAL, f"{ELSEWHERE}, {LAN}", 200),
+        (LOCAL, f"{LAN}, 172.16.0.9", 200),  # two proxies of ours
+        (LOCAL, "nonsense", 403),
+        (LOCAL, f"{LAN}:5555", 200),
+        (LOCAL, "[2001:db8::5]:443", 200),
+    ],
+)
 def test_only_trusted_proxies_say_who_the_client_is(peer: str, forwarded: str | None, expected: int) -> None:
     headers = {"X-Forwarded-For": forwarded} if forwarded else {}
-    assert status(headers=headers, peer=peer, allowed_ips="10.0.0.0/8,2001:db8::/32",
-                  trusted_proxies="127.0.0.1,172.16.0.0/12", **OPEN) == expected
+    assert (
+        status(
+            headers=headers,
+            peer=peer,
+            allowed_ips="10.0.0.0/8,2001:db8::/32",
+            trusted_proxies="127.0.0.1,172.16.0.0/12",
+            **OPEN,
+        )
+        == expected
+    )
 
 
-@pytest.mark.parametrize(("headers", "expected"), [
-    ({}, 401), ({"Authorization": f"Bearer {TOKEN}"}, 200), ({"Authorization": f"bearer  {TOKEN}"}, 200),
-    ({"Authorization": f"Bearer {HASH}"}, 401), ({"Authorization": f"Basic {TOKEN}"}, 401),
-    ({"Authorization": "Bearer "}, 401), ({"Authorization": f"Bearer {TOKEN} "}, 200),
-    ({"Authorization": "Bearer other token"}, 200),
-])
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, 401),
+        ({"Authorization": f"Bearer {TOKEN}"}, 200),
+        ({"Authorization": f"bearer  {TOKEN}"}, 200),
+        ({"Authorization": f"Bearer {HASH}"}, 401),
+        ({"Authorization": f"Basic {TOKEN}"}, 401),
+        ({"Authorization": "Bearer "}, 401),
+        ({"Authorization": f"Bearer {TOKEN} "}, 200),
+        ({"Authorization": "Bearer other token"}, 200),
+    ],
+)
 def test_with_tokens_one_of_them_must_be_sent(headers: dict[str, str], expected: int) -> None:
     values: dict[str, Any] = {"tokens": f"{HASH.upper()},{access.hash_token('other token')}"}
     assert status(headers=headers, **values) == expected
     assert status("/metrics", headers=headers, **values) == expected
-    assert status("/", headers=headers, **values) == 200              # the page asks for the token; it has no data
+    assert status("/", headers=headers, **values) == 200  # the page asks for the token; it has no data
 
 
 def test_an_answer_says_what_is_missing() -> None:
@@ -90,19 +123,31 @@ def test_an_answer_says_what_is_missing() -> None:
         assert "allowed_ips" in opened.get("/api/stats").json()["error"]
 
 
-@pytest.mark.parametrize(("host", "expected"), [
-    ("localhost:8080", 200), ("127.0.0.1", 200), ("[::1]:8080", 200), ("evil.example", 403),
-    ("127.0.0.1.evil.example", 403),
-    ("192.0.2.7:8080", 403),
-])
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost:8080", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:8080", 200),
+        ("evil.example", 403),
+        ("127.0.0.1.evil.example", 403),
+        ("192.0.2.7:8080", 403),
+    ],
+)
 def test_a_console_of_this_machine_has_no_other_name(host: str, expected: int) -> None:
     assert status(headers={"Host": host}) == expected
 
 
-@pytest.mark.parametrize(("origin", "allowed"), [
-    (None, True), ("http://127.0.0.1:8080", True), ("https://evil.example", False), ("null", False),
-    ("http://127.0.0.1:9999", False),
-])
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [
+        (None, True),
+        ("http://127.0.0.1:8080", True),
+        ("https://evil.example", False),
+        ("null", False),
+        ("http://127.0.0.1:9999", False),
+    ],
+)
 def test_a_page_of_another_origin_cannot_read_the_stream(origin: str | None, allowed: bool) -> None:
     headers = {"Origin": origin} if origin else {}
     with client() as opened:
@@ -138,19 +183,26 @@ def test_every_answer_has_the_headers_that_keep_a_browser_safe() -> None:
             assert "http" not in policy
 
 
-@pytest.mark.parametrize(("values", "warned"), [
-    ({}, False), ({"listen": "0.0.0.0:8080"}, True), ({"listen": "[::]:8080"}, True), ({"listen": "[::1]:8080"}, False),
-    ({"listen": "0.0.0.0:8080", "tokens": HASH}, False),
-    ({"listen": "10.0.0.1:80", "allowed_ips": "10.0.0.0/8"}, False),
-])
+@pytest.mark.parametrize(
+    ("values", "warned"),
+    [
+        ({}, False),
+        ({"listen": "0.0.0.0:8080"}, True),
+        ({"listen": "[::]:8080"}, True),
+        ({"listen": "[::1]:8080"}, False),
+        ({"listen": "0.0.0.0:8080", "tokens": HASH}, False),
+        ({"listen": "10.0.0.1:80", "allowed_ips": "10.0.0.0/8"}, False),
+    ],
+)
 def test_a_console_that_is_open_to_the_world_says_so(values: dict[str, str], warned: bool) -> None:
     settings = settings_module.load(flags={f"console.{name}": value for name, value in values.items()})
     assert bool(access.warning(settings.console)) is warned
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("allowed_ips", "10.0.0.0/33"), ("trusted_proxies", "proxy"), ("tokens", "plain"), ("tls_key", "key.pem"),
-])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("allowed_ips", "10.0.0.0/33"), ("trusted_proxies", "proxy"), ("tokens", "plain"), ("tls_key", "key.pem")],
+)
 def test_settings_that_would_protect_nothing_are_refused(name: str, value: str) -> None:
     with pytest.raises(SettingsError):
         settings_module.load(flags={f"console.{name}": value})

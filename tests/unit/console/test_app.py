@@ -24,13 +24,17 @@ SCHEMAS = fixed_schemas(TopicNames.of("ayaflow."))
 
 def client(**values: Any) -> TestClient:
     flags = {
-        "kafka.bootstrap_servers": NOBODY, "clickhouse.url": f"http://{NOBODY}", "producer.metrics_listen": NOBODY,
-        "streams.metrics_listen": NOBODY, "node": "n1",
+        "kafka.bootstrap_servers": NOBODY,
+        "clickhouse.url": f"http://{NOBODY}",
+        "producer.metrics_listen": NOBODY,
+        "streams.metrics_listen": NOBODY,
+        "node": "n1",
         **{name.replace("__", "."): value for name, value in values.items()},
     }
     # Kafka's client waits its time out where nobody listens
     return TestClient(
-        app.build_app(settings_module.load(flags=flags), health_timeout_seconds=0.5), base_url="http://127.0.0.1",
+        app.build_app(settings_module.load(flags=flags), health_timeout_seconds=0.5),
+        base_url="http://127.0.0.1",
         client=("127.0.0.1", 50_000),
     )
 
@@ -44,6 +48,7 @@ def registry() -> Iterator[TestClient]:
 @contextlib.contextmanager
 def answering(status: int, body: bytes) -> Iterator[str]:
     """A server that answers everything with this -> host:port."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(status)
@@ -78,8 +83,12 @@ def test_health_names_each_stage_that_is_away_and_what_to_do() -> None:
         status, found = stages(opened)
     assert status == 503
     assert found["console"]["ok"] is True
-    for name, command in (("kafka", "ayaflow kafka"), ("clickhouse", "ayaflow clickhouse"),
-                          ("producer", "ayaflow producer"), ("streams", "ayaflow streams")):
+    for name, command in (
+        ("kafka", "ayaflow kafka"),
+        ("clickhouse", "ayaflow clickhouse"),
+        ("producer", "ayaflow producer"),
+        ("streams", "ayaflow streams"),
+    ):
         assert found[name]["ok"] is False
         assert NOBODY in found[name]["message"]
         assert command in found[name]["message"]
@@ -88,9 +97,12 @@ def test_health_names_each_stage_that_is_away_and_what_to_do() -> None:
 def test_health_passes_on_what_the_components_say() -> None:
     producer = json.dumps({"ok": True, "stage": "producer", "last_ack_age_seconds": 0.4, "queue": 3}).encode()
     streams = json.dumps({"ok": False, "stage": "streams", "error": "ClickHouse is read-only"}).encode()
-    with answering(200, producer) as one, answering(503, streams) as two, answering(200, b"Ok.\n") as three, client(
-        producer__metrics_listen=one, streams__metrics_listen=two, clickhouse__url=f"http://{three}"
-    ) as opened:
+    with (
+        answering(200, producer) as one,
+        answering(503, streams) as two,
+        answering(200, b"Ok.\n") as three,
+        client(producer__metrics_listen=one, streams__metrics_listen=two, clickhouse__url=f"http://{three}") as opened,
+    ):
         status, found = stages(opened)
     assert status == 503
     assert (found["producer"]["ok"], found["producer"]["age_seconds"]) == (True, 0.4)
@@ -136,14 +148,22 @@ def test_the_registry_says_what_it_is(registry: TestClient) -> None:
     assert registry.get("/schema-registry/mode").json() == {"mode": "READONLY"}
 
 
-@pytest.mark.parametrize(("path", "status", "code"), [
-    ("schemas/ids/999", 404, 40403), ("schemas/ids/x", 404, 40403), ("schemas/ids/99999999999999999999", 404, 40403),
-    ("schemas/ids/999/schema", 404, 40403), ("schemas/ids/999/versions", 404, 40403),
-    ("subjects/nope/versions", 404, 40401), ("subjects/nope/versions/1", 404, 40401),
-    ("subjects/ayaflow.flows-value/versions/99", 404, 40402),
-    ("subjects/ayaflow.flows-value/versions/zero", 422, 42202), ("subjects/ayaflow.flows-value/versions/0", 422, 42202),
-    ("associations/resources/-/ayaflow.flows", 404, 40401),
-])
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("schemas/ids/999", 404, 40403),
+        ("schemas/ids/x", 404, 40403),
+        ("schemas/ids/99999999999999999999", 404, 40403),
+        ("schemas/ids/999/schema", 404, 40403),
+        ("schemas/ids/999/versions", 404, 40403),
+        ("subjects/nope/versions", 404, 40401),
+        ("subjects/nope/versions/1", 404, 40401),
+        ("subjects/ayaflow.flows-value/versions/99", 404, 40402),
+        ("subjects/ayaflow.flows-value/versions/zero", 422, 42202),
+        ("subjects/ayaflow.flows-value/versions/0", 422, 42202),
+        ("associations/resources/-/ayaflow.flows", 404, 40401),
+    ],
+)
 def test_the_registry_answers_errors_as_confluents_does(
     registry: TestClient, path: str, status: int, code: int
 ) -> None:

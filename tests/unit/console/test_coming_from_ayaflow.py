@@ -17,13 +17,31 @@ from console.query.vocabulary import FIELDS
 DOCS = Path(__file__).parents[3] / "docs"
 PAGE = (DOCS / "coming-from-ayaflow.md").read_text()
 OPTIONS = {
-    "--interface", "--port", "--db-path", "--connection-timeout", "--data-retention", "--aggregation-window",
-    "--allowed-ips", "--config", "--quiet", "--deep-inspect", "--enable-ipv6", "--resolve-dns",
+    "--interface",
+    "--port",
+    "--db-path",
+    "--connection-timeout",
+    "--data-retention",
+    "--aggregation-window",
+    "--allowed-ips",
+    "--config",
+    "--quiet",
+    "--deep-inspect",
+    "--enable-ipv6",
+    "--resolve-dns",
 }
 ENVIRONMENT = {f"AYAFLOW_{flag[2:].replace('-', '_').upper()}" for flag in OPTIONS} - {"AYAFLOW_ENABLE_IPV6"}
 ENDPOINTS = {"/api/health", "/api/stats", "/api/live", "/api/history", "/api/stream", "/metrics"}
-METRICS = {f"ayaflow_{name}" for name in (
-    "packets_total", "bytes_total", "active_connections", "domains_resolved_total", "deep_inspect_packets_total")}
+METRICS = {
+    f"ayaflow_{name}"
+    for name in (
+        "packets_total",
+        "bytes_total",
+        "active_connections",
+        "domains_resolved_total",
+        "deep_inspect_packets_total",
+    )
+}
 
 
 def rows() -> Iterator[tuple[str, list[str]]]:
@@ -35,13 +53,18 @@ def rows() -> Iterator[tuple[str, list[str]]]:
 
 
 def flags() -> set[str]:
-    return {option for command in (cli, *cli.commands.values()) for parameter in command.params
-             if isinstance(parameter, click.Option) for option in parameter.opts}
+    return {
+        option
+        for command in (cli, *cli.commands.values())
+        for parameter in command.params
+        if isinstance(parameter, click.Option)
+        for option in parameter.opts
+    }
 
 
 APP = app.build_app(settings_module.load(flags={"kafka.bootstrap_servers": "127.0.0.1:1"}))
 PATHS = APP.openapi()["paths"]
-LISTED = set(re.findall(r"^\| `(ayaflow_\w+)`", (DOCS / "metrics.md").read_text(), re.MULTILINE))   # held to the code
+LISTED = set(re.findall(r"^\| `(ayaflow_\w+)`", (DOCS / "metrics.md").read_text(), re.MULTILINE))  # held to the code
 ROUTES = {*PATHS, "/", "/api/stream"}
 
 
@@ -80,12 +103,20 @@ def test_names_in_the_text_exist() -> None:
     parameters = {one["name"] for path in PATHS.values() for one in path.get("get", {}).get("parameters", ())}
     answers = LiveHub(settings_module.load()).stats().keys()
     assert {word for word in words if not word.startswith("ayaflow_")} <= {
-        *parameters, *answers, *FIELDS, *setting_names()}
+        *parameters,
+        *answers,
+        *FIELDS,
+        *setting_names(),
+    }
 
 
 def test_an_unknown_name_would_be_found() -> None:
-    assert not any(map(exists, ("--port", "AYAFLOW_PORT", "/api/lives", "/api/live?sorted=x", "ayaflow_x_total", "a.b",
-                                "traffic.db")))
+    assert not any(
+        map(
+            exists,
+            ("--port", "AYAFLOW_PORT", "/api/lives", "/api/live?sorted=x", "ayaflow_x_total", "a.b", "traffic.db"),
+        )
+    )
 
 
 @pytest.mark.parametrize("name", sorted(ENVIRONMENT - {"AYAFLOW_CONFIG"}))

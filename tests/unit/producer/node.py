@@ -86,8 +86,6 @@ class MemoryMaps:
             self._may_fail("clear")
 
 
-
-
 class MemorySwitches:
     """Obeys producer.capture.detail.KernelSwitches."""
 
@@ -114,9 +112,13 @@ class Node:
         self.state.begin(ring_id=9, opened_ns=self.now)
         self.encode = encode or BatchEncoder(FixedRegistry()).encode
         self.timing = Timing(
-            epoch_ns=500 * MS, flush_ns=250 * MS, batch_bytes=batch_packets * 80, batch_entries=batch_packets,
-            flow_entries=1000, only_flows=only_flows,
-        )  # fmt: skip
+            epoch_ns=500 * MS,
+            flush_ns=250 * MS,
+            batch_bytes=batch_packets * 80,
+            batch_entries=batch_packets,
+            flow_entries=1000,
+            only_flows=only_flows,
+        )
         self.start()
 
     def start(self, *, position: int = 0, coalesced: int = 0, stored: int = 0) -> None:
@@ -126,17 +128,27 @@ class Node:
             node="n", position=position, open_transport=lambda _: self.broker, monotonic=lambda: self.now
         )
         epochs = Epochs(
-            maps=self.maps, state=self.state, clock=self.clock, producer_position=self.ring.producer_position,
+            maps=self.maps,
+            state=self.state,
+            clock=self.clock,
+            producer_position=self.ring.producer_position,
             slots=tuple(Slot(key=d, interface="eth0", direction=d) for d in (0, 1)),
-        )  # fmt: skip
+        )
         if stored >= self.state.open - 1 and self.state.closing != self.state.open:
             epochs.confirm(self.state.open - 1)
         self.capture = Capture(
-            ring=self.ring, position=position, coalesced=coalesced, epochs=epochs, switches=self.switches,
-            clock=self.clock, publisher=self.publisher, source=Source(node="n", ring_id=9, interfaces=((3, "eth0"),)),
-            encoding=Encoding(self.encode, None, TopicNames.of("t."), self.clock.monotonic), timing=self.timing,
+            ring=self.ring,
+            position=position,
+            coalesced=coalesced,
+            epochs=epochs,
+            switches=self.switches,
+            clock=self.clock,
+            publisher=self.publisher,
+            source=Source(node="n", ring_id=9, interfaces=((3, "eth0"),)),
+            encoding=Encoding(self.encode, None, TopicNames.of("t."), self.clock.monotonic),
+            timing=self.timing,
             metrics=ProducerMetrics(CollectorRegistry()),
-        )  # fmt: skip
+        )
 
     def coalesced(self, size: int = 100, packets: int = 1, **fields: Any) -> None:
         """Packets that the kernel adds up."""

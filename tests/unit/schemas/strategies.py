@@ -4,15 +4,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from schemas.flows import FlowColumns
-from schemas.packets import (
-    BARE_SYN,
-    MAPPED_PREFIX,
-    TUNNEL_TYPES,
-    EpochCounters,
-    FlowKeys,
-    PacketBatch,
-    is_ipv4,
-)
+from schemas.packets import BARE_SYN, MAPPED_PREFIX, TUNNEL_TYPES, EpochCounters, FlowKeys, PacketBatch, is_ipv4
 
 SEEDS = st.integers(0, 2**32 - 1)
 OCTETS, SIZES = ("min_ttl", "max_ttl", "dscp"), ("min_packet_bytes", "max_packet_bytes")

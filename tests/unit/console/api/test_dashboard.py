@@ -60,9 +60,7 @@ def test_no_script_writes_markup() -> None:
 def test_every_id_that_a_script_asks_for_is_in_the_page() -> None:
     page = (STATIC / "index.html").read_text()
     ids = set(re.findall(r'\bid="([^"]+)"', page))
-    asked = {
-        name for path in STATIC.glob("*.js") for name in re.findall(r'byId\("([\w-]+)"\)', path.read_text())
-    }
+    asked = {name for path in STATIC.glob("*.js") for name in re.findall(r'byId\("([\w-]+)"\)', path.read_text())}
     assert asked - ids == set()
     assert len(ids) == len(re.findall(r'\bid="', page)), "an id is there twice"
 

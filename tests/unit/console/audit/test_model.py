@@ -26,7 +26,7 @@ from console.audit.model import (
 from console.audit.read import Range, settle
 from console.query.times import EARLIEST, LATEST
 
-START = 1_800_000_000           # a window of 10 s begins here
+START = 1_800_000_000  # a window of 10 s begins here
 END = START + 10
 PLACE = Place(node="n1", interface="eth0", direction="ingress")
 NOTHING = Count()
@@ -41,9 +41,19 @@ def epochs(consumed: int, *, kernel: Difference | None = None, kafka: Difference
     kernel, kafka = kernel or Difference(), kafka or Difference()
     emitted = count(consumed) + kafka.net()
     return EpochTotals(
-        place=PLACE, epochs=20, seen=emitted + count(6) + kernel.net(), emitted=emitted - count(4), coalesced=count(4),
-        non_ip=count(3), malformed=count(2), ring_full=count(1), consumed=count(consumed), kernel=kernel, kafka=kafka,
-        unclosed_epochs=0, unclosed=NOTHING,
+        place=PLACE,
+        epochs=20,
+        seen=emitted + count(6) + kernel.net(),
+        emitted=emitted - count(4),
+        coalesced=count(4),
+        non_ip=count(3),
+        malformed=count(2),
+        ring_full=count(1),
+        consumed=count(consumed),
+        kernel=kernel,
+        kafka=kafka,
+        unclosed_epochs=0,
+        unclosed=NOTHING,
     )
 
 
@@ -53,17 +63,28 @@ def windows(consumed: int, *cells: Cell) -> WindowTotals:
 
 
 def cell(consumed: int, stored: int, *, epoch_end: float = END - 0.2) -> Cell:
-    return Cell(window_start=START, window_seconds=10, consumed=count(consumed), stored=count(stored),
-                last_epoch_end=epoch_end if consumed else 0)
+    return Cell(
+        window_start=START,
+        window_seconds=10,
+        consumed=count(consumed),
+        stored=count(stored),
+        last_epoch_end=epoch_end if consumed else 0,
+    )
 
 
 def readings(
-    epoch_totals: EpochTotals | None, window_totals: WindowTotals | None, *, stored_until: float = 0,
-    ledger_until: float = 0, rollups: tuple[RollupDifference, ...] = (),
+    epoch_totals: EpochTotals | None,
+    window_totals: WindowTotals | None,
+    *,
+    stored_until: float = 0,
+    ledger_until: float = 0,
+    rollups: tuple[RollupDifference, ...] = (),
 ) -> Readings:
     return Readings(
-        epochs=(epoch_totals,) if epoch_totals else (), windows=(window_totals,) if window_totals else (),
-        reaches=(Reach(node="n1", stored_until=stored_until, ledger_until=ledger_until),), rollups=rollups,
+        epochs=(epoch_totals,) if epoch_totals else (),
+        windows=(window_totals,) if window_totals else (),
+        reaches=(Reach(node="n1", stored_until=stored_until, ledger_until=ledger_until),),
+        rollups=rollups,
     )
 
 
@@ -76,8 +97,14 @@ def text(report: Report) -> str:
 def adds_up(report: Report) -> bool:
     """Every row: seen + unclosed = outcomes + stored + in flight + overdue + differences."""
     return all(
-        row.seen + row.unclosed == row.non_ip + row.malformed + row.dropped + row.stored + row.in_flight.net()
-        + row.overdue.net() + row.difference().net()
+        row.seen + row.unclosed
+        == row.non_ip
+        + row.malformed
+        + row.dropped
+        + row.stored
+        + row.in_flight.net()
+        + row.overdue.net()
+        + row.difference().net()
         for row in report.rows
     )
 
@@ -107,9 +134,9 @@ def test_a_window_that_is_not_closed_is_in_flight() -> None:
     assert "40 packets (4,000 bytes) in flight" in text(report)
 
 
-@pytest.mark.parametrize(("stored_until", "lost"), [
-    (END, False), (END + 1.9, False), (END + 2, True), (END + 10, True),
-])
+@pytest.mark.parametrize(
+    ("stored_until", "lost"), [(END, False), (END + 1.9, False), (END + 2, True), (END + 10, True)]
+)
 def test_consumed_but_not_stored_is_lost_when_a_later_window_is_stored(stored_until: float, lost: bool) -> None:
     report = compare(readings(epochs(100), windows(100, cell(40, 30)), stored_until=stored_until), now=END + 30)
     (row,) = report.rows
@@ -169,8 +196,13 @@ def test_missing_and_surplus_do_not_cancel_out() -> None:
 
 
 def test_bytes_alone_make_a_difference() -> None:
-    wrong = Cell(window_start=START, window_seconds=10, consumed=Count(packets=4, bytes=400),
-                 stored=Count(packets=4, bytes=340), last_epoch_end=END)
+    wrong = Cell(
+        window_start=START,
+        window_seconds=10,
+        consumed=Count(packets=4, bytes=400),
+        stored=Count(packets=4, bytes=340),
+        last_epoch_end=END,
+    )
     report = compare(readings(epochs(100), windows(100, wrong), stored_until=END + 60), now=END + 5)
     assert not report.exact
     assert "-60 B" in text(report)
@@ -194,16 +226,24 @@ def test_packets_lost_or_doubled_in_kafka_are_a_difference_of_their_own() -> Non
 
 
 def test_a_rollup_that_differs_is_not_exact() -> None:
-    wrong = RollupDifference(table="flows_1m", node="n1", interface="eth0", periods=2, first_period=START,
-                             difference=count(3))
+    wrong = RollupDifference(
+        table="flows_1m", node="n1", interface="eth0", periods=2, first_period=START, difference=count(3)
+    )
     report = compare(readings(epochs(100), windows(100), rollups=(wrong,)), now=END)
     assert not report.exact
     assert "flows_1m differs from flows by 3 packets (300 bytes) in 2 period(s)" in text(report)
 
 
 def test_what_a_rollup_lacks_of_a_window_that_is_being_stored_is_in_flight_and_then_overdue() -> None:
-    lacking = RollupDifference(table="flows_1h", node="n1", interface="eth0", periods=1, first_period=START,
-                               difference=count(3), open_until=END)
+    lacking = RollupDifference(
+        table="flows_1h",
+        node="n1",
+        interface="eth0",
+        periods=1,
+        first_period=START,
+        difference=count(3),
+        open_until=END,
+    )
     found = readings(epochs(100), windows(100), rollups=(lacking,))
     report = compare(found, now=END + 1)
     assert (report.exact, report.settled, report.rollups) == (True, False, ())
@@ -247,12 +287,21 @@ def test_an_epoch_without_the_kernels_counters_is_not_exact_and_says_why() -> No
 MESSAGES = Loss(kind="messages", node="", kafka_partition=3, ring_id=0, first=10, behind=50, noticed=START, lost=40)
 
 
-@pytest.mark.parametrize(("loss", "said"), [
-    (MESSAGES, "partition 3: up to 40 message(s), offsets 10 to 49, were removed from Kafka"),
-    (replace(MESSAGES, kind="events", node="n1", first=800, behind=1600, lost=10), "n1: 10 events of the ring never"),
-    (replace(MESSAGES, kind="events", node="n1", first=800, behind=1600, lost=None), "n1: 800 bytes of events of the"),
-    (replace(MESSAGES, kind="entries", node="n1", first=1, behind=8, lost=7), "n1: 7 coalesced entries never came"),
-])
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (MESSAGES, "partition 3: up to 40 message(s), offsets 10 to 49, were removed from Kafka"),
+        (
+            replace(MESSAGES, kind="events", node="n1", first=800, behind=1600, lost=10),
+            "n1: 10 events of the ring never",
+        ),
+        (
+            replace(MESSAGES, kind="events", node="n1", first=800, behind=1600, lost=None),
+            "n1: 800 bytes of events of the",
+        ),
+        (replace(MESSAGES, kind="entries", node="n1", first=1, behind=8, lost=7), "n1: 7 coalesced entries never came"),
+    ],
+)
 def test_what_was_lost_on_the_way_is_not_exact(loss: Loss, said: str) -> None:
     for found in (readings(epochs(100), windows(100)), Readings(epochs=(), windows=(), reaches=(), rollups=())):
         report = compare(replace(found, losses=(loss,)), now=END)
@@ -296,10 +345,18 @@ FLYING = compare(readings(epochs(100), windows(100, cell(40, 0))), now=END)
 WRONG = compare(readings(epochs(100), windows(100, cell(40, 0)), stored_until=END + 60), now=END + 30)
 
 
-@pytest.mark.parametrize(("reports", "wait", "last", "waited"), [
-    ((EXACT,), 0, EXACT, 0), ((FLYING,), 0, FLYING, 0), ((WRONG, WRONG, EXACT), 0, EXACT, 1), ((WRONG,), 0, WRONG, 3),
-    ((FLYING, FLYING, FLYING, EXACT), 10, EXACT, 1.5), ((FLYING,), 10, FLYING, 10), ((WRONG, FLYING), 0, FLYING, 0.5),
-])
+@pytest.mark.parametrize(
+    ("reports", "wait", "last", "waited"),
+    [
+        ((EXACT,), 0, EXACT, 0),
+        ((FLYING,), 0, FLYING, 0),
+        ((WRONG, WRONG, EXACT), 0, EXACT, 1),
+        ((WRONG,), 0, WRONG, 3),
+        ((FLYING, FLYING, FLYING, EXACT), 10, EXACT, 1.5),
+        ((FLYING,), 10, FLYING, 10),
+        ((WRONG, FLYING), 0, FLYING, 0.5),
+    ],
+)
 def test_a_difference_is_looked_at_again_before_it_is_believed(
     reports: tuple[Report, ...], wait: float, last: Report, waited: float
 ) -> None:

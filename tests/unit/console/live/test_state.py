@@ -11,9 +11,20 @@ from console.live.state import LiveState
 
 START = datetime(2026, 5, 1, 12, tzinfo=UTC)
 FLOW = {
-    "interface": "eth0", "direction": "ingress", "protocol": 6, "src_addr": "10.0.0.1", "dst_addr": "10.0.0.2",
-    "src_port": 40_000, "dst_port": 443, "vlan_id": 0, "icmp_type": 0, "icmp_code": 0,
-    "tunnel_type": "none", "tunnel_id": 0, "outer_src_addr": "", "outer_dst_addr": "",
+    "interface": "eth0",
+    "direction": "ingress",
+    "protocol": 6,
+    "src_addr": "10.0.0.1",
+    "dst_addr": "10.0.0.2",
+    "src_port": 40_000,
+    "dst_port": 443,
+    "vlan_id": 0,
+    "icmp_type": 0,
+    "icmp_code": 0,
+    "tunnel_type": "none",
+    "tunnel_id": 0,
+    "outer_src_addr": "",
+    "outer_dst_addr": "",
 }
 
 
@@ -22,15 +33,39 @@ def at(seconds: float) -> datetime:
 
 
 def flow(first: float, last: float, size: int, **values: Any) -> dict[str, Any]:
-    return {**FLOW, "packets": size // 100, "bytes": size, "packets_rev": 0, "bytes_rev": 0, "first_seen": at(first),
-            "last_seen": at(last), **values}
+    return {
+        **FLOW,
+        "packets": size // 100,
+        "bytes": size,
+        "packets_rev": 0,
+        "bytes_rev": 0,
+        "first_seen": at(first),
+        "last_seen": at(last),
+        **values,
+    }
 
 
 def stats(time: float, *top: dict[str, Any], node: str = "n1", **passed: int) -> dict[str, Any]:
-    interface = {"interface": "eth0", "direction": "ingress", "packets": 0, "bytes": 0, "non_ip_packets": 0,
-                 "malformed_packets": 0, "ring_full_packets": 0, **passed}
-    return {"node": node, "time": at(time), "interval_ms": 1000, "interfaces": [interface], "active_flows": len(top),
-            "open_windows": 1, "lag_messages": 0, "top": list(top)}
+    interface = {
+        "interface": "eth0",
+        "direction": "ingress",
+        "packets": 0,
+        "bytes": 0,
+        "non_ip_packets": 0,
+        "malformed_packets": 0,
+        "ring_full_packets": 0,
+        **passed,
+    }
+    return {
+        "node": node,
+        "time": at(time),
+        "interval_ms": 1000,
+        "interfaces": [interface],
+        "active_flows": len(top),
+        "open_windows": 1,
+        "lag_messages": 0,
+        "top": list(top),
+    }
 
 
 def steady(seconds: int, window: int, rate: int, close_after: float) -> LiveState:
@@ -39,7 +74,7 @@ def steady(seconds: int, window: int, rate: int, close_after: float) -> LiveStat
     for second in range(1, seconds + 1):
         first = max(0, (second - 1) // window * window)
         if second - first <= close_after and first:
-            first -= window                                 # the window before is still open
+            first -= window  # the window before is still open
         state.add(stats(second, flow(first, second, (second - first) * rate), packets=rate // 100, bytes=rate), second)
     return state
 
@@ -51,7 +86,9 @@ def test_counts_go_on_when_windows_close(seconds: int, window: int, rate: int, c
     assert abs(row["bytes"] - seconds * rate) <= rate + seconds
     assert abs(row["bytes_per_second"] - rate) <= 0.3 * rate
     assert (row["first_seen"], row["last_seen"]) == (
-        at(0).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), at(seconds).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+        at(0).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        at(seconds).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+    )
     assert state.totals()["bytes"] == seconds * rate
 
 
@@ -87,16 +124,36 @@ def test_a_node_that_is_silent_is_left_out_and_its_sums_stay() -> None:
     assert list(state.nodes(62)) == ["n2"]
     assert state.active_connections(62) == {"n2": 1}
     assert [row["node"] for row in state.connections(62)] == ["n2"]
-    assert state.totals() == {"packets": 6, "bytes": 600, "non_ip_packets": 0, "malformed_packets": 0,
-                              "ring_full_packets": 2, "coalesced_packets": 0}
+    assert state.totals() == {
+        "packets": 6,
+        "bytes": 600,
+        "non_ip_packets": 0,
+        "malformed_packets": 0,
+        "ring_full_packets": 2,
+        "coalesced_packets": 0,
+    }
     assert state.rates(62, 10) == (0, 0)
     assert state.rates(52, 10) == (1, 100)
 
 
 def test_rates_are_steady_though_messages_have_whole_batches_of_steady_traffic() -> None:
     """3,000 packets a second as streams told of them: (ms since the message before, packets)."""
-    told = [(1057, 3200), (1066, 3200), (1041, 3100), (1047, 3100), (528, 2500), (1047, 3000), (1055, 3400),
-            (1051, 3100), (1049, 2200), (1050, 3200), (1046, 3100), (523, 2500), (1050, 3100), (1066, 2401)]
+    told = [
+        (1057, 3200),
+        (1066, 3200),
+        (1041, 3100),
+        (1047, 3100),
+        (528, 2500),
+        (1047, 3000),
+        (1055, 3400),
+        (1051, 3100),
+        (1049, 2200),
+        (1050, 3200),
+        (1046, 3100),
+        (523, 2500),
+        (1050, 3100),
+        (1066, 2401),
+    ]
     state, clock, found = LiveState(60), 0.0, []
     for interval_ms, packets in told:
         clock += interval_ms / 1000
@@ -113,10 +170,15 @@ def test_rates_are_steady_though_messages_have_whole_batches_of_steady_traffic()
 def test_sorting_limit_and_choice() -> None:
     state = LiveState(60)
     for second in (1, 2):
-        state.add(stats(
-            second, flow(0, second, 10_000 + second, src_port=1), flow(0, second, 5000 * second, src_port=2),
-            flow(0, second, 300, src_port=3, packets_rev=900),
-        ), second)
+        state.add(
+            stats(
+                second,
+                flow(0, second, 10_000 + second, src_port=1),
+                flow(0, second, 5000 * second, src_port=2),
+                flow(0, second, 300, src_port=3, packets_rev=900),
+            ),
+            second,
+        )
     ports = {
         sort: [row["src_port"] for row in state.connections(2, sort=sort)] for sort in ("bytes", "packets", "rate")
     }
@@ -137,7 +199,8 @@ def test_a_flood_of_connections_is_bounded(monkeypatch: Any) -> None:
     monkeypatch.setattr("console.live.state.CONNECTIONS_KEPT", 100)
     state = LiveState(60)
     for second in range(1, 6):
-        state.add(stats(second, *(flow(second - 1, second, 100, src_port=50 * second + port) for port in range(50))),
-                  second)
+        state.add(
+            stats(second, *(flow(second - 1, second, 100, src_port=50 * second + port) for port in range(50))), second
+        )
     assert len(state.connections(5, limit=1000)) == 100
     assert min(row["src_port"] for row in state.connections(5, limit=1000)) == 200

@@ -25,6 +25,7 @@ def only(text: str) -> tuple[str, str, tuple[object, ...]]:
 
 def shape(text: str) -> str:
     """The tree in a line."""
+
     def draw(expression: Expression | None) -> str:
         match expression:
             case Comparison(field=field):
@@ -40,48 +41,59 @@ def shape(text: str) -> str:
     return draw(parse(text).expression)
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ("dst_port = 443", ("dst_port", "=", (443,))),
-    ("dst_port==443", ("dst_port", "=", (443,))),
-    ("dst_port = https", ("dst_port", "=", (443,))),
-    ("PORT <> 22", ("port", "!=", (22,))),
-    ("port in (ssh, 8000-8999)", ("port", "in", (22, Span(first=8000, last=8999)))),
-    ("bytes >= 10k", ("bytes", ">=", (10_000,))),
-    ("bytes<1Gi", ("bytes", "<", (2**30,))),
-    ("bytes in 1k-2k", ("bytes", "in", (Span(first=1000, last=2000),))),
-    ("protocol = TCP", ("protocol", "=", (6,))),
-    ("protocol = icmp6", ("protocol", "=", (58,))),
-    ("protocol = ipv6-icmp", ("protocol", "=", (58,))),
-    ("protocol = 200", ("protocol", "=", (200,))),
-    ("protocol in (tcp, udp,132)", ("protocol", "in", (6, 17, 132))),
-    ("protocol in tcp", ("protocol", "in", (6,))),
-    ("direction = Egress", ("direction", "=", ("egress",))),
-    ("interface = eth0.100", ("interface", "=", ("eth0.100",))),
-    ("node = 'it is \"x\"'", ("node", "=", ('it is "x"',))),
-    ("node = in", ("node", "=", ("in",))),
-    ("node ~ '^web[0-9]+$'", ("node", "~", (Pattern(text="^web[0-9]+$"),))),
-    ("addr = 10.0.0.1", ("addr", "=", (Span(first=MAPPED + 0x0A000001, last=MAPPED + 0x0A000001),))),
-    ("ip = 10.0.0.1", ("addr", "=", (Span(first=MAPPED + 0x0A000001, last=MAPPED + 0x0A000001),))),
-    ("src_addr in 10.0.0.0/8", ("src_addr", "in", (Span(first=MAPPED + (10 << 24), last=MAPPED + (11 << 24) - 1),))),
-    ("src_addr in 10.0.0.1-10.0.0.9", ("src_addr", "in", (Span(first=MAPPED + 0x0A000001, last=MAPPED + 0x0A000009),))),
-    ("dst_addr = 2001:db8::/32",
-     ("dst_addr", "=", (Span(first=0x20010DB8 << 96, last=(0x20010DB9 << 96) - 1),))),
-])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("dst_port = 443", ("dst_port", "=", (443,))),
+        ("dst_port==443", ("dst_port", "=", (443,))),
+        ("dst_port = https", ("dst_port", "=", (443,))),
+        ("PORT <> 22", ("port", "!=", (22,))),
+        ("port in (ssh, 8000-8999)", ("port", "in", (22, Span(first=8000, last=8999)))),
+        ("bytes >= 10k", ("bytes", ">=", (10_000,))),
+        ("bytes<1Gi", ("bytes", "<", (2**30,))),
+        ("bytes in 1k-2k", ("bytes", "in", (Span(first=1000, last=2000),))),
+        ("protocol = TCP", ("protocol", "=", (6,))),
+        ("protocol = icmp6", ("protocol", "=", (58,))),
+        ("protocol = ipv6-icmp", ("protocol", "=", (58,))),
+        ("protocol = 200", ("protocol", "=", (200,))),
+        ("protocol in (tcp, udp,132)", ("protocol", "in", (6, 17, 132))),
+        ("protocol in tcp", ("protocol", "in", (6,))),
+        ("direction = Egress", ("direction", "=", ("egress",))),
+        ("interface = eth0.100", ("interface", "=", ("eth0.100",))),
+        ("node = 'it is \"x\"'", ("node", "=", ('it is "x"',))),
+        ("node = in", ("node", "=", ("in",))),
+        ("node ~ '^web[0-9]+$'", ("node", "~", (Pattern(text="^web[0-9]+$"),))),
+        ("addr = 10.0.0.1", ("addr", "=", (Span(first=MAPPED + 0x0A000001, last=MAPPED + 0x0A000001),))),
+        ("ip = 10.0.0.1", ("addr", "=", (Span(first=MAPPED + 0x0A000001, last=MAPPED + 0x0A000001),))),
+        (
+            "src_addr in 10.0.0.0/8",
+            ("src_addr", "in", (Span(first=MAPPED + (10 << 24), last=MAPPED + (11 << 24) - 1),)),
+        ),
+        (
+            "src_addr in 10.0.0.1-10.0.0.9",
+            ("src_addr", "in", (Span(first=MAPPED + 0x0A000001, last=MAPPED + 0x0A000009),)),
+        ),
+        ("dst_addr = 2001:db8::/32", ("dst_addr", "=", (Span(first=0x20010DB8 << 96, last=(0x20010DB9 << 96) - 1),))),
+    ],
+)
 def test_a_comparison_is_understood(text: str, expected: tuple[str, str, tuple[object, ...]]) -> None:
     assert only(text) == expected
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ("node=a and port=1 or packets=1", "((node&port)|packets)"),
-    ("node=a and (port=1 or packets=1)", "(node&(port|packets))"),
-    ("not node=a and port=1", "(!node&port)"),
-    ("NOT (node=a OR port=1)", "!(node|port)"),
-    ("not not node=a", "!!node"),
-    ("((node=a))", "node"),
-    ("port not in (1, 2)", "!port"),
-    ("node !~ x", "!node"),
-    ("(" * 3000 + "node=a" + ")" * 3000, "node"),
-])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("node=a and port=1 or packets=1", "((node&port)|packets)"),
+        ("node=a and (port=1 or packets=1)", "(node&(port|packets))"),
+        ("not node=a and port=1", "(!node&port)"),
+        ("NOT (node=a OR port=1)", "!(node|port)"),
+        ("not not node=a", "!!node"),
+        ("((node=a))", "node"),
+        ("port not in (1, 2)", "!port"),
+        ("node !~ x", "!node"),
+        ("(" * 3000 + "node=a" + ")" * 3000, "node"),
+    ],
+)
 def test_and_binds_closer_than_or_and_not_closest(text: str, expected: str) -> None:
     assert shape(text) == expected
 
@@ -93,40 +105,43 @@ def test_no_filter_matches_everything() -> None:
     assert of_node("a").and_also(parse("port = 1")).fields().keys() == {"node", "port"}
 
 
-@pytest.mark.parametrize(("text", "column", "hint"), [
-    ("dst_prt = 443", 1, "did you mean dst_port?"),
-    ("dst_prt =", 1, "did you mean dst_port?"),
-    ("  foo = 1", 3, "expected a field: node"),
-    ("dst_port ~ 443", 10, "use = != <"),
-    ("dst_port", 9, "the filter ends: expected one of = != <"),
-    ("dst_port =", 11, "the filter ends: expected a value"),
-    ("dst_port = htps", 12, "did you mean https?"),
-    ("dst_port = 65536", 12, "at most 65535"),
-    ("dst_port = 1-5", 12, "written with 'in'"),
-    ("dst_port in 5-1", 13, "the smaller one"),
-    ("dst_port = 443 dst_port = 80", 16, "expected 'and', 'or' or the end"),
-    ("dst_port = 443 andnode = x", 16, "expected 'and', 'or' or the end"),
-    ("dst_port = 443 and", 19, "the filter ends: expected a field"),
-    ("(dst_port = 443", 16, "the filter ends: expected 'and', 'or' or ')'"),
-    ("dst_port = 443)", 15, "expected 'and', 'or' or the end"),
-    ("dst_port not 443", 14, "expected 'in' after 'not'"),
-    ("addr = 10.0.0.300", 8, "an IP address"),
-    ("addr < 10.0.0.3", 6, "has no order"),
-    ("addr in 10.0.0.9-10.0.0.1", 9, "the smaller one"),
-    ("protocol = tpc", 12, "did you mean tcp?"),
-    ("protocol = 256", 12, "at most 255"),
-    ("direction = in", 13, "ingress"),
-    ("protocol in (tcp", 17, "expected ',' or ')'"),
-    ("protocol in ()", 14, "expected a value"),
-    ("node = 'open", 8, "not understood"),
-    ("node ~ '('", 8, "is not a regular expression"),
-    ("node ~ '(?=x)'", 8, "is not a regular expression"),
-    ("node = '\ud800'", 8, "is not text"),
-    ("bytes > -1", 9, "expected a number"),
-    ("bytes > ²", 9, "expected a number"),
-    ("not " * 100 + "node=x", 1, "nested more than"),
-    ("node = " + "x" * 9000, 1, "8000 are the most"),
-])
+@pytest.mark.parametrize(
+    ("text", "column", "hint"),
+    [
+        ("dst_prt = 443", 1, "did you mean dst_port?"),
+        ("dst_prt =", 1, "did you mean dst_port?"),
+        ("  foo = 1", 3, "expected a field: node"),
+        ("dst_port ~ 443", 10, "use = != <"),
+        ("dst_port", 9, "the filter ends: expected one of = != <"),
+        ("dst_port =", 11, "the filter ends: expected a value"),
+        ("dst_port = htps", 12, "did you mean https?"),
+        ("dst_port = 65536", 12, "at most 65535"),
+        ("dst_port = 1-5", 12, "written with 'in'"),
+        ("dst_port in 5-1", 13, "the smaller one"),
+        ("dst_port = 443 dst_port = 80", 16, "expected 'and', 'or' or the end"),
+        ("dst_port = 443 andnode = x", 16, "expected 'and', 'or' or the end"),
+        ("dst_port = 443 and", 19, "the filter ends: expected a field"),
+        ("(dst_port = 443", 16, "the filter ends: expected 'and', 'or' or ')'"),
+        ("dst_port = 443)", 15, "expected 'and', 'or' or the end"),
+        ("dst_port not 443", 14, "expected 'in' after 'not'"),
+        ("addr = 10.0.0.300", 8, "an IP address"),
+        ("addr < 10.0.0.3", 6, "has no order"),
+        ("addr in 10.0.0.9-10.0.0.1", 9, "the smaller one"),
+        ("protocol = tpc", 12, "did you mean tcp?"),
+        ("protocol = 256", 12, "at most 255"),
+        ("direction = in", 13, "ingress"),
+        ("protocol in (tcp", 17, "expected ',' or ')'"),
+        ("protocol in ()", 14, "expected a value"),
+        ("node = 'open", 8, "not understood"),
+        ("node ~ '('", 8, "is not a regular expression"),
+        ("node ~ '(?=x)'", 8, "is not a regular expression"),
+        ("node = '\ud800'", 8, "is not text"),
+        ("bytes > -1", 9, "expected a number"),
+        ("bytes > ²", 9, "expected a number"),
+        ("not " * 100 + "node=x", 1, "nested more than"),
+        ("node = " + "x" * 9000, 1, "8000 are the most"),
+    ],
+)
 def test_an_error_names_the_column_and_what_would_be_right(text: str, column: int, hint: str) -> None:
     with pytest.raises(FilterError) as caught:
         parse(text)
@@ -141,7 +156,7 @@ def test_the_caret_stands_below_the_column_of_a_long_filter_too() -> None:
         with pytest.raises(FilterError) as caught:
             parse(text)
         line, mark = caught.value.caret.splitlines()
-        assert line[mark.index("^"):].startswith("dst_prt")
+        assert line[mark.index("^") :].startswith("dst_prt")
 
 
 def test_either_side_is_either_column_and_its_negation_is_neither() -> None:
@@ -156,13 +171,16 @@ def test_measures_are_tested_after_the_sum() -> None:
     assert compiled.parameters == {"f0": 17, "f1": 1_000_000, "f2": 0}
 
 
-@pytest.mark.parametrize(("text", "keys"), [
-    ("node = a or bytes > 1", "1"),
-    ("node = a and (port = 1 or bytes > 1)", "(node = {f0:String})"),
-    ("not (node = a or bytes > 1)", "(NOT (node = {f0:String}))"),
-    ("not (node = a and bytes > 1)", "1"),
-    ("(node = a and bytes > 1) or (node = b and bytes < 1)", "((node = {f0:String}) OR (node = {f1:String}))"),
-])
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("node = a or bytes > 1", "1"),
+        ("node = a and (port = 1 or bytes > 1)", "(node = {f0:String})"),
+        ("not (node = a or bytes > 1)", "(NOT (node = {f0:String}))"),
+        ("not (node = a and bytes > 1)", "1"),
+        ("(node = a and bytes > 1) or (node = b and bytes < 1)", "((node = {f0:String}) OR (node = {f1:String}))"),
+    ],
+)
 def test_what_a_mixed_condition_asks_of_the_keys_is_asked_before_the_sum(text: str, keys: str) -> None:
     compiled = compile_filter(parse(text))
     assert re.sub(r"\(\((node = \{f\d:String\})\)\)", r"(\1)", compiled.keys) == keys
@@ -174,7 +192,8 @@ def test_a_network_is_a_range_of_addresses() -> None:
     compiled = compile_filter(parse("src_addr in 10.1.0.0/16"))
     assert compiled.keys == "(src_addr BETWEEN {f0:IPv6} AND {f1:IPv6})"
     assert {name: ipaddress.IPv6Address(str(value)) for name, value in compiled.parameters.items()} == {
-        "f0": ipaddress.IPv6Address("::ffff:10.1.0.0"), "f1": ipaddress.IPv6Address("::ffff:10.1.255.255"),
+        "f0": ipaddress.IPv6Address("::ffff:10.1.0.0"),
+        "f1": ipaddress.IPv6Address("::ffff:10.1.255.255"),
     }
 
 
@@ -223,29 +242,68 @@ def test_each_field_takes_lists_of_its_values_whatever_the_spaces(data: st.DataO
 
 
 FLOW = {
-    "node": "web1", "interface": "eth0", "direction": "ingress", "protocol": 6, "src_addr": "10.0.0.1",
-    "dst_addr": "2001:db8::1", "src_port": 40_000, "dst_port": 443, "vlan_id": 0, "icmp_type": 0, "icmp_code": 0,
-    "tunnel_type": "none", "tunnel_id": 0, "outer_src_addr": "", "outer_dst_addr": "",
-    "packets": 10, "bytes": 1000, "packets_rev": 0, "bytes_rev": 0,
+    "node": "web1",
+    "interface": "eth0",
+    "direction": "ingress",
+    "protocol": 6,
+    "src_addr": "10.0.0.1",
+    "dst_addr": "2001:db8::1",
+    "src_port": 40_000,
+    "dst_port": 443,
+    "vlan_id": 0,
+    "icmp_type": 0,
+    "icmp_code": 0,
+    "tunnel_type": "none",
+    "tunnel_id": 0,
+    "outer_src_addr": "",
+    "outer_dst_addr": "",
+    "packets": 10,
+    "bytes": 1000,
+    "packets_rev": 0,
+    "bytes_rev": 0,
 }
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ("", True), ("node = web1", True), ("node != web1", False), ("node ~ 'b1$'", True), ("node !~ w", False),
-    ("addr in 10.0.0.0/8", True), ("addr != 10.0.0.1", False), ("dst_addr in 2001:db8::/32", True),
-    ("src_addr in ::/0", True), ("dst_addr in 0.0.0.0/0", False), ("port = https and protocol = tcp", True),
-    ("port < 443", False), ("port > 443", True), ("bytes in 1k-2k or node = x", True), ("direction in egress", False),
-    ("not (port = 443 or port = 80)", False), ("tunnel_type = none and tunnel_id = 0", True),
-    ("outer_addr in 10.0.0.0/8", False), ("outer_src_addr = ::", True), ("tunnel_type in (vxlan, gtpu)", False),
-])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", True),
+        ("node = web1", True),
+        ("node != web1", False),
+        ("node ~ 'b1$'", True),
+        ("node !~ w", False),
+        ("addr in 10.0.0.0/8", True),
+        ("addr != 10.0.0.1", False),
+        ("dst_addr in 2001:db8::/32", True),
+        ("src_addr in ::/0", True),
+        ("dst_addr in 0.0.0.0/0", False),
+        ("port = https and protocol = tcp", True),
+        ("port < 443", False),
+        ("port > 443", True),
+        ("bytes in 1k-2k or node = x", True),
+        ("direction in egress", False),
+        ("not (port = 443 or port = 80)", False),
+        ("tunnel_type = none and tunnel_id = 0", True),
+        ("outer_addr in 10.0.0.0/8", False),
+        ("outer_src_addr = ::", True),
+        ("tunnel_type in (vxlan, gtpu)", False),
+    ],
+)
 def test_a_flow_is_tested_without_sql(text: str, expected: bool) -> None:
     assert matches(parse(text), FLOW) is expected
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ("tunnel_type = vxlan", True), ("tunnel_type = VXLAN and tunnel_id in 40-50", True), ("tunnel_type = none", False),
-    ("outer_addr = 172.16.0.2", True), ("outer_src_addr = 172.16.0.2", False), ("outer_dst_addr != 172.16.0.9", True),
-])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("tunnel_type = vxlan", True),
+        ("tunnel_type = VXLAN and tunnel_id in 40-50", True),
+        ("tunnel_type = none", False),
+        ("outer_addr = 172.16.0.2", True),
+        ("outer_src_addr = 172.16.0.2", False),
+        ("outer_dst_addr != 172.16.0.9", True),
+    ],
+)
 def test_a_tunnel_is_tested_without_sql(text: str, expected: bool) -> None:
     tunnel = {"tunnel_type": "vxlan", "tunnel_id": 42, "outer_src_addr": "172.16.0.1", "outer_dst_addr": "172.16.0.2"}
     assert matches(parse(text), FLOW | tunnel) is expected

@@ -52,9 +52,19 @@ def test_where_the_raw_windows_are_gone_the_first_period_is_taken_whole() -> Non
     assert plan(at(100_000), at(200_000), raw=True, oldest_raw=at(150_000)).since == 100_000
 
 
-@pytest.mark.parametrize(("seconds", "points", "window", "step"), [
-    (300, 200, 10, 10), (3600, 200, 10, 30), (86_400, 200, 10, 600), (86_400, 24, 10, 3600), (60, 200, 7, 14),
-    (60, 60, 1, 1), (400 * 86_400, 100, 10, 604_800), (7200, 10, 3600, 3600), (5000 * 86_400, 10, 10, 500 * 86_400),
-])
+@pytest.mark.parametrize(
+    ("seconds", "points", "window", "step"),
+    [
+        (300, 200, 10, 10),
+        (3600, 200, 10, 30),
+        (86_400, 200, 10, 600),
+        (86_400, 24, 10, 3600),
+        (60, 200, 7, 14),
+        (60, 60, 1, 1),
+        (400 * 86_400, 100, 10, 604_800),
+        (7200, 10, 3600, 3600),
+        (5000 * 86_400, 10, 10, 500 * 86_400),
+    ],
+)
 def test_a_step_is_a_round_number_of_windows(seconds: int, points: int, window: int, step: int) -> None:
     assert step_for(at(0), at(seconds), points, window) == step

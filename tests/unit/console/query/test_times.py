@@ -12,22 +12,25 @@ from console.query import times
 NOW = datetime(2026, 5, 17, 13, 45, 30, 250_000, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ("now", NOW),
-    ("30s", NOW - timedelta(seconds=30)),
-    ("10m", NOW - timedelta(minutes=10)),
-    ("-10m", NOW - timedelta(minutes=10)),
-    ("1h30m", NOW - timedelta(minutes=90)),
-    ("1.5h", NOW - timedelta(minutes=90)),
-    (" 2D ", NOW - timedelta(days=2)),
-    ("1w", NOW - timedelta(days=7)),
-    ("today", datetime(2026, 5, 17, tzinfo=UTC)),
-    ("yesterday", datetime(2026, 5, 16, tzinfo=UTC)),
-    ("2026-05-01", datetime(2026, 5, 1, tzinfo=UTC)),
-    ("2026-05-01 12:00", datetime(2026, 5, 1, 12, tzinfo=UTC)),
-    ("2026-05-01T12:00:00Z", datetime(2026, 5, 1, 12, tzinfo=UTC)),
-    ("2026-05-01T12:00:00+02:00", datetime(2026, 5, 1, 10, tzinfo=UTC)),
-])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("now", NOW),
+        ("30s", NOW - timedelta(seconds=30)),
+        ("10m", NOW - timedelta(minutes=10)),
+        ("-10m", NOW - timedelta(minutes=10)),
+        ("1h30m", NOW - timedelta(minutes=90)),
+        ("1.5h", NOW - timedelta(minutes=90)),
+        (" 2D ", NOW - timedelta(days=2)),
+        ("1w", NOW - timedelta(days=7)),
+        ("today", datetime(2026, 5, 17, tzinfo=UTC)),
+        ("yesterday", datetime(2026, 5, 16, tzinfo=UTC)),
+        ("2026-05-01", datetime(2026, 5, 1, tzinfo=UTC)),
+        ("2026-05-01 12:00", datetime(2026, 5, 1, 12, tzinfo=UTC)),
+        ("2026-05-01T12:00:00Z", datetime(2026, 5, 1, 12, tzinfo=UTC)),
+        ("2026-05-01T12:00:00+02:00", datetime(2026, 5, 1, 10, tzinfo=UTC)),
+    ],
+)
 def test_a_time_is_understood(text: str, expected: datetime) -> None:
     assert times.parse(text, now=NOW) == expected
 

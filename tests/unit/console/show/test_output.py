@@ -8,19 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.show.flows import endpoint, flow_table
 from console.query.vocabulary import protocol_name, tcp_flag_names
 from console.show import output, tables
+from console.show.flows import endpoint, flow_table
 from console.store.client import Rows
 
 
 def test_mapped_addresses_are_shown_as_ipv4_and_text_is_left_alone() -> None:
     result = Rows(
-        names=("a", "s", "l"), types=("IPv6", "String", "Array(IPv6)"),
+        names=("a", "s", "l"),
+        types=("IPv6", "String", "Array(IPv6)"),
         rows=iter([["::ffff:10.0.0.1", "::ffff:10.0.0.1", ["::ffff:1.2.3.4", "2001:db8::1"]], ["::1", "x", []]]),
     )
     assert list(output.people_rows(result)) == [
-        ["10.0.0.1", "::ffff:10.0.0.1", ["1.2.3.4", "2001:db8::1"]], ["::1", "x", []],
+        ["10.0.0.1", "::ffff:10.0.0.1", ["1.2.3.4", "2001:db8::1"]],
+        ["::1", "x", []],
     ]
 
 
@@ -48,10 +50,21 @@ def test_arrays_are_json_in_csv() -> None:
     assert out.getvalue() == '"a","b"\n"[""x"", 1]","true"\n'
 
 
-@pytest.mark.parametrize(("count", "text"), [
-    (0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (1499, "1.5 kB"), (99_949, "99.9 kB"), (99_950, "100 kB"),
-    (999_499, "999 kB"), (999_500, "1.0 MB"), (1_234_567, "1.2 MB"), (2**64, "18.4 EB"),
-])
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (1499, "1.5 kB"),
+        (99_949, "99.9 kB"),
+        (99_950, "100 kB"),
+        (999_499, "999 kB"),
+        (999_500, "1.0 MB"),
+        (1_234_567, "1.2 MB"),
+        (2**64, "18.4 EB"),
+    ],
+)
 def test_bytes_are_short_for_people(count: int, text: str) -> None:
     assert tables.human_bytes(count) == text
 
@@ -67,19 +80,44 @@ def test_a_piped_table_has_full_values_and_no_decoration() -> None:
     assert not any(line.endswith(" ") for line in (header, first, second))
 
 
-@pytest.mark.parametrize(("kind", "expected"), [
-    ("UInt64", True), ("Nullable(Float64)", True), ("LowCardinality(Nullable(Int8))", True), ("String", False),
-    ("IPv6", False), ("Array(UInt8)", False), ("Interval", False),
-])
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("UInt64", True),
+        ("Nullable(Float64)", True),
+        ("LowCardinality(Nullable(Int8))", True),
+        ("String", False),
+        ("IPv6", False),
+        ("Array(UInt8)", False),
+        ("Interval", False),
+    ],
+)
 def test_numbers_are_set_to_the_right(kind: str, expected: bool) -> None:
     assert tables.is_number(kind) is expected
 
 
 FLOW = {
-    "window_start": "2026-05-01T12:00:00Z", "node": "a", "interface": "eth0", "direction": "egress", "protocol": 58,
-    "src_addr": "2001:db8::1", "dst_addr": "2001:db8::2", "src_port": 0, "dst_port": 0, "vlan_id": 7,
-    "icmp_type": 128, "icmp_code": 0, "packets": 3, "bytes": 1234, "packets_rev": 1, "bytes_rev": 98,
-    "tcp_flags": 0, "tcp_flags_rev": 0, "tunnel_type": "vxlan", "tunnel_id": 42, "outer_src_addr": "10.9.0.1",
+    "window_start": "2026-05-01T12:00:00Z",
+    "node": "a",
+    "interface": "eth0",
+    "direction": "egress",
+    "protocol": 58,
+    "src_addr": "2001:db8::1",
+    "dst_addr": "2001:db8::2",
+    "src_port": 0,
+    "dst_port": 0,
+    "vlan_id": 7,
+    "icmp_type": 128,
+    "icmp_code": 0,
+    "packets": 3,
+    "bytes": 1234,
+    "packets_rev": 1,
+    "bytes_rev": 98,
+    "tcp_flags": 0,
+    "tcp_flags_rev": 0,
+    "tunnel_type": "vxlan",
+    "tunnel_id": 42,
+    "outer_src_addr": "10.9.0.1",
     "outer_dst_addr": "10.9.0.2",
 }
 
@@ -92,8 +130,23 @@ def shown(*rows: dict[str, object]) -> list[str]:
 
 def test_a_flow_is_a_line() -> None:
     assert shown(FLOW)[1].split() == [
-        "2026-05-01T12:00:00Z", "eth0", "out", "icmp6", "128/0", "2001:db8::1", "2001:db8::2", "3", "1.2", "kB", "1",
-        "98", "B", "vlan", "7", "vxlan", "42",
+        "2026-05-01T12:00:00Z",
+        "eth0",
+        "out",
+        "icmp6",
+        "128/0",
+        "2001:db8::1",
+        "2001:db8::2",
+        "3",
+        "1.2",
+        "kB",
+        "1",
+        "98",
+        "B",
+        "vlan",
+        "7",
+        "vxlan",
+        "42",
     ]
 
 
@@ -110,7 +163,12 @@ def test_ipv6_endpoints_have_brackets() -> None:
 
 def test_protocols_and_flags_have_names() -> None:
     assert [protocol_name(number) for number in (1, 6, 17, 58, 132, 253)] == [
-        "icmp", "tcp", "udp", "icmp6", "sctp", "253",
+        "icmp",
+        "tcp",
+        "udp",
+        "icmp6",
+        "sctp",
+        "253",
     ]
     assert tcp_flag_names(0x112) == "SYN ACK AE"
     assert tcp_flag_names(0) == ""

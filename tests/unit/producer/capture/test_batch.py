@@ -19,28 +19,36 @@ SOURCE = Source(node="n", ring_id=7, interfaces=((9, "eth9"), (3, "eth3")))
 def batch_of(rows: list[dict[str, Any]], *, start: int = 0) -> PacketBatch:
     made = records(rows)
     return build(
-        Span(start=start, end=start + len(made) * RECORD.itemsize, records=made), source=SOURCE, first_epoch=1,
-        boundaries=(), offset_ns=1_000_000, sequence=4, clock_ns=77, counters=(),
-    ).batch  # fmt: skip
+        Span(start=start, end=start + len(made) * RECORD.itemsize, records=made),
+        source=SOURCE,
+        first_epoch=1,
+        boundaries=(),
+        offset_ns=1_000_000,
+        sequence=4,
+        clock_ns=77,
+        counters=(),
+    ).batch
 
 
 rows = st.lists(
-    st.fixed_dictionaries({
-        "ktime_ns": st.integers(0, 10**12),
-        "slot": st.sampled_from([3, 9]),
-        "direction": st.integers(0, 1),
-        "src": st.sampled_from([np.zeros(16, np.uint8), np.arange(16, dtype=np.uint8)]),
-        "src_port": st.integers(0, 3),
-        "dst_port": st.sampled_from([0, 255]),
-        "protocol": st.sampled_from([1, 6, 17, 58]),
-        "vlan_id": st.sampled_from([0, 4095]),
-        "packets": st.integers(1, 65_535),
-        "bytes": st.integers(0, 2**32 - 1),
-        "flags": st.integers(0, 1),
-        "epoch": st.integers(1, 2),
-    }),
+    st.fixed_dictionaries(
+        {
+            "ktime_ns": st.integers(0, 10**12),
+            "slot": st.sampled_from([3, 9]),
+            "direction": st.integers(0, 1),
+            "src": st.sampled_from([np.zeros(16, np.uint8), np.arange(16, dtype=np.uint8)]),
+            "src_port": st.integers(0, 3),
+            "dst_port": st.sampled_from([0, 255]),
+            "protocol": st.sampled_from([1, 6, 17, 58]),
+            "vlan_id": st.sampled_from([0, 4095]),
+            "packets": st.integers(1, 65_535),
+            "bytes": st.integers(0, 2**32 - 1),
+            "flags": st.integers(0, 1),
+            "epoch": st.integers(1, 2),
+        }
+    ),
     max_size=40,
-)  # fmt: skip
+)
 
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:
@@ -64,10 +72,18 @@ def test_sums_by_flow_and_epoch_are_those_of_counting_one_by_one(made: list[dict
     f = batch.flows
     for i, packets, size in zip(batch.flow, batch.packets, batch.bytes, strict=True):
         key = (
-            batch.interface_names[f.interface[i]], int(f.direction[i]), int(f.protocol[i]), f.src_addr[i].tobytes(),
-            int(f.src_port[i]), int(f.dst_port[i]), int(f.icmp_type[i]), int(f.icmp_code[i]), int(f.vlan_id[i]),
-            int(f.primary[i]), int(f.epoch[i]),
-        )  # fmt: skip
+            batch.interface_names[f.interface[i]],
+            int(f.direction[i]),
+            int(f.protocol[i]),
+            f.src_addr[i].tobytes(),
+            int(f.src_port[i]),
+            int(f.dst_port[i]),
+            int(f.icmp_type[i]),
+            int(f.icmp_code[i]),
+            int(f.vlan_id[i]),
+            int(f.primary[i]),
+            int(f.epoch[i]),
+        )
         found[key, "packets"] += int(packets)
         found[key, "bytes"] += int(size)
     assert found == wanted
@@ -90,9 +106,15 @@ def test_discarded_records_take_room_and_are_no_packets() -> None:
     made = records([{"bytes": 1}, {"bytes": 2}, {"bytes": 3}])
     made["header"][1] |= DISCARDED
     events = build(
-        Span(start=160, end=400, records=made), source=SOURCE, first_epoch=1, boundaries=[], offset_ns=0, sequence=0,
-        clock_ns=0, counters=(),
-    )  # fmt: skip
+        Span(start=160, end=400, records=made),
+        source=SOURCE,
+        first_epoch=1,
+        boundaries=[],
+        offset_ns=0,
+        sequence=0,
+        clock_ns=0,
+        counters=(),
+    )
     assert events.batch.bytes.tolist() == [1, 3]
     assert list(events.ring_position) == [160, 320]
     assert (events.batch.ring_start, events.batch.ring_end) == (160, 400)
@@ -104,9 +126,15 @@ def test_a_record_that_is_no_event_is_refused(header: int) -> None:
     made["header"] = header
     with pytest.raises(ValueError, match="not packet events"):
         build(
-            Span(start=0, end=80, records=made), source=SOURCE, first_epoch=1, boundaries=[], offset_ns=0, sequence=0,
-            clock_ns=0, counters=(),
-        )  # fmt: skip
+            Span(start=0, end=80, records=made),
+            source=SOURCE,
+            first_epoch=1,
+            boundaries=[],
+            offset_ns=0,
+            sequence=0,
+            clock_ns=0,
+            counters=(),
+        )
 
 
 def _epochs(low: list[int], **kwargs: Any) -> list[int]:

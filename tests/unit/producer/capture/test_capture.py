@@ -1,7 +1,5 @@
 """When batches are cut and what they carry: ring, clocks, counters and Kafka are in memory."""
 
-
-
 from common.errors import ServiceUnavailable
 from schemas.avro.packet_encoder import BatchEncoder
 from schemas.avro.registry import FixedRegistry
@@ -187,8 +185,11 @@ def test_what_the_kernel_added_up_comes_when_its_epoch_is_closed_and_before_its_
         node.coalesced(packets=5, src_port=port)
     batches = node.after(600)
     assert [(b.coalesced_start, b.coalesced_end, len(b)) for b in batches] == [
-        (0, 0, 1), (0, 3, 3), (3, 6, 3), (6, 7, 1),
-    ]  # fmt: skip
+        (0, 0, 1),
+        (0, 3, 3),
+        (3, 6, 3),
+        (6, 7, 1),
+    ]
     assert [len(b.counters) for b in batches] == [0, 0, 0, 1]
     assert [b.clock_ns > 0 for b in batches] == [False, False, False, True]
     assert (batches[-1].counters[0].coalesced_packets, batches[-1].counters[0].emitted_packets) == (35, 1)

@@ -35,9 +35,12 @@ class Setup:
             return self.transports[-1]
 
         self.publisher = Publisher(
-            node="n", position=0, open_transport=open_transport, monotonic=lambda: self.now,
+            node="n",
+            position=0,
+            open_transport=open_transport,
+            monotonic=lambda: self.now,
             on_done=lambda entry, _: self.done.append(entry.batch.ring_end),
-        )  # fmt: skip
+        )
 
     @property
     def broker(self) -> MemoryTransport:

@@ -21,9 +21,13 @@ from tests.unit.producer.transport import MemoryTransport
 def batch(number: int, size: int = 100) -> Batch:
     value = b"%d " % number + bytes(size)
     return Batch(
-        ring_id=9, ring_end=number, coalesced_end=0, epoch=number, packets=1,
+        ring_id=9,
+        ring_end=number,
+        coalesced_end=0,
+        epoch=number,
+        packets=1,
         messages=(Message(topic="t", value=value), Message(topic="ü", value=b"")),
-    )  # fmt: skip
+    )
 
 
 _OPEN: list[Spool] = []

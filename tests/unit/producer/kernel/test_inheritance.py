@@ -100,6 +100,4 @@ def start_again(node: Node, *, told_by_kafka: bool) -> None:
     read = Read()
     if told_by_kafka:
         read.take(CODEC.decode_packet_batch(value) for value in node.broker.stored)
-    node.start(
-        position=max(node.ring.released, read.position), coalesced=read.coalesced, stored=read.epoch
-    )
+    node.start(position=max(node.ring.released, read.position), coalesced=read.coalesced, stored=read.epoch)

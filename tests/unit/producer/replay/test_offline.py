@@ -23,12 +23,21 @@ def spill(tmp_path: Path) -> Iterator[Spill]:
 def rows(flows: FlowColumns) -> list[Row]:
     return list(
         zip(
-            to_text(flows.src_addr), to_text(flows.dst_addr), flows.src_port.tolist(), flows.dst_port.tolist(),
-            flows.packets.tolist(), flows.bytes.tolist(), flows.packets_rev.tolist(), flows.bytes_rev.tolist(),
-            flows.tcp_flags.tolist(), flows.first_offset_us.tolist(), flows.last_offset_us.tolist(),
-            [flows.interface_names[i] for i in flows.interface], strict=True,
+            to_text(flows.src_addr),
+            to_text(flows.dst_addr),
+            flows.src_port.tolist(),
+            flows.dst_port.tolist(),
+            flows.packets.tolist(),
+            flows.bytes.tolist(),
+            flows.packets_rev.tolist(),
+            flows.bytes_rev.tolist(),
+            flows.tcp_flags.tolist(),
+            flows.first_offset_us.tolist(),
+            flows.last_offset_us.tolist(),
+            [flows.interface_names[i] for i in flows.interface],
+            strict=True,
         )
-    )  # fmt: skip
+    )
 
 
 def windowed(batches: Sequence[Sequence[Packet]], spill: Spill, memory: int = 1 << 30) -> dict[int, list[Row]]:

@@ -22,15 +22,22 @@ def flows() -> list[FlowColumns]:
     windows = OfflineWindows(window_seconds=10, store=Spill())
     start = 1_700_000_000 * SECOND
     windows.add(
-        batch([
-            Packet(time_ns=start + 123_456_789, tcp_flags=2, bytes=74),
-            Packet(
-                time_ns=start + 200_000_000, src="10.0.0.2", dst="10.0.0.1", src_port=443, dst_port=40000, direction=1
-            ),
-            Packet(time_ns=start + 300_000_000, src="2001:db8::1", dst="2001:db8::2", interface=STRANGE, vlan_id=7),
-            Packet(time_ns=start + 11 * SECOND, protocol=1, src_port=0, dst_port=0, icmp_type=8),
-        ])
-    )  # fmt: skip
+        batch(
+            [
+                Packet(time_ns=start + 123_456_789, tcp_flags=2, bytes=74),
+                Packet(
+                    time_ns=start + 200_000_000,
+                    src="10.0.0.2",
+                    dst="10.0.0.1",
+                    src_port=443,
+                    dst_port=40000,
+                    direction=1,
+                ),
+                Packet(time_ns=start + 300_000_000, src="2001:db8::1", dst="2001:db8::2", interface=STRANGE, vlan_id=7),
+                Packet(time_ns=start + 11 * SECOND, protocol=1, src_port=0, dst_port=0, icmp_type=8),
+            ]
+        )
+    )
     return list(windows.flows())
 
 

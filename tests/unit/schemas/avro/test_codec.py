@@ -57,8 +57,10 @@ def test_a_reader_that_is_not_ours_finds_every_packet(batch: PacketBatch) -> Non
     assert [flow["src_addr"] for flow in record["flows"]] == to_text(batch.flows.src_addr)
     assert [flow["direction"] for flow in record["flows"]] == [DIRECTIONS[d] for d in batch.flows.direction]
     assert [flow["tunnel_type"] for flow in record["flows"]] == [TUNNEL_TYPES[t] for t in batch.flows.tunnel_type]
-    outer = [address if tunnel else "" for address, tunnel in zip(
-        to_text(batch.flows.outer_src_addr), batch.flows.tunnel_type, strict=True)]  # fmt: skip
+    outer = [
+        address if tunnel else ""
+        for address, tunnel in zip(to_text(batch.flows.outer_src_addr), batch.flows.tunnel_type, strict=True)
+    ]
     assert [flow["outer_src_addr"] for flow in record["flows"]] == outer
     assert record["counters"] == [
         {**dataclasses.asdict(c), "direction": DIRECTIONS[c.direction]} for c in batch.counters

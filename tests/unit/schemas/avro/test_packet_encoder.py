@@ -26,14 +26,26 @@ addresses_16 = st.one_of(
     st.binary(min_size=4, max_size=4).map(lambda octets: bytes(10) + b"\xff\xff" + octets),
     st.sampled_from([bytes(16), bytes(15) + b"\1", bytes(12) + b"\1\2\3\4", bytes(10) + b"\xff\xff" + bytes(4)]),
 )
-flow = st.fixed_dictionaries({
-    "interface": st.integers(0, 1), "direction": st.integers(0, 1), "protocol": st.integers(0, 255),
-    "src_addr": addresses_16, "dst_addr": addresses_16, "src_port": st.integers(0, 65_535),
-    "dst_port": st.integers(0, 65_535), "vlan_id": st.integers(0, 4095), "icmp_type": st.integers(0, 255),
-    "icmp_code": st.integers(0, 255), "primary": st.integers(0, 1), "epoch": st.integers(0, 2**62),
-    "tunnel_type": st.integers(0, 2), "tunnel_id": st.integers(0, 2**32 - 1), "outer_src_addr": addresses_16,
-    "outer_dst_addr": addresses_16,
-})  # fmt: skip
+flow = st.fixed_dictionaries(
+    {
+        "interface": st.integers(0, 1),
+        "direction": st.integers(0, 1),
+        "protocol": st.integers(0, 255),
+        "src_addr": addresses_16,
+        "dst_addr": addresses_16,
+        "src_port": st.integers(0, 65_535),
+        "dst_port": st.integers(0, 65_535),
+        "vlan_id": st.integers(0, 4095),
+        "icmp_type": st.integers(0, 255),
+        "icmp_code": st.integers(0, 255),
+        "primary": st.integers(0, 1),
+        "epoch": st.integers(0, 2**62),
+        "tunnel_type": st.integers(0, 2),
+        "tunnel_id": st.integers(0, 2**32 - 1),
+        "outer_src_addr": addresses_16,
+        "outer_dst_addr": addresses_16,
+    }
+)
 _TYPES: dict[str, Any] = {
     "interface": np.int32,
     "src_port": np.uint16,
@@ -44,11 +56,13 @@ _TYPES: dict[str, Any] = {
 }
 NUMBERS = [name for name in EpochCounters.__dataclass_fields__ if name not in {"interface", "direction", "primary"}]
 rows = st.lists(
-    st.fixed_dictionaries(dict.fromkeys(NUMBERS, longs))
-    .flatmap(lambda numbers: st.integers(0, 1).map(
-        lambda d: counters(**numbers, direction=d, primary=d == 1, interface="ü0"))),
+    st.fixed_dictionaries(dict.fromkeys(NUMBERS, longs)).flatmap(
+        lambda numbers: st.integers(0, 1).map(
+            lambda d: counters(**numbers, direction=d, primary=d == 1, interface="ü0")
+        )
+    ),
     max_size=3,
-)  # fmt: skip
+)
 
 
 @st.composite
@@ -69,19 +83,27 @@ def batches(draw: st.DrawFn) -> PacketBatch:
 
     return PacketBatch(
         node=draw(st.text(min_size=1, max_size=70).filter(lambda t: t.isprintable())),
-        ring_id=draw(longs), ring_start=draw(longs), ring_end=draw(longs), sequence=draw(longs), clock_ns=draw(longs),
-        base_ns=draw(longs), interface_names=("eth0", "a-much-longer-name"),
+        ring_id=draw(longs),
+        ring_start=draw(longs),
+        ring_end=draw(longs),
+        sequence=draw(longs),
+        clock_ns=draw(longs),
+        base_ns=draw(longs),
+        interface_names=("eth0", "a-much-longer-name"),
         flows=FlowKeys(**{name: column(name) for name in FlowKeys.__dataclass_fields__}),
         flow=np.array([draw(st.integers(0, len(flows) - 1)) for _ in packets], np.int32),
-        time_offset_ns=np.array([p[0] for p in packets], np.int64), packets=np.array([p[1] for p in packets], np.int32),
-        bytes=np.array([p[2] for p in packets], np.int64), tcp_flags=np.array([p[3] for p in packets], np.int32),
+        time_offset_ns=np.array([p[0] for p in packets], np.int64),
+        packets=np.array([p[1] for p in packets], np.int32),
+        bytes=np.array([p[2] for p in packets], np.int64),
+        tcp_flags=np.array([p[3] for p in packets], np.int32),
         **{name: np.array([draw(st.integers(0, 255)) for _ in packets], np.uint8) for name in ("ttl", "tos")},
         segment_bytes=np.array([draw(st.integers(0, 65_535)) for _ in packets], np.int32),
-        coalesced_start=draw(longs), coalesced_end=draw(longs),
+        coalesced_start=draw(longs),
+        coalesced_end=draw(longs),
         duration_ns=np.array([p[0] for p in packets if draw(st.booleans())], np.int64),
         min_packet_bytes=np.array([p[0] & (2**32 - 1) for p in packets], np.uint32),
         counters=tuple(draw(rows)),
-    )  # fmt: skip
+    )
 
 
 def record(batch: PacketBatch) -> dict[str, Any]:

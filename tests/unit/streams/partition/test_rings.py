@@ -9,17 +9,31 @@ def judge(
 ) -> Verdict:
     """A batch of the ring; `sent` coalesced entries were sent before."""
     return rings.judge(
-        node="n", ring_id=ring, start=start, end=end, coalesced_start=sent, coalesced_end=sent, offset=offset, now=0.0,
+        node="n",
+        ring_id=ring,
+        start=start,
+        end=end,
+        coalesced_start=sent,
+        coalesced_end=sent,
+        offset=offset,
+        now=0.0,
         entries=(end - start) // 10 if entries is None else entries,
-    )  # fmt: skip
+    )
 
 
 def coalesced(rings: Rings, first: int, behind: int, offset: int, *, at: int = 100, now: float = 0.0) -> Verdict:
     """Coalesced entries, the ring being sent up to `at`."""
     return rings.judge(
-        node="n", ring_id=1, start=at, end=at, coalesced_start=first, coalesced_end=behind, entries=behind - first,
-        offset=offset, now=now,
-    )  # fmt: skip
+        node="n",
+        ring_id=1,
+        start=at,
+        end=at,
+        coalesced_start=first,
+        coalesced_end=behind,
+        entries=behind - first,
+        offset=offset,
+        now=now,
+    )
 
 
 def test_batches_in_order_are_taken_whole() -> None:
@@ -71,9 +85,7 @@ def test_coalesced_entries_are_judged_by_their_numbers() -> None:
 def test_a_gap_in_the_ring_is_told_by_a_coalesced_batch_and_the_other_way_round() -> None:
     rings = Rings()
     judge(rings, 0, 100, 0)
-    assert coalesced(rings, 0, 5, 1, at=120) == Verdict(
-        begin=0, gap_bytes=20, gap_events=2, anchor=0, new_ring=False
-    )
+    assert coalesced(rings, 0, 5, 1, at=120) == Verdict(begin=0, gap_bytes=20, gap_events=2, anchor=0, new_ring=False)
     assert judge(rings, 120, 130, 2, sent=8) == Verdict(begin=0, gap_entries=3, anchor=1, new_ring=False)
 
 

@@ -32,9 +32,13 @@ def flows(packets: list[Packet]) -> list[dict[str, Any]]:
     interfaces = tuple(dict.fromkeys(packet.interface for packet in packets))
     tunnels = Tunnels()
     made = merge(
-        rows(packets, tunnels), window_start=START, window_seconds=3600, node_names=("n1",),
-        interface_names=interfaces, tunnels=tunnels.table(),
-    )  # fmt: skip
+        rows(packets, tunnels),
+        window_start=START,
+        window_seconds=3600,
+        node_names=("n1",),
+        interface_names=interfaces,
+        tunnels=tunnels.table(),
+    )
     src, dst = to_text(made.src_addr), to_text(made.dst_addr)
     outer_src, outer_dst = to_text(made.outer_src_addr), to_text(made.outer_dst_addr)
     numbers = (
@@ -101,9 +105,11 @@ def test_both_directions_become_one_flow() -> None:
 def test_each_direction_has_its_own_ttl_dscp_and_packet_sizes() -> None:
     first = there(5, ttl=60, tos=0xB9, bytes=100)
     packets = [
-        there(9, ttl=64, tos=0, bytes=1500), first, there(7, ttl=61, bytes=4300, packets=3, segment_bytes=1500),
+        there(9, ttl=64, tos=0, bytes=1500),
+        first,
+        there(7, ttl=61, bytes=4300, packets=3, segment_bytes=1500),
         back(first, 8, ttl=255, tos=0x20, bytes=60),
-    ]  # fmt: skip
+    ]
     (flow,) = flows(packets)
     assert [flow[name] for name in OF_A_DIRECTION] == [60, 64, 46, 100, 1500]
     assert [flow[name + "_rev"] for name in OF_A_DIRECTION] == [255, 255, 8, 60, 60]
@@ -238,9 +244,16 @@ def test_a_tunnel_between_an_address_and_itself_has_no_direction() -> None:
     assert {name: flow[name] for name in loop} == loop
 
 
-@pytest.mark.parametrize("other", [
-    {}, VIA | {"tunnel_type": 2}, VIA | {"tunnel_id": 78}, VIA | {"outer_src": "10.9.0.3"}, VIA | {"outer_dst": "::2"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "other",
+    [
+        {},
+        VIA | {"tunnel_type": 2},
+        VIA | {"tunnel_id": 78},
+        VIA | {"outer_src": "10.9.0.3"},
+        VIA | {"outer_dst": "::2"},
+    ],
+)
 def test_what_another_tunnel_carries_is_another_flow(other: dict[str, Any]) -> None:
     ask = there(0, **VIA)
     answer = replace(back(ask, 5), tunnel_type=0, tunnel_id=0, outer_src="::", outer_dst="::")
@@ -320,9 +333,13 @@ def test_compacting_before_merging_changes_nothing(some: list[Packet]) -> None:
 
     def merged(these: Rows) -> list[tuple[Any, ...]]:
         made = merge(
-            these, window_start=START, window_seconds=3600, node_names=("n1",), interface_names=("a", "b"),
+            these,
+            window_start=START,
+            window_seconds=3600,
+            node_names=("n1",),
+            interface_names=("a", "b"),
             tunnels=tunnels.table(),
-        )  # fmt: skip
+        )
         columns = (
             made.interface,
             made.direction,

@@ -13,14 +13,25 @@ from tests.unit.streams.batches import SECOND, Packet, batch
 
 ends = st.sampled_from(["10.0.0.1", "10.0.0.2", "0.0.0.0", "2001:db8::1", "2001:db8::", "::", "ff00::"])
 packets = st.builds(
-    Packet, time_ns=st.just(0), tunnel_type=st.integers(0, 5), tunnel_id=st.sampled_from([0, 1, 256, 2**32 - 1]),
-    outer_src=ends, outer_dst=ends,
-).map(lambda p: p if p.tunnel_type else Packet(time_ns=0))  # fmt: skip
+    Packet,
+    time_ns=st.just(0),
+    tunnel_type=st.integers(0, 5),
+    tunnel_id=st.sampled_from([0, 1, 256, 2**32 - 1]),
+    outer_src=ends,
+    outer_dst=ends,
+).map(lambda p: p if p.tunnel_type else Packet(time_ns=0))
 
 
 def shown(flows: FlowKeys) -> list[tuple[object, ...]]:
-    return list(zip(flows.tunnel_type.tolist(), flows.tunnel_id.tolist(), to_text(flows.outer_src_addr),
-                    to_text(flows.outer_dst_addr), strict=True))  # fmt: skip
+    return list(
+        zip(
+            flows.tunnel_type.tolist(),
+            flows.tunnel_id.tolist(),
+            to_text(flows.outer_src_addr),
+            to_text(flows.outer_dst_addr),
+            strict=True,
+        )
+    )
 
 
 @given(st.lists(st.lists(packets, max_size=12), max_size=4))
@@ -36,8 +47,11 @@ def test_a_number_stands_for_its_tunnel_and_way(batches: list[list[Packet]]) -> 
         assert np.array_equal(turned["outer_src_addr"], found["outer_dst_addr"])
         assert np.array_equal(turned["outer_dst_addr"], found["outer_src_addr"])
         assert np.array_equal(reverse(reverse(of_flows)), of_flows)
-    pairs = {(of, number) for flows, of_flows in zip(made, numbers, strict=True)
-             for of, number in zip(shown(flows), of_flows.tolist(), strict=True)}  # fmt: skip
+    pairs = {
+        (of, number)
+        for flows, of_flows in zip(made, numbers, strict=True)
+        for of, number in zip(shown(flows), of_flows.tolist(), strict=True)
+    }
     assert len(pairs) == len({of for of, _ in pairs}) == len({number for _, number in pairs})
 
 

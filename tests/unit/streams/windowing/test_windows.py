@@ -130,9 +130,18 @@ def _rows(n: int, first: int = 0) -> Rows:
     one = np.ones(n, np.int64)
     octet, size = np.ones(n, np.uint8), np.full(n, 60, np.uint32)
     return Rows(
-        keys=keys, packets=one, bytes=one * 60, tcp_flags=np.zeros(n, np.uint16), first_ns=one, last_ns=one,
-        min_ttl=octet, max_ttl=octet, tos=octet, min_packet_bytes=size, max_packet_bytes=size,
-    )  # fmt: skip
+        keys=keys,
+        packets=one,
+        bytes=one * 60,
+        tcp_flags=np.zeros(n, np.uint16),
+        first_ns=one,
+        last_ns=one,
+        min_ttl=octet,
+        max_ttl=octet,
+        tos=octet,
+        min_packet_bytes=size,
+        max_packet_bytes=size,
+    )
 
 
 def test_a_window_of_recurring_flows_is_compacted_and_keeps_its_totals() -> None:

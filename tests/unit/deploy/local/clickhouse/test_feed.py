@@ -13,7 +13,7 @@ def breaking_off() -> Iterator[bytes]:
 
 
 def test_the_end_is_not_seen_before_the_statement_is_stopped() -> None:
-    answers = [False, False, True]      # ClickHouse cannot stop it at once
+    answers = [False, False, True]  # ClickHouse cannot stop it at once
 
     with Feed(breaking_off(), lambda: answers.pop(0)) as feed:
         reader = os.open(feed.path, os.O_RDONLY)
@@ -33,5 +33,5 @@ def test_a_statement_that_ends_early_ends_the_feed() -> None:
         raise AssertionError("nothing broke off")
 
     with Feed(iter([b"x" * (1 << 20)] * 3), kill) as feed:
-        pass        # nobody reads
+        pass  # nobody reads
     assert feed.error is None

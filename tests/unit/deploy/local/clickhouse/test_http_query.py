@@ -10,8 +10,16 @@ from deploy.local.clickhouse import compression, http_query
 
 
 def test_settings_parameters_and_transport_are_told_apart() -> None:
-    url = {"query": "SELECT 1", "param_a": "x", "max_threads": "2", "database": "d", "query_id": "q", "session_id": "s",
-           "wait_end_of_query": "1", "session_timeout": "5"}
+    url = {
+        "query": "SELECT 1",
+        "param_a": "x",
+        "max_threads": "2",
+        "database": "d",
+        "query_id": "q",
+        "session_id": "s",
+        "wait_end_of_query": "1",
+        "session_timeout": "5",
+    }
     query = http_query.parse(method="POST", url=url, headers={})
     assert (query.text, query.params, query.settings) == (b"SELECT 1", {"a": "x"}, {"max_threads": "2"})
     assert (query.database, query.query_id, query.session_id, query.session_seconds) == ("d", "q", "s", 5)
@@ -57,11 +65,18 @@ def test_the_summary_has_numbers_as_texts() -> None:
     assert json.loads(http_query.summary())["read_rows"] == "0"
 
 
-@pytest.mark.parametrize(("name", "kind"), [
-    ("JSON", "application/json"), ("JSONCompact", "application/json"), ("CSVWithNames", "text/csv"),
-    ("TabSeparated", "text/tab-separated-values"), ("Native", "application/octet-stream"), ("Pretty", "text/plain"),
-    ("JSONEachRow", "application/x-ndjson"),
-])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("JSON", "application/json"),
+        ("JSONCompact", "application/json"),
+        ("CSVWithNames", "text/csv"),
+        ("TabSeparated", "text/tab-separated-values"),
+        ("Native", "application/octet-stream"),
+        ("Pretty", "text/plain"),
+        ("JSONEachRow", "application/x-ndjson"),
+    ],
+)
 def test_a_format_has_a_content_type(name: str, kind: str) -> None:
     assert http_query.content_type(name).startswith(kind)
 

@@ -8,36 +8,66 @@ from common.errors import QueryError
 from deploy.local.clickhouse import sql
 
 
-@pytest.mark.parametrize(("query", "head", "format_name", "data"), [
-    (b"INSERT INTO t FORMAT CSV\n1,2\n", "INSERT INTO t", "CSV", b"1,2\n"),
-    (b"INSERT INTO t FORMAT CSV \r\n1,2\n", "INSERT INTO t", "CSV", b"1,2\n"),
-    (b"insert into d.t (a, `format`) values (1, 'x')", "insert into d.t (a, `format`)", "Values", b"(1, 'x')"),
-    (b"/* why */ INSERT INTO t -- FORMAT TSV\n FORMAT Arrow", "/* why */ INSERT INTO t -- FORMAT TSV", "Arrow", b""),
-    (b"INSERT INTO t SETTINGS a = 'FORMAT x' FORMAT Native\n\x00\xff", "INSERT INTO t SETTINGS a = 'FORMAT x'",
-     "Native", b"\x00\xff"),
-    (b"INSERT INTO FUNCTION null('a UInt8') FORMAT TSV\n\n\n", "INSERT INTO FUNCTION null('a UInt8')", "TSV", b"\n\n"),
-])
+@pytest.mark.parametrize(
+    ("query", "head", "format_name", "data"),
+    [
+        (b"INSERT INTO t FORMAT CSV\n1,2\n", "INSERT INTO t", "CSV", b"1,2\n"),
+        (b"INSERT INTO t FORMAT CSV \r\n1,2\n", "INSERT INTO t", "CSV", b"1,2\n"),
+        (b"insert into d.t (a, `format`) values (1, 'x')", "insert into d.t (a, `format`)", "Values", b"(1, 'x')"),
+        (
+            b"/* why */ INSERT INTO t -- FORMAT TSV\n FORMAT Arrow",
+            "/* why */ INSERT INTO t -- FORMAT TSV",
+            "Arrow",
+            b"",
+        ),
+        (
+            b"INSERT INTO t SETTINGS a = 'FORMAT x' FORMAT Native\n\x00\xff",
+            "INSERT INTO t SETTINGS a = 'FORMAT x'",
+            "Native",
+            b"\x00\xff",
+        ),
+        (
+            b"INSERT INTO FUNCTION null('a UInt8') FORMAT TSV\n\n\n",
+            "INSERT INTO FUNCTION null('a UInt8')",
+            "TSV",
+            b"\n\n",
+        ),
+    ],
+)
 def test_an_insert_is_split_into_statement_format_and_data(
     query: bytes, head: str, format_name: str, data: bytes
 ) -> None:
     assert sql.split_insert(query) == sql.Insert(head=head, format=format_name, data=data)
 
 
-@pytest.mark.parametrize("query", [
-    b"INSERT INTO t SELECT 1 FORMAT Null", b"INSERT INTO t (a) WITH 1 AS x SELECT x", b"SELECT 'INSERT INTO t VALUES'",
-    b"",
-    b"INSERT INTO t (SELECT 1)", b"-- INSERT INTO t VALUES (1)", b"INSERT INTO t FROM INFILE 'x' FORMAT CSV",
-])
+@pytest.mark.parametrize(
+    "query",
+    [
+        b"INSERT INTO t SELECT 1 FORMAT Null",
+        b"INSERT INTO t (a) WITH 1 AS x SELECT x",
+        b"SELECT 'INSERT INTO t VALUES'",
+        b"",
+        b"INSERT INTO t (SELECT 1)",
+        b"-- INSERT INTO t VALUES (1)",
+        b"INSERT INTO t FROM INFILE 'x' FORMAT CSV",
+    ],
+)
 def test_what_takes_no_data_is_not_split(query: bytes) -> None:
     assert sql.split_insert(query) is None
 
 
-@pytest.mark.parametrize(("head", "before", "after"), [
-    ("INSERT INTO t", "INSERT INTO t", ""),
-    ("INSERT INTO t -- why", "INSERT INTO t -- why", ""),
-    ("INSERT INTO settings (a) settings x = 'settings y = 1'", "INSERT INTO settings (a)",
-     "settings x = 'settings y = 1'"),
-])
+@pytest.mark.parametrize(
+    ("head", "before", "after"),
+    [
+        ("INSERT INTO t", "INSERT INTO t", ""),
+        ("INSERT INTO t -- why", "INSERT INTO t -- why", ""),
+        (
+            "INSERT INTO settings (a) settings x = 'settings y = 1'",
+            "INSERT INTO settings (a)",
+            "settings x = 'settings y = 1'",
+        ),
+    ],
+)
 def test_a_file_stands_before_the_settings_and_behind_comments(head: str, before: str, after: str) -> None:
     found = sql.from_file(head, "/dev/fd/3", "CSV")
     assert found == f"{before}\nFROM INFILE '/dev/fd/3' COMPRESSION 'none'\n{after}\nFORMAT CSV"
@@ -55,33 +85,55 @@ def test_data_of_any_bytes_is_not_touched(data: bytes) -> None:
     assert found.data == data
 
 
-@pytest.mark.parametrize(("query", "format_name"), [
-    (b"SELECT 1 FORMAT JSON", "JSON"), (b"SELECT 1 format JSON ;", "JSON"), (b"SELECT 1", None),
-    (b"SELECT 1 FORMAT CSV SETTINGS max_threads = 1", "CSV"), (b"SELECT 'x' AS format", None),
-    (b"SELECT format FROM t", None), (b"SELECT 'FORMAT JSON'", None), (b"SELECT 1 -- FORMAT JSON", None),
-    (b"SELECT * FROM (SELECT 1 FORMAT JSON) x", None),
-])
+@pytest.mark.parametrize(
+    ("query", "format_name"),
+    [
+        (b"SELECT 1 FORMAT JSON", "JSON"),
+        (b"SELECT 1 format JSON ;", "JSON"),
+        (b"SELECT 1", None),
+        (b"SELECT 1 FORMAT CSV SETTINGS max_threads = 1", "CSV"),
+        (b"SELECT 'x' AS format", None),
+        (b"SELECT format FROM t", None),
+        (b"SELECT 'FORMAT JSON'", None),
+        (b"SELECT 1 -- FORMAT JSON", None),
+        (b"SELECT * FROM (SELECT 1 FORMAT JSON) x", None),
+    ],
+)
 def test_the_format_of_an_answer_is_found(query: bytes, format_name: str | None) -> None:
     assert sql.answer_format(query) == format_name
 
 
-@pytest.mark.parametrize("query", [
-    b"CREATE TABLE t (a Int8) ENGINE = Kafka('x')", b"CREATE TABLE t (a Int8) ENGINE Kafka()",
-    b"ATTACH TABLE t (a Int8) engine=/* */RabbitMQ", b"CREATE TABLE t ENGINE = File(CSV)",
-    b"SELECT * FROM file ('/etc/passwd')", b"SELECT * FROM \"file\"('/x')", b"SELECT * FROM FILE/**/('/x')",
-    b"INSERT INTO FUNCTION executable('x')", b"SELECT 1 INTO OUTFILE 'x'", b"BACKUP TABLE t TO Disk('x', 'y')",
-    b"CREATE DICTIONARY d (a UInt8) PRIMARY KEY a SOURCE(FILE(path '/x' format 'CSV'))",
-])
+@pytest.mark.parametrize(
+    "query",
+    [
+        b"CREATE TABLE t (a Int8) ENGINE = Kafka('x')",
+        b"CREATE TABLE t (a Int8) ENGINE Kafka()",
+        b"ATTACH TABLE t (a Int8) engine=/* */RabbitMQ",
+        b"CREATE TABLE t ENGINE = File(CSV)",
+        b"SELECT * FROM file ('/etc/passwd')",
+        b"SELECT * FROM \"file\"('/x')",
+        b"SELECT * FROM FILE/**/('/x')",
+        b"INSERT INTO FUNCTION executable('x')",
+        b"SELECT 1 INTO OUTFILE 'x'",
+        b"BACKUP TABLE t TO Disk('x', 'y')",
+        b"CREATE DICTIONARY d (a UInt8) PRIMARY KEY a SOURCE(FILE(path '/x' format 'CSV'))",
+    ],
+)
 def test_what_reaches_outside_is_refused(query: bytes) -> None:
     with pytest.raises(sql.Refusal, match="the embedded ClickHouse"):
         sql.refuse(query)
 
 
-@pytest.mark.parametrize("query", [
-    b"CREATE TABLE t (kafka UInt8, file String) ENGINE = MergeTree ORDER BY kafka",
-    b"SELECT file FROM t WHERE file = 'Kafka('",
-    b"SELECT 'file(1)', \"file\" FROM t", b"SELECT 1 -- INTO OUTFILE 'x'", b"SELECT kafka FROM engine",
-])
+@pytest.mark.parametrize(
+    "query",
+    [
+        b"CREATE TABLE t (kafka UInt8, file String) ENGINE = MergeTree ORDER BY kafka",
+        b"SELECT file FROM t WHERE file = 'Kafka('",
+        b"SELECT 'file(1)', \"file\" FROM t",
+        b"SELECT 1 -- INTO OUTFILE 'x'",
+        b"SELECT kafka FROM engine",
+    ],
+)
 def test_names_and_texts_that_only_look_like_it_are_not_refused(query: bytes) -> None:
     sql.refuse(query)
 

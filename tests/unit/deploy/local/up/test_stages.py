@@ -139,7 +139,7 @@ def test_addresses_are_parsed_and_known_as_local_or_not() -> None:
 
 def test_the_process_that_holds_a_port_is_named() -> None:
     with socket.socket() as closed, socket.create_server(("127.0.0.1", 0)) as server:
-        closed.close()      # a descriptor below the server's is free: what reads /proc takes it, and it is gone again
+        closed.close()  # a descriptor below the server's is free: what reads /proc takes it, and it is gone again
         port = server.getsockname()[1]
         taken = endpoints.Endpoint(host="127.0.0.1", port=port, setting="x.y")
         assert endpoints.in_use(taken)
@@ -185,8 +185,9 @@ def test_a_listener_on_all_addresses_is_asked_on_loopback() -> None:
 
 
 def test_the_broker_listens_where_clients_look() -> None:
-    text = server_properties(listener=endpoints.parse("localhost:9092", "x"), controller_port=9093, data=Path("/d"),
-                             partitions=4)
+    text = server_properties(
+        listener=endpoints.parse("localhost:9092", "x"), controller_port=9093, data=Path("/d"), partitions=4
+    )
     assert "advertised.listeners=PLAINTEXT://localhost:9092\n" in text
     assert "controller.quorum.voters=1@127.0.0.1:9093\n" in text
 

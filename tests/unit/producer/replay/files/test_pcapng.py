@@ -112,9 +112,15 @@ def test_what_scapy_writes_is_read(tmp_path: Path) -> None:
 
 def small_file() -> tuple[bytes, list[Frame], list[int]]:
     parts = [
-        section(), interface(name="eth0"), packet(b"abcde", 9, MICRO), packet(b"xyz", 3, MICRO + 1, flags=2),
-        section(">"), interface(">", name="eth1", tsresol=9), packet(b"1234", 70, 5, ">"), simple_packet(b"12", 2, ">"),
-    ]  # fmt: skip
+        section(),
+        interface(name="eth0"),
+        packet(b"abcde", 9, MICRO),
+        packet(b"xyz", 3, MICRO + 1, flags=2),
+        section(">"),
+        interface(">", name="eth1", tsresol=9),
+        packet(b"1234", 70, 5, ">"),
+        simple_packet(b"12", 2, ">"),
+    ]
     first = Frame(octets=b"abcde", wire=9, time_ns=MICRO * 1000, interface="eth0")
     frames = [
         first,

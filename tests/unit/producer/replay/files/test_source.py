@@ -112,10 +112,15 @@ def test_standard_input_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "name"),
     [
-        ("/tmp/office.pcap.gz", "office"), ("a.b.pcapng", "a.b"), ("x.PCAP", "x"), ("trace", "trace"),
-        ("t.2024", "t.2024"), ("-", "stdin"), (".pcap", ".pcap"),
+        ("/tmp/office.pcap.gz", "office"),
+        ("a.b.pcapng", "a.b"),
+        ("x.PCAP", "x"),
+        ("trace", "trace"),
+        ("t.2024", "t.2024"),
+        ("-", "stdin"),
+        (".pcap", ".pcap"),
     ],
-)  # fmt: skip
+)
 def test_a_capture_is_called_by_its_name_without_endings(path: str, name: str) -> None:
     assert stem(path) == name
 
