@@ -1,27 +1,24 @@
 """`ayaflow doctor`: looks at each stage along the path of a packet and says in a sentence what to do."""
 
 import json
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TextIO
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from common.errors import AyaflowError, EnvironmentProblem, ServiceUnavailable
+from common.errors import AyaflowError, ServiceUnavailable
 from common.settings import Settings
 from console.store.client import Store
 from deploy.local.up import preflight, probes
+from producer.kernel import environment
 from schemas.clickhouse.ddl import migrations
 
 DATA_SECONDS = 60
-BCC_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +57,10 @@ def check(what: Iterable[tuple[str, Look]]) -> Iterable[Check]:
 def looks(settings: Settings) -> list[tuple[str, Look]]:
     """All checks, in the order of the path of a packet."""
     found: list[tuple[str, Look]] = [
-        ("privileges", _well(preflight.privileges, "may load programs into the kernel")),
-        ("kernel", lambda: _kernel(Path("/proc/filesystems"))),
-        ("bcc", _bcc),
-        ("kernel headers", _well(preflight.headers, "found")),
+        ("privileges", _well(environment.check_privileges, "may load programs into the kernel")),
+        ("kernel", _well(environment.check_kernel, "has BPF")),
+        ("bcc", lambda: f"version {environment.bcc_version()}"),
+        ("kernel headers", _well(environment.check_headers, "found")),
         ("interfaces", _well(lambda: preflight.watched(settings), "found")),
         ("java and jars", _well(lambda: preflight.programs(settings), "found, or not needed")),
         ("disk", _well(lambda: preflight.disk(settings.data_dir), f"room in {settings.data_dir}")),
@@ -100,33 +97,6 @@ def _probe(what: str, ask: Callable[[], probes.Verdict], advice: str) -> Look:
         return "answers and is well"
 
     return look
-
-
-def _kernel(filesystems: Path) -> str:
-    if "bpf" not in filesystems.read_text().split():
-        raise EnvironmentProblem("this kernel has no BPF file system (CONFIG_BPF_SYSCALL): use a distribution's kernel")
-    return "has BPF"
-
-
-def _bcc() -> str:
-    # a child: LLVM is large, and a broken binding may take the process with it
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", "import bcc; print(bcc.__version__)"],
-            capture_output=True,
-            text=True,
-            timeout=BCC_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise EnvironmentProblem(f"loading bcc takes more than {BCC_SECONDS} s: is this machine overloaded?") from error
-    if done.returncode:
-        said = done.stderr.strip().splitlines()[-1:] or [f"code {done.returncode}"]
-        raise EnvironmentProblem(
-            f"bcc cannot be loaded ({said[0]}). Run make setup, or: sudo apt-get install python3-bpfcc; the virtual "
-            "environment must be made from /usr/bin/python3 with --system-site-packages"
-        )
-    return f"version {done.stdout.strip()}"
 
 
 def _registry(settings: Settings) -> str:

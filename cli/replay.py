@@ -17,7 +17,7 @@ import click
 
 from common.errors import AyaflowError, SettingsError
 from common.settings import Settings
-from producer.component import check_privileges
+from producer.kernel.environment import check_privileges
 from producer.replay.feed import Block, Feed, Totals
 from producer.replay.files.frames import BrokenCaptureError
 from producer.replay.files.source import stem

@@ -26,7 +26,7 @@ from producer.kafka.outbox import Entry
 from producer.kafka.publisher import Publisher, open_kafka
 from producer.kafka.spool import Spool
 from producer.kafka.tail import Safe, read_tail
-from producer.kernel import child, pins
+from producer.kernel import child, environment, pins
 from producer.kernel.begin import Begun, begin
 from producer.kernel.run import Kernel, Switches
 from producer.metrics import ProducerMetrics
@@ -38,15 +38,14 @@ from schemas.topics import TopicNames
 
 FINISH_SECONDS = 10.0
 _TAKE_OVER_NS = 120_000_000_000  # that finding out what Kafka has may take
-_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_BPF": 39}
-_CAP_SYS_ADMIN = 21
 
 log = logs.get("producer")
 
 
 def run(settings: Settings) -> int:
     """Watch until SIGINT or SIGTERM -> exit code. Raises AyaflowError when it cannot begin."""
-    check_privileges()
+    environment.check_privileges()
+    environment.check_kernel()
     if not (native.IS_COMPILED and columns.IS_COMPILED):
         log.warning("numpy does what was not compiled, slower; install gcc, then run make setup (or pip install) again")
     page = os.sysconf("SC_PAGE_SIZE")
@@ -63,21 +62,6 @@ def run(settings: Settings) -> int:
                 return _run_locked(settings, selection, directory, stop)
         except OSError as error:
             raise EnvironmentProblem(f"{error.strerror or error}: {error.filename or directory}") from error
-
-
-def check_privileges(status: str | None = None) -> None:
-    """Raise EnvironmentProblem unless we may load and attach. `status`: the text of /proc/self/status."""
-    text = status if status is not None else Path("/proc/self/status").read_text("ascii")
-    effective = next((int(line.split()[1], 16) for line in text.splitlines() if line.startswith("CapEff:")), 0)
-    lacking = [
-        name
-        for name, bit in _CAPABILITIES.items()
-        if not effective >> bit & 1 and not (name == "CAP_BPF" and effective >> _CAP_SYS_ADMIN & 1)
-    ]
-    if lacking:
-        raise EnvironmentProblem(
-            f"the producer loads a program into the kernel and lacks {' and '.join(lacking)}: run it as root (sudo)"
-        )
 
 
 def _run_locked(settings: Settings, selection: Selection, directory: Path, stop: Stop) -> int:

@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from common.settings import Settings
-from producer.component import check_privileges
 from producer.kernel import child, pins
+from producer.kernel.environment import check_privileges
 from producer.kernel.layout import layout_of
 from producer.kernel.run import open_run
 

@@ -1,7 +1,6 @@
 """Fixtures for tests that load programs into the kernel: they need root, bcc and kernel headers."""
 
 import contextlib
-import importlib.util
 import os
 import subprocess
 import tempfile
@@ -11,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import EnvironmentProblem
-from producer.component import check_privileges
-from producer.kernel import loader, pins
+from producer.kernel import environment, pins
 
 
 @pytest.fixture(scope="session")
@@ -27,12 +25,12 @@ def root_and_bcc() -> None:
 
 def _lacking() -> str | None:
     try:
-        check_privileges()
-        loader.check_headers()
+        environment.check_privileges()
+        environment.check_kernel()
+        environment.check_headers()
+        environment.bcc_version()
     except EnvironmentProblem as error:
         return str(error)
-    if importlib.util.find_spec("bcc") is None:
-        return "bcc is not installed; run make setup"
     return None
 
 

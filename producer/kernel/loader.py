@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-import platform
 import secrets
 import struct
 from collections.abc import Collection
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import EnvironmentProblem
-from producer.kernel import bpfsys, pins
+from producer.kernel import bpfsys, environment, pins
 from producer.kernel.abi import tunnel_mask
 
 SOURCE = Path(__file__).parents[2] / "bpf" / "ayaflow.bpf.c"
@@ -26,8 +25,8 @@ def load(
     Returns the programs' file descriptors by hook, and bcc's object, with which they are closed. The open epoch counts
     in counters_a; no slot is set up. Raises EnvironmentProblem.
     """
-    bcc = _import_bcc()
-    check_headers()
+    bcc = environment.import_bcc()
+    environment.check_headers()
     try:
         module = bcc.BPF(src_file=str(SOURCE), cflags=compiler_flags(ring_pages, flow_entries, decapsulate))
     except Exception as error:
@@ -41,8 +40,8 @@ def load(
             programs[hook] = module.load_func(f"ayaflow_{hook}", bcc.BPF.SCHED_CLS).fd
         except Exception as error:
             raise EnvironmentProblem(
-                f"kernel {platform.release()} refused the {hook} program ({error}); the verifier's reasons are in LOG. "
-                "ayaflow needs Linux 5.10 or newer"
+                f"kernel {os.uname().release} refused the {hook} program ({error}); the verifier's reasons are in LOG. "
+                f"ayaflow needs Linux {environment.OLDEST_KERNEL} or newer"
             ) from error
     _fill(module)
     try:
@@ -72,35 +71,3 @@ def _fill(module: Any) -> None:
         bpfsys.map_update(module["flow_tables"].map_fd, struct.pack("=I", parity), table)
     config = secrets.token_bytes(16).ljust(ctypes.sizeof(module["config"].Leaf), b"\0")
     bpfsys.map_update(module["config"].map_fd, bytes(4), config)
-
-
-def _import_bcc() -> Any:
-    try:
-        import bcc  # brings LLVM: only here, and only now
-    except ImportError as error:
-        raise EnvironmentProblem(
-            f"bcc is not installed ({error}); run make setup, or: sudo apt-get install python3-bpfcc "
-            "(PyPI's bcc is another program)"
-        ) from error
-    if not hasattr(bcc, "BPF"):
-        raise EnvironmentProblem(
-            f"{bcc.__file__} is not the BPF compiler collection but PyPI's bcc; remove it, "
-            "and: sudo apt-get install python3-bpfcc"
-        )
-    return bcc
-
-
-def check_headers() -> None:
-    """Raise EnvironmentProblem unless there are headers for this kernel that bcc can find."""
-    release = platform.release()
-    modules = Path("/lib/modules") / release
-    found = [
-        modules / "build/include/linux/kconfig.h",
-        modules / "source/include/linux/kconfig.h",
-        Path("/sys/kernel/kheaders.tar.xz"),
-    ]
-    if not os.environ.get("BCC_KERNEL_SOURCE") and not any(path.exists() for path in found):
-        raise EnvironmentProblem(
-            f"there are no kernel headers for {release}, which bcc needs to compile; run make setup, "
-            f"or: sudo apt-get install linux-headers-{release}"
-        )

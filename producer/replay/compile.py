@@ -15,7 +15,7 @@ import sys
 from typing import Any
 
 from common.errors import AyaflowError, EnvironmentProblem
-from producer.kernel import bpfsys, loader
+from producer.kernel import bpfsys, environment, loader
 
 RING_PAGES = 1024  # more than a block's events
 MAPS = ("events", "counters_a", "interfaces", "replay_frames", "replay_block", "replay_state")
@@ -23,8 +23,8 @@ PROGRAM = "program"
 
 
 def _load(decapsulate: list[str]) -> tuple[dict[str, Any], list[int], Any]:
-    bcc = loader._import_bcc()  # noqa: SLF001  its errors say what to install
-    loader.check_headers()
+    bcc = environment.import_bcc()
+    environment.check_headers()
     flags = [*loader.compiler_flags(RING_PAGES, 1, decapsulate), "-DREPLAY"]
     try:
         module = bcc.BPF(src_file=str(loader.SOURCE), cflags=flags)

@@ -1,6 +1,5 @@
 """What must be true before `ayaflow up` starts anything: all that is wrong is said at once."""
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,18 +10,26 @@ from common.settings import Settings
 from deploy.local import endpoints
 from deploy.local.process import make_directory
 from producer.interfaces import selection
+from producer.kernel import environment
 
 LEAST_FREE_BYTES = 1 << 30
-CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_BPF = 12, 21, 39
 
 
 def check(settings: Settings) -> None:
     """Raise EnvironmentProblem (SettingsError when only settings are wrong) with a sentence a line."""
-    problems: list[AyaflowError] = []
+    if found := problems(settings):
+        kind = SettingsError if all(isinstance(error, SettingsError) for error in found) else EnvironmentProblem
+        raise kind("\n".join(str(error) for error in found))
+
+
+def problems(settings: Settings) -> list[AyaflowError]:
+    """All that is wrong."""
+    found: list[AyaflowError] = []
     for one in (
-        privileges,
+        environment.check_privileges,
+        environment.check_kernel,
         lambda: watched(settings),
-        headers,
+        environment.check_headers,
         lambda: programs(settings),
         lambda: disk(settings.data_dir),
         *(_port(endpoint) for endpoint in listeners(settings)),
@@ -30,35 +37,13 @@ def check(settings: Settings) -> None:
         try:
             one()
         except AyaflowError as error:
-            problems.append(error)
-    if not problems:
-        return
-    kind = SettingsError if all(isinstance(error, SettingsError) for error in problems) else EnvironmentProblem
-    raise kind("\n".join(str(error) for error in problems))
-
-
-def privileges(status: Path = Path("/proc/self/status")) -> None:
-    """Raise EnvironmentProblem unless programs may be loaded into the kernel and attached."""
-    line = next(line for line in status.read_text().splitlines() if line.startswith("CapEff:"))
-    held = int(line.split()[1], 16)
-    if not (held >> CAP_NET_ADMIN & 1 and (held >> CAP_BPF & 1 or held >> CAP_SYS_ADMIN & 1)):
-        raise EnvironmentProblem("watching packets needs root (CAP_BPF and CAP_NET_ADMIN): run it with sudo")
+            found.append(error)
+    return found
 
 
 def watched(settings: Settings) -> None:
     """Raise when an interface does not exist, or none can be chosen."""
     selection.choose(settings.capture.interfaces, selection.Links.of_this_machine())
-
-
-def headers(modules: Path | None = None, kheaders: Path = Path("/sys/kernel/kheaders.tar.xz")) -> None:
-    """Raise EnvironmentProblem when bcc would find no kernel headers."""
-    directory = modules or Path("/lib/modules", os.uname().release)
-    trees = [directory / name / "include/linux/kconfig.h" for name in ("build", "source")]
-    if not kheaders.exists() and not any(tree.exists() for tree in trees):
-        raise EnvironmentProblem(
-            f"there are no kernel headers in {directory}. Run make setup, or: "
-            f"sudo apt-get install linux-headers-{os.uname().release}"
-        )
 
 
 def programs(settings: Settings) -> None:

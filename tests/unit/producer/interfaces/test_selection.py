@@ -3,7 +3,6 @@
 import pytest
 
 from common.errors import EnvironmentProblem, SettingsError
-from producer.component import check_privileges
 from producer.interfaces.selection import Links, Selection, choose, with_default_route
 
 V4 = """Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
@@ -44,19 +43,6 @@ def test_an_unknown_name_like_no_other_is_told_with_all() -> None:
 def test_without_a_default_route_the_interfaces_are_listed() -> None:
     with pytest.raises(EnvironmentProblem, match=r"name those to watch with --interface.*lo, eth0"):
         choose([], links("", ""))
-
-
-@pytest.mark.parametrize(
-    ("mask", "lacking"), [(0, "CAP_NET_ADMIN and CAP_BPF"), (1 << 39, "CAP_NET_ADMIN:"), (1 << 12, "lacks CAP_BPF")]
-)
-def test_missing_privileges_are_named(mask: int, lacking: str) -> None:
-    with pytest.raises(EnvironmentProblem, match=lacking):
-        check_privileges(f"Name:\tx\nCapEff:\t{mask:016x}\n")
-
-
-@pytest.mark.parametrize("mask", [1 << 12 | 1 << 39, 1 << 12 | 1 << 21, (1 << 41) - 1])
-def test_enough_privileges_are_enough(mask: int) -> None:
-    check_privileges(f"CapEff:\t{mask:016x}\n")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """The stages of `ayaflow up` over time, sessions, log files and addresses; no process is started."""
 
+import os
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -157,18 +159,16 @@ def test_a_directory_is_for_one_process_at_a_time(tmp_path: Path) -> None:
         pass
 
 
-def test_privileges_and_headers_are_sentences(tmp_path: Path) -> None:
-    status = tmp_path / "status"
-    status.write_text("Name:\tx\nCapEff:\t0000000000000000\n")
-    with pytest.raises(EnvironmentProblem, match="sudo"):
-        preflight.privileges(status)
-    status.write_text("CapEff:\t000001ffffffffff\n")
-    preflight.privileges(status)
-    with pytest.raises(EnvironmentProblem, match="make setup"):
-        preflight.headers(tmp_path, tmp_path / "none")
-    (tmp_path / "build/include/linux").mkdir(parents=True)
-    (tmp_path / "build/include/linux/kconfig.h").touch()
-    preflight.headers(tmp_path, tmp_path / "none")
+def test_headers_at_a_place_of_ones_own_are_good_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(release="0.0-without-headers"))
+    monkeypatch.setenv("BCC_KERNEL_SOURCE", str(tmp_path))
+
+    def said() -> list[str]:
+        return [str(error) for error in preflight.problems(Settings(data_dir=tmp_path)) if "headers" in str(error)]
+
+    assert not said()
+    monkeypatch.delenv("BCC_KERNEL_SOURCE")
+    assert said() or Path("/sys/kernel/kheaders.tar.xz").exists()
 
 
 def test_a_probe_of_nothing_says_so() -> None:

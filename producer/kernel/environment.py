@@ -1,0 +1,116 @@
+"""What this machine must have for the kernel program: each check once, with the sentence that says what to do."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from common.errors import EnvironmentProblem
+
+OLDEST_KERNEL = "5.12"
+"""The first with the atomic instructions of bpf/coalesce.h. Distributions bring them to older ones, so nothing is
+refused by its version: the verifier says whether it knows them."""
+
+_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_BPF": 39}
+_CAP_SYS_ADMIN = 21
+_BCC_SECONDS = 30
+_INSTALL_BCC = (
+    "run make setup, or: sudo apt-get install python3-bpfcc (PyPI's bcc is another program); the virtual environment "
+    "must be made from /usr/bin/python3 with --system-site-packages"
+)
+
+
+def check_privileges(status: str | None = None) -> None:
+    """Raise EnvironmentProblem unless we may load and attach. `status`: the text of /proc/self/status."""
+    text = status if status is not None else Path("/proc/self/status").read_text("ascii")
+    effective = next((int(line.split()[1], 16) for line in text.splitlines() if line.startswith("CapEff:")), 0)
+    lacking = [
+        name
+        for name, bit in _CAPABILITIES.items()
+        if not effective >> bit & 1 and not (name == "CAP_BPF" and effective >> _CAP_SYS_ADMIN & 1)
+    ]
+    if lacking:
+        raise EnvironmentProblem(
+            f"ayaflow loads a program into the kernel and lacks {' and '.join(lacking)}: run it as root (sudo)"
+        )
+
+
+def check_kernel(filesystems: str | None = None) -> None:
+    """Raise EnvironmentProblem unless the kernel has BPF. `filesystems`: the text of /proc/filesystems."""
+    text = filesystems if filesystems is not None else Path("/proc/filesystems").read_text("ascii")
+    if "bpf" not in text.split():
+        raise EnvironmentProblem(
+            f"kernel {os.uname().release} has no BPF file system (CONFIG_BPF_SYSCALL): use a distribution's kernel, "
+            f"Linux {OLDEST_KERNEL} or newer"
+        )
+
+
+def check_headers(
+    environ: Mapping[str, str] = os.environ,
+    modules: Path | None = None,
+    kheaders: Path = Path("/sys/kernel/kheaders.tar.xz"),
+) -> None:
+    """Raise EnvironmentProblem unless there are headers for this kernel that bcc can find.
+
+    `modules`: the kernel's folder in /lib/modules. Where BCC_KERNEL_SOURCE is set, bcc looks there only.
+    """
+    release = os.uname().release
+    directory = modules or Path("/lib/modules", release)
+    trees = [directory / name / "include/linux/kconfig.h" for name in ("build", "source")]
+    if not environ.get("BCC_KERNEL_SOURCE") and not any(path.exists() for path in (*trees, kheaders)):
+        raise EnvironmentProblem(
+            f"there are no kernel headers for {release} in {directory}, which bcc needs to compile; run make setup, "
+            f"or: sudo apt-get install linux-headers-{release}"
+        )
+
+
+def import_bcc() -> Any:
+    """The module: it brings LLVM (100 MB), so only in a short-lived child. Raises EnvironmentProblem."""
+    try:
+        import bcc
+    except ImportError as error:
+        raise EnvironmentProblem(f"bcc is not installed ({error}); {_INSTALL_BCC}") from error
+    if not hasattr(bcc, "BPF"):
+        raise EnvironmentProblem(
+            f"{bcc.__file__} is not the BPF compiler collection but PyPI's bcc; remove it, and {_INSTALL_BCC}"
+        )
+    return bcc
+
+
+def bcc_version() -> str:
+    """Of bcc, as a child can load it: a broken binding may take its process with it. Raises EnvironmentProblem."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "producer.kernel.environment"],
+            capture_output=True,
+            text=True,
+            timeout=_BCC_SECONDS,
+            check=False,
+            cwd=Path(__file__).parents[2],
+        )
+    except subprocess.TimeoutExpired as error:
+        raise EnvironmentProblem(
+            f"loading bcc takes more than {_BCC_SECONDS} s: is this machine overloaded?"
+        ) from error
+    if done.returncode == EnvironmentProblem.exit_code:
+        raise EnvironmentProblem(done.stderr.strip())
+    if done.returncode:
+        said = done.stderr.strip().splitlines()[-1:] or [f"code {done.returncode}"]
+        raise EnvironmentProblem(f"bcc cannot be loaded ({said[0]}); {_INSTALL_BCC}")
+    return done.stdout.strip()
+
+
+def _main() -> int:
+    """The child of `bcc_version`."""
+    try:
+        sys.stdout.write(f"{import_bcc().__version__}\n")
+    except EnvironmentProblem as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main())
