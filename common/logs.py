@@ -4,16 +4,46 @@
     log.info("attached", interface="eth0", seconds=0.8)
 
 The standard library's logging underneath, so that other libraries' messages come out in the same form
-(structlog does the same for 5 MB more in every process).
+(structlog does the same for 5 MB more in every process). What happens again and again is said once a minute, whoever
+says it: the length of a log is a matter of time, not of tries.
 """
 
 import json
 import logging
 import sys
+import threading
 import time
+from collections.abc import Callable, Hashable
 from typing import Any, Literal, TextIO
 
 LogFormat = Literal["auto", "text", "json"]
+
+EVERY_SECONDS = 60.0
+LIBRDKAFKA = "librdkafka"  # the logger of Kafka's C library: give it to a client that is polled
+_MOST_THINGS = 1_000
+
+
+class Limit:
+    """Whether something that happens again and again is to be said now: the first time, then once a minute."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock`: in seconds."""
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._said: dict[Hashable, tuple[float, int]] = {}  # when last, and how often it happened since
+
+    def due(self, thing: Hashable) -> int:
+        """0: not now. Else how often it has happened since it was said last, this time included."""
+        now = self._clock()
+        with self._lock:
+            at, since = self._said.get(thing, (float("-inf"), 0))
+            if now - at < EVERY_SECONDS:
+                self._said[thing] = at, since + 1
+                return 0
+            if len(self._said) >= _MOST_THINGS:  # somebody's texts are all different
+                self._said = {key: said for key, said in self._said.items() if now - said[0] < EVERY_SECONDS}
+            self._said[thing] = now, 0
+            return since + 1
 
 
 class Log:
@@ -69,6 +99,25 @@ class _Formatter(logging.Formatter):
         return f"{stamp}.{int(record.msecs):03d}Z"
 
 
+class OncePerMinute(logging.Filter):
+    """Limits what other libraries say, each of their messages for itself; `times` tells how often it came."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._limit = Limit(clock)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is said now."""
+        if record.name.startswith("ayaflow."):
+            return True
+        # librdkafka has one format for all, and its first argument is what it is about: FAIL, ERROR, ...
+        about = record.args[0] if record.name == LIBRDKAFKA and isinstance(record.args, tuple) and record.args else ""
+        times = self._limit.due((record.name, str(record.msg), about))
+        if times > 1:
+            record.fields = {"times": times}
+        return times > 0
+
+
 def get(component: str) -> Log:
     """The logger of a component."""
     return Log(component)
@@ -79,6 +128,7 @@ def configure(*, level: str = "info", form: LogFormat = "auto", stream: TextIO |
     stream = stream or sys.stderr
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_Formatter(as_json=form == "json" or (form == "auto" and not stream.isatty())))
+    handler.addFilter(OncePerMinute())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)  # other libraries

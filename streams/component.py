@@ -11,6 +11,7 @@ from typing import Any
 from common import logs
 from common.errors import AyaflowError, ServiceUnavailable
 from common.metrics import MetricsServer
+from common.outages import Outages
 from common.settings import Settings
 from schemas.avro.codec import Codec
 from schemas.kafka_topics import create_missing
@@ -25,7 +26,6 @@ from streams.worker.worker import Worker
 
 log = logs.get("streams")
 
-_LOG_EVERY = 30.0
 _AGAIN_SECONDS = 2.0
 _STOP_SECONDS = 5.0
 
@@ -35,7 +35,7 @@ def run(settings: Settings) -> int:
     # faust and mode use what Python 3.12 and later deprecate; that is not our users' concern
     warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(faust|mode|aiokafka)\b.*")
     for library in ("aiokafka", "faust", "mode", "clickhouse_connect"):
-        # forty lines a second while Kafka is away, tracebacks while ClickHouse is: we say it ourselves, once
+        # forty lines a second while Kafka is away, tracebacks while ClickHouse is: the worker says it in a sentence
         logging.getLogger(library).setLevel(logging.CRITICAL)
     hook, threading.excepthook = threading.excepthook, _thread_ended
     try:
@@ -79,18 +79,16 @@ class Component:
 
     async def _wait_for(self, service: str, ask: Callable[[], None], stopping: asyncio.Event) -> bool:
         """Until `ask`, in a thread, no longer raises ServiceUnavailable. False: a signal came first."""
-        said = float("-inf")
-        loop = asyncio.get_running_loop()
+        outages = Outages(log)
         while not stopping.is_set():
             try:
                 await asyncio.to_thread(ask)
             except ServiceUnavailable as error:
                 self._waiting_for = str(error)
-                if loop.time() - said >= _LOG_EVERY:
-                    log.warning(f"waiting for {service}", error=str(error))
-                    said = loop.time()
+                outages.away(service, f"waiting for {service}", error=str(error))
                 await pause(stopping, _AGAIN_SECONDS)
             else:
+                outages.back(service)
                 return True
         return False
 

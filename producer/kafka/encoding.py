@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from common import logs
 from common.errors import ServiceUnavailable
+from common.outages import Outages
 from producer.kafka.outbox import Message
 from producer.kafka.publisher import MAX_MESSAGE_BYTES
 from schemas.packets import PacketBatch, PacketEvents
@@ -32,6 +33,7 @@ class Encoding:
         """`encode_events`: for the record encoding. `monotonic`: in ns."""
         self._encode_batch, self._encode_events, self._topics = encode_batch, encode_events, topics
         self._monotonic = monotonic
+        self._outages = Outages(log, lambda: monotonic() / 1e9)
         self._retry_at = 0
 
     def messages(self, events: PacketEvents) -> list[Message] | None:
@@ -43,11 +45,13 @@ class Encoding:
             value = self._encode_batch(events.batch)
             if len(value) > MAX_MESSAGE_BYTES and len(events.batch) > 1:
                 return None
-            return [*self._single(events), Message(topic=self._topics.packets, value=value)]
+            messages = [*self._single(events), Message(topic=self._topics.packets, value=value)]
         except ServiceUnavailable as error:
             self._retry_at = now + REGISTRY_RETRY_NS
-            log.warning("cannot encode; trying again", error=str(error))
+            self._outages.away("the schema registry", "cannot encode; trying again", error=str(error))
             raise
+        self._outages.back("the schema registry")
+        return messages
 
     def _single(self, events: PacketEvents) -> list[Message]:
         if self._encode_events is None or not len(events.batch):

@@ -14,6 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from common import logs
 from common.errors import SettingsError
+from common.outages import Outages
 from common.settings import KafkaSettings
 from producer.clock import Nanoseconds
 from producer.kafka.outbox import Batch, Entry, Message, Outbox
@@ -22,7 +23,8 @@ MAX_MESSAGE_BYTES = 1_000_000  # below a broker's own default (1 MiB), whatever 
 MAX_UNACKED_BYTES = 32 << 20
 SPOOL_AFTER_NS = 2_000_000_000  # that the oldest batch waits for Kafka
 RETRY_NS = 1_000_000_000
-LOG_EVERY_NS = 10_000_000_000
+
+_KAFKA, _DISK = "kafka", "the disk"
 
 log = logs.get("producer")
 Delivered = Callable[[Any, Any], None]  # (KafkaError or None, message)
@@ -93,7 +95,7 @@ class Publisher:
         self._transport = open_transport(self._report)
         self._broken = False
         self._retry_at = 0
-        self._last_logged: dict[str, int] = {}
+        self._outages = Outages(log, lambda: monotonic() / 1e9)
         self._spool = spool
         self._spooling = spool is not None and not spool.empty
         self._to_spool: deque[tuple[Batch, Entry | None]] = deque()  # in order; with its entry when it is under way
@@ -180,6 +182,7 @@ class Publisher:
                     self._disk_fails(f"{error.strerror}")
                     return
                 self.disk_error = None
+                self._outages.back(_DISK)
                 self.outbox.safe(batch)
                 if entry is not None:
                     entry.spooled = True
@@ -194,8 +197,8 @@ class Publisher:
 
     def _disk_fails(self, why: str) -> None:
         self.disk_error = why
-        if self._due("disk"):
-            log.error("cannot put batches on disk; they wait in the kernel, and may be lost", error=why)
+        action = "cannot put batches on disk; they wait in the kernel, and may be lost"
+        self._outages.away(_DISK, action, severe=True, error=why)
 
     def _hand_over(self) -> None:
         while not self._broken and (item := self.outbox.next()):
@@ -222,9 +225,7 @@ class Publisher:
             self._retry_at = now + RETRY_NS
             self.outbox.refuse(entry, message)
             return
-        if self.error is not None:
-            log.info("kafka answers again", after=self.error)
-            self._last_logged.clear()
+        self._outages.back(_KAFKA)
         self.last_ack_ns, self.error = now, None
         if message is entry.batch.messages[-1]:  # what goes before it is the record encoding
             self.last_stored = stored.partition(), stored.offset()
@@ -241,24 +242,19 @@ class Publisher:
             self._transport.purge()
 
     def _report(self, error: Any) -> None:
-        """Remember and log an error: once in ten seconds each."""
+        """Remember an error, and say it."""
         if error.code() in _PURGED:
             return
         if error.fatal():
             self._break()
         self.error = explain(error)
-        if self._due(self.error):
-            log.warning(
-                "kafka does not take batches; trying again", error=self.error, unacked_batches=len(self.outbox.entries)
-            )
-
-    def _due(self, what: str) -> bool:
-        """Whether this is to be logged now: once in ten seconds."""
-        now = self._monotonic()
-        if now - self._last_logged.get(what, -LOG_EVERY_NS) < LOG_EVERY_NS:
-            return False
-        self._last_logged[what] = now
-        return True
+        self._outages.away(
+            _KAFKA,
+            "kafka does not take batches; trying again",
+            kind=error.name(),
+            error=self.error,
+            unacked_batches=len(self.outbox.entries),
+        )
 
 
 _PURGED = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}  # noqa: SLF001  public constants that begin with _

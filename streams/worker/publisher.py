@@ -8,6 +8,7 @@ direction, vlan_id, community_id, window_start, revision) tells a consumer that 
 """
 
 import contextlib
+import logging
 import threading
 from typing import Any
 
@@ -50,6 +51,7 @@ class Publisher:
                 "compression.type": settings.compression,
                 "message.max.bytes": _MAX_MESSAGE,
                 "error_cb": self._troubled,
+                "logger": logging.getLogger(logs.LIBRDKAFKA),
             }
         )
 

@@ -7,13 +7,13 @@ from typing import TypeVar
 
 from common import logs
 from common.errors import ServiceUnavailable
+from common.outages import Outages
 
 log = logs.get("streams")
 T = TypeVar("T")
 
 CLICKHOUSE, KAFKA, BROKER, REGISTRY = "ClickHouse", "Kafka", "a broker of Kafka", "the schema registry"
 _FIRST_DELAY, _LONGEST_DELAY = 0.2, 10.0
-_LOG_EVERY = 30.0  # seconds between two lines about the same service
 
 
 class Released(Exception):
@@ -24,9 +24,9 @@ class Retrying:
     """Runs blocking work in a thread and remembers what is wrong with whom."""
 
     def __init__(self, executor: Executor, clock: Callable[[], float], on_retry: Callable[[], None]) -> None:
-        self._executor, self._clock, self._on_retry = executor, clock, on_retry
+        self._executor, self._on_retry = executor, on_retry
         self.troubles: dict[str, str] = {}  # service -> what was wrong with the last try
-        self._said: dict[str, float] = {}
+        self._outages = Outages(log, clock)
 
     async def insist(self, service: str, closing: asyncio.Event, work: Callable[[], T]) -> T:
         """Do it again and again while it raises ServiceUnavailable. Raises Released when `closing` is set."""
@@ -46,16 +46,13 @@ class Retrying:
             delay = min(delay * 2, _LONGEST_DELAY)
 
     def report(self, service: str, trouble: str | None) -> None:
-        """Note what is wrong with a service, or that nothing is; said in the log now and then."""
-        now = self._clock()
+        """Note what is wrong with a service, or that nothing is."""
         if trouble:
             self.troubles[service] = trouble
-            if now - self._said.get(service, 0.0) >= _LOG_EVERY:
-                log.warning("trying again until it works", service=service, error=trouble)
-                self._said[service] = now
-        elif self.troubles.pop(service, None) is not None:
-            log.info("works again", service=service)
-            self._said.pop(service, None)
+            self._outages.away(service, "trying again until it works", error=trouble)
+        else:
+            self.troubles.pop(service, None)
+            self._outages.back(service)
 
 
 async def pause(event: asyncio.Event, seconds: float) -> None:

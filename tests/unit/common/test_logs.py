@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from common import logs
+from common.logs import EVERY_SECONDS, LIBRDKAFKA, Limit, OncePerMinute
 
 
 @pytest.fixture(autouse=True)
@@ -48,3 +49,48 @@ def test_lower_levels_are_left_out() -> None:
     logs.configure(level="warning", stream=stream)
     logs.get("x").info("quiet")
     assert stream.getvalue() == ""
+
+
+def test_what_happens_again_and_again_is_due_once_a_minute_and_its_times_are_counted() -> None:
+    now = [0.0]
+    limit = Limit(lambda: now[0])
+    assert [limit.due("a"), limit.due("a"), limit.due("b"), limit.due("a")] == [1, 0, 1, 0]
+    now[0] = EVERY_SECONDS - 0.1
+    assert limit.due("a") == 0
+    now[0] = EVERY_SECONDS
+    assert [limit.due("a"), limit.due("a"), limit.due("b")] == [4, 0, 1]
+
+
+def test_a_limit_forgets_what_was_said_long_ago() -> None:
+    now = [0.0]
+    limit = Limit(lambda: now[0])
+    for number in range(5_000):
+        now[0] += EVERY_SECONDS / 100
+        assert limit.due(number) == 1
+    assert len(limit._said) <= 1_100
+
+
+def test_another_library_says_each_of_its_messages_once_a_minute() -> None:
+    now, stream = [0.0], io.StringIO()
+    logs.configure(form="text", stream=stream)
+    logging.getLogger().handlers[0].filters[:] = [OncePerMinute(lambda: now[0])]
+    for second in range(121):
+        now[0] = float(second)
+        logging.getLogger("some.library").warning("Retrying (%r)", second)
+        logging.getLogger(LIBRDKAFKA).error("%s [%s] %s", "FAIL", "rdkafka#producer-1", f"after {second} ms")
+        logging.getLogger(LIBRDKAFKA).error("%s [%s] %s", "TLS", "rdkafka#producer-1", "certificate expired")
+    lines = stream.getvalue().splitlines()
+    assert [line.split(" ", 1)[1] for line in lines if "FAIL" in line] == [
+        "ERROR   librdkafka: FAIL [rdkafka#producer-1] after 0 ms",
+        "ERROR   librdkafka: FAIL [rdkafka#producer-1] after 60 ms times=60",
+        "ERROR   librdkafka: FAIL [rdkafka#producer-1] after 120 ms times=60",
+    ]
+    assert len(lines) == 9  # three of each
+
+
+def test_our_own_lines_are_not_limited() -> None:
+    stream = io.StringIO()
+    logs.configure(stream=stream)
+    for _ in range(3):
+        logs.get("x").info("attached")
+    assert len(stream.getvalue().splitlines()) == 3

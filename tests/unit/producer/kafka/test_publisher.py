@@ -1,5 +1,6 @@
 """Acknowledgements: what may be released, what is sent again, in which order."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -168,6 +169,18 @@ def test_the_error_is_told_until_something_is_acknowledged() -> None:
     assert "kafka.bootstrap_servers" in str(setup.publisher.error)
     setup.broker.answer()
     assert setup.publisher.error is None
+
+
+def test_a_broker_that_is_away_is_a_line_a_minute_and_one_when_it_is_back(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "ayaflow.producer")
+    setup = Setup()
+    setup.send(1)
+    for _ in range(120):
+        setup.on_error(KafkaError(KafkaError._TRANSPORT))
+        setup.now += 1_000_000_000
+    setup.broker.answer()
+    again = "kafka does not take batches; trying again"
+    assert [record.getMessage() for record in caplog.records] == [again, again, "works again"]
 
 
 @pytest.mark.parametrize(

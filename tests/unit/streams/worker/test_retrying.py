@@ -1,4 +1,5 @@
 import asyncio
+import logging
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -39,3 +40,15 @@ async def test_a_partition_that_goes_ends_the_tries_and_the_trouble_is_told() ->
 async def test_a_bug_is_not_tried_again() -> None:
     with ThreadPoolExecutor(1) as pool, pytest.raises(ZeroDivisionError):
         await Retrying(pool, lambda: 0.0, lambda: None).insist(CLICKHOUSE, asyncio.Event(), lambda: 1 / 0)
+
+
+def test_a_service_that_comes_and_goes_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "ayaflow.streams")
+    now = [0.0]
+    with ThreadPoolExecutor(1) as pool:
+        retrying = Retrying(pool, lambda: now[0], lambda: None)
+        for second in range(120):
+            now[0] = float(second)
+            retrying.report(CLICKHOUSE, "away")
+            retrying.report(CLICKHOUSE, None)
+    assert [record.getMessage() for record in caplog.records] == ["trying again until it works", "works again"] * 2
