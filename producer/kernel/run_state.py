@@ -67,8 +67,3 @@ class RunState:
     def of(self, epoch: int, name: str) -> int:
         """What was noted of the open epoch, or the one before it."""
         return int(self._words["epochs"][0, epoch & 1][name])
-
-
-def in_memory() -> RunState:
-    """A state that nobody inherits."""
-    return RunState(np.zeros(1, STATE))

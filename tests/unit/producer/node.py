@@ -3,100 +3,26 @@
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from prometheus_client import CollectorRegistry
 
 from producer.capture.batch import Source
 from producer.capture.capture import Capture, Timing
-from producer.capture.epochs import COUNTERS, Epochs, Slot, fresh_counters
+from producer.capture.epochs import Epochs, Slot
 from producer.clock import WallClock
 from producer.kafka.encoding import Encoding
 from producer.kafka.publisher import Publisher
-from producer.kernel.abi import COALESCED, Records
-from producer.kernel.run_state import in_memory
+from producer.kernel.abi import COALESCED
 from producer.metrics import ProducerMetrics
+from producer.testing import MemoryMaps, MemoryRing, MemorySwitches, MemoryTransport, memory_state, records
 from schemas.avro.codec import Codec
 from schemas.avro.packet_encoder import BatchEncoder
 from schemas.avro.registry import FixedRegistry
 from schemas.packets import PacketBatch
 from schemas.topics import TopicNames
-from tests.unit.producer.records import MemoryRing, records
-from tests.unit.producer.transport import MemoryTransport
 
 MS = 1_000_000
-_KEY = np.dtype([("flow_hash", "=u8"), ("number", "=u8")])
 WALL = 10**18
 CODEC = Codec()
-
-
-class Killed(BaseException):
-    """The process ends here."""
-
-
-class MemoryMaps:
-    """Two maps of one CPU's counters, and two flow tables; `count` and `add_up` are the kernel."""
-
-    def __init__(self, keys: int) -> None:
-        self.maps = [{key: fresh_counters(epoch, 1) for key in range(keys)} for epoch in (2, 1)]
-        self.tables: list[dict[tuple[int, int], Records]] = [{}, {}]
-        self.epoch = 1
-        self.fails: set[str] = set()
-
-    def count(self, key: int, packets: int, size: int, outcome: str) -> int:
-        row = self.maps[self.epoch & 1][key]
-        for name in ("seen", outcome):
-            row[f"{name}_packets"] += packets
-            row[f"{name}_bytes"] += size
-        return int(row["epoch"][0])
-
-    def add_up(self, entry: Records) -> None:
-        """An entry of the open epoch's flow table: of dtype COALESCED, shape (1,)."""
-        table = self.tables[self.epoch & 1]
-        table[int(entry["first"]["flow_hash"][0]), len(table)] = entry
-
-    def _may_fail(self, what: str) -> None:
-        if what in self.fails:
-            raise Killed(what)
-
-    def open(self, epoch: int) -> None:
-        self._may_fail("before open")
-        self.epoch = epoch
-        self._may_fail("after open")
-
-    def counters(self, epoch: int, key: int) -> npt.NDArray[np.void]:
-        self._may_fail("counters")
-        return self.maps[epoch & 1][key]
-
-    def zero(self, epoch: int, key: int) -> None:
-        assert self.maps[epoch & 1][key].dtype == COUNTERS
-        self.maps[epoch & 1][key] = fresh_counters(epoch, 1)
-        self._may_fail("zero")
-
-    def flows(self, epoch: int) -> tuple[Records, Records]:
-        self._may_fail("flows")
-        table = self.tables[epoch & 1]
-        keys = np.array(sorted(table), _KEY)
-        entries = np.concatenate([np.zeros(0, COALESCED), *(table[key] for key in sorted(table))])
-        return keys, entries
-
-    def clear(self, epoch: int, keys: Records) -> None:
-        table = self.tables[epoch & 1]
-        for key in keys.tolist():
-            del table[key]
-            self._may_fail("clear")
-
-
-class MemorySwitches:
-    """Obeys producer.capture.detail.KernelSwitches."""
-
-    coalescing = False
-    lived_ns = 0
-
-    def live(self, now_ns: int, offset_ns: int) -> None:
-        self.lived_ns = now_ns
-
-    def coalesce(self, wanted: bool) -> None:
-        self.coalescing = wanted
 
 
 class Node:
@@ -108,7 +34,7 @@ class Node:
         self.now, self.ahead = 5_000 * MS, WALL
         self.ring, self.maps, self.broker = MemoryRing(size=ring_bytes), MemoryMaps(2), MemoryTransport()
         self.clock = WallClock(lambda: self.now, lambda: self.now + self.ahead)
-        self.state, self.switches = in_memory(), MemorySwitches()
+        self.state, self.switches = memory_state(), MemorySwitches()
         self.state.begin(ring_id=9, opened_ns=self.now)
         self.encode = encode or BatchEncoder(FixedRegistry()).encode
         self.timing = Timing(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from producer.kafka.outbox import Batch, Entry, Message, Outbox
 from producer.kafka.publisher import MAX_UNACKED_BYTES, RETRY_NS, Publisher, explain
-from tests.unit.producer.transport import MemoryTransport
+from producer.testing import MemoryTransport
 
 REFUSED = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
 

@@ -9,8 +9,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from producer.testing import Killed
 from schemas.packets import PacketBatch
-from tests.unit.producer.node import CODEC, Killed, Node
+from tests.unit.producer.node import CODEC, Node
 
 PLACES = ("before open", "after open", "counters", "flows", "zero", "clear")
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from producer.testing import counters
 from schemas.addresses import to_text
 from schemas.avro import arrow, native
 from schemas.avro import plain as avro_bytes
@@ -16,7 +17,6 @@ from schemas.avro.columns import longs as longs_of
 from schemas.avro.packet_encoder import BatchEncoder, Rows
 from schemas.avro.registry import HEADER, FixedRegistry, newest
 from schemas.packets import DIRECTIONS, TUNNEL_TYPES, EpochCounters, FlowKeys, PacketBatch
-from tests.unit.producer.records import counters
 
 both = pytest.mark.parametrize("rows_of", [native.rows, avro_bytes.rows], ids=["compiled", "numpy"])
 
