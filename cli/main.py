@@ -5,26 +5,19 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib import metadata
 
 import click
-from click import shell_completion
 
 from cli import options
-from cli.commands import COMMANDS
+from cli.commands import check, look, more, run
+from cli.commands.more import COMPLETE_ENV
 from cli.options import Flags
 from common.errors import AyaflowError
 from console.query.errors import FilterError
 
-GROUPS = (
-    ("Run", ("up", "producer", "streams", "console", "kafka", "clickhouse")),
-    ("Look", ("top", "flows", "query", "replay")),
-    ("Check", ("audit", "doctor")),
-    ("More", ("hash-token", "detach", "completion", "version")),
-)
+GROUPS = (("Run", run.COMMANDS), ("Look", look.COMMANDS), ("Check", check.COMMANDS), ("More", more.COMMANDS))
 """The commands in the order people need them."""
 
-COMPLETE_ENV = "_AYAFLOW_COMPLETE"
 _INTERRUPTED = 130  # as shells number a process that SIGINT ended
 _BROKEN_PIPE = 141  # … and SIGPIPE
 
@@ -34,13 +27,13 @@ class Commands(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Help by group."""
-        for title, names in GROUPS:
+        for title, commands in GROUPS:
             with formatter.section(title):
-                formatter.write_dl([(name, self.commands[name].get_short_help_str(90)) for name in names])
+                formatter.write_dl([(str(one.name), one.get_short_help_str(90)) for one in commands])
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All of them, in order."""
-        return [name for _, names in GROUPS for name in names]
+        return [str(one.name) for _, commands in GROUPS for one in commands]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -67,32 +60,9 @@ def cli() -> None:
     """Who talks to whom on this machine or a fleet: eBPF, Kafka, Faust and ClickHouse, with exact totals."""
 
 
-@click.command()
-def version() -> int:
-    """Print the version."""
-    click.echo(f"ayaflow {metadata.version('ayaflow')}")
-    return 0
-
-
-@click.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion(shell: str) -> int:
-    """Print what makes a shell complete commands, options, settings and fields of filters.
-
-    \b
-    Examples:
-      echo 'eval "$(ayaflow completion bash)"' >> ~/.bashrc
-      echo 'eval "$(ayaflow completion zsh)"' >> ~/.zshrc
-      ayaflow completion fish > ~/.config/fish/completions/ayaflow.fish
-    """
-    made = shell_completion.get_completion_class(shell)
-    assert made is not None
-    click.echo(made(cli, {}, "ayaflow", COMPLETE_ENV).source())
-    return 0
-
-
-for command in (*COMMANDS, completion, version):
-    cli.add_command(command)
+for _, members in GROUPS:
+    for command in members:
+        cli.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from common import logs
 from common import settings as settings_module
 from common.settings import Settings
 
@@ -30,6 +31,13 @@ class Flags:
 def flags_of(context: click.Context) -> Flags:
     """The flags of this run."""
     return context.ensure_object(Flags)
+
+
+def begin(context: click.Context) -> Settings:
+    """The settings of this run; logs go to standard error as they say. Raises SettingsError."""
+    settings = flags_of(context).load()
+    logs.configure(level=settings.log.level, form=settings.log.format)
+    return settings
 
 
 def _keep(setting: str) -> Callable[[click.Context, click.Parameter, Any], None]:

@@ -21,8 +21,9 @@ from rich.text import Text
 
 from common.errors import ServiceUnavailable
 from common.settings import Settings
+from common.times import iso
 from console.live.reader import LiveReader
-from console.live.state import LiveState, iso
+from console.live.state import LiveState
 from console.query import match
 from console.query.filters import Filter
 from console.show import tables
@@ -92,7 +93,7 @@ class _View:
 def _write_json(view: _View, sort: str, *, once: bool, out: TextIO) -> None:
     """As /api/live answers; without `once`, a line a second."""
     while True:
-        answer = {"time": iso(datetime.now(UTC)), "connections": view.rows(sort)}
+        answer = {"time": iso(datetime.now(UTC), digits=6), "connections": view.rows(sort)}
         out.write(json.dumps(answer, ensure_ascii=False) + "\n")
         out.flush()
         if once:

@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Hashable
 from typing import Any, Literal, TextIO
 
+from common.times import iso
+
 LogFormat = Literal["auto", "text", "json"]
 
 EVERY_SECONDS = 60.0
@@ -95,8 +97,7 @@ class _Formatter(logging.Formatter):
 
     @staticmethod
     def _time(record: logging.LogRecord) -> str:
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        return f"{stamp}.{int(record.msecs):03d}Z"
+        return iso(record.created, digits=3)
 
 
 class OncePerMinute(logging.Filter):

@@ -17,7 +17,7 @@ from common.errors import EnvironmentProblem, SettingsError
 from common.metrics import parse_listen
 from common.settings import ConsoleSettings, Settings
 from console.access import Access, warning
-from console.api import catalog, dashboard, explore, history, live, registry
+from console.api import audit, dashboard, explore, fields, history, live, nodes, registry
 from console.api import metrics as http_metrics
 from console.api.health import EXAMPLES, TIMEOUT_SECONDS, Health
 from console.api.metrics import HttpMetrics
@@ -59,7 +59,7 @@ def build_app(settings: Settings, *, health_timeout_seconds: float = TIMEOUT_SEC
     app.add_middleware(metrics.middleware)
     app.add_middleware(Access, settings.console)  # the outermost: it is asked first
     app.include_router(dashboard.router())
-    for part in (live, history, explore, catalog):
+    for part in (live, history, explore, nodes, audit, fields):
         app.include_router(part.router())
     app.include_router(http_metrics.router(metrics))
     add_error_handlers(app)

@@ -1,14 +1,13 @@
 """`/api/top` and `/api/series`: sums by any dimension, read from the coarsest tables that are exact."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse
 
+from common.times import iso
 from console.api.parameters import Chosen, Context, Range, Services, TimeRange, example, only_known
-from console.live.state import iso
 from console.query import explore_sql
 from console.query.explore_sql import MEASURES, Question
 from console.query.filters import Filter
@@ -108,7 +107,7 @@ def router() -> APIRouter:
         elif any(values[-1]):
             shown.append({"name": "other", "values": values[-1]})
         return JSONResponse(
-            {**_read(plan), "step_seconds": step, "times": [_moment(start) for start in starts], "series": shown}
+            {**_read(plan), "step_seconds": step, "times": [iso(start, digits=6) for start in starts], "series": shown}
         )
 
     return routes
@@ -146,8 +145,4 @@ def _sums(row: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _read(plan: Plan) -> dict[str, Any]:
-    return {"table": plan.coarsest, "since": _moment(plan.since), "until": _moment(plan.until)}
-
-
-def _moment(seconds: int) -> str:
-    return iso(datetime.fromtimestamp(seconds, UTC))
+    return {"table": plan.coarsest, "since": iso(plan.since, digits=6), "until": iso(plan.until, digits=6)}

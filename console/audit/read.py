@@ -2,13 +2,13 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TextIO
 
 from common.errors import QueryError
-from console.audit import model
+from console.audit import model, settle
 from console.audit import report as audit_report
 from console.audit import sql as audit_sql
 from console.audit.model import (
@@ -25,10 +25,6 @@ from console.audit.model import (
 )
 from console.query.times import EARLIEST, LATEST
 from console.store.client import Parameters, Store
-
-PATIENCE_SECONDS = 3.0
-"""Before a difference is believed: the ledger, flows and its rollups are stored one after the other."""
-_PAUSE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,31 +110,14 @@ def run(store: Store, span: Range, *, form: str, out: TextIO, wait_seconds: floa
 
     `wait_seconds`: wait so long until nothing is in flight any more.
     """
-    report = settle(
-        lambda: model.compare(read(store, span), now=time.time()),
-        wait_seconds=wait_seconds,
-        clock=time.monotonic,
-        sleep=time.sleep,
-    )
+    settling = settle.Settling(time.monotonic, wait_seconds=wait_seconds)
+    while settling.again(report := model.compare(read(store, span), now=time.time())):
+        time.sleep(settle.PAUSE_SECONDS)
     if form == "json":
         out.write(json.dumps(audit_report.as_json(report, span.since, span.until), ensure_ascii=False) + "\n")
     else:
         audit_report.show(report, out)
     return 0 if report.exact and (report.settled or not wait_seconds) else 1
-
-
-def settle(
-    look: Callable[[], model.Report], *, wait_seconds: float, clock: Callable[[], float], sleep: Callable[[float], None]
-) -> model.Report:
-    """Look again, up to PATIENCE_SECONDS while there is a difference, up to `wait_seconds` while not all is settled."""
-    start = clock()
-    while True:
-        report = look()
-        waited = clock() - start
-        unsettled = report.empty or not report.settled
-        if not (report.differs and waited < PATIENCE_SECONDS) and not (unsettled and waited < wait_seconds):
-            return report
-        sleep(_PAUSE_SECONDS)
 
 
 def _used(sql: str, parameters: Parameters) -> Parameters:

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TextIO
 
+from common.times import iso
 from console.audit.model import GRACE_SECONDS, Count, Difference, Loss, Report, RollupDifference, Row, total
-from console.query.times import EARLIEST, LATEST, iso
+from console.query.times import EARLIEST, LATEST
 from console.show import tables
 
 _STAGES = {
@@ -79,7 +80,7 @@ def sentences(report: Report) -> list[str]:
     found += [_lost(loss) for loss in report.losses]
     found += [
         f"{rollup.table} differs from flows by {_amount(rollup.difference)} in {rollup.periods} period(s) from"
-        f" {_moment(rollup.first_period)} on ({rollup.node} {rollup.interface})."
+        f" {iso(rollup.first_period)} on ({rollup.node} {rollup.interface})."
         for rollup in report.rollups
     ]
     if found:
@@ -100,7 +101,7 @@ def _wrong(row: Row, stage: str) -> str:
     place = f"{row.place.node} {row.place.interface} {row.place.direction}"
     since = ""
     if stage == "store" and row.first_wrong_window is not None:
-        since = f", from the window of {_moment(row.first_wrong_window)} on"
+        since = f", from the window of {iso(row.first_wrong_window)} on"
     return f"{place}: {_STAGES[stage]}: {' and '.join(parts)}{since}."
 
 
@@ -113,7 +114,7 @@ def _unclosed(row: Row) -> str:
 
 
 def _lost(loss: Loss) -> str:
-    since = f" (noticed at {_moment(loss.noticed)})"
+    since = f" (noticed at {iso(loss.noticed)})"
     if loss.kind == "messages":
         return (
             f"partition {loss.kafka_partition}: up to {loss.lost:,} message(s), offsets {loss.first:,} to"
@@ -173,10 +174,6 @@ def _amount(count: Count) -> str:
     return f"{count.packets:,} packet{'' if count.packets == 1 else 's'} ({count.bytes:,} bytes)"
 
 
-def _moment(seconds: float) -> str:
-    return iso(datetime.fromtimestamp(seconds, UTC))
-
-
 def as_json(report: Report, since: datetime, until: datetime) -> dict[str, Any]:
     """The same figures; limits that were not given are null."""
     return {
@@ -190,8 +187,8 @@ def as_json(report: Report, since: datetime, until: datetime) -> dict[str, Any]:
         "nodes": [
             {
                 "node": reach.node,
-                "stored_until": _moment(reach.stored_until) if reach.stored_until else None,
-                "ledger_until": _moment(reach.ledger_until) if reach.ledger_until else None,
+                "stored_until": iso(reach.stored_until) if reach.stored_until else None,
+                "ledger_until": iso(reach.ledger_until) if reach.ledger_until else None,
             }
             for reach in report.reaches
         ],
@@ -199,7 +196,7 @@ def as_json(report: Report, since: datetime, until: datetime) -> dict[str, Any]:
         "rollups_in_flight": [
             _rollup_json(rollup) | {"overdue": rollup.overdue} for rollup in report.rollups_in_flight
         ],
-        "losses": [asdict(loss) | {"noticed": _moment(loss.noticed)} for loss in report.losses],
+        "losses": [asdict(loss) | {"noticed": iso(loss.noticed)} for loss in report.losses],
     }
 
 
@@ -233,5 +230,5 @@ def _row_json(row: Row) -> dict[str, Any]:
         result[f"{name}_packets"], result[f"{name}_bytes"] = count.packets, count.bytes
     result["overdue"] = asdict(row.overdue)
     result["differences"] = {stage: asdict(getattr(row, stage)) for stage in _STAGES}
-    result["first_wrong_window"] = None if row.first_wrong_window is None else _moment(row.first_wrong_window)
+    result["first_wrong_window"] = None if row.first_wrong_window is None else iso(row.first_wrong_window)
     return result

@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from common.settings import Settings
+from common.times import iso
 from console.live.reader import LiveReader
-from console.live.state import LiveState, iso
+from console.live.state import LiveState
 from console.query import match
 from console.query.filters import Filter
 
@@ -72,7 +73,7 @@ class LiveHub:
             if (known := self._answers.get(key)) is not None:
                 return known
             rows = self._rows(now, sort, limit, flow_filter)
-            answer = _encode({"time": iso(datetime.now(UTC)), "connections": rows}).encode()
+            answer = _encode({"time": iso(datetime.now(UTC), digits=6), "connections": rows}).encode()
             self._answers[key] = answer
             return answer
 
@@ -88,7 +89,7 @@ class LiveHub:
             packets, octets = self._state.rates(now, FRESH_SECONDS)
             active = self._state.active_connections(now)
         return {
-            "time": iso(datetime.now(UTC)),
+            "time": iso(datetime.now(UTC), digits=6),
             "nodes": len(active),
             "packets_total": totals["packets"],
             "bytes_total": totals["bytes"],
@@ -115,7 +116,7 @@ class LiveHub:
         with self._lock:
             nodes = self._state.node_rows(now, wall)
             rows = self._state.connections(now, limit=STREAM_TOP)
-        return _encode({"time": iso(wall), "nodes": nodes, "connections": rows, "problem": self.problem})
+        return _encode({"time": iso(wall, digits=6), "nodes": nodes, "connections": rows, "problem": self.problem})
 
     async def next(self, after: int) -> tuple[int, str]:
         """The newest message with a number above `after`; waits for it."""

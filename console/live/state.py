@@ -9,9 +9,10 @@ are estimates of what passed since it was first listed here; the exact ones are 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+from common.times import iso
 from console.query.vocabulary import protocol_name
 
 KEY = (
@@ -112,8 +113,8 @@ class Connection:
             **dict(zip(COUNTS, self.total, strict=True)),
             "bytes_per_second": round(octets, 1),
             "packets_per_second": round(packets, 1),
-            "first_seen": iso(self.first_seen),
-            "last_seen": iso(self.last_seen),
+            "first_seen": iso(self.first_seen, digits=6),
+            "last_seen": iso(self.last_seen, digits=6),
         }
 
 
@@ -254,7 +255,7 @@ class LiveState:
         return [
             {
                 "node": name,
-                "time": iso(node.stats["time"]),
+                "time": iso(node.stats["time"], digits=6),
                 "delay_seconds": round(max(0.0, (wall - node.stats["time"]).total_seconds()), 3),
                 "interfaces": node.interfaces(),
                 "active_flows": node.stats["active_flows"],
@@ -274,8 +275,3 @@ class LiveState:
             one for node in self.nodes(now).values() if now - node.heard <= fresh_seconds for one in node.interfaces()
         ]
         return sum(row["packets_per_second"] for row in rows), sum(row["bytes_per_second"] for row in rows)
-
-
-def iso(moment: datetime) -> str:
-    """ISO 8601 in UTC to the microsecond."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from common.errors import QueryError
+from common.times import iso
 
 FORMS = (
     "10m, 2h, 1d, 30s (ago), now, today, yesterday, or ISO 8601 such as 2026-05-01T12:00:00Z (UTC without an offset)"
@@ -50,8 +51,3 @@ def parse_range(since: str, until: str, *, now: datetime, prefix: str = "--") ->
     if first >= last:
         raise QueryError(f"{names[0]} {since} ({iso(first)}) is not before {names[1]} {until} ({iso(last)})")
     return first, last
-
-
-def iso(moment: datetime) -> str:
-    """ISO 8601 in UTC to the second: `2026-05-01T12:00:00Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -26,7 +26,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 
 from cli.main import main
 from common import settings as settings_module
-from console.audit import read
+from console.audit import settle
 from console.audit import sql as audit_sql
 from schemas.avro.codec import Codec
 from schemas.clickhouse.ddl import migrations
@@ -127,7 +127,7 @@ def tables(clickhouse_server: str) -> Iterator[Tables]:
 def run(tables: Tables, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     for name in [name for name in os.environ if name.startswith("AYAFLOW_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr(read, "PATIENCE_SECONDS", 0.6)  # one more look is enough here
+    monkeypatch.setattr(settle, "PATIENCE_SECONDS", 0.6)  # one more look is enough here
     monkeypatch.setenv("AYAFLOW_CLICKHOUSE_URL", tables.url)
     monkeypatch.setenv("AYAFLOW_CLICKHOUSE_DATABASE", tables.database)
 

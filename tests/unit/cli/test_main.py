@@ -34,7 +34,7 @@ def test_help_lists_every_command_in_its_group() -> None:
     result = CliRunner().invoke(cli, ["--help"])
     assert result.exit_code == 0
     shown = [line.split()[0] for line in result.output.splitlines() if line.startswith("  ") and line.split()]
-    listed = [name for _, names in GROUPS for name in names]
+    listed = [str(one.name) for _, commands in GROUPS for one in commands]
     assert [name for name in shown if name in listed] == listed
     assert sorted(cli.commands) == sorted(listed)
 

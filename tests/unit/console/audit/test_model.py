@@ -1,6 +1,7 @@
 """The audit's comparison, a case for each kind of difference."""
 
 import io
+import itertools
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -23,7 +24,8 @@ from console.audit.model import (
     WindowTotals,
     compare,
 )
-from console.audit.read import Range, settle
+from console.audit.read import Range
+from console.audit.settle import PAUSE_SECONDS, Settling
 from console.query.times import EARLIEST, LATEST
 
 START = 1_800_000_000  # a window of 10 s begins here
@@ -326,20 +328,6 @@ def test_json_has_the_same_figures() -> None:
     assert row["first_wrong_window"] == "2027-01-15T08:00:00Z"
 
 
-class Steps:
-    """A clock that only sleep moves, and reports in turn (the last one for ever)."""
-
-    def __init__(self, *reports: Report) -> None:
-        self.reports, self.looks, self.time = reports, 0, 0.0
-
-    def look(self) -> Report:
-        self.looks += 1
-        return self.reports[min(self.looks, len(self.reports)) - 1]
-
-    def sleep(self, seconds: float) -> None:
-        self.time += seconds
-
-
 EXACT = compare(readings(epochs(100), windows(100)), now=END)
 FLYING = compare(readings(epochs(100), windows(100, cell(40, 0))), now=END)
 WRONG = compare(readings(epochs(100), windows(100, cell(40, 0)), stored_until=END + 60), now=END + 30)
@@ -360,9 +348,12 @@ WRONG = compare(readings(epochs(100), windows(100, cell(40, 0)), stored_until=EN
 def test_a_difference_is_looked_at_again_before_it_is_believed(
     reports: tuple[Report, ...], wait: float, last: Report, waited: float
 ) -> None:
-    steps = Steps(*reports)
-    assert settle(steps.look, wait_seconds=wait, clock=lambda: steps.time, sleep=steps.sleep) is last
-    assert steps.time == waited
+    time = 0.0
+    settling = Settling(lambda: time, wait_seconds=wait)
+    looks = itertools.chain(reports, itertools.repeat(reports[-1]))
+    while settling.again(report := next(looks)):
+        time += PAUSE_SECONDS
+    assert (report, time) == (last, waited)
 
 
 def test_what_the_ttl_may_have_removed_is_not_audited() -> None:

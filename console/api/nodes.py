@@ -1,6 +1,5 @@
-"""`/api/nodes`, `/api/audit` and `/api/fields`: what there is, whether it is complete, and what it is called."""
+"""`/api/nodes`: who was heard of, and how much."""
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -8,21 +7,14 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse
 
 from common.errors import QueryError
-from console.api.parameters import Context, Range, Services, example, only_known, plain
-from console.audit import model, read
-from console.audit import report as audit_report
+from common.times import iso
+from console.api.parameters import Context, Services, example, only_known
 from console.audit import sql as audit_sql
-from console.live.state import iso
 from console.query import explore_sql, times
 from console.query.explore_sql import Question
 from console.query.filters import Filter
 from console.query.plan import oldest_raw
-from console.query.vocabulary import ALIASES, FIELDS, Field, Kind, protocol_names, service_names
-from schemas.packets import DIRECTIONS, TUNNEL_TYPES
 
-LOOKS = 6
-"""Before a difference is believed: the ledger, flows and its rollups are stored one after the other."""
-_PAUSE_SECONDS = 0.5
 _NODE = {
     "node": "gateway-1",
     "interfaces": ["eth0"],
@@ -46,7 +38,7 @@ GROUP BY node ORDER BY node
 
 
 def router() -> APIRouter:
-    """The routes."""
+    """The route."""
     routes = APIRouter(prefix="/api", tags=["catalog"], dependencies=[Depends(only_known)])
 
     @routes.get("/nodes", responses=example({"nodes": [_NODE]}))
@@ -59,57 +51,6 @@ def router() -> APIRouter:
         now = datetime.now(UTC)
         first, last = times.parse_range(since, until, now=now, prefix="")
         return JSONResponse({"nodes": await _nodes(context, first, last, now)})
-
-    @routes.get(
-        "/audit",
-        responses=example(
-            {
-                "exact": True,
-                "settled": True,
-                "empty": False,
-                "since": None,
-                "until": None,
-                "message": "Exact: 812,345 packets (612,345,678 bytes) seen by the kernel on 1 node = …",
-                "rows": [],
-                "nodes": [],
-                "rollups": [],
-            }
-        ),
-    )
-    async def ledger(
-        context: Context, span: Range, node: Annotated[str, Query(description="Only this node.")] = ""
-    ) -> JSONResponse:
-        """The ledger, as `ayaflow audit --format json` prints it."""
-        chosen = read.Range(since=span.since, until=span.until, node=plain(node, "node")).within_retention(
-            span.now, context.settings.clickhouse.flows_retention_days
-        )
-        report = await _audit(context, chosen)
-        return JSONResponse(audit_report.as_json(report, chosen.since, chosen.until))
-
-    @routes.get(
-        "/fields",
-        responses=example(
-            {
-                "fields": [
-                    {
-                        "name": "dst_port",
-                        "type": "port",
-                        "doc": "Port of the responder, or 0",
-                        "operators": ["=", "!=", "in"],
-                        "values": ["https", "ssh"],
-                    }
-                ]
-            }
-        ),
-    )
-    async def fields() -> JSONResponse:
-        """The words of the filter language, for completion."""
-        return JSONResponse(
-            {
-                "fields": [_described(name, field) for name, field in FIELDS.items()]
-                + [_described(alias, FIELDS[name]) for alias, name in ALIASES.items()]
-            }
-        )
 
     return routes
 
@@ -135,8 +76,8 @@ async def _nodes(context: Services, since: datetime, until: datetime, now: datet
         found[row["node"]] = {
             "node": row["node"],
             "interfaces": row["interfaces"],
-            "first_seen": _moment(row["first_us"]),
-            "last_seen": _moment(row["last_us"]),
+            "first_seen": iso(row["first_us"] / 1e6, digits=6),
+            "last_seen": iso(row["last_us"] / 1e6, digits=6),
             "packets": 0,
             "bytes": 0,
             "dropped_packets": row["dropped_packets"],
@@ -158,33 +99,3 @@ async def _nodes(context: Services, since: datetime, until: datetime, now: datet
         entry["packets"] += row["packets"] + row["packets_rev"]
         entry["bytes"] += row["bytes"] + row["bytes_rev"]
     return [found[name] for name in sorted(found)]
-
-
-async def _audit(context: Services, span: read.Range) -> model.Report:
-    for look in range(LOOKS):
-        readings = await context.database.run(lambda store: read.read(store, span))
-        report = model.compare(readings, now=datetime.now(UTC).timestamp())
-        if not report.differs or look == LOOKS - 1:
-            break
-        await asyncio.sleep(_PAUSE_SECONDS)
-    return report
-
-
-def _described(name: str, field: Field) -> dict[str, Any]:
-    described: dict[str, Any] = {
-        "name": name,
-        "type": field.kind.name.lower(),
-        "doc": field.doc,
-        "operators": list(field.operators),
-    }
-    values = {
-        Kind.PROTOCOL: protocol_names(),
-        Kind.PORT: list(service_names()),
-        Kind.DIRECTION: list(DIRECTIONS),
-        Kind.TUNNEL: list(TUNNEL_TYPES),
-    }.get(field.kind)
-    return described | {"values": values} if values else described
-
-
-def _moment(microseconds: int) -> str:
-    return iso(datetime.fromtimestamp(microseconds / 1e6, UTC))

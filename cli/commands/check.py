@@ -1,0 +1,73 @@
+"""Commands that check: whether nothing is missing, and whether each stage is well."""
+
+import sys
+from datetime import UTC, datetime
+
+import click
+
+from cli import options
+from cli.options import begin
+from common.errors import QueryError
+from common.times import iso
+from console.query import times
+
+
+@click.command()
+@options.common
+@options.time_range(None)
+@click.option("--node", default="", metavar="NAME", help="Only this node.")
+@click.option(
+    "--wait",
+    default=0.0,
+    type=click.FloatRange(0, 86_400),
+    metavar="SECONDS",
+    help="Wait so long until nothing is in flight, and fail if something still is.",
+)
+@options.form(choices=("table", "json"))
+@click.pass_context
+def audit(context: click.Context, *, since: str | None, until: str | None, node: str, wait: float, form: str) -> int:
+    """Check that every packet and byte the kernel saw is stored or counted as dropped.
+
+    Works while traffic flows: what is not stored yet is shown as in flight. Exits with 0 when all is exact.
+
+    \b
+    Examples:
+      ayaflow audit
+      ayaflow audit --since 1h --node web1 --format json
+    """
+    settings = begin(context)
+    from console.audit import read
+    from console.store.client import Store
+
+    now = datetime.now(UTC)
+    first = times.parse(since, now=now, option="--since") if since else times.EARLIEST
+    last = times.parse(until, now=now, option="--until") if until else times.LATEST
+    if first >= last:
+        raise QueryError(f"--since {since} ({iso(first)}) is not before --until {until} ({iso(last)})")
+    span = read.Range(since=first, until=last, node=node).within_retention(
+        now, settings.clickhouse.flows_retention_days
+    )
+    with Store(settings.clickhouse) as store:
+        return read.run(store, span, form=form, out=sys.stdout, wait_seconds=wait)
+
+
+@click.command()
+@options.common
+@options.this_node
+@options.interface
+@options.form(choices=("table", "json"))
+@click.pass_context
+def doctor(context: click.Context, *, form: str) -> int:
+    """Check each stage in order and say what to do.
+
+    \b
+    Example:
+      ayaflow doctor
+    """
+    settings = begin(context)
+    from cli import doctor as checks
+
+    return checks.run(settings, as_json=form == "json")
+
+
+COMMANDS = (audit, doctor)

@@ -1,0 +1,177 @@
+"""Commands that show traffic: now, stored, by SQL, or out of captures."""
+
+import sys
+from datetime import UTC, datetime
+
+import click
+
+from cli import options
+from cli.options import begin, flags_of
+from common.errors import QueryError
+from common.times import iso
+from console.query import times
+
+
+@click.command()
+@options.common
+@click.option("--once", is_flag=True, help="Print once and end.")
+@click.option(
+    "--sort",
+    default="bytes",
+    show_default=True,
+    type=click.Choice(["bytes", "packets", "rate"]),
+    help="The largest first, both directions together; rate: bytes a second.",
+)
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000), metavar="N", help="Connections.")
+@options.form(choices=("table", "json"))
+@click.argument("filter_words", metavar="[FILTER]", nargs=-1, shell_complete=options.complete_filter)
+@click.pass_context
+def top(context: click.Context, *, filter_words: tuple[str, ...], once: bool, sort: str, limit: int, form: str) -> int:
+    """Show the connections that are active now; on a terminal, in place.
+
+    Keys: b, p and r sort by bytes, packets and rate; q ends. --format json writes a line a second.
+
+    \b
+    Examples:
+      ayaflow top
+      ayaflow top 'port = https and addr in 10.0.0.0/8' --sort rate
+      ayaflow top --once --format json | jq '.connections[0]'
+    """
+    settings = begin(context)
+    from cli import top as view
+    from console.query import filters
+
+    return view.run(
+        settings, filters.parse(" ".join(filter_words)), sort=sort, limit=limit, once=once, form=form, out=sys.stdout
+    )
+
+
+@click.command()
+@options.common
+@options.this_node
+@options.time_range("10m")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(0), metavar="N", help="0: all.")
+@click.option(
+    "--sort",
+    default="time",
+    show_default=True,
+    type=click.Choice(["time", "bytes", "packets"]),
+    help="Newest, or largest (both directions), first.",
+)
+@options.form(choices=("table", "json", "csv", "arrow"))
+@click.argument("filter_words", metavar="[FILTER]", nargs=-1, shell_complete=options.complete_filter)
+@click.pass_context
+def flows(
+    context: click.Context, *, filter_words: tuple[str, ...], since: str, until: str, limit: int, sort: str, form: str
+) -> int:
+    """Show stored flows, one line a flow and window.
+
+    FILTER is `field op value`, joined by and, or, not and brackets; op is = != < <= > >= ~ or in. Fields are those
+    of a flow record; addr and port stand for either side. docs/filters.md has all of it.
+
+    \b
+    Examples:
+      ayaflow flows --since 1h --sort bytes
+      ayaflow flows 'addr in 10.0.0.0/8 and dst_port in (80, 443) and bytes > 1M' --since today
+      ayaflow flows 'protocol = tcp' --since 2026-05-01T12:00 --limit 0 --format csv > flows.csv
+    """
+    settings = begin(context)
+    from console.query import filters, flow_sql
+    from console.show import flows as history
+    from console.store.client import Store
+
+    first, last = times.parse_range(since, until, now=datetime.now(UTC))
+    sql, parameters = flow_sql.flows(
+        filters.parse(" ".join(filter_words)), since=first, until=last, sort=sort, limit=limit
+    )
+    with Store(settings.clickhouse) as store:
+        count = history.run(store, sql, parameters, form=form, out=sys.stdout, binary=sys.stdout.buffer)
+    if count == 0:
+        click.echo(f"no flows from {iso(first)} to {iso(last)} match", err=True)
+    elif count == limit:
+        click.echo(f"the first {limit} are shown; --limit 0 shows all", err=True)
+    return 0
+
+
+@click.command()
+@options.common
+@options.this_node
+@options.form()
+@click.argument("sql", metavar="SQL")
+@click.pass_context
+def query(context: click.Context, *, sql: str, form: str) -> int:
+    """Run SQL, read-only; `FROM flows` is enough. With `-`, SQL is read from standard input.
+
+    A FORMAT of the query's own wins over --format.
+
+    \b
+    Examples:
+      ayaflow query 'SELECT protocol, sum(packets) FROM flows GROUP BY 1'
+      ayaflow query - --format csv < report.sql
+    """
+    settings = begin(context)
+    from cli import query as query_module
+    from console.store.client import Store
+
+    if sql == "-":
+        try:
+            sql = sys.stdin.read()
+        except UnicodeDecodeError as error:
+            raise QueryError("the SQL on standard input is not UTF-8 text") from error
+    with Store(settings.clickhouse) as store:
+        query_module.run(store, sql, form=form, out=sys.stdout, binary=sys.stdout.buffer)
+    return 0
+
+
+@click.command()
+@options.common
+@options.this_node
+@options.window
+@click.option(
+    "--output", metavar="FILE", help="Write flow records there (-: standard output); without it, send to Kafka."
+)
+@click.option(
+    "--format",
+    "form",
+    default="json",
+    show_default=True,
+    type=click.Choice(["json", "csv", "arrow"]),
+    help="Of --output; json is one FlowRecord a line.",
+)
+@click.option(
+    "--speed",
+    default="max",
+    show_default=True,
+    metavar="max|N",
+    help="Of packets: 1 as they were captured, 10 ten times as fast.",
+)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.pass_context
+def replay(context: click.Context, *, files: tuple[str, ...], output: str | None, form: str, speed: str) -> int:
+    """Run captures (pcap, pcapng; gzip, zstd; - is standard input) through the kernel program.
+
+    Packets keep the time they were captured. They go to Kafka under a node name of their own, or with --output to a
+    file, for which neither Kafka nor ClickHouse is needed.
+
+    \b
+    Examples:
+      ayaflow replay office.pcapng --output flows.jsonl --window 60
+      ayaflow replay monday.pcap.gz tuesday.pcap.gz --node office --speed 10
+      tcpdump -i eth0 -c 1000 -w - | ayaflow replay - --output - --format csv
+    """
+    settings = begin(context)
+    from cli import replay as component
+
+    return component.run(
+        settings,
+        component.Options(
+            paths=files,
+            node=flags_of(context).values.get("node"),
+            output=output,
+            form=form,
+            speed=component.parse_speed(speed),
+        ),
+    )
+
+
+COMMANDS = (top, flows, query, replay)
