@@ -12,17 +12,9 @@ from typing import Any, Self
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from common.errors import EnvironmentProblem, SettingsError
+from common.address import Address, listen
 
 Health = Callable[[], Mapping[str, Any]]
-
-
-def parse_listen(listen: str, setting: str) -> tuple[str, int]:
-    """`127.0.0.1:9464` or `[::1]:9464` -> host and port. Raises SettingsError that names the setting."""
-    host, colon, port = listen.rpartition(":")
-    if not colon or not port.isdigit() or not 0 <= int(port) <= 65_535:
-        raise SettingsError(f"{setting}: write it as HOST:PORT (it is {listen!r})")
-    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104  an empty host means all, as people expect
 
 
 class MetricsServer:
@@ -31,8 +23,8 @@ class MetricsServer:
     `health` returns a JSON object; its key `ok` (bool) decides between status 200 and 503.
     """
 
-    def __init__(self, listen: str, setting: str, health: Health, registry: CollectorRegistry = REGISTRY) -> None:
-        host, port = parse_listen(listen, setting)
+    def __init__(self, address: str, setting: str, health: Health, registry: CollectorRegistry = REGISTRY) -> None:
+        """`address`: HOST:PORT of the setting. Raises SettingsError, EnvironmentProblem."""
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
@@ -55,12 +47,10 @@ class MetricsServer:
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
                 """Not a log line a scrape."""
 
-        try:
-            self._server = ThreadingHTTPServer((host, port), Handler)
-        except OSError as error:
-            raise EnvironmentProblem(
-                f"cannot listen on {listen}: {error.strerror}. Stop what uses the port, or set {setting}"
-            ) from error
+        place = Address.parse(address, setting)
+        self._server = ThreadingHTTPServer((place.host, place.port), Handler, bind_and_activate=False)
+        self._server.socket.close()  # of IPv4, whatever the address is
+        self._server.socket = listen(place)
         self._server.daemon_threads = True
         self._server.timeout = 0  # a client that is gone again must not keep handle_request waiting
         self._end = os.eventfd(0, os.EFD_CLOEXEC)

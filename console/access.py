@@ -11,14 +11,14 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from common.metrics import parse_listen
+from common.address import Address, names_loopback
 from common.settings import ConsoleSettings
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Number = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 HEADERS = {
@@ -91,7 +91,7 @@ class Access:
             and (client is None or not any(_within(client, network) for network in self._allowed))
         ):
             return 403, f"{client or 'this client'} may not ask here; console.allowed_ips lists who may"
-        if self._loopback_names_only and not _is_loopback_name(headers.get("host", "")):
+        if self._loopback_names_only and not _is_our_name(headers.get("host", "")):
             return 403, "this console is for this machine only; open it as http://127.0.0.1 or http://localhost"
         if scope["type"] == "websocket" and not _same_origin(headers):
             return 403, "a page of another origin may not read this stream"
@@ -99,7 +99,7 @@ class Access:
             return 401, "send a token: Authorization: Bearer …"
         return None
 
-    def _client(self, scope: Scope, headers: dict[str, str]) -> Address | None:
+    def _client(self, scope: Scope, headers: dict[str, str]) -> Number | None:
         """Who asks. X-Forwarded-For is believed as far as trusted proxies wrote it, from its right end."""
         peer = _address(scope["client"][0]) if scope.get("client") else None
         hops = [part.strip() for part in headers.get("x-forwarded-for", "").split(",") if part.strip()][-_HOPS:]
@@ -141,7 +141,7 @@ def _networks(texts: Sequence[str]) -> list[Network]:
     return [ipaddress.ip_network(text, strict=False) for text in texts]
 
 
-def _address(text: str) -> Address | None:
+def _address(text: str) -> Number | None:
     """`::ffff:10.0.0.1` is 10.0.0.1; a port and brackets, which some proxies add, are left out."""
     text = text.strip()
     if text.startswith("["):
@@ -156,7 +156,7 @@ def _address(text: str) -> Address | None:
     return mapped or address
 
 
-def _within(address: Address, network: Network) -> bool:
+def _within(address: Number, network: Network) -> bool:
     if isinstance(network, ipaddress.IPv6Network) and isinstance(address, ipaddress.IPv4Address):
         return ipaddress.IPv6Address((0xFFFF << 32) + int(address)) in network  # a list that says ::ffff:0:0/96
     return address in network
@@ -182,17 +182,11 @@ def _is_open(path: str) -> bool:
 
 
 def _is_loopback(listen: str) -> bool:
-    return _is_loopback_name(parse_listen(listen, "console.listen")[0])
+    return Address.parse(listen, "console.listen").is_loopback
 
 
-def _is_loopback_name(host: str) -> bool:
-    if not host:
-        return True  # HTTP/1.0
-    address = _address(host)
-    if address is not None:
-        return address.is_loopback
-    name = host.rpartition(":")[0] or host
-    return name.lower() == "localhost" or name.lower().endswith(".localhost")
+def _is_our_name(host: str) -> bool:
+    return not host or names_loopback(host)  # HTTP/1.0 sends none
 
 
 async def _answer(send: Send, status: int, sentence: str) -> None:

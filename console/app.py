@@ -13,8 +13,8 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 
 from common import logs
-from common.errors import EnvironmentProblem, SettingsError
-from common.metrics import parse_listen
+from common.address import Address, listen
+from common.errors import SettingsError
 from common.settings import ConsoleSettings, Settings
 from console.access import Access, warning
 from console.api import audit, dashboard, explore, fields, history, live, nodes, registry
@@ -83,10 +83,12 @@ def build_app(settings: Settings, *, health_timeout_seconds: float = TIMEOUT_SEC
 
 def run(settings: Settings) -> int:
     """Serve until SIGINT or SIGTERM. Raises EnvironmentProblem when the address cannot be used."""
-    host, port = parse_listen(settings.console.listen, "console.listen")
+    address = Address.parse(settings.console.listen, "console.listen")
     _check_certificate(settings.console)
-    listener = _listen(host, port, settings.console.listen)
-    with listener:
+    with listen(address, backlog=512) as listener:
+        # inherited by connections. asyncio leaves it off for sockets whose protocol number is 0, as here, and then an
+        # answer of two writes waits 40 ms for the client's delayed acknowledgement
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # uvicorn handles SIGINT and SIGTERM, and sends the signal on when it is done: we end with 0 instead
         server = uvicorn.Server(
             uvicorn.Config(
@@ -146,17 +148,3 @@ def _check_certificate(settings: ConsoleSettings) -> None:
             f"console.tls_certificate {settings.tls_certificate} and console.tls_key {settings.tls_key} cannot be used:"
             " they must be PEM files, the key without a password and that of the first certificate"
         ) from error
-
-
-def _listen(host: str, port: int, address: str) -> socket.socket:
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.create_server((host, port), family=family, backlog=512)
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"cannot listen on {address}: {error.strerror}. Stop what uses the port, or set console.listen"
-        ) from error
-    # inherited by connections. asyncio leaves it off for sockets whose protocol number is 0, as here, and then an
-    # answer of two writes waits 40 ms for the client's delayed acknowledgement
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listener

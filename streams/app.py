@@ -4,7 +4,6 @@ Faust's own windows and tables are not used (docs/decisions): an agent takes raw
 and the worker acknowledges when their windows are stored; Faust commits the acknowledged prefix of each partition.
 """
 
-import ssl
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ from faust.types import TP
 
 from common import logs
 from common.errors import SettingsError
-from common.settings import Settings
+from common.kafka import Security
+from common.settings import KafkaSettings, Settings
 from schemas.topics import TopicNames
 from streams.worker.worker import Worker
 
@@ -21,20 +21,6 @@ log = logs.get("streams")
 
 _FETCH_BYTES = 9 << 20  # of one partition: the largest message, with room
 _SESSION_SECONDS = 6.0  # a worker that was killed gives its partitions up after this; brokers take no less
-_KNOWN_PROPERTIES = frozenset(
-    {
-        "security.protocol",
-        "sasl.mechanism",
-        "sasl.mechanisms",
-        "sasl.username",
-        "sasl.password",
-        "ssl.ca.location",
-        "ssl.certificate.location",
-        "ssl.key.location",
-        "ssl.key.password",
-        "client.id",
-    }
-)
 
 
 def build(settings: Settings) -> Any:
@@ -43,7 +29,7 @@ def build(settings: Settings) -> Any:
     return faust.App(
         settings.streams.app_id,
         broker=[f"kafka://{server.strip()}" for server in kafka.bootstrap_servers.split(",")],
-        broker_credentials=credentials(kafka.properties),
+        broker_credentials=credentials(kafka),
         broker_client_id=kafka.properties.get("client.id", settings.streams.app_id),
         broker_session_timeout=_SESSION_SECONDS,
         broker_heartbeat_interval=2.0,
@@ -112,46 +98,19 @@ def lag(app: Any, topic: str, partition: int, position: int) -> int:
     return max(0, end - position) if end is not None else 0
 
 
-def credentials(properties: dict[str, str]) -> Any:
+def credentials(settings: KafkaSettings) -> Any:
     """Faust's credentials from librdkafka's properties; None: plain text. Raises SettingsError."""
-    protocol = properties.get("security.protocol", "plaintext").upper()
-    unknown = sorted(
-        name for name in properties if name.startswith(("sasl.", "ssl.", "security.")) and name not in _KNOWN_PROPERTIES
-    )
-    if unknown:
-        raise SettingsError(
-            f"kafka.properties: streams cannot use {unknown[0]}; it knows {', '.join(sorted(_KNOWN_PROPERTIES))}"
-        )
-    if protocol == "PLAINTEXT":
-        return None
-    context = _tls(properties) if protocol.endswith("SSL") else None
-    if protocol == "SSL":
-        assert context is not None
-        return faust.SSLCredentials(context)
-    if protocol not in {"SASL_SSL", "SASL_PLAINTEXT"}:
-        raise SettingsError(
-            f"kafka.properties: security.protocol is {protocol!r}; use plaintext, ssl, sasl_ssl or sasl_plaintext"
-        )
-    mechanism = properties.get("sasl.mechanism") or properties.get("sasl.mechanisms") or "PLAIN"
+    security = Security.of(settings)
+    if security.mechanism is None:
+        return faust.SSLCredentials(security.tls) if security.tls else None
     try:
         return faust.SASLCredentials(
-            username=properties.get("sasl.username"),
-            password=properties.get("sasl.password"),
-            mechanism=mechanism,
-            ssl_context=context,
+            username=security.username,
+            password=security.password,
+            mechanism=security.mechanism,
+            ssl_context=security.tls,
         )
     except ValueError as error:
         raise SettingsError(
-            f"kafka.properties: sasl.mechanism {mechanism!r} is not known; use PLAIN or SCRAM-SHA-512"
+            f"kafka.properties: sasl.mechanism {security.mechanism!r} is not known; use PLAIN or SCRAM-SHA-512"
         ) from error
-
-
-def _tls(properties: dict[str, str]) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=properties.get("ssl.ca.location"))
-        certificate = properties.get("ssl.certificate.location")
-        if certificate:
-            context.load_cert_chain(certificate, properties.get("ssl.key.location"), properties.get("ssl.key.password"))
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(f"kafka.properties: the certificates cannot be used: {error}") from error
-    return context

@@ -8,14 +8,13 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from common import logs
+from common import kafka, logs
 from common.errors import AyaflowError, ServiceUnavailable
 from common.metrics import MetricsServer
 from common.outages import Outages
 from common.settings import Settings
 from schemas.avro.codec import Codec
-from schemas.kafka_topics import create_missing
-from schemas.topics import TopicNames
+from schemas.topics import TopicNames, topics
 from streams import app as faust_app
 from streams import metrics as streams_metrics
 from streams.store.clickhouse import ClickHouseStore
@@ -66,7 +65,7 @@ class Component:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stopping.set)
-        faust_app.credentials(self._settings.kafka.properties)  # a wrong setting is said before anything starts
+        faust_app.credentials(self._settings.kafka)  # a wrong setting is said before anything starts
         with MetricsServer(self._settings.streams.metrics_listen, "streams.metrics_listen", self.health):
             store = ClickHouseStore(self._settings.clickhouse, self._topics.packets)
             # whoever is told that we are ready finds topics and tables
@@ -93,7 +92,7 @@ class Component:
         return False
 
     def _make_topics(self) -> None:
-        if made := create_missing(self._settings.kafka, timeout_seconds=5):
+        if made := kafka.create_missing(self._settings.kafka, topics(self._settings.kafka), timeout_seconds=5):
             log.info("made topics", names=made)
 
     async def _work(self, store: ClickHouseStore, stopping: asyncio.Event) -> None:

@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka import KafkaException
 
+from common import kafka
 from common.settings import ENV_PREFIX, KafkaSettings
-from schemas.kafka_topics import admin_client
 
 START_SECONDS = 90
 REPOSITORY = Path(__file__).parent.parent
@@ -122,7 +122,7 @@ def until(ready: Callable[[], bool], process: subprocess.Popen[str], output: Pat
 def kafka_answers(bootstrap: str) -> bool:
     """Whether a broker answers and has our topics."""
     try:
-        topics = admin_client(KafkaSettings(bootstrap_servers=bootstrap)).list_topics(timeout=1).topics
+        topics = kafka.admin(KafkaSettings(bootstrap_servers=bootstrap)).list_topics(timeout=1).topics
     except KafkaException:
         return False
     return any(name.endswith("dead-letter") for name in topics)

@@ -5,10 +5,14 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
+from confluent_kafka import KafkaException
 
+from common import kafka
+from common.address import Address
+from common.clickhouse import Endpoint
+from common.errors import SettingsError
 from common.settings import Settings
 from schemas.topics import TopicNames
 
@@ -88,7 +92,7 @@ class Health:
         """A stage that cannot be asked is a stage that is not ok."""
         try:
             return await asyncio.wait_for(ask(), self._timeout + 0.5)
-        except (TimeoutError, aiohttp.ClientError, OSError, ValueError, TypeError) as error:
+        except (TimeoutError, aiohttp.ClientError, SettingsError, OSError, ValueError, TypeError) as error:
             reason = "no answer in time" if isinstance(error, TimeoutError) else _short(error)
             return stage(name, ok=False, message=f"{self._address(name)} does not answer ({reason}); {_HINTS[name]}")
 
@@ -105,19 +109,12 @@ class Health:
             return await asyncio.to_thread(self._ask_kafka)
 
     def _ask_kafka(self) -> Stage:
-        from confluent_kafka import KafkaException
-        from confluent_kafka.admin import AdminClient
-
-        kafka = self._settings.kafka
-        if self._kafka is None:
-            self._kafka = AdminClient(
-                {"bootstrap.servers": kafka.bootstrap_servers, "log_level": 0, **kafka.properties}
-            )
+        self._kafka = self._kafka or kafka.admin(self._settings.kafka)
         try:
             cluster = self._kafka.list_topics(timeout=self._timeout)
         except KafkaException as error:
-            raise OSError(error.args[0].str()) from error
-        topics = TopicNames.of(kafka.topic_prefix)
+            raise OSError(kafka.reason(error)) from error
+        topics = TopicNames.of(self._settings.kafka.topic_prefix)
         wanted = (topics.packets, topics.flows, topics.live, topics.dead_letter)
         missing = [name for name in wanted if name not in cluster.topics]
         details = {"brokers": len(cluster.brokers), "missing_topics": missing}
@@ -127,16 +124,14 @@ class Health:
         return stage("kafka", ok=True, details=details)
 
     async def _read_clickhouse(self, session: aiohttp.ClientSession) -> Stage:
-        url = urlsplit(self._settings.clickhouse.url)
-        async with session.get(f"{url.scheme}://{url.netloc}{url.path.rstrip('/')}/ping") as answer:
+        async with session.get(f"{Endpoint.of(self._settings.clickhouse.url).url}/ping") as answer:
             if answer.status != 200:
                 return stage("clickhouse", ok=False, message=f"{self._address('clickhouse')} answers {answer.status}")
         return stage("clickhouse", ok=True)
 
     async def _read_component(self, session: aiohttp.ClientSession, name: str, listen: str, age: str) -> Stage:
-        host, _, port = listen.rpartition(":")
-        host = "127.0.0.1" if host in {"", "0.0.0.0"} else "[::1]" if host == "[::]" else host  # noqa: S104  an address to compare with
-        async with session.get(f"http://{host}:{port}/health") as answer:
+        place = Address.parse(listen, f"{name}.metrics_listen").reachable
+        async with session.get(f"http://{place}/health") as answer:
             details = json.loads(await answer.text())
         if not isinstance(details, dict):
             raise TypeError("its answer is not an object")

@@ -6,8 +6,9 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Self
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
 
+from common import kafka
 from common.errors import AyaflowError, DecodeError
 from common.settings import Settings
 from schemas.avro.codec import Codec
@@ -50,21 +51,12 @@ class LiveReader(threading.Thread):
             try:
                 self._read()
             except (KafkaException, AyaflowError) as error:
-                self.problem = f"cannot read {self._topics.live}: {_reason(error)}"
+                self.problem = f"cannot read {self._topics.live}: {kafka.reason(error)}"
                 self._done.wait(AGAIN_SECONDS)
 
     def _read(self) -> None:
         codec = Codec(self._settings.schema_registry.url, self._topics)
-        config: dict[str, Any] = {
-            **self._settings.kafka.properties,
-            "bootstrap.servers": self._settings.kafka.bootstrap_servers,
-            "group.id": f"ayaflow-view-{uuid.uuid4()}",
-            "enable.auto.commit": False,  # joins no group: assigned
-            "log_level": 0,
-            "error_cb": lambda _: None,
-            "auto.offset.reset": "latest",
-        }
-        consumer = Consumer(config)
+        consumer = kafka.consumer(self._settings.kafka, group=f"ayaflow-view-{uuid.uuid4()}", from_end=True)
         try:
             partitions = consumer.list_topics(self._topics.live, timeout=1).topics[self._topics.live].partitions
             if not partitions:
@@ -103,9 +95,3 @@ class LiveReader(threading.Thread):
         kept = {**self.stats, str(stats["node"]): stats}
         newest = sorted(kept, key=lambda node: kept[node]["time"])[-NODES_KEPT:]
         self.problem, self.stats = "", {node: kept[node] for node in newest}  # replaced whole: another thread reads
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, KafkaException) and error.args and hasattr(error.args[0], "str"):
-        return str(error.args[0].str())
-    return str(error)

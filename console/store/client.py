@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
+from common.clickhouse import connect
 from common.errors import QueryError, ServiceUnavailable
 from common.settings import ClickHouseSettings
 
@@ -59,8 +59,7 @@ class Store:
         self, settings: ClickHouseSettings, *, timeout_seconds: int = 600, limits: Mapping[str, int] | None = None
     ) -> None:
         """`limits`: ClickHouse settings such as max_execution_time, for each query."""
-        import clickhouse_connect  # 120 ms, and not for every command
-        from clickhouse_connect.driver.exceptions import ClickHouseError
+        from clickhouse_connect.driver.exceptions import ClickHouseError  # 120 ms, and not for every command
 
         if not logging.getLogger("ayaflow").isEnabledFor(logging.DEBUG):
             # what goes wrong is one sentence of ours; the driver sets its own levels when it is imported
@@ -69,20 +68,8 @@ class Store:
         self._errors: type[Exception] = ClickHouseError
         self._settings = settings
         self._query_settings = {**_SETTINGS, **(limits or {})}
-        url = urlsplit(settings.url)
         try:
-            self._client: Any = clickhouse_connect.get_client(
-                host=url.hostname,
-                port=url.port or (8443 if url.scheme == "https" else 8123),
-                interface=url.scheme,
-                proxy_path=url.path,
-                username=settings.username,
-                password=settings.password,
-                database=settings.database,
-                connect_timeout=5,
-                send_receive_timeout=timeout_seconds,
-                autogenerate_session_id=False,
-            )
+            self._client: Any = connect(settings, database=settings.database, timeout_seconds=timeout_seconds)
         except (ClickHouseError, OSError) as error:
             raise self._explain(error) from error
 

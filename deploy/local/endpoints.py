@@ -1,73 +1,27 @@
 """Where the local servers listen, and who is in the way. Reads /proc; opens no connection that stays."""
 
 import contextlib
-import ipaddress
 import socket
-from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from common.errors import SettingsError
-from common.settings import Settings
+from common.address import Address
+from common.settings import KafkaSettings
 
 PROC = Path("/proc")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """An address that a setting names."""
-
-    host: str  # without brackets
-    port: int  # TCP
-    setting: str  # the setting it comes from, for messages
-
-    @property
-    def text(self) -> str:
-        """host:port, with brackets around an IPv6 address."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def is_local(self) -> bool:
-        """Whether it is a loopback address, so that it is ours to serve."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
-
-
-def parse(text: str, setting: str, default_port: int | None = None) -> Endpoint:
-    """`127.0.0.1:9092` or `[::1]:9092` -> Endpoint. Raises SettingsError that names the setting."""
-    try:
-        parts = urlsplit(f"//{text}")
-        host, port = parts.hostname, parts.port or default_port
-    except ValueError as error:
-        raise SettingsError(f"{setting}: write it as HOST:PORT (it is {text!r})") from error
-    if not host or port is None:
-        raise SettingsError(f"{setting}: write it as HOST:PORT (it is {text!r})")
-    return Endpoint(host=host, port=port, setting=setting)
-
-
-def kafka(settings: Settings) -> Endpoint:
+def kafka(settings: KafkaSettings) -> Address:
     """The first bootstrap server."""
-    first = settings.kafka.bootstrap_servers.split(",")[0].strip()
-    return parse(first, "kafka.bootstrap_servers")
+    return Address.parse(settings.bootstrap_servers.split(",")[0], "kafka.bootstrap_servers")
 
 
-def clickhouse(settings: Settings) -> Endpoint:
-    """The host and port of clickhouse.url."""
-    parts = urlsplit(settings.clickhouse.url)
-    return parse(parts.netloc.rpartition("@")[2], "clickhouse.url", 443 if parts.scheme == "https" else 8123)
-
-
-def in_use(endpoint: Endpoint) -> bool:
+def in_use(address: Address) -> bool:
     """Whether something already listens there."""
-    family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((endpoint.host, endpoint.port))
+            probe.bind((address.host, address.port))
         except OSError:
             return True
     return False
@@ -108,11 +62,11 @@ def _listening_inodes(table: str, port: int) -> list[str]:
     return found
 
 
-def refusal(endpoint: Endpoint) -> str:
+def refusal(address: Address) -> str:
     """The sentence for a port that is taken."""
-    who = owner(endpoint.port)
+    who = owner(address.port)
     return (
-        f"port {endpoint.port} is in use"
+        f"port {address.port} is in use"
         + (f" by {who}" if who else "")
-        + f". Stop what uses it, or set {endpoint.setting}"
+        + f". Stop what uses it, or set {address.setting}"
     )

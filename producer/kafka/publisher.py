@@ -4,16 +4,14 @@ While Kafka is away for longer than a moment, batches go to the spool on disk, a
 batch on disk is safe: the ring is released, and the next epoch may be closed.
 """
 
-import logging
 from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException
 
-from common import logs
-from common.errors import SettingsError
+from common import kafka, logs
 from common.outages import Outages
 from common.settings import KafkaSettings
 from producer.clock import Nanoseconds
@@ -289,29 +287,19 @@ def explain(error: Any) -> str:
 
 def open_kafka(settings: KafkaSettings, on_error: Callable[[Any], None]) -> Transport:
     """The real client. Raises SettingsError when a property is wrong."""
-    quiet = logging.getLogger("ayaflow.librdkafka")  # what matters comes to on_error; its own lines only repeat it
-    quiet.setLevel(logging.CRITICAL)
-    properties: dict[str, Any] = {
-        "bootstrap.servers": settings.bootstrap_servers,
-        "client.id": "ayaflow-producer",
-        "enable.idempotence": True,
-        "acks": "all",
-        "compression.type": settings.compression,
-        "message.timeout.ms": 0,  # for ever: giving up is not the client's to decide
-        "message.max.bytes": MAX_MESSAGE_BYTES + 10_000,
-        "queue.buffering.max.kbytes": MAX_UNACKED_BYTES >> 10,
-        "queue.buffering.max.messages": 200_000,
-        "linger.ms": 2,
-        "partitioner": "murmur2_random",  # as Java's clients
-        "reconnect.backoff.max.ms": 2_000,
-        "topic.metadata.refresh.interval.ms": 60_000,
-        "error_cb": on_error,
-        "logger": quiet,
-        **settings.properties,
-    }
-    try:
-        client = Producer(properties)
-    except KafkaException as error:
-        raise SettingsError(f"kafka.properties: {error.args[0].str()}") from error
-    transport: Transport = client
+    transport: Transport = kafka.producer(
+        settings,
+        on_error=on_error,
+        ours={
+            "message.timeout.ms": 0,  # for ever: giving up is not the client's to decide
+            "message.max.bytes": MAX_MESSAGE_BYTES + 10_000,
+        },
+        defaults={
+            "client.id": "ayaflow-producer",
+            "queue.buffering.max.kbytes": MAX_UNACKED_BYTES >> 10,
+            "queue.buffering.max.messages": 200_000,
+            "linger.ms": 2,
+            "topic.metadata.refresh.interval.ms": 60_000,
+        },
+    )
     return transport

@@ -11,9 +11,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaException, Message, TopicPartition
 
-from common import logs
+from common import kafka, logs
 from common.errors import AyaflowError
 from common.settings import KafkaSettings
 from producer.kernel.run_state import RunState
@@ -46,18 +46,7 @@ def read_tail(
     """Add what Kafka has of the run to `safe`. Returns whether Kafka told all of it."""
     deadline = time.monotonic() + SECONDS
     time.sleep(_LATE_SECONDS)
-    consumer = Consumer(
-        {
-            "bootstrap.servers": settings.bootstrap_servers,
-            "group.id": f"ayaflow-tail-{node}",
-            "enable.auto.commit": False,
-            "client.id": "ayaflow-producer-tail",
-            "auto.offset.reset": "earliest",
-            "log_level": 0,
-            "error_cb": lambda _error: None,
-            **settings.properties,
-        }
-    )
+    consumer = kafka.consumer(settings, group=f"ayaflow-tail-{node}", defaults={"client.id": "ayaflow-producer-tail"})
     try:
         for start, end in _ranges(consumer, topic, state, deadline):
             if not _read(consumer, start, end, deadline, safe, node.encode(), state.ring_id, registry):

@@ -25,7 +25,7 @@ from streams.windowing.windows import Piece, from_offset
 class KafkaPartition(NamedTuple):
     """Where packets come from. Offsets mean nothing without the topic's identity: a new topic begins at 0 again."""
 
-    topic_id: int  # schemas.kafka_topics.topic_id; 0: not known
+    topic_id: int  # common.kafka.topic_id; 0: not known
     number: int
 
 

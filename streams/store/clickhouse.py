@@ -7,13 +7,12 @@ streams.partition.storing for what that is for.
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
-import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 
 from common import logs
+from common.clickhouse import connect
 from common.errors import ServiceUnavailable
 from common.settings import ClickHouseSettings
 from schemas.flows import FlowColumns, LedgerRow, Loss
@@ -174,26 +173,9 @@ class ClickHouseStore:
             ) from error
 
     def _connect(self) -> Client:
-        client = connect(self._settings, database=None)
-        migrate(client, self._settings)
-        client.close()
-        return connect(self._settings, database=self._settings.database)
-
-
-def connect(settings: ClickHouseSettings, database: str | None) -> Client:
-    """A client that several threads may use."""
-    url = urlsplit(settings.url)
-    return clickhouse_connect.get_client(
-        host=url.hostname or "127.0.0.1",
-        port=url.port or (8443 if url.scheme == "https" else 8123),
-        interface=url.scheme,
-        username=settings.username,
-        password=settings.password,
-        database=database or "default",
-        autogenerate_session_id=False,
-        send_receive_timeout=_TIMEOUT_SECONDS,
-        connect_timeout=5,
-    )
+        with connect(self._settings, database="default", timeout_seconds=_TIMEOUT_SECONDS) as client:
+            migrate(client, self._settings)
+        return connect(self._settings, database=self._settings.database, timeout_seconds=_TIMEOUT_SECONDS)
 
 
 def _named(partition: KafkaPartition, window: WindowId) -> dict[str, Any]:

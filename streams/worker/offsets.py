@@ -6,11 +6,11 @@ asks the broker itself, so that a message from before a rebalance, or a seek tha
 
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
+from common import kafka
 from common.errors import ServiceUnavailable
 from common.settings import KafkaSettings
-from schemas.kafka_topics import topic_id
 
 _TIMEOUT = 5.0
 
@@ -20,7 +20,7 @@ class Begin(NamedTuple):
 
     committed: int  # the offset that the group acknowledged; -1: none
     oldest: int  # the first offset that is still there
-    topic_id: int  # of schemas.kafka_topics.topic_id
+    topic_id: int  # of common.kafka.topic_id
 
 
 class Offsets:
@@ -28,16 +28,7 @@ class Offsets:
 
     def __init__(self, settings: KafkaSettings, *, group: str, topic: str) -> None:
         self._settings, self._topic = settings, topic
-        self._consumer = Consumer(
-            {
-                **settings.properties,
-                "bootstrap.servers": settings.bootstrap_servers,
-                "group.id": group,
-                "enable.auto.commit": False,
-                "log_level": 2,
-                "error_cb": lambda _: None,
-            }
-        )
+        self._consumer = kafka.consumer(settings, group=group)
 
     def begin(self, partition: int) -> Begin:
         """Where to begin. Raises ServiceUnavailable."""
@@ -47,7 +38,7 @@ class Offsets:
             oldest, _ = self._consumer.get_watermark_offsets(wanted, timeout=_TIMEOUT)
         except KafkaException as error:
             raise ServiceUnavailable(f"Kafka does not tell the offsets of {self._topic}: {error.args[0]}") from error
-        identity = topic_id(self._settings, self._topic, timeout_seconds=_TIMEOUT)
+        identity = kafka.topic_id(self._settings, self._topic, timeout_seconds=_TIMEOUT)
         return Begin(committed=max(int(committed.offset), -1), oldest=int(oldest), topic_id=identity)
 
     def close(self) -> None:

@@ -8,13 +8,12 @@ direction, vlan_id, community_id, window_start, revision) tells a consumer that 
 """
 
 import contextlib
-import logging
 import threading
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException
 
-from common import logs
+from common import kafka, logs
 from common.errors import ServiceUnavailable
 from common.settings import KafkaSettings
 from schemas.avro.codec import Codec
@@ -37,22 +36,11 @@ class Publisher:
         self._lock = threading.Lock()  # one caller at a time waits for its deliveries
         self._failure: KafkaError | None = None
         self.trouble: str | None = None  # no broker answers
-        # An owner of the cluster may add properties; these three are ours
-        self._producer = Producer(
-            {
-                "linger.ms": 5,
-                "reconnect.backoff.max.ms": 2000,
-                "queue.buffering.max.messages": 200_000,
-                "log_level": 3,
-                **settings.properties,
-                "bootstrap.servers": settings.bootstrap_servers,
-                "enable.idempotence": True,
-                "acks": "all",
-                "compression.type": settings.compression,
-                "message.max.bytes": _MAX_MESSAGE,
-                "error_cb": self._troubled,
-                "logger": logging.getLogger(logs.LIBRDKAFKA),
-            }
+        self._producer = kafka.producer(
+            settings,
+            on_error=self._troubled,
+            ours={"message.max.bytes": _MAX_MESSAGE},
+            defaults={"log_level": 3, "linger.ms": 5, "queue.buffering.max.messages": 200_000},
         )
 
     def flows(self, flows: FlowColumns, revision: int) -> None:

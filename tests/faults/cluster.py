@@ -8,11 +8,11 @@ from pathlib import Path
 
 from confluent_kafka import KafkaException
 
+from common import kafka
 from common.settings import KafkaSettings
 from deploy.local.endpoints import Endpoint
 from deploy.local.kafka import broker
 from deploy.local.kafka.config import server_properties
-from schemas.kafka_topics import admin_client
 from schemas.topics import TopicNames
 
 BROKERS = 3
@@ -78,7 +78,7 @@ def _prepare(directory: Path, number: int, java: str, classpath: str, identity: 
 
 def leaders(bootstrap: str) -> dict[int, int]:
     """The broker that leads each partition of the packets topic; -1: none."""
-    found = admin_client(KafkaSettings(bootstrap_servers=bootstrap)).list_topics(timeout=5)
+    found = kafka.admin(KafkaSettings(bootstrap_servers=bootstrap)).list_topics(timeout=5)
     return {number: each.leader for number, each in found.topics[TopicNames.of("ayaflow.").packets].partitions.items()}
 
 
@@ -94,7 +94,7 @@ def led_by_others(bootstrap: str, number: int) -> bool:
 def whole(bootstrap: str) -> bool:
     """Whether every partition of every topic has all its replicas in sync."""
     try:
-        found = admin_client(KafkaSettings(bootstrap_servers=bootstrap)).list_topics(timeout=5)
+        found = kafka.admin(KafkaSettings(bootstrap_servers=bootstrap)).list_topics(timeout=5)
     except KafkaException:
         return False
     partitions = [each for topic in found.topics.values() for each in topic.partitions.values()]

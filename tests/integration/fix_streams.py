@@ -16,11 +16,11 @@ from typing import Any
 import clickhouse_connect
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from common import kafka
 from common.settings import KafkaSettings
 from schemas.avro.codec import Codec
-from schemas.kafka_topics import create_missing
 from schemas.packets import PacketBatch
-from schemas.topics import TopicNames
+from schemas.topics import TopicNames, topics
 from tests.fix_local import REPOSITORY, environment, free_port, temporary_directory
 
 ENTRY = """
@@ -54,9 +54,8 @@ class Pipeline:
         self.database = f"db_{self.prefix[1:-1]}"
         self.metrics = f"127.0.0.1:{free_port()}"
         self.codec = Codec()
-        create_missing(
-            KafkaSettings(bootstrap_servers=self.kafka, topic_prefix=self.prefix, partitions=self.partitions)
-        )
+        settings = KafkaSettings(bootstrap_servers=self.kafka, topic_prefix=self.prefix, partitions=self.partitions)
+        kafka.create_missing(settings, topics(settings))
         self.producer = Producer({"bootstrap.servers": self.kafka, "linger.ms": 0, "message.max.bytes": 8 << 20})
 
     def start(self) -> subprocess.Popen[bytes]:

@@ -10,8 +10,9 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import ConfigResource
 
+from common import kafka
 from common.settings import KafkaSettings
-from schemas.kafka_topics import admin_client, create_missing, topics
+from schemas.topics import topics
 from tests.fix_local import free_port, refusal, running_kafka, temporary_directory
 
 pytestmark = pytest.mark.kafka
@@ -47,7 +48,7 @@ def read_one(bootstrap: str, topic: str) -> bytes:
 
 def test_the_broker_has_our_topics_with_their_partitions_and_retention(kafka_broker: str) -> None:
     settings = KafkaSettings(bootstrap_servers=kafka_broker)
-    admin = admin_client(settings)
+    admin = kafka.admin(settings)
     found = admin.list_topics(timeout=10).topics
     for topic in topics(settings):
         assert len(found[topic.name].partitions) == topic.partitions
@@ -57,7 +58,8 @@ def test_the_broker_has_our_topics_with_their_partitions_and_retention(kafka_bro
 
 
 def test_topics_that_exist_are_left_as_they_are(kafka_broker: str) -> None:
-    assert create_missing(KafkaSettings(bootstrap_servers=kafka_broker, partitions=9)) == []
+    settings = KafkaSettings(bootstrap_servers=kafka_broker, partitions=9)
+    assert kafka.create_missing(settings, topics(settings)) == []
 
 
 def test_a_message_of_seven_megabytes_passes(kafka_broker: str) -> None:
@@ -67,7 +69,7 @@ def test_a_message_of_seven_megabytes_passes(kafka_broker: str) -> None:
 
 
 def test_an_unknown_topic_is_not_made_by_asking_for_it(kafka_broker: str) -> None:
-    admin = admin_client(KafkaSettings(bootstrap_servers=kafka_broker))
+    admin = kafka.admin(KafkaSettings(bootstrap_servers=kafka_broker))
     assert admin.list_topics("ayaflow.packtes", timeout=10).topics["ayaflow.packtes"].error is not None
     assert "ayaflow.packtes" not in admin.list_topics(timeout=10).topics
 

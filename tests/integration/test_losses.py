@@ -10,12 +10,13 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from common import kafka
 from common.errors import ServiceUnavailable
 from common.settings import ClickHouseSettings, KafkaSettings
 from console.audit import read
 from console.store.client import Store
 from schemas.flows import FlowColumns
-from schemas.kafka_topics import create_missing, topic_id
+from schemas.topics import topics
 from streams.partition.storing import KafkaPartition, WindowId
 from streams.store.clickhouse import ClickHouseStore
 from tests.integration.fix_streams import Pipeline, pipeline
@@ -144,21 +145,21 @@ def test_messages_that_go_under_a_running_streams_are_told_with_the_events_in_th
 def test_a_topic_that_is_made_anew_begins_afresh(kafka_broker: str, clickhouse_server: str) -> None:
     begin = int(time.time()) // 10 * 10 - 600
     first, second = Node("n1", begin, 12), Node("n1", begin, 13)  # the same windows, the same offsets
-    settings = KafkaSettings(bootstrap_servers=kafka_broker)
     with pipeline(kafka_broker, clickhouse_server) as p:
+        settings = KafkaSettings(bootstrap_servers=kafka_broker, topic_prefix=p.prefix, partitions=1)
         p.start()
         p.send([*(each for _ in range(20) for each in first.batches()), first.end()])
         p.until(lambda: p.stored_packets() == first.packets)
         p.until(lambda: p.count("SELECT uniqExact(epoch) FROM ledger") == 20)
         p.stop()
-        old = topic_id(settings, p.topics.packets)
+        old = kafka.topic_id(settings, p.topics.packets)
         admin = AdminClient({"bootstrap.servers": kafka_broker})
         admin.delete_topics([p.topics.packets])[p.topics.packets].result(20)
         deadline = time.monotonic() + 20
         while True:
             try:
-                create_missing(KafkaSettings(bootstrap_servers=kafka_broker, topic_prefix=p.prefix, partitions=1))
-                assert topic_id(settings, p.topics.packets) != old
+                kafka.create_missing(settings, topics(settings))
+                assert kafka.topic_id(settings, p.topics.packets) != old
                 break
             except (ServiceUnavailable, AssertionError):  # its deletion takes a moment, and so does its making
                 assert time.monotonic() < deadline

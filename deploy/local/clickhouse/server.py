@@ -19,6 +19,8 @@ from typing import Any
 from aiohttp import web
 
 from common import logs
+from common.address import Address, names_loopback
+from common.clickhouse import Endpoint
 from common.errors import EnvironmentProblem, QueryError
 from common.settings import ClickHouseSettings, Settings
 from deploy.local import endpoints
@@ -50,8 +52,8 @@ class Outcome:
 
 def run(settings: Settings) -> int:
     """Serve until SIGINT or SIGTERM. Returns 0. Raises EnvironmentProblem or SettingsError when it cannot start."""
-    listen = endpoints.clickhouse(settings)
-    if not listen.is_local:
+    listen = Endpoint.of(settings.clickhouse.url).address
+    if not listen.is_loopback:
         raise EnvironmentProblem(
             f"clickhouse.url names {listen.text}, which is not on this machine: use that ClickHouse as it is, or "
             "set a loopback address for the embedded one"
@@ -71,7 +73,7 @@ def run(settings: Settings) -> int:
     return 0
 
 
-async def _serve(server: "Server", listen: endpoints.Endpoint, began: float) -> None:
+async def _serve(server: "Server", listen: Address, began: float) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -379,7 +381,7 @@ def _check_origin(request: web.Request) -> None:
     """Refuse what a web page in this machine's browser would send: it is not from here, though its browser is."""
     for header in ("Origin", "Host"):
         value = request.headers.get(header, "").rpartition("//")[2]
-        if value and not endpoints.parse(value, header, 80).is_local:
+        if value and not names_loopback(value):
             raise _Denied(f"requests are taken from this machine only, under a loopback name ({header}: {value})")
 
 

@@ -15,14 +15,15 @@ from pathlib import Path
 
 from confluent_kafka import KafkaException
 
-from common import logs
+from common import kafka, logs
+from common.address import Address
 from common.errors import EnvironmentProblem, ServiceUnavailable
 from common.settings import Settings
 from common.stopping import Stop, stop_on_signals
 from deploy.local import endpoints
 from deploy.local.kafka.config import server_properties
 from deploy.local.process import dies_with_parent, make_directory, only_one, stop
-from schemas.kafka_topics import admin_client, create_missing
+from schemas.topics import topics
 
 log = logs.get("kafka")
 
@@ -36,8 +37,8 @@ def run(settings: Settings) -> int:
 
     Raises EnvironmentProblem or SettingsError when it cannot start.
     """
-    listener = endpoints.kafka(settings)
-    if not listener.is_local:
+    listener = endpoints.kafka(settings.kafka)
+    if not listener.is_loopback:
         raise EnvironmentProblem(
             f"kafka.bootstrap_servers names {listener.text}, which is not on this machine: use that Kafka "
             "as it is, or set a loopback address for a local one"
@@ -46,16 +47,16 @@ def run(settings: Settings) -> int:
         return _serve(settings, listener, stopping)
 
 
-def _serve(settings: Settings, listener: endpoints.Endpoint, stopping: Stop) -> int:
+def _serve(settings: Settings, listener: Address, stopping: Stop) -> int:
     began = time.monotonic()
     java = find_java()
     classpath = find_jars(settings.kafka.jars_dir)
-    controller = endpoints.Endpoint(
+    controller = Address(
         host="127.0.0.1", port=settings.kafka.local_controller_port, setting="kafka.local_controller_port"
     )
-    for endpoint in (listener, controller):
-        if endpoints.in_use(endpoint):
-            raise EnvironmentProblem(endpoints.refusal(endpoint))
+    for address in (listener, controller):
+        if endpoints.in_use(address):
+            raise EnvironmentProblem(endpoints.refusal(address))
     data, log_dir = settings.data_dir / "kafka", settings.data_dir / "logs"
     for directory in (data, log_dir):
         make_directory(directory)
@@ -136,12 +137,12 @@ def _format(flags: list[str], properties: Path, data: Path) -> None:
 
 def _await_ready(settings: Settings, child: subprocess.Popen[bytes], stopping: Stop) -> None:
     """Return when the broker answers and has our topics, or when it ended. Raises ServiceUnavailable."""
-    admin = admin_client(settings.kafka)
+    admin = kafka.admin(settings.kafka)
     deadline = time.monotonic() + START_SECONDS
     while child.poll() is None and not stopping.is_set():
         with contextlib.suppress(KafkaException, ServiceUnavailable):  # not yet
             if admin.list_topics(timeout=0.5).brokers:
-                create_missing(settings.kafka, timeout_seconds=5)
+                kafka.create_missing(settings.kafka, topics(settings.kafka), timeout_seconds=5)
                 return
         if time.monotonic() > deadline:
             raise ServiceUnavailable(

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from deploy.local.endpoints import Endpoint
-from schemas.kafka_topics import MAX_MESSAGE_BYTES
+from common.address import Address
+from schemas.topics import MAX_MESSAGE_BYTES
 
 
-def server_properties(*, listener: Endpoint, controller_port: int, data: Path, partitions: int) -> str:
+def server_properties(*, listener: Address, controller_port: int, data: Path, partitions: int) -> str:
     """server.properties of a broker that is its own controller (KRaft)."""
     values: Mapping[str, object] = {
         "process.roles": "broker,controller",

@@ -4,8 +4,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from common.address import Address
+from common.clickhouse import Endpoint
 from common.errors import AyaflowError, EnvironmentProblem, SettingsError
-from common.metrics import parse_listen
 from common.settings import Settings
 from deploy.local import endpoints
 from deploy.local.process import make_directory
@@ -32,7 +33,7 @@ def problems(settings: Settings) -> list[AyaflowError]:
         environment.check_headers,
         lambda: programs(settings),
         lambda: disk(settings.data_dir),
-        *(_port(endpoint) for endpoint in listeners(settings)),
+        *(_port(address) for address in listeners(settings)),
     ):
         try:
             one()
@@ -48,7 +49,7 @@ def watched(settings: Settings) -> None:
 
 def programs(settings: Settings) -> None:
     """Raise EnvironmentProblem when Java or Kafka's jars are missing; not when Kafka runs elsewhere."""
-    if endpoints.kafka(settings).is_local:
+    if endpoints.kafka(settings.kafka).is_loopback:
         from deploy.local.kafka import broker as kafka
 
         kafka.find_jars(settings.kafka.jars_dir)
@@ -66,32 +67,27 @@ def disk(directory: Path) -> None:
         )
 
 
-def listeners(settings: Settings) -> list[endpoints.Endpoint]:
+def listeners(settings: Settings) -> list[Address]:
     """The addresses that the stages will listen on."""
     found = []
-    kafka, clickhouse = endpoints.kafka(settings), endpoints.clickhouse(settings)
-    if kafka.is_local:
-        found += [
-            kafka,
-            endpoints.Endpoint(
-                host="127.0.0.1", port=settings.kafka.local_controller_port, setting="kafka.local_controller_port"
-            ),
-        ]
-    if clickhouse.is_local:
+    kafka, clickhouse = endpoints.kafka(settings.kafka), Endpoint.of(settings.clickhouse.url).address
+    if kafka.is_loopback:
+        controller = settings.kafka.local_controller_port
+        found += [kafka, Address(host="127.0.0.1", port=controller, setting="kafka.local_controller_port")]
+    if clickhouse.is_loopback:
         found.append(clickhouse)
     for text, setting in (
         (settings.producer.metrics_listen, "producer.metrics_listen"),
         (settings.streams.metrics_listen, "streams.metrics_listen"),
         (settings.console.listen, "console.listen"),
     ):
-        host, port = parse_listen(text, setting)
-        found.append(endpoints.Endpoint(host=host, port=port, setting=setting))
+        found.append(Address.parse(text, setting))
     return found
 
 
-def _port(endpoint: endpoints.Endpoint) -> Callable[[], None]:
+def _port(address: Address) -> Callable[[], None]:
     def free() -> None:
-        if endpoints.in_use(endpoint):
-            raise EnvironmentProblem(endpoints.refusal(endpoint))
+        if endpoints.in_use(address):
+            raise EnvironmentProblem(endpoints.refusal(address))
 
     return free

@@ -10,8 +10,11 @@ from typing import Any, Self
 
 from confluent_kafka import KafkaException
 
+from common import kafka
+from common.address import Address
+from common.clickhouse import Endpoint
 from common.settings import ConsoleSettings, Settings
-from schemas import kafka_topics
+from schemas.topics import topics
 
 TIMEOUT_SECONDS = 2.0
 CONSOLE_SECONDS = 2 * TIMEOUT_SECONDS  # it asks the others itself
@@ -86,31 +89,29 @@ class Probes(threading.Thread):
     def asks(self) -> dict[str, Callable[[], Verdict]]:
         """How each stage is asked."""
         settings = self._settings
+        clickhouse = Endpoint.of(settings.clickhouse.url).url
+        producer = Address.parse(settings.producer.metrics_listen, "producer.metrics_listen").reachable
+        streams = Address.parse(settings.streams.metrics_listen, "streams.metrics_listen").reachable
         return {
             "kafka": self._ask_kafka,
-            "clickhouse": lambda: http_health(f"{settings.clickhouse.url.rstrip('/')}/ping"),
-            "producer": lambda: http_health(f"http://{reachable(settings.producer.metrics_listen)}/health"),
-            "streams": lambda: http_health(f"http://{reachable(settings.streams.metrics_listen)}/health"),
+            "clickhouse": lambda: http_health(f"{clickhouse}/ping"),
+            "producer": lambda: http_health(f"http://{producer}/health"),
+            "streams": lambda: http_health(f"http://{streams}/health"),
             "console": lambda: http_health(f"{console_url(settings.console)}/api/health", CONSOLE_SECONDS),
         }
 
     def _ask_kafka(self) -> Verdict:
-        wanted = {topic.name for topic in kafka_topics.topics(self._settings.kafka)}
-        self._kafka_admin = self._kafka_admin or kafka_topics.admin_client(self._settings.kafka)
+        wanted = {topic.name for topic in topics(self._settings.kafka)}
+        self._kafka_admin = self._kafka_admin or kafka.admin(self._settings.kafka)
         try:
             found = self._kafka_admin.list_topics(timeout=TIMEOUT_SECONDS).topics
         except KafkaException as error:
-            return False, f"does not answer: {error.args[0].str()}"
+            return False, f"does not answer: {kafka.reason(error)}"
         missing = wanted - set(found)
         return not missing, f"lacks the topics {', '.join(sorted(missing))}" if missing else ""
 
 
 def console_url(settings: ConsoleSettings) -> str:
     """Where a browser on this machine finds the console."""
-    return f"{'https' if settings.tls_certificate else 'http'}://{reachable(settings.listen)}"
-
-
-def reachable(listen: str) -> str:
-    """The address to ask what listens on `listen`: all addresses means this machine."""
-    host, _, port = listen.rpartition(":")
-    return f"127.0.0.1:{port}" if host in {"", "0.0.0.0"} else f"[::1]:{port}" if host == "[::]" else listen  # noqa: S104
+    place = Address.parse(settings.listen, "console.listen").reachable
+    return f"{'https' if settings.tls_certificate else 'http'}://{place}"

@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from common import logs
+from common.clickhouse import Endpoint
 from common.errors import AyaflowError, EnvironmentProblem, ServiceUnavailable, SettingsError
 from common.settings import CONFIG_ENV, ENV_PREFIX, Settings
 from deploy.local import endpoints
@@ -37,8 +38,8 @@ class Supervisor:
         self._probes = probes
         self._clock = clock
         self._config = _write_settings(settings)
-        servers = {"kafka": endpoints.kafka(settings), "clickhouse": endpoints.clickhouse(settings)}
-        self._elsewhere = {name for name, endpoint in servers.items() if not endpoint.is_local}
+        servers = {"kafka": endpoints.kafka(settings.kafka), "clickhouse": Endpoint.of(settings.clickhouse.url).address}
+        self._elsewhere = {name for name, address in servers.items() if not address.is_loopback}
         ours = [plan for plan in stages.PLANS if plan.name not in self._elsewhere]
         self.stages = {plan.name: Stage(plan, since=clock()) for plan in ours}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}

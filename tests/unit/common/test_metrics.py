@@ -7,8 +7,8 @@ import urllib.request
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from common.errors import EnvironmentProblem, SettingsError
-from common.metrics import MetricsServer, parse_listen
+from common.errors import EnvironmentProblem
+from common.metrics import MetricsServer
 from tests.fix_local import free_port
 
 
@@ -34,6 +34,11 @@ def test_metrics_and_health_are_served_until_the_server_is_closed() -> None:
         get(f"http://127.0.0.1:{port}/health")
 
 
+def test_they_are_served_on_an_ipv6_address() -> None:
+    with MetricsServer(f"[::1]:{(port := free_port())}", "x.listen", lambda: {"ok": True}, CollectorRegistry()):
+        assert get(f"http://[::1]:{port}/health") == (200, '{"ok": true}')
+
+
 def test_it_can_be_closed_while_nobody_gets_through_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a host whose queues are full of packets, where the loopback's are dropped, too."""
     server = MetricsServer("127.0.0.1:0", "x.listen", dict)
@@ -56,16 +61,3 @@ def test_a_port_in_use_is_a_sentence_that_names_the_setting() -> None:
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(EnvironmentProblem, match=r"cannot listen on 127.* or set producer\.metrics_listen"):
             MetricsServer(listen, "producer.metrics_listen", dict)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"), [("127.0.0.1:80", ("127.0.0.1", 80)), ("[::1]:80", ("::1", 80)), (":80", ("0.0.0.0", 80))]
-)
-def test_an_address_is_host_and_port(text: str, expected: tuple[str, int]) -> None:
-    assert parse_listen(text, "x") == expected
-
-
-@pytest.mark.parametrize("text", ["", "80", "host", "host:", "host:70000", "host:-1"])
-def test_what_is_no_address_is_a_settings_error(text: str) -> None:
-    with pytest.raises(SettingsError, match="x: write it as HOST:PORT"):
-        parse_listen(text, "x")

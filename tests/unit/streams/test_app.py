@@ -9,14 +9,13 @@ from streams.app import build, credentials
 
 
 def test_plain_text_needs_no_credentials() -> None:
-    assert credentials({}) is None
-    assert credentials({"security.protocol": "plaintext", "linger.ms": "5"}) is None
+    assert credentials(KafkaSettings()) is None
+    assert credentials(KafkaSettings(properties={"security.protocol": "plaintext", "linger.ms": "5"})) is None
 
 
 def test_librdkafkas_security_settings_reach_faust() -> None:
-    made = credentials(
-        {"security.protocol": "SASL_SSL", "sasl.mechanism": "SCRAM-SHA-512", "sasl.username": "u", "sasl.password": "p"}
-    )
+    properties = {"security.protocol": "SASL_SSL", "sasl.mechanism": "SCRAM-SHA-512"}
+    made = credentials(KafkaSettings(properties={**properties, "sasl.username": "u", "sasl.password": "p"}))
     assert isinstance(made, faust.SASLCredentials)
     assert (made.username, made.password, made.mechanism.value, made.protocol.value) == (
         "u",
@@ -25,7 +24,7 @@ def test_librdkafkas_security_settings_reach_faust() -> None:
         "SASL_SSL",
     )
     assert isinstance(made.ssl_context, ssl.SSLContext)
-    assert isinstance(credentials({"security.protocol": "ssl"}), faust.SSLCredentials)
+    assert isinstance(credentials(KafkaSettings(properties={"security.protocol": "ssl"})), faust.SSLCredentials)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +38,7 @@ def test_librdkafkas_security_settings_reach_faust() -> None:
 )
 def test_what_streams_cannot_use_is_said(properties: dict[str, str], says: str) -> None:
     with pytest.raises(SettingsError, match=says):
-        credentials(properties)
+        credentials(KafkaSettings(properties=properties))
 
 
 def test_the_app_reads_from_the_oldest_message_and_makes_no_topics() -> None:

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from common.errors import EnvironmentProblem, SettingsError
+from common.address import Address
+from common.errors import EnvironmentProblem
 from common.settings import KafkaSettings, Settings
 from deploy.local import endpoints
 from deploy.local.clickhouse.sessions import SessionIsLocked, Sessions
@@ -16,7 +17,7 @@ from deploy.local.process import only_one
 from deploy.local.up import preflight, probes, stages
 from deploy.local.up.logfile import LogFile
 from deploy.local.up.stages import PLANS, STOP_ORDER, Stage, State
-from schemas.kafka_topics import topics
+from schemas.topics import topics
 
 
 def stage(name: str) -> Stage:
@@ -128,22 +129,16 @@ def test_last_words_are_those_of_the_newest_process(tmp_path: Path) -> None:
     assert log.last_words() == "failed: no room"
 
 
-def test_addresses_are_parsed_and_known_as_local_or_not() -> None:
-    settings = Settings(kafka=KafkaSettings(bootstrap_servers="[::1]:9092,other:1"))
-    assert endpoints.kafka(settings).text == "[::1]:9092"
-    assert endpoints.kafka(settings).is_local
-    assert not endpoints.parse("kafka1:9092", "x").is_local
-    assert not endpoints.parse("10.0.0.1:9092", "x").is_local
-    for wrong in ("nowhere", "host:port", "host:99999", ""):
-        with pytest.raises(SettingsError, match="HOST:PORT"):
-            endpoints.parse(wrong, "kafka.bootstrap_servers")
+def test_the_local_broker_is_the_first_bootstrap_server() -> None:
+    first = endpoints.kafka(KafkaSettings(bootstrap_servers="[::1]:9092,other:1"))
+    assert (first.text, first.is_loopback) == ("[::1]:9092", True)
 
 
 def test_the_process_that_holds_a_port_is_named() -> None:
     with socket.socket() as closed, socket.create_server(("127.0.0.1", 0)) as server:
         closed.close()  # a descriptor below the server's is free: what reads /proc takes it, and it is gone again
         port = server.getsockname()[1]
-        taken = endpoints.Endpoint(host="127.0.0.1", port=port, setting="x.y")
+        taken = Address(host="127.0.0.1", port=port, setting="x.y")
         assert endpoints.in_use(taken)
         assert "process" in endpoints.refusal(taken)
         assert "set x.y" in endpoints.refusal(taken)
@@ -178,15 +173,9 @@ def test_a_probe_of_nothing_says_so() -> None:
     assert (ok, reason) == (False, "does not answer: Connection refused")
 
 
-def test_a_listener_on_all_addresses_is_asked_on_loopback() -> None:
-    assert probes.reachable("0.0.0.0:80") == "127.0.0.1:80"
-    assert probes.reachable("[::]:80") == "[::1]:80"
-    assert probes.reachable("10.0.0.1:80") == "10.0.0.1:80"
-
-
 def test_the_broker_listens_where_clients_look() -> None:
     text = server_properties(
-        listener=endpoints.parse("localhost:9092", "x"), controller_port=9093, data=Path("/d"), partitions=4
+        listener=Address.parse("localhost:9092", "x"), controller_port=9093, data=Path("/d"), partitions=4
     )
     assert "advertised.listeners=PLAINTEXT://localhost:9092\n" in text
     assert "controller.quorum.voters=1@127.0.0.1:9093\n" in text

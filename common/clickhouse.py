@@ -1,0 +1,64 @@
+"""The one way to ClickHouse: what clickhouse.url says, and a client for it."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
+
+from common.address import Address
+from common.errors import SettingsError
+from common.settings import ClickHouseSettings
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+CONNECT_SECONDS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Where a ClickHouse server's HTTP interface is."""
+
+    scheme: str  # http or https
+    address: Address
+    path: str  # of a proxy before it, such as /clickhouse; empty: none
+
+    @classmethod
+    def of(cls, url: str) -> Self:
+        """Read clickhouse.url; a port that it lacks is ClickHouse's own. Raises SettingsError."""
+        try:
+            parts = urlsplit(url)
+            place = parts.netloc.rpartition("@")[2]
+        except ValueError:  # half a bracket
+            place = ""
+        if not place:
+            raise SettingsError(f"clickhouse.url: write it as http://HOST:PORT (it is {url!r})")
+        address = Address.parse(place, "clickhouse.url", default_port=8443 if parts.scheme == "https" else 8123)
+        return cls(scheme=parts.scheme, address=address, path=parts.path.rstrip("/"))
+
+    @property
+    def url(self) -> str:
+        """The URL that paths such as /ping are put behind."""
+        return f"{self.scheme}://{self.address.text}{self.path}"
+
+
+def connect(settings: ClickHouseSettings, *, database: str, timeout_seconds: float) -> "Client":
+    """A client that several threads may use.
+
+    `timeout_seconds`: that it waits for an answer, or for the next piece of one. Errors of clickhouse-connect and
+    OSError pass through.
+    """
+    import clickhouse_connect  # 120 ms, and not for every command
+
+    endpoint = Endpoint.of(settings.url)
+    return clickhouse_connect.get_client(
+        interface=endpoint.scheme,
+        host=endpoint.address.host,
+        port=endpoint.address.port,
+        proxy_path=endpoint.path,
+        username=settings.username,
+        password=settings.password,
+        database=database,
+        connect_timeout=CONNECT_SECONDS,
+        send_receive_timeout=timeout_seconds,
+        autogenerate_session_id=False,
+    )
