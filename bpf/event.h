@@ -1,5 +1,5 @@
-/* What the program hands to user space. producer/kernel/abi.py reads these bytes; tests/unit/producer/test_event.py holds it
- * to this file. Numbers are in host byte order, widths are fixed and nothing is padded by the compiler. */
+/* What the program hands to user space. producer/kernel/abi.py reads these bytes; tests/unit/producer/kernel/test_abi.py
+ * holds it to this file. Numbers are in host byte order, widths are fixed and nothing is padded by the compiler. */
 #ifndef AYAFLOW_EVENT_H
 #define AYAFLOW_EVENT_H
 

@@ -18,7 +18,7 @@ from producer.capture.epochs import Epochs, slots_of
 from producer.clock import WallClock
 from producer.health import State, health
 from producer.interfaces import selection as interfaces
-from producer.interfaces.hooks import Hooks, PinnedTables
+from producer.interfaces.hooks import Hooks
 from producer.interfaces.observer import Observer
 from producer.interfaces.selection import Selection
 from producer.kafka.encoding import EncodeEvents, Encoding
@@ -28,7 +28,8 @@ from producer.kafka.spool import Spool
 from producer.kafka.tail import Safe, read_tail
 from producer.kernel import child, environment, pins
 from producer.kernel.begin import Begun, begin
-from producer.kernel.run import Kernel, Switches
+from producer.kernel.maps import Switches
+from producer.kernel.run import PinnedRun
 from producer.metrics import ProducerMetrics
 from producer.watch import SHORTEST_WAIT, watch
 from schemas.avro import native
@@ -146,10 +147,10 @@ class _Run:
     clock: WallClock
     metrics: ProducerMetrics
 
-    def capture(self, kernel: Kernel, *, adopted: bool) -> tuple[Capture, Epochs]:
+    def capture(self, kernel: PinnedRun, *, adopted: bool) -> tuple[Capture, Epochs]:
         """Of a ring. `adopted`: another process has read from it, so it is found out what Kafka and the disk have."""
         settings, state = self.settings, kernel.state
-        names = kernel.interfaces() if adopted else {}
+        names = kernel.tables.names() if adopted else {}
         epochs = Epochs(
             maps=kernel.maps,
             state=state,
@@ -170,7 +171,7 @@ class _Run:
             clock=self.clock,
             publisher=self.publisher,
             source=Source(node=settings.node, ring_id=state.ring_id, interfaces=tuple(names.items())),
-            switches=Switches(kernel, settings.capture.orphan_timeout_seconds),
+            switches=Switches(kernel.config, settings.capture.orphan_timeout_seconds),
             encoding=Encoding(
                 BatchEncoder(self.registry).encode,
                 _event_encoder(settings, self.topics),
@@ -182,9 +183,9 @@ class _Run:
         )
         return capture, epochs
 
-    def _find_out(self, safe: Safe, kernel: Kernel) -> None:
+    def _find_out(self, safe: Safe, kernel: PinnedRun) -> None:
         state = kernel.state
-        kernel.live(self.clock.monotonic() + _TAKE_OVER_NS, self.clock.offset_ns)
+        kernel.config.live(self.clock.monotonic() + _TAKE_OVER_NS, self.clock.offset_ns)
         if self.spool is not None and (newest := self.spool.last()) and newest.ring_id == state.ring_id:
             safe.reach(position=newest.ring_end, coalesced=newest.coalesced_end, epoch=newest.epoch)
         read_tail(
@@ -201,7 +202,7 @@ class _Run:
             events=(kernel.ring.producer_position() - safe.position) // kernel.ring.stride,
         )
 
-    def drain(self, old: Kernel, new: Kernel, stop: Stop) -> bool:
+    def drain(self, old: PinnedRun, new: PinnedRun, stop: Stop) -> bool:
         """Send all that another version has left in the kernel, and remove it. False: we are to stop before that."""
         log.info("sending what another version has left", ring_id=old.state.ring_id)
         capture, _ = self.capture(old, adopted=True)
@@ -210,7 +211,7 @@ class _Run:
         while not capture.is_drained():
             if stop.is_set():
                 return False
-            new.live(self.clock.monotonic() + _TAKE_OVER_NS, self.clock.offset_ns)
+            new.config.live(self.clock.monotonic() + _TAKE_OVER_NS, self.clock.offset_ns)
             self.publisher.poll(SHORTEST_WAIT)
             capture.step()
         pins.remove(old.directory)
@@ -286,10 +287,10 @@ def _hooks(  # noqa: PLR0917  the parts of a run
         node=settings.node,
         run=kernel.state.ring_id,
         directory=kernel.directory,
-        adopted=kernel.interfaces() if begun.adopted else {},
+        adopted=kernel.tables.names() if begun.adopted else {},
         selection=selection,
         observer=Observer(all_namespaces=settings.capture.namespaces),
-        tables=PinnedTables(kernel.fd("interfaces"), kernel.fd("watched")),
+        tables=kernel.tables,
         epochs=epochs,
         log_path=settings.data_dir / "logs" / f"kernel-{settings.node}.hook.log",
         monotonic=time.monotonic_ns,

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from confluent_kafka import KafkaError
 
-from producer.capture.epochs import COUNTERS, fresh_counters
 from producer.kafka.publisher import Delivered
-from producer.kernel.abi import COALESCED, COALESCED_KEY, EVENT, RECORD, Records
+from producer.kernel.abi import COALESCED, COALESCED_KEY, COUNTERS, EVENT, RECORD, Records
+from producer.kernel.maps import fresh_counters
 from producer.kernel.run_state import STATE, RunState
 from schemas.packets import EpochCounters
 

@@ -6,7 +6,7 @@ from common.stopping import Stop
 from producer.capture.capture import Capture
 from producer.interfaces.hooks import Hooks
 from producer.kafka.publisher import Publisher
-from producer.kernel.run import Kernel
+from producer.kernel.run import PinnedRun
 
 SHORTEST_WAIT = 0.001
 AWAY_WAIT = 0.1  # while Kafka takes nothing
@@ -14,7 +14,7 @@ FILLED, FILLED_WAIT = 0.4, 0.002  # part of the ring; then it matters what Kafka
 
 
 def watch(  # noqa: PLR0917  the parts of a run
-    capture: Capture, publisher: Publisher, hooks: Hooks, kernel: Kernel, stop: Stop, longest: float
+    capture: Capture, publisher: Publisher, hooks: Hooks, kernel: PinnedRun, stop: Stop, longest: float
 ) -> None:
     """Read and send until we are told to stop. Looks so often that the ring fills by a quarter in between.
 

@@ -1,4 +1,4 @@
-"""Closing epochs: the kernel's counters and flow table, taken at a known position of the ring and a known time.
+"""Closing epochs: the kernel's counters and flow table, taken at a known position of the ring and a known time. Pure.
 
 A closed epoch says: the kernel counted this, added these packets up by flow, and all its events lie before that
 position. It stays in the kernel until it is safe (`stored`), so that whoever comes after us can read it again; only
@@ -7,21 +7,15 @@ then the next one is closed. docs/decisions/0002 and 0006.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from producer.clock import WallClock
-from producer.kernel import bpfsys
-from producer.kernel.abi import COALESCED, COALESCED_KEY, Records, converted
-from producer.kernel.pins import MAX_INTERFACES
+from producer.kernel.abi import COALESCED, COALESCED_KEY, COUNTERS, Records, counter_key
 from producer.kernel.run_state import RunState
 from schemas.packets import DIRECTIONS, EpochCounters
-
-OUTCOMES = ("seen", "emitted", "coalesced", "non_ip", "malformed", "ring_full")
-COUNTERS = np.dtype([("epoch", "=u8"), *((f"{o}_{unit}", "=u8") for o in OUTCOMES for unit in ("packets", "bytes"))])
-"""struct counters of bpf/event.h."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,10 +29,10 @@ class Slot:
 
 
 def slots_of(number: int, interface: str) -> tuple[Slot, ...]:
-    """Where an interface with this slot number is counted; bpf/event.h has the order."""
+    """Where an interface with this slot number is counted."""
     return tuple(
         Slot(
-            key=(0 if primary else 2 * MAX_INTERFACES) + number * 2 + direction,
+            key=counter_key(number, direction, secondary=not primary),
             interface=interface,
             direction=direction,
             primary=primary,
@@ -66,7 +60,7 @@ class ClosedEpoch:
 
 
 class KernelMaps(Protocol):
-    """The kernel's counters and flow tables: two of each, one for odd and one for even epochs."""
+    """The kernel's counters and flow tables: two of each, one for odd and one for even epochs (maps.PinnedMaps)."""
 
     def open(self, epoch: int) -> None:
         """Let the kernel count in this epoch's maps; returns when nothing writes to the others any more."""
@@ -82,82 +76,6 @@ class KernelMaps(Protocol):
 
     def clear(self, epoch: int, keys: Records) -> None:
         """Remove these from the epoch's flow table."""
-
-
-class MapLayout(Protocol):
-    """The types of what the maps hold; layout.Layout has them."""
-
-    @property
-    def counters(self) -> np.dtype[Any]:
-        """struct counters."""
-
-    @property
-    def coalesced_key(self) -> np.dtype[Any]:
-        """struct coalesced_key."""
-
-    @property
-    def coalesced(self) -> np.dtype[Any]:
-        """struct coalesced."""
-
-    @property
-    def flow_entries(self) -> int:
-        """Entries that a flow table has room for."""
-
-
-class PinnedMaps:
-    """KernelMaps through the system calls."""
-
-    def __init__(
-        self,
-        *,
-        open_epoch_fd: int,
-        counter_fds: tuple[int, int],
-        flow_fds: tuple[int, int],
-        layout: MapLayout,
-        wanted: MapLayout,
-    ) -> None:
-        """`counter_fds`, `flow_fds`: of the maps for odd epochs, and for even ones. `wanted`: what flows are to be."""
-        self._outer, self._counters, self._flows = open_epoch_fd, counter_fds, flow_fds
-        self._layout, self._wanted = layout, wanted
-        self._cpus = bpfsys.possible_cpus()
-
-    def open(self, epoch: int) -> None:
-        """See KernelMaps. The update waits for an RCU grace period: 10 ms or so."""
-        bpfsys.map_update(self._outer, bytes(4), self._of(self._counters, epoch).to_bytes(4, "little"))
-
-    def counters(self, epoch: int, key: int) -> npt.NDArray[np.void]:
-        """See KernelMaps."""
-        octets = bpfsys.map_lookup(
-            self._of(self._counters, epoch), key.to_bytes(4, "little"), self._layout.counters.itemsize * self._cpus
-        )
-        return np.frombuffer(octets, self._layout.counters)
-
-    def zero(self, epoch: int, key: int) -> None:
-        """See KernelMaps."""
-        rows = fresh_counters(epoch, self._cpus, self._layout.counters)
-        bpfsys.map_update(self._of(self._counters, epoch), key.to_bytes(4, "little"), rows)
-
-    def flows(self, epoch: int) -> tuple[Records, Records]:
-        """See KernelMaps. The order is the table's own, of its buckets: nothing writes to it."""
-        keys, values = bpfsys.map_read_all(
-            self._of(self._flows, epoch), self._layout.coalesced_key, self._layout.coalesced, self._layout.flow_entries
-        )
-        return keys, converted(values, self._wanted.coalesced)
-
-    def clear(self, epoch: int, keys: Records) -> None:
-        """See KernelMaps."""
-        bpfsys.map_delete_all(self._of(self._flows, epoch), keys)
-
-    @staticmethod
-    def _of(fds: tuple[int, int], epoch: int) -> int:
-        return fds[1 - (epoch & 1)]
-
-
-def fresh_counters(epoch: int, cpus: int, layout: np.dtype[Any] = COUNTERS) -> npt.NDArray[np.void]:
-    """Zero counters of an epoch, a row a CPU."""
-    rows = np.zeros(cpus, layout)
-    rows["epoch"] = epoch
-    return rows
 
 
 class Epochs:

@@ -4,13 +4,10 @@ Each interface has a slot of the kernel's maps. A slot is set up before the chil
 it is given to another only after all its events and counters have been sent. Nothing here waits.
 """
 
-import struct
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
-
-import numpy as np
 
 from common import logs
 from common.errors import AyaflowError, EnvironmentProblem
@@ -19,20 +16,18 @@ from producer.interfaces.hook import ATTACHED, FAILED, GONE, Hook
 from producer.interfaces.observer import Observer
 from producer.interfaces.selection import Links, Selection, with_default_route
 from producer.interfaces.topology import Place, World, elsewhere
-from producer.kernel import bpfsys, child
-from producer.kernel.loader import ELSEWHERE, NO_ETHERNET, WATCHED
-from producer.kernel.pins import MAX_INTERFACES
+from producer.kernel import child
+from producer.kernel.abi import ELSEWHERE, MAX_INTERFACES, NO_ETHERNET, WATCHED
 
 LOOK_NS = 100_000_000  # between two looks at what the kernel says, while it says something
 RETRY_NS = 5_000_000_000
 ARPHRD_WITHOUT_ETHERNET = {65534, 512, 519, 768, 769, 776}  # NONE (tun, wireguard), PPP, RAWIP, TUNNEL, TUNNEL6, SIT
 
 log = logs.get("producer")
-_PLACE = np.dtype([("namespace", "=u4"), ("ifindex", "=u4")])
 
 
 class KernelTables(Protocol):
-    """What the kernel program knows of interfaces."""
+    """What the kernel program knows of interfaces; kernel.maps.PinnedTables is it."""
 
     def set_interface(self, slot: int, flags: int, namespace: int, name: str) -> None:
         """Set struct interface of a slot."""
@@ -45,31 +40,6 @@ class KernelTables(Protocol):
 
     def places(self) -> set[Place]:
         """All that `watch` has named."""
-
-
-class PinnedTables:
-    """KernelTables through the system calls."""
-
-    def __init__(self, interfaces_fd: int, watched_fd: int) -> None:
-        self._interfaces, self._watched = interfaces_fd, watched_fd
-
-    def set_interface(self, slot: int, flags: int, namespace: int, name: str) -> None:
-        """See KernelTables."""
-        value = struct.pack("=II120s", flags, namespace, name.encode())
-        bpfsys.map_update(self._interfaces, struct.pack("=I", slot), value)
-
-    def watch(self, place: Place) -> None:
-        """See KernelTables."""
-        bpfsys.map_update(self._watched, struct.pack("=II", *place), b"\1")
-
-    def unwatch(self, place: Place) -> None:
-        """See KernelTables."""
-        bpfsys.map_delete(self._watched, struct.pack("=II", *place))
-
-    def places(self) -> set[Place]:
-        """See KernelTables."""
-        keys, _ = bpfsys.map_read_all(self._watched, _PLACE, np.dtype([("one", "u1")]), MAX_INTERFACES)
-        return {(int(key["namespace"]), int(key["ifindex"])) for key in keys}
 
 
 @dataclass(slots=True)

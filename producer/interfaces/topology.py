@@ -18,8 +18,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from producer.interfaces.rtnetlink import Link
+from schemas.packets import EGRESS, INGRESS
 
-_INGRESS, _EGRESS = 1, 2
+_RECEIVED = 1 << INGRESS
+_BOTH = _RECEIVED | 1 << EGRESS
 _ON_PORTS = {"bridge", "bond", "team"}
 _ON_ONE = {"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap"}
 
@@ -60,17 +62,17 @@ class World:
 
 
 def elsewhere(world: World, watched: Iterable[Place]) -> dict[Place, int]:
-    """Of each watched interface, the directions in which nothing is primary: bit 0 ingress, bit 1 egress."""
+    """Of each watched interface, the directions in which nothing is primary: 1 << INGRESS | 1 << EGRESS."""
     watched = set(watched)
     found = {}
     for place in watched:
         link = world.links[place]
         below = world.stands_on(place)
         if below and all(each in watched for each in below):
-            found[place] = _INGRESS | _EGRESS
+            found[place] = _BOTH
         elif link.loopback:
-            found[place] = _INGRESS
+            found[place] = _RECEIVED
         else:
             other = world.linked(place) if link.kind == "veth" else None
-            found[place] = _INGRESS | _EGRESS if other in watched and other is not None and other < place else 0
+            found[place] = _BOTH if other in watched and other is not None and other < place else 0
     return found

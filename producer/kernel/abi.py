@@ -1,4 +1,7 @@
-"""The kernel's event as a numpy type: bpf/event.h, byte for byte, behind the ring buffer's own record header."""
+"""All that the kernel program and Python share: bpf/event.h and bpf/replay.h, byte for byte. Pure.
+
+Structs are numpy types, constants have their C names. A test walks both headers and fails for what is missing here.
+"""
 
 from collections.abc import Collection
 from typing import Any
@@ -6,7 +9,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schemas.packets import TUNNEL_TYPES
+from schemas.packets import BARE_SYN, EGRESS, INGRESS, TUNNEL_TYPES
+
+__all__ = ["BARE_SYN", "EGRESS", "INGRESS"]  # these the other side of Kafka knows, too
+
+Dtype = np.dtype[Any]
+
+SECONDARY = 1
+"""Of an event's flags."""
+MAX_INTERFACES = 512
+"""Slots of the kernel program."""
+WATCHED, NO_ETHERNET, ELSEWHERE = 1, 2, 4
+"""Of an interface's flags; ELSEWHERE is shifted by the direction."""
+REPLAY_FRAMES, REPLAY_BLOCK_BYTES, REPLAY_FRAME_MASK = 16_384, 2 << 20, 0x3FFF
+"""Frames of a block, octets that they may take, and a mask above each one's last octet."""
+ENUMS = {"tunnel_type": ("NO_TUNNEL", *(name.upper() for name in TUNNEL_TYPES[1:]))}
+"""Names by value."""
 
 _PACKET = [
     ("ktime_ns", "=u8"),
@@ -35,24 +53,84 @@ _TUNNEL = [
     ("tunnel_type", "u1"),
     ("padding", "u1", 3),
 ]
+_SIZES = [("min_packet_bytes", "=u4"), ("max_packet_bytes", "=u4")]
+_MARKS = [("tcp_flags", "=u2"), ("min_ttl", "u1"), ("max_ttl", "u1"), ("unused", "=u4")]
 
-EVENT: np.dtype[Any] = np.dtype(_PACKET)
+EVENT: Dtype = np.dtype(_PACKET)
 """struct packet_event."""
-TUNNEL_EVENT: np.dtype[Any] = np.dtype([*_PACKET, *_TUNNEL])
+TUNNEL_EVENT: Dtype = np.dtype([*_PACKET, *_TUNNEL])
 """The same with the struct tunnel behind it, of a program that opens tunnels."""
 
+OUTCOMES = ("seen", "emitted", "coalesced", "non_ip", "malformed", "ring_full")
+COUNTERS: Dtype = np.dtype(
+    [("epoch", "=u8"), *((f"{outcome}_{unit}", "=u8") for outcome in OUTCOMES for unit in ("packets", "bytes"))]
+)
+COALESCED_KEY: Dtype = np.dtype([("flow_hash", "=u8"), ("second", "=u4"), ("unused", "=u4")])
+INTERFACE: Dtype = np.dtype([("flags", "=u4"), ("namespace", "=u4"), ("name", "S120")])
+WATCHED_KEY: Dtype = np.dtype([("namespace", "=u4"), ("ifindex", "=u4")])
+"""struct watched."""
+CONFIG: Dtype = np.dtype(
+    [("hash_key", "=u8", 2), ("alive_until_ns", "=u8"), ("wall_offset_ns", "=u8"), ("coalesce", "=u8")]
+)
+STATE_PAGE: Dtype = np.dtype([("octets", "u1", 8192)])
+"""struct state: Python's own, run_state.py says what is in it."""
+REPLAY_FRAME: Dtype = np.dtype(
+    [
+        ("time_ns", "=u8"),
+        ("offset", "=u4"),
+        ("last", "=u4"),
+        ("bytes", "=u4"),
+        ("slot", "=u4"),
+        ("direction", "=u4"),
+        ("padding", "=u4"),
+    ]
+)
+REPLAY_BLOCK: Dtype = np.dtype([("octets", "u1", REPLAY_BLOCK_BYTES)])
+REPLAY_STATE: Dtype = np.dtype([("next", "=u8"), ("refused", "=u8")])
 
-def _record(event: np.dtype[Any]) -> np.dtype[Any]:
-    return np.dtype([("header", "=u4"), ("page_offset", "=u4"), ("event", event)])
+
+def coalesced_of(event: Dtype) -> Dtype:
+    """struct coalesced, an entry of the kernel's flow table, for a layout of the event."""
+    return np.dtype(
+        [("first", event), ("last_ktime_ns", "=u8"), ("packets", "=u8"), ("bytes", "=u8"), *_SIZES, *_MARKS]
+    )
 
 
-RECORD, TUNNEL_RECORD = _record(EVENT), _record(TUNNEL_EVENT)
-"""An event with the ring's header. The size of a ring's records is that of their type: nothing else says it."""
+COALESCED = coalesced_of(EVENT)
 
 
-def record_of(decapsulate: Collection[str]) -> np.dtype[Any]:
-    """The records of a program that opens these tunnels."""
-    return TUNNEL_RECORD if decapsulate else RECORD
+def structs(*, tunnels: bool) -> dict[str, Dtype]:
+    """All types by their C names, as a program has them that opens tunnels, or none."""
+    event = TUNNEL_EVENT if tunnels else EVENT
+    return {
+        "packet_event": EVENT,
+        "tunnel": np.dtype(_TUNNEL),
+        "event": event,
+        "counters": COUNTERS,
+        "coalesced_key": COALESCED_KEY,
+        "packet_sizes": np.dtype(_SIZES),
+        "packet_marks": np.dtype(_MARKS),
+        "coalesced": coalesced_of(event),
+        "interface": INTERFACE,
+        "watched": WATCHED_KEY,
+        "config": CONFIG,
+        "state": STATE_PAGE,
+        "replay_frame": REPLAY_FRAME,
+        "replay_block": REPLAY_BLOCK,
+        "replay_state": REPLAY_STATE,
+    }
+
+
+def counter_key(slot: int, direction: int, *, secondary: bool = False) -> int:
+    """Index in the counter maps."""
+    return secondary * 2 * MAX_INTERFACES + slot * 2 + direction
+
+
+def interface(flags: int, namespace: int = 0, name: str = "", layout: Dtype = INTERFACE) -> bytes:
+    """A struct interface."""
+    value = np.zeros(1, layout)
+    value["flags"], value["namespace"], value["name"] = flags, namespace, name.encode()
+    return value.tobytes()
 
 
 def tunnel_mask(decapsulate: Collection[str]) -> int:
@@ -60,44 +138,28 @@ def tunnel_mask(decapsulate: Collection[str]) -> int:
     return sum(1 << TUNNEL_TYPES.index(name) for name in set(decapsulate))
 
 
-COALESCED_KEY = np.dtype([("flow_hash", "=u8"), ("second", "=u4"), ("unused", "=u4")])
-"""struct coalesced_key."""
+def _record(event: Dtype) -> Dtype:
+    return np.dtype([("header", "=u4"), ("page_offset", "=u4"), ("event", event)])
 
 
-def coalesced_of(event: np.dtype[Any]) -> np.dtype[Any]:
-    """struct coalesced, an entry of the kernel's flow table, for a layout of the event."""
-    return np.dtype(
-        [
-            ("first", event),
-            ("last_ktime_ns", "=u8"),
-            ("packets", "=u8"),
-            ("bytes", "=u8"),
-            ("min_packet_bytes", "=u4"),
-            ("max_packet_bytes", "=u4"),
-            ("tcp_flags", "=u2"),
-            ("min_ttl", "u1"),
-            ("max_ttl", "u1"),
-            ("unused", "=u4"),
-        ]
-    )
-
-
-COALESCED = coalesced_of(EVENT)
-
+RECORD, TUNNEL_RECORD = _record(EVENT), _record(TUNNEL_EVENT)
+"""An event with the ring's header. The size of a ring's records is that of their type: nothing else says it."""
 BUSY = 1 << 31  # of a record's header: reserved, not yet submitted
 DISCARDED = 1 << 30
 
 Records = npt.NDArray[np.void]
 """Shape (n,), of dtype RECORD or another layout of the event."""
 
-SECONDARY = 1
-"""Of an event's flags."""
-
 ICMP, ICMPV6 = 1, 58
 """Protocols whose events carry type and code in the places of the ports."""
 
 
-def converted(records: Records, wanted: np.dtype[Any]) -> Records:
+def record_of(decapsulate: Collection[str]) -> Dtype:
+    """The records of a program that opens these tunnels."""
+    return TUNNEL_RECORD if decapsulate else RECORD
+
+
+def converted(records: Records, wanted: Dtype) -> Records:
     """Records of another layout in ours: fields by name, those that are missing 0."""
     if records.dtype == wanted:
         return records

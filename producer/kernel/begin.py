@@ -9,7 +9,7 @@ from common import logs
 from common.settings import Settings
 from producer.kernel import child, pins
 from producer.kernel.layout import Layout, layout_of
-from producer.kernel.run import Kernel, begin_run, open_run
+from producer.kernel.run import PinnedRun, begin_run, open_run
 
 log = logs.get("producer")
 
@@ -18,9 +18,9 @@ log = logs.get("producer")
 class Begun:
     """What a run works with."""
 
-    kernel: Kernel
+    kernel: PinnedRun
     adopted: bool  # an earlier run has made it
-    old: tuple[Kernel, ...]  # of other versions or settings: to be sent to their ends when our hooks are there
+    old: tuple[PinnedRun, ...]  # of other versions or settings: to be sent to their ends when our hooks are there
 
     def close(self) -> None:
         """Close the maps; what is pinned stays."""
@@ -42,7 +42,7 @@ def begin(settings: Settings, directory: Path) -> Begun:
     return Begun(kernel=_load(settings, directory, wanted, sweep=not old), adopted=False, old=old)
 
 
-def _load(settings: Settings, directory: Path, layout: Layout, *, sweep: bool) -> Kernel:
+def _load(settings: Settings, directory: Path, layout: Layout, *, sweep: bool) -> PinnedRun:
     """`sweep`: remove the node's hooks first; else they stay until ours take their places."""
     logs_directory = settings.data_dir / "logs"
     if sweep:

@@ -12,17 +12,10 @@ import numpy as np
 
 from common.errors import DecodeError
 from common.settings import CaptureSettings
-from producer.capture.epochs import COUNTERS
-from producer.kernel.abi import COALESCED_KEY, coalesced_of, record_of, tunnel_mask
+from producer.kernel.abi import COALESCED_KEY, CONFIG, COUNTERS, INTERFACE, Dtype, coalesced_of, record_of, tunnel_mask
 from producer.kernel.run_state import STATE
 
 SOURCES = Path(__file__).parents[2] / "bpf"
-INTERFACE = np.dtype([("flags", "=u4"), ("namespace", "=u4"), ("name", "S120")])
-"""struct interface of bpf/event.h."""
-CONFIG = np.dtype([("hash_key", "=u8", 2), ("alive_until_ns", "=u8"), ("wall_offset_ns", "=u8"), ("coalesce", "=u8")])
-"""struct config of bpf/event.h."""
-
-Dtype = np.dtype[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

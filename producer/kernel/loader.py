@@ -13,7 +13,6 @@ from producer.kernel import bpfsys, environment, pins
 from producer.kernel.abi import tunnel_mask
 
 SOURCE = Path(__file__).parents[2] / "bpf" / "ayaflow.bpf.c"
-WATCHED, NO_ETHERNET, ELSEWHERE = 1, 2, 4  # bpf/event.h
 
 
 def load(
@@ -43,7 +42,7 @@ def load(
                 f"kernel {os.uname().release} refused the {hook} program ({error}); the verifier's reasons are in LOG. "
                 f"ayaflow needs Linux {environment.OLDEST_KERNEL} or newer"
             ) from error
-    _fill(module)
+    fill(module)
     try:
         for name in pins.MAPS:
             bpfsys.obj_pin(module[name].map_fd, pin_directory / name)
@@ -64,7 +63,8 @@ def compiler_flags(ring_pages: int, flow_entries: int, decapsulate: Collection[s
     ]
 
 
-def _fill(module: Any) -> None:
+def fill(module: Any) -> None:
+    """Say which maps are open, and draw the key of the flow hash."""
     bpfsys.map_update(module["open_epoch"].map_fd, bytes(4), struct.pack("=I", module["counters_a"].map_fd))
     for parity, name in enumerate(("flows_b", "flows_a")):
         table = struct.pack("=I", module[name].map_fd)

@@ -24,8 +24,6 @@ MAPS = (
 )
 OLD = "old"
 """Folder in the node's, with a folder for each run of another version that is not sent to its end."""
-MAX_INTERFACES = 512
-"""Slots of the kernel program."""
 PROGRAMS = ("ingress", "egress")
 
 

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 
 from common.errors import DecodeError
-from producer.capture.epochs import PinnedMaps
 from producer.kernel import bpfsys, pins
-from producer.kernel.abi import Records, converted
+from producer.kernel.abi import STATE_PAGE, Records, converted
 from producer.kernel.layout import Layout
+from producer.kernel.maps import ConfigPage, PinnedMaps, PinnedTables
 from producer.kernel.ring import Ring, submitted
 from producer.kernel.run_state import RunState
 
-STATE_BYTES, LAYOUT_AT = 8192, 1024  # struct state of bpf/event.h, and where in it the layout is written
+LAYOUT_AT = 1024  # where in struct state the layout is written
 
 
-class Kernel:
+class PinnedRun:
     """The maps of one run."""
 
     def __init__(self, directory: Path, layout: Layout, wanted: Layout, fds: dict[str, int], page: mmap.mmap) -> None:
@@ -34,16 +34,16 @@ class Kernel:
             layout=layout,
             wanted=wanted,
         )
+        self.tables = PinnedTables(fds["interfaces"], fds["watched"], layout)
         self.state = RunState(np.frombuffer(page, layout.state, 1))
-        self._config_page = mmap.mmap(fds["config"], mmap.PAGESIZE)
-        self._config = np.frombuffer(self._config_page, layout.config, 1)
+        self.config = ConfigPage(fds["config"], layout.config)
 
     def close(self) -> None:
         """Unmap and close everything."""
         with contextlib.suppress(BufferError):  # an error's traceback may hold a span
             self.ring.close()
-            del self._config, self.state
-            self._config_page.close()
+            self.config.close()
+            del self.state
             self._page.close()
         for fd in self._fds.values():
             os.close(fd)
@@ -52,30 +52,6 @@ class Kernel:
         """The ring, with records as we want them."""
         same = self.layout.record == self._wanted.record
         return self.ring if same else Translated(self.ring, self._wanted.record)
-
-    def fd(self, name: str) -> int:
-        """Of a pinned map."""
-        return self._fds[name]
-
-    def live(self, until_ns: int, offset_ns: int) -> None:
-        """A producer lives until then, on the monotonic clock; `offset_ns`: from it to the wall clock."""
-        self._config["wall_offset_ns"][0] = offset_ns & (1 << 64) - 1
-        self._config["alive_until_ns"][0] = until_ns
-
-    def coalesce(self, wanted: bool) -> None:
-        """Whether packets are to be added up by flow although there is room for an event each."""
-        self._config["coalesce"][0] = wanted
-
-    def interfaces(self) -> dict[int, str]:
-        """Names by slot, of all that had one."""
-        kind = self.layout.interface
-        names = {}
-        for slot in range(pins.MAX_INTERFACES):
-            octets = bpfsys.map_lookup(self._fds["interfaces"], slot.to_bytes(4, "little"), kind.itemsize)
-            name = np.frombuffer(octets, kind)["name"][0].decode()
-            if name:
-                names[slot] = name
-        return names
 
 
 class Translated:
@@ -95,31 +71,16 @@ class Translated:
         return records
 
 
-class Switches:
-    """What a capture tells the kernel program of a run."""
-
-    def __init__(self, kernel: Kernel, orphan_timeout_seconds: int) -> None:
-        self._kernel, self._timeout_ns = kernel, orphan_timeout_seconds * 1_000_000_000
-
-    def live(self, now_ns: int, offset_ns: int) -> None:
-        """We live now, on the monotonic clock; `offset_ns`: from it to the wall clock."""
-        self._kernel.live(now_ns + self._timeout_ns, offset_ns)
-
-    def coalesce(self, wanted: bool) -> None:
-        """See Kernel."""
-        self._kernel.coalesce(wanted)
-
-
-def begin_run(directory: Path, layout: Layout, *, ring_id: int, opened_ns: int) -> Kernel:
+def begin_run(directory: Path, layout: Layout, *, ring_id: int, opened_ns: int) -> PinnedRun:
     """Open what the child has just loaded and pinned, and write down whose it is."""
     fds, page = _opened(directory)
     RunState(np.frombuffer(page, layout.state, 1)).begin(ring_id=ring_id, opened_ns=opened_ns)
     text = layout.text().encode()
     page[LAYOUT_AT : LAYOUT_AT + len(text)] = text
-    return Kernel(directory, layout, layout, fds, page)
+    return PinnedRun(directory, layout, layout, fds, page)
 
 
-def open_run(directory: Path, wanted: Layout) -> Kernel | None:
+def open_run(directory: Path, wanted: Layout) -> PinnedRun | None:
     """Open what an earlier run has pinned; None: nothing that can be gone on from. Raises OSError.
 
     `wanted`: how its records are to be laid out for us.
@@ -135,7 +96,7 @@ def open_run(directory: Path, wanted: Layout) -> Kernel | None:
         for fd in fds.values():
             os.close(fd)
         return None
-    return Kernel(directory, layout, wanted, fds, page)
+    return PinnedRun(directory, layout, wanted, fds, page)
 
 
 def _opened(directory: Path) -> tuple[dict[str, int], mmap.mmap]:
@@ -144,6 +105,6 @@ def _opened(directory: Path) -> tuple[dict[str, int], mmap.mmap]:
         for name in pins.MAPS:
             fds[name] = bpfsys.obj_get(directory / name)
             undo.callback(os.close, fds[name])
-        page = mmap.mmap(fds["state"], STATE_BYTES)
+        page = mmap.mmap(fds["state"], STATE_PAGE.itemsize)
         undo.pop_all()
     return fds, page

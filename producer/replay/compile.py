@@ -35,9 +35,8 @@ def _load(decapsulate: list[str]) -> tuple[dict[str, Any], list[int], Any]:
             "Usually the kernel headers do not fit: run make setup, or install linux-headers for this kernel"
         ) from error
     _fill(module)
-    sizes = {name: ctypes.sizeof(module[name].Leaf) for name in ("interfaces", "config")}
     names = [PROGRAM, *MAPS]
-    return {"names": names, "sizes": sizes}, [program, *(module[name].map_fd for name in MAPS)], module
+    return {"names": names}, [program, *(module[name].map_fd for name in MAPS)], module
 
 
 def _fill(module: Any) -> None:

@@ -28,7 +28,7 @@ class Program(Protocol):
     def add_interface(self, *, no_ethernet: bool) -> int:
         """A new interface's number."""
 
-    def run(self, frames: Frames, rows: slice, ifindex: npt.NDArray[np.uint32], epoch: int) -> Ran:
+    def run(self, frames: Frames, rows: slice, slots: npt.NDArray[np.uint32], epoch: int) -> Ran:
         """Run over some of the frames."""
 
 

@@ -21,33 +21,29 @@ import numpy.typing as npt
 
 from common.errors import AyaflowError, EnvironmentProblem
 from producer.capture.batch import Span
-from producer.capture.epochs import COUNTERS, fresh_counters
 from producer.kernel import bpfsys
-from producer.kernel.abi import record_of
-from producer.kernel.loader import NO_ETHERNET, WATCHED
-from producer.kernel.pins import MAX_INTERFACES
+from producer.kernel.abi import (
+    COUNTERS,
+    MAX_INTERFACES,
+    NO_ETHERNET,
+    REPLAY_BLOCK_BYTES,
+    REPLAY_FRAME,
+    REPLAY_FRAME_MASK,
+    REPLAY_FRAMES,
+    REPLAY_STATE,
+    WATCHED,
+    interface,
+    record_of,
+)
+from producer.kernel.maps import fresh_counters
 from producer.kernel.ring import Ring
 from producer.replay.compile import MAPS, PROGRAM, RING_PAGES
 from producer.replay.files.frames import Frames
 from schemas.packets import EGRESS
 
-FRAME = np.dtype(
-    [
-        ("time_ns", "=u8"),
-        ("offset", "=u4"),
-        ("last", "=u4"),
-        ("bytes", "=u4"),
-        ("ifindex", "=u4"),
-        ("direction", "=u4"),
-        ("padding", "=u4"),
-    ]
-)
-"""struct replay_frame of bpf/replay.h."""
-BLOCK_FRAMES = 16_384
-_BLOCK_BYTES = 2 << 20
-_ROOM = 16 << 10  # that the verifier wants behind each frame's offset
+_ROOM = REPLAY_FRAME_MASK + 1  # that the verifier wants behind each frame's offset
 LONGEST_FRAME = 16_000  # what lies behind is no header
-BLOCK_BYTES = _BLOCK_BYTES - 2 * _ROOM
+BLOCK_BYTES = REPLAY_BLOCK_BYTES - 2 * _ROOM
 """Octets of the file that the frames of a block may span."""
 _NOTHING = b"\x45".ljust(12, b"\0") + b"\x08\x00"
 """Stands for a frame shorter than an Ethernet header: with such a header and without, an IP header cut off."""
@@ -69,17 +65,16 @@ class ReplayProgram:
         """The compiler's messages go to `log`. `decapsulate`: tunnels to be opened. Raises EnvironmentProblem."""
         answer, fds = _compile(log, decapsulate)
         self._fds: dict[str, int] = dict(zip(answer["names"], fds, strict=True))
-        self._interface_bytes = int(answer["sizes"]["interfaces"])
         self._maps = [
             mmap.mmap(self._fds[name], -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
             for name, size in (
-                ("replay_frames", BLOCK_FRAMES * FRAME.itemsize),
-                ("replay_block", _BLOCK_BYTES),
-                ("replay_state", 16),
+                ("replay_frames", REPLAY_FRAMES * REPLAY_FRAME.itemsize),
+                ("replay_block", REPLAY_BLOCK_BYTES),
+                ("replay_state", REPLAY_STATE.itemsize),
             )
         ]
-        self._frames = np.frombuffer(self._maps[0], FRAME, BLOCK_FRAMES)
-        self._block = np.frombuffer(self._maps[1], np.uint8, _BLOCK_BYTES)
+        self._frames = np.frombuffer(self._maps[0], REPLAY_FRAME, REPLAY_FRAMES)
+        self._block = np.frombuffer(self._maps[1], np.uint8, REPLAY_BLOCK_BYTES)
         self._state = np.frombuffer(self._maps[2], np.uint64, 2)
         self._block[: len(_NOTHING)] = np.frombuffer(_NOTHING, np.uint8)
         self._ring = Ring(self._fds["events"], RING_PAGES * mmap.PAGESIZE, record_of(decapsulate))
@@ -107,20 +102,20 @@ class ReplayProgram:
         if self._interfaces == MAX_INTERFACES:
             raise AyaflowError(f"the captures name more than {MAX_INTERFACES} interfaces; replay them in several runs")
         slot, self._interfaces = self._interfaces, self._interfaces + 1
-        value = struct.pack("=I", WATCHED | (NO_ETHERNET if no_ethernet else 0)).ljust(self._interface_bytes, b"\0")
+        value = interface(WATCHED | (NO_ETHERNET if no_ethernet else 0))
         bpfsys.map_update(self._fds["interfaces"], struct.pack("=I", slot), value)
         return slot
 
-    def run(self, frames: Frames, rows: slice, ifindex: npt.NDArray[np.uint32], epoch: int) -> Ran:
-        """Run the program over some of the frames, at most BLOCK_FRAMES that span at most BLOCK_BYTES.
+    def run(self, frames: Frames, rows: slice, slots: npt.NDArray[np.uint32], epoch: int) -> Ran:
+        """Run the program over some of the frames, at most REPLAY_FRAMES that span at most BLOCK_BYTES.
 
-        `ifindex`: number of each frame's interface, shape (n,). `epoch`: what their counters and events carry.
+        `slots`: number of each frame's interface, shape (n,). `epoch`: what their counters and events carry.
         """
         count = rows.stop - rows.start
-        passages = np.unique(ifindex * 2 + (frames.direction[rows] == EGRESS)).tolist()
+        passages = np.unique(slots * 2 + (frames.direction[rows] == EGRESS)).tolist()
         for passage in passages:
             bpfsys.map_update(self._fds["counters_a"], _key(passage), fresh_counters(epoch, self._cpus))
-        self._write(frames, rows, ifindex)
+        self._write(frames, rows, slots)
         self._state[:] = 0
         self._ring.release(self._position)
         while (done := int(self._state[0])) < count:
@@ -140,7 +135,7 @@ class ReplayProgram:
             counters={(passage // 2, passage % 2): self._counted(passage) for passage in passages},
         )
 
-    def _write(self, frames: Frames, rows: slice, ifindex: npt.NDArray[np.uint32]) -> None:
+    def _write(self, frames: Frames, rows: slice, slots: npt.NDArray[np.uint32]) -> None:
         start, captured = frames.start[rows], np.minimum(frames.captured[rows], LONGEST_FRAME)
         first, behind = int(start[0]), int(start[-1] + captured[-1])
         self._block[_ROOM : _ROOM + behind - first] = frames.data[first:behind]
@@ -150,7 +145,7 @@ class ReplayProgram:
         into["offset"] = np.where(short, 0, start - first + _ROOM)
         into["last"] = np.where(short, len(_NOTHING), captured) - 1
         into["bytes"] = np.minimum(frames.wire[rows], 0xFFFFFFFF)
-        into["ifindex"] = ifindex
+        into["slot"] = slots
         into["direction"] = frames.direction[rows] == EGRESS
 
     def _counted(self, passage: int) -> dict[str, int]:

@@ -8,11 +8,12 @@ from typing import Protocol
 import numpy as np
 
 from producer.clock import Nanoseconds
+from producer.kernel.abi import REPLAY_FRAMES
 from producer.replay.feed import Block, Feed
 from producer.replay.files.frames import BrokenCaptureError
 from producer.replay.files.reader import read
 from producer.replay.links import Prepared, prepare
-from producer.replay.program import BLOCK_BYTES, BLOCK_FRAMES
+from producer.replay.program import BLOCK_BYTES
 from schemas.packets import I64
 
 TICK_SECONDS = 0.1
@@ -68,11 +69,11 @@ class Replay:
         pace: Pace,
         tell: Callable[[int], None],
         stop: threading.Event,
-        batch_packets: int = BLOCK_FRAMES,
+        batch_packets: int = REPLAY_FRAMES,
     ) -> None:
         """`tell` is called with each number of octets read of a file. `batch_packets`: at most so many a block."""
         self._feed, self._sink, self._pace, self._tell, self._stop = feed, sink, pace, tell, stop
-        self._block_frames = min(batch_packets, BLOCK_FRAMES)
+        self._block_frames = min(batch_packets, REPLAY_FRAMES)
 
     def run(self, paths: Sequence[str]) -> list[BrokenCaptureError]:
         """Replay captures in their order until the end or `stop`. Returns what is wrong with them."""

@@ -15,9 +15,10 @@ from typing import Any
 from pyroute2 import IPRoute
 
 from common.settings import CaptureSettings
-from producer.capture.epochs import fresh_counters, slots_of
+from producer.capture.epochs import slots_of
 from producer.kernel import bpfsys, loader
-from producer.kernel.abi import COALESCED, COALESCED_KEY
+from producer.kernel.abi import COALESCED, COALESCED_KEY, WATCHED, interface
+from producer.kernel.maps import fresh_counters
 from producer.kernel.ring import Ring
 
 RING_PAGES = 16_384  # 64 MiB: what a burst of the generator fills
@@ -58,7 +59,7 @@ class Programs:
         self.fds = {name: self.module.load_func(name.encode(), bcc.BPF.SCHED_CLS).fd for name in names}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # bcc would have the maps' names as bytes
-            loader._fill(self.module)
+            loader.fill(self.module)
         self.ring = Ring(self.map("events"), RING_PAGES * 4096)
         self.cpus = bpfsys.possible_cpus()
         self.watch(slot=0)
@@ -68,8 +69,7 @@ class Programs:
 
     def watch(self, slot: int, detail: str = "packet") -> None:
         assert detail in DETAILS
-        watched = struct.pack("=II120s", loader.WATCHED, 0, b"")
-        bpfsys.map_update(self.map("interfaces"), struct.pack("=I", slot), watched)
+        bpfsys.map_update(self.map("interfaces"), struct.pack("=I", slot), interface(WATCHED))
         always, offset = 2**63, time.time_ns() - time.monotonic_ns()
         config = struct.pack("=16sQQQ", os.urandom(16), always, offset, detail == "flow")
         bpfsys.map_update(self.map("config"), bytes(4), config)

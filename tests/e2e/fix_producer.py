@@ -20,8 +20,8 @@ from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Raw
 
-from producer.capture.epochs import OUTCOMES
 from producer.kernel import child, pins
+from producer.kernel.abi import OUTCOMES
 from schemas.packets import DIRECTIONS, PacketBatch
 from tests import fix_local
 from tests.fix_local import REPOSITORY, environment, free_port

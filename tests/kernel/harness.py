@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from common.settings import CaptureSettings
-from producer.capture.epochs import COUNTERS, OUTCOMES, fresh_counters, slots_of
+from producer.capture.epochs import slots_of
 from producer.interfaces.hook import ATTACHED, Hook
 from producer.kernel import bpfsys, child, pins
-from producer.kernel.abi import Records
+from producer.kernel.abi import COUNTERS, OUTCOMES, WATCHED, Records, interface
 from producer.kernel.layout import Layout, layout_of
-from producer.kernel.loader import WATCHED
+from producer.kernel.maps import fresh_counters
 from producer.kernel.ring import submitted
 from producer.kernel.run import begin_run
 
@@ -71,7 +71,7 @@ class Program:
         self.fds = {path.name: bpfsys.obj_get(path) for path in directory.iterdir()}
         self.kernel = begin_run(directory, layout(ring_pages, decapsulate), ring_id=1, opened_ns=answer["opened_ns"])
         self.offset_ns = time.time_ns() - time.monotonic_ns()
-        self.kernel.live(2**63, self.offset_ns)
+        self.kernel.config.live(2**63, self.offset_ns)
         self.ring = self.kernel.ring
         self._cpus = bpfsys.possible_cpus()
         self._position = 0
@@ -92,8 +92,7 @@ class Program:
             os.close(fd)
 
     def set_interface(self, *, flags: int, slot: int = TEST_RUN) -> None:
-        value = struct.pack("=II120s", WATCHED | flags, 0, b"")
-        bpfsys.map_update(self.fds["interfaces"], struct.pack("=I", slot), value)
+        bpfsys.map_update(self.fds["interfaces"], struct.pack("=I", slot), interface(WATCHED | flags))
 
     def open_epoch(self, epoch: int, slot: int = TEST_RUN) -> None:
         """Zero the counters of a slot in the open map, and say which epoch they count."""

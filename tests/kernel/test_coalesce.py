@@ -28,7 +28,7 @@ SYN, ACK, FIN, BARE_SYN = 0x02, 0x10, 0x01, 0x8000
 def empty(program: Program) -> Iterator[None]:
     """Leave no entry to others."""
     yield
-    program.kernel.coalesce(False)
+    program.kernel.config.coalesce(False)
     keys, _ = program.kernel.maps.flows(1)
     program.kernel.maps.clear(1, keys)
 
@@ -36,7 +36,7 @@ def empty(program: Program) -> Iterator[None]:
 @pytest.fixture
 def coalescing(program: Program) -> Program:
     """The program, told to add packets up."""
-    program.kernel.coalesce(True)
+    program.kernel.config.coalesce(True)
     return program
 
 
@@ -160,10 +160,10 @@ def test_a_full_flow_table_drops_and_counts(coalescing: Program) -> None:
 
 def test_without_a_live_producer_the_program_does_nothing(program: Program) -> None:
     frame = udp(7)
-    program.kernel.live(time.monotonic_ns() - 1, 0)
+    program.kernel.config.live(time.monotonic_ns() - 1, 0)
     outcome = program.run(frame)
     assert (outcome.counted, len(outcome.events), outcome.returned) == ({}, 0, -1)
-    program.kernel.live(2**63, program.offset_ns)
+    program.kernel.config.live(2**63, program.offset_ns)
     assert program.run(frame).counted["emitted_packets"] == 1
 
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from producer.kernel.loader import NO_ETHERNET
+from producer.kernel.abi import NO_ETHERNET
 from tests.kernel.frames import EVENTS, MALFORMED, NON_IP, V4, V6, Case, expected
 from tests.kernel.harness import UNSPEC, Program, shown
 

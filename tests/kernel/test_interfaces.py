@@ -17,7 +17,7 @@ from scapy.packet import Raw
 from producer.capture.epochs import Epochs
 from producer.clock import WallClock
 from producer.interfaces import namespaces
-from producer.interfaces.hooks import Hooks, PinnedTables
+from producer.interfaces.hooks import Hooks
 from producer.interfaces.observer import Observer
 from producer.interfaces.selection import Selection
 from producer.kernel import child, pins
@@ -50,7 +50,7 @@ class Watching:
         }
         opened_ns = child.run("load", request, log=log)["opened_ns"]
         kernel = self._kernel = begin_run(directory, layout(64), ring_id=1, opened_ns=opened_ns)
-        kernel.live(2**63, 0)
+        kernel.config.live(2**63, 0)
         self.ring = kernel.ring
         self.epochs = Epochs(
             maps=kernel.maps, state=kernel.state, clock=WallClock(), producer_position=self.ring.producer_position
@@ -64,7 +64,7 @@ class Watching:
             adopted={},
             selection=Selection.of(patterns),
             observer=Observer(all_namespaces=all_namespaces),
-            tables=PinnedTables(kernel.fd("interfaces"), kernel.fd("watched")),
+            tables=kernel.tables,
             epochs=self.epochs,
             log_path=log.with_suffix(".hook.log"),
             monotonic=time.monotonic_ns,

@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from producer.kernel.abi import REPLAY_FRAMES
 from producer.replay.files.frames import BrokenCaptureError
 from producer.replay.files.reader import read
 from producer.replay.links import prepare
-from producer.replay.program import BLOCK_BYTES, BLOCK_FRAMES, ReplayProgram
+from producer.replay.program import BLOCK_BYTES, ReplayProgram
 from schemas.packets import TUNNEL_TYPES
 
 _EXTENSIONS = {
@@ -213,7 +214,7 @@ class Ours:
             known.update(zip(here.tolist(), (prepared.frames.wire - frames.wire[here - number]).tolist(), strict=True))
             counted["unsupported"] += prepared.unsupported.total()
             slots = np.array(self._slots, np.uint32)[prepared.no_ethernet.astype(np.intp)]
-            for rows in prepared.frames.slices(BLOCK_FRAMES, BLOCK_BYTES):
+            for rows in prepared.frames.slices(REPLAY_FRAMES, BLOCK_BYTES):
                 self._epoch += 1
                 ran = self._program.run(prepared.frames, rows, slots[rows], self._epoch)
                 for one in ran.counters.values():

@@ -1,15 +1,17 @@
-"""The numpy type of the kernel's event, against bytes written out by hand and against the C file."""
+"""abi.py against bytes written out by hand, and against all that the shared C headers declare."""
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
-from producer.capture.epochs import COUNTERS
+from producer.kernel import abi, pins
 from producer.kernel.abi import EVENT, RECORD, TUNNEL_EVENT, TUNNEL_RECORD, tunnel_mask
-from schemas.packets import TUNNEL_TYPES
-
-HEADER = Path(__file__).parents[4] / "bpf" / "event.h"
+from tests.unit.producer.kernel.headers import BPF, OF_THE_PROGRAM, SHARED, declared, shared_text
 
 GOLDEN = bytes.fromhex(
     "0807060504030201"  # ktime_ns
@@ -74,40 +76,94 @@ def test_the_tunnel_follows_the_event() -> None:
     assert bytes(event["outer_src"])[-1:] == bytes(event["outer_dst"])[-1:] == b"\x09"
 
 
-def test_tunnel_types_have_the_numbers_of_the_c_file() -> None:
-    found = re.search(r"enum tunnel_type \{ NO_TUNNEL, (.*?) \};", HEADER.read_text())
-    assert found
-    assert found[1].lower().split(", ") == list(TUNNEL_TYPES[1:])
+def test_a_bit_of_the_mask_is_the_number_of_a_tunnel() -> None:
     assert tunnel_mask(["vxlan", "gtpu", "vxlan"]) == 1 << 1 | 1 << 5
 
 
-def _members(struct: str) -> list[tuple[str, int]]:
-    """(name, octets) of the members of a struct of bpf/event.h."""
-    found = re.search(rf"struct {struct} \{{(.*?)\n\}};", HEADER.read_text(), re.DOTALL)
-    assert found
-    body = re.sub(r"/\*.*?\*/", "", found[1], flags=re.DOTALL)
-    members = []
-    for declaration in body.split(";"):
-        if words := declaration.split():
-            for name in "".join(words[1:]).split(","):
-                count = int(re.search(r"\[(\d+)\]", name)[1]) if "[" in name else 1  # type: ignore[index]
-                members.append((name.partition("[")[0], int(words[0][1:]) // 8 * count))
-    return members
+def _leaves(kind: np.dtype[Any], begin: int = 0) -> list[tuple[str, int, int]]:
+    """(name, offset, octets) of all members that are no structs."""
+    found = []
+    for name in kind.names or ():
+        inner, offset = kind.fields[name][:2]  # type: ignore[index]
+        inside = _leaves(inner, begin + offset)
+        found += inside or [(name, begin + offset, inner.itemsize)]
+    return found
 
 
-def test_the_c_struct_has_the_same_members_in_the_same_places() -> None:
-    offset = 0
-    for name, octets in _members("packet_event"):
-        kind, place = EVENT.fields[name][:2]  # type: ignore[index]
-        assert (place, kind.itemsize) == (offset, octets), name
-        offset += octets
-    assert offset == EVENT.itemsize
-    for name, octets in _members("tunnel"):
-        kind, place = TUNNEL_EVENT.fields[name][:2]  # type: ignore[index]
-        assert (place, kind.itemsize) == (offset, octets), name
-        offset += octets
-    assert offset == TUNNEL_EVENT.itemsize
+def differences(text: str, *, tunnels: bool) -> list[str]:
+    """What a C text declares and abi.py lacks, or has otherwise."""
+    c, python = declared(text, {"DECAPSULATE": int(tunnels)}), abi.structs(tunnels=tunnels)
+    found = [f"struct {name}" for name in c.structs.keys() ^ python.keys()]
+    for name in c.structs.keys() & python.keys():
+        ours = [(_IN_C.get(leaf, leaf), *place) for leaf, *place in _leaves(python[name])]
+        theirs = [(each.path.rpartition(".")[2], each.offset, each.octets) for each in c.structs[name].members]
+        octets = sum(each.octets for each in c.structs[name].members)
+        if ours != theirs or not python[name].itemsize == c.structs[name].octets == octets:  # no padding
+            found.append(f"struct {name}")
+    found += [f"enum {name}" for name in c.enums.keys() | abi.ENUMS.keys() if c.enums.get(name) != abi.ENUMS.get(name)]
+    return found + [name for name, value in c.constants.items() if getattr(abi, name, None) != value]
 
 
-def test_the_c_counters_have_the_same_members_in_the_same_places() -> None:
-    assert _members("counters") == [(name, 8) for name in COUNTERS.names or ()]
+_IN_C = {"min_packet_bytes": "smallest", "max_packet_bytes": "largest"}  # names that Avro has, too
+
+
+@pytest.mark.parametrize("tunnels", [False, True])
+def test_all_structs_enums_and_constants_of_the_shared_headers_are_those_of_python(tunnels: bool) -> None:
+    assert not differences(shared_text(), tunnels=tunnels)
+
+
+@pytest.mark.parametrize(
+    ("line", "by", "told"),
+    [
+        ("struct state {", "struct new { u32 number; };\nstruct state {", "struct new"),
+        ("#define EGRESS 1", "#define EGRESS 1\n#define MIRRORED (1 << 2)", "MIRRORED"),
+        ("#define MAX_INTERFACES 512", "#define MAX_INTERFACES 1024", "MAX_INTERFACES"),
+        ("IPIP, GTPU }", "IPIP, GTPU, ERSPAN }", "enum tunnel_type"),
+        ("enum tunnel_type {", "enum way { IN, OUT };\nenum tunnel_type {", "enum way"),
+        ("u8 direction;", "u8 way;", "struct packet_event"),
+        ("u64 flow_hash;\n    u32 second;", "u32 second;\n    u64 flow_hash;", "struct coalesced_key"),
+        ("u32 flags;\n    u32 namespace;", "u32 flags, new;\n    u32 namespace;", "struct interface"),
+        ("u32 smallest, largest;", "u32 largest, smallest;", "struct packet_sizes"),
+        ("u64 refused; ", "u32 refused; ", "struct replay_state"),
+        ("#define REPLAY_FRAME_MASK 0x3fff", "#define REPLAY_FRAME_MASK 0x7fff", "REPLAY_FRAME_MASK"),
+    ],
+)
+def test_what_a_header_gets_and_python_does_not_is_told(line: str, by: str, told: str) -> None:
+    text = shared_text()
+    assert text.count(line) == 1
+    assert told in differences(text.replace(line, by), tunnels=True)
+
+
+def test_each_header_is_shared_or_the_program_s_own() -> None:
+    assert {path.name for path in BPF.glob("*.h")} == {*SHARED, *OF_THE_PROGRAM}
+
+
+def test_what_is_pinned_is_a_map_of_the_program() -> None:
+    text = (BPF / "ayaflow.bpf.c").read_text()
+    tables = re.findall(r"^BPF_(?:F_)?TABLE\([^,]*,[^,]*,[^,]*, (\w+)", text, re.MULTILINE)
+    tables += re.findall(r"^BPF_(?:PERCPU_ARRAY|ARRAY|RINGBUF_OUTPUT|ARRAY_OF_MAPS)\((\w+)", text, re.MULTILINE)
+    assert set(pins.MAPS) <= set(tables)
+
+
+@pytest.mark.parametrize("tunnels", [0, 1])
+def test_the_compiler_puts_members_where_we_read_them(tunnels: int, tmp_path: Path) -> None:
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler; the other tests read the headers themselves")
+    c = declared(shared_text(), {"DECAPSULATE": tunnels})
+    kinds = {name: f"{'union' if name in c.unions else 'struct'} {name}" for name in c.structs}
+    values = {f"sizeof({kinds[name]})": kind.octets for name, kind in c.structs.items()}
+    for name, kind in c.structs.items():
+        values |= {f"offsetof({kinds[name]}, {each.path})": each.offset for each in kind.members}
+        values |= {f"sizeof((({kinds[name]} *)0)->{each.path})": each.octets for each in kind.members}
+    values |= c.constants
+    checks = "\n".join(f'_Static_assert({what} == {value}, "{what}");' for what, value in values.items())
+    includes = "\n".join(f'#include "{BPF / name}"' for name in SHARED)
+    source = tmp_path / "places.c"
+    source.write_text(
+        "#include <stddef.h>\n#include <stdint.h>\ntypedef uint64_t u64; typedef uint32_t u32; typedef uint16_t u16;\n"
+        f"typedef uint8_t u8;\n#define BPF_F_TABLE(...)\n{includes}\n{checks}\n"
+    )
+    command = [compiler, "-std=gnu11", "-fsyntax-only", f"-DDECAPSULATE={tunnels}", str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

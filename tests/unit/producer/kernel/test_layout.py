@@ -5,15 +5,15 @@ import pytest
 
 from common.errors import DecodeError
 from common.settings import CaptureSettings
-from producer.kernel.abi import converted
+from producer.kernel.abi import STATE_PAGE, converted
 from producer.kernel.layout import Layout, layout_of
-from producer.kernel.run import LAYOUT_AT, STATE_BYTES
+from producer.kernel.run import LAYOUT_AT
 
 
 def test_a_layout_survives_its_text() -> None:
     layout = layout_of(CaptureSettings())
     assert Layout.parse(layout.text()) == layout
-    assert len(layout.text()) < STATE_BYTES - LAYOUT_AT
+    assert len(layout.text()) < STATE_PAGE.itemsize - LAYOUT_AT
     assert layout.state.itemsize <= LAYOUT_AT
 
 
