@@ -1,6 +1,6 @@
 # `make help` lists what people run. CI runs the same.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test up test test-unit test-kernel test-integration test-faults test-e2e soak lint bench bench-smoke setup-bench docs lock clean
+.PHONY: help setup setup-test up test test-unit test-kernel test-integration test-faults test-e2e soak lint bench bench-smoke setup-bench docs sizes lock clean
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
@@ -40,8 +40,11 @@ test-faults:     ## each part killed, stopped, harmed, alone and all in one; an 
 soak:            ## steady traffic; memory of each process, its slope in MB an hour (as root; MINUTES=30)
 	tests/apart.sh $(PYTHON) -m tests.faults.soak --minutes $(MINUTES)
 
-test-e2e:        ## producer and whole pipeline on packets in network namespaces (as root)
-	$(PYTEST) tests/e2e
+test-e2e:        ## whole pipeline in network namespaces; each part with its extra alone (as root)
+	$(PYTEST) tests/e2e tests/ship
+
+sizes:           ## what each extra of the package takes on disk (docs/operations.md)
+	$(PYTHON) -m tests.ship.extras
 
 lint:            ## ruff (lint and format) and mypy --strict
 	$(PYTHON) -m ruff check .
@@ -69,5 +72,5 @@ lock:            ## write the installed versions to constraints.txt
 	   .venv/bin/pip freeze --local --exclude-editable; } > constraints.txt
 
 clean:           ## remove what setup and the tests made in this checkout
-	rm -rf .venv .venv-bench deploy/local/jars tests/integration/registry build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench .wheels .extras-* deploy/local/jars tests/integration/registry build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -5,10 +5,11 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
-from cli import options
+from cli import extras, options
 from cli.commands import check, look, more, run
 from cli.commands.more import COMPLETE_ENV
 from cli.options import Flags
@@ -45,6 +46,16 @@ class Commands(click.Group):
             hint = f"did you mean {near[0]}?" if near else f"the commands are: {', '.join(names)}"
             raise click.UsageError(f"there is no command {args[0]!r}; {hint}", ctx)
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; EnvironmentProblem when the extra that it needs is not installed."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            problem = extras.problem(ctx.invoked_subcommand or "", error.name or "")
+            if problem is None:
+                raise
+            raise problem from error
 
 
 @click.group(

@@ -93,15 +93,31 @@ headers() {
 # --- virtual environment ---------------------------------------------------------------------------------------
 # Debian's own python3 and its site-packages: bcc's Python binding exists only there.
 environment() {
-    local stamp
+    local stamp extras=local
+    [ "$purpose" = run ] || extras=local,test
     stamp=$(cat pyproject.toml constraints.txt schemas/avro/rows.c producer/capture/read_records.c bpf/event.h | sha256sum | cut -d' ' -f1)
-    [ "$(cat $venv/.ayaflow-stamp 2>/dev/null)" = "$stamp" ] && return 0
+    case "$(cat $venv/.ayaflow-stamp 2>/dev/null)" in
+        "$stamp $extras" | "$stamp local,test") return 0 ;;
+    esac
     /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "/usr/bin/python3 is older than 3.11; use Debian 12, Ubuntu 24.04 or newer"
     say "creating the virtual environment in $venv"
     [ -x $venv/bin/python ] || /usr/bin/python3 -m venv --system-site-packages $venv
-    $venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]' \
+    $venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$extras]" \
         || die "pip could not install the dependencies; its messages are above"
-    echo "$stamp" > $venv/.ayaflow-stamp
+    echo "$stamp $extras" > $venv/.ayaflow-stamp
+}
+
+# --- the wheels of each extra, for the tests alone: they install them without a registry ---------------------------
+wheels() {
+    [ "$purpose" != run ] || return 0
+    local stamp
+    stamp=$(cat pyproject.toml constraints.txt | sha256sum | cut -d' ' -f1)
+    [ "$(cat .wheels/.complete 2>/dev/null)" = "$stamp" ] && return 0
+    say "fetching the wheels that tests/ship installs"
+    rm -rf .wheels
+    $venv/bin/python -m pip download --quiet --disable-pip-version-check -c constraints.txt -d .wheels 'setuptools>=77' '.[local]' \
+        || die "pip could not fetch wheels; its messages are above"
+    echo "$stamp" > .wheels/.complete
 }
 
 # --- Kafka's jars ----------------------------------------------------------------------------------------------
@@ -161,6 +177,7 @@ baselines() {
 install_packages $(wanted)
 headers
 environment
+wheels
 kafka
 registry
 prometheus_checker

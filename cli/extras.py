@@ -1,0 +1,38 @@
+"""Which extra of the package a command needs, and the sentence for whoever has installed another one."""
+
+from common.errors import EnvironmentProblem
+
+EXTRAS = {
+    "up": "local",
+    "producer": "producer",
+    "streams": "streams",
+    "console": "console",
+    "kafka": "local",
+    "clickhouse": "local",
+    "top": "console",
+    "flows": "console",
+    "query": "console",
+    "replay": "producer,console",
+    "audit": "console",
+    "doctor": "console",
+    "detach": "producer",
+}
+"""Command -> the extras that it needs; the others need none."""
+
+_ARROW = {"pyarrow", "pyruhvro"}
+_NOT_PIPS = {"bcc", "bpf", "cli", "common", "console", "deploy", "producer", "schemas", "streams"}
+
+
+def problem(command: str, missing: str) -> EnvironmentProblem | None:
+    """What to tell when a module is missing (its dotted name); None when pip would not bring it: a fault of ours."""
+    library = missing.partition(".")[0]
+    if library in _NOT_PIPS or command not in EXTRAS:
+        return None
+    if command == "producer" and library in _ARROW:
+        return EnvironmentProblem(
+            f"producer.encoding: record needs {library}, which is not installed; run: pip install "
+            "'ayaflow[producer,arrow]', or leave the encoding at batch"
+        )
+    return EnvironmentProblem(
+        f"`ayaflow {command}` needs {library}, which is not installed; run: pip install 'ayaflow[{EXTRAS[command]}]'"
+    )
