@@ -3,20 +3,18 @@
 import contextlib
 import os
 import re
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import BinaryIO
 
 import click
 
 from common.errors import AyaflowError, SettingsError
 from common.settings import Settings
+from common.stopping import Stop, stop_on_signals
 from producer.kernel.environment import check_privileges
 from producer.replay.feed import Block, Feed, Totals
 from producer.replay.files.frames import BrokenCaptureError
@@ -68,9 +66,9 @@ def run(settings: Settings, options: Options) -> int:
     _check_paths(options)
     check_privileges()
     node = options.node or re.sub(r"[^A-Za-z0-9._-]+", "-", f"replay-{stem(options.paths[0])}")[:200]
-    began, stop = time.monotonic(), threading.Event()
+    began = time.monotonic()
     log = settings.data_dir / "logs" / "kernel-replay.log"
-    with _stop_on_signals(stop), ReplayProgram(log, settings.capture.decapsulate) as program:
+    with stop_on_signals(once=True) as stop, ReplayProgram(log, settings.capture.decapsulate) as program:
         feed = Feed(program, node=node, ring_id=time.time_ns())
         play = _to_kafka if options.output is None else _to_file
         with _progress(options.paths) as tell:
@@ -85,7 +83,7 @@ _Played = tuple[list[BrokenCaptureError], str]
 """What is wrong with the captures, and what became of the packets, in words."""
 
 
-def _to_kafka(settings: Settings, options: Options, feed: Feed, tell: _Tell, stop: threading.Event) -> _Played:
+def _to_kafka(settings: Settings, options: Options, feed: Feed, tell: _Tell, stop: Stop) -> _Played:
     sink = KafkaSink(settings, feed.node, feed)
     replay = Replay(
         feed=feed,
@@ -100,7 +98,7 @@ def _to_kafka(settings: Settings, options: Options, feed: Feed, tell: _Tell, sto
     return broken, f"{feed.totals.counted['emitted_packets']:,} packets sent to Kafka as node {feed.node}"
 
 
-def _to_file(settings: Settings, options: Options, feed: Feed, tell: _Tell, stop: threading.Event) -> _Played:
+def _to_file(settings: Settings, options: Options, feed: Feed, tell: _Tell, stop: Stop) -> _Played:
     from console.show.records import WRITERS
     from streams.windowing.offline import OfflineWindows
     from streams.windowing.spill import Spill
@@ -208,22 +206,3 @@ def _progress(paths: tuple[str, ...]) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("replay", total=total)
         yield lambda octets: bar.advance(task, octets)
-
-
-@contextlib.contextmanager
-def _stop_on_signals(stop: threading.Event) -> Iterator[None]:
-    """The first SIGINT or SIGTERM sets `stop`; the next one is not ours any more."""
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        stop.set()
-        signal.signal(number, before[signal.Signals(number)])
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -3,8 +3,6 @@
 import contextlib
 import json
 import os
-import select
-import signal
 import sys
 import termios
 import threading
@@ -21,6 +19,7 @@ from rich.text import Text
 
 from common.errors import ServiceUnavailable
 from common.settings import Settings
+from common.stopping import Stop, stop_on_signals
 from common.times import iso
 from console.live.reader import LiveReader
 from console.live.state import LiveState
@@ -103,11 +102,10 @@ def _write_json(view: _View, sort: str, *, once: bool, out: TextIO) -> None:
 
 def _draw(view: _View, reader: LiveReader, sort: str, out: TextIO) -> None:
     console = Console(file=out, highlight=False)
-    stopped: list[int] = []  # an exception out of a handler may be lost where nobody can catch it: in a callback
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _frame: stopped.append(number))
-    with _keys() as pressed, Live(console=console, screen=True, auto_refresh=False) as live:
-        while not stopped:
+    # not KeyboardInterrupt: an exception out of a handler may be lost where nobody can catch it, in a callback
+    live = Live(console=console, screen=True, auto_refresh=False)
+    with stop_on_signals() as stop, _keys(stop) as pressed, live:
+        while not stop.is_set():
             live.update(_screen(view, reader.problem, sort, *console.size), refresh=True)
             key = pressed(1.0)
             if key == "q":
@@ -173,23 +171,22 @@ def _cells(row: Row, *, node: bool) -> list[str]:
 
 
 @contextlib.contextmanager
-def _keys() -> Iterator[Callable[[float], str]]:
-    """A function that waits for a key; empty when none came. The terminal is as before afterwards."""
+def _keys(stop: Stop) -> Iterator[Callable[[float], str]]:
+    """A function that waits for a key or `stop`; empty when no key came. The terminal is as before afterwards."""
     try:
         number = sys.stdin.fileno()
         before = termios.tcgetattr(number)
     except (termios.error, OSError, ValueError):  # no keyboard: standard input is a pipe
 
         def wait(seconds: float) -> str:
-            time.sleep(seconds)
+            stop.wait(seconds)
             return ""
 
         yield wait
         return
 
     def pressed(seconds: float) -> str:
-        ready, _, _ = select.select([number], [], [], seconds)
-        return os.read(number, 1).decode(errors="replace").lower() if ready else ""
+        return os.read(number, 1).decode(errors="replace").lower() if stop.wait(seconds, [number]) else ""
 
     tty.setcbreak(number)
     try:

@@ -1,4 +1,4 @@
-"""How a process that is told to end gets to know of it.
+"""How a process that is told to end gets to know of it: the one place that handles signals.
 
 Not by threading.Event: its lock may be held by the very thread in which the signal's handler runs, which then waits for
 itself.
@@ -12,6 +12,10 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio  # only who has an event loop pays for it
 
 
 class Stop:
@@ -19,23 +23,45 @@ class Stop:
 
     def __init__(self) -> None:
         self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._set = False
+        self._count = 0
 
     def set(self) -> None:
         """Say it; a signal's handler may."""
-        self._set = True
+        self._count += 1
         os.eventfd_write(self._fd, 1)
 
     def is_set(self) -> bool:
         """Whether it was said."""
-        return self._set
+        return self._count > 0
 
-    def wait(self, seconds: float, descriptors: Iterable[int] = ()) -> None:
-        """Sleep until then, until it is said, or until one of the descriptors can be read."""
+    @property
+    def hurry(self) -> bool:
+        """Whether it was said again, by somebody who does not want to wait."""
+        return self._count > 1
+
+    def wait(self, seconds: float, descriptors: Iterable[int] = ()) -> frozenset[int]:
+        """Sleep until then, until it is said, or until one of the descriptors can be read. Returns those that can."""
         poll = select.poll()
         for fd in (self._fd, *descriptors):
             poll.register(fd, select.POLLIN)
-        poll.poll(max(1, math.ceil(seconds * 1000)))
+        return frozenset(fd for fd, _ in poll.poll(max(1, math.ceil(seconds * 1000)))) - {self._fd}
+
+    @contextlib.contextmanager
+    def on_loop(self) -> Iterator["asyncio.Event"]:
+        """The same for the running event loop: set when, or soon after, it is said."""
+        import asyncio
+
+        said, loop = asyncio.Event(), asyncio.get_running_loop()
+
+        def heard() -> None:
+            loop.remove_reader(self._fd)  # it stays readable
+            said.set()
+
+        loop.add_reader(self._fd, heard)
+        try:
+            yield said
+        finally:
+            loop.remove_reader(self._fd)
 
     def close(self) -> None:
         """Give the descriptor back."""
@@ -43,19 +69,29 @@ class Stop:
 
 
 @contextlib.contextmanager
-def stop_on_signals() -> Iterator[Stop]:
-    """Set by SIGINT and SIGTERM. Outside the main thread nothing can set it but its owner."""
+def stop_on_signals(*, once: bool = False) -> Iterator[Stop]:
+    """Set by SIGINT and SIGTERM. Outside the main thread nothing can set it but its owner.
+
+    `once`: a second signal does what it did before, as when ending may take long and has nothing left to lose.
+    """
     with contextlib.closing(Stop()) as stop:
 
         def handle(_number: int, _frame: FrameType | None) -> None:
             stop.set()
+            if once:
+                as_before()
+
+        def as_before() -> None:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
         if threading.current_thread() is not threading.main_thread():
             yield stop
             return
-        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in before:
+            signal.signal(number, handle)
         try:
             yield stop
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            as_before()

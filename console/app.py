@@ -2,12 +2,10 @@
 
 import contextlib
 import json
-import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from importlib import metadata
-from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
@@ -16,6 +14,7 @@ from common import logs
 from common.address import Address, listen
 from common.errors import SettingsError
 from common.settings import ConsoleSettings, Settings
+from common.stopping import Stop, stop_on_signals
 from console.access import Access, warning
 from console.api import audit, dashboard, explore, fields, history, live, nodes, registry
 from console.api import metrics as http_metrics
@@ -85,12 +84,12 @@ def run(settings: Settings) -> int:
     """Serve until SIGINT or SIGTERM. Raises EnvironmentProblem when the address cannot be used."""
     address = Address.parse(settings.console.listen, "console.listen")
     _check_certificate(settings.console)
-    with listen(address, backlog=512) as listener:
+    with stop_on_signals() as stop, listen(address, backlog=512) as listener:
         # inherited by connections. asyncio leaves it off for sockets whose protocol number is 0, as here, and then an
         # answer of two writes waits 40 ms for the client's delayed acknowledgement
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # uvicorn handles SIGINT and SIGTERM, and sends the signal on when it is done: we end with 0 instead
-        server = uvicorn.Server(
+        server = _Server(
+            stop,
             uvicorn.Config(
                 build_app(settings),
                 log_config=None,
@@ -103,31 +102,30 @@ def run(settings: Settings) -> int:
                 proxy_headers=False,
                 ssl_certfile=settings.console.tls_certificate,
                 ssl_keyfile=settings.console.tls_key,
-            )
+            ),
         )
         scheme = "https" if settings.console.tls_certificate else "http"
         log.info("serving", url=f"{scheme}://{settings.console.listen}")
         if text := warning(settings.console):
             log.warning("open to the network", hint=text)
-        with _own_signals(server):
-            server.run(sockets=[listener])
+        server.run(sockets=[listener])
     log.info("stopped")
     return 0 if server.started else 1
 
 
-@contextlib.contextmanager
-def _own_signals(server: uvicorn.Server) -> Iterator[None]:
-    """uvicorn raises the signal it stopped for once more when it is done; for us that is a clean end."""
+class _Server(uvicorn.Server):
+    """Handles signals itself while it serves, and raises them once more when it is done: for `stop`, a clean end.
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        server.should_exit = True
+    What came before it handled them is seen here.
+    """
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def __init__(self, stop: Stop, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._stop = stop
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: whether to end."""
+        return self._stop.is_set() or await super().on_tick(counter)
 
 
 def _check_certificate(settings: ConsoleSettings) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import signal
 import threading
 import warnings
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from common.errors import AyaflowError, ServiceUnavailable
 from common.metrics import MetricsServer
 from common.outages import Outages
 from common.settings import Settings
+from common.stopping import Stop, stop_on_signals
 from schemas.avro.codec import Codec
 from schemas.topics import TopicNames, topics
 from streams import app as faust_app
@@ -38,7 +38,8 @@ def run(settings: Settings) -> int:
         logging.getLogger(library).setLevel(logging.CRITICAL)
     hook, threading.excepthook = threading.excepthook, _thread_ended
     try:
-        return asyncio.run(Component(settings).run())
+        with stop_on_signals() as stop:
+            return asyncio.run(Component(settings).run(stop))
     finally:
         threading.excepthook = hook
 
@@ -59,14 +60,11 @@ class Component:
         self._waiting_for = "Kafka"
         self._metrics = streams_metrics.create()
 
-    async def run(self) -> int:
-        """Until a signal comes. Raises AyaflowError when it cannot go on."""
-        stopping = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stopping.set)
+    async def run(self, stop: Stop) -> int:
+        """Until `stop`. Raises AyaflowError when it cannot go on."""
         faust_app.credentials(self._settings.kafka)  # a wrong setting is said before anything starts
-        with MetricsServer(self._settings.streams.metrics_listen, "streams.metrics_listen", self.health):
+        health = MetricsServer(self._settings.streams.metrics_listen, "streams.metrics_listen", self.health)
+        with stop.on_loop() as stopping, health:
             store = ClickHouseStore(self._settings.clickhouse, self._topics.packets)
             # whoever is told that we are ready finds topics and tables
             if await self._wait_for("Kafka", self._make_topics, stopping) and await self._wait_for(
@@ -84,7 +82,7 @@ class Component:
                 await asyncio.to_thread(ask)
             except ServiceUnavailable as error:
                 self._waiting_for = str(error)
-                outages.away(service, f"waiting for {service}", error=str(error))
+                outages.away(service, "waiting for a service", error=str(error))
                 await pause(stopping, _AGAIN_SECONDS)
             else:
                 outages.back(service)

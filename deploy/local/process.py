@@ -44,6 +44,17 @@ def stop(child: subprocess.Popen[bytes], seconds: float) -> bool:
     return True
 
 
+def rss_mb(pid: int) -> int:
+    """Resident memory of a process and its children, MB; 0 when it is gone."""
+    total = 0
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        total = pages * os.sysconf("SC_PAGE_SIZE") >> 20
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            total += rss_mb(int(child))
+    return total
+
+
 def make_directory(path: Path) -> None:
     """Create a directory of ours, with its parents. Raises EnvironmentProblem."""
     try:

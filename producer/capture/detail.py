@@ -54,5 +54,6 @@ class Detail:
         self._switches.coalesce(wanted)
         if now - self._logged_ns >= LOG_EVERY_NS:
             self._logged_ns = now
-            what = "packets are added up by flow" if wanted else "an event a packet again"
-            log.info(what, ring_fill=round(ring_fill, 2))
+            log.info(
+                "packets are added up by flow" if wanted else "an event a packet again", ring_fill=round(ring_fill, 2)
+            )

@@ -195,8 +195,9 @@ class Publisher:
 
     def _disk_fails(self, why: str) -> None:
         self.disk_error = why
-        action = "cannot put batches on disk; they wait in the kernel, and may be lost"
-        self._outages.away(_DISK, action, severe=True, error=why)
+        self._outages.away(
+            _DISK, "cannot put batches on disk; they wait in the kernel, and may be lost", severe=True, error=why
+        )
 
     def _hand_over(self) -> None:
         while not self._broken and (item := self.outbox.next()):

@@ -1,12 +1,12 @@
 """One replay: captures are read and run through the kernel program, at their speed if asked; blocks are handed on."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 
+from common.stopping import Stop
 from producer.clock import Nanoseconds
 from producer.kernel.abi import REPLAY_FRAMES
 from producer.replay.feed import Block, Feed
@@ -36,7 +36,7 @@ class Pace:
         self._speed, self._monotonic = speed, monotonic
         self._began: tuple[int, int] | None = None  # on the monotonic clock, and in the capture's time
 
-    def parts(self, times: I64, idle: Callable[[float, int], None], stop: threading.Event) -> Iterator[slice]:
+    def parts(self, times: I64, idle: Callable[[float, int], None], stop: Stop) -> Iterator[slice]:
         """Slices of packets whose time has come, until `stop`; calls `idle` with seconds to wait and capture time."""
         begin = 0
         reached = np.maximum.accumulate(times)  # a packet waits for those before it
@@ -68,7 +68,7 @@ class Replay:
         sink: Sink,
         pace: Pace,
         tell: Callable[[int], None],
-        stop: threading.Event,
+        stop: Stop,
         batch_packets: int = REPLAY_FRAMES,
     ) -> None:
         """`tell` is called with each number of octets read of a file. `batch_packets`: at most so many a block."""

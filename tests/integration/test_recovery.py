@@ -260,6 +260,6 @@ def test_streams_waits_for_a_kafka_that_is_away(clickhouse_server: str) -> None:
 def test_without_kafka_it_says_so_and_ends_when_asked(clickhouse_server: str, kafka_broker: str) -> None:
     with pipeline(kafka_broker, clickhouse_server, kafka_bootstrap_servers="127.0.0.1:9") as p:
         p.start()
-        p.until(lambda: "waiting for Kafka" in p.output)
+        p.until(lambda: "waiting for a service" in p.output)
         assert not p.health()["ok"]
         assert p.stop() == 0

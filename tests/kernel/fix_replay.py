@@ -1,13 +1,14 @@
 """Captures through the kernel program and the windows, as `ayaflow replay --output` takes them."""
 
-import threading
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from common.stopping import Stop
 from producer.replay.feed import Block, Feed, Totals
 from producer.replay.program import ReplayProgram
 from producer.replay.run import Pace, Replay
@@ -44,8 +45,9 @@ class Replayer:
             def idle(self, seconds: float, clock_ns: int) -> None:
                 raise AssertionError("at full speed nothing waits")
 
-        replay = Replay(feed=feed, sink=Sink(), pace=Pace(None), tell=lambda _octets: None, stop=threading.Event())
-        broken = replay.run([str(path) for path in paths])
+        with closing(Stop()) as stop:
+            replay = Replay(feed=feed, sink=Sink(), pace=Pace(None), tell=lambda _octets: None, stop=stop)
+            broken = replay.run([str(path) for path in paths])
         feed.totals.check()
         flows = [row for window in windows.flows() for row in Codec.flow_rows(window, 0).to_pylist()]
         return Replayed(flows=flows, totals=feed.totals, broken=[str(error) for error in broken])

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import os
 import secrets
-import signal
 import time
 from collections.abc import AsyncIterator, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,12 +22,13 @@ from common.address import Address, names_loopback
 from common.clickhouse import Endpoint
 from common.errors import EnvironmentProblem, QueryError
 from common.settings import ClickHouseSettings, Settings
+from common.stopping import Stop, stop_on_signals
 from deploy.local import endpoints
 from deploy.local.clickhouse import compression, http_query, sql
 from deploy.local.clickhouse.engine import Answer, Connection, Engine, EngineError
 from deploy.local.clickhouse.http_query import Query
 from deploy.local.clickhouse.sessions import SessionIsLocked, Sessions
-from deploy.local.process import make_directory, only_one
+from deploy.local.process import make_directory, only_one, rss_mb
 
 log = logs.get("clickhouse")
 
@@ -66,18 +66,15 @@ def run(settings: Settings) -> int:
         began = time.monotonic()
         engine = Engine(directory, memory_bytes=_memory_budget(), default_database=settings.clickhouse.database)
         try:
-            asyncio.run(_serve(Server(engine, settings.clickhouse, directory), listen, began))
+            with stop_on_signals() as stop:
+                asyncio.run(_serve(Server(engine, settings.clickhouse, directory), listen, began, stop))
         finally:
             engine.close()
     log.info("stopped")
     return 0
 
 
-async def _serve(server: "Server", listen: Address, began: float) -> None:
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopping.set)
+async def _serve(server: "Server", listen: Address, began: float, stop: Stop) -> None:
     runner = web.AppRunner(
         server.application(),
         access_log=None,
@@ -94,10 +91,11 @@ async def _serve(server: "Server", listen: Address, began: float) -> None:
             "ready",
             url=f"http://{listen.text}",
             version=server.version,
-            rss_mb=rss_mb(),
+            rss_mb=rss_mb(os.getpid()),
             seconds=round(time.monotonic() - began, 1),
         )
-        await stopping.wait()
+        with stop.on_loop() as stopping:
+            await stopping.wait()
     finally:
         await runner.cleanup()
         server.close()
@@ -136,7 +134,7 @@ class Server:
         return web.Response(text="Ok.\n")
 
     async def _health(self, _request: web.Request) -> web.Response:
-        return web.json_response({"ok": True, "version": self.version, "rss_mb": rss_mb()})
+        return web.json_response({"ok": True, "version": self.version, "rss_mb": rss_mb(os.getpid())})
 
     async def _statement(self, request: web.Request) -> web.StreamResponse:
         query_id = request.query.get("query_id", "")
@@ -389,9 +387,3 @@ def _memory_budget() -> int:
     """Of all queries together, bytes: a quarter of the machine, at least 512 MB, at most 4 GB."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min(max(total // 4, 512 << 20), 4 << 30)
-
-
-def rss_mb() -> int:
-    """Resident memory of this process, MB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") >> 20

@@ -22,7 +22,7 @@ from common.settings import Settings
 from common.stopping import Stop, stop_on_signals
 from deploy.local import endpoints
 from deploy.local.kafka.config import server_properties
-from deploy.local.process import dies_with_parent, make_directory, only_one, stop
+from deploy.local.process import dies_with_parent, make_directory, only_one, rss_mb, stop
 from schemas.topics import topics
 
 log = logs.get("kafka")
@@ -93,7 +93,7 @@ def _serve(settings: Settings, listener: Address, stopping: Stop) -> int:
                 bootstrap_servers=listener.text,
                 seconds=round(time.monotonic() - began, 1),
                 java=child.pid,
-                rss_mb=_rss_mb(child.pid),
+                rss_mb=rss_mb(child.pid),
             )
         while child.poll() is None and not stopping.is_set():
             stopping.wait(0.2)
@@ -208,11 +208,3 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text, "utf-8")
     except OSError as error:
         raise EnvironmentProblem(f"cannot write {path}: {error.strerror}. Make room, or set data_dir") from error
-
-
-def _rss_mb(pid: int) -> int:
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except (OSError, IndexError):
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE") >> 20

@@ -16,6 +16,7 @@ from common import logs
 from common.clickhouse import Endpoint
 from common.errors import AyaflowError, EnvironmentProblem, ServiceUnavailable, SettingsError
 from common.settings import CONFIG_ENV, ENV_PREFIX, Settings
+from common.stopping import Stop
 from deploy.local import endpoints
 from deploy.local.process import dies_with_parent
 from deploy.local.up import stages
@@ -44,7 +45,6 @@ class Supervisor:
         self.stages = {plan.name: Stage(plan, since=clock()) for plan in ours}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._logs = {name: LogFile(settings.data_dir / "logs" / f"{name}.log") for name in self.stages}
-        self.hurry = False  # a second Ctrl-C sets it
 
     def pid(self, name: str) -> int | None:
         """Process id of a stage that runs."""
@@ -88,26 +88,29 @@ class Supervisor:
             raise kind(f"{stage.plan.name} cannot start: {words or f'it ended with code {code}'}")
         log.warning("died", stage=stage.plan.name, code=code, said=words, again_in_seconds=stages.pause(stage.deaths))
 
-    def stop(self, draw: Callable[[], None] = lambda: None) -> bool:
-        """Stop all, each in its time, then kill. Returns whether all stopped by themselves. `draw` shows progress."""
+    def stop(self, asked: Stop, draw: Callable[[], None] = lambda: None) -> bool:
+        """Stop all, each in its time, then kill; sooner when `asked` to hurry. `draw` shows progress.
+
+        Returns whether all stopped by themselves.
+        """
         clean = True
         for name in stages.STOP_ORDER:
             stage, process = self.stages.get(name), self._processes.get(name)
             if stage is None:
                 continue
-            if process is not None and not self._stop_one(stage, process, draw):
+            if process is not None and not self._stop_one(stage, process, asked, draw):
                 clean = False
             stage.stopped(self._clock())
         return clean
 
-    def _stop_one(self, stage: Stage, process: subprocess.Popen[bytes], draw: Callable[[], None]) -> bool:
+    def _stop_one(self, stage: Stage, process: subprocess.Popen[bytes], asked: Stop, draw: Callable[[], None]) -> bool:
         name = stage.plan.name
         began = self._clock()
         stage.stopping(began)
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         while process.poll() is None:
-            if self._clock() - began > (HURRY_SECONDS if self.hurry else stage.plan.stop_seconds):
+            if self._clock() - began > (HURRY_SECONDS if asked.hurry else stage.plan.stop_seconds):
                 log.warning("killed", stage=name, reason=f"did not stop in {self._clock() - began:.0f} s")
                 _kill_group(process)
                 process.wait()

@@ -1,10 +1,7 @@
 """The live view of `ayaflow up` on a terminal: what the supervisor and the live topic know, drawn twice a second."""
 
-import contextlib
-import os
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TextIO
 
 from rich.console import Console
@@ -13,7 +10,7 @@ from rich.live import Live
 from common import logs
 from common.settings import Settings
 from console.live.reader import LiveReader
-from deploy.local.process import make_directory
+from deploy.local.process import make_directory, rss_mb
 from deploy.local.up.probes import console_url
 from deploy.local.up.screen import Screen
 from deploy.local.up.stages import Stage, State
@@ -100,14 +97,3 @@ class Terminal(Screen):
             rss_mb=rss_mb(pid) if pid else None,
             message=message,
         )
-
-
-def rss_mb(pid: int) -> int:
-    """Resident memory of a process and its children, MB; 0 when it is gone."""
-    total = 0
-    with contextlib.suppress(OSError, IndexError, ValueError):
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        total = pages * os.sysconf("SC_PAGE_SIZE") >> 20
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            total += rss_mb(int(child))
-    return total

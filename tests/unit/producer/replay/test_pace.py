@@ -1,8 +1,10 @@
-import threading
+from collections.abc import Iterator
+from contextlib import closing
 
 import numpy as np
 import pytest
 
+from common.stopping import Stop
 from producer.replay.run import Pace
 
 SECOND = 1_000_000_000
@@ -23,14 +25,19 @@ class Clock:
         self.idled.append(clock_ns)
 
 
-def played(
-    pace: Pace, clock: Clock, seconds: list[float], stop: threading.Event | None = None
-) -> list[tuple[int, float]]:
+@pytest.fixture
+def stop() -> Iterator[Stop]:
+    with closing(Stop()) as stop:
+        yield stop
+
+
+def played(pace: Pace, clock: Clock, seconds: list[float]) -> list[tuple[int, float]]:
     """(packet, seconds since the beginning) of each packet."""
     times = np.array([int(1000 * SECOND + each * SECOND) for each in seconds], np.int64)
     found = []
-    for part in pace.parts(times, clock.idle, stop or threading.Event()):
-        found += [(row, (clock.now - 55 * SECOND) / SECOND) for row in range(part.start, part.stop)]
+    with closing(Stop()) as stop:
+        for part in pace.parts(times, clock.idle, stop):
+            found += [(row, (clock.now - 55 * SECOND) / SECOND) for row in range(part.start, part.stop)]
     return found
 
 
@@ -57,20 +64,20 @@ def test_a_packet_out_of_order_does_not_overtake_nor_wait() -> None:
     assert found[1][1] == found[3][1]
 
 
-def test_the_time_said_while_waiting_is_never_past_what_was_given() -> None:
+def test_the_time_said_while_waiting_is_never_past_what_was_given(stop: Stop) -> None:
     clock = Clock()
     pace = Pace(1.0, clock.monotonic)
     times = np.array([1000 * SECOND, 1003 * SECOND], np.int64)
     given = 0
-    for part in pace.parts(times, clock.idle, threading.Event()):
+    for part in pace.parts(times, clock.idle, stop):
         given = part.stop
         assert all(clock_ns < times[given - 1] + SECOND for clock_ns in clock.idled[-1:])
     assert given == 2
     assert max(clock.idled[:-1]) < times[1]
 
 
-def test_a_stop_ends_the_waiting() -> None:
-    clock, stop = Clock(), threading.Event()
+def test_a_stop_ends_the_waiting(stop: Stop) -> None:
+    clock = Clock()
     pace = Pace(1.0, clock.monotonic)
 
     def idle(seconds: float, clock_ns: int) -> None:
