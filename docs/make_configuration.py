@@ -1,4 +1,4 @@
-"""Writes docs/configuration.md from common/settings.py (`make docs`); a test fails when they differ."""
+"""Writes docs/configuration.md from common/settings/ (`make docs`); a test fails when they differ."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ streams:
   window_seconds: 60
 ```
 
-This page is written from `common/settings.py` by `make docs`.
+This page is written from `common/settings/` by `make docs`.
 
 | setting | default | environment | what it does |
 |---|---|---|---|
@@ -33,7 +33,7 @@ This page is written from `common/settings.py` by `make docs`.
 
 def default(name: str, info: FieldInfo) -> str:
     """The default as it stands in YAML."""
-    computed = {"node": "host name", "data_dir": "~/.local/share/ayaflow", "kafka.jars_dir": "deploy/local/jars"}
+    computed = {"node": "host name", "data_dir": "~/.local/share/ayaflow"}
     if name in computed:
         return computed[name]
     value: Any = info.default

@@ -145,8 +145,8 @@ def running_kafka(data_dir: Path, **settings: object) -> Iterator[tuple[str, sub
         "kafka",
         data_dir,
         kafka__bootstrap_servers=bootstrap,
-        kafka__local_controller_port=free_port(),
-        kafka__local_heap_mb=256,
+        local__kafka_controller_port=free_port(),
+        local__kafka_heap_mb=256,
         **settings,
     )
     try:

@@ -9,8 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
-
-from common.settings import ClickHouseSettings
+from typing import Protocol
 
 _FILE = re.compile(r"(\d{4})_(\w+?)(\.cluster)?\.sql")
 _STATEMENT_END = re.compile(r";\s*$", re.MULTILINE)
@@ -26,13 +25,33 @@ class Migration:
     statements: tuple[str, ...]  # complete SQL, to be run one after the other
 
 
-def migrations(settings: ClickHouseSettings) -> list[Migration]:
+class Layout(Protocol):
+    """What the tables depend on; the settings of ClickHouse are one."""
+
+    @property
+    def database(self) -> str:
+        """Its name."""
+
+    @property
+    def cluster(self) -> str | None:
+        """Its name; None: one server."""
+
+    @property
+    def flows_retention_days(self) -> int:
+        """Of the raw windows."""
+
+    @property
+    def rollup_retention_days(self) -> int:
+        """Of the rollups."""
+
+
+def migrations(layout: Layout) -> list[Migration]:
     """All migrations in order, rendered. Each can be run again without harm."""
-    tokens = _tokens(settings)
+    tokens = _tokens(layout)
     result = []
     for file in sorted(resources.files("schemas.clickhouse").iterdir(), key=lambda entry: entry.name):
         match = _FILE.fullmatch(file.name)
-        if not match or (match[3] and not settings.cluster):
+        if not match or (match[3] and not layout.cluster):
             continue
         text = _COMMENT.sub("", file.read_text("utf-8"))
         statements = [_render(part, tokens) for part in _STATEMENT_END.split(text) if part.strip()]
@@ -40,21 +59,21 @@ def migrations(settings: ClickHouseSettings) -> list[Migration]:
     return result
 
 
-def _tokens(settings: ClickHouseSettings) -> Mapping[str, str]:
-    engine = "Replicated" if settings.cluster else ""
+def _tokens(layout: Layout) -> Mapping[str, str]:
+    engine = "Replicated" if layout.cluster else ""
     return {
-        "database": settings.database,
-        "on_cluster": f"ON CLUSTER '{settings.cluster}'" if settings.cluster else "",
-        "cluster": settings.cluster or "",
-        "local": "_local" if settings.cluster else "",
+        "database": layout.database,
+        "on_cluster": f"ON CLUSTER '{layout.cluster}'" if layout.cluster else "",
+        "cluster": layout.cluster or "",
+        "local": "_local" if layout.cluster else "",
         "merge_tree": f"{engine}MergeTree",
         "replacing_merge_tree": f"{engine}ReplacingMergeTree",
         "aggregating_merge_tree": f"{engine}AggregatingMergeTree",
         "deduplication_window": "replicated_deduplication_window"
-        if settings.cluster
+        if layout.cluster
         else "non_replicated_deduplication_window",
-        "flows_retention_days": str(settings.flows_retention_days),
-        "rollup_retention_days": str(settings.rollup_retention_days),
+        "flows_retention_days": str(layout.flows_retention_days),
+        "rollup_retention_days": str(layout.rollup_retention_days),
     }
 
 

@@ -158,8 +158,8 @@ def stop(process: "subprocess.Popen[bytes]", number: int = signal.SIGTERM) -> in
 @contextlib.contextmanager
 def broker_on(bootstrap: str, directory: Path) -> Iterator[None]:
     """A broker on a port that is known before."""
-    ports = {"kafka__bootstrap_servers": bootstrap, "kafka__local_controller_port": free_port()}
-    broker = fix_local.start("kafka", directory, kafka__local_heap_mb=256, **ports)
+    ports = {"kafka__bootstrap_servers": bootstrap, "local__kafka_controller_port": free_port()}
+    broker = fix_local.start("kafka", directory, local__kafka_heap_mb=256, **ports)
     try:
         fix_local.until(lambda: fix_local.kafka_answers(bootstrap), broker, directory / "kafka.out")
         yield

@@ -76,11 +76,8 @@ def ayaflow_up(data_dir: Path, interface: str, *, window_seconds: int = 2, node:
                 "data_dir": str(data_dir),
                 "capture": {"interfaces": [interface]},
                 "producer": {"metrics_listen": f"127.0.0.1:{metrics}"},
-                "kafka": {
-                    "bootstrap_servers": f"127.0.0.1:{kafka}",
-                    "local_controller_port": controller,
-                    "local_heap_mb": 256,
-                },
+                "kafka": {"bootstrap_servers": f"127.0.0.1:{kafka}"},
+                "local": {"kafka_controller_port": controller, "kafka_heap_mb": 256},
                 "streams": {"metrics_listen": f"127.0.0.1:{streams}", "window_seconds": window_seconds},
                 "clickhouse": {"url": f"http://127.0.0.1:{clickhouse}"},
                 "console": {"listen": f"127.0.0.1:{console}"},

@@ -30,7 +30,7 @@ class Server:
 
 def prepare(directory: Path) -> list[Server]:
     """Write the settings and format the directories."""
-    java, classpath = broker.find_java(), broker.find_jars(KafkaSettings().jars_dir)
+    java, classpath = broker.find_java(), broker.find_jars(None)
     identity = base64.urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
     voters = ",".join(f"{number}@127.0.0.1:{9093 + 100 * number}" for number in range(1, BROKERS + 1))
     return [_prepare(directory, number, java, classpath, identity, voters) for number in range(1, BROKERS + 1)]

@@ -253,7 +253,8 @@ def installation(
             "node": "faults",
             "data_dir": str(data),
             "capture": {"interfaces": [watched], "bpffs": str(bpffs)},
-            "kafka": {"local_heap_mb": 256, "partitions": 4},
+            "kafka": {"partitions": 4},
+            "local": {"kafka_heap_mb": 256},
             "streams": {"window_seconds": window_seconds, "node_timeout_seconds": 4},
         }
         for section, values in settings.items():

@@ -107,7 +107,7 @@ def test_data_survives_a_kill_of_the_broker_and_nothing_outlives_its_parent() ->
 def test_a_second_broker_on_the_same_port_or_directory_says_so(kafka_broker: str) -> None:
     with temporary_directory() as directory:
         code, said = refusal(
-            "kafka", directory, kafka__bootstrap_servers=kafka_broker, kafka__local_controller_port=free_port()
+            "kafka", directory, kafka__bootstrap_servers=kafka_broker, local__kafka_controller_port=free_port()
         )
         assert code == 3
         assert f"port {kafka_broker.rpartition(':')[2]} is in use by java" in said
@@ -122,7 +122,7 @@ def test_a_damaged_data_directory_is_a_sentence() -> None:
             "kafka",
             directory,
             kafka__bootstrap_servers=f"127.0.0.1:{free_port()}",
-            kafka__local_controller_port=free_port(),
+            local__kafka_controller_port=free_port(),
         )
         assert code == 4
         assert "damaged: move that directory away" in said
@@ -131,7 +131,7 @@ def test_a_damaged_data_directory_is_a_sentence() -> None:
 
 def test_missing_jars_are_a_sentence() -> None:
     with temporary_directory() as directory:
-        code, said = refusal("kafka", directory, kafka__jars_dir=directory / "none")
+        code, said = refusal("kafka", directory, local__kafka_jars_dir=directory / "none")
         assert code == 3
         assert "Run make setup" in said
 

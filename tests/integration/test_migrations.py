@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from common.clickhouse import connect
 from common.settings import ClickHouseSettings
 from schemas.clickhouse import ddl
 from streams.partition.state import Partition
 from streams.partition.storing import store_window
 from streams.store import migrate as migrating
-from streams.store.clickhouse import ClickHouseStore, connect
+from streams.store.clickhouse import ClickHouseStore
 from streams.store.migrate import migrate
 from tests.bench import traffic
 
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.clickhouse
 def settings(clickhouse_server: str) -> Iterator[ClickHouseSettings]:
     made = ClickHouseSettings(url=clickhouse_server, database=f"m_{uuid.uuid4().hex}", flows_retention_days=36_500)
     yield made
-    client = connect(made, database=None)
+    client = connect(made, database="default", timeout_seconds=60)
     client.command(f"DROP DATABASE IF EXISTS {made.database} SYNC")
     client.close()
 
@@ -59,7 +60,7 @@ def test_rows_from_before_the_codecs_changed_stay_as_they_are(
     with monkeypatch.context() as patch:
         patch.setattr(migrating, "migrations", lambda of: [each for each in ddl.migrations(of) if each.number < 10])
         before = fill(settings, first=0)
-        client = connect(settings, database=settings.database)
+        client = connect(settings, database=settings.database, timeout_seconds=60)
         rows = figures(client)
     assert rows[0][1] == before > 0
     assert 10 in migrate(client, settings)

@@ -231,8 +231,8 @@ def test_streams_waits_for_a_kafka_that_is_away(clickhouse_server: str) -> None:
     address, controller = f"127.0.0.1:{free_port()}", free_port()
     settings = {
         "kafka__bootstrap_servers": address,
-        "kafka__local_controller_port": controller,
-        "kafka__local_heap_mb": 256,
+        "local__kafka_controller_port": controller,
+        "local__kafka_heap_mb": 256,
     }
     with temporary_directory() as directory:
         broker = start("kafka", directory, **settings)

@@ -78,11 +78,8 @@ def installation(interface: str) -> Iterator[Installation]:
                     "capture": {"interfaces": [interface]},
                     "producer": {"metrics_listen": f"127.0.0.1:{free_port()}"},
                     "streams": {"metrics_listen": f"127.0.0.1:{free_port()}", "window_seconds": 1},
-                    "kafka": {
-                        "bootstrap_servers": f"127.0.0.1:{free_port()}",
-                        "local_controller_port": free_port(),
-                        "local_heap_mb": 256,
-                    },
+                    "kafka": {"bootstrap_servers": f"127.0.0.1:{free_port()}"},
+                    "local": {"kafka_controller_port": free_port(), "kafka_heap_mb": 256},
                     "clickhouse": {"url": f"http://127.0.0.1:{clickhouse}"},
                     "console": {"listen": f"127.0.0.1:{console}"},
                 }
@@ -245,7 +242,7 @@ def run_to_its_end(installation: Installation) -> subprocess.CompletedProcess[st
 def test_all_that_is_wrong_is_said_at_once_and_nothing_is_started(installation: Installation) -> None:
     settings = yaml.safe_load(installation.config.read_text())
     settings["capture"]["interfaces"] = ["nope0"]
-    settings["kafka"]["jars_dir"] = str(installation.directory / "none")
+    settings["local"]["kafka_jars_dir"] = str(installation.directory / "none")
     port = int(installation.console.rpartition(":")[2])
     installation.config.write_text(yaml.safe_dump(settings))
     with socket.create_server(("127.0.0.1", port)):

@@ -30,6 +30,7 @@ log = logs.get("kafka")
 START_SECONDS = 60
 STOP_SECONDS = 15
 OLDEST_JAVA = 17
+JARS = Path(__file__).parents[1] / "jars"
 
 
 def run(settings: Settings) -> int:
@@ -50,9 +51,9 @@ def run(settings: Settings) -> int:
 def _serve(settings: Settings, listener: Address, stopping: Stop) -> int:
     began = time.monotonic()
     java = find_java()
-    classpath = find_jars(settings.kafka.jars_dir)
+    classpath = find_jars(settings.local.kafka_jars_dir)
     controller = Address(
-        host="127.0.0.1", port=settings.kafka.local_controller_port, setting="kafka.local_controller_port"
+        host="127.0.0.1", port=settings.local.kafka_controller_port, setting="local.kafka_controller_port"
     )
     for address in (listener, controller):
         if endpoints.in_use(address):
@@ -69,7 +70,7 @@ def _serve(settings: Settings, listener: Address, stopping: Stop) -> int:
     )
     flags = [
         java,
-        f"-Xmx{settings.kafka.local_heap_mb}m",
+        f"-Xmx{settings.local.kafka_heap_mb}m",
         "-Xms64m",
         "-XX:+UseSerialGC",
         "-XX:+ExitOnOutOfMemoryError",
@@ -168,10 +169,11 @@ def find_java() -> str:
     return java
 
 
-def find_jars(directory: Path) -> str:
-    """Java's class path for Kafka. Raises EnvironmentProblem."""
+def find_jars(directory: Path | None) -> str:
+    """Java's class path for Kafka; None: where make setup puts its jars. Raises EnvironmentProblem."""
+    directory = directory or JARS
     if not list(directory.glob("kafka_*.jar")):
-        raise EnvironmentProblem(f"Kafka's jars are not in {directory}. Run make setup, or set kafka.jars_dir")
+        raise EnvironmentProblem(f"Kafka's jars are not in {directory}. Run make setup, or set local.kafka_jars_dir")
     return f"{directory}/*"
 
 

@@ -52,7 +52,7 @@ def programs(settings: Settings) -> None:
     if endpoints.kafka(settings.kafka).is_loopback:
         from deploy.local.kafka import broker as kafka
 
-        kafka.find_jars(settings.kafka.jars_dir)
+        kafka.find_jars(settings.local.kafka_jars_dir)
         kafka.find_java()
 
 
@@ -72,8 +72,8 @@ def listeners(settings: Settings) -> list[Address]:
     found = []
     kafka, clickhouse = endpoints.kafka(settings.kafka), Endpoint.of(settings.clickhouse.url).address
     if kafka.is_loopback:
-        controller = settings.kafka.local_controller_port
-        found += [kafka, Address(host="127.0.0.1", port=controller, setting="kafka.local_controller_port")]
+        controller = settings.local.kafka_controller_port
+        found += [kafka, Address(host="127.0.0.1", port=controller, setting="local.kafka_controller_port")]
     if clickhouse.is_loopback:
         found.append(clickhouse)
     for text, setting in (

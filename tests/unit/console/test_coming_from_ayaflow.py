@@ -9,6 +9,7 @@ import pytest
 
 from cli.main import cli
 from common import settings as settings_module
+from common.errors import SettingsError
 from common.settings import environment_name, setting_names
 from console import app
 from console.live.hub import LiveHub
@@ -122,5 +123,5 @@ def test_an_unknown_name_would_be_found() -> None:
 @pytest.mark.parametrize("name", sorted(ENVIRONMENT - {"AYAFLOW_CONFIG"}))
 def test_a_variable_of_ayaflow_is_refused_with_the_nearest_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "1")
-    with pytest.raises(settings_module.SettingsError, match=f"environment variable {name} is not a setting"):
+    with pytest.raises(SettingsError, match=f"environment variable {name} is not a setting"):
         settings_module.load()

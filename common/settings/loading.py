@@ -1,0 +1,129 @@
+"""From a file, the environment and flags to settings; every mistake is a sentence."""
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
+
+from common.errors import SettingsError
+from common.settings.root import ENV_PREFIX, Settings
+
+CONFIG_ENV = "AYAFLOW_CONFIG"
+
+
+def setting_names() -> dict[str, Any]:
+    """Each setting's dotted name and its pydantic FieldInfo, section by section."""
+    return dict(_walk(Settings, ""))
+
+
+def _walk(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, info in model.model_fields.items():
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _walk(kind, f"{prefix}{name}.")
+        else:
+            yield prefix + name, info
+
+
+def environment_name(setting: str) -> str:
+    """`kafka.partitions` -> `AYAFLOW_KAFKA_PARTITIONS`."""
+    return ENV_PREFIX + setting.replace(".", "_").upper()
+
+
+def load(config: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
+    """Read the settings.
+
+    `flags` are dotted names to values, from the command line; None values are left out. `config` defaults to
+    AYAFLOW_CONFIG. Raises SettingsError with a sentence a person can act on.
+    """
+    if config is None and os.environ.get(CONFIG_ENV):
+        config = Path(os.environ[CONFIG_ENV])
+    _check_environment()
+    from_file = _read_file(config) if config else {}
+    _check_names(from_file)
+    from_flags: dict[str, Any] = {}
+    for name, value in (flags or {}).items():
+        if value is not None:
+            _put(from_flags, name, value)
+    _check_names(from_flags)
+
+    class Layered(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], *_: PydanticBaseSettingsSource, **sources: PydanticBaseSettingsSource
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            file = InitSettingsSource(settings_cls, from_file)
+            return sources["init_settings"], sources["env_settings"], file
+
+    try:
+        return Layered(**from_flags)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(f"{name}: {first['msg']} (it is {first['input']!r})") from error
+
+
+def parse_assignment(text: str) -> tuple[str, str]:
+    """`section.key=value` of `--set`. Raises SettingsError."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise SettingsError(f"--set {text}: write it as section.key=value")
+    if name not in setting_names():
+        raise SettingsError(_unknown(f"--set {name}", name, list(setting_names())))
+    return name, value
+
+
+def _put(tree: dict[str, Any], name: str, value: Any) -> None:
+    *sections, last = name.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+    tree[last] = value
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read the settings file {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid YAML: {error}") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise SettingsError(f"{path} must be a mapping of settings at its top")
+    return tree
+
+
+def _check_names(tree: Mapping[str, Any]) -> None:
+    known = list(setting_names())
+    sections = {name.partition(".")[0] for name in known if "." in name}
+    for key, value in tree.items():
+        if key in sections:
+            if value is not None and not isinstance(value, dict):
+                raise SettingsError(f"{key} is a section; write its settings below it")
+            for inner in value or {}:
+                if f"{key}.{inner}" not in known:
+                    raise SettingsError(_unknown(f"{key}.{inner}", f"{key}.{inner}", known))
+        elif key not in known:
+            raise SettingsError(_unknown(str(key), str(key), [*sections, *known]))
+
+
+def _check_environment() -> None:
+    known = {environment_name(name): name for name in setting_names()}
+    for variable in os.environ:
+        if variable.startswith(ENV_PREFIX) and variable not in known and variable != CONFIG_ENV:
+            raise SettingsError(_unknown(f"environment variable {variable}", variable, [*known, CONFIG_ENV]))
+
+
+def _unknown(what: str, word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    if not near and "." in word:  # the right key in the wrong section
+        near = [name for name in known if name.rpartition(".")[2] == word.rpartition(".")[2]]
+    return f"{what} is not a setting" + (
+        f"; did you mean {near[0]}?" if near else "; docs/configuration.md lists them all"
+    )

@@ -1,0 +1,13 @@
+"""The schema registry's settings."""
+
+from pydantic import Field
+
+from common.settings.base import Section
+
+
+class SchemaRegistrySettings(Section):
+    """A Confluent-compatible schema registry."""
+
+    url: str | None = Field(
+        None, description="Ids come from this registry; without it they are fixed, and the console serves them."
+    )

@@ -1,0 +1,52 @@
+"""All settings together. Only what a user starts reads them; a part is given its section."""
+
+import socket
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from common.settings.capture import CaptureSettings
+from common.settings.clickhouse import ClickHouseSettings
+from common.settings.console import ConsoleSettings, LiveSettings
+from common.settings.kafka import KafkaSettings
+from common.settings.local import LocalSettings
+from common.settings.log import LogSettings
+from common.settings.producer import ProducerSettings
+from common.settings.registry import SchemaRegistrySettings
+from common.settings.streams import StreamsSettings
+
+ENV_PREFIX = "AYAFLOW_"
+
+
+class Settings(BaseSettings):
+    """All settings. Build it with `load`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="_",
+        env_nested_max_split=1,
+        enable_decoding=False,
+        extra="forbid",
+        frozen=True,
+    )
+
+    node: str = Field(
+        default_factory=socket.gethostname,
+        pattern=r"^[A-Za-z0-9._-]{1,200}$",
+        description="This node's name; the host name by default.",
+    )
+    data_dir: Path = Field(
+        default_factory=lambda: Path.home() / ".local/share/ayaflow",
+        description="Kafka's and ClickHouse's data, logs, spool.",
+    )
+    capture: CaptureSettings = CaptureSettings()
+    producer: ProducerSettings = ProducerSettings()
+    kafka: KafkaSettings = KafkaSettings()
+    schema_registry: SchemaRegistrySettings = SchemaRegistrySettings()
+    streams: StreamsSettings = StreamsSettings()
+    clickhouse: ClickHouseSettings = ClickHouseSettings()
+    console: ConsoleSettings = ConsoleSettings()
+    live: LiveSettings = LiveSettings()
+    log: LogSettings = LogSettings()
+    local: LocalSettings = LocalSettings()
