@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
-from schemas.packets import DIRECTIONS, EpochCounters
+from schemas.fields import DIRECTIONS
+from schemas.packets import EpochCounters
 
 _ACK_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 

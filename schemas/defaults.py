@@ -1,7 +1,10 @@
 """What a batch's columns say of each entry where they are empty, because it follows from other columns. Pure; numpy."""
 
+from typing import Any
+
 import numpy as np
 
+from schemas.fields import PACKET_COLUMNS
 from schemas.packets import I64, U8, U32, PacketBatch
 
 LARGEST = 2**32 - 1
@@ -14,7 +17,8 @@ def durations(batch: PacketBatch) -> I64:
 
 def highest_ttl(batch: PacketBatch) -> U8:
     """Of each entry; `ttl` is the lowest."""
-    return batch.max_ttl if len(batch.max_ttl) else batch.ttl
+    found: U8 = batch.max_ttl if len(batch.max_ttl) else batch.ttl
+    return found
 
 
 def packet_sizes(batch: PacketBatch) -> tuple[U32, U32]:
@@ -30,6 +34,18 @@ def packet_sizes(batch: PacketBatch) -> tuple[U32, U32]:
         batch.min_packet_bytes if len(batch.min_packet_bytes) else smallest,
         batch.max_packet_bytes if len(batch.max_packet_bytes) else largest,
     )
+
+
+def entry_values(batch: PacketBatch) -> dict[str, Any]:
+    """The columns of PACKET_COLUMNS with a value an entry; what is empty is filled in."""
+    smallest, largest = packet_sizes(batch)
+    derived = {
+        "duration_ns": durations(batch),
+        "max_ttl": highest_ttl(batch),
+        "min_packet_bytes": smallest,
+        "max_packet_bytes": largest,
+    }
+    return {column.name: getattr(batch, column.name) for column in PACKET_COLUMNS} | derived
 
 
 def _derived(batch: PacketBatch) -> tuple[U32, U32]:

@@ -5,51 +5,27 @@ from typing import Any
 
 import numpy as np
 
-from schemas.packets import I32, I64, U8, U16, U32, EpochCounters
+from schemas.columnar import Columnar, columnar
+from schemas.fields import STORED, Role
+from schemas.packets import EpochCounters
+
+_COLUMNS = {
+    name: np.dtype(field.type.numpy) for field in STORED if field.role is not Role.WINDOW for name in field.names
+}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlowColumns:
-    """n flow records of one window: bidirectional flows, src is the initiator. Addresses are 16 octets."""
+@columnar(_COLUMNS)
+class FlowColumns(Columnar):
+    """n flow records of one window: bidirectional flows, src is the initiator; a column each stored field.
+
+    `node` and `interface` are indexes into the names; addresses have shape (n, 16), all else (n,). A measure is that of
+    the packets from src to dst, NAME_rev that of the others; 0 without a packet in that direction.
+    """
 
     window_start: int  # seconds since the Unix epoch; the same for all rows
     window_seconds: int
     node_names: tuple[str, ...]
     interface_names: tuple[str, ...]
-    node: I32  # index into node_names; this and all that follow have shape (n,)
-    interface: I32  # index into interface_names
-    direction: U8  # of the packets from src to dst
-    primary: U8  # 1: totals are to count these packets; 0: they are in another record of the node too
-    protocol: U8
-    src_addr: U8  # shape (n, 16)
-    dst_addr: U8  # shape (n, 16)
-    src_port: U16
-    dst_port: U16
-    vlan_id: U16
-    icmp_type: U8
-    icmp_code: U8
-    tunnel_type: U8  # of schemas.packets.TUNNEL_TYPES; 0: none, and then the next three are 0
-    tunnel_id: U32
-    outer_src_addr: U8  # shape (n, 16); of the packets from src to dst
-    outer_dst_addr: U8
-    packets: I64
-    bytes: I64
-    packets_rev: I64
-    bytes_rev: I64
-    tcp_flags: U16
-    tcp_flags_rev: U16
-    min_ttl: U8  # IPv4 time to live or IPv6 hop limit; 0: no packet in that direction
-    max_ttl: U8
-    min_ttl_rev: U8
-    max_ttl_rev: U8
-    dscp: U8  # of the first packet in that direction
-    dscp_rev: U8
-    min_packet_bytes: U32  # on the wire; 0: no packet in that direction
-    max_packet_bytes: U32
-    min_packet_bytes_rev: U32
-    max_packet_bytes_rev: U32
-    first_offset_us: I64  # microseconds since window_start
-    last_offset_us: I64
 
     def __len__(self) -> int:
         return len(self.protocol)

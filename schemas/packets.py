@@ -4,11 +4,14 @@ Addresses are 16 octets, IPv4 as ::ffff:a.b.c.d. Numbers are in host byte order,
 Unix epoch unless a name says otherwise.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from schemas.columnar import Columnar, columnar
+from schemas.fields import KEYS, PACKET_COLUMNS
 
 U8 = npt.NDArray[np.uint8]
 U16 = npt.NDArray[np.uint16]
@@ -21,34 +24,20 @@ MAPPED_PREFIX = bytes(10) + b"\xff\xff"
 _PREFIX_WORDS = np.frombuffer(MAPPED_PREFIX, "<u4")
 
 INGRESS, EGRESS = 0, 1
-DIRECTIONS = ("ingress", "egress")
-"""Symbols of the Avro enum and of ClickHouse's Enum8, by value."""
-TUNNEL_TYPES = ("none", "vxlan", "geneve", "gre", "ipip", "gtpu")
-"""Likewise; bpf/event.h has the same numbers."""
+"""Places in DIRECTIONS."""
 BARE_SYN = 1 << 15
 """In the TCP flags of a coalesced entry: one of its packets was a SYN without ACK."""
 
+_KEYS = {field.name: np.dtype(field.type.numpy) for field in KEYS if field.name != "node"}
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlowKeys:
-    """The flow dictionary of a batch: n one-directional flows, a column each property."""
 
-    interface: I32  # index into PacketBatch.interface_names
-    direction: U8  # INGRESS or EGRESS
-    protocol: U8  # IANA number
-    src_addr: U8  # shape (n, 16)
-    dst_addr: U8  # shape (n, 16)
-    src_port: U16  # 0: none
-    dst_port: U16
-    vlan_id: U16  # outer tag, 0: none
-    icmp_type: U8
-    icmp_code: U8
-    primary: U8  # 0: these packets were, or will be, seen on another watched interface of the node too; else 1
-    epoch: I64  # counter epoch the packets were counted in
-    tunnel_type: U8  # of TUNNEL_TYPES; 0: none, and then the next three are 0
-    tunnel_id: U32  # VNI, GRE key, TEID
-    outer_src_addr: U8  # shape (n, 16)
-    outer_dst_addr: U8  # shape (n, 16)
+@columnar({**_KEYS, "epoch": np.int64})
+class FlowKeys(Columnar):
+    """The flow dictionary of a batch: n one-directional flows, a column each key of schemas.fields but the node.
+
+    `interface` is an index into PacketBatch.interface_names; addresses have shape (n, 16); `epoch` is the counter
+    epoch in which the packets were counted.
+    """
 
     def __len__(self) -> int:
         return len(self.protocol)
@@ -78,12 +67,15 @@ class EpochCounters:
     ring_full_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PacketBatch:
-    """What one node saw in a fraction of a second; schemas/avro/PacketBatch.avsc documents each field.
+@columnar(
+    {column.name: column.numpy for column in PACKET_COLUMNS},
+    may_be_empty=[column.name for column in PACKET_COLUMNS if column.may_be_empty],
+)
+class PacketBatch(Columnar):
+    """What one node saw in a fraction of a second; schemas/avro/PacketBatch.N.avsc documents each field.
 
-    A batch holds either single packets from the ring or coalesced entries. The last four columns are as long as
-    `flow`, or empty where they follow from others: see schemas.defaults.
+    A batch holds either single packets from the ring or coalesced entries. The columns of
+    schemas.fields.PACKET_COLUMNS are as long as `flow`, or some of them empty: see schemas.defaults.
     """
 
     node: str
@@ -97,18 +89,8 @@ class PacketBatch:
     base_ns: int
     interface_names: tuple[str, ...]
     flows: FlowKeys
-    flow: I32  # index into flows; this and the next seven columns have the same length
+    flow: I32  # index into flows
     time_offset_ns: I64  # since base_ns
-    packets: I32
-    bytes: I64
-    tcp_flags: I32
-    ttl: U8
-    tos: U8
-    segment_bytes: I32  # of a super-packet, the length of all its packets but the last; 0: not one, or not known
-    duration_ns: I64 = field(default_factory=lambda: np.zeros(0, np.int64))  # first packet to last; empty: 0
-    max_ttl: U8 = field(default_factory=lambda: np.zeros(0, np.uint8))  # empty: as ttl
-    min_packet_bytes: U32 = field(default_factory=lambda: np.zeros(0, np.uint32))  # empty: from the sizes above
-    max_packet_bytes: U32 = field(default_factory=lambda: np.zeros(0, np.uint32))
     counters: tuple[EpochCounters, ...]
 
     def __len__(self) -> int:

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
 
 from console.api.parameters import example, only_known
-from console.query.vocabulary import ALIASES, FIELDS, Field, Kind, protocol_names, service_names
-from schemas.packets import DIRECTIONS, TUNNEL_TYPES
+from console.query.vocabulary import ALIASES, FIELDS, Field, protocol_names, service_names
+from schemas.fields import Kind
 
 
 def router() -> APIRouter:
@@ -52,7 +52,6 @@ def _described(name: str, field: Field) -> dict[str, Any]:
     values = {
         Kind.PROTOCOL: protocol_names(),
         Kind.PORT: list(service_names()),
-        Kind.DIRECTION: list(DIRECTIONS),
-        Kind.TUNNEL: list(TUNNEL_TYPES),
+        Kind.CHOICE: list(field.choices),
     }.get(field.kind)
     return described | {"values": values} if values else described

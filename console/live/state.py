@@ -14,23 +14,9 @@ from typing import Any
 
 from common.times import iso
 from console.query.vocabulary import protocol_name
+from schemas.fields import LIVE_KEYS, names
 
-KEY = (
-    "interface",
-    "direction",
-    "protocol",
-    "src_addr",
-    "dst_addr",
-    "src_port",
-    "dst_port",
-    "vlan_id",
-    "icmp_type",
-    "icmp_code",
-    "tunnel_type",
-    "tunnel_id",
-    "outer_src_addr",
-    "outer_dst_addr",
-)
+KEY = names(LIVE_KEYS)
 COUNTS = ("packets", "bytes", "packets_rev", "bytes_rev")
 PASSED = ("packets", "bytes", "non_ip_packets", "malformed_packets", "ring_full_packets", "coalesced_packets")
 """Counts of an interface; a message of an older streams lacks the last one."""

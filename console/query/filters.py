@@ -13,7 +13,8 @@ from lark import Lark, Token, UnexpectedCharacters, UnexpectedInput, UnexpectedT
 from console.query import values as filter_values
 from console.query.errors import FilterError, nearest
 from console.query.values import Value
-from console.query.vocabulary import ALIASES, FIELDS, Field, Kind
+from console.query.vocabulary import ALIASES, FIELDS, Field
+from schemas.fields import Kind
 
 MOST_CHARACTERS = 8_000
 MOST_DEPTH = 60  # of `and`, `or` and `not` within each other

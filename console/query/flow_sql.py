@@ -1,78 +1,47 @@
 """The questions about flows, one row a flow and window, revisions added up. Pure text and parameters."""
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
-from functools import cache
 
-from common.settings import ClickHouseSettings
 from console.query.filter_sql import Parameters, SqlFilter, compile_filter
 from console.query.filters import Filter
-from schemas.clickhouse.ddl import migrations
+from schemas.clickhouse.ddl import community_id_sql
+from schemas.fields import FIELDS, MEASURES, SUMS, Kind, Merge, Role
 
 SORTS = ("time", "bytes", "packets")
+_FIRST = ("window_start", "node", "protocol", "dst_port", "dst_addr", "src_addr", "src_port")
+_ROLES = (Role.KEY, Role.WINDOW)
+_PARAMETERS = {Kind.NAME: "String", Kind.CHOICE: "String", Kind.TIME: "UInt32"}
 KEYS = {
-    "window_start": "UInt32",
-    "node": "String",
-    "protocol": "UInt8",
-    "dst_port": "UInt16",
-    "dst_addr": "IPv6",
-    "src_addr": "IPv6",
-    "src_port": "UInt16",
-    "interface": "String",
-    "direction": "String",
-    "vlan_id": "UInt16",
-    "icmp_type": "UInt8",
-    "icmp_code": "UInt8",
-    "window_seconds": "UInt16",
-    "primary": "Bool",
-    "tunnel_type": "String",
-    "tunnel_id": "UInt32",
-    "outer_src_addr": "IPv6",
-    "outer_dst_addr": "IPv6",
+    field.name: _PARAMETERS.get(field.kind, field.type.clickhouse)
+    for field in sorted(
+        (field for field in FIELDS if field.role in _ROLES),
+        key=lambda field: _FIRST.index(field.name) if field.name in _FIRST else len(_FIRST),
+    )
 }
 """What tells one flow and window from another, in the order of history, with the types of parameters."""
-_SUMS = ("packets", "bytes", "packets_rev", "bytes_rev")
+_SUMS = (*(field.name for field in SUMS), *(f"{field.name}_rev" for field in SUMS))
+_HOW = {  # a revision may lack one of the directions
+    Merge.OR: "groupBitOr({name})",
+    Merge.MIN: "minIf({name}, {packets} > 0)",
+    Merge.MAX: "max({name})",
+    Merge.FIRST: "argMinIf({name}, f.first_seen, {packets} > 0)",
+}
 _MERGED = {
-    f"{name}{way}": sql.format(name=f"f.{name}{way}", packets=f"f.packets{way}")
-    for name, sql in {
-        "tcp_flags": "groupBitOr({name})",
-        "min_ttl": "minIf({name}, {packets} > 0)",
-        "max_ttl": "max({name})",
-        "dscp": "argMinIf({name}, f.first_seen, {packets} > 0)",
-        "min_packet_bytes": "minIf({name}, {packets} > 0)",
-        "max_packet_bytes": "max({name})",
-    }.items()
+    f"{field.name}{way}": _HOW[field.merge].format(name=f"f.{field.name}{way}", packets=f"f.packets{way}")
+    for field in MEASURES
+    if field.merge in _HOW
     for way in ("", "_rev")
 }
-"""What is not a sum, with the SQL that brings revisions together; a revision may lack one of the directions."""
+"""What is not a sum, with the SQL that brings revisions together."""
 COLUMNS = (
-    "window_start",
-    "window_seconds",
-    "node",
-    "interface",
-    "direction",
-    "primary",
-    "protocol",
-    "src_addr",
-    "dst_addr",
-    "src_port",
-    "dst_port",
-    "vlan_id",
-    "icmp_type",
-    "icmp_code",
-    "tunnel_type",
-    "tunnel_id",
-    "outer_src_addr",
-    "outer_dst_addr",
+    *(field.name for field in FIELDS if field.role in _ROLES),
     *_SUMS,
     *_MERGED,
-    "first_seen",
-    "last_seen",
-    "community_id",
+    *(field.name for field in FIELDS if field.role is Role.DERIVED),
 )
 """Of the results of `flows` and `history`, in order."""
-_ENUMS = ("direction", "tunnel_type")
+_ENUMS = tuple(field.name for field in FIELDS if field.kind is Kind.CHOICE)
 _ORDER = {
     "time": "window_start DESC, last_seen DESC",
     "bytes": "bytes + bytes_rev DESC, window_start DESC",
@@ -80,7 +49,6 @@ _ORDER = {
     "history": ", ".join(f"{f'toString({key})' if key in _ENUMS else key} DESC" for key in KEYS),
 }
 _LONGEST_WINDOW = 3_600  # seconds; streams.window_seconds allows no more
-_ALIAS = re.compile(r"community_id\s+String ALIAS\s+(.*?)\s+COMMENT 'Community ID", re.DOTALL)
 
 
 def flows(flow_filter: Filter, *, since: datetime, until: datetime, sort: str, limit: int) -> tuple[str, Parameters]:
@@ -166,16 +134,9 @@ def address_text(column: str) -> str:
     return f"if(startsWith({text}, '::ffff:') AND position({text}, '.') > 0, substring({text}, 8), {text})"
 
 
-@cache
 def community_id() -> str:
     """SQL of the Community ID over the columns of a flow; one with the ALIAS column of the table."""
-    text = next(
-        found[1]
-        for migration in migrations(ClickHouseSettings())
-        for statement in migration.statements
-        if (found := _ALIAS.search(statement))
-    )
-    return f"({text})"
+    return f"({community_id_sql()})"
 
 
 def condition(flow_filter: Filter) -> SqlFilter:
@@ -211,11 +172,10 @@ def _after(after: Parameters | None) -> tuple[str, Parameters]:
 def _shown(inner: str, chosen: SqlFilter, order: str, limit: int, parameters: Parameters) -> tuple[str, Parameters]:
     """As FlowRecords: addresses as text, with Community ID; both are made for the rows that are left after LIMIT."""
     special = {name: f"toString(r.{name})" for name in _ENUMS}
-    special |= {name: address_text(f"r.{name}") for name in ("src_addr", "dst_addr")}
-    special |= {
-        name: f"if(r.tunnel_type = 'none', '', {address_text(f'r.{name}')})"
-        for name in ("outer_src_addr", "outer_dst_addr")
-    }
+    for field in FIELDS:
+        if field.kind is Kind.ADDRESS:
+            text = address_text(f"r.{field.name}")
+            special[field.name] = f"if(r.tunnel_type = 'none', '', {text})" if field.tunnel else text
     columns = ", ".join(f"{special.get(name, f'r.{name}')} AS {name}" for name in COLUMNS)
     sql = f"""
 SELECT {columns}

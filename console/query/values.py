@@ -8,13 +8,12 @@ from typing import Any, NoReturn
 from lark import Token
 
 from console.query.errors import FilterError, nearest
-from console.query.vocabulary import Field, Kind, protocol_names, protocol_number, service_names, service_port
-from schemas.packets import DIRECTIONS, TUNNEL_TYPES
+from console.query.vocabulary import Field, protocol_names, protocol_number, service_names, service_port
+from schemas.fields import Kind
 
 _MAPPED = 0xFFFF << 32  # ::ffff:0:0/96
 _NUMBER = re.compile(r"(\d{1,30})(k|ki|m|mi|g|gi|t|ti)?", re.IGNORECASE | re.ASCII)
 _SCALE = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-_SYMBOLS = {Kind.DIRECTION: DIRECTIONS, Kind.TUNNEL: TUNNEL_TYPES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,17 +41,17 @@ def value(field: Field, text: str, token: Token, *, ranges: bool) -> Value:
     match field.kind:
         case Kind.TEXT:
             return word
-        case Kind.DIRECTION | Kind.TUNNEL:
-            known = list(_SYMBOLS[field.kind])
+        case Kind.CHOICE:
+            known = list(field.choices)
             if word.lower() not in known:
-                fail(text, token, f"expected {field.kind.value}{nearest(word, known)}")
+                fail(text, token, f"expected {field.expected}{nearest(word, known)}")
             return word.lower()
         case Kind.ADDRESS:
-            return _addresses(text, token, word)
+            return _addresses(field, text, token, word)
         case Kind.PROTOCOL:
             number = protocol_number(word)
             if number is None and not (word.isascii() and word.isdigit()):
-                fail(text, token, f"expected {field.kind.value}{nearest(word, protocol_names())}")
+                fail(text, token, f"expected {field.expected}{nearest(word, protocol_names())}")
         case Kind.PORT:
             number = service_port(word)
         case Kind.NUMBER:
@@ -111,14 +110,14 @@ def _number(field: Field, text: str, token: Token, word: str) -> int:
     scaled = _NUMBER.fullmatch(word)
     if scaled is None:
         hint = nearest(word, list(service_names())) if field.kind is Kind.PORT and word.isalpha() else ""
-        fail(text, token, f"expected {field.kind.value} for {field.name}" + (hint if hint.startswith(";") else ""))
+        fail(text, token, f"expected {field.expected} for {field.name}" + (hint if hint.startswith(";") else ""))
     number = int(scaled[1]) * _SCALE[(scaled[2] or "").lower()]
     if number > field.largest:
         fail(text, token, f"{field.name} is at most {field.largest}")
     return number
 
 
-def _addresses(text: str, token: Token, word: str) -> Span:
+def _addresses(field: Field, text: str, token: Token, word: str) -> Span:
     first, dash, last = word.partition("-")
     try:
         if dash:
@@ -127,7 +126,7 @@ def _addresses(text: str, token: Token, word: str) -> Span:
             network = ipaddress.ip_network(word, strict=False)
             span = Span(first=_mapped(network.network_address), last=_mapped(network.broadcast_address))
     except ValueError:
-        fail(text, token, f"expected {Kind.ADDRESS.value}")
+        fail(text, token, f"expected {field.expected}")
     if span.first > span.last:
         fail(text, token, "the first address of a range is the smaller one")
     return span

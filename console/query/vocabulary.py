@@ -2,19 +2,20 @@
 
 import socket
 from dataclasses import dataclass
-from enum import Enum
 
+from schemas import fields as table
+from schemas.fields import Kind, Role
 
-class Kind(Enum):
-    """What the values of a field are."""
-
-    ADDRESS = "an IP address or network, such as 10.0.0.1 or 2001:db8::/32"
-    NUMBER = "a number"
-    PORT = "a port, such as 443 or https"
-    PROTOCOL = "a protocol: tcp, udp, icmp, icmp6, sctp or an IANA number"
-    DIRECTION = "ingress or egress"
-    TUNNEL = "none, vxlan, geneve, gre, ipip or gtpu"
-    TEXT = "a name"
+_EXPECTED = {
+    Kind.ADDRESS: "an IP address or network, such as 10.0.0.1 or 2001:db8::/32",
+    Kind.NUMBER: "a number",
+    Kind.PORT: "a port, such as 443 or https",
+    Kind.PROTOCOL: "a protocol: tcp, udp, icmp, icmp6, sctp or an IANA number",
+    Kind.TEXT: "a name",
+}
+_AS = {Kind.NAME: Kind.TEXT, Kind.FLAG: Kind.NUMBER}
+"""How a filter takes kinds that it does not know."""
+_SQL_TYPES = {Kind.NAME: "String", Kind.CHOICE: "String", Kind.FLAG: "UInt8"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,12 +23,13 @@ class Field:
     """One field. `columns` has two entries where the field stands for either side of the flow."""
 
     name: str
-    kind: Kind
+    kind: Kind  # ADDRESS, NUMBER, PORT, PROTOCOL, CHOICE or TEXT
     doc: str
     columns: tuple[str, ...]
     sql_type: str  # ClickHouse type of a parameter compared with it
+    choices: tuple[str, ...] = ()
     largest: int = 0  # of a NUMBER, PORT or PROTOCOL
-    measure: bool = False  # summed over revisions: compared after the sum
+    measure: bool = False  # merged over revisions: compared after the merge
     raw: bool = False  # only the raw windows have it, not the rollups
     live: bool = True  # connections of the live view have it
 
@@ -35,6 +37,11 @@ class Field:
     def either(self) -> bool:
         """Whether it stands for either side."""
         return len(self.columns) > 1
+
+    @property
+    def expected(self) -> str:
+        """What its values are, for people."""
+        return " or ".join([", ".join(self.choices[:-1]), self.choices[-1]]) if self.choices else _EXPECTED[self.kind]
 
     @property
     def operators(self) -> tuple[str, ...]:
@@ -47,101 +54,52 @@ class Field:
         return "=", "!=", "in", "not in"
 
 
-def _field(
-    name: str,
-    kind: Kind,
-    sql_type: str,
-    doc: str,
-    *columns: str,
-    largest: int = 0,
-    measure: bool = False,
-    raw: bool = False,
-    live: bool = True,
-) -> Field:
+def _words(field: table.Field) -> list[Field]:
+    """The words for a field of the table: one, or one for each direction."""
+    sides = (" from src to dst", " from dst to src") if field.both_ways else ("",)
+    measure = field.role is Role.MEASURE
+    return [
+        Field(
+            name=name,
+            kind=_AS.get(field.kind, field.kind),
+            doc=field.doc + side,
+            columns=(name,),
+            sql_type=_SQL_TYPES.get(field.kind, field.type.clickhouse),
+            choices=field.choices,
+            largest=field.largest,
+            measure=measure,
+            raw=measure or not field.in_rollups,
+            live=field.live,
+        )
+        for name, side in zip(field.names, sides, strict=True)
+    ]
+
+
+def _either(name: str, doc: str, one: Field, other: Field) -> Field:
     return Field(
         name=name,
-        kind=kind,
+        kind=one.kind,
         doc=doc,
-        columns=columns or (name,),
-        sql_type=sql_type,
-        largest=largest,
-        measure=measure,
-        raw=raw or measure,
-        live=live,
+        columns=(one.name, other.name),
+        sql_type=one.sql_type,
+        largest=one.largest,
+        raw=one.raw or other.raw,
+        live=one.live,
     )
 
 
-_COUNT = 2**64 - 1
-FIELDS: dict[str, Field] = {
-    field.name: field
-    for field in (
-        _field("node", Kind.TEXT, "String", "Node that saw the flow"),
-        _field("interface", Kind.TEXT, "String", "Interface on which it was seen"),
-        _field("direction", Kind.DIRECTION, "String", "Direction in which packets from src to dst passed"),
-        _field(
-            "primary",
-            Kind.NUMBER,
-            "UInt8",
-            "1: totals count it; 0: the packets are on another interface too",
-            largest=1,
-            live=False,
-        ),
-        _field("protocol", Kind.PROTOCOL, "UInt8", "IANA protocol, by name or number", largest=255),
-        _field("addr", Kind.ADDRESS, "IPv6", "Address of either side", "src_addr", "dst_addr"),
-        _field("src_addr", Kind.ADDRESS, "IPv6", "Address of the initiator"),
-        _field("dst_addr", Kind.ADDRESS, "IPv6", "Address of the responder"),
-        _field("port", Kind.PORT, "UInt16", "Port of either side", "src_port", "dst_port", largest=65_535, raw=True),
-        _field("src_port", Kind.PORT, "UInt16", "Port of the initiator, or 0", largest=65_535, raw=True),
-        _field("dst_port", Kind.PORT, "UInt16", "Port of the responder, or 0", largest=65_535),
-        _field("vlan_id", Kind.NUMBER, "UInt16", "Outer 802.1Q tag, or 0", largest=4_095),
-        _field("icmp_type", Kind.NUMBER, "UInt8", "ICMP type from src to dst", largest=255),
-        _field("icmp_code", Kind.NUMBER, "UInt8", "ICMP code from src to dst", largest=255),
-        _field("tunnel_type", Kind.TUNNEL, "String", "Tunnel that the packets were taken out of, or none", raw=True),
-        _field(
-            "tunnel_id", Kind.NUMBER, "UInt32", "VNI, GRE key or TEID of the tunnel, or 0", largest=2**32 - 1, raw=True
-        ),
-        _field(
-            "outer_addr",
-            Kind.ADDRESS,
-            "IPv6",
-            "Address of either end of the tunnel",
-            "outer_src_addr",
-            "outer_dst_addr",
-            raw=True,
-        ),
-        _field("outer_src_addr", Kind.ADDRESS, "IPv6", "Source address of the tunnel, from src to dst", raw=True),
-        _field("outer_dst_addr", Kind.ADDRESS, "IPv6", "Destination address of the tunnel, from src to dst", raw=True),
-        _field("community_id", Kind.TEXT, "String", "Community ID v1, seed 0", raw=True, live=False),
-        _field("window_seconds", Kind.NUMBER, "UInt16", "Length of the window", largest=3_600, raw=True, live=False),
-        _field("packets", Kind.NUMBER, "UInt64", "Packets from src to dst", largest=_COUNT, measure=True),
-        _field("bytes", Kind.NUMBER, "UInt64", "Bytes from src to dst", largest=_COUNT, measure=True),
-        _field("packets_rev", Kind.NUMBER, "UInt64", "Packets from dst to src", largest=_COUNT, measure=True),
-        _field("bytes_rev", Kind.NUMBER, "UInt64", "Bytes from dst to src", largest=_COUNT, measure=True),
-        _field(
-            "tcp_flags", Kind.NUMBER, "UInt16", "All TCP flags from src to dst", largest=511, measure=True, live=False
-        ),
-        _field(
-            "tcp_flags_rev",
-            Kind.NUMBER,
-            "UInt16",
-            "All TCP flags from dst to src",
-            largest=511,
-            measure=True,
-            live=False,
-        ),
-        *(
-            _field(name + way, Kind.NUMBER, kind, f"{doc} {side}", largest=largest, measure=True, live=False)
-            for name, kind, largest, doc in (
-                ("min_ttl", "UInt8", 255, "Lowest TTL or hop limit"),
-                ("max_ttl", "UInt8", 255, "Highest TTL or hop limit"),
-                ("dscp", "UInt8", 63, "DSCP of the first packet"),
-                ("min_packet_bytes", "UInt32", 2**32 - 1, "Smallest packet"),
-                ("max_packet_bytes", "UInt32", 2**32 - 1, "Largest packet"),
-            )
-            for way, side in (("", "from src to dst"), ("_rev", "from dst to src"))
-        ),
-    )
-}
+def _all() -> dict[str, Field]:
+    fields = {word.name: word for field in table.FIELDS if field.filterable for word in _words(field)}
+    for name, doc, pair in (
+        ("addr", "Address of either side", ("src_addr", "dst_addr")),
+        ("port", "Port of either side", ("src_port", "dst_port")),
+        ("outer_addr", "Address of either end of the tunnel", ("outer_src_addr", "outer_dst_addr")),
+    ):
+        fields[name] = _either(name, doc, *(fields[side] for side in pair))
+    return fields
+
+
+FIELDS = _all()
 ALIASES = {"ip": "addr"}
 """Other words for a field."""
 

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from producer.clock import WallClock
 from producer.kernel.abi import COALESCED, COALESCED_KEY, COUNTERS, Records, counter_key
 from producer.kernel.run_state import RunState
-from schemas.packets import DIRECTIONS, EpochCounters
+from schemas.fields import DIRECTIONS
+from schemas.packets import EpochCounters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schemas.packets import BARE_SYN, EGRESS, INGRESS, TUNNEL_TYPES
+from schemas.fields import TUNNEL_TYPES
+from schemas.packets import BARE_SYN, EGRESS, INGRESS
 
 __all__ = ["BARE_SYN", "EGRESS", "INGRESS"]  # these the other side of Kafka knows, too
 

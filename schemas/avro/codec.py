@@ -18,25 +18,17 @@ from schemas.avro import arrow
 from schemas.avro.packet_encoder import BatchEncoder
 from schemas.avro.registry import HEADER, newest, open_registry
 from schemas.community_id import encoded_ids
-from schemas.defaults import durations, highest_ttl, packet_sizes
+from schemas.defaults import entry_values
+from schemas.fields import DIRECTIONS, KEYS, MEASURES, PACKET_COLUMNS, Field, Kind, names
 from schemas.flows import FlowColumns
-from schemas.packets import DIRECTIONS, TUNNEL_TYPES, U8, EpochCounters, FlowKeys, PacketBatch, PacketEvents
+from schemas.packets import U8, EpochCounters, FlowKeys, PacketBatch, PacketEvents
 from schemas.topics import TopicNames
 
+_EACH = tuple(column.name for column in PACKET_COLUMNS if not column.may_be_empty)
+_OR_EMPTY = tuple(column.name for column in PACKET_COLUMNS if column.may_be_empty)
 _FLOWS = 8192  # are encoded at a time: their columns stay in the CPU's cache
 _NOT_NUMBERS = {"interface", "direction", "primary"}
 _COUNTER_NUMBERS = tuple(name for name in EpochCounters.__dataclass_fields__ if name not in _NOT_NUMBERS)
-_OF_A_PACKET = {
-    "packets": np.int32,
-    "bytes": np.int64,
-    "tcp_flags": np.int32,
-    "ttl": np.uint8,
-    "tos": np.uint8,
-    "segment_bytes": np.int32,
-}
-"""Columns of a batch of the length of `flow`, with their types."""
-_OR_EMPTY = {"duration_ns": np.int64, "max_ttl": np.uint8, "min_packet_bytes": np.uint32, "max_packet_bytes": np.uint32}
-"""Likewise, or empty: see schemas.defaults."""
 
 
 class Codec:
@@ -65,29 +57,7 @@ class Codec:
         row = self._decode("PacketBatch", message)
         flow_rows = row.struct_list("flows", "FlowKey")
         names, interface = _dictionary(flow_rows.get("interface", pa.string()))
-        tunnel_type = flow_rows.choices("tunnel_type", "TunnelType", TUNNEL_TYPES, unknown=0)
-        n = len(tunnel_type)
-        ends = addresses.from_arrow(
-            pa.concat_arrays([flow_rows.get("src_addr", pa.string()), flow_rows.get("dst_addr", pa.string())])
-        )
-        flows = FlowKeys(
-            interface=interface,
-            direction=flow_rows.choices("direction", "Direction", DIRECTIONS),
-            protocol=flow_rows.numbers("protocol", np.uint8),
-            src_addr=ends[:n],
-            dst_addr=ends[n:],
-            src_port=flow_rows.numbers("src_port", np.uint16),
-            dst_port=flow_rows.numbers("dst_port", np.uint16),
-            vlan_id=flow_rows.numbers("vlan_id", np.uint16),
-            icmp_type=flow_rows.numbers("icmp_type", np.uint8),
-            icmp_code=flow_rows.numbers("icmp_code", np.uint8),
-            primary=flow_rows.flags("primary"),
-            epoch=flow_rows.numbers("epoch", np.int64),
-            tunnel_type=tunnel_type,
-            tunnel_id=flow_rows.numbers("tunnel_id", np.uint32),
-            outer_src_addr=_outer(flow_rows.get("outer_src_addr", pa.string()), tunnel_type),
-            outer_dst_addr=_outer(flow_rows.get("outer_dst_addr", pa.string()), tunnel_type),
-        )
+        flows = FlowKeys(interface=interface, epoch=flow_rows.numbers("epoch", np.int64), **_keys(flow_rows))
         flow = row.array("flow", np.int32)
         batch = PacketBatch(
             node=row.text("node"),
@@ -103,8 +73,10 @@ class Codec:
             flows=flows,
             flow=flow,
             time_offset_ns=row.array("time_offset_ns", np.int64),
-            **{name: row.array(name, kind, len(flow)) for name, kind in _OF_A_PACKET.items()},
-            **{name: row.array(name, kind) for name, kind in _OR_EMPTY.items()},
+            **{
+                column.name: row.array(column.name, np.dtype(column.numpy), 0 if column.may_be_empty else len(flow))
+                for column in PACKET_COLUMNS
+            },
             counters=_counters(row.struct_list("counters", "EpochCounters")),
         )
         _check(batch)
@@ -113,24 +85,20 @@ class Codec:
     def encode_packet_events(self, events: PacketEvents) -> list[bytes]:
         """Messages of the packet-events topic, one an entry of the batch."""
         batch, schema = events.batch, newest("PacketEvent")
-        smallest, largest = packet_sizes(batch)
-        index = pa.array(batch.flow)
-        n = len(batch)
+        index, n = pa.array(batch.flow), len(batch)
         columns = {
             "node": pa.repeat(pa.scalar(batch.node), n),
             "ring_id": pa.array(np.full(n, batch.ring_id, np.int64)),
             "ring_position": pa.array(events.ring_position),
             "coalesced": pa.array(np.full(n, batch.coalesced)),
             "time_ns": pa.array(batch.base_ns + batch.time_offset_ns),
+            "epoch": pa.array(batch.flows.epoch).take(index),
             **{
-                name: column.take(index)
-                for name, column in _flow_key_columns(batch.flows, batch.interface_names).items()
+                field.name: _texts(batch.flows, field, batch.interface_names).take(index)
+                for field in KEYS
+                if field.name != "node"
             },
-            **{name: pa.array(getattr(batch, name)) for name in _OF_A_PACKET},
-            "duration_ns": pa.array(durations(batch)),
-            "max_ttl": pa.array(highest_ttl(batch)),
-            "min_packet_bytes": pa.array(smallest),
-            "max_packet_bytes": pa.array(largest),
+            **{name: pa.array(values) for name, values in entry_values(batch).items()},
         }
         return self._framed("PacketEvent", arrow.encode(_rows(columns, schema), schema))
 
@@ -271,7 +239,7 @@ def _counters(rows: _Columns) -> tuple[EpochCounters, ...]:
 
 def _check(batch: PacketBatch) -> None:
     n = len(batch.flow)
-    if any(len(getattr(batch, name)) != n for name in ("time_offset_ns", *_OF_A_PACKET)):
+    if any(len(getattr(batch, name)) != n for name in ("time_offset_ns", *_EACH)):
         raise DecodeError("the columns of a PacketBatch differ in length")
     if any(len(getattr(batch, name)) not in {0, n} for name in _OR_EMPTY):
         raise DecodeError("the columns of a PacketBatch differ in length")
@@ -289,21 +257,43 @@ def _check(batch: PacketBatch) -> None:
         raise DecodeError("a PacketBatch without a node")
 
 
-def _flow_key_columns(flows: FlowKeys, interface_names: tuple[str, ...]) -> dict[str, pa.Array]:
-    return {
-        "interface": pa.array(interface_names, pa.string()).take(pa.array(flows.interface)),
-        "direction": pa.array(DIRECTIONS).take(pa.array(flows.direction)),
-        "primary": pa.array(flows.primary.astype(np.bool_)),
-        "src_addr": addresses.to_arrow(flows.src_addr),
-        "dst_addr": addresses.to_arrow(flows.dst_addr),
-        "tunnel_type": pa.array(TUNNEL_TYPES).take(pa.array(flows.tunnel_type)),
-        "outer_src_addr": _outer_text(flows.outer_src_addr, flows.tunnel_type),
-        "outer_dst_addr": _outer_text(flows.outer_dst_addr, flows.tunnel_type),
-        **{
-            name: pa.array(getattr(flows, name))
-            for name in ("protocol", "src_port", "dst_port", "vlan_id", "icmp_type", "icmp_code", "epoch", "tunnel_id")
-        },
-    }
+def _keys(rows: _Columns) -> dict[str, Any]:
+    """The columns of FlowKeys but `interface` and `epoch`."""
+    found: dict[str, Any] = {}
+    for field in KEYS:
+        match field.kind:
+            case Kind.NAME:
+                continue
+            case Kind.CHOICE:
+                unknown = 0 if field.name == "tunnel_type" else None
+                found[field.name] = rows.choices(field.name, field.type.avro, field.choices, unknown=unknown)
+            case Kind.FLAG:
+                found[field.name] = rows.flags(field.name)
+            case Kind.ADDRESS:
+                found[field.name] = rows.get(field.name, pa.string())
+            case _:
+                found[field.name] = rows.numbers(field.name, np.dtype(field.type.numpy))
+    both = addresses.from_arrow(pa.concat_arrays([found["src_addr"], found["dst_addr"]]))
+    found["src_addr"], found["dst_addr"] = both[: len(rows)], both[len(rows) :]
+    for field in KEYS:
+        if field.kind is Kind.ADDRESS and field.tunnel:
+            found[field.name] = _outer(found[field.name], found["tunnel_type"])
+    return found
+
+
+def _texts(flows: FlowKeys | FlowColumns, field: Field, interface_names: tuple[str, ...]) -> pa.Array:
+    """A key as the Avro records of single packets and flows have it."""
+    values = getattr(flows, field.name)
+    match field.kind:
+        case Kind.NAME:
+            return pa.array(interface_names, pa.string()).take(pa.array(values))
+        case Kind.CHOICE:
+            return pa.array(field.choices).take(pa.array(values))
+        case Kind.FLAG:
+            return pa.array(values.astype(np.bool_))
+        case Kind.ADDRESS:
+            return _outer_text(values, flows.tunnel_type) if field.tunnel else addresses.to_arrow(values)
+    return pa.array(values)
 
 
 def _ids(flows: FlowColumns) -> Any:
@@ -328,25 +318,18 @@ def _flow_rows(flows: FlowColumns, revision: int, ids: Any) -> pa.RecordBatch:
     schema, n = newest("FlowRecord"), len(flows)
     start_us = flows.window_start * 1_000_000
     columns = {
-        "node": pa.array(flows.node_names, pa.string()).take(pa.array(flows.node)),
-        "interface": pa.array(flows.interface_names, pa.string()).take(pa.array(flows.interface)),
-        "direction": pa.array(DIRECTIONS).take(pa.array(flows.direction)),
-        "primary": pa.array(flows.primary.astype(np.bool_)),
+        field.name: _texts(flows, field, flows.node_names if field.name == "node" else flows.interface_names)
+        for field in KEYS
+    }
+    columns |= {name: pa.array(getattr(flows, name)) for name in names(MEASURES)}
+    columns |= {
         "window_start": pa.array(np.full(n, start_us, np.int64)),
         "window_seconds": pa.array(np.full(n, flows.window_seconds, np.int32)),
-        "src_addr": addresses.to_arrow(flows.src_addr),
-        "dst_addr": addresses.to_arrow(flows.dst_addr),
         "first_seen": pa.array(start_us + flows.first_offset_us),
         "last_seen": pa.array(start_us + flows.last_offset_us),
-        "tunnel_type": pa.array(TUNNEL_TYPES).take(pa.array(flows.tunnel_type)),
-        "outer_src_addr": _outer_text(flows.outer_src_addr, flows.tunnel_type),
-        "outer_dst_addr": _outer_text(flows.outer_dst_addr, flows.tunnel_type),
         "community_id": _fixed_text(ids),
         "revision": pa.array(np.full(n, revision, np.int32)),
     }
-    for field in _arrow_fields(schema):  # the rest are numbers of the same name
-        if field.name not in columns:
-            columns[field.name] = pa.array(getattr(flows, field.name))
     return _rows(columns, schema)
 
 

@@ -8,6 +8,7 @@ is the Distributed table over all shards. Released files are never edited: a cha
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from typing import Protocol
 
@@ -59,6 +60,13 @@ def migrations(layout: Layout) -> list[Migration]:
     return result
 
 
+@cache
+def community_id_sql() -> str:
+    """SQL of the Community ID over the columns of a flow."""
+    text = resources.files("schemas.clickhouse").joinpath("community_id.sql").read_text("utf-8")
+    return _COMMENT.sub("", text).strip()
+
+
 def _tokens(layout: Layout) -> Mapping[str, str]:
     engine = "Replicated" if layout.cluster else ""
     return {
@@ -74,6 +82,7 @@ def _tokens(layout: Layout) -> Mapping[str, str]:
         else "non_replicated_deduplication_window",
         "flows_retention_days": str(layout.flows_retention_days),
         "rollup_retention_days": str(layout.rollup_retention_days),
+        "community_id": community_id_sql(),
     }
 
 

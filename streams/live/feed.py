@@ -50,13 +50,13 @@ class LiveFeed:
         if not node.summarized_ns:
             node.summarized_ns = batch.clock_ns
         node.counters += batch.counters
-        for share in taken.shares:
-            assert taken.keys is not None
-            node.rows.append((WindowId(share.window, taken.window_seconds), share.rows(taken.keys)))
-            code = batch.flows.interface[share.flow] * 2 + batch.flows.direction[share.flow]
+        for share, rows in zip(taken.shares, taken.rows, strict=True):
+            node.rows.append((WindowId(share.window, taken.window_seconds), rows))
+            flow = share.rows.keys
+            code = batch.flows.interface[flow] * 2 + batch.flows.direction[flow]
             sums = np.zeros((2, int(code.max()) + 1), np.int64)
-            np.add.at(sums[0], code, share.packets)
-            np.add.at(sums[1], code, share.bytes)
+            np.add.at(sums[0], code, rows.packets)
+            np.add.at(sums[1], code, rows.bytes)
             for where in np.flatnonzero(sums[0] | sums[1]).tolist():
                 passage = (batch.interface_names[where // 2], where % 2)
                 packets, octets = node.totals.get(passage, (0, 0))

@@ -6,6 +6,7 @@ Two keys of one hash would be shown as one connection; nothing but this view use
 another tunnel, when 65,536 new ones came since the window was stored.)
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -13,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from schemas import addresses
+from schemas.fields import DIRECTIONS, FIELDS, Field, Kind
 from schemas.flows import FlowColumns
-from schemas.packets import DIRECTIONS, I64, TUNNEL_TYPES, U8, EpochCounters
+from schemas.packets import I64, EpochCounters
 from streams.partition.storing import WindowId
 from streams.windowing.biflow import canonical, merge
 from streams.windowing.keys import U64, hashes, take
-from streams.windowing.rows import MEASURES, Rows, compact, concatenate, no_rows
+from streams.windowing.rows import FIRST, MERGED, Rows, compact, concatenate, no_rows
 from streams.windowing.tunnels import Table
 
 MOST_ROWS = 1 << 20  # rows of a table; flows that come later are in the totals, not in the top list
@@ -45,9 +47,10 @@ class _Table:
         found[inside] = self.key_hash[at[inside]] == key_hash[inside]
         old, known = at[found], np.flatnonzero(found)
         earlier = known[rows.first_ns[known] < self.rows.first_ns[old]]
-        self.rows.tos[at[earlier]] = rows.tos[earlier]
-        for name, measure in MEASURES.items():
-            measure.merge.at(getattr(self.rows, name), old, getattr(rows, name)[known])
+        for name in FIRST:
+            getattr(self.rows, name)[at[earlier]] = getattr(rows, name)[earlier]
+        for name, (function, _) in MERGED.items():
+            function.at(getattr(self.rows, name), old, getattr(rows, name)[known])
         new = np.flatnonzero(~found)[: max(0, MOST_ROWS - len(self.key_hash))]
         if not len(new):
             return
@@ -166,50 +169,32 @@ def _whole(rows: Rows) -> Rows:
     return replace(rows, keys=keys)
 
 
-_NUMBERS = (
-    "protocol",
-    "src_port",
-    "dst_port",
-    "vlan_id",
-    "icmp_type",
-    "icmp_code",
-    "tunnel_id",
-    "packets",
-    "bytes",
-    "packets_rev",
-    "bytes_rev",
-)
-
-
-_OUTER = ("outer_src_addr", "outer_dst_addr")
-
-
-def _outer(octets: U8, tunnel_type: U8) -> list[str]:
-    """As text; empty without a tunnel."""
-    return [text if kind else "" for text, kind in zip(addresses.to_text(octets), tunnel_type, strict=True)]
+_NAMES = tuple(name for field in FIELDS if field.live and field.name != "node" for name in field.names)
+_KINDS = {name: field for field in FIELDS for name in field.names}
 
 
 def _records(flows: FlowColumns, order: I64) -> list[dict[str, Any]]:
-    src, dst = addresses.to_text(flows.src_addr[order]), addresses.to_text(flows.dst_addr[order])
-    outer = [_outer(getattr(flows, name)[order], flows.tunnel_type[order]) for name in _OUTER]
-    numbers = {name: getattr(flows, name)[order].tolist() for name in _NUMBERS}
-    start = flows.window_start * 1_000_000
-    first, last = flows.first_offset_us[order].tolist(), flows.last_offset_us[order].tolist()
-    return [
-        {
-            "interface": flows.interface_names[flows.interface[row]],
-            "direction": DIRECTIONS[flows.direction[row]],
-            "src_addr": src[i],
-            "dst_addr": dst[i],
-            "tunnel_type": TUNNEL_TYPES[flows.tunnel_type[row]],
-            "outer_src_addr": outer[0][i],
-            "outer_dst_addr": outer[1][i],
-            **{name: column[i] for name, column in numbers.items()},
-            "first_seen": _time(start + first[i]),
-            "last_seen": _time(start + last[i]),
-        }
-        for i, row in enumerate(order.tolist())
-    ]
+    columns = [_shown(flows, _KINDS[name], name, order) for name in _NAMES]
+    return [dict(zip(_NAMES, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _shown(flows: FlowColumns, field: Field, name: str, order: I64) -> Sequence[Any]:
+    """A column of LiveStats.top."""
+    if field.kind is Kind.TIME:
+        start, offset = flows.window_start * 1_000_000, f"{name.removesuffix('_seen')}_offset_us"
+        return [_time(start + after) for after in getattr(flows, offset)[order].tolist()]
+    values = getattr(flows, name)[order]
+    match field.kind:
+        case Kind.NAME:
+            return [flows.interface_names[number] for number in values.tolist()]
+        case Kind.CHOICE:
+            return [field.choices[number] for number in values.tolist()]
+        case Kind.ADDRESS:
+            texts: list[str] = addresses.to_text(values)
+            inside = flows.tunnel_type[order].tolist()
+            return [text if kind else "" for text, kind in zip(texts, inside, strict=True)] if field.tunnel else texts
+    numbers: list[Any] = values.tolist()
+    return numbers
 
 
 def _interfaces(second: Second) -> list[dict[str, Any]]:

@@ -123,14 +123,16 @@ def check_counters(batch: PacketBatch) -> None:
 
 def _by_epoch(batch: PacketBatch, share: Share) -> list[tuple[int, Passage, int, int]]:
     """(epoch, passage, packets, bytes) of a share."""
-    flows, index = batch.flows, share.flow
+    flows, index = batch.flows, share.rows.keys
     epoch = flows.epoch[index]
     lowest = int(epoch.min())
     passages = len(batch.interface_names) * 4
     passage = (flows.interface[index].astype(np.int64) * 2 + flows.direction[index]) * 2 + flows.primary[index]
     if (int(epoch.max()) - lowest + 1) * passages <= _DIRECT:
         code = (epoch - lowest) * passages + passage
-        packets, octets = (_add_up(code, values, int(code.max()) + 1) for values in (share.packets, share.bytes))
+        packets, octets = (
+            _add_up(code, values, int(code.max()) + 1) for values in (share.rows.packets, share.rows.bytes)
+        )
         present = np.flatnonzero(np.bincount(code))
         epochs = present // passages + lowest
         packets, octets = packets[present], octets[present]
@@ -138,7 +140,9 @@ def _by_epoch(batch: PacketBatch, share: Share) -> list[tuple[int, Passage, int,
     else:
         columns = np.stack([epoch, passage])
         unique, inverse = np.unique(columns, axis=1, return_inverse=True)
-        packets, octets = (_add_up(inverse.ravel(), values, unique.shape[1]) for values in (share.packets, share.bytes))
+        packets, octets = (
+            _add_up(inverse.ravel(), values, unique.shape[1]) for values in (share.rows.packets, share.rows.bytes)
+        )
         epochs, passage = unique
     return [
         (number, (batch.interface_names[where // 4], where // 2 % 2, bool(where % 2)), count, size)

@@ -15,7 +15,7 @@ from streams.partition.progress import committable
 from streams.partition.rings import Rings, Verdict
 from streams.partition.storing import KafkaPartition, Known, WindowId, WindowJob
 from streams.partition.watermark import Watermark
-from streams.windowing.keys import Keys, Names, pack
+from streams.windowing.keys import Names, pack
 from streams.windowing.rows import Rows
 from streams.windowing.tunnels import Tunnels
 from streams.windowing.windows import Share, Window, from_offset, split, time_range
@@ -33,7 +33,7 @@ class Taken:
 
     window_seconds: int  # length of the windows of these shares
     shares: list[Share]
-    keys: Keys | None  # of the batch's dictionary; None when there was nothing new
+    rows: list[Rows]  # those of the shares, with packed keys
     packets: int  # new ones
     bytes: int
     duplicates: int  # packets seen before, dropped
@@ -94,27 +94,27 @@ class Partition:
         if verdict.new_ring:
             self.accounts.new_ring(batch.node, batch.ring_id, seconds)
         shares = split(batch, seconds, verdict.begin)
-        late, keys = 0, None
+        late, rows = 0, list[Rows]()
         if shares:
             numbers = np.array([self.interfaces.number(name) for name in batch.interface_names], np.int32)
             node, tunnels = self.names.number(batch.node), self.tunnels.numbers(batch.flows)
             keys = pack(batch.flows, node=node, interfaces=numbers, tunnels=tunnels)
-        for share in shares:
-            assert keys is not None
-            late += self._add(WindowId(share.window, seconds), offset, share.rows(keys), now)
+            rows = [share.rows.packed(keys) for share in shares]
+            for share, packed in zip(shares, rows, strict=True):
+                late += self._add(WindowId(share.window, seconds), offset, packed, now)
         if self.tunnels.crowded:
             self._forget_tunnels()
         after_epoch = self.accounts.count(batch, shares, offset, seconds)
         if self._ledger_since is None and self.accounts.closed():
             self._ledger_since = now
         self.watermark.hear(batch.node, batch.clock_ns, latest, now)
-        packets = sum(int(share.packets.sum()) for share in shares)
+        packets = sum(int(share.rows.packets.sum()) for share in shares)
         return Taken(
             window_seconds=seconds,
             shares=shares,
-            keys=keys,
+            rows=rows,
             packets=packets,
-            bytes=sum(int(share.bytes.sum()) for share in shares),
+            bytes=sum(int(share.rows.bytes.sum()) for share in shares),
             late=late,
             after_epoch=after_epoch,
             duplicates=int(batch.packets[: verdict.begin].sum()),

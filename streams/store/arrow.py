@@ -6,42 +6,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from schemas.fields import STORED, Field, Kind, Role, names
 from schemas.flows import LOSS_KINDS, FlowColumns, LedgerRow, Loss
 from schemas.packets import EpochCounters
 from streams.partition.storing import KafkaPartition, WindowId
 
-NAMES = ("node", "interface")
-ADDRESSES = ("src_addr", "dst_addr", "outer_src_addr", "outer_dst_addr")
-NUMBERS = {
-    "protocol": np.uint8,
-    "src_port": np.uint16,
-    "dst_port": np.uint16,
-    "vlan_id": np.uint16,
-    "icmp_type": np.uint8,
-    "icmp_code": np.uint8,
-    "tunnel_id": np.uint32,
-    "packets": np.uint64,
-    "bytes": np.uint64,
-    "packets_rev": np.uint64,
-    "bytes_rev": np.uint64,
-    "tcp_flags": np.uint16,
-    "tcp_flags_rev": np.uint16,
-    "min_ttl": np.uint8,
-    "max_ttl": np.uint8,
-    "min_ttl_rev": np.uint8,
-    "max_ttl_rev": np.uint8,
-    "dscp": np.uint8,
-    "dscp_rev": np.uint8,
-    "min_packet_bytes": np.uint32,
-    "max_packet_bytes": np.uint32,
-    "min_packet_bytes_rev": np.uint32,
-    "max_packet_bytes_rev": np.uint32,
-    "first_offset_us": np.uint32,
-    "last_offset_us": np.uint32,
-}
+_ROWS = tuple(field for field in STORED if field.role is not Role.WINDOW)
+_NUMPY = {"UInt8": np.uint8, "UInt16": np.uint16, "UInt32": np.uint32, "UInt64": np.uint64}
+"""Types of the table's numbers."""
 _COUNTERS = tuple(name for name in EpochCounters.__dataclass_fields__ if name.endswith(("_packets", "_bytes")))
 
-COLUMNS = (*NAMES, "direction", "primary", "tunnel_type", *ADDRESSES, *NUMBERS)
+COLUMNS = names(_ROWS)
 """What flow_columns needs of a SELECT."""
 
 
@@ -55,15 +30,7 @@ def flow_table(flows: FlowColumns, partition: KafkaPartition, revision: int, off
     columns: dict[str, Any] = {
         "window_start": same(flows.window_start, np.uint32),
         "window_seconds": same(flows.window_seconds, np.uint16),
-        "node": pa.DictionaryArray.from_arrays(pa.array(flows.node), pa.array(flows.node_names, pa.string())),
-        "interface": pa.DictionaryArray.from_arrays(
-            pa.array(flows.interface), pa.array(flows.interface_names, pa.string())
-        ),
-        "direction": pa.array(flows.direction.astype(np.int8)),
-        "primary": pa.array(flows.primary.astype(np.bool_)),
-        "tunnel_type": pa.array(flows.tunnel_type.astype(np.int8)),
-        **{name: _octets(getattr(flows, name)) for name in ADDRESSES},
-        **{name: pa.array(getattr(flows, name).astype(kind, copy=False)) for name, kind in NUMBERS.items()},
+        **{name: _stored(flows, field, name) for field in _ROWS for name in field.names},
         "topic_id": same(partition.topic_id, np.uint64),
         "kafka_partition": same(partition.number, np.int32),
         "kafka_offset_end": same(offset_end, np.int64),
@@ -75,42 +42,40 @@ def flow_table(flows: FlowColumns, partition: KafkaPartition, revision: int, off
 def flow_columns(table: pa.Table, window: WindowId) -> FlowColumns:
     """The rows of a SELECT, back as columns."""
 
-    def texts(name: str) -> tuple[tuple[str, ...], Any]:
-        values = table.column(name).combine_chunks()
-        values = values.cast(pa.string()) if not pa.types.is_string(values.type) else values
-        encoded = values.dictionary_encode()
-        return tuple(encoded.dictionary.to_pylist()), encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32)
+    columns: dict[str, Any] = {}
+    for field in _ROWS:
+        for name in field.names:
+            column = table.column(name)
+            match field.kind:
+                case Kind.NAME:
+                    columns[f"{name}_names"], columns[name] = _names(column)
+                case Kind.ADDRESS:
+                    columns[name] = np.frombuffer(b"".join(column.to_pylist()), np.uint8).reshape(-1, 16)
+                case _:
+                    columns[name] = column.to_numpy().astype(field.type.numpy)
+    return FlowColumns(window_start=window.start, window_seconds=window.seconds, **columns)
 
-    def numbers(name: str, kind: Any) -> Any:
-        return table.column(name).to_numpy().astype(kind)
 
-    def octets(name: str) -> Any:
-        joined = b"".join(table.column(name).to_pylist())
-        return np.frombuffer(joined, np.uint8).reshape(-1, 16)
+def _stored(flows: FlowColumns, field: Field, name: str) -> pa.Array:
+    values = getattr(flows, name)
+    match field.kind:
+        case Kind.NAME:
+            texts = pa.array(getattr(flows, f"{name}_names"), pa.string())
+            return pa.DictionaryArray.from_arrays(pa.array(values), texts)
+        case Kind.CHOICE:
+            return pa.array(values.astype(np.int8))
+        case Kind.FLAG:
+            return pa.array(values.astype(np.bool_))
+        case Kind.ADDRESS:
+            return _octets(values)
+    return pa.array(values.astype(_NUMPY[field.type.clickhouse], copy=False))
 
-    node_names, node = texts("node")
-    interface_names, interface = texts("interface")
-    own = {
-        "packets": np.int64,
-        "bytes": np.int64,
-        "packets_rev": np.int64,
-        "bytes_rev": np.int64,
-        "first_offset_us": np.int64,
-        "last_offset_us": np.int64,
-    }
-    return FlowColumns(
-        window_start=window.start,
-        window_seconds=window.seconds,
-        node_names=node_names,
-        interface_names=interface_names,
-        node=node,
-        interface=interface,
-        direction=numbers("direction", np.uint8),
-        primary=numbers("primary", np.uint8),
-        tunnel_type=numbers("tunnel_type", np.uint8),
-        **{name: octets(name) for name in ADDRESSES},
-        **{name: numbers(name, own.get(name, kind)) for name, kind in NUMBERS.items()},
-    )
+
+def _names(column: pa.ChunkedArray) -> tuple[tuple[str, ...], Any]:
+    values = column.combine_chunks()
+    values = values.cast(pa.string()) if not pa.types.is_string(values.type) else values
+    encoded = values.dictionary_encode()
+    return tuple(encoded.dictionary.to_pylist()), encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32)
 
 
 def _octets(values: Any) -> pa.Array:

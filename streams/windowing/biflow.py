@@ -19,16 +19,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from schemas.fields import KEYS, MEASURES, Kind, Merge
 from schemas.flows import FlowColumns
 from schemas.packets import BARE_SYN, U8, U16
 from streams.windowing.keys import KEY, Groups, Keys, group, take, words
-from streams.windowing.rows import MEASURES, NEVER, TCP_FLAGS, Rows, merged
+from streams.windowing.rows import COLUMNS, MERGED, NEVER, TCP_FLAGS, Rows, merged
 from streams.windowing.tunnels import NO_TUNNELS, Table, reverse
 from streams.windowing.tunnels import columns as tunnel_columns
 
 _ASKS_V4 = {8: 0, 13: 14, 15: 16, 17: 18, 10: 9}
 _ASKS_V6 = {128: 129, 133: 134, 135: 136, 130: 131, 139: 140, 144: 145}
 _WELL_KNOWN, _EPHEMERAL = 1024, 32768
+_KEPT = frozenset(  # keys that both directions have alike
+    field.name for field in KEYS if field.name in (KEY.names or ()) and field.kind not in {Kind.ADDRESS, Kind.PORT}
+) - {"direction"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,56 +124,45 @@ def merge(
         choose = from_low[:, None] if low.ndim == 2 else from_low
         return np.where(choose, low, high), np.where(choose, high, low)
 
-    src_addr, dst_addr = ends(keys["src_addr"], keys["dst_addr"])
-    src_port, dst_port = ends(keys["src_port"], keys["dst_port"])
-    measured: dict[str, npt.NDArray[Any]] = {}
-    for name, (of_low, of_high) in _stored(low, high).items():
-        measured[name], measured[f"{name}_rev"] = ends(of_low, of_high)
+    columns: dict[str, npt.NDArray[Any]] = {
+        field.name: keys[field.name].astype(field.type.numpy) for field in KEYS if field.name in _KEPT
+    }
+    for name in ("addr", "port"):
+        columns[f"src_{name}"], columns[f"dst_{name}"] = ends(keys[f"src_{name}"], keys[f"dst_{name}"])
+    columns["direction"] = np.where(from_low, keys["direction"], 1 - keys["direction"]).astype(np.uint8)
+    columns |= tunnel_columns(tunnels, np.where(from_low, keys["tunnel"], reverse(keys["tunnel"])))
+    of_low, of_high = _shown(low), _shown(high)
+    for measure in MEASURES:
+        columns[measure.name], columns[f"{measure.name}_rev"] = ends(of_low[measure.name], of_high[measure.name])
     return FlowColumns(
         window_start=window_start,
         window_seconds=window_seconds,
         node_names=node_names,
         interface_names=interface_names,
-        node=keys["node"].astype(np.int32),
-        interface=keys["interface"].astype(np.int32),
-        direction=np.where(from_low, keys["direction"], 1 - keys["direction"]).astype(np.uint8),
-        primary=keys["primary"].copy(),
-        protocol=keys["protocol"].copy(),
-        src_addr=src_addr,
-        dst_addr=dst_addr,
-        src_port=src_port,
-        dst_port=dst_port,
-        vlan_id=keys["vlan_id"].copy(),
-        icmp_type=keys["icmp_type"].copy(),
-        icmp_code=keys["icmp_code"].copy(),
-        **tunnel_columns(tunnels, np.where(from_low, keys["tunnel"], reverse(keys["tunnel"]))),
         first_offset_us=np.minimum(low["first_ns"], high["first_ns"]) // 1000,
         last_offset_us=np.maximum(low["last_ns"], high["last_ns"]) // 1000,
-        **measured,
+        **columns,
     )
 
 
 def _only(rows: Rows, which: npt.NDArray[np.bool_]) -> dict[str, Any]:
     """The measures with nothing in the other rows."""
-    columns = {
-        name: np.where(which, getattr(rows, name), np.dtype(measure.dtype).type(measure.nothing))
-        for name, measure in MEASURES.items()
-    }
-    return columns | {"tos": np.where(which, rows.tos, np.uint8(0))}
+    columns: dict[str, Any] = {}
+    for name, kind in COLUMNS.items():
+        _, nothing = MERGED.get(name, (None, 0))
+        columns[name] = np.where(which, getattr(rows, name), kind.type(nothing))
+    return columns
 
 
-def _stored(low: dict[str, Any], high: dict[str, Any]) -> dict[str, list[npt.NDArray[Any]]]:
-    """What a flow record says of each of the two directions; 0 of one without packets."""
-    both = []
-    for side in (low, high):
-        seen = side["first_ns"] != NEVER
-        columns = {name: side[name] for name in ("packets", "bytes", "max_ttl", "max_packet_bytes")}
-        columns["tcp_flags"] = side["tcp_flags"] & np.uint16(TCP_FLAGS)
-        columns["dscp"] = side["tos"] >> np.uint8(2)
-        for name in ("min_ttl", "min_packet_bytes"):
-            columns[name] = np.where(seen, side[name], side[name].dtype.type(0))
-        both.append(columns)
-    return {name: [side[name] for side in both] for name in both[0]}
+def _shown(side: dict[str, Any]) -> dict[str, npt.NDArray[Any]]:
+    """What a flow record says of one of the two directions; 0 without packets."""
+    seen = side["first_ns"] != NEVER
+    columns = {measure.name: side[measure.name] for measure in MEASURES}
+    for measure in MEASURES:
+        if measure.merge is Merge.MIN:
+            columns[measure.name] = np.where(seen, side[measure.name], np.dtype(measure.type.numpy).type(0))
+    columns["tcp_flags"] = side["tcp_flags"] & np.uint16(TCP_FLAGS)
+    return columns
 
 
 def _of_both_parts(rows: Rows, known: Canonical, groups: Groups) -> npt.NDArray[np.bool_]:

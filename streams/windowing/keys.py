@@ -1,6 +1,6 @@
 """Packed flow keys, and exact grouping of rows by them. Pure; numpy only.
 
-A key is 56 bytes, seen either as a structured row (KEY) or as seven 64-bit words. Grouping sorts by a seeded hash
+A key is seen either as a structured row (KEY) or as 64-bit words. Grouping sorts by a seeded hash
 of the words and then compares the words themselves, so that it is as fast as a hash and never wrong by one.
 """
 
@@ -11,29 +11,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from schemas.fields import KEYS, Kind
 from schemas.packets import I32, I64, U32, FlowKeys
 
 U64 = npt.NDArray[np.uint64]
 Keys = npt.NDArray[np.void]  # of dtype KEY
 
-KEY = np.dtype(
-    [
-        ("src_addr", "u1", 16),
-        ("dst_addr", "u1", 16),
-        ("node", "<u4"),
-        ("interface", "<u4"),  # numbers of names, see Names
-        ("tunnel", "<u4"),  # see streams.windowing.tunnels; 0: none
-        ("src_port", "<u2"),
-        ("dst_port", "<u2"),
-        ("vlan_id", "<u2"),
-        ("direction", "u1"),
-        ("protocol", "u1"),
-        ("icmp_type", "u1"),
-        ("icmp_code", "u1"),
-        ("primary", "u1"),
-        ("asks", "u1"),  # 0 but in the keys of biflow.canonical
-    ]
-)
+_PLAIN = tuple(field for field in KEYS if not field.tunnel and field.name not in {"node", "tunnel_type"})
+
+
+def _layout() -> np.dtype[Any]:
+    """Addresses first, then by size, so that everything is aligned; as long as a number of 64-bit words."""
+    numbers = [("node", "<u4"), ("interface", "<u4"), ("tunnel", "<u4")]
+    numbers += [(field.name, field.type.numpy) for field in _PLAIN if field.kind not in {Kind.ADDRESS, Kind.NAME}]
+    numbers += [("asks", "u1")]
+    numbers.sort(key=lambda column: -np.dtype(column[1]).itemsize)
+    members: list[Any] = [("src_addr", "u1", 16), ("dst_addr", "u1", 16), *numbers]
+    padding = -np.dtype(members).itemsize % 8
+    return np.dtype([*members, *([("padding", "u1", padding)] if padding else [])])
+
+
+KEY = _layout()
+"""The keys of schemas.fields; `node` and `interface` are numbers of names (Names), `tunnel` one of
+streams.windowing.tunnels (0: none), `asks` is 0 but in the keys of biflow.canonical."""
 WORDS = KEY.itemsize // 8
 
 _SEED = np.uint64(secrets.randbits(64))  # a sender of packets cannot choose them to collide
@@ -102,8 +102,9 @@ def pack(flows: FlowKeys, *, node: int, interfaces: I32, tunnels: U32) -> Keys:
     keys = np.zeros(len(flows), KEY)
     whole = words(keys)  # the addresses come first; numpy copies them ten times as fast by words
     whole[:, :2], whole[:, 2:4] = (np.ascontiguousarray(each).view("<u8") for each in (flows.src_addr, flows.dst_addr))
-    for name in ("src_port", "dst_port", "vlan_id", "direction", "protocol", "primary"):
-        keys[name] = getattr(flows, name)
+    for field in _PLAIN:
+        if field.kind not in {Kind.ADDRESS, Kind.NAME}:
+            keys[field.name] = getattr(flows, field.name)
     keys["node"] = node
     keys["tunnel"] = tunnels
     keys["interface"] = interfaces[flows.interface]

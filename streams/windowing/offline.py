@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from schemas.fields import KEYS
 from schemas.flows import FlowColumns
 from schemas.packets import U8, PacketBatch
 from streams.windowing.biflow import merge
@@ -51,7 +52,7 @@ class OfflineWindows:
         node, tunnels = self._names.number(batch.node), self._tunnels.numbers(batch.flows)
         keys = pack(batch.flows, node=node, interfaces=numbers, tunnels=tunnels)
         for share in shares:
-            rows = share.rows(keys)
+            rows = share.rows.packed(keys)
             self._windows.setdefault(share.window, Window(share.window)).add(0, rows)
             self._loose_bytes += rows.nbytes
         if self._loose_bytes > self._limit // 2:
@@ -82,32 +83,17 @@ class OfflineWindows:
             yield in_order(flows)
 
 
+_FIRST = ("protocol", "src_addr", "dst_addr", "src_port", "dst_port")
+_ORDER = (*_FIRST, *(field.name for field in KEYS if field.name not in {"node", *_FIRST}))
+
+
 def in_order(flows: FlowColumns) -> FlowColumns:
     """By first packet; flows that began together by their keys, so that the order is always the same."""
-    source, target = _words(flows.src_addr), _words(flows.dst_addr)
-    outer = _words(flows.outer_src_addr)
-    order = np.lexsort(
-        (
-            outer[:, 1],
-            outer[:, 0],
-            flows.tunnel_id,
-            flows.tunnel_type,
-            flows.icmp_code,
-            flows.icmp_type,
-            flows.primary,
-            flows.direction,
-            flows.interface,
-            flows.vlan_id,
-            flows.dst_port,
-            flows.src_port,
-            target[:, 1],
-            target[:, 0],
-            source[:, 1],
-            source[:, 0],
-            flows.protocol,
-            flows.first_offset_us,
-        )
-    )
+    ordered_by = [flows.first_offset_us]
+    for name in _ORDER:
+        values = getattr(flows, name)
+        ordered_by += [*_words(values).T] if values.ndim == 2 else [values]
+    order = np.lexsort(ordered_by[::-1])
     columns: dict[str, Any] = {column.name: getattr(flows, column.name) for column in fields(flows)}
     ordered = {name: values[order] for name, values in columns.items() if isinstance(values, np.ndarray)}
     return FlowColumns(**{**columns, **ordered})

@@ -1,62 +1,58 @@
-"""One-directional aggregates of a window as columns, and how each column is merged. Pure, vectorised.
+"""One-directional aggregates as columns, and how each column is merged. Pure, vectorised.
 
-MEASURES is the one place that says what is known of a flow besides its key; what follows from it is written once.
+Which measures there are and how they are merged stands in schemas.fields; what follows from it is written once, here.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from schemas.packets import BARE_SYN, I64, U8, U16, U32
-from streams.windowing.keys import KEY, Groups, Keys, group, take
+from schemas.columnar import Columnar, columnar
+from schemas.fields import MEASURES, Field, Merge
+from schemas.packets import BARE_SYN, I64, U16
+from streams.windowing.keys import KEY, Groups, group, take
 
 TCP_FLAGS = 0x1FF
 NEVER = np.iinfo(np.int64).max
 _SYN, _ACK = 0x02, 0x10
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measure:
-    """How a column is merged."""
-
-    dtype: Any
-    merge: np.ufunc
-    nothing: int  # neutral element
+_FUNCTIONS = {Merge.SUM: np.add, Merge.OR: np.bitwise_or, Merge.MIN: np.minimum, Merge.MAX: np.maximum}
 
 
-MEASURES: Mapping[str, Measure] = {
-    "packets": Measure(dtype=np.int64, merge=np.add, nothing=0),
-    "bytes": Measure(dtype=np.int64, merge=np.add, nothing=0),
-    "tcp_flags": Measure(dtype=np.uint16, merge=np.bitwise_or, nothing=0),
-    "first_ns": Measure(dtype=np.int64, merge=np.minimum, nothing=NEVER),
-    "last_ns": Measure(dtype=np.int64, merge=np.maximum, nothing=-1),
-    "min_ttl": Measure(dtype=np.uint8, merge=np.minimum, nothing=2**8 - 1),
-    "max_ttl": Measure(dtype=np.uint8, merge=np.maximum, nothing=0),
-    "min_packet_bytes": Measure(dtype=np.uint32, merge=np.minimum, nothing=2**32 - 1),
-    "max_packet_bytes": Measure(dtype=np.uint32, merge=np.maximum, nothing=0),
+def _nothing(field: Field) -> int:
+    """The neutral element."""
+    return int(np.iinfo(field.type.numpy).max) if field.merge is Merge.MIN else 0
+
+
+MERGED: Mapping[str, tuple[np.ufunc, int]] = {
+    **{field.name: (_FUNCTIONS[field.merge], _nothing(field)) for field in MEASURES if field.merge in _FUNCTIONS},
+    "first_ns": (np.minimum, NEVER),
+    "last_ns": (np.maximum, -1),
 }
-"""All but `tos`, which goes with `first_ns`: that of the first packet."""
+"""Columns that are merged value by value: by which function, and its neutral element."""
+FIRST = tuple(field.name for field in MEASURES if field.merge is Merge.FIRST)
+"""Columns that go with `first_ns`: those of the first packet."""
+COLUMNS: Mapping[str, np.dtype[Any]] = {
+    **{field.name: np.dtype(field.type.numpy) for field in MEASURES},
+    "first_ns": np.dtype(np.int64),
+    "last_ns": np.dtype(np.int64),
+}
+"""All columns of Rows but the keys, with their types."""
 
-_ROW_BYTES = KEY.itemsize + sum(np.dtype(measure.dtype).itemsize for measure in MEASURES.values()) + 1
+_ROW_BYTES = KEY.itemsize + sum(kind.itemsize for kind in COLUMNS.values())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
-    """n one-directional aggregates of one window; a key may stand in several rows."""
+@columnar(COLUMNS)
+class Rows(Columnar):
+    """n one-directional aggregates of one window; a key may stand in several rows.
 
-    keys: Keys
-    packets: I64
-    bytes: I64
-    tcp_flags: U16  # all flags, and BARE_SYN
-    first_ns: I64  # since the window's start
-    last_ns: I64
-    min_ttl: U8
-    max_ttl: U8
-    min_packet_bytes: U32  # on the wire
-    max_packet_bytes: U32
-    tos: U8  # of the first packet
+    A column each measure; of `tcp_flags` with BARE_SYN. `first_ns` and `last_ns` count from the window's start.
+    """
+
+    keys: npt.NDArray[Any]  # packed; before that, numbers of flows in a batch's dictionary. Shape (n,)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -68,13 +64,21 @@ class Rows:
 
     def measures(self) -> dict[str, Any]:
         """The columns without the keys."""
-        return {name: getattr(self, name) for name in (*MEASURES, "tos")}
+        return {name: getattr(self, name) for name in COLUMNS}
+
+    def at(self, places: npt.NDArray[np.intp]) -> "Rows":
+        """Some of the rows."""
+        return Rows(**{field.name: getattr(self, field.name)[places] for field in fields(self)})
+
+    def packed(self, keys: npt.NDArray[Any]) -> "Rows":
+        """With the packed keys of the dictionary instead of numbers in it, which ascend, each once."""
+        own = keys if len(self) == len(keys) else take(keys, self.keys)
+        return Rows(keys=own, **self.measures())
 
 
 def no_rows() -> Rows:
     """None at all."""
-    columns: dict[str, Any] = {name: np.zeros(0, measure.dtype) for name, measure in MEASURES.items()}
-    return Rows(keys=np.zeros(0, KEY), tos=np.zeros(0, np.uint8), **columns)
+    return Rows(keys=np.zeros(0, KEY), **{name: np.zeros(0, kind) for name, kind in COLUMNS.items()})
 
 
 def concatenate(parts: Sequence[Rows]) -> Rows:
@@ -83,7 +87,7 @@ def concatenate(parts: Sequence[Rows]) -> Rows:
         return parts[0]
     if not parts:
         return no_rows()
-    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in (*MEASURES, "tos")}
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS}
     return Rows(keys=np.concatenate([part.keys for part in parts]), **columns)
 
 
@@ -99,31 +103,32 @@ def merged(groups: Groups, columns: Mapping[str, Any]) -> dict[str, Any]:
         return {name: column.take(groups.order) for name, column in columns.items()}
     found: dict[str, Any] = {}
     ordered: dict[int, Any] = {}  # some columns are one and the same
-    for name, measure in MEASURES.items():
+    for name, (function, _) in MERGED.items():
         column = columns[name]
         if _is_one_value(column):  # many are: no flags, one packet each
             found[name] = np.full(len(groups), column[0])
-            if measure.merge is np.add:
+            if function is np.add:
                 found[name] *= np.diff(groups.starts, append=len(groups.order))
             continue
         if id(column) not in ordered:
             ordered[id(column)] = column.take(groups.order)
-        found[name] = measure.merge.reduceat(ordered[id(column)], groups.starts)
-    found["tos"] = first_tos(groups, columns["first_ns"], columns["tos"])
-    return found
+        found[name] = function.reduceat(ordered[id(column)], groups.starts)
+    return found | {name: _of_the_first(groups, columns["first_ns"], columns[name]) for name in FIRST}
 
 
 def _is_one_value(column: Any) -> bool:
     return bool(column[0] == column[-1] and (column == column[0]).all())
 
 
-def first_tos(groups: Groups, first_ns: I64, tos: U8) -> U8:
-    """Of each group, the `tos` that goes with the lowest `first_ns`; of several, the lowest."""
-    if not tos.any():
-        return np.zeros(len(groups), np.uint8)
-    both = np.where(first_ns == NEVER, NEVER, first_ns << 8 | tos)  # an hour in ns takes 42 bits
+def _of_the_first(groups: Groups, first_ns: I64, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Of each group, the value that goes with the lowest `first_ns`; of several, the lowest."""
+    if not values.any():
+        return np.zeros(len(groups), values.dtype)
+    bits = values.dtype.itemsize * 8
+    both = np.where(first_ns == NEVER, NEVER, first_ns << bits | values)  # an hour in ns takes 42 bits
     lowest = groups.lowest(both)
-    return np.where(lowest == NEVER, 0, lowest & 0xFF).astype(np.uint8)  # no packet in this direction: 0
+    first: npt.NDArray[Any] = np.where(lowest == NEVER, 0, lowest & ((1 << bits) - 1)).astype(values.dtype)
+    return first  # 0 without a packet in this direction
 
 
 def with_bare_syn(tcp_flags: U16) -> U16:

@@ -6,42 +6,26 @@ from. Pieces are kept as they are and grouped once, when the window is written.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from common.errors import DecodeError
-from schemas.defaults import highest_ttl, packet_sizes
-from schemas.packets import I32, I64, U8, U16, U32, PacketBatch
-from streams.windowing.keys import Groups, Keys, take
-from streams.windowing.rows import MEASURES, Rows, compact, concatenate, merged, with_bare_syn
+from schemas.defaults import durations, entry_values
+from schemas.fields import MEASURES
+from schemas.packets import I64, PacketBatch
+from streams.windowing.keys import Groups
+from streams.windowing.rows import COLUMNS, Rows, compact, concatenate, merged, with_bare_syn
 
 _LAST_SECOND = 2**32 - 1  # of ClickHouse's DateTime, in 2106
 COMPACT_ROWS = 1 << 19  # so many loose rows of a window are grouped before it ends
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
-    """What one batch holds for one window, by the batch's flow dictionary."""
+class Share(NamedTuple):
+    """What one batch holds for one window."""
 
     window: int  # start, seconds since the Unix epoch
-    flow: I32  # indexes into the dictionary, ascending, each once
-    packets: I64  # this and all that follow have the length of `flow`
-    bytes: I64
-    tcp_flags: U16
-    first_ns: I64  # since the window's start
-    last_ns: I64
-    min_ttl: U8
-    max_ttl: U8
-    min_packet_bytes: U32
-    max_packet_bytes: U32
-    tos: U8  # of the first packet
-
-    def rows(self, keys: Keys) -> Rows:
-        """With the dictionary's packed keys."""
-        own = keys if len(self.flow) == len(keys) else take(keys, self.flow)
-        return Rows(keys=own, **{name: getattr(self, name) for name in (*MEASURES, "tos")})
+    rows: Rows  # a row a flow of the batch's dictionary; `keys` are the numbers of these flows, ascending
 
 
 def time_range(batch: PacketBatch) -> tuple[int, int]:
@@ -77,32 +61,11 @@ def split(batch: PacketBatch, window_seconds: int, begin: int = 0) -> list[Share
     present, starts = np.unique(numbers[order], return_index=True)
     shares = []
     for number, rows in zip(present.tolist(), np.split(order, starts[1:]), strict=True):
-        part = columns.at(rows, numbers[rows] * length)
+        part = columns.at(rows)
+        shift = number * length
+        part = replace(part, first_ns=part.first_ns - shift, last_ns=part.last_ns - shift)
         shares.append(_share((first_window + number) * window_seconds, part))
     return shares
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Entries:
-    """Entries of a batch; columns of one length."""
-
-    flow: I32
-    packets: I32
-    bytes: I64
-    tcp_flags: U16
-    tos: U8
-    first_ns: I64  # since the window's start
-    last_ns: I64
-    min_ttl: U8
-    max_ttl: U8
-    min_packet_bytes: U32
-    max_packet_bytes: U32
-
-    def at(self, rows: npt.NDArray[np.intp], shift_ns: I64) -> "_Entries":
-        """Some of them, in windows that begin so much later."""
-        columns = {name: getattr(self, name)[rows] for name in _Entries.__dataclass_fields__}
-        first, last = columns["first_ns"] - shift_ns, columns["last_ns"] - shift_ns
-        return _Entries(**columns | {"first_ns": first, "last_ns": last})
 
 
 def _from_entry(batch: PacketBatch, begin: int) -> PacketBatch:
@@ -112,39 +75,27 @@ def _from_entry(batch: PacketBatch, begin: int) -> PacketBatch:
     return replace(batch, **cut)
 
 
-def _entries(batch: PacketBatch, first_ns: I64, length: int) -> _Entries:
-    """The entries of a batch; `first_ns` are their times since the beginning of some window."""
-    smallest, largest = packet_sizes(batch)
-    last_ns = first_ns
+def _entries(batch: PacketBatch, first_ns: I64, length: int) -> Rows:
+    """A row an entry of a batch; `first_ns` are their times since the beginning of some window."""
+    values = entry_values(batch)
+    columns = {measure.name: values[measure.packet] for measure in MEASURES}
+    columns["tcp_flags"] = with_bare_syn(batch.tcp_flags.astype(np.uint16))
+    columns["dscp"] = batch.tos >> np.uint8(2)
+    columns["first_ns"] = columns["last_ns"] = first_ns
     if len(batch.duration_ns):
         # of one second by the kernel's clock; ours may put the end a moment into the next window
-        last_ns = np.minimum(first_ns + batch.duration_ns, (first_ns // length + 1) * length - 1)
-    return _Entries(
-        flow=batch.flow,
-        packets=batch.packets,
-        bytes=batch.bytes,
-        tcp_flags=with_bare_syn(batch.tcp_flags.astype(np.uint16)),
-        tos=batch.tos,
-        first_ns=first_ns,
-        last_ns=last_ns,
-        min_ttl=batch.ttl,
-        max_ttl=highest_ttl(batch),
-        min_packet_bytes=smallest,
-        max_packet_bytes=largest,
-    )
+        columns["last_ns"] = np.minimum(first_ns + durations(batch), (first_ns // length + 1) * length - 1)
+    return Rows(keys=batch.flow, **columns)
 
 
-_KINDS = {name: measure.dtype for name, measure in MEASURES.items()} | {"tos": np.uint8}
-
-
-def _share(window: int, entries: _Entries) -> Share:
+def _share(window: int, entries: Rows) -> Share:
     # numpy sorts 8 and 16 bits by radix, in a tenth of the time that 32 take
-    number = entries.flow.astype(np.min_scalar_type(int(entries.flow.max())))
+    number = entries.keys.astype(np.min_scalar_type(int(entries.keys.max())))
     order = np.argsort(number, kind="stable")
     ordered = number.take(order)
     groups = Groups(order=order, starts=np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1]))))
-    columns = {name: getattr(entries, name).astype(kind, copy=False) for name, kind in _KINDS.items()}
-    return Share(window=window, flow=entries.flow.take(groups.first_rows), **merged(groups, columns))
+    columns = {name: getattr(entries, name).astype(kind, copy=False) for name, kind in COLUMNS.items()}
+    return Share(window, Rows(keys=entries.keys.take(groups.first_rows), **merged(groups, columns)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,8 @@ from scapy.packet import Raw
 
 from producer.kernel import child, pins
 from producer.kernel.abi import OUTCOMES
-from schemas.packets import DIRECTIONS, PacketBatch
+from schemas.fields import DIRECTIONS
+from schemas.packets import PacketBatch
 from tests import fix_local
 from tests.fix_local import REPOSITORY, environment, free_port
 

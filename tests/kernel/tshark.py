@@ -22,7 +22,7 @@ from producer.replay.files.frames import BrokenCaptureError
 from producer.replay.files.reader import read
 from producer.replay.links import prepare
 from producer.replay.program import BLOCK_BYTES, ReplayProgram
-from schemas.packets import TUNNEL_TYPES
+from schemas.fields import TUNNEL_TYPES
 
 _EXTENSIONS = {
     "ipv6.hopopts": "ipv6.hopopts.nxt",

@@ -3,11 +3,11 @@
 import numpy as np
 from hypothesis import strategies as st
 
+from schemas.fields import KEYS, MEASURES, PACKET_COLUMNS, Kind
 from schemas.flows import FlowColumns
-from schemas.packets import BARE_SYN, MAPPED_PREFIX, TUNNEL_TYPES, EpochCounters, FlowKeys, PacketBatch, is_ipv4
+from schemas.packets import BARE_SYN, MAPPED_PREFIX, EpochCounters, FlowKeys, PacketBatch, is_ipv4
 
 SEEDS = st.integers(0, 2**32 - 1)
-OCTETS, SIZES = ("min_ttl", "max_ttl", "dscp"), ("min_packet_bytes", "max_packet_bytes")
 NAMES = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=12)
 
 
@@ -16,6 +16,28 @@ def addresses(rng: np.random.Generator, n: int) -> np.ndarray:
     octets[rng.random(n) < 0.3, 4:12] = 0
     octets[rng.random(n) < 0.5, :12] = np.frombuffer(MAPPED_PREFIX, np.uint8)
     return octets
+
+
+def keys(rng: np.random.Generator, n: int, *, names: int, tunnels: bool) -> dict[str, np.ndarray]:
+    """A column each key of the table, with any values that its type holds."""
+    columns: dict[str, np.ndarray] = {}
+    for field in KEYS:
+        kind = np.dtype(field.type.numpy)
+        match field.kind:
+            case Kind.NAME:
+                columns[field.name] = rng.integers(0, names, n).astype(kind)
+            case Kind.ADDRESS:
+                columns[field.name] = addresses(rng, n)
+            case Kind.CHOICE:
+                columns[field.name] = rng.integers(0, len(field.choices), n).astype(kind)
+            case _:
+                columns[field.name] = rng.integers(0, field.largest + 1, n).astype(kind)
+    columns["tunnel_type"] *= np.uint8(tunnels)
+    inside = columns["tunnel_type"] > 0
+    for field in KEYS:
+        if field.tunnel:
+            columns[field.name] = columns[field.name] * (inside[:, None] if field.kind is Kind.ADDRESS else inside)
+    return columns
 
 
 def counters(rng: np.random.Generator, interface: str) -> EpochCounters:
@@ -32,14 +54,14 @@ def batches(draw: st.DrawFn) -> PacketBatch:
     names = tuple(draw(st.lists(NAMES, min_size=1, max_size=3, unique=True)))
     ring_start, first = int(rng.integers(2**62)), int(rng.integers(2**62))
     coalesced = packets > 0 and draw(st.booleans())
+    of_flows = keys(rng, flows, names=len(names), tunnels=draw(st.booleans()))
+    del of_flows["node"]
     columns = {
-        "duration_ns": rng.integers(0, 10**9, packets),
-        "max_ttl": rng.integers(0, 256, packets).astype(np.uint8),
-        "min_packet_bytes": rng.integers(1, 2**32, packets).astype(np.uint32),
-        "max_packet_bytes": rng.integers(1, 2**32, packets).astype(np.uint32),
+        column.name: rng.integers(0, min(2**40, np.iinfo(column.numpy).max), packets).astype(column.numpy)
+        for column in PACKET_COLUMNS
+        if not column.may_be_empty or (coalesced and draw(st.booleans()))
     }
-    tunnels = rng.integers(0, len(TUNNEL_TYPES), flows).astype(np.uint8) * np.uint8(draw(st.booleans()))
-    outside = (tunnels > 0)[:, None]
+    columns["tcp_flags"] = columns["tcp_flags"] % 512 | (BARE_SYN if coalesced else 0)
     return PacketBatch(
         node=draw(NAMES),
         ring_id=int(rng.integers(2**62)),
@@ -51,33 +73,10 @@ def batches(draw: st.DrawFn) -> PacketBatch:
         clock_ns=int(rng.integers(2**62)),
         base_ns=int(rng.integers(2**62)),
         interface_names=names,
-        flows=FlowKeys(
-            interface=rng.integers(0, len(names), flows).astype(np.int32),
-            direction=rng.integers(0, 2, flows).astype(np.uint8),
-            protocol=rng.integers(0, 256, flows).astype(np.uint8),
-            src_addr=addresses(rng, flows),
-            dst_addr=addresses(rng, flows),
-            src_port=rng.integers(0, 65536, flows).astype(np.uint16),
-            dst_port=rng.integers(0, 65536, flows).astype(np.uint16),
-            vlan_id=rng.integers(0, 4096, flows).astype(np.uint16),
-            icmp_type=rng.integers(0, 256, flows).astype(np.uint8),
-            icmp_code=rng.integers(0, 256, flows).astype(np.uint8),
-            primary=rng.integers(0, 2, flows).astype(np.uint8),
-            epoch=rng.integers(0, 2**40, flows),
-            tunnel_type=tunnels,
-            tunnel_id=rng.integers(0, 2**32, flows).astype(np.uint32) * (tunnels > 0),
-            outer_src_addr=addresses(rng, flows) * outside,
-            outer_dst_addr=addresses(rng, flows) * outside,
-        ),
+        flows=FlowKeys(epoch=rng.integers(0, 2**40, flows), **of_flows),
         flow=rng.integers(0, flows, packets).astype(np.int32),
         time_offset_ns=rng.integers(0, 2**33, packets),
-        packets=rng.integers(1, 2**16, packets).astype(np.int32),
-        bytes=rng.integers(1, 2**40, packets),
-        tcp_flags=rng.integers(0, 512, packets).astype(np.int32) | (BARE_SYN if coalesced else 0),
-        ttl=rng.integers(0, 256, packets).astype(np.uint8),
-        tos=rng.integers(0, 256, packets).astype(np.uint8),
-        segment_bytes=rng.integers(0, 2**16, packets).astype(np.int32),
-        **{name: column for name, column in columns.items() if coalesced and draw(st.booleans())},
+        **columns,
         counters=tuple(counters(rng, name) for name in names),
     )
 
@@ -86,37 +85,20 @@ def batches(draw: st.DrawFn) -> PacketBatch:
 def flow_columns(draw: st.DrawFn) -> FlowColumns:
     rng = np.random.default_rng(draw(SEEDS))
     n = draw(st.integers(1, 30))
-    src_addr, dst_addr = addresses(rng, n), addresses(rng, n)
-    dst_addr[:, :12] = np.where(is_ipv4(src_addr)[:, None], src_addr[:, :12], dst_addr[:, :12])  # one IP version a flow
-    dst_addr[~is_ipv4(src_addr), 0] = 0x20
-    tunnels = rng.integers(0, len(TUNNEL_TYPES), n).astype(np.uint8) * np.uint8(draw(st.booleans()))
-    big = {name: rng.integers(0, 2**50, n) for name in ("packets", "bytes", "packets_rev", "bytes_rev")}
+    columns = keys(rng, n, names=2, tunnels=draw(st.booleans()))
+    source, target = columns["src_addr"], columns["dst_addr"]
+    target[:, :12] = np.where(is_ipv4(source)[:, None], source[:, :12], target[:, :12])  # one IP version a flow
+    target[~is_ipv4(source), 0] = 0x20
+    columns["protocol"] = rng.choice([1, 6, 17, 47, 58, 132], n).astype(np.uint8)
+    for field in MEASURES:
+        for name in field.names:
+            columns[name] = rng.integers(0, min(field.largest, 2**50), n).astype(field.type.numpy)
     return FlowColumns(
         window_start=draw(st.integers(0, 2**31)) * 10,
         window_seconds=10,
         node_names=("a", "b"),
         interface_names=("eth0", "eth1"),
-        node=rng.integers(0, 2, n).astype(np.int32),
-        interface=rng.integers(0, 2, n).astype(np.int32),
-        direction=rng.integers(0, 2, n).astype(np.uint8),
-        primary=rng.integers(0, 2, n).astype(np.uint8),
-        protocol=rng.choice([1, 6, 17, 47, 58, 132], n).astype(np.uint8),
-        src_addr=src_addr,
-        dst_addr=dst_addr,
-        src_port=rng.integers(0, 65536, n).astype(np.uint16),
-        dst_port=rng.integers(0, 65536, n).astype(np.uint16),
-        vlan_id=rng.integers(0, 4096, n).astype(np.uint16),
-        icmp_type=rng.integers(0, 256, n).astype(np.uint8),
-        icmp_code=rng.integers(0, 256, n).astype(np.uint8),
-        tunnel_type=tunnels,
-        tunnel_id=rng.integers(0, 2**32, n).astype(np.uint32) * (tunnels > 0),
-        outer_src_addr=addresses(rng, n) * (tunnels > 0)[:, None],
-        outer_dst_addr=addresses(rng, n) * (tunnels > 0)[:, None],
-        tcp_flags=rng.integers(0, 512, n).astype(np.uint16),
-        tcp_flags_rev=rng.integers(0, 512, n).astype(np.uint16),
         first_offset_us=rng.integers(0, 10_000_000, n),
         last_offset_us=rng.integers(0, 10_000_000, n),
-        **big,
-        **{name + way: rng.integers(0, 256, n).astype(np.uint8) for name in OCTETS for way in ("", "_rev")},
-        **{name + way: rng.integers(0, 2**32, n).astype(np.uint32) for name in SIZES for way in ("", "_rev")},
+        **columns,
     )

@@ -12,7 +12,8 @@ from console.query.filter_sql import compile_filter
 from console.query.filters import Comparison, Every, Expression, Not, Some, of_node, parse
 from console.query.match import matches
 from console.query.values import Pattern, Span
-from console.query.vocabulary import FIELDS, Kind
+from console.query.vocabulary import FIELDS, Field
+from schemas.fields import Kind
 
 MAPPED = 0xFFFF << 32
 
@@ -216,24 +217,21 @@ def test_any_text_is_a_filter_or_a_sentence(text: str) -> None:
     assert not parameters
 
 
-def values_of(kind: Kind, largest: int) -> st.SearchStrategy[str]:
-    match kind:
+def values_of(field: Field) -> st.SearchStrategy[str]:
+    match field.kind:
         case Kind.NUMBER | Kind.PORT | Kind.PROTOCOL:
-            return st.integers(0, largest).map(str)
+            return st.integers(0, field.largest).map(str)
         case Kind.ADDRESS:
             return st.ip_addresses().map(str)
-        case Kind.DIRECTION:
-            return st.sampled_from(["ingress", "egress"])
-        case Kind.TUNNEL:
-            return st.sampled_from(["none", "vxlan", "geneve", "gre", "ipip", "gtpu"])
-        case Kind.TEXT:
-            return st.from_regex(r"[a-z0-9.@:-]{1,12}", fullmatch=True)
+        case Kind.CHOICE:
+            return st.sampled_from(field.choices)
+    return st.from_regex(r"[a-z0-9.@:-]{1,12}", fullmatch=True)
 
 
 @given(st.data(), st.sampled_from(sorted(FIELDS)), st.integers(1, 4))
 def test_each_field_takes_lists_of_its_values_whatever_the_spaces(data: st.DataObject, name: str, size: int) -> None:
     field = FIELDS[name]
-    words = data.draw(st.lists(values_of(field.kind, field.largest), min_size=size, max_size=size))
+    words = data.draw(st.lists(values_of(field), min_size=size, max_size=size))
     space = data.draw(st.sampled_from(["", " ", "  "]))
     comparison = parse(f"{space}{name} in({space}{f'{space},{space}'.join(words)}{space}){space}").expression
     assert isinstance(comparison, Comparison)

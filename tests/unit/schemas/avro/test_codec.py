@@ -15,8 +15,9 @@ from schemas.avro import arrow
 from schemas.avro.codec import Codec
 from schemas.avro.registry import HEADER, newest, schema_text
 from schemas.defaults import durations, highest_ttl, packet_sizes
+from schemas.fields import DIRECTIONS, TUNNEL_TYPES
 from schemas.flows import FlowColumns
-from schemas.packets import DIRECTIONS, TUNNEL_TYPES, PacketBatch, PacketEvents
+from schemas.packets import PacketBatch, PacketEvents
 from tests.unit.schemas.strategies import batches, flow_columns
 from tests.unit.streams.batches import Packet, coalesced
 

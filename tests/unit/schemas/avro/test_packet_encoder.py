@@ -16,7 +16,8 @@ from schemas.avro.columns import addresses, long
 from schemas.avro.columns import longs as longs_of
 from schemas.avro.packet_encoder import BatchEncoder, Rows
 from schemas.avro.registry import HEADER, FixedRegistry, newest
-from schemas.packets import DIRECTIONS, TUNNEL_TYPES, EpochCounters, FlowKeys, PacketBatch
+from schemas.fields import DIRECTIONS, TUNNEL_TYPES
+from schemas.packets import EpochCounters, FlowKeys, PacketBatch
 
 both = pytest.mark.parametrize("rows_of", [native.rows, avro_bytes.rows], ids=["compiled", "numpy"])
 

@@ -24,7 +24,7 @@ def rows(packets: list[Packet], tunnels: Tunnels | None = None) -> Rows:
     made = batch(packets)
     numbers = (Tunnels() if tunnels is None else tunnels).numbers(made.flows)
     keys = pack(made.flows, node=0, interfaces=np.arange(len(made.interface_names), dtype=np.int32), tunnels=numbers)
-    return concatenate([share.rows(keys) for share in split(made, 3600)])
+    return concatenate([share.rows.packed(keys) for share in split(made, 3600)])
 
 
 def flows(packets: list[Packet]) -> list[dict[str, Any]]:

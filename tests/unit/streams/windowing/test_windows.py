@@ -38,13 +38,13 @@ def test_windows_hold_what_a_simple_count_finds(some: list[Packet], seconds: int
         entry[3], entry[4] = min(entry[3], at), max(entry[4], at)
     found = {}
     for share in split(made, seconds, begin):
-        for i, flow in enumerate(share.flow.tolist()):
+        for i, flow in enumerate(share.rows.keys.tolist()):
             found[share.window, int(made.flows.src_port[flow])] = [
-                int(share.packets[i]),
-                int(share.bytes[i]),
-                int(share.tcp_flags[i]) & 0x1FF,
-                int(share.first_ns[i]),
-                int(share.last_ns[i]),
+                int(share.rows.packets[i]),
+                int(share.rows.bytes[i]),
+                int(share.rows.tcp_flags[i]) & 0x1FF,
+                int(share.rows.first_ns[i]),
+                int(share.rows.last_ns[i]),
             ]
     assert found == wanted
 
@@ -81,16 +81,16 @@ def test_coalesced_entries_bring_their_own_ends_ttls_sizes_and_flags(
         wanted[window, entry.src_port] = [*merged, old[-1] | entry.tcp_flags | bare]
     names = ("first_ns", "last_ns", "min_ttl", "max_ttl", "min_packet_bytes", "max_packet_bytes", "tcp_flags")
     found = {
-        (share.window, int(made.flows.src_port[flow])): [int(getattr(share, name)[i]) for name in names]
+        (share.window, int(made.flows.src_port[flow])): [int(getattr(share.rows, name)[i]) for name in names]
         for share in split(made, seconds, begin)
-        for i, flow in enumerate(share.flow.tolist())
+        for i, flow in enumerate(share.rows.keys.tolist())
     }
     assert found == wanted
 
 
 def test_a_packet_at_the_boundary_is_in_the_later_window() -> None:
     made = batch([Packet(time_ns=(START + 10) * SECOND - 1), Packet(time_ns=(START + 10) * SECOND)])
-    assert [(share.window, int(share.packets.sum())) for share in split(made, 10)] == [(START, 1), (START + 10, 1)]
+    assert [(share.window, int(share.rows.packets.sum())) for share in split(made, 10)] == [(START, 1), (START + 10, 1)]
 
 
 def test_few_packets_of_a_large_dictionary_are_found() -> None:
@@ -109,13 +109,13 @@ def test_few_packets_of_a_large_dictionary_are_found() -> None:
         ),
         10,
     )
-    assert made.flows.src_port[share.flow].tolist() == [397, 398, 399]
+    assert made.flows.src_port[share.rows.keys].tolist() == [397, 398, 399]
 
 
 def test_sums_beyond_a_double_are_exact() -> None:
     made = batch([Packet(time_ns=START * SECOND, bytes=2**62), Packet(time_ns=START * SECOND, bytes=1)])
     (share,) = split(made, 10)
-    assert share.bytes.tolist() == [2**62 + 1]
+    assert share.rows.bytes.tolist() == [2**62 + 1]
 
 
 @pytest.mark.parametrize("time_ns", [-1, 2**32 * SECOND])
@@ -138,7 +138,7 @@ def _rows(n: int, first: int = 0) -> Rows:
         last_ns=one,
         min_ttl=octet,
         max_ttl=octet,
-        tos=octet,
+        dscp=octet,
         min_packet_bytes=size,
         max_packet_bytes=size,
     )
@@ -167,4 +167,4 @@ def test_compacted_rows_cannot_be_divided() -> None:
 def test_all_flags_of_a_flow_are_kept() -> None:
     made = batch([Packet(time_ns=START * SECOND, tcp_flags=flag) for flag in (1, 2, 16, 256)])
     (share,) = split(made, 10)
-    assert Counter(share.tcp_flags.tolist()) == {1 | 2 | 16 | 256 | 1 << 15: 1}
+    assert Counter(share.rows.tcp_flags.tolist()) == {1 | 2 | 16 | 256 | 1 << 15: 1}

@@ -1,0 +1,217 @@
+"""The table of fields: what is known of a flow, one row a field. Pure.
+
+What a field is called, how it is typed in memory, in Avro and in ClickHouse, how it is merged, and who may see it,
+stands here and nowhere else: the columns of records, the codec, windows, the flows table's rows, merged reads and the
+words of filters are made from it. The .avsc and .sql files are written by hand; tests hold them to this table.
+docs/internals.md, "How to add a field", lists what else a new one touches.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+import numpy as np
+
+DIRECTIONS = ("ingress", "egress")
+"""Symbols of the Avro enum and of ClickHouse's Enum8, by value."""
+TUNNEL_TYPES = ("none", "vxlan", "geneve", "gre", "ipip", "gtpu")
+"""Likewise; bpf/event.h has the same numbers."""
+
+
+class Role(Enum):
+    """What a field is to a flow."""
+
+    KEY = auto()  # tells flows apart
+    WINDOW = auto()  # tells the records of a flow apart
+    MEASURE = auto()  # is merged over packets, and over the records of a flow
+    DERIVED = auto()  # follows from others; made when it is shown
+
+
+class Kind(Enum):
+    """What its values are."""
+
+    NAME = auto()  # a text of which there are few: an index into a list of names
+    TEXT = auto()
+    ADDRESS = auto()  # 16 octets, IPv4 as ::ffff:a.b.c.d
+    PORT = auto()
+    PROTOCOL = auto()
+    NUMBER = auto()
+    FLAG = auto()  # 0 or 1
+    CHOICE = auto()  # a place in `choices`
+    TIME = auto()  # UTC, microseconds where it is shown
+
+
+class Merge(Enum):
+    """How two values of a measure become one."""
+
+    SUM = auto()
+    OR = auto()
+    MIN = auto()  # 0 where there is no packet in that direction
+    MAX = auto()
+    FIRST = auto()  # that of the earliest packet; of several, the lowest
+
+
+@dataclass(frozen=True, slots=True)
+class Type:
+    """A type at each place."""
+
+    avro: str
+    numpy: str  # of the column in memory; an address is 16 of them
+    clickhouse: str
+
+
+NAME = Type("string", "<i4", "LowCardinality(String)")
+TEXT = Type("string", "O", "String")
+ADDRESS = Type("string", "u1", "IPv6")
+FLAG = Type("boolean", "u1", "Bool")
+U8 = Type("int", "u1", "UInt8")
+U16 = Type("int", "<u2", "UInt16")
+U32 = Type("long", "<u4", "UInt32")
+COUNT = Type("long", "<i8", "UInt64")
+OFFSET = Type("", "<i8", "UInt32")  # microseconds after window_start; in the table alone
+SECOND = Type("timestamp-micros", "<u4", "DateTime('UTC')")
+MICROS = Type("timestamp-micros", "<i8", "DateTime64(6, 'UTC')")
+
+
+def _choice(name: str, symbols: tuple[str, ...]) -> Type:
+    numbered = ", ".join(f"'{symbol}' = {number}" for number, symbol in enumerate(symbols))
+    return Type(name, "u1", f"Enum8({numbered})")
+
+
+DIRECTION = _choice("Direction", DIRECTIONS)
+TUNNEL = _choice("TunnelType", TUNNEL_TYPES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """One field of a flow record."""
+
+    name: str
+    doc: str  # for people; of a measure of both directions without "from src to dst"
+    role: Role
+    kind: Kind
+    type: Type
+    choices: tuple[str, ...] = ()
+    largest: int = 0  # of a number, port or protocol
+    merge: Merge | None = None  # of a measure
+    packet: str = ""  # the column of PacketBatch that a measure is made of; see streams.windowing.windows
+    both_ways: bool = False  # there is a NAME_rev, for packets from dst to src
+    tunnel: bool = False  # says nothing without a tunnel: 0, :: or an empty text
+    in_rollups: bool = False  # flows_1m and flows_1h have it
+    filterable: bool = True
+    live: bool = False  # LiveStats has it
+    exported: bool = True  # FlowRecord and the results of queries have it
+    stored: bool = True  # a column of the flows table, not an ALIAS
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its columns: one, or with that of the other direction."""
+        return (self.name, f"{self.name}_rev") if self.both_ways else (self.name,)
+
+
+def _largest(kind: Kind, type_: Type) -> int:
+    if kind is Kind.FLAG:
+        return 1
+    return int(np.iinfo(type_.numpy).max) if kind in {Kind.NUMBER, Kind.PORT, Kind.PROTOCOL} else 0
+
+
+def _key(name: str, kind: Kind, type_: Type, doc: str, **more: Any) -> Field:
+    defaults = {"largest": _largest(kind, type_), "in_rollups": True, "live": True}
+    return Field(name=name, kind=kind, type=type_, doc=doc, role=Role.KEY, **{**defaults, **more})
+
+
+def _window(name: str, kind: Kind, type_: Type, doc: str, **more: Any) -> Field:
+    return Field(name=name, kind=kind, type=type_, doc=doc, role=Role.WINDOW, **more)
+
+
+def _measure(name: str, merge: Merge, packet: str, type_: Type, doc: str, **more: Any) -> Field:
+    defaults = {"largest": _largest(Kind.NUMBER, type_), "both_ways": True}
+    return Field(
+        name=name, kind=Kind.NUMBER, type=type_, doc=doc, role=Role.MEASURE, merge=merge, packet=packet,
+        **{**defaults, **more},
+    )  # fmt: skip
+
+
+def _derived(name: str, kind: Kind, type_: Type, doc: str, **more: Any) -> Field:
+    return Field(name=name, kind=kind, type=type_, doc=doc, role=Role.DERIVED, stored=False, **more)
+
+
+_RAW = {"in_rollups": False}
+_IN_TUNNEL = {"in_rollups": False, "tunnel": True}
+_ROLLED_UP = {"in_rollups": True, "live": True, "largest": 2**64 - 1}
+_IN_TABLE = {"both_ways": False, "filterable": False, "exported": False}
+_LIVE_TIME = {"filterable": False, "live": True}
+
+FIELDS = (
+    _key("node", Kind.NAME, NAME, "Node that saw the flow"),
+    _key("interface", Kind.NAME, NAME, "Interface on which it was seen"),
+    _key("direction", Kind.CHOICE, DIRECTION, "Direction in which packets from src to dst passed", choices=DIRECTIONS),
+    _key("primary", Kind.FLAG, FLAG, "1: totals count it; 0: the packets are on another interface too", live=False),
+    _window("window_start", Kind.TIME, SECOND, "Start of the window", filterable=False),
+    _window("window_seconds", Kind.NUMBER, U16, "Length of the window", largest=3_600),
+    _key("protocol", Kind.PROTOCOL, U8, "IANA protocol, by name or number"),
+    _key("src_addr", Kind.ADDRESS, ADDRESS, "Address of the initiator"),
+    _key("dst_addr", Kind.ADDRESS, ADDRESS, "Address of the responder"),
+    _key("src_port", Kind.PORT, U16, "Port of the initiator, or 0", **_RAW),
+    _key("dst_port", Kind.PORT, U16, "Port of the responder, or 0"),
+    _key("vlan_id", Kind.NUMBER, U16, "Outer 802.1Q tag, or 0", largest=4_095),
+    _key("icmp_type", Kind.NUMBER, U8, "ICMP type from src to dst"),
+    _key("icmp_code", Kind.NUMBER, U8, "ICMP code from src to dst"),
+    _key("tunnel_type", Kind.CHOICE, TUNNEL, "Tunnel that the packets were in, or none", choices=TUNNEL_TYPES, **_RAW),
+    _key("tunnel_id", Kind.NUMBER, U32, "VNI, GRE key or TEID of the tunnel, or 0", **_IN_TUNNEL),
+    _key("outer_src_addr", Kind.ADDRESS, ADDRESS, "Source address of the tunnel, from src to dst", **_IN_TUNNEL),
+    _key("outer_dst_addr", Kind.ADDRESS, ADDRESS, "Destination address of the tunnel, from src to dst", **_IN_TUNNEL),
+    _measure("packets", Merge.SUM, "packets", COUNT, "Packets", **_ROLLED_UP),
+    _measure("bytes", Merge.SUM, "bytes", COUNT, "Bytes", **_ROLLED_UP),
+    _measure("tcp_flags", Merge.OR, "tcp_flags", U16, "All TCP flags", largest=0x1FF, in_rollups=True),
+    _measure("min_ttl", Merge.MIN, "ttl", U8, "Lowest TTL or hop limit"),
+    _measure("max_ttl", Merge.MAX, "max_ttl", U8, "Highest TTL or hop limit"),
+    _measure("dscp", Merge.FIRST, "tos", U8, "DSCP of the first packet", largest=63),
+    _measure("min_packet_bytes", Merge.MIN, "min_packet_bytes", U32, "Smallest packet"),
+    _measure("max_packet_bytes", Merge.MAX, "max_packet_bytes", U32, "Largest packet"),
+    _measure("first_offset_us", Merge.MIN, "", OFFSET, "First packet, microseconds after window_start", **_IN_TABLE),
+    _measure("last_offset_us", Merge.MAX, "", OFFSET, "Last packet, microseconds after window_start", **_IN_TABLE),
+    _derived("first_seen", Kind.TIME, MICROS, "First packet in the window", **_LIVE_TIME),
+    _derived("last_seen", Kind.TIME, MICROS, "Last packet in the window", **_LIVE_TIME),
+    _derived("community_id", Kind.TEXT, TEXT, "Community ID v1, seed 0"),
+)  # fmt: skip
+"""All fields, in the order of FlowRecord."""
+
+
+def names(fields: Iterable[Field]) -> tuple[str, ...]:
+    """The columns of some fields, in order; a measure of both directions has two."""
+    return tuple(name for field in fields for name in field.names)
+
+
+KEYS = tuple(field for field in FIELDS if field.role is Role.KEY)
+MEASURES = tuple(field for field in FIELDS if field.role is Role.MEASURE and field.both_ways)
+"""Those that each direction has."""
+SUMS = tuple(field for field in MEASURES if field.merge is Merge.SUM)
+LIVE_KEYS = tuple(field for field in KEYS if field.live and field.name != "node")
+"""What tells the connections of a node apart in LiveStats."""
+STORED = tuple(field for field in FIELDS if field.stored)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PacketColumn:
+    """A column of PacketBatch that has a value an entry; schemas/avro/PacketBatch.N.avsc says what it means."""
+
+    name: str
+    numpy: str
+    may_be_empty: bool = False  # it follows from others then: see schemas.defaults
+
+
+PACKET_COLUMNS = (
+    PacketColumn(name="packets", numpy="<i4"),
+    PacketColumn(name="bytes", numpy="<i8"),
+    PacketColumn(name="tcp_flags", numpy="<i4"),
+    PacketColumn(name="ttl", numpy="u1"),
+    PacketColumn(name="tos", numpy="u1"),
+    PacketColumn(name="segment_bytes", numpy="<i4"),
+    PacketColumn(name="duration_ns", numpy="<i8", may_be_empty=True),
+    PacketColumn(name="max_ttl", numpy="u1", may_be_empty=True),
+    PacketColumn(name="min_packet_bytes", numpy="<u4", may_be_empty=True),
+    PacketColumn(name="max_packet_bytes", numpy="<u4", may_be_empty=True),
+)
+"""Besides `flow` and `time_offset_ns`. One that the kernel's event has under the same name needs nothing else."""

@@ -1,0 +1,112 @@
+"""The files that are written by hand, .avsc and .sql, say what the table of fields says."""
+
+import json
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from common.settings import ClickHouseSettings
+from schemas.avro.registry import newest
+from schemas.clickhouse.ddl import migrations
+from schemas.fields import FIELDS, KEYS, LIVE_KEYS, PACKET_COLUMNS, STORED, Field, Kind, Merge, Role, names
+
+BOOKKEEPING = {"topic_id", "kafka_partition", "kafka_offset_end", "revision"}
+"""Columns of flows that say where a row is from."""
+_TYPE = r"[A-Z]\w+(?:\((?:[^()]|\([^()]*\))*\))?"
+_COLUMN = re.compile(rf"^ +(?:ADD COLUMN IF NOT EXISTS )?([a-z]\w*)\s+({_TYPE})(?![\w(]|\s+ALIAS)", re.MULTILINE)
+
+
+def avro(record: str, inner: str | None = None) -> dict[str, Any]:
+    """The types of a record's fields, or of those of a record inside; enums by their name."""
+    known: dict[str, Any] = {}
+
+    def plain(kind: Any) -> Any:
+        if isinstance(kind, dict) and kind.get("type") == "enum":
+            known[kind["name"]] = tuple(kind["symbols"])
+            return kind["name"]
+        if isinstance(kind, dict) and kind.get("type") == "record":
+            known[kind["name"]] = {field["name"]: plain(field["type"]) for field in kind["fields"]}
+            return kind["name"]
+        if isinstance(kind, dict) and kind.get("type") == "array":
+            return ("array", plain(kind["items"]))
+        return kind.get("logicalType") or kind["type"] if isinstance(kind, dict) else kind
+
+    schema = json.loads(newest(record))
+    plain(schema)
+    assert all(known[field.type.avro] == field.choices for field in KEYS if field.type.avro in known)
+    found: dict[str, Any] = known[inner or record]
+    return found
+
+
+def columns(table: str) -> dict[str, str]:
+    """The stored columns of a table by the migrations of one server, with their types."""
+    found: dict[str, str] = {}
+    for migration in migrations(ClickHouseSettings()):
+        for statement in migration.statements:
+            if re.match(rf"(CREATE TABLE IF NOT EXISTS|ALTER TABLE) ayaflow\.{table}\s", statement):
+                found |= dict(_COLUMN.findall(statement.partition("ENGINE =")[0]))
+    return found
+
+
+def expected(fields: tuple[Field, ...]) -> dict[str, str]:
+    return {name: field.type.avro for field in fields for name in field.names}
+
+
+def test_a_flow_record_is_the_exported_fields() -> None:
+    assert avro("FlowRecord") == expected(tuple(field for field in FIELDS if field.exported)) | {"revision": "int"}
+
+
+def test_a_live_flow_is_the_live_fields() -> None:
+    live = tuple(field for field in FIELDS if field.live and field.name != "node")
+    assert avro("LiveStats", "LiveFlow") == expected(live)
+    assert {*names(LIVE_KEYS)} <= {*names(live)}
+
+
+def test_the_dictionary_of_a_batch_is_the_keys() -> None:
+    own = tuple(field for field in KEYS if field.name != "node")
+    assert avro("PacketBatch", "FlowKey") == expected(own) | {"epoch": "long"}
+
+
+def test_a_batch_has_the_packet_columns() -> None:
+    record = avro("PacketBatch")
+    arrays = {name: kind[1] for name, kind in record.items() if isinstance(kind, tuple) and kind[1] in {"int", "long"}}
+    fits = {column.name: np.iinfo(column.numpy).max <= 2**31 - 1 for column in PACKET_COLUMNS}
+    wanted = {name: "int" if small else "long" for name, small in fits.items()}
+    assert arrays == wanted | {"flow": "int", "time_offset_ns": "long"}
+
+
+def test_the_flows_table_has_the_stored_fields() -> None:
+    found = columns("flows")
+    assert {name: found[name] for name in found if name not in BOOKKEEPING} == {
+        name: field.type.clickhouse for field in STORED for name in field.names
+    }
+    assert found.keys() >= BOOKKEEPING
+
+
+@pytest.mark.parametrize("table", ["flows_1m", "flows_1h"])
+def test_the_rollups_have_the_fields_that_say_so(table: str) -> None:
+    functions = {Merge.SUM: "sum", Merge.OR: "groupBitOr"}
+    wanted = {"time": "DateTime('UTC')", "records": "SimpleAggregateFunction(sum, UInt64)"}
+    for field in FIELDS:
+        for name in field.names if field.in_rollups else ():
+            merge = field.merge
+            kind = field.type.clickhouse
+            wanted[name] = f"SimpleAggregateFunction({functions[merge]}, {kind})" if merge else kind
+    assert columns(table) == wanted
+
+
+@pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
+def test_a_row_of_the_table_makes_sense(field: Field) -> None:
+    assert (field.merge is not None) == (field.role is Role.MEASURE)
+    assert bool(field.choices) == (field.kind is Kind.CHOICE)
+    assert not field.both_ways or field.packet in {column.name for column in PACKET_COLUMNS}
+    assert field.stored or field.role is Role.DERIVED
+    assert field.largest or field.kind not in {Kind.NUMBER, Kind.PORT, Kind.PROTOCOL, Kind.FLAG}
+    if field.merge is Merge.FIRST:  # is packed beside a time of 42 bits
+        assert np.dtype(field.type.numpy).itemsize <= 2
+
+
+def test_names_are_used_once() -> None:
+    assert len(names(FIELDS)) == len({*names(FIELDS)})
