@@ -49,9 +49,7 @@ def _described(name: str, field: Field) -> dict[str, Any]:
         "doc": field.doc,
         "operators": list(field.operators),
     }
-    values = {
-        Kind.PROTOCOL: protocol_names(),
-        Kind.PORT: list(service_names()),
-        Kind.CHOICE: list(field.choices),
-    }.get(field.kind)
+    values = {Kind.PROTOCOL: protocol_names(), Kind.PORT: list(service_names()), Kind.CHOICE: list(field.choices)}.get(
+        field.kind
+    )
     return described | {"values": values} if values else described

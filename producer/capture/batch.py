@@ -2,15 +2,16 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
+from producer.capture.columns import Columns, groups
 from producer.capture.columns import columns as columns_of
-from producer.capture.columns import groups
 from producer.kernel.abi import ICMP, ICMPV6, SECONDARY, Records
 from producer.kernel.ring import submitted
+from schemas.fields import KEYS, PACKET_COLUMNS
 from schemas.packets import I64, U8, EpochCounters, FlowKeys, PacketBatch, PacketEvents
 
 
@@ -93,12 +94,7 @@ def build(
         flows=_flow_keys(records.take(columns.first)["event"], epochs, source),
         flow=columns.flow,
         time_offset_ns=columns.ktime_ns - base,
-        packets=columns.packets,
-        bytes=columns.bytes,
-        tcp_flags=columns.tcp_flags,
-        ttl=columns.ttl,
-        tos=columns.tos,
-        segment_bytes=columns.segment_bytes,
+        **_of_packets(columns, records),
         counters=counters,
     )
     return PacketEvents(batch=batch, ring_position=positions)
@@ -139,19 +135,39 @@ def build_coalesced(
         flows=_flow_keys(entries.take(index)["first"], np.full(len(index), epoch, np.int64), source),
         flow=flow,
         time_offset_ns=ktime - base,
-        duration_ns=entries["last_ktime_ns"].astype(np.int64) - ktime,
-        packets=entries["packets"].astype(np.int32),
-        bytes=entries["bytes"].astype(np.int64),
-        tcp_flags=entries["tcp_flags"].astype(np.int32),
-        ttl=entries["min_ttl"].copy(),
-        max_ttl=entries["max_ttl"].copy(),
-        tos=events["tos"].copy(),
-        segment_bytes=np.zeros(len(entries), np.int32),
-        min_packet_bytes=entries["min_packet_bytes"].copy(),
-        max_packet_bytes=entries["max_packet_bytes"].copy(),
+        **_of_entries(entries),
         counters=counters,
     )
     return PacketEvents(batch=batch, ring_position=range(start, start + len(entries)))
+
+
+def _of_packets(columns: Columns, records: Records) -> dict[str, Any]:
+    """The columns of PACKET_COLUMNS: as they were read, or under their own name from the event."""
+    read = {field.name for field in fields(Columns)}
+    return {
+        column.name: getattr(columns, column.name)
+        if column.name in read
+        else records["event"][column.name].astype(column.numpy)
+        for column in PACKET_COLUMNS
+        if not column.may_be_empty
+    }
+
+
+def _of_entries(entries: Records) -> dict[str, Any]:
+    """The same of entries of the flow table; what is not merged there is that of the first packet."""
+    special = {"ttl": entries["min_ttl"], "segment_bytes": np.zeros(len(entries), np.int32)}
+    special["duration_ns"] = entries["last_ktime_ns"] - entries["first"]["ktime_ns"]
+    merged = entries.dtype.names or ()
+    return {
+        column.name: (
+            special[column.name]
+            if column.name in special
+            else entries[column.name]
+            if column.name in merged
+            else entries["first"][column.name]
+        ).astype(column.numpy)
+        for column in PACKET_COLUMNS
+    }
 
 
 def _flow_keys(events: Records, epochs: I64, source: Source) -> FlowKeys:
@@ -161,21 +177,18 @@ def _flow_keys(events: Records, epochs: I64, source: Source) -> FlowKeys:
         place[slot] = number
     protocol = events["protocol"]
     icmp = (protocol == ICMP) | (protocol == ICMPV6)
-    return FlowKeys(
-        interface=place[events["slot"]],
-        direction=events["direction"],
-        protocol=protocol,
-        src_addr=events["src"],
-        dst_addr=events["dst"],
-        src_port=np.where(icmp, 0, events["src_port"]).astype(np.uint16),
-        dst_port=np.where(icmp, 0, events["dst_port"]).astype(np.uint16),
-        vlan_id=events["vlan_id"],
-        icmp_type=np.where(icmp, events["src_port"], 0).astype(np.uint8),
-        icmp_code=np.where(icmp, events["dst_port"], 0).astype(np.uint8),
-        primary=((events["flags"] & SECONDARY) == 0).astype(np.uint8),
-        epoch=epochs,
-        **_tunnels(events),
-    )
+    named = {field.name: events[field.name] for field in KEYS if field.name in (events.dtype.names or ())}
+    special = {
+        "interface": place[events["slot"]],
+        "src_addr": events["src"],
+        "dst_addr": events["dst"],
+        "src_port": np.where(icmp, 0, events["src_port"]).astype(np.uint16),
+        "dst_port": np.where(icmp, 0, events["dst_port"]).astype(np.uint16),
+        "icmp_type": np.where(icmp, events["src_port"], 0).astype(np.uint8),
+        "icmp_code": np.where(icmp, events["dst_port"], 0).astype(np.uint8),
+        "primary": ((events["flags"] & SECONDARY) == 0).astype(np.uint8),
+    }
+    return FlowKeys(epoch=epochs, **{**named, **special, **_tunnels(events)})
 
 
 def _tunnels(events: Records) -> dict[str, Any]:

@@ -36,10 +36,11 @@ from common.settings import Settings
 from console import app as http
 from console.query import explore_sql, filters, flow_sql
 from console.query.match import matches
-from console.query.vocabulary import FIELDS, Kind
+from console.query.vocabulary import FIELDS
 from console.store.client import Store
 from schemas.avro.codec import Codec
 from schemas.clickhouse.ddl import migrations
+from schemas.fields import Kind
 from tests.fix_local import REPOSITORY, free_port
 from tests.integration.fix_console import served
 
@@ -226,7 +227,7 @@ def values_of(name: str) -> st.SearchStrategy[str]:
     match field.kind:
         case Kind.ADDRESS:
             return st.sampled_from([*ADDRESSES, *NETWORKS])
-        case Kind.DIRECTION | Kind.TUNNEL:
+        case Kind.CHOICE:
             return st.sampled_from(here)
         case Kind.TEXT:
             return st.sampled_from([*map(quoted, here), "nowhere"])
