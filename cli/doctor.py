@@ -13,8 +13,9 @@ from rich.text import Text
 
 from common.errors import AyaflowError, ServiceUnavailable
 from common.settings import Settings
+from console.health import Question, questions
 from console.store.client import Store
-from deploy.local.up import preflight, probes
+from deploy.local.up import preflight
 from producer.kernel import environment
 from schemas.clickhouse.ddl import migrations
 
@@ -65,19 +66,14 @@ def looks(settings: Settings) -> list[tuple[str, Look]]:
         ("java and jars", _well(lambda: preflight.programs(settings), "found, or not needed")),
         ("disk", _well(lambda: preflight.disk(settings.data_dir), f"room in {settings.data_dir}")),
     ]
-    asks = probes.Probes(settings).asks()
+    kafka, clickhouse, *others = questions(settings)
     advice = "`ayaflow up` starts everything; its logs are in " + str(settings.data_dir / "logs")
-    found.append(("kafka", _probe(f"Kafka at {settings.kafka.bootstrap_servers}", asks["kafka"], advice)))
+    found.append(("kafka", _answers(kafka, advice)))
     if settings.schema_registry.url:
         found.append(("schema registry", lambda: _registry(settings)))
-    found += [
-        ("clickhouse", _probe(f"ClickHouse at {settings.clickhouse.url}", asks["clickhouse"], advice)),
-        ("tables", lambda: _tables(settings)),
-        ("producer", _probe(f"the producer at {settings.producer.metrics_listen}", asks["producer"], advice)),
-        ("streams", _probe(f"streams at {settings.streams.metrics_listen}", asks["streams"], advice)),
-        ("console", _probe(f"the console at {settings.console.listen}", asks["console"], advice)),
-        ("data", lambda: _data(settings)),
-    ]
+    found += [("clickhouse", _answers(clickhouse, advice)), ("tables", lambda: _tables(settings))]
+    found += [(question.stage, _answers(question, advice)) for question in others]
+    found.append(("data", lambda: _data(settings)))
     return found
 
 
@@ -89,11 +85,11 @@ def _well(look: Callable[[], None], message: str) -> Look:
     return ask
 
 
-def _probe(what: str, ask: Callable[[], probes.Verdict], advice: str) -> Look:
+def _answers(question: Question, advice: str) -> Look:
     def look() -> str:
-        ok, reason = ask()
-        if not ok:
-            raise ServiceUnavailable(f"{what} {reason or 'says that it is not well'}. {advice}")
+        verdict = question.ask()
+        if not verdict.ok:
+            raise ServiceUnavailable(f"{verdict.sentence(question.place)}. {advice}")
         return "answers and is well"
 
     return look

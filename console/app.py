@@ -1,14 +1,13 @@
 """The HTTP service: the dashboard, health, and the schemas for whoever reads the topics. Read-only."""
 
 import contextlib
-import json
 import socket
 import ssl
 from collections.abc import AsyncIterator
 from importlib import metadata
 
 import uvicorn
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 
 from common import logs
 from common.address import Address, listen
@@ -16,11 +15,11 @@ from common.errors import SettingsError
 from common.settings import ConsoleSettings, Settings
 from common.stopping import Stop, stop_on_signals
 from console.access import Access, warning
-from console.api import audit, dashboard, explore, fields, history, live, nodes, registry
+from console.api import audit, dashboard, explore, fields, health, history, live, nodes, registry
 from console.api import metrics as http_metrics
-from console.api.health import EXAMPLES, TIMEOUT_SECONDS, Health
 from console.api.metrics import HttpMetrics
 from console.api.parameters import Services, add_error_handlers
+from console.health import TIMEOUT_SECONDS, questions
 from console.live.hub import LiveHub
 from console.store.pool import Database
 from schemas.avro.registry import fixed_schemas
@@ -35,13 +34,19 @@ def build_app(settings: Settings, *, health_timeout_seconds: float = TIMEOUT_SEC
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.health = Health(settings, timeout_seconds=health_timeout_seconds)
+        asked = questions(settings, timeout_seconds=health_timeout_seconds)
+        app.state.health = health.Health(
+            [question for question in asked if question.stage != "console"],  # it would ask itself
+            node=settings.node,
+            timeout_seconds=health_timeout_seconds,
+        )
         database = Database(settings)
         try:
-            async with LiveHub(settings) as hub:
+            async with LiveHub.of(settings) as hub:
                 app.state.services = Services(settings=settings, database=database, hub=hub)
                 yield
         finally:
+            app.state.health.close()
             await database.close()
 
     # FastAPI's own documentation pages load scripts from elsewhere; /openapi.json is served
@@ -63,17 +68,7 @@ def build_app(settings: Settings, *, health_timeout_seconds: float = TIMEOUT_SEC
     app.include_router(http_metrics.router(metrics))
     add_error_handlers(app)
 
-    @app.get("/api/health", tags=["health"], responses=EXAMPLES)
-    async def health(request: Request) -> Response:
-        """Every stage of the pipeline: 200 when all are well, 503 otherwise."""
-        state = await request.app.state.health.read()
-        return Response(
-            json.dumps(state),
-            200 if state["ok"] else 503,
-            media_type="application/json",
-            headers={"Cache-Control": "no-store"},
-        )
-
+    app.include_router(health.router())
     topics = TopicNames.of(settings.kafka.topic_prefix)
     app.include_router(registry.router(fixed_schemas(topics), settings.schema_registry.url))
 

@@ -9,13 +9,14 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import Any, Protocol, Self
 
 from common.settings import Settings
 from common.times import iso
-from console.live.reader import LiveReader
+from console.live.reader import Heard, LiveReader
 from console.live.state import LiveState
 from console.query import match
 from console.query.filters import Filter
@@ -27,13 +28,34 @@ FRESH_SECONDS = 10.0
 _ANSWERS_KEPT = 200
 
 
+class Reader(Protocol):
+    """What gives the hub its messages."""
+
+    problem: str  # why there is nothing new, a sentence; empty: nothing is wrong
+
+    def start(self) -> None:
+        """Begin, in a thread of its own."""
+
+    def stop(self) -> None:
+        """End soon."""
+
+
 class LiveHub:
     """Use it with `async with`."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._state = LiveState(settings.live.connection_timeout_seconds)
+    def __init__(
+        self,
+        timeout_seconds: float,
+        open_reader: Callable[[Heard], Reader],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """A connection is active for `timeout_seconds` after its last packet."""
+        self._state = LiveState(timeout_seconds)
+        self._clock, self._wall = clock, wall
         self._lock = threading.Lock()
-        self._reader = LiveReader(settings, self._heard)
+        self._reader = open_reader(self._heard)
         self._answers: dict[tuple[str, int, Filter], bytes] = {}
         self._answered: tuple[int, int] = (0, 0)
         self._tick = asyncio.Condition()
@@ -41,7 +63,12 @@ class LiveHub:
         self._number = 0
         self._ticking: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> "LiveHub":
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Of a deployment's live topic."""
+        return cls(settings.live.connection_timeout_seconds, partial(LiveReader.of, settings))
+
+    async def __aenter__(self) -> Self:
         self._reader.start()
         self._ticking = asyncio.create_task(self._run())
         return self
@@ -55,7 +82,7 @@ class LiveHub:
 
     def _heard(self, stats: dict[str, Any]) -> None:
         with self._lock:
-            self._state.add(stats, time.monotonic())
+            self._state.add(stats, self._clock())
 
     @property
     def problem(self) -> str:
@@ -64,7 +91,7 @@ class LiveHub:
 
     def connections(self, sort: str, limit: int, flow_filter: Filter) -> bytes:
         """The answer of /api/live. It is made once a message and second, however many ask."""
-        now = time.monotonic()
+        now = self._clock()
         with self._lock:
             state = (self._state.version, int(now))
             if state != self._answered or len(self._answers) > _ANSWERS_KEPT:
@@ -73,7 +100,7 @@ class LiveHub:
             if (known := self._answers.get(key)) is not None:
                 return known
             rows = self._rows(now, sort, limit, flow_filter)
-            answer = _encode({"time": iso(datetime.now(UTC), digits=6), "connections": rows}).encode()
+            answer = _encode({"time": iso(self._wall(), digits=6), "connections": rows}).encode()
             self._answers[key] = answer
             return answer
 
@@ -83,13 +110,13 @@ class LiveHub:
 
     def stats(self) -> dict[str, Any]:
         """The answer of /api/stats."""
-        now = time.monotonic()
+        now = self._clock()
         with self._lock:
             totals = self._state.totals()
             packets, octets = self._state.rates(now, FRESH_SECONDS)
             active = self._state.active_connections(now)
         return {
-            "time": iso(datetime.now(UTC), digits=6),
+            "time": iso(self._wall(), digits=6),
             "nodes": len(active),
             "packets_total": totals["packets"],
             "bytes_total": totals["bytes"],
@@ -107,12 +134,12 @@ class LiveHub:
         with self._lock:
             return (
                 {place: dict(sums) for place, sums in self._state.passed.items()},
-                self._state.active_connections(time.monotonic()),
+                self._state.active_connections(self._clock()),
             )
 
     def snapshot(self) -> str:
         """A message of /api/stream, as of now."""
-        now, wall = time.monotonic(), datetime.now(UTC)
+        now, wall = self._clock(), self._wall()
         with self._lock:
             nodes = self._state.node_rows(now, wall)
             rows = self._state.connections(now, limit=STREAM_TOP)
@@ -124,13 +151,17 @@ class LiveHub:
             await self._tick.wait_for(lambda: self._number > after)
             return self._number, self._message
 
+    async def tick(self) -> None:
+        """Make the next message, for all that wait for one."""
+        async with self._tick:
+            self._message, self._number = self.snapshot(), self._number + 1
+            self._tick.notify_all()
+
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
-            async with self._tick:
-                self._message, self._number = self.snapshot(), self._number + 1
-                self._tick.notify_all()
+            await self.tick()
             due = max(due + TICK_SECONDS, loop.time())
             await asyncio.sleep(due - loop.time())
 

@@ -1,10 +1,12 @@
 """Reads the live topic from its end, in a thread. Kafka may come and go: reading goes on where it was."""
 
+import contextlib
 import threading
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any, Self
+from functools import partial
+from typing import Any, Protocol, Self
 
 from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
 
@@ -15,22 +17,75 @@ from schemas.avro.codec import Codec
 from schemas.topics import TopicNames
 
 AGAIN_SECONDS = 2.0
+SILENCE_SECONDS = 30.0  # then it looks again: the topic may have been made anew
 NODES_KEPT = 100
+Heard = Callable[[dict[str, Any]], None]
+"""Is called with each LiveStats, in the reader's thread."""
+
+
+class Consumer(Protocol):
+    """What is asked of Kafka's client; each may raise KafkaException."""
+
+    def list_topics(self, topic: str, timeout: float) -> Any:
+        """The cluster's metadata, with that of the topic."""
+
+    def assign(self, partitions: list[TopicPartition]) -> None:
+        """Read these, from their offsets on."""
+
+    def poll(self, timeout: float) -> Any:
+        """The next message or error; None when there is none in time."""
+
+    def close(self) -> None:
+        """End."""
+
+
+class Done(Protocol):
+    """Whether to end; a threading.Event, which no signal's handler sets."""
+
+    def set(self) -> None:
+        """Say it."""
+
+    def is_set(self) -> bool:
+        """Whether it was said."""
+
+    def wait(self, timeout: float) -> bool:
+        """Sleep, until it is said at most."""
 
 
 class LiveReader(threading.Thread):
     """`stats` has each node's newest LiveStats, `problem` a sentence while it cannot be read. Use it with `with`."""
 
-    def __init__(self, settings: Settings, heard: Callable[[dict[str, Any]], None] | None = None) -> None:
-        """`heard` is called with each message, in this thread."""
+    def __init__(
+        self,
+        topics: TopicNames,
+        connect: Callable[[], Consumer],
+        *,
+        registry_url: str | None = None,
+        heard: Heard | None = None,
+        done: Done | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__(name="live", daemon=True)
+        self._topics = topics
+        self._connect = connect
+        self._registry_url = registry_url
         self._heard = heard
+        self._done = done or threading.Event()
+        self._clock = clock
         self._next: dict[int, int] = {}  # partition -> offset to go on with
-        self._settings = settings
-        self._topics = TopicNames.of(settings.kafka.topic_prefix)
-        self._done = threading.Event()
         self.stats: dict[str, dict[str, Any]] = {}
         self.problem = ""
+
+    @classmethod
+    def of(cls, settings: Settings, heard: Heard | None = None) -> Self:
+        """Of a deployment's live topic."""
+        group = f"ayaflow-view-{uuid.uuid4()}"  # joins none: assigned
+        return cls(
+            TopicNames.of(settings.kafka.topic_prefix),
+            partial(kafka.consumer, settings.kafka, group=group, from_end=True),
+            registry_url=settings.schema_registry.url,
+            heard=heard,
+        )
 
     def __enter__(self) -> Self:
         self.start()
@@ -55,31 +110,28 @@ class LiveReader(threading.Thread):
                 self._done.wait(AGAIN_SECONDS)
 
     def _read(self) -> None:
-        codec = Codec(self._settings.schema_registry.url, self._topics)
-        consumer = kafka.consumer(self._settings.kafka, group=f"ayaflow-view-{uuid.uuid4()}", from_end=True)
-        try:
-            partitions = consumer.list_topics(self._topics.live, timeout=1).topics[self._topics.live].partitions
+        topic = self._topics.live
+        codec = Codec(self._registry_url, self._topics)
+        with contextlib.closing(codec), contextlib.closing(self._connect()) as consumer:
+            partitions = consumer.list_topics(topic, timeout=1).topics[topic].partitions
             if not partitions:
-                self.problem = f"the topic {self._topics.live} does not exist yet"
+                self.problem = f"the topic {topic} does not exist yet"
                 self._done.wait(AGAIN_SECONDS)
                 return
             consumer.assign(
-                [TopicPartition(self._topics.live, number, self._next.get(number, OFFSET_END)) for number in partitions]
+                [TopicPartition(topic, number, self._next.get(number, OFFSET_END)) for number in partitions]
             )
             self.problem = ""
-            heard = time.monotonic()
-            # the topic may be made anew meanwhile: after a long silence look again
-            while not self._done.is_set() and time.monotonic() - heard < 30:
+            heard = self._clock()
+            while not self._done.is_set() and self._clock() - heard < SILENCE_SECONDS:
                 message = consumer.poll(0.5)
                 if message is None:
                     continue
                 if message.error() is not None:
                     raise KafkaException(message.error())
-                heard = time.monotonic()
+                heard = self._clock()
                 self._next[message.partition() or 0] = (message.offset() or 0) + 1
                 self._decode(codec, message.value() or b"")
-        finally:
-            consumer.close()
 
     def _decode(self, codec: Codec, value: bytes) -> None:
         try:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from common import settings as settings_module
-from deploy.local.up import probes
+from console import health
 from tests.fix_local import REPOSITORY, free_port, stop
 
 
@@ -74,17 +74,17 @@ def test_a_console_with_a_certificate_speaks_https_and_is_probed_there(certifica
     )
     assert process.stderr is not None
     try:
-        assert json.loads(process.stderr.readline())["url"] == probes.console_url(loaded.console)
+        assert json.loads(process.stderr.readline())["url"] == health.console_url(loaded.console)
         # the other stages are away, and the probe says what the console said
-        ok, reason = probes.Probes(loaded).asks()["console"]()
-        assert not ok
-        assert reason.startswith("kafka: Kafka at 127.0.0.1:1 does not answer")
+        verdict = next(one for one in health.questions(loaded) if one.stage == "console").ask()
+        assert not verdict.ok
+        assert verdict.message.startswith("kafka: Kafka at 127.0.0.1:1 does not answer")
         trusting = ssl.create_default_context(cafile=str(certificate))
         trusting.check_hostname = False
-        with urllib.request.urlopen(f"{probes.console_url(loaded.console)}/", context=trusting) as page:
+        with urllib.request.urlopen(f"{health.console_url(loaded.console)}/", context=trusting) as page:
             assert page.headers["strict-transport-security"]
         with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
-            urllib.request.urlopen(probes.console_url(loaded.console))
+            urllib.request.urlopen(health.console_url(loaded.console))
     finally:
         stop(process)
         process.stderr.close()

@@ -32,7 +32,7 @@ ABSENT = {  # what a machine with this extra must not carry
         *("pyarrow", "pyruhvro", "rich", "uvicorn", *TEST_TOOLS),
     },
     "streams": {"chdb", "fastapi", "lark", "pandas", "plotly", "pyroute2", "rich", "uvicorn", *TEST_TOOLS},
-    "console": {"chdb", "faust-streaming", "pandas", "pyroute2", *TEST_TOOLS},
+    "console": {"aiohttp", "chdb", "faust-streaming", "pandas", "pyroute2", *TEST_TOOLS},
     "local": TEST_TOOLS,
 }
 START_SECONDS = 60

@@ -25,7 +25,7 @@ LAYERS = {  # folder: folders of ours that it may import; from the ground up
 }
 
 HEAVY = {  # library: folders or files that may import it
-    "aiohttp": ("deploy/local/clickhouse/", "console/"),
+    "aiohttp": ("deploy/local/clickhouse/",),
     "bcc": ("producer/",),
     "chdb": ("deploy/local/clickhouse/",),
     "click": ("cli/",),

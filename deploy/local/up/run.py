@@ -7,12 +7,17 @@ import sys
 import time
 
 from common import logs
+from common.clickhouse import Endpoint
 from common.settings import Settings
 from common.stopping import Stop, stop_on_signals
+from console.health import console_url, questions
+from deploy.local import endpoints
 from deploy.local.process import only_one
 from deploy.local.up import preflight
-from deploy.local.up.probes import Probes, console_url
+from deploy.local.up.probes import Probes
+from deploy.local.up.processes import Programs
 from deploy.local.up.screen import Screen
+from deploy.local.up.stages import PLANS
 from deploy.local.up.supervisor import Supervisor
 
 log = logs.get("up")
@@ -29,17 +34,26 @@ def run(settings: Settings) -> int:
     """
     with stop_on_signals() as stop, only_one(settings.data_dir / "up.lock", "ayaflow up"):
         preflight.check(settings)
-        with Probes(settings) as probes:
-            supervisor = Supervisor(settings, probes)
+        with Probes(questions(settings)) as probes:
+            supervisor = _supervisor(settings, probes)
             screen = _screen(settings, supervisor)
             with screen:
                 try:
                     _watch(settings, supervisor, probes, stop, screen)
                 finally:
                     screen.say("stopping; Ctrl-C again to hurry")
-                    clean = supervisor.stop(stop, screen.draw)
+                    clean = supervisor.stop(lambda: stop.hurry, screen.draw)
                     screen.say("stopped" if clean else "stopped, but not every part by itself: see the logs")
     return 0 if clean else 1
+
+
+def _supervisor(settings: Settings, probes: Probes) -> Supervisor:
+    """Of all but the servers that are on other machines."""
+    servers = {"kafka": endpoints.kafka(settings.kafka), "clickhouse": Endpoint.of(settings.clickhouse.url).address}
+    elsewhere = {name for name, address in servers.items() if not address.is_loopback}
+    plans = [plan for plan in PLANS if plan.name not in elsewhere]
+    programs = Programs(settings, [plan.name for plan in plans])
+    return Supervisor(plans, programs, probes.verdicts, elsewhere=elsewhere)
 
 
 def _watch(settings: Settings, supervisor: Supervisor, probes: Probes, stop: Stop, screen: Screen) -> None:

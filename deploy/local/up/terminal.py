@@ -9,9 +9,9 @@ from rich.live import Live
 
 from common import logs
 from common.settings import Settings
+from console.health import console_url
 from console.live.reader import LiveReader
 from deploy.local.process import make_directory, rss_mb
-from deploy.local.up.probes import console_url
 from deploy.local.up.screen import Screen
 from deploy.local.up.stages import Stage, State
 from deploy.local.up.supervisor import Supervisor
@@ -28,7 +28,7 @@ class Terminal(Screen):
         self._supervisor = supervisor
         self._console = console or Console()
         self._live = Live(console=self._console, auto_refresh=False, transient=False, vertical_overflow="crop")
-        self._reader = LiveReader(settings)
+        self._reader = LiveReader.of(settings)
         self._began = time.monotonic()
         self._drawn = 0.0
         self._note = ""

@@ -1,11 +1,8 @@
 """The HTTP service, asked over its own ASGI interface; the stages are real HTTP servers of the test."""
 
-import contextlib
 import json
 import socket
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -17,6 +14,7 @@ from console import app
 from console.api.registry import CONTENT_TYPE
 from schemas.avro.registry import fixed_schemas
 from schemas.topics import TopicNames
+from tests.unit.console.answering import answering
 
 NOBODY = "127.0.0.1:1"
 SCHEMAS = fixed_schemas(TopicNames.of("ayaflow."))
@@ -43,31 +41,6 @@ def client(**values: Any) -> TestClient:
 def registry() -> Iterator[TestClient]:
     with client() as opened:
         yield opened
-
-
-@contextlib.contextmanager
-def answering(status: int, body: bytes) -> Iterator[str]:
-    """A server that answers everything with this -> host:port."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the library's name
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def stages(opened: TestClient) -> tuple[int, dict[str, dict[str, Any]]]:

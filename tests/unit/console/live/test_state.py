@@ -1,6 +1,5 @@
 """Connections put together from LiveStats messages."""
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -8,64 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from console.live.state import LiveState
-
-START = datetime(2026, 5, 1, 12, tzinfo=UTC)
-FLOW = {
-    "interface": "eth0",
-    "direction": "ingress",
-    "protocol": 6,
-    "src_addr": "10.0.0.1",
-    "dst_addr": "10.0.0.2",
-    "src_port": 40_000,
-    "dst_port": 443,
-    "vlan_id": 0,
-    "icmp_type": 0,
-    "icmp_code": 0,
-    "tunnel_type": "none",
-    "tunnel_id": 0,
-    "outer_src_addr": "",
-    "outer_dst_addr": "",
-}
-
-
-def at(seconds: float) -> datetime:
-    return START + timedelta(seconds=seconds)
-
-
-def flow(first: float, last: float, size: int, **values: Any) -> dict[str, Any]:
-    return {
-        **FLOW,
-        "packets": size // 100,
-        "bytes": size,
-        "packets_rev": 0,
-        "bytes_rev": 0,
-        "first_seen": at(first),
-        "last_seen": at(last),
-        **values,
-    }
-
-
-def stats(time: float, *top: dict[str, Any], node: str = "n1", **passed: int) -> dict[str, Any]:
-    interface = {
-        "interface": "eth0",
-        "direction": "ingress",
-        "packets": 0,
-        "bytes": 0,
-        "non_ip_packets": 0,
-        "malformed_packets": 0,
-        "ring_full_packets": 0,
-        **passed,
-    }
-    return {
-        "node": node,
-        "time": at(time),
-        "interval_ms": 1000,
-        "interfaces": [interface],
-        "active_flows": len(top),
-        "open_windows": 1,
-        "lag_messages": 0,
-        "top": list(top),
-    }
+from console.testing import at, flow
+from console.testing import live_stats as stats
 
 
 def steady(seconds: int, window: int, rate: int, close_after: float) -> LiveState:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import QueryError
+from common.times import iso
 from console.query import times
 
 NOW = datetime(2026, 5, 17, 13, 45, 30, 250_000, tzinfo=UTC)
@@ -66,4 +67,4 @@ def test_a_range_that_ends_before_it_begins_is_refused(since: str, until: str) -
 @given(st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(2106, 1, 1)))  # noqa: DTZ001  hypothesis wants naive limits
 def test_what_we_print_is_read_back(moment: datetime) -> None:
     moment = moment.replace(tzinfo=UTC, microsecond=0)
-    assert times.parse(times.iso(moment), now=NOW) == moment
+    assert times.parse(iso(moment), now=NOW) == moment

@@ -14,7 +14,7 @@ from deploy.local import endpoints
 from deploy.local.clickhouse.sessions import SessionIsLocked, Sessions
 from deploy.local.kafka.config import server_properties
 from deploy.local.process import only_one
-from deploy.local.up import preflight, probes, stages
+from deploy.local.up import preflight, stages
 from deploy.local.up.logfile import LogFile
 from deploy.local.up.stages import PLANS, STOP_ORDER, Stage, State
 from schemas.topics import topics
@@ -164,13 +164,6 @@ def test_headers_at_a_place_of_ones_own_are_good_enough(tmp_path: Path, monkeypa
     assert not said()
     monkeypatch.delenv("BCC_KERNEL_SOURCE")
     assert said() or Path("/sys/kernel/kheaders.tar.xz").exists()
-
-
-def test_a_probe_of_nothing_says_so() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    ok, reason = probes.http_health(f"http://127.0.0.1:{port}/health")
-    assert (ok, reason) == (False, "does not answer: Connection refused")
 
 
 def test_the_broker_listens_where_clients_look() -> None:

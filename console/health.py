@@ -1,0 +1,201 @@
+"""Whether each stage of one deployment is well: how it is asked, for /api/health, `ayaflow up` and `ayaflow doctor`.
+
+Asking blocks for its time-out at most, or little longer; who must not wait asks in a thread.
+"""
+
+import json
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from http.client import HTTPException
+from typing import Any
+
+from confluent_kafka import KafkaException
+
+from common import kafka
+from common.address import Address
+from common.clickhouse import Endpoint
+from common.errors import AyaflowError
+from common.settings import ConsoleSettings, KafkaSettings, Settings
+from schemas.topics import topics
+
+TIMEOUT_SECONDS = 2.0
+_MOST_BYTES = 1 << 20  # of an answer
+# the console's certificate is for the name that people use, and this asks by number; no secret is sent
+_TRUSTING = ssl._create_unverified_context()  # noqa: S323, SLF001
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What came of asking a stage."""
+
+    ok: bool
+    message: str = ""  # what is wrong; a sentence if in its own words, else what follows the stage's name and address
+    in_its_words: bool = False
+    advice: str = ""  # what to do, where there is more to say than for any trouble
+    details: Mapping[str, Any] = field(default_factory=dict)  # what it told, without what is above
+
+    def sentence(self, place: str) -> str:
+        """What is wrong, as people read it. `place`: name and address, such as `streams at 127.0.0.1:9465`."""
+        return self.message if self.in_its_words or not self.message else f"{place} {self.message}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """How one stage is asked. A time-out, and whatever else goes wrong, is a verdict."""
+
+    stage: str
+    place: str  # its name and address, for sentences
+    setting: str  # that says where it is
+    look: Callable[[], Verdict]  # raises when it cannot be asked
+
+    def ask(self) -> Verdict:
+        """Ask it now."""
+        try:
+            return self.look()
+        except AyaflowError as error:  # a setting
+            return Verdict(ok=False, message=str(error), in_its_words=True)
+        except (OSError, HTTPException, ValueError) as error:
+            return self.silent(_short(error))
+
+    def silent(self, why: str) -> Verdict:
+        """The verdict on a stage that does not answer."""
+        return Verdict(
+            ok=False,
+            message=f"does not answer ({why})",
+            advice=f"start it with `ayaflow up` or `ayaflow {self.stage}`, or correct {self.setting}",
+        )
+
+
+def questions(settings: Settings, *, timeout_seconds: float = TIMEOUT_SECONDS) -> tuple[Question, ...]:
+    """Those of a deployment, in the order of the path of a packet. Nothing is asked yet."""
+    producer, streams, console = settings.producer.metrics_listen, settings.streams.metrics_listen, settings.console
+    return (
+        Question(
+            stage="kafka",
+            place=f"Kafka at {settings.kafka.bootstrap_servers}",
+            setting="kafka.bootstrap_servers",
+            look=_Kafka(settings.kafka, timeout_seconds),
+        ),
+        Question(
+            stage="clickhouse",
+            place=f"ClickHouse at {settings.clickhouse.url}",
+            setting="clickhouse.url",
+            look=partial(_clickhouse, settings.clickhouse.url, timeout_seconds),
+        ),
+        Question(
+            stage="producer",
+            place=f"the producer at {producer}",
+            setting="producer.metrics_listen",
+            look=partial(_component, producer, "producer.metrics_listen", timeout_seconds),
+        ),
+        Question(
+            stage="streams",
+            place=f"streams at {streams}",
+            setting="streams.metrics_listen",
+            look=partial(_component, streams, "streams.metrics_listen", timeout_seconds),
+        ),
+        Question(
+            stage="console",
+            place=f"the console at {console.listen}",
+            setting="console.listen",
+            look=partial(_console, console, 2 * timeout_seconds),  # it asks the others
+        ),
+    )
+
+
+def console_url(settings: ConsoleSettings) -> str:
+    """Where a browser on this machine finds the console."""
+    place = Address.parse(settings.listen, "console.listen").reachable
+    return f"{'https' if settings.tls_certificate else 'http'}://{place}"
+
+
+class _Kafka:
+    """Keeps its client: one that is made anew for each question would have to find the brokers first."""
+
+    def __init__(self, settings: KafkaSettings, timeout_seconds: float) -> None:
+        self._settings = settings
+        self._timeout = timeout_seconds
+        self._client: Any = None
+
+    def __call__(self) -> Verdict:
+        self._client = self._client or kafka.admin(self._settings)
+        try:
+            cluster = self._client.list_topics(timeout=self._timeout)
+        except KafkaException as error:
+            raise OSError(kafka.reason(error)) from error
+        missing = [topic.name for topic in topics(self._settings) if topic.name not in cluster.topics]
+        return Verdict(
+            ok=not missing,
+            message=f"lacks the topics {', '.join(missing)}" if missing else "",
+            advice="`ayaflow up` or `ayaflow kafka` makes them" if missing else "",
+            details={"brokers": len(cluster.brokers), "missing_topics": missing},
+        )
+
+
+def _clickhouse(url: str, timeout_seconds: float) -> Verdict:
+    status, _ = _get(f"{Endpoint.of(url).url}/ping", timeout_seconds)
+    return Verdict(ok=status == 200, message="" if status == 200 else f"answers {status}")
+
+
+def _component(listen: str, setting: str, timeout_seconds: float) -> Verdict:
+    return _verdict(_get(f"http://{Address.parse(listen, setting).reachable}/health", timeout_seconds))
+
+
+def _console(settings: ConsoleSettings, timeout_seconds: float) -> Verdict:
+    return _verdict(_get(f"{console_url(settings)}/api/health", timeout_seconds, _TRUSTING))
+
+
+def _get(url: str, timeout_seconds: float, tls: ssl.SSLContext | None = None) -> tuple[int, bytes]:
+    """Status and body, whatever the status. Raises OSError or HTTPException."""
+    # straight to it: $http_proxy is for the world outside
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=tls))
+    try:
+        with opener.open(url, timeout=timeout_seconds) as answer:
+            return answer.status, answer.read(_MOST_BYTES)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read(_MOST_BYTES)
+
+
+def _verdict(answer: tuple[int, bytes]) -> Verdict:
+    """What a /health of ours says. Raises ValueError when it is not one."""
+    status, body = answer
+    try:
+        told = json.loads(body)
+    except ValueError:
+        told = None
+    if not isinstance(told, dict):
+        if status == 200:
+            raise ValueError("what answers is not a part of ayaflow")
+        return Verdict(ok=False, message=f"answers {status}")
+    ok = bool(told.pop("ok", False))
+    told.pop("stage", None)
+    if ok:
+        return Verdict(ok=True, details=told)
+    if error := _first_error(told):
+        return Verdict(ok=False, message=error, in_its_words=True, details=told)
+    waits = told.get("waiting_for")
+    return Verdict(ok=False, message=f"waits for {waits}" if waits else "says that it is not well", details=told)
+
+
+def _first_error(told: Mapping[str, Any]) -> str:
+    stages = told.get("stages")
+    for stage in stages if isinstance(stages, list) else ():  # the console's answer is about all
+        if isinstance(stage, dict) and not stage.get("ok") and stage.get("message"):
+            return f"{stage.get('stage')}: {stage['message']}"
+    return str(told.get("error") or told.get("message") or "")
+
+
+def _short(error: BaseException) -> str:
+    """Why it cannot be asked, in a few words."""
+    reason = getattr(error, "reason", error)  # urllib's errors have another in them
+    if isinstance(reason, TimeoutError):
+        return "no answer in time"
+    if isinstance(reason, ConnectionRefusedError):
+        return "connection refused"
+    text = str(getattr(reason, "strerror", None) or reason).strip()
+    return text.splitlines()[0][:160] if text else type(reason).__name__

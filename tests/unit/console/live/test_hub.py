@@ -1,0 +1,133 @@
+"""The live view between its reader and its clients."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from console.live.hub import STREAM_TOP, LiveHub
+from console.live.reader import Heard
+from console.query import filters
+from console.testing import START, MemoryReader, flow, live_stats
+
+EVERYTHING = filters.parse("")
+LONG = 60.0  # not waited for, when all is well
+
+
+class Setup:
+    """A hub, its reader, and a clock that only the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.readers: list[MemoryReader] = []
+        self.hub = LiveHub(60, self.open, clock=lambda: self.now, wall=lambda: START)
+
+    def open(self, heard: Heard) -> MemoryReader:
+        self.readers.append(MemoryReader(heard))
+        return self.readers[-1]
+
+    @property
+    def reader(self) -> MemoryReader:
+        return self.readers[0]
+
+    def hear(self, second: float, *ports: int, node: str = "n1") -> None:
+        flows = [flow(0, second, 1000, src_port=port) for port in ports]
+        self.reader.heard(live_stats(second, *flows, node=node, packets=10, bytes=1000, ring_full_packets=2))
+
+    def ports(self, text: str = "", limit: int = 10) -> list[int]:
+        answer = json.loads(self.hub.connections("bytes", limit, filters.parse(text)))
+        assert answer["time"] == "2026-05-01T12:00:00.000000Z"
+        return sorted(row["src_port"] for row in answer["connections"])
+
+
+@pytest.fixture
+def setup() -> Setup:
+    return Setup()
+
+
+def test_what_was_heard_is_answered(setup: Setup) -> None:
+    setup.hear(1, 1001, 1002)
+    setup.hear(1, 1003, node="n2")
+    assert setup.ports() == [1001, 1002, 1003]
+    assert setup.ports("src_port = 1002") == [1002]
+    assert len(setup.ports(limit=2)) == 2
+    stats = setup.hub.stats()
+    assert (stats["nodes"], stats["active_connections"], stats["dropped_packets_total"]) == (2, 3, 4)
+    passed, active = setup.hub.metrics()
+    assert passed["n1", "eth0", "ingress"]["packets"] == 10
+    assert dict(active) == {"n1": 2, "n2": 1}
+
+
+def test_an_answer_is_made_once_until_something_changes(setup: Setup) -> None:
+    setup.hear(1, 1001)
+    first = setup.hub.connections("bytes", 10, EVERYTHING)
+    assert setup.hub.connections("bytes", 10, EVERYTHING) is first
+    assert setup.hub.connections("packets", 10, EVERYTHING) is not first
+    setup.now += 1
+    second = setup.hub.connections("bytes", 10, EVERYTHING)
+    assert second is not first
+    setup.hear(2, 1001, 1002)
+    assert setup.hub.connections("bytes", 10, EVERYTHING) is not second
+    assert setup.ports() == [1001, 1002]
+
+
+def test_answers_to_ever_new_questions_are_not_all_kept(setup: Setup) -> None:
+    setup.hear(1, 1001)
+    first = setup.hub.connections("bytes", 1, EVERYTHING)
+    for limit in range(2, 1000):
+        setup.hub.connections("bytes", limit, EVERYTHING)
+    assert setup.hub.connections("bytes", 1, EVERYTHING) is not first
+
+
+def test_a_snapshot_has_the_nodes_the_largest_connections_and_what_is_wrong(setup: Setup) -> None:
+    setup.hear(1, *range(1000, 1000 + STREAM_TOP + 10))
+    setup.reader.problem = "cannot read ayaflow.live: all brokers are down"
+    message = json.loads(setup.hub.snapshot())
+    assert [node["node"] for node in message["nodes"]] == ["n1"]
+    assert len(message["connections"]) == STREAM_TOP
+    assert message["problem"] == setup.hub.problem == "cannot read ayaflow.live: all brokers are down"
+
+
+def test_a_client_that_is_slow_gets_the_newest_and_misses_the_others(setup: Setup) -> None:
+    async def play() -> tuple[tuple[int, str], tuple[int, str]]:
+        await setup.hub.tick()
+        first = await setup.hub.next(0)
+        for second in (1, 2, 3):
+            setup.hear(second, 1000 + second)
+            await setup.hub.tick()
+        return first, await setup.hub.next(first[0])
+
+    (_, before), (number, after) = asyncio.run(play())
+    assert number == 4
+    assert json.loads(before)["connections"] == []
+    assert {row["src_port"] for row in json.loads(after)["connections"]} == {1001, 1002, 1003}
+
+
+def test_all_that_wait_get_the_same_message_and_none_gets_it_twice(setup: Setup) -> None:
+    async def play() -> tuple[list[tuple[int, str]], bool]:
+        waiting = [asyncio.create_task(setup.hub.next(0)) for _ in range(3)]
+        await asyncio.sleep(0)
+        await setup.hub.tick()
+        found = await asyncio.wait_for(asyncio.gather(*waiting), LONG)
+        again = asyncio.create_task(setup.hub.next(found[0][0]))
+        await asyncio.sleep(0)
+        done = again.done()
+        again.cancel()
+        return found, done
+
+    found, again = asyncio.run(play())
+    assert len({id(message) for _, message in found}) == 1
+    assert not again
+
+
+def test_it_ticks_and_reads_while_it_is_open(setup: Setup) -> None:
+    async def play() -> Any:
+        async with setup.hub as hub:
+            assert setup.reader.runs
+            return await asyncio.wait_for(hub.next(0), LONG)
+
+    number, message = asyncio.run(play())
+    assert number >= 1
+    assert json.loads(message)["problem"] == ""
+    assert not setup.reader.runs
