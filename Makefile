@@ -1,10 +1,12 @@
 # `make help` lists what people run. CI runs the same.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test up test test-unit test-kernel test-integration test-faults test-e2e soak lint bench bench-smoke setup-bench docs sizes lock clean
+.PHONY: help setup setup-test up test test-unit test-kernel test-integration test-faults test-e2e soak lint format bench bench-smoke setup-bench docs sizes wheel lock clean
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
 MINUTES ?= 30
+C_FILES := $(wildcard bpf/*.[ch] producer/*/*.c schemas/*/*.c tests/*/*.c)
+SHELL_FILES := .ci/run $(wildcard deploy/*/*.sh tests/*.sh)
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: [^#]*##/\t/' | expand -t 18
@@ -46,10 +48,17 @@ test-e2e:        ## whole pipeline in network namespaces; each part with its ext
 sizes:           ## what each extra of the package takes on disk (docs/operations.md)
 	$(PYTHON) -m tests.ship.extras
 
-lint:            ## ruff (lint and format) and mypy --strict
+lint:            ## ruff (lint and format), mypy --strict, clang-format, shellcheck, tsc
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
+	.venv/bin/clang-format --dry-run --Werror $(C_FILES)
+	.venv/bin/shellcheck $(SHELL_FILES)
+	.venv/typescript/node_modules/.bin/tsc --project console/jsconfig.json
 	$(PYTHON) -m mypy
+
+format:          ## put Python and C into the look that lint asks for
+	$(PYTHON) -m ruff format .
+	.venv/bin/clang-format -i $(C_FILES)
 
 bench: setup-bench ## measure everything, under 15 minutes (as root); writes docs/benchmarks; one: make bench-kernel
 	$(PYTHON) -m tests.bench
@@ -67,9 +76,14 @@ docs:            ## write docs/configuration.md and docs/metrics.md from the cod
 	$(PYTHON) docs/make_configuration.py
 	PYTHONPATH=. $(PYTHON) docs/make_metrics.py
 
+wheel:           ## dist/ayaflow-….whl with the compiled parts; fails without them
+	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@$(PYTHON) -m zipfile --list dist/ayaflow-*.whl | grep -c '_rows.*so\|_read_records.*so' | grep -qx 2 || { echo "the wheel lacks a compiled part: is gcc installed?"; exit 1; }
+	@ls dist
+
 lock:            ## write the installed versions to constraints.txt
 	@{ echo "# The versions that were tested together; pip install -c constraints.txt. Made by: make lock"; \
-	   .venv/bin/pip freeze --local --exclude-editable; } > constraints.txt
+	   $(PYTHON) -m pip freeze --local --exclude-editable; } > constraints.txt
 
 clean:           ## remove what setup and the tests made in this checkout
 	rm -rf .venv .venv-bench .wheels .extras-* deploy/local/jars tests/integration/registry build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* Counts every packet that passes an interface and sends one event for each IP packet; where there is no room, or when it
  * is told so, it adds the packet to a flow's sums instead. Two programs for TC's clsact hooks, ingress and egress; both
  * always return TC_ACT_UNSPEC, so that traffic and other filters go on as without us.
@@ -11,7 +12,7 @@
 #include "parse.h"
 #include "tunnel.h"
 
-#define MORE_BYTES 128          /* made linear behind what was read, when a header is not */
+#define MORE_BYTES 128 /* made linear behind what was read, when a header is not */
 #define VLAN_TAG_BYTES 4
 
 #ifdef REPLAY
@@ -19,7 +20,7 @@
 #else
 #define WIRE_BYTES(skb) ((skb)->len)
 #define CAME_BY(skb) ((skb)->ingress_ifindex)
-#define SLOT(skb) ((skb)->tc_classid)   /* cls_bpf sets it from the filter before each run; 16 bits */
+#define SLOT(skb) ((skb)->tc_classid) /* cls_bpf sets it from the filter before each run; 16 bits */
 #define IS_ALIVE(settings, now) ((now) < (settings)->alive_until_ns)
 #endif
 
@@ -31,7 +32,7 @@ BPF_PERCPU_ARRAY(counters_a, struct counters, MAX_INTERFACES * 4);
 BPF_PERCPU_ARRAY(counters_b, struct counters, MAX_INTERFACES * 4);
 BPF_ARRAY_OF_MAPS(open_epoch, "counters_a", 1);
 
-BPF_ARRAY(interfaces, struct interface, MAX_INTERFACES);   /* by slot */
+BPF_ARRAY(interfaces, struct interface, MAX_INTERFACES); /* by slot */
 BPF_TABLE("hash", struct watched, u8, watched, MAX_INTERFACES);
 BPF_F_TABLE("array", int, struct config, config, 1, BPF_F_MMAPABLE);
 
@@ -82,9 +83,9 @@ static __always_inline void fill(struct event *whole, const struct seen *seen, c
 #include "coalesce.h"
 
 #ifndef REPLAY
-BPF_TABLE("hash", struct coalesced_key, struct coalesced, flows_a, FLOW_ENTRIES);   /* of odd epochs */
+BPF_TABLE("hash", struct coalesced_key, struct coalesced, flows_a, FLOW_ENTRIES); /* of odd epochs */
 BPF_TABLE("hash", struct coalesced_key, struct coalesced, flows_b, FLOW_ENTRIES);
-BPF_ARRAY_OF_MAPS(flow_tables, "flows_a", 2);   /* by the epoch's lowest bit */
+BPF_ARRAY_OF_MAPS(flow_tables, "flows_a", 2); /* by the epoch's lowest bit */
 BPF_PERCPU_ARRAY(fresh_flow, struct coalesced, 1);
 #endif
 
@@ -142,7 +143,7 @@ static __always_inline int capture(struct __sk_buff *skb, u32 direction, u64 kti
     struct interface *interface = interfaces.lookup(&slot);
     struct config *settings = config.lookup(&zero);
     void *epoch = open_epoch.lookup(&zero);
-    if (!interface || !(interface->flags & WATCHED) || !settings || !epoch)     /* not set up, or given up */
+    if (!interface || !(interface->flags & WATCHED) || !settings || !epoch) /* not set up, or given up */
         return TC_ACT_UNSPEC;
     if (!IS_ALIVE(settings, ktime_ns))
         return TC_ACT_UNSPEC;
@@ -162,7 +163,7 @@ static __always_inline int capture(struct __sk_buff *skb, u32 direction, u64 kti
     if (!p)
         return TC_ACT_UNSPEC;
     *p = own;
-    asm volatile("" ::: "memory");      /* or the compiler would remember what the verifier is to forget */
+    asm volatile("" ::: "memory"); /* or the compiler would remember what the verifier is to forget */
 #endif
 
     /* What the wire carries. wire_len knows GSO only on egress and lacks the link header on ingress, so it is worked out
@@ -215,7 +216,7 @@ static __always_inline int capture(struct __sk_buff *skb, u32 direction, u64 kti
         counters->emitted_packets += packets;
         counters->emitted_bytes += bytes;
         fill(event, &seen, p);
-        events.ringbuf_submit(event, BPF_RB_NO_WAKEUP);     /* the producer polls: a wake-up costs more than a packet */
+        events.ringbuf_submit(event, BPF_RB_NO_WAKEUP); /* the producer polls: a wake-up costs more than a packet */
         return TC_ACT_UNSPEC;
     }
 #ifndef REPLAY
@@ -256,7 +257,7 @@ int ayaflow_replay(struct __sk_buff *skb)
     if (!frame)
         return TC_ACT_UNSPEC;
     u32 offset = frame->offset;
-    u32 captured = (frame->last & REPLAY_FRAME_MASK) + 1;   /* a range check of its own did not survive the compiler */
+    u32 captured = (frame->last & REPLAY_FRAME_MASK) + 1; /* a range check of its own did not survive the compiler */
     if (offset > REPLAY_BLOCK_BYTES - REPLAY_FRAME_MASK - 1 || bpf_skb_change_tail(skb, captured, 0)
         || bpf_skb_store_bytes(skb, 0, block->octets + offset, captured, 0)) {
         state->refused++;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* Packets without an event of their own: added up by flow, in a hash table of the open epoch. User space reads and clears
  * the table of an epoch that is closed, when nothing writes to it any more (docs/decisions/0006). */
 #ifndef AYAFLOW_COALESCE_H
@@ -7,7 +8,7 @@
 #define TCP_SYN 0x02
 #define TCP_ACK 0x10
 
-#define TRIES 4     /* at a word that other CPUs change too; each that fails means that one of them has changed it */
+#define TRIES 4 /* at a word that other CPUs change too; each that fails means that one of them has changed it */
 
 /* The packets of a super-packet have one length but for the last; where that cannot be, they are taken to be equal. */
 static __always_inline union packet_sizes packet_sizes(const struct seen *seen)
@@ -86,7 +87,7 @@ static __always_inline int coalesce(void *table, struct coalesced *fresh, const 
         fill(&fresh->first, seen, p);
         if (!bpf_map_update_elem(table, &key, fresh, BPF_NOEXIST))
             return 1;
-        flow = bpf_map_lookup_elem(table, &key);    /* another CPU was first; or the table is full */
+        flow = bpf_map_lookup_elem(table, &key); /* another CPU was first; or the table is full */
         if (!flow)
             return 0;
     }

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* What the program hands to user space. producer/kernel/abi.py reads these bytes; tests/unit/producer/kernel/test_abi.py
  * holds it to this file. Numbers are in host byte order, widths are fixed and nothing is padded by the compiler. */
 #ifndef AYAFLOW_EVENT_H
@@ -8,26 +9,26 @@
 
 /* One packet, or one GSO/GRO super-packet: 72 bytes, 80 with the ring's own header. */
 struct packet_event {
-    u64 ktime_ns;       /* CLOCK_MONOTONIC, when the hook saw it */
-    u64 flow_hash;      /* of all that makes the flow: see hash.h */
-    u64 src[2];         /* 16 octets in network order; IPv4 as ::ffff:a.b.c.d */
+    u64 ktime_ns;  /* CLOCK_MONOTONIC, when the hook saw it */
+    u64 flow_hash; /* of all that makes the flow: see hash.h */
+    u64 src[2];    /* 16 octets in network order; IPv4 as ::ffff:a.b.c.d */
     u64 dst[2];
-    u32 bytes;          /* on the wire, layer 2 without FCS, of all its packets */
-    u16 slot;           /* of the interface: see struct interface */
-    u16 segment_bytes;  /* of a super-packet: length of each of its packets but the last, at most 65535; else 0 */
-    u16 packets;        /* on the wire */
-    u16 src_port;       /* ICMP, ICMPv6: the type */
-    u16 dst_port;       /* ICMP, ICMPv6: the code */
-    u16 vlan_id;        /* outer tag, 0: none */
-    u16 tcp_flags;      /* bit 0 FIN ... bit 7 CWR, bit 8 AE */
-    u8 protocol;        /* IANA number */
-    u8 direction;       /* INGRESS, EGRESS */
-    u8 ttl;             /* or hop limit */
-    u8 tos;             /* or traffic class: DSCP and ECN */
-    u8 epoch;           /* low bits of the epoch that counted it */
-    u8 flags;           /* SECONDARY */
+    u32 bytes;         /* on the wire, layer 2 without FCS, of all its packets */
+    u16 slot;          /* of the interface: see struct interface */
+    u16 segment_bytes; /* of a super-packet: length of each of its packets but the last, at most 65535; else 0 */
+    u16 packets;       /* on the wire */
+    u16 src_port;      /* ICMP, ICMPv6: the type */
+    u16 dst_port;      /* ICMP, ICMPv6: the code */
+    u16 vlan_id;       /* outer tag, 0: none */
+    u16 tcp_flags;     /* bit 0 FIN ... bit 7 CWR, bit 8 AE */
+    u8 protocol;       /* IANA number */
+    u8 direction;      /* INGRESS, EGRESS */
+    u8 ttl;            /* or hop limit */
+    u8 tos;            /* or traffic class: DSCP and ECN */
+    u8 epoch;          /* low bits of the epoch that counted it */
+    u8 flags;          /* SECONDARY */
 };
-#define SECONDARY 1u    /* passed, or will pass, another watched interface of the node, which counts it */
+#define SECONDARY 1u /* passed, or will pass, another watched interface of the node, which counts it */
 
 /* -DDECAPSULATE=mask: the tunnels that are opened, 1 << enum tunnel_type each. With any, a packet is that in the tunnel,
  * and a `struct tunnel` follows its event: 112 bytes, 120 with the ring's header. */
@@ -38,9 +39,9 @@ struct packet_event {
 enum tunnel_type { NO_TUNNEL, VXLAN, GENEVE, GRE, IPIP, GTPU };
 
 struct tunnel {
-    u64 outer_src[2];   /* as src and dst of the packet; 0 without a tunnel */
+    u64 outer_src[2]; /* as src and dst of the packet; 0 without a tunnel */
     u64 outer_dst[2];
-    u32 tunnel_id;      /* VNI, GRE key, TEID; 0 without one */
+    u32 tunnel_id; /* VNI, GRE key, TEID; 0 without one */
     u8 tunnel_type;
     u8 padding[3];
 };
@@ -56,13 +57,13 @@ struct event {
 /* What one CPU counted in one epoch on one interface in one direction, of packets with the same SECONDARY; at
  * secondary * 2 * MAX_INTERFACES + slot * 2 + direction. seen = the sum of the outcomes. */
 struct counters {
-    u64 epoch;          /* set by user space before the epoch opens */
+    u64 epoch; /* set by user space before the epoch opens */
     u64 seen_packets, seen_bytes;
-    u64 emitted_packets, emitted_bytes;         /* into the ring */
-    u64 coalesced_packets, coalesced_bytes;     /* into the flow table */
+    u64 emitted_packets, emitted_bytes;     /* into the ring */
+    u64 coalesced_packets, coalesced_bytes; /* into the flow table */
     u64 non_ip_packets, non_ip_bytes;
     u64 malformed_packets, malformed_bytes;
-    u64 ring_full_packets, ring_full_bytes;     /* no room in either: dropped */
+    u64 ring_full_packets, ring_full_bytes; /* no room in either: dropped */
 };
 
 /* Packets of one flow that were added up instead of becoming an event each: those of one epoch and one second of the wall
@@ -80,32 +81,32 @@ union packet_sizes {
 };
 union packet_marks {
     struct {
-        u16 tcp_flags;          /* of all, and BARE_SYN */
+        u16 tcp_flags; /* of all, and BARE_SYN */
         u8 min_ttl, max_ttl;
         u32 unused;
     };
     u64 word;
 };
 struct coalesced {
-    struct event first;         /* of the flow's first packet; its bytes, packets and segment_bytes are those of that one */
+    struct event first; /* of the flow's first packet; its bytes, packets and segment_bytes are those of that one */
     u64 last_ktime_ns;
     u64 packets, bytes;
     union packet_sizes sizes;
     union packet_marks marks;
 };
-#define BARE_SYN 0x8000u        /* a SYN without ACK was among them */
+#define BARE_SYN 0x8000u /* a SYN without ACK was among them */
 
 /* What user space says about an interface, by its slot: the number that the hook was attached with (TC's class id). An
  * ifindex would not do: each network namespace has its own. */
 struct interface {
     u32 flags;
-    u32 namespace;      /* a number of ours */
-    char name[120];     /* for the producer that comes after this one */
+    u32 namespace;  /* a number of ours */
+    char name[120]; /* for the producer that comes after this one */
 };
 #define MAX_INTERFACES 512
 #define WATCHED 1u
-#define NO_ETHERNET 2u  /* frames begin with the IP header: tun, wireguard, ppp */
-#define ELSEWHERE 4u    /* shifted by the direction: all that passes in it is SECONDARY */
+#define NO_ETHERNET 2u /* frames begin with the IP header: tun, wireguard, ppp */
+#define ELSEWHERE 4u   /* shifted by the direction: all that passes in it is SECONDARY */
 
 /* Key of `watched`: the interfaces whose ingress is watched. A packet that leaves and has come in by one of them (the
  * kernel remembers by which) was counted there. */
@@ -114,10 +115,10 @@ struct watched {
 };
 
 struct config {
-    u64 hash_key[2];        /* random for each run, so that nobody can craft two flows with one hash */
-    u64 alive_until_ns;     /* CLOCK_MONOTONIC; then the program does nothing, until a producer says otherwise */
-    u64 wall_offset_ns;     /* from CLOCK_MONOTONIC to the wall clock */
-    u64 coalesce;           /* not 0: the producer would not keep up with an event a packet */
+    u64 hash_key[2];    /* random for each run, so that nobody can craft two flows with one hash */
+    u64 alive_until_ns; /* CLOCK_MONOTONIC; then the program does nothing, until a producer says otherwise */
+    u64 wall_offset_ns; /* from CLOCK_MONOTONIC to the wall clock */
+    u64 coalesce;       /* not 0: the producer would not keep up with an event a packet */
 };
 
 /* What a producer leaves to the one that comes after it (producer/kernel/run_state.py): nothing here reads it. */

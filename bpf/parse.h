@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* From a frame's first byte to the ports.
  *
  * Conventions (docs/internals has the table):
@@ -20,32 +21,32 @@
 #include <uapi/linux/ip.h>
 #include <uapi/linux/ipv6.h>
 
-#define MAX_VLAN_TAGS 4         /* in the frame, besides an accelerated one; a frame with more counts as non-IP */
-#define MAX_MPLS_LABELS 4       /* likewise */
-#define MAX_EXTENSIONS 8        /* IPv6 headers before the upper layer; behind more, protocol is the next one's, no ports */
-#define MAX_OFFSET 0x7fff       /* no chain of all these is longer; tells the verifier so */
+#define MAX_VLAN_TAGS 4   /* in the frame, besides an accelerated one; a frame with more counts as non-IP */
+#define MAX_MPLS_LABELS 4 /* likewise */
+#define MAX_EXTENSIONS 8  /* IPv6 headers before the upper layer; behind more, protocol is the next one's, no ports */
+#define MAX_OFFSET 0x7fff /* no chain of all these is longer; tells the verifier so */
 #define ETHERTYPE_QINQ_OLD 0x9100
 #define TCP_HEADER 20
-#define MPLS_BOTTOM 0x100       /* of a label, host order */
+#define MPLS_BOTTOM 0x100 /* of a label, host order */
 #define LLC_SNAP 0xaaaa
 #define PPP_IPV4 0x0021
 #define PPP_IPV6 0x0057
-#define FRAGMENT_OFFSET 0x1fff  /* of IPv4's frag_off */
+#define FRAGMENT_OFFSET 0x1fff /* of IPv4's frag_off */
 #define ROOM_UNKNOWN 0xffffffffu
 
 enum parsed {
-    PARSED,         /* all is known */
-    SHORT_LAYER4,   /* all but the layer-4 fields: they are not in the linear part */
-    SHORT,          /* a header is not whole in the linear part */
+    PARSED,       /* all is known */
+    SHORT_LAYER4, /* all but the layer-4 fields: they are not in the linear part */
+    SHORT,        /* a header is not whole in the linear part */
     NON_IP,
     MALFORMED,
 };
 
 struct packet {
-    u64 src[2], dst[2];     /* network order */
-    u32 offset;             /* of the next header; at the end of the layer-4 payload: what each GSO segment repeats */
-    u32 room;               /* octets behind the IP headers by IP's own lengths, or ROOM_UNKNOWN */
-    u32 has_ports;          /* false in fragments other than the first */
+    u64 src[2], dst[2]; /* network order */
+    u32 offset;         /* of the next header; at the end of the layer-4 payload: what each GSO segment repeats */
+    u32 room;           /* octets behind the IP headers by IP's own lengths, or ROOM_UNKNOWN */
+    u32 has_ports;      /* false in fragments other than the first */
     u16 src_port, dst_port, tcp_flags, vlan_id;
     u8 protocol, ttl, tos, ipv6;
 #if DECAPSULATE
@@ -53,10 +54,24 @@ struct packet {
 #endif
 };
 
-struct vlan_tag { __be16 tci; __be16 ethertype; };
-struct snap { __be16 sap; u8 control, oui[3]; __be16 ethertype; };
-struct pppoe { u8 version_type, code; __be16 session, length, protocol; };
-struct extension { u8 next, length; __be16 fragment; u8 rest[4]; };
+struct vlan_tag {
+    __be16 tci;
+    __be16 ethertype;
+};
+struct snap {
+    __be16 sap;
+    u8 control, oui[3];
+    __be16 ethertype;
+};
+struct pppoe {
+    u8 version_type, code;
+    __be16 session, length, protocol;
+};
+struct extension {
+    u8 next, length;
+    __be16 fragment;
+    u8 rest[4];
+};
 
 static __always_inline int is_vlan(u16 ethertype)
 {
@@ -88,10 +103,10 @@ static __always_inline int parse_shims(struct __sk_buff *skb, struct packet *p, 
         p->offset += sizeof(tag);
         ethertype = bpf_ntohs(tag.ethertype);
     }
-    if (ethertype < ETH_P_802_3_MIN) {      /* a length: IEEE 802.3, perhaps with an EtherType behind LLC (RFC 1042) */
+    if (ethertype < ETH_P_802_3_MIN) { /* a length: IEEE 802.3, perhaps with an EtherType behind LLC (RFC 1042) */
         struct snap snap;
-        if (bpf_skb_load_bytes(skb, p->offset, &snap, sizeof(snap)) || snap.sap != bpf_htons(LLC_SNAP) || snap.control != 3
-            || snap.oui[0] | snap.oui[1] | snap.oui[2])
+        if (bpf_skb_load_bytes(skb, p->offset, &snap, sizeof(snap)) || snap.sap != bpf_htons(LLC_SNAP)
+            || snap.control != 3 || snap.oui[0] | snap.oui[1] | snap.oui[2])
             return 0;
         p->offset += sizeof(snap);
         ethertype = bpf_ntohs(snap.ethertype);
@@ -123,7 +138,7 @@ static __always_inline int parse_shims(struct __sk_buff *skb, struct packet *p, 
 static __always_inline int read_ipv4(const struct iphdr *ip, struct packet *p)
 {
     u32 header = ip->ihl * 4;
-    u32 total = bpf_ntohs(ip->tot_len);     /* 0 in BIG TCP super-packets */
+    u32 total = bpf_ntohs(ip->tot_len); /* 0 in BIG TCP super-packets */
     if (ip->version != 4 || header < sizeof(*ip) || (total && total < header))
         return MALFORMED;
     p->src[0] = p->dst[0] = 0;
@@ -168,7 +183,7 @@ static __always_inline int parse_extensions(struct __sk_buff *skb, struct packet
         if (next == IPPROTO_AH)
             bytes = (extension.length + 2) * 4;
         if (next == IPPROTO_FRAGMENT)
-            bytes = 8;      /* its second octet is reserved */
+            bytes = 8; /* its second octet is reserved */
         if (bytes < sizeof(extension) || p->room < bytes || p->offset + bytes > skb->len)
             return MALFORMED;
         p->offset += bytes;
@@ -177,7 +192,7 @@ static __always_inline int parse_extensions(struct __sk_buff *skb, struct packet
         if (next == IPPROTO_FRAGMENT && (bpf_ntohs(extension.fragment) & 0xfff8)) {
             next = extension.next;
             p->has_ports = 0;
-            break;          /* what follows is the middle of something */
+            break; /* what follows is the middle of something */
         }
         next = extension.next;
     }
@@ -189,7 +204,7 @@ static __always_inline int read_ipv6(const struct ipv6hdr *ip, struct packet *p)
 {
     if (ip->version != 6)
         return MALFORMED;
-    u32 payload = bpf_ntohs(ip->payload_len);   /* 0 in jumbograms and BIG TCP super-packets */
+    u32 payload = bpf_ntohs(ip->payload_len); /* 0 in jumbograms and BIG TCP super-packets */
     __builtin_memcpy(p->src, &ip->saddr, 16);
     __builtin_memcpy(p->dst, &ip->daddr, 16);
     p->ttl = ip->hop_limit;
@@ -222,8 +237,8 @@ static __always_inline int parse_layer4(void *at, void *end, struct packet *p)
         p->dst_port = header[1];
         return PARSED;
     }
-    if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP && protocol != IPPROTO_UDPLITE
-        && protocol != IPPROTO_SCTP && protocol != IPPROTO_DCCP)
+    if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP && protocol != IPPROTO_UDPLITE && protocol != IPPROTO_SCTP
+        && protocol != IPPROTO_DCCP)
         return PARSED;
     if (p->room < 4)
         return PARSED;
@@ -240,7 +255,7 @@ static __always_inline int parse_layer4(void *at, void *end, struct packet *p)
     if ((void *)(header + 14) > end)
         return SHORT_LAYER4;
     u32 length = header[12] >> 4 << 2;
-    if (length < TCP_HEADER)    /* not a TCP header: what stands in its place are no flags */
+    if (length < TCP_HEADER) /* not a TCP header: what stands in its place are no flags */
         return PARSED;
     p->tcp_flags = (header[12] & 1) << 8 | header[13];
     p->offset += length;

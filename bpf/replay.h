@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* Frames of a capture instead of a device's (compiled with -DREPLAY): user space writes many frames into maps that it
  * has mapped and runs the program once for each of them, in one system call (BPF_PROG_TEST_RUN with `repeat`). Each run
  * takes the next frame, puts it into the skb that the test run owns, and goes on as a hook does. So the parser sees an
@@ -7,14 +8,14 @@
 
 #define REPLAY_FRAMES 16384
 #define REPLAY_BLOCK_BYTES (2 << 20)
-#define REPLAY_FRAME_MASK 0x3fff    /* of a frame at most; bpf_skb_change_tail takes a little less, and at least 14 */
+#define REPLAY_FRAME_MASK 0x3fff /* of a frame at most; bpf_skb_change_tail takes a little less, and at least 14 */
 
 struct replay_frame {
-    u64 time_ns;        /* since the Unix epoch */
-    u32 offset;         /* into the block */
-    u32 last;           /* octets from there on, less one */
-    u32 bytes;          /* on the wire */
-    u32 slot;           /* key of `interfaces` */
+    u64 time_ns; /* since the Unix epoch */
+    u32 offset;  /* into the block */
+    u32 last;    /* octets from there on, less one */
+    u32 bytes;   /* on the wire */
+    u32 slot;    /* key of `interfaces` */
     u32 direction;
     u32 padding;
 };
@@ -24,8 +25,8 @@ struct replay_block {
 };
 
 struct replay_state {
-    u64 next;           /* number of the next frame */
-    u64 refused;        /* frames that a helper would not take */
+    u64 next;    /* number of the next frame */
+    u64 refused; /* frames that a helper would not take */
 };
 
 BPF_F_TABLE("array", u32, struct replay_frame, replay_frames, REPLAY_FRAMES, BPF_F_MMAPABLE);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* Opens a tunnel, on request (-DDECAPSULATE=mask): the packet becomes the one inside, with the tunnel beside it.
  *
  * Conventions:
@@ -20,29 +21,45 @@
 
 #define UDP_HEADER 8
 #define VXLAN_PORT 4789
-#define VXLAN_PORT_LINUX 8472   /* the default of Linux's own devices */
+#define VXLAN_PORT_LINUX 8472 /* the default of Linux's own devices */
 #define GENEVE_PORT 6081
 #define GTPU_PORT 2152
 #define VXLAN_HAS_VNI 0x08
-#define GENEVE_OPTIONS 0x3f     /* of the first octet: length in 4 octets; above it the version, 0 */
-#define GENEVE_CONTROL 0x80     /* what the ends of the tunnel say to each other */
+#define GENEVE_OPTIONS 0x3f /* of the first octet: length in 4 octets; above it the version, 0 */
+#define GENEVE_CONTROL 0x80 /* what the ends of the tunnel say to each other */
 #define GRE_CHECKSUM 0x8000
 #define GRE_KEY 0x2000
 #define GRE_SEQUENCE 0x1000
-#define GRE_UNKNOWN 0x4fff      /* routing, recursion, version (1: PPTP): such packets are not opened */
-#define GTPU_VERSION 0xf0       /* version and protocol type, which must be ... */
+#define GRE_UNKNOWN 0x4fff /* routing, recursion, version (1: PPTP): such packets are not opened */
+#define GTPU_VERSION 0xf0  /* version and protocol type, which must be ... */
 #define GTPU_VERSION_1 0x30
-#define GTPU_OPTIONAL 0x07      /* extension, sequence number, N-PDU number: with any, four octets for all */
+#define GTPU_OPTIONAL 0x07 /* extension, sequence number, N-PDU number: with any, four octets for all */
 #define GTPU_EXTENSION 0x04
 #define GTPU_GPDU 0xff
 #define MAX_GTPU_EXTENSIONS 4
 #define ETHERTYPE_BRIDGED 0x6558
 
-struct vxlan { u8 flags, reserved[3]; __be32 vni; };                /* in the upper 24 bits */
-struct geneve { u8 version_length, flags; __be16 ethertype; __be32 vni; };
-struct gre { __be16 flags, ethertype; };
-struct gtpu { u8 flags, type; __be16 length; __be32 teid; };
-struct gtpu_optional { __be16 sequence; u8 n_pdu, next; };
+struct vxlan {
+    u8 flags, reserved[3];
+    __be32 vni; /* in the upper 24 bits */
+};
+struct geneve {
+    u8 version_length, flags;
+    __be16 ethertype;
+    __be32 vni;
+};
+struct gre {
+    __be16 flags, ethertype;
+};
+struct gtpu {
+    u8 flags, type;
+    __be16 length;
+    __be32 teid;
+};
+struct gtpu_optional {
+    __be16 sequence;
+    u8 n_pdu, next;
+};
 
 static __always_inline int parse_vxlan(struct __sk_buff *skb, struct packet *inner)
 {
@@ -106,7 +123,7 @@ static __always_inline int parse_gtpu(struct __sk_buff *skb, struct packet *inne
         u8 next = header.flags & GTPU_EXTENSION ? optional.next : 0;
 #pragma nounroll
         for (int i = 0; i < MAX_GTPU_EXTENSIONS && next; i++) {
-            u8 length;      /* in 4 octets; the last of them says what follows */
+            u8 length; /* in 4 octets; the last of them says what follows */
             if (bpf_skb_load_bytes(skb, inner->offset, &length, sizeof(length)) || !length)
                 return 0;
             inner->offset += length * 4;
@@ -184,7 +201,7 @@ static __always_inline void decapsulate(struct __sk_buff *skb, struct packet *p)
     struct packet inner = {.offset = p->offset};
     u32 room = p->room;
 
-    if (!p->has_ports)      /* the middle of something */
+    if (!p->has_ports) /* the middle of something */
         return;
     if (p->protocol == IPPROTO_UDP) {
         if (room < UDP_HEADER)

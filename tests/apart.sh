@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Runs a command in network and mount namespaces of its own, so that several groups of tests can run at a time: each has
 # its own ports, interfaces, named namespaces and pins. Who is not root has none of these and runs it as it is.
 #

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Asking the console's API. An answer that is not well is an ApiError with the server's sentence.
 
 const TOKEN = "ayaflow-token";
@@ -23,8 +24,14 @@ export function address(path, parameters = {}) {
   return url;
 }
 
-/** The answer as it comes. Throws ApiError, and AbortError when `signal` says so. */
+/**
+ * The answer as it comes. Throws ApiError, and AbortError when `signal` says so.
+ * @param {string} path
+ * @param {Record<string, any>} parameters
+ * @param {AbortSignal | undefined} signal
+ */
 export async function ask(path, parameters = {}, signal = undefined) {
+  /** @type {Record<string, string>} */
   const headers = token() ? { Authorization: `Bearer ${token()}` } : {};
   let answer;
   try {
@@ -40,7 +47,12 @@ export async function ask(path, parameters = {}, signal = undefined) {
   return answer;
 }
 
-/** The JSON of an answer; the same errors. */
+/**
+ * The JSON of an answer; the same errors.
+ * @param {string} path
+ * @param {Record<string, any>} parameters
+ * @param {AbortSignal | undefined} signal
+ */
 export async function get(path, parameters = {}, signal = undefined) {
   return (await ask(path, parameters, signal)).json();
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The page: tabs, theme, token; starts everything else.
 
 import { setToken } from "./api.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The Audit tab: whether what is stored is what the kernel saw, in plain words and in numbers.
 
 import { get } from "./api.js";

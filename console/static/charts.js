@@ -1,16 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
 // The chart library behind functions that know our themes. plotly.js is loaded when the first chart is drawn.
 
 import { colour, palette } from "./theme.js";
 
 const CONFIG = { displayModeBar: false, responsive: true, showTips: false, doubleClick: false };
+/** @type {Promise<any> | null} */
 let loading = null;
+const page = /** @type {any} */ (window);   // plotly.js puts itself there
 
-/** plotly.js; throws an Error with a sentence when it cannot be loaded. */
+/**
+ * plotly.js; throws an Error with a sentence when it cannot be loaded.
+ * @returns {Promise<any>}
+ */
 export function library() {
   loading ??= new Promise((resolve, reject) => {
     const script = document.createElement("script");
     script.src = "/static/vendor/plotly.min.js";
-    script.addEventListener("load", () => resolve(window.Plotly));
+    script.addEventListener("load", () => resolve(page.Plotly));
     script.addEventListener("error", () => {
       loading = null;
       script.remove();
@@ -54,6 +60,9 @@ export const fromLocalTime = (text) => new Date(String(text).replace(" ", "T"));
  * Stacked areas. `times`: milliseconds; `series`: [{name, values (per second, null: nothing known), colour, stack}];
  * `unit`: "B/s" or "packets/s"; `range`: [from, to] or null; `tickformat`: of the times;
  * `onRange(from, to)`: a span was chosen by dragging.
+ * @param {HTMLElement & Record<string, any>} holder
+ * @param {{times: number[], series: any[], unit: string, range?: [number, number] | null, tickformat?: string | null,
+ *   onRange?: ((from: Date, to: Date) => void) | null}} what
  */
 export async function areas(holder, { times, series, unit, range = null, tickformat = null, onRange = null }) {
   const plotly = await library();
@@ -117,7 +126,7 @@ export async function sankey(holder, { nodes, links, format, onNode, onLink }) {
 
 /** Take a chart away, so that its place can say something else. */
 export function clear(holder) {
-  if (window.Plotly && holder.classList.contains("js-plotly-plot")) window.Plotly.purge(holder);
+  if (page.Plotly && holder.classList.contains("js-plotly-plot")) page.Plotly.purge(holder);
 }
 
 /** Colours by name: a name keeps its colour while it stays among the names; `other` is grey. */

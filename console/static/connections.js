@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The table of the most active connections. Rows stay the same elements while a connection is among them.
 
 import { get } from "./api.js";
@@ -46,6 +47,7 @@ export class Connections {
     const ordered = [...connections].sort((a, b) => VALUE[sort](b) - VALUE[sort](a));
     const fastest = Math.max(1, ...ordered.map(VALUE.rate));
     const seen = new Set();
+    /** @type {Element | null} */
     let previous = null;
     for (const one of ordered) {
       const key = JSON.stringify([

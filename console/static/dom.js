@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Building elements. Data reaches the page as text nodes and attributes only, never as markup.
 
 /**
@@ -17,7 +18,10 @@ export function el(tag, props = {}, ...children) {
   return node;
 }
 
-/** The element with this id. */
+/**
+ * The element with this id; what kind of element it is, index.html says.
+ * @type {(id: string) => any}
+ */
 export const byId = (id) => document.getElementById(id);
 
 /** Set text only where it differs: no layout, and a selection stays. */

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The Explore tab: one filter and range, seen as a time series, a table of the largest, and a diagram of who to whom.
 
 import { address, ApiError, ask, get, token } from "./api.js";
@@ -184,7 +185,10 @@ export class Explore {
   }
 }
 
-/** Ask, and when others are being served ask again, a little later. */
+/**
+ * Ask, and when others are being served ask again, a little later.
+ * @param {[string, Record<string, any>?, AbortSignal?]} question
+ */
 async function patient(...question) {
   for (let seconds = 1; ; seconds += 1) {
     try {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The filter's input: a combobox with completion, and the place of an error under it.
 
 import { get } from "./api.js";
@@ -15,7 +16,8 @@ export class FilterBox {
     this.error = byId("filter-error");
     this.fields = [];
     this.active = -1;
-    this.found = { options: [] };
+    /** @type {{start: number, end: number, options: {text: string, doc: string}[]}} */
+    this.found = { start: 0, end: 0, options: [] };
     this.input.addEventListener("input", () => this.suggest());
     this.input.addEventListener("click", () => this.suggest());
     this.input.addEventListener("keydown", (event) => this.key(event));

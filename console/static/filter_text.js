@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a filter's text means to the person who is writing it: where the caret is, what could come next. Pure.
 
 const TOKEN = /\s*("[^"]*"?|'[^']*'?|==|!=|<=|>=|<>|!~|[=<>~(),]|[^\s"'=!<>~(),]+|!)/gy;
@@ -33,6 +34,7 @@ export function complete(text, caret, fields) {
 function expected(before, fields) {
   const byName = new Map(fields.map((field) => [field.name, field]));
   let state = "term";
+  /** @type {any} */
   let field = null;
   let list = false;
   for (const { text } of before) {

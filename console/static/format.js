@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Numbers, times and names as people read them. Thousands are 1000, as networks and the command line count.
 
 const STEPS = ["", "k", "M", "G", "T", "P", "E"];
@@ -47,6 +48,7 @@ export function share(part, all) {
 
 /** 3725 -> "1h 2m". */
 export function duration(seconds) {
+  /** @type {[string, number][]} */
   const units = [["d", 86400], ["h", 3600], ["m", 60], ["s", 1]];
   let left = Math.max(0, Math.round(seconds));
   const first = units.findIndex(([, size]) => left >= size);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The state of every stage, in the corner of each tab, and as a sentence when one is not well.
 
 import { address, token } from "./api.js";
@@ -18,6 +19,7 @@ async function ask() {
   let state;
   try {
     // 503 has the same body as 200: which stages are not well
+    /** @type {Record<string, string>} */
     const headers = token() ? { Authorization: `Bearer ${token()}` } : {};
     state = await (await fetch(address("/api/health"), { headers, cache: "no-store" })).json();
   } catch {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The Live tab: what passes now, what is lost, and who talks most.
 
 import { get } from "./api.js";

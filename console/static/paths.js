@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Who talks to whom by what: source -> service -> destination, as a Sankey diagram.
 
 import { clear, sankey } from "./charts.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The live stream: one WebSocket, opened again when it closes, and the last five minutes it told of.
 
 import { get, token } from "./api.js";
@@ -15,6 +16,7 @@ export class Stream {
     this.latest = null;
     this.state = "connecting";
     this.retryAt = 0;
+    this.heard = 0;         // ms, when a message last came
     this.listeners = new Set();
     this.failures = 0;
     this.recall();

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Light, dark, or as the system says. Charts ask here for their colours.
 
 const KEY = "ayaflow-theme";
@@ -13,7 +14,10 @@ export function start(button) {
     button.title = `Theme: ${choice}`;
     dispatchEvent(new CustomEvent("theme"));
   };
-  const choice = () => (CHOICES.includes(localStorage.getItem(KEY)) ? localStorage.getItem(KEY) : "auto");
+  const choice = () => {
+    const stored = localStorage.getItem(KEY) ?? "";
+    return CHOICES.includes(stored) ? stored : "auto";
+  };
   button.addEventListener("click", () => {
     localStorage.setItem(KEY, CHOICES[(CHOICES.indexOf(choice()) + 1) % CHOICES.length]);
     show(choice());

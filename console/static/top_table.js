@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The table of the largest by a dimension: shares, both directions, and a click that narrows the filter.
 
 import { el, setText } from "./dom.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What is shown is in the address: a link reproduces the view, and Back goes back.
 
 export const TABS = ["live", "explore", "audit"];

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Sets up all that ayaflow needs on this machine: Debian/Ubuntu packages, kernel headers that bcc can use,
 # the virtual environment and Kafka's jars. Each step looks first and does nothing when its result is there,
 # so a second run reaches no registry.
@@ -38,6 +39,7 @@ wanted() {
         command -v kcat >/dev/null || echo kcat
         command -v ethtool >/dev/null || echo ethtool
         command -v tshark >/dev/null || echo tshark
+        command -v npm >/dev/null || echo npm
         command -v chromium >/dev/null || echo chromium fonts-dejavu-core
     fi
     if [ "$purpose" = bench ]; then
@@ -146,6 +148,17 @@ registry() {
     echo "$stamp" > $target/.complete
 }
 
+# --- TypeScript's compiler, which checks the dashboard's JavaScript, for the tests alone --------------------------
+typescript() {
+    local wanted=typescript@7.0.2
+    [ "$purpose" != run ] || return 0
+    [ "$(cat $venv/typescript/.complete 2>/dev/null)" = "$wanted" ] && return 0
+    say "installing $wanted in $venv/typescript"
+    npm install --silent --no-audit --no-fund --prefix $venv/typescript "$wanted" \
+        || die "npm could not install $wanted; its messages are above"
+    echo "$wanted" > $venv/typescript/.complete
+}
+
 # --- Prometheus' checker of metrics and rules, for the tests alone ------------------------------------------------
 # Its package would start a server, so only the program is taken out of it.
 prometheus_checker() {
@@ -154,8 +167,8 @@ prometheus_checker() {
     say "taking promtool out of Debian's package prometheus"
     local folder
     folder=$(mktemp -d)
-    (cd "$folder" && apt-get download -qq -o APT::Sandbox::User=root prometheus >/dev/null 2>&1 \
-        && dpkg-deb -x prometheus_*.deb . ) && cp "$folder/usr/bin/promtool" "$venv/bin/promtool" \
+    { (cd "$folder" && apt-get download -qq -o APT::Sandbox::User=root prometheus >/dev/null 2>&1 \
+        && dpkg-deb -x prometheus_*.deb . ) && cp "$folder/usr/bin/promtool" "$venv/bin/promtool"; } \
         || die "could not get promtool from Debian's package prometheus; try: sudo apt-get update, and run this again"
     rm -rf "$folder"
 }
@@ -180,6 +193,7 @@ environment
 wheels
 kafka
 registry
+typescript
 prometheus_checker
 baselines
 say "ready"

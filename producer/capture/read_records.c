@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Records of the ring to a column each property and the flows among them, in one pass: what producer/capture/columns.py does with
  * numpy in fifteen. Nothing of Python is in here: producer/capture/columns.py calls it by ctypes. */
 #include <stdint.h>
@@ -18,17 +19,18 @@ struct columns {
     int64_t *ktime_ns, *bytes;
     int32_t *packets, *tcp_flags, *segment_bytes;
     u8 *ttl, *tos, *epoch;
-    int32_t *flow;      /* number of the record's flow and epoch, in the order in which they come */
-    int64_t *first;     /* of each of these, its first record */
-    u64 *keys;          /* and what makes it one */
-    u32 *table;         /* flow + 1 by key; zeroed, of at least twice as many places as there are records */
-    u64 mask;           /* places of the table - 1: a power of two less one */
+    int32_t *flow;  /* number of the record's flow and epoch, in the order in which they come */
+    int64_t *first; /* of each of these, its first record */
+    u64 *keys;      /* and what makes it one */
+    u32 *table;     /* flow + 1 by key; zeroed, of at least twice as many places as there are records */
+    u64 mask;       /* places of the table - 1: a power of two less one */
 };
 
 #define EPOCH_MIX 0x9E3779B97F4A7C15ULL /* odd: two epochs of one flow never get the same key */
 
 /* Returns the number of flows, or -1 when a record is not a submitted event of `event_bytes`. */
-int64_t ayaflow_read_records(const u8 *records, int64_t stride, int64_t rows, u32 event_bytes, const struct columns *out)
+int64_t ayaflow_read_records(const u8 *records, int64_t stride, int64_t rows, u32 event_bytes,
+                             const struct columns *out)
 {
     int64_t flows = 0;
 

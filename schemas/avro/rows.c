@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Columns to the Avro bytes of their rows: what schemas/avro/plain.py does with numpy, an octet at a time, in one pass.
  * Nothing of Python is in here: schemas/avro/native.py calls it by ctypes, and describes the columns. */
 #include <arpa/inet.h>
@@ -7,16 +8,16 @@
 enum kind { SAME, LONG, BOOLEAN, CHOICE, ADDRESS };
 
 struct column {
-    const uint8_t *data;        /* of the first row; SAME: the value itself */
-    int64_t stride;             /* octets from a row to the next */
-    const uint8_t *present;     /* ADDRESS: an octet a row, 0: an empty string; null: all are there */
+    const uint8_t *data;    /* of the first row; SAME: the value itself */
+    int64_t stride;         /* octets from a row to the next */
+    const uint8_t *present; /* ADDRESS: an octet a row, 0: an empty string; null: all are there */
     int64_t present_stride;
-    const uint8_t *texts;       /* CHOICE: texts[number] is written */
-    const int32_t *lengths;     /* CHOICE: how many of them count */
+    const uint8_t *texts;   /* CHOICE: texts[number] is written */
+    const int32_t *lengths; /* CHOICE: how many of them count */
     int32_t kind;
-    int32_t size;               /* octets: of the value (SAME), of a number (LONG, CHOICE) */
-    int32_t is_signed;          /* the number */
-    int32_t width;              /* CHOICE: octets from a text to the next */
+    int32_t size;      /* octets: of the value (SAME), of a number (LONG, CHOICE) */
+    int32_t is_signed; /* the number */
+    int32_t width;     /* CHOICE: octets from a text to the next */
 };
 
 static struct {
@@ -70,11 +71,11 @@ static uint8_t *put_long(uint8_t *out, int64_t value)
     return out;
 }
 
-#define PUT_EACH(type)                                              \
+#define PUT_EACH(type)                                               \
     for (int64_t row = 0; row < rows; row++, at += column->stride) { \
-        type value;                                                 \
-        memcpy(&value, at, sizeof(value));                          \
-        out = put_long(out, (int64_t)value);                        \
+        type value;                                                  \
+        memcpy(&value, at, sizeof(value));                           \
+        out = put_long(out, (int64_t)value);                         \
     }
 
 /* A column of numbers by itself: most of what a batch is made of. */
@@ -110,7 +111,7 @@ static uint8_t *put_longs(uint8_t *out, const struct column *column, int64_t row
 static uint8_t *put_address(uint8_t *out, const uint8_t *address)
 {
     static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-    uint8_t *text = out + 1;    /* behind the length, which is one octet: no text is longer than 63 */
+    uint8_t *text = out + 1; /* behind the length, which is one octet: no text is longer than 63 */
 
     if (memcmp(address, mapped, sizeof(mapped))) {
         inet_ntop(AF_INET6, address, (char *)text, INET6_ADDRSTRLEN);

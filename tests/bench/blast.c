@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Sends frames of many flows into an interface at a bounded rate: AF_PACKET, sendmmsg, one thread.
  *
  *   blast INTERFACE FLOWS PACKETS RATE MIX FAMILY
@@ -23,12 +24,12 @@
 #include <unistd.h>
 
 #define BURST 64
-#define HEADER 62           /* Ethernet, IPv6, UDP */
+#define HEADER 62 /* Ethernet, IPv6, UDP */
 #define LONGEST 1514
 
 struct flow {
     uint8_t header[HEADER];
-    uint8_t length;         /* of the header */
+    uint8_t length; /* of the header */
 };
 
 static uint8_t payload[LONGEST];
@@ -174,7 +175,8 @@ int main(int argc, char **argv)
         }
     }
     double seconds = (now(CLOCK_MONOTONIC) - begin) / 1e9;
-    printf("{\"packets\": %llu, \"bytes\": %llu, \"seconds\": %.4f, \"rate\": %.0f, \"again\": %llu, \"started_ns\": %llu}\n",
+    printf("{\"packets\": %llu, \"bytes\": %llu, \"seconds\": %.4f, \"rate\": %.0f, \"again\": %llu, \"started_ns\": "
+           "%llu}\n",
            (unsigned long long)sent, (unsigned long long)octets, seconds, sent / seconds, (unsigned long long)again,
            (unsigned long long)started);
     return 0;

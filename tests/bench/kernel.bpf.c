@@ -1,6 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* Behind bpf/ayaflow.bpf.c, in one text. TEST_RUN with `repeat` shows a program the same frame again and again: these give
  * each run another flow first, taking turns among bench.flows, so that flows cost what they cost. */
-struct bench_state { u64 next, flows; };
+struct bench_state {
+    u64 next, flows;
+};
 BPF_PERCPU_ARRAY(bench, struct bench_state, 1);
 
 /* An Ethernet, IPv4 (no options) and UDP header: the source port and the last half of the source address are the flow's. */
