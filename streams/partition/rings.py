@@ -9,10 +9,68 @@ and streams.partition.progress.
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from common.errors import DecodeError
+from schemas.packets import PacketBatch
 
 ANCHOR_SECONDS = 600.0  # a series that says nothing for so long no longer holds back acknowledgements
+
+
+class Extent(NamedTuple):
+    """What a batch holds of its node's ring.
+
+    Equal numbers of coalesced entries: the entries are from the ring, and so many coalesced ones were sent before, or,
+    with 0, the batch does not say.
+    """
+
+    node: str
+    ring_id: int
+    start: int  # position in the ring
+    end: int
+    coalesced_start: int  # number of a coalesced entry
+    coalesced_end: int
+    entries: int
+
+    @classmethod
+    def of(cls, batch: PacketBatch) -> "Extent":
+        """That of a batch."""
+        return cls(
+            batch.node,
+            batch.ring_id,
+            batch.ring_start,
+            batch.ring_end,
+            batch.coalesced_start,
+            batch.coalesced_end,
+            len(batch),
+        )
+
+    @property
+    def coalesced(self) -> bool:
+        """Whether the entries are coalesced ones."""
+        return self.coalesced_end > self.coalesced_start
+
+    @property
+    def from_ring(self) -> int:
+        """Entries that are places of the ring."""
+        return 0 if self.coalesced else self.entries
+
+    @property
+    def stride(self) -> int:
+        """Bytes of the ring that each entry takes; 0: they are not all of one size, or there are none."""
+        size, entries = self.end - self.start, self.from_ring
+        return size // entries if entries and not size % entries else 0
+
+    def check(self) -> None:
+        """Raises DecodeError when there is no such extent."""
+        if (
+            self.end < self.start
+            or (self.from_ring and self.end == self.start)
+            or self.coalesced_end < self.coalesced_start
+        ):
+            raise DecodeError(
+                f"a PacketBatch with {self.entries} packets from ring position {self.start} to {self.end}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +90,6 @@ class _Series:
     expected: int  # place after the last entry that was taken
     anchor: int | None = None  # offset of the last message that needed none before it
     heard: float = 0.0
-    stride: int = 0  # places that an entry takes; 0: not known yet
 
     def begin(self, start: int, end: int, entries: int) -> int:
         """How many entries of a batch are known. Raises DecodeError when that cannot be told."""
@@ -60,9 +117,20 @@ class _Series:
 @dataclass(slots=True)
 class _Ring:
     ring_id: int
-    positions: _Series
+    positions: _Series  # each batch tells them
     numbers: _Series | None  # None: nothing is known of coalesced entries yet
-    heard: float
+    stride: int  # bytes that an event takes; 0: not known yet
+
+    @classmethod
+    def first(cls, extent: Extent, offset: int, now: float) -> "_Ring":
+        """A ring of which nothing was known before a batch."""
+        numbers = None
+        if extent.coalesced_end:
+            numbers = _Series(expected=extent.coalesced_end, anchor=offset, heard=now)
+        elif not extent.start:  # from the ring's beginning: there was none before
+            numbers = _Series(expected=0)
+        positions = _Series(expected=extent.end, anchor=offset, heard=now)
+        return cls(ring_id=extent.ring_id, positions=positions, numbers=numbers, stride=extent.stride)
 
     def series(self) -> list[_Series]:
         return [self.positions] if self.numbers is None else [self.positions, self.numbers]
@@ -75,50 +143,26 @@ class Rings:
     _rings: dict[str, _Ring] = field(default_factory=dict)
     _spans: dict[int, int] = field(default_factory=dict)
 
-    def judge(
-        self,
-        *,
-        node: str,
-        ring_id: int,
-        start: int,
-        end: int,
-        coalesced_start: int = 0,
-        coalesced_end: int = 0,
-        entries: int,
-        offset: int,
-        now: float,
-    ) -> Verdict:
-        """Decide on a batch and remember it. Raises DecodeError when its places are impossible.
-
-        Equal numbers of coalesced entries: the entries are from the ring, and so many coalesced ones were sent
-        before, or, with 0, the batch does not say.
-        """
-        coalesced = coalesced_end > coalesced_start
-        from_ring = 0 if coalesced else entries
-        if end < start or (from_ring and end == start) or coalesced_end < coalesced_start:
-            raise DecodeError(f"a PacketBatch with {entries} packets from ring position {start} to {end}")
-        ring = self._rings.get(node)
-        if ring is None or ring.ring_id != ring_id:
-            numbers = None
-            if coalesced_end:
-                numbers = _Series(expected=coalesced_end, anchor=offset, heard=now)
-            elif not start:  # from the ring's beginning: there was none before
-                numbers = _Series(expected=0)
-            positions = _Series(expected=end, anchor=offset, heard=now, stride=_stride(start, end, from_ring))
-            self._rings[node] = _Ring(ring_id=ring_id, positions=positions, numbers=numbers, heard=now)
+    def judge(self, extent: Extent, offset: int, now: float) -> Verdict:
+        """Decide on the batch at `offset` and remember it. Raises DecodeError when its places are impossible."""
+        extent.check()
+        ring = self._rings.get(extent.node)
+        if ring is None or ring.ring_id != extent.ring_id:
+            self._rings[extent.node] = _Ring.first(extent, offset, now)
             return Verdict(begin=0, new_ring=True)
-        begin = ring.positions.begin(start, end, from_ring)
-        if coalesced:
-            begin = ring.numbers.begin(coalesced_start, coalesced_end, entries) if ring.numbers else 0
-        ring.heard = now
+        if extent.coalesced:
+            numbers = ring.numbers
+            begin = numbers.begin(extent.coalesced_start, extent.coalesced_end, extent.entries) if numbers else 0
+        else:
+            begin = ring.positions.begin(extent.start, extent.end, extent.entries)
         anchors = [series.anchor for series in ring.series() if series.anchor is not None]
         gap_entries = 0
-        if ring.numbers is None and coalesced_end:
-            ring.numbers = _Series(expected=coalesced_end, anchor=offset, heard=now)
-        elif ring.numbers is not None and coalesced_end:
-            gap_entries = ring.numbers.move(coalesced_start, coalesced_end, offset, now, self._spans)
-        gap = ring.positions.move(start, end, offset, now, self._spans)
-        stride = ring.positions.stride = ring.positions.stride or _stride(start, end, from_ring)
+        if ring.numbers is None and extent.coalesced_end:
+            ring.numbers = _Series(expected=extent.coalesced_end, anchor=offset, heard=now)
+        elif ring.numbers is not None and extent.coalesced_end:
+            gap_entries = ring.numbers.move(extent.coalesced_start, extent.coalesced_end, offset, now, self._spans)
+        gap = ring.positions.move(extent.start, extent.end, offset, now, self._spans)
+        stride = ring.stride = ring.stride or extent.stride
         return Verdict(
             begin=begin,
             gap_bytes=gap,
@@ -139,7 +183,7 @@ class Rings:
 
     def silent(self, now: float) -> set[str]:
         """Nodes that have not been heard of for long."""
-        return {node for node, ring in self._rings.items() if now - ring.heard > ANCHOR_SECONDS}
+        return {node for node, ring in self._rings.items() if now - ring.positions.heard > ANCHOR_SECONDS}
 
     def spans(self) -> dict[int, int]:
         """Anchor -> the last message that can only be understood after it."""
@@ -149,7 +193,3 @@ class Rings:
         """Offsets below this one are acknowledged."""
         for first in [first for first, last in self._spans.items() if last < offset]:
             del self._spans[first]
-
-
-def _stride(start: int, end: int, entries: int) -> int:
-    return (end - start) // entries if entries and not (end - start) % entries else 0

@@ -12,7 +12,7 @@ from schemas.flows import Loss
 from schemas.packets import PacketBatch
 from streams.partition.accounting import Accounts, ClosedEpoch, check_counters
 from streams.partition.progress import committable
-from streams.partition.rings import Rings, Verdict
+from streams.partition.rings import Extent, Rings, Verdict
 from streams.partition.storing import KafkaPartition, Known, WindowId, WindowJob
 from streams.partition.watermark import Watermark
 from streams.windowing.keys import Names, pack
@@ -63,7 +63,7 @@ class Partition:
         self.watermark = Watermark(timeout_seconds=node_timeout_seconds, window_seconds=window_seconds)
         self._windows: dict[WindowId, Window] = {}
         self._known: dict[WindowId, Known] = {}
-        self._busy: dict[WindowId, WindowJob] = {}
+        self._busy: set[WindowId] = set()
         self._late_since: dict[WindowId, float] = {}
         self._ledger_since: float | None = None
         self._losses: list[tuple[int, Loss]] = []  # offset that a successor needs to notice it again
@@ -77,17 +77,7 @@ class Partition:
         assert offset >= self.position, "offsets only go up; after a rebalance a new Partition begins"
         _, latest = time_range(batch)
         check_counters(batch)
-        verdict = self._rings.judge(
-            node=batch.node,
-            ring_id=batch.ring_id,
-            start=batch.ring_start,
-            end=batch.ring_end,
-            coalesced_start=batch.coalesced_start,
-            coalesced_end=batch.coalesced_end,
-            entries=len(batch),
-            offset=offset,
-            now=now,
-        )
+        verdict = self._rings.judge(Extent.of(batch), offset, now)
         self.position = offset + 1
         seconds = self._length_at(offset)
         self._note_gaps(batch, verdict, offset, now)
@@ -210,7 +200,7 @@ class Partition:
             tunnels=self.tunnels.table(),
             known=self._known.get(window_id),
         )
-        self._busy[window_id] = job
+        self._busy.add(window_id)
         self._late_since.pop(window_id, None)
         return job
 
@@ -231,12 +221,12 @@ class Partition:
 
     def stored(self, job: WindowJob, known: Known) -> None:
         """A job is done: what lies below `known.offset_end` is in the table. Raises StraddlesOffset, see storing."""
-        self._busy.pop(job.window, None)
+        self._busy.discard(job.window)
         self._keep_from(job.window, known)
 
     def failed(self, job: WindowJob) -> None:
         """A job was given up; its window is written again later."""
-        self._busy.pop(job.window, None)
+        self._busy.discard(job.window)
 
     def _keep_from(self, window_id: WindowId, known: Known) -> None:
         self._known[window_id] = known

@@ -1,39 +1,20 @@
 import pytest
 
 from common.errors import DecodeError
-from streams.partition.rings import ANCHOR_SECONDS, Rings, Verdict
+from streams.partition.rings import ANCHOR_SECONDS, Extent, Rings, Verdict
 
 
 def judge(
     rings: Rings, start: int, end: int, offset: int, *, entries: int | None = None, ring: int = 1, sent: int = 0
 ) -> Verdict:
     """A batch of the ring; `sent` coalesced entries were sent before."""
-    return rings.judge(
-        node="n",
-        ring_id=ring,
-        start=start,
-        end=end,
-        coalesced_start=sent,
-        coalesced_end=sent,
-        offset=offset,
-        now=0.0,
-        entries=(end - start) // 10 if entries is None else entries,
-    )
+    entries = (end - start) // 10 if entries is None else entries
+    return rings.judge(Extent("n", ring, start, end, sent, sent, entries), offset, 0.0)
 
 
-def coalesced(rings: Rings, first: int, behind: int, offset: int, *, at: int = 100, now: float = 0.0) -> Verdict:
+def coalesced(rings: Rings, first: int, behind: int, offset: int, *, at: int = 100) -> Verdict:
     """Coalesced entries, the ring being sent up to `at`."""
-    return rings.judge(
-        node="n",
-        ring_id=1,
-        start=at,
-        end=at,
-        coalesced_start=first,
-        coalesced_end=behind,
-        entries=behind - first,
-        offset=offset,
-        now=now,
-    )
+    return rings.judge(Extent("n", 1, at, at, first, behind, behind - first), offset, 0.0)
 
 
 def test_batches_in_order_are_taken_whole() -> None:
@@ -106,7 +87,7 @@ def test_coalesced_entries_that_are_long_past_hold_nothing_back() -> None:
     rings = Rings()
     judge(rings, 0, 100, 0)
     coalesced(rings, 0, 5, 1)
-    rings.judge(node="n", ring_id=1, start=100, end=110, entries=1, offset=2, now=ANCHOR_SECONDS + 1)
+    rings.judge(Extent("n", 1, 100, 110, 0, 0, 1), 2, ANCHOR_SECONDS + 1)
     assert rings.anchors(ANCHOR_SECONDS + 1) == [2]
     assert rings.silent(ANCHOR_SECONDS + 1) == set()
 
