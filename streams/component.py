@@ -18,9 +18,9 @@ from schemas.topics import TopicNames, topics
 from streams import app as faust_app
 from streams import metrics as streams_metrics
 from streams.store.clickhouse import ClickHouseStore
-from streams.worker.offsets import Offsets
-from streams.worker.publisher import Publisher
-from streams.worker.retrying import pause
+from streams.worker.clock import pause
+from streams.worker.offsets import KafkaOffsets
+from streams.worker.publisher import KafkaPublisher
 from streams.worker.worker import Worker
 
 log = logs.get("streams")
@@ -96,9 +96,9 @@ class Component:
     async def _work(self, store: ClickHouseStore, stopping: asyncio.Event) -> None:
         settings = self._settings
         codec = Codec(settings.schema_registry.url, self._topics)
-        publisher = Publisher(settings.kafka, codec)
+        publisher = KafkaPublisher(settings.kafka, codec)
         app = faust_app.build(settings)
-        offsets = Offsets(settings.kafka, group=settings.streams.app_id, topic=self._topics.packets)
+        offsets = KafkaOffsets(settings.kafka, group=settings.streams.app_id, topic=self._topics.packets)
         worker = Worker(
             settings.streams,
             codec=codec,

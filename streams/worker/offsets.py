@@ -4,26 +4,17 @@ The recovery protocol needs every message from the committed offset on. Faust se
 asks the broker itself, so that a message from before a rebalance, or a seek that went wrong, cannot make a hole.
 """
 
-from typing import NamedTuple
-
 from confluent_kafka import KafkaException, TopicPartition
 
 from common import kafka
 from common.errors import ServiceUnavailable
 from common.settings import KafkaSettings
+from streams.partition.opening import Begin
 
 _TIMEOUT = 5.0
 
 
-class Begin(NamedTuple):
-    """Where a partition stands in Kafka."""
-
-    committed: int  # the offset that the group acknowledged; -1: none
-    oldest: int  # the first offset that is still there
-    topic_id: int  # of common.kafka.topic_id
-
-
-class Offsets:
+class KafkaOffsets:
     """The offsets of a consumer group in a topic. It does not join the group."""
 
     def __init__(self, settings: KafkaSettings, *, group: str, topic: str) -> None:

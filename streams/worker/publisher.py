@@ -27,7 +27,7 @@ _CHUNK = 10_000
 _WAIT_SECONDS = 30.0
 
 
-class Publisher:
+class KafkaPublisher:
     """Sends to the flows, live and dead-letter topics."""
 
     def __init__(self, settings: KafkaSettings, codec: Codec) -> None:

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TypeVar
 
 from common import logs
 from common.errors import ServiceUnavailable
 from common.outages import Outages
+from streams.worker.clock import Clock
 
 log = logs.get("streams")
 T = TypeVar("T")
@@ -15,32 +16,41 @@ T = TypeVar("T")
 CLICKHOUSE, KAFKA, BROKER, REGISTRY = "ClickHouse", "Kafka", "a broker of Kafka", "the schema registry"
 _FIRST_DELAY, _LONGEST_DELAY = 0.2, 10.0
 
+Executors = Callable[[str], Executor]
+"""Makes the executor of a service."""
+
 
 class Released(Exception):
     """The partition went, or the component stops, before the work succeeded. Somebody reads its messages again."""
 
 
-class Retrying:
-    """Runs blocking work in a thread and remembers what is wrong with whom."""
+def thread(service: str) -> Executor:
+    """A thread for the blocking work of one service."""
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix=service)
 
-    def __init__(self, executor: Executor, clock: Callable[[], float], on_retry: Callable[[], None]) -> None:
-        self._executor, self._on_retry = executor, on_retry
+
+class Retrying:
+    """Runs blocking work and remembers what is wrong with whom. Each service has a thread: none waits for another."""
+
+    def __init__(self, clock: Clock, on_retry: Callable[[], None], executors: Executors = thread) -> None:
+        self._clock, self._on_retry = clock, on_retry
+        self._executors = {service: executors(service) for service in (CLICKHOUSE, KAFKA, REGISTRY)}
         self.troubles: dict[str, str] = {}  # service -> what was wrong with the last try
-        self._outages = Outages(log, clock)
+        self._outages = Outages(log, clock.monotonic)
 
     async def insist(self, service: str, closing: asyncio.Event, work: Callable[[], T]) -> T:
         """Do it again and again while it raises ServiceUnavailable. Raises Released when `closing` is set."""
         delay = _FIRST_DELAY
         while True:
             try:
-                result = await asyncio.get_running_loop().run_in_executor(self._executor, work)
+                result = await asyncio.get_running_loop().run_in_executor(self._executors[service], work)
             except ServiceUnavailable as error:
                 self._on_retry()
                 self.report(service, str(error))
             else:
                 self.report(service, None)
                 return result
-            await pause(closing, delay)
+            await self._clock.wait(closing, delay)
             if closing.is_set():
                 raise Released
             delay = min(delay * 2, _LONGEST_DELAY)
@@ -54,10 +64,7 @@ class Retrying:
             self.troubles.pop(service, None)
             self._outages.back(service)
 
-
-async def pause(event: asyncio.Event, seconds: float) -> None:
-    """Sleep, but not when the event is set."""
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return
+    def close(self) -> None:
+        """Nothing more is asked; what runs is not waited for."""
+        for executor in self._executors.values():
+            executor.shutdown(wait=False, cancel_futures=True)

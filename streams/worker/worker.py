@@ -1,76 +1,64 @@
 """From messages to stored windows: the asynchronous shell around streams.partition. Knows nothing of Faust.
 
-For each partition a task writes what is due (streams.worker.writing). ClickHouse and Kafka are used from a thread, so
+For each partition a task writes what is due (streams.worker.writing). ClickHouse and Kafka are used from threads, so
 that the loop, and with it the consumer's heartbeats, live on. While too much waits, no more messages are taken.
 """
 
 import asyncio
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Coroutine
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from common import logs
 from common.errors import DecodeError, ServiceUnavailable
 from common.settings import StreamsSettings
-from schemas.avro.codec import Codec
 from schemas.packets import PacketBatch
-from streams.live.feed import LiveFeed
 from streams.metrics import Metrics
-from streams.partition.state import Partition, Taken
-from streams.store.clickhouse import ClickHouseStore
-from streams.worker.offsets import Begin, Offsets
-from streams.worker.publisher import Publisher
-from streams.worker.retrying import BROKER, CLICKHOUSE, KAFKA, REGISTRY, Released, Retrying, pause
-from streams.worker.writing import Lane, Writing, acknowledge
+from streams.partition.state import Taken
+from streams.worker.aside import DeadLetters
+from streams.worker.assignment import Assignment
+from streams.worker.clock import Clock, SystemClock
+from streams.worker.lane import Lane
+from streams.worker.live import LiveStatistics
+from streams.worker.neighbours import Acknowledge, Decoder, FlowStore, Lag, Message, Offsets, Publisher
+from streams.worker.retrying import BROKER, CLICKHOUSE, KAFKA, REGISTRY, Executors, Released, Retrying, thread
+from streams.worker.writing import Writing
 
 log = logs.get("streams")
-T = TypeVar("T")
 
 _MOST_BYTES = 512 << 20  # of all open windows, from which on no messages are taken
-_LOG_EVERY = 10.0  # seconds between two lines about messages that were set aside
 _TICK = 0.2  # seconds between two looks at what is due
-_RELEASE_SECONDS = 5.0  # for a running insert, when a partition goes
-
-
-class Message(Protocol):
-    """A message of the packets topic."""
-
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
+_LIVE_SECONDS = 1.0  # between two live statistics
 
 
 class Worker:
-    """Takes messages, stores windows. `lag` tells how many messages of a partition lie at or after a position."""
+    """Takes messages, stores windows."""
 
     def __init__(
         self,
         settings: StreamsSettings,
         *,
-        codec: Codec,
-        store: ClickHouseStore,
+        codec: Decoder,
+        store: FlowStore,
         publisher: Publisher,
         offsets: Offsets,
         metrics: Metrics,
-        lag: Callable[[int, int], int],
-        clock: Callable[[], float] = time.time,
+        lag: Lag,
+        clock: Clock | None = None,
+        executors: Executors = thread,
     ) -> None:
-        self._settings = settings
-        self._codec, self._store, self._publisher, self._metrics = codec, store, publisher, metrics
-        self._offsets, self._lag, self._clock = offsets, lag, clock
-        self._lanes: dict[int, Lane] = {}
-        self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sink")
-        self._live_threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="live")
-        self._live = LiveFeed(settings.live_top)
+        self._codec, self._metrics, self._lag = codec, metrics, lag
+        self._clock = clock = clock or SystemClock()
+        self._again = again = Retrying(clock, metrics.insert_retries.inc, executors)
+        self._writing = Writing(store, publisher, metrics, again, clock, publish_flows=settings.publish_flows)
+        self._aside = DeadLetters(publisher, metrics, again, clock)
+        self._live = LiveStatistics(settings.live_top, publisher, executors("live"))
         self._live_task: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._again = Retrying(self._threads, clock, metrics.insert_retries.inc)
-        self._writing = Writing(store, publisher, metrics, self._again, clock, publish_flows=settings.publish_flows)
-        self.dead_letters = 0
-        self._said_aside = 0.0
+        self._assignment = Assignment(
+            settings, offsets=offsets, store=store, metrics=metrics, again=again, clock=clock, write=self._write
+        )
 
     async def start(self) -> None:
         """Begin with the live statistics; partitions begin with their first message."""
@@ -78,79 +66,38 @@ class Worker:
 
     async def stop(self) -> None:
         """Finish running inserts; open windows stay in Kafka."""
+        self._stopping.set()
         await self.release_all()
         if self._live_task:
             self._live_task.cancel()
             await asyncio.gather(self._live_task, return_exceptions=True)
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        self._live_threads.shutdown(wait=False, cancel_futures=True)
+        self._again.close()
+        self._live.close()
 
     async def release_all(self) -> None:
         """No partition is ours any more."""
-        await self.release(list(self._lanes))
+        await self._assignment.release([lane.state.number for lane in self._assignment.lanes])
 
-    async def release(self, partitions: list[int]) -> None:
-        """These partitions are no longer ours: finish a running insert, acknowledge what is stored, forget the rest."""
-        lanes = [self._lanes.pop(number) for number in partitions if number in self._lanes]
-        for lane in lanes:
-            lane.closing.set()
-        tasks = [lane.task for lane in lanes if lane.task]
-        if tasks:
-            _, running = await asyncio.wait(tasks, timeout=_RELEASE_SECONDS)
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
-        for lane in lanes:
-            acknowledge(lane, self._clock())
-
-    async def take(self, message: Message, acknowledge: Callable[[], None]) -> None:
+    async def take(self, message: Message, acknowledge: Acknowledge) -> None:
         """Add a message. Waits while too much is not stored yet."""
+        if self._stopping.is_set():
+            return
         try:
-            lane = await self._lane(message)
-            while sum(each.state.nbytes for each in self._lanes.values()) > _MOST_BYTES:
-                await pause(lane.closing, _TICK)
+            lane = await self._assignment.lane(message.partition, message.offset)
+            while self._assignment.nbytes > _MOST_BYTES:
+                await self._clock.wait(lane.closing, _TICK)
                 if lane.closing.is_set():
                     return
             lane.messages.append((message.offset, acknowledge))
             try:
                 batch = await self._decoded(lane, message.value)
-                self._count(lane, lane.state.take(message.offset, batch, self._clock()), batch)
+                self._count(lane, lane.state.take(message.offset, batch, self._clock.time()), batch)
             except DecodeError as error:
-                await self._set_aside(lane, message, str(error))
+                await self._aside.send(lane, message, str(error))
                 lane.state.skip(message.offset)
             self._metrics.batches.inc()
         except Released:
             return  # it was not acknowledged: whoever has the partition next reads it
-
-    async def _lane(self, message: Message) -> Lane:
-        lane = self._lanes.get(message.partition)
-        if lane is None or message.offset == lane.state.position:
-            return lane or await self._open(message.partition, message.offset)
-        if message.offset > lane.state.position:
-            begin = await self._begin(lane)
-            if begin.topic_id == lane.state.topic_id:
-                self._lose(lane, lane.state.position, min(begin.oldest, message.offset))
-                return lane
-        log.warning("reading again", partition=message.partition, offset=message.offset, was=lane.state.position)
-        await self.release([message.partition])
-        return await self._open(message.partition, message.offset)
-
-    async def _begin(self, lane: Lane) -> Begin:
-        return await self._again.insist(KAFKA, lane.closing, partial(self._offsets.begin, lane.state.number))
-
-    def _lose(self, lane: Lane, start: int, end: int) -> None:
-        """Messages between two offsets are no longer in Kafka, if there are any."""
-        if end <= start:
-            return
-        lane.state.lose(start, end, self._clock())
-        self._metrics.lost_messages.inc(end - start)
-        log.error(
-            "messages were removed from Kafka before they were acknowledged; see kafka.packets_retention_hours",
-            partition=lane.state.number,
-            from_offset=start,
-            to_offset=end,
-            messages=end - start,
-        )
 
     async def _decoded(self, lane: Lane, value: bytes | None) -> PacketBatch:
         """The batch of a message. Raises DecodeError; waits while the registry that knows its schema is away."""
@@ -189,83 +136,24 @@ class Worker:
                 events="unknown" if taken.gap_events is None else taken.gap_events,
                 coalesced_entries=taken.gap_entries,
             )
-        self._live.add(lane.state, batch, taken)
+        self._live.feed.add(lane.state, batch, taken)
 
-    async def _open(self, partition: int, offset: int) -> Lane:
-        seconds = self._settings.window_seconds
-        state = Partition(
-            partition, position=offset, window_seconds=seconds, node_timeout_seconds=self._settings.node_timeout_seconds
-        )
-        lane = self._lanes[partition] = Lane(state)
-        begin = await self._begin(lane)
-        if offset > max(begin.committed, begin.oldest):
-            raise ServiceUnavailable(
-                f"reading of partition {partition} began at {offset} and not at "
-                f"{max(begin.committed, begin.oldest)}, where it ended; start again"
-            )
-        state.topic_id = begin.topic_id
-        find = partial(self._store.other_lengths, state.source, seconds, offset)
-        other = await self._again.insist(CLICKHOUSE, lane.closing, find)
-        ended = begin.committed
-        if ended < 0:  # Kafka forgot it, or this is the first time
-            ended = await self._again.insist(CLICKHOUSE, lane.closing, partial(self._store.stored_until, state.source))
-        if lane.closing.is_set():
-            raise Released
-        if ended or begin.committed == 0:
-            self._lose(lane, ended, min(begin.oldest, offset))
-        if other:
-            log.info("window length changed", partition=partition, before=other[0], until_offset=other[1])
-            state.window_seconds_before(*other)
-        lane.task = asyncio.create_task(self._guard(self._run(lane)), name=f"partition {partition}")
-        log.info("reading", partition=partition, offset=offset)
-        return lane
+    async def _write(self, lane: Lane) -> None:
+        await self._guard(self._write_what_is_due(lane))
 
-    async def _run(self, lane: Lane) -> None:
+    async def _write_what_is_due(self, lane: Lane) -> None:
         while not lane.closing.is_set():
             await self._writing.once(lane)
-            await pause(lane.closing, _TICK)
-
-    async def _set_aside(self, lane: Lane, message: Message, error: str) -> None:
-        now = self._clock()
-        if now - self._said_aside >= _LOG_EVERY:  # the metric and the topic have them all
-            log.warning(
-                "set a message aside",
-                partition=message.partition,
-                offset=message.offset,
-                error=error,
-                topic="dead-letter",
-                before=self.dead_letters,
-            )
-            self._said_aside = now
-        send = partial(
-            self._publisher.dead_letter,
-            message.value,
-            message.key,
-            partition=message.partition,
-            offset=message.offset,
-            error=error,
-        )
-        await self._again.insist(KAFKA, lane.closing, send)
-        self._metrics.dead_letters.inc()
-        self.dead_letters += 1
+            await self._clock.wait(lane.closing, _TICK)
 
     async def _publish_live(self) -> None:
         while True:
-            await asyncio.sleep(1.0)
-            summaries = self._live.due({number: self._behind(lane) for number, lane in self._lanes.items()})
-            loop = asyncio.get_running_loop()
-            self._again.report(BROKER, await loop.run_in_executor(self._live_threads, self._send_live, summaries))
-            self._metrics.active_connections.set(self._live.active_flows)
+            await self._clock.wait(self._stopping, _LIVE_SECONDS)
+            if self._stopping.is_set():
+                return
+            lags = {lane.state.number: self._behind(lane) for lane in self._assignment.lanes}
+            self._again.report(BROKER, await self._live.send(lags))
             self._gauges()
-
-    def _send_live(self, summaries: list[Callable[[], dict[str, Any]]]) -> str | None:
-        """Returns what is wrong with Kafka."""
-        try:
-            for summary in summaries:
-                self._publisher.live(summary())
-        except ServiceUnavailable as error:  # the schema registry; the next second has newer figures
-            return str(error)
-        return self._publisher.check()
 
     def _behind(self, lane: Lane) -> int:
         return self._lag(lane.state.number, lane.state.position)
@@ -275,9 +163,10 @@ class Worker:
         self._metrics.open_windows.set(health["open_windows"])
         self._metrics.lag_messages.set(health["lag_messages"])
         self._metrics.watermark_delay_seconds.set(health["watermark_delay_seconds"] or 0)
-        self._metrics.open_window_bytes.set(sum(lane.state.nbytes for lane in self._lanes.values()))
+        self._metrics.open_window_bytes.set(self._assignment.nbytes)
+        self._metrics.active_connections.set(self._live.feed.active_flows)
 
-    async def _guard(self, work: Any) -> None:
+    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         """Whatever a task dies of ends the component: it begins again from what is acknowledged."""
         try:
             await work
@@ -293,11 +182,11 @@ class Worker:
 
     def health(self) -> dict[str, Any]:
         """For /health: what there is, what waits, and what is wrong."""
-        now = self._clock()
-        lanes, inserted = list(self._lanes.values()), self._writing.last_insert
+        now, troubles = self._clock.time(), self._again.troubles
+        lanes, inserted = self._assignment.lanes, self._writing.last_insert
         watermarks = [lane.state.watermark.value for lane in lanes if lane.state.watermark.value]
         return {
-            "ok": not self._again.troubles and not self.failure.done(),
+            "ok": not troubles and not self.failure.done(),
             "stage": "streams",
             "partitions": len(lanes),
             "watermark_delay_seconds": round(max(0.0, now - min(watermarks) / 1e9), 3) if watermarks else None,
@@ -305,8 +194,8 @@ class Worker:
             "lag_messages": sum(self._behind(lane) for lane in lanes),
             "rows_stored": self._writing.rows_stored,
             "last_insert_age_seconds": round(now - inserted, 3) if inserted is not None else None,
-            "clickhouse": self._again.troubles.get(CLICKHOUSE, "ok"),
-            "kafka": self._again.troubles.get(BROKER) or self._again.troubles.get(KAFKA, "ok"),
-            "registry": self._again.troubles.get(REGISTRY, "ok"),
-            "dead_letters": self.dead_letters,
+            "clickhouse": troubles.get(CLICKHOUSE, "ok"),
+            "kafka": troubles.get(BROKER) or troubles.get(KAFKA, "ok"),
+            "registry": troubles.get(REGISTRY, "ok"),
+            "dead_letters": self._aside.count,
         }

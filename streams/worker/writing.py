@@ -3,41 +3,20 @@
 A failed insert is tried again for ever.
 """
 
-import asyncio
-import time
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 
 from common import logs
 from schemas.flows import LedgerRow
 from streams.metrics import Metrics
 from streams.partition.accounting import figures
-from streams.partition.state import Partition
 from streams.partition.storing import Outcome, WindowJob, catch_up, store_window
-from streams.store.clickhouse import ClickHouseStore
-from streams.worker.publisher import Publisher
+from streams.worker.clock import Clock
+from streams.worker.lane import Lane
+from streams.worker.neighbours import FlowStore, Publisher
 from streams.worker.retrying import CLICKHOUSE, KAFKA, Retrying
 
 log = logs.get("streams")
-
-
-@dataclass(slots=True, eq=False)
-class Lane:
-    """A partition, its task, and the messages that are not acknowledged."""
-
-    state: Partition
-    messages: deque[tuple[int, Callable[[], None]]] = field(default_factory=deque)
-    closing: asyncio.Event = field(default_factory=asyncio.Event)
-    task: asyncio.Task[None] | None = None
-
-
-def acknowledge(lane: Lane, now: float) -> None:
-    """The messages of which everything is stored."""
-    offset = lane.state.committable(now)
-    while lane.messages and lane.messages[0][0] < offset:
-        lane.messages.popleft()[1]()
 
 
 class Writing:
@@ -45,11 +24,11 @@ class Writing:
 
     def __init__(
         self,
-        store: ClickHouseStore,
+        store: FlowStore,
         publisher: Publisher,
         metrics: Metrics,
         again: Retrying,
-        clock: Callable[[], float],
+        clock: Clock,
         *,
         publish_flows: bool,
     ) -> None:
@@ -61,13 +40,13 @@ class Writing:
     async def once(self, lane: Lane) -> None:
         """Everything that is due now."""
         await self._compact(lane)
-        for job in lane.state.due(self._clock()):
+        for job in lane.state.due(self._clock.time()):
             if lane.closing.is_set():
                 return
             await self._write(lane, job)
         await self._write_losses(lane)
         await self._write_ledger(lane)
-        acknowledge(lane, self._clock())
+        lane.acknowledge(self._clock.time())
 
     async def _compact(self, lane: Lane) -> None:
         for window in lane.state.compactable():
@@ -86,9 +65,9 @@ class Writing:
             tries += 1
             return store_window(job if tries == 1 else replace(job, known=None), self._store)
 
-        begun = time.perf_counter()
+        begun = self._clock.monotonic()
         outcome = await self._again.insist(CLICKHOUSE, lane.closing, attempt)
-        self._metrics.insert_seconds.observe(time.perf_counter() - begun)
+        self._metrics.insert_seconds.observe(self._clock.monotonic() - begun)
         if outcome.expired:
             self._metrics.expired_rows.inc(outcome.expired)
             log.warning(
@@ -103,7 +82,7 @@ class Writing:
             if outcome.known.revision > 1:
                 self._metrics.corrections.inc()
             self.rows_stored += outcome.rows
-            self.last_insert = self._clock()
+            self.last_insert = self._clock.time()
         await self._publish(lane, outcome)
         lane.state.stored(job, outcome.known)
         log.debug(
@@ -128,7 +107,7 @@ class Writing:
             lane.state.losses_stored(losses)
 
     async def _write_ledger(self, lane: Lane) -> None:
-        epochs = lane.state.closed_epochs(self._clock())
+        epochs = lane.state.closed_epochs(self._clock.time())
         if not epochs:
             return
         names = [(epoch.node, epoch.ring_id, epoch.epoch) for epoch in epochs]
@@ -149,4 +128,4 @@ class Writing:
         if sums["missing"] or sums["surplus"] or sums["unclosed"]:
             wrong = {name: sums[name] for name in ("missing", "surplus", "unclosed")}
             log.warning("ledger differs", partition=lane.state.number, epochs=len(epochs), **wrong)
-        lane.state.epochs_stored(epochs, self._clock())
+        lane.state.epochs_stored(epochs, self._clock.time())

@@ -42,9 +42,9 @@ def audit(p: Pipeline) -> tuple[int, dict[str, Any]]:
 
 
 def until_acknowledged(p: Pipeline, offset: int) -> None:
-    from streams.worker.offsets import Offsets
+    from streams.worker.offsets import KafkaOffsets
 
-    offsets = Offsets(KafkaSettings(bootstrap_servers=p.kafka), group=p.database, topic=p.topics.packets)
+    offsets = KafkaOffsets(KafkaSettings(bootstrap_servers=p.kafka), group=p.database, topic=p.topics.packets)
     try:
         p.until(lambda: offsets.begin(0).committed >= offset)
     finally:

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from common.errors import ServiceUnavailable
-from schemas.flows import FlowColumns, LedgerRow
+from schemas.flows import FlowColumns
 from schemas.packets import EpochCounters, PacketBatch
 from streams.partition.accounting import difference
 from streams.partition.state import Partition
-from streams.partition.storing import KafkaPartition, WindowId, catch_up, store_window
+from streams.partition.storing import WindowId, catch_up, store_window
+from streams.testing import MemoryStore, Name
 from streams.windowing.windows import StraddlesOffset
 from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch, coalesced, counters
 
@@ -20,40 +21,17 @@ WINDOW = 2
 START = 1_800_000_000
 
 
-@dataclass
-class Table:
-    """The flows table, with the server's part of the protocol; and the ledger, whose rows replace their like."""
+class Nameless(MemoryStore):
+    """A server that does not know the names of inserts."""
 
-    blocks: dict[tuple[WindowId, int], tuple[int, FlowColumns]] = field(default_factory=dict)
-    rollup: dict[tuple[WindowId, int], FlowColumns] = field(default_factory=dict)
-    extra: list[FlowColumns] = field(default_factory=list)
-    ledger: dict[tuple[object, ...], LedgerRow] = field(default_factory=dict)
-    tokens: bool = True
-    lose_answer: bool = False
-    die: bool = False
+    def __init__(self) -> None:
+        super().__init__()
+        self.extra: list[FlowColumns] = []
 
-    def revisions(self, partition: KafkaPartition, window: WindowId) -> list[tuple[int, int]]:
-        return sorted((k, offset_end) for (w, k), (offset_end, _) in self.blocks.items() if w == window)
-
-    def insert(self, flows: FlowColumns, partition: KafkaPartition, revision: int, offset_end: int) -> None:
-        name = (WindowId(flows.window_start, flows.window_seconds), revision)
-        if name not in self.blocks:
-            self.blocks[name] = (offset_end, flows)
-        elif not self.tokens:
+    def _put(self, name: Name, offset_end: int, flows: FlowColumns) -> None:
+        if name in self.blocks:
             self.extra.append(flows)
-        if self.die:  # after the table, before its rollup
-            self.die = False
-            raise ServiceUnavailable("the server died")
-        self.rollup.setdefault(name, flows)
-        if self.lose_answer:
-            self.lose_answer = False
-            raise ServiceUnavailable("the answer was lost")
-
-    def expired(self, window: WindowId) -> bool:
-        return False
-
-    def rows(self, partition: KafkaPartition, window: WindowId, revision: int) -> FlowColumns:
-        return self.blocks[window, revision][1]
+        super()._put(name, offset_end, flows)
 
 
 class Consumer:
@@ -120,11 +98,8 @@ class Consumer:
         self.world.now += 1
         epochs = self.state.closed_epochs(self.world.now)
         for epoch in epochs:
-            names = {key[:3] for key in self.world.table.ledger}
-            if (epoch.node, epoch.ring_id, epoch.epoch) not in names:
-                for row in epoch.rows:
-                    key = (row.node, row.ring_id, epoch.epoch, row.counters.interface, row.counters.direction)
-                    self.world.table.ledger[key] = row
+            if not self.world.table.stored_epochs([(epoch.node, epoch.ring_id, epoch.epoch)]):
+                self.world.table.insert_ledger(epoch.rows)
         self.state.epochs_stored(epochs, self.world.now)
 
     def commit(self) -> None:
@@ -191,10 +166,10 @@ class Node:
 class World:
     """Kafka's log, the table, the workers, the nodes."""
 
-    def __init__(self, seed: int, *, tokens: bool = True) -> None:
+    def __init__(self, seed: int, table: MemoryStore) -> None:
         self.random = random.Random(seed)
         self.log: list[PacketBatch] = []
-        self.table = Table(tokens=tokens)
+        self.table = table
         self.generation = self.committed = 0
         self.now = 0.0
         self.published: set[tuple[WindowId, int]] = set()
@@ -293,7 +268,8 @@ class World:
         return totals
 
     def stored(self) -> dict[tuple[str, int], int]:
-        return self._totals([flows for _, flows in self.table.blocks.values()] + self.table.extra)
+        twice = self.table.extra if isinstance(self.table, Nameless) else []
+        return self._totals([flows for _, flows in self.table.blocks.values()] + twice)
 
     def rolled_up(self) -> dict[tuple[str, int], int]:
         return self._totals(list(self.table.rollup.values()))
@@ -314,12 +290,13 @@ RUNS = int(os.environ.get("MODEL_RUNS", "400"))
 def test_totals_are_exact_after_crashes_lost_answers_rivals_late_packets_and_duplicates() -> None:
     corrections = unclosed = 0
     for seed in range(RUNS):
-        world = World(seed)
+        world = World(seed, MemoryStore())
         world.run(world.random.randint(50, 250))
         assert world.stored() == world.wanted(), f"seed {seed}"
         assert world.rolled_up() == world.wanted(), f"seed {seed}: a rollup lacks rows"
-        corrections += sum(k > 0 for _, k in world.table.blocks)
-        assert world.published == set(world.table.blocks), f"seed {seed}: a revision was never published"
+        corrections += sum(name.revision > 0 for name in world.table.blocks)
+        stored = {(name.window, name.revision) for name in world.table.blocks}
+        assert world.published == stored, f"seed {seed}: a revision was never published"
         for row in world.table.ledger.values():
             assert difference(row) == 0, f"seed {seed}: {row}"
             unclosed += not row.closed
@@ -338,7 +315,7 @@ def test_without_the_name_of_an_insert_the_totals_are_wrong() -> None:
     """The model can fail: this is what the deduplication token is for."""
 
     def wrong(seed: int) -> bool:
-        world = World(seed, tokens=False)
+        world = World(seed, Nameless())
         world.run(150)
         return world.stored() != world.wanted()
 
@@ -347,7 +324,7 @@ def test_without_the_name_of_an_insert_the_totals_are_wrong() -> None:
 
 @pytest.mark.parametrize("rows", [0, 1])
 def test_a_window_that_is_due_but_stored_already_is_not_inserted_again(rows: int) -> None:
-    table = Table()
+    table = MemoryStore()
     first = Partition(0, position=0, window_seconds=WINDOW, node_timeout_seconds=10)
     message = batch([Packet(time_ns=START * SECOND)], clock_ns=(START + 5) * SECOND)
     first.take(0, message, 0.0)

@@ -1,54 +1,98 @@
 import asyncio
 import logging
-from concurrent.futures import ThreadPoolExecutor
+import threading
 
 import pytest
 
 from common.errors import ServiceUnavailable
-from streams.worker.retrying import CLICKHOUSE, Released, Retrying
+from streams.testing import HandThreads, ManualClock, settle
+from streams.worker.retrying import CLICKHOUSE, KAFKA, Released, Retrying, thread
 
 
-async def test_work_is_done_again_until_it_succeeds() -> None:
-    tries: list[int] = []
-    with ThreadPoolExecutor(1) as pool:
-        retrying = Retrying(pool, lambda: 0.0, lambda: tries.append(1))
+class Service:
+    """Fails so many times."""
 
-        def work() -> str:
-            if len(tries) < 1:
-                raise ServiceUnavailable("away")
-            return "done"
+    def __init__(self, failures: int) -> None:
+        self.failures, self.calls = failures, 0
 
-        assert await retrying.insist(CLICKHOUSE, asyncio.Event(), work) == "done"
-    assert len(tries) == 1
+    def __call__(self) -> str:
+        self.calls += 1
+        if self.calls <= self.failures:
+            raise ServiceUnavailable("away")
+        return "done"
+
+
+def never() -> asyncio.Event:
+    return asyncio.Event()
+
+
+async def test_work_is_done_again_at_growing_intervals_until_it_succeeds() -> None:
+    clock, tries, service = ManualClock(0), list[int](), Service(failures=9)
+    retrying = Retrying(clock, lambda: tries.append(1), HandThreads())
+    done = asyncio.ensure_future(retrying.insist(CLICKHOUSE, never(), service))
+    await settle()
+    assert service.calls == 1
+    assert retrying.troubles == {CLICKHOUSE: "away"}
+    for number, delay in enumerate([0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10, 10], 2):
+        await clock.advance(delay - 0.01)
+        assert service.calls == number - 1
+        await clock.advance(0.02)
+        assert service.calls == number
+    assert await done == "done"
+    assert len(tries) == 9
     assert retrying.troubles == {}
 
 
 async def test_a_partition_that_goes_ends_the_tries_and_the_trouble_is_told() -> None:
     closing = asyncio.Event()
     closing.set()
-    with ThreadPoolExecutor(1) as pool:
-        retrying = Retrying(pool, lambda: 0.0, lambda: None)
-
-        def work() -> None:
-            raise ServiceUnavailable("away")
-
-        with pytest.raises(Released):
-            await retrying.insist(CLICKHOUSE, closing, work)
+    retrying = Retrying(ManualClock(0), lambda: None, HandThreads())
+    with pytest.raises(Released):
+        await retrying.insist(CLICKHOUSE, closing, Service(failures=1))
     assert retrying.troubles == {CLICKHOUSE: "away"}
 
 
+async def test_what_succeeds_although_the_partition_goes_is_not_thrown_away() -> None:
+    closing = asyncio.Event()
+    closing.set()
+    retrying = Retrying(ManualClock(0), lambda: None, HandThreads())
+    assert await retrying.insist(CLICKHOUSE, closing, Service(failures=0)) == "done"
+
+
 async def test_a_bug_is_not_tried_again() -> None:
-    with ThreadPoolExecutor(1) as pool, pytest.raises(ZeroDivisionError):
-        await Retrying(pool, lambda: 0.0, lambda: None).insist(CLICKHOUSE, asyncio.Event(), lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        await Retrying(ManualClock(0), lambda: None, HandThreads()).insist(CLICKHOUSE, never(), lambda: 1 / 0)
 
 
-def test_a_service_that_comes_and_goes_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+async def test_one_service_does_not_wait_for_another() -> None:
+    threads = HandThreads()
+    retrying = Retrying(ManualClock(0), lambda: None, threads)
+    threads.hold(KAFKA)
+    slow = asyncio.ensure_future(retrying.insist(KAFKA, never(), Service(failures=0)))
+    assert await retrying.insist(CLICKHOUSE, never(), Service(failures=0)) == "done"
+    assert not slow.done()
+    await threads.let_go(KAFKA)
+    assert await slow == "done"
+
+
+async def test_each_service_has_a_thread_of_its_own() -> None:
+    retrying = Retrying(ManualClock(0), lambda: None, thread)
+    try:
+        names = {
+            await retrying.insist(service, never(), lambda: threading.current_thread().name)
+            for service in (CLICKHOUSE, KAFKA, CLICKHOUSE)
+        }
+        assert names == {"ClickHouse_0", "Kafka_0"}
+    finally:
+        retrying.close()
+
+
+async def test_a_service_that_comes_and_goes_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "ayaflow.streams")
-    now = [0.0]
-    with ThreadPoolExecutor(1) as pool:
-        retrying = Retrying(pool, lambda: now[0], lambda: None)
-        for second in range(120):
-            now[0] = float(second)
-            retrying.report(CLICKHOUSE, "away")
-            retrying.report(CLICKHOUSE, None)
+    clock = ManualClock(0)
+    retrying = Retrying(clock, lambda: None, HandThreads())
+    for _ in range(120):
+        retrying.report(CLICKHOUSE, "away")
+        retrying.report(CLICKHOUSE, None)
+        await clock.advance(1)
     assert [record.getMessage() for record in caplog.records] == ["trying again until it works", "works again"] * 2

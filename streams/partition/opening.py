@@ -1,0 +1,77 @@
+"""Whether a partition may be read from a message on, and which messages are lost before it. Pure.
+
+The recovery protocol needs every message from the last acknowledged one on. Kafka says how far the group acknowledged
+and what it still holds; when it has forgotten the first, the flows table knows how far something was stored. A message
+that is not the next one of an open partition either follows what Kafka removed meanwhile, or is read for a second time.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Begin(NamedTuple):
+    """Where a partition stands in Kafka."""
+
+    committed: int  # the offset that the group acknowledged; -1: none
+    oldest: int  # the first offset that is still there
+    topic_id: int  # of common.kafka.topic_id
+
+
+class Lost(NamedTuple):
+    """Messages that Kafka removed before they were acknowledged."""
+
+    start: int  # offset of the first
+    end: int  # the offset behind the last
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Go on with the message."""
+
+    lost: Lost | None  # before it
+
+
+@dataclass(frozen=True, slots=True)
+class AskTable:
+    """Kafka does not know how far the group was: ask the flows table, then `read_after`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reopen:
+    """Forget what is known of the partition and open it at the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Messages that are still in Kafka would be passed over; reading is to begin again."""
+
+    reason: str
+
+
+def follow(position: int, topic_id: int, offset: int, begin: Begin) -> Read | Reopen:
+    """What to do with a message of an open partition whose next offset is another one, `position`."""
+    if offset < position or begin.topic_id != topic_id:
+        return Reopen()
+    return Read(_lost(position, offset, begin))
+
+
+def open_at(partition: int, offset: int, begin: Begin) -> Read | AskTable | Refuse:
+    """What to do with the first message of a partition."""
+    expected = max(begin.committed, begin.oldest)
+    if offset > expected:
+        return Refuse(
+            f"reading of partition {partition} began at {offset} and not at {expected}, where it ended; start again"
+        )
+    if begin.committed < 0:
+        return AskTable()
+    return Read(_lost(begin.committed, offset, begin))
+
+
+def read_after(stored_until: int, offset: int, begin: Begin) -> Read:
+    """Likewise, after the table was asked: it has something up to `stored_until`. 0: nothing, and no loss is known."""
+    return Read(_lost(stored_until, offset, begin) if stored_until else None)
+
+
+def _lost(start: int, offset: int, begin: Begin) -> Lost | None:
+    end = min(begin.oldest, offset)
+    return Lost(start, end) if end > start else None

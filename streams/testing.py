@@ -1,0 +1,279 @@
+"""Fakes of what streams.worker has around it, for tests: they obey its Protocols and can be as bad as the real ones.
+
+Nothing here waits or starts a thread: time is moved by ManualClock.advance, and "another thread" is HandThreads.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+from common.errors import ServiceUnavailable
+from schemas.flows import FlowColumns, LedgerRow, Loss
+from streams.partition.opening import Begin
+from streams.partition.storing import KafkaPartition, WindowId
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_TURNS = 200  # of the event loop, after which nothing of a test is left to do that can be done
+
+
+class ManualClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, now: float) -> None:
+        self._now = now
+        self._waiting: list[tuple[float, asyncio.Event]] = []
+
+    def time(self) -> float:
+        """Seconds since the Unix epoch."""
+        return self._now
+
+    def monotonic(self) -> float:
+        """The same."""
+        return self._now
+
+    async def wait(self, event: asyncio.Event, seconds: float) -> None:
+        """Until the event is set or the clock was moved so far."""
+        alarm = asyncio.Event()
+        entry = (self._now + seconds, alarm)
+        self._waiting.append(entry)
+        either = [asyncio.ensure_future(event.wait()), asyncio.ensure_future(alarm.wait())]
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._waiting.remove(entry)
+            for future in either:
+                future.cancel()
+
+    async def advance(self, seconds: float) -> None:
+        """Move it, and let everybody do what there is to do then."""
+        await settle()
+        self._now += seconds
+        for until, alarm in self._waiting:
+            if until <= self._now:
+                alarm.set()
+        await settle()
+
+
+async def settle() -> None:
+    """Until all tasks wait for the clock or for a thread that is held."""
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
+
+
+class HandThreads:
+    """Executors by service. Work is done at once; that of a service that is held, when it is let go."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, list[Callable[[], None]]] = {}
+
+    def __call__(self, service: str) -> Executor:
+        """The executor of a service."""
+        return _ByHand(service, self._held)
+
+    def hold(self, service: str) -> None:
+        """From now on the service is slow: what is asked of it has begun and does not end."""
+        self._held.setdefault(service, [])
+
+    def waiting(self, service: str) -> int:
+        """How much of its work has begun and not ended."""
+        return len(self._held.get(service, ()))
+
+    async def let_go(self, service: str) -> None:
+        """It does what was asked, and is quick again."""
+        for work in self._held.pop(service, []):
+            work()
+        await settle()
+
+
+class _ByHand(Executor):
+    def __init__(self, service: str, held: dict[str, list[Callable[[], None]]]) -> None:
+        self._service, self._held = service, held
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Do it, now or when the service is let go."""
+        future: Future[T] = Future()
+        future.set_running_or_notify_cancel()
+
+        def work() -> None:
+            try:
+                result = fn(*args, **kwargs)
+            except Exception as error:  # noqa: BLE001  whoever asked gets it
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        if self._service in self._held:
+            self._held[self._service].append(work)
+        else:
+            work()
+        return future
+
+
+class Name(NamedTuple):
+    """Of an insert into the flows table."""
+
+    partition: KafkaPartition
+    window: WindowId
+    revision: int
+
+
+class MemoryStore:
+    """The flows, losses and ledger tables, with the server's part of streams.partition.storing; a worker.FlowStore."""
+
+    def __init__(self) -> None:
+        self.blocks: dict[Name, tuple[int, FlowColumns]] = {}  # E, rows
+        self.rollup: dict[Name, FlowColumns] = {}  # what the views made of them
+        self.losses: list[tuple[KafkaPartition, Loss]] = []
+        self.ledger: dict[tuple[str, int, int, str, int, bool], LedgerRow] = {}
+        self.calls: list[str] = []
+        self.away = False  # nobody answers
+        self.lose_answer = False  # of the next insert, which is done
+        self.die = False  # in the next insert, between the table and its rollup
+        self.kept_from = 0  # windows that start before are too old for the table
+
+    def revisions(self, partition: KafkaPartition, window: WindowId) -> list[tuple[int, int]]:
+        """(k, E) of all that is stored of a window, by k."""
+        self._called("revisions")
+        return sorted(
+            (name.revision, offset_end)
+            for name, (offset_end, _) in self.blocks.items()
+            if (name.partition, name.window) == (partition, window)
+        )
+
+    def insert(self, flows: FlowColumns, partition: KafkaPartition, revision: int, offset_end: int) -> None:
+        """Store rows under a name, unless something has it."""
+        self._called("insert")
+        name = Name(partition, WindowId(flows.window_start, flows.window_seconds), revision)
+        if self.expired(name.window):
+            return
+        self._put(name, offset_end, flows)
+        if self.die:
+            self.die = False
+            raise ServiceUnavailable("the server died")
+        self.rollup.setdefault(name, flows)
+        if self.lose_answer:
+            self.lose_answer = False
+            raise ServiceUnavailable("the answer was lost")
+
+    def _put(self, name: Name, offset_end: int, flows: FlowColumns) -> None:
+        self.blocks.setdefault(name, (offset_end, flows))
+
+    def expired(self, window: WindowId) -> bool:
+        """Whether the table does not keep rows so old."""
+        return window.start < self.kept_from
+
+    def rows(self, partition: KafkaPartition, window: WindowId, revision: int) -> FlowColumns:
+        """What is stored under a name."""
+        self._called("rows")
+        return self.blocks[Name(partition, window, revision)][1]
+
+    def other_lengths(self, partition: KafkaPartition, window_seconds: int, offset: int) -> tuple[int, int] | None:
+        """The window length that was used before ours, and the offset up to which it stored; None: the same."""
+        self._called("other_lengths")
+        ends = [
+            (offset_end, name.window.seconds)
+            for name, (offset_end, _) in self.blocks.items()
+            if name.partition == partition and name.window.seconds != window_seconds and offset_end > offset
+        ]
+        return max(ends)[::-1] if ends else None
+
+    def stored_until(self, partition: KafkaPartition) -> int:
+        """The highest offset below which something is stored; 0: nothing."""
+        self._called("stored_until")
+        return max((end for name, (end, _) in self.blocks.items() if name.partition == partition), default=0)
+
+    def insert_losses(self, losses: Sequence[Loss], partition: KafkaPartition) -> None:
+        """Store losses."""
+        self._called("insert_losses")
+        self.losses += [(partition, loss) for loss in losses if (partition, loss) not in self.losses]
+
+    def stored_epochs(self, epochs: Sequence[tuple[str, int, int]]) -> set[tuple[str, int, int]]:
+        """Which of some (node, ring_id, epoch) are in the ledger."""
+        self._called("stored_epochs")
+        return {key[:3] for key in self.ledger} & set(epochs)
+
+    def insert_ledger(self, rows: Sequence[LedgerRow]) -> None:
+        """Store ledger rows."""
+        self._called("insert_ledger")
+        for row in rows:
+            of = row.counters
+            self.ledger[row.node, row.ring_id, of.epoch, of.interface, of.direction, of.primary] = row
+
+    @property
+    def packets(self) -> int:
+        """Of all rows, in both directions."""
+        return sum(int(flows.packets.sum() + flows.packets_rev.sum()) for _, flows in self.blocks.values())
+
+    def _called(self, name: str) -> None:
+        self.calls.append(name)
+        if self.away:
+            raise ServiceUnavailable("ClickHouse does not answer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A message that was set aside."""
+
+    value: bytes | None
+    key: bytes | None
+    partition: int
+    offset: int
+    error: str
+
+
+class MemoryPublisher:
+    """The topics that streams writes; a worker.Publisher."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[int, FlowColumns]] = []  # revision, rows
+        self.dead_letters: list[DeadLetter] = []
+        self.statistics: list[dict[str, Any]] = []
+        self.refuses = False  # takes no flows and no dead letters
+        self.trouble: str | None = None
+        self.registry_away = False  # live statistics cannot be encoded
+
+    def flows(self, flows: FlowColumns, revision: int) -> None:
+        """Send one message a row."""
+        self._deliver()
+        self.sent.append((revision, flows))
+
+    def dead_letter(self, value: bytes | None, key: bytes | None, *, partition: int, offset: int, error: str) -> None:
+        """Set a message aside."""
+        self._deliver()
+        letter = DeadLetter(value=value, key=key, partition=partition, offset=offset, error=error)
+        self.dead_letters.append(letter)
+
+    def live(self, stats: dict[str, Any]) -> None:
+        """Send a node's live statistics."""
+        if self.registry_away:
+            raise ServiceUnavailable("the schema registry does not answer")
+        self.statistics.append(stats)
+
+    def check(self) -> str | None:
+        """What is wrong with Kafka."""
+        return self.trouble
+
+    def _deliver(self) -> None:
+        if self.refuses:
+            raise ServiceUnavailable("Kafka did not take a message")
+
+
+class MemoryOffsets:
+    """The offsets of the group; a worker.Offsets."""
+
+    def __init__(self, topic_id: int = 1) -> None:
+        self.committed: dict[int, int] = defaultdict(lambda: -1)  # by partition; -1: none
+        self.oldest: dict[int, int] = defaultdict(int)
+        self.topic_id = topic_id
+        self.away = False
+
+    def begin(self, partition: int) -> Begin:
+        """Where a partition stands."""
+        if self.away:
+            raise ServiceUnavailable("Kafka does not tell the offsets")
+        return Begin(self.committed[partition], self.oldest[partition], self.topic_id)

@@ -1,0 +1,129 @@
+"""The partitions that are ours: each is opened by its first message, and released when it goes to another worker."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+from common import logs
+from common.errors import ServiceUnavailable
+from common.settings import StreamsSettings
+from streams.metrics import Metrics
+from streams.partition.opening import AskTable, Begin, Read, Refuse, follow, open_at, read_after
+from streams.partition.state import Partition
+from streams.worker.clock import Clock
+from streams.worker.lane import Lane
+from streams.worker.neighbours import FlowStore, Offsets
+from streams.worker.retrying import CLICKHOUSE, KAFKA, Released, Retrying
+
+log = logs.get("streams")
+
+_RELEASE_SECONDS = 5.0  # for a running insert, when a partition goes
+
+
+class Assignment:
+    """The open partitions. `write` is run as a task for each, until its lane is closing."""
+
+    def __init__(
+        self,
+        settings: StreamsSettings,
+        *,
+        offsets: Offsets,
+        store: FlowStore,
+        metrics: Metrics,
+        again: Retrying,
+        clock: Clock,
+        write: Callable[[Lane], Coroutine[Any, Any, None]],
+    ) -> None:
+        self._settings, self._offsets, self._store, self._metrics = settings, offsets, store, metrics
+        self._again, self._clock, self._write = again, clock, write
+        self._lanes: dict[int, Lane] = {}
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """The open partitions."""
+        return list(self._lanes.values())
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all open windows."""
+        return sum(lane.state.nbytes for lane in self._lanes.values())
+
+    async def lane(self, partition: int, offset: int) -> Lane:
+        """The partition of a message that came.
+
+        Raises Released when it goes meanwhile, ServiceUnavailable when reading has to begin elsewhere.
+        """
+        lane = self._lanes.get(partition)
+        if lane is None:
+            return await self._open(partition, offset)
+        if offset == lane.state.position:
+            return lane
+        decision = follow(lane.state.position, lane.state.topic_id, offset, await self._begin(lane))
+        if isinstance(decision, Read):
+            self._lose(lane, decision)
+            return lane
+        log.warning("reading again", partition=partition, offset=offset, was=lane.state.position)
+        await self.release([partition])
+        return await self._open(partition, offset)
+
+    async def _open(self, partition: int, offset: int) -> Lane:
+        seconds = self._settings.window_seconds
+        state = Partition(
+            partition, position=offset, window_seconds=seconds, node_timeout_seconds=self._settings.node_timeout_seconds
+        )
+        lane = self._lanes[partition] = Lane(state)
+        begin = await self._begin(lane)
+        decision = open_at(partition, offset, begin)
+        if isinstance(decision, Refuse):
+            raise ServiceUnavailable(decision.reason)
+        state.topic_id = begin.topic_id
+        find = partial(self._store.other_lengths, state.source, seconds, offset)
+        other = await self._again.insist(CLICKHOUSE, lane.closing, find)
+        if isinstance(decision, AskTable):
+            ask = partial(self._store.stored_until, state.source)
+            decision = read_after(await self._again.insist(CLICKHOUSE, lane.closing, ask), offset, begin)
+        if lane.closing.is_set():
+            raise Released
+        self._lose(lane, decision)
+        if other:
+            log.info("window length changed", partition=partition, before=other[0], until_offset=other[1])
+            state.window_seconds_before(*other)
+        lane.task = asyncio.create_task(self._write(lane), name=f"partition {partition}")
+        log.info("reading", partition=partition, offset=offset)
+        return lane
+
+    async def _begin(self, lane: Lane) -> Begin:
+        return await self._again.insist(KAFKA, lane.closing, partial(self._offsets.begin, lane.state.number))
+
+    def _lose(self, lane: Lane, decision: Read) -> None:
+        """Note and tell what is no longer in Kafka, if there is anything."""
+        if not decision.lost:
+            return
+        start, end = decision.lost
+        lane.state.lose(start, end, self._clock.time())
+        self._metrics.lost_messages.inc(end - start)
+        log.error(
+            "messages were removed from Kafka before they were acknowledged; see kafka.packets_retention_hours",
+            partition=lane.state.number,
+            from_offset=start,
+            to_offset=end,
+            messages=end - start,
+        )
+
+    async def release(self, partitions: list[int]) -> None:
+        """These are no longer ours: finish a running insert, acknowledge what is stored, forget the rest."""
+        lanes = [self._lanes.pop(number) for number in partitions if number in self._lanes]
+        for lane in lanes:
+            lane.closing.set()
+        tasks = [lane.task for lane in lanes if lane.task]
+        if tasks:
+            done = asyncio.Event()
+            ends = asyncio.gather(*tasks, return_exceptions=True)
+            ends.add_done_callback(lambda _: done.set())
+            await self._clock.wait(done, _RELEASE_SECONDS)
+            for task in tasks:
+                task.cancel()
+            await ends
+        for lane in lanes:
+            lane.acknowledge(self._clock.time())

@@ -1,0 +1,76 @@
+"""What the worker needs of its neighbours: Protocols, which the real parts obey and the fakes of streams.testing too.
+
+All of it but Message and Acknowledge is blocking, and used from a thread. ServiceUnavailable, from any of them, says
+that the same call may work later.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from schemas.flows import FlowColumns, LedgerRow, Loss
+from schemas.packets import PacketBatch
+from streams.partition.opening import Begin
+from streams.partition.storing import KafkaPartition, Store
+
+Acknowledge = Callable[[], None]
+"""Called once, when everything of a message is stored: its offset may be committed."""
+Lag = Callable[[int, int], int]
+"""(partition, position) -> messages of the partition that lie at or after the position."""
+
+
+class Message(Protocol):
+    """A message of the packets topic."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+
+
+class Decoder(Protocol):
+    """Reads the values of messages."""
+
+    def decode_packet_batch(self, message: bytes) -> PacketBatch:
+        """Raises DecodeError; ServiceUnavailable when the registry that knows its schema does not answer."""
+
+
+class FlowStore(Store, Protocol):
+    """The flows, losses and ledger tables."""
+
+    def other_lengths(self, partition: KafkaPartition, window_seconds: int, offset: int) -> tuple[int, int] | None:
+        """The window length that our predecessor used, and the offset up to which it stored; None: the same as ours."""
+
+    def stored_until(self, partition: KafkaPartition) -> int:
+        """The highest offset below which something is stored; 0: nothing, or nothing lately."""
+
+    def insert_losses(self, losses: Sequence[Loss], partition: KafkaPartition) -> None:
+        """Store losses; one that is there already is replaced by its like."""
+
+    def stored_epochs(self, epochs: Sequence[tuple[str, int, int]]) -> set[tuple[str, int, int]]:
+        """Which of some (node, ring_id, epoch) are in the ledger."""
+
+    def insert_ledger(self, rows: Sequence[LedgerRow]) -> None:
+        """Store ledger rows; a row that is there already is replaced by its like."""
+
+
+class Publisher(Protocol):
+    """The flows, live and dead-letter topics."""
+
+    def flows(self, flows: FlowColumns, revision: int) -> None:
+        """Send one message a row, and wait until all are delivered."""
+
+    def dead_letter(self, value: bytes | None, key: bytes | None, *, partition: int, offset: int, error: str) -> None:
+        """Set a message aside, and wait until it is delivered."""
+
+    def live(self, stats: dict[str, Any]) -> None:
+        """Send a node's live statistics, or lose them."""
+
+    def check(self) -> str | None:
+        """What is wrong with Kafka, as far as is known."""
+
+
+class Offsets(Protocol):
+    """The offsets of the consumer group in the packets topic."""
+
+    def begin(self, partition: int) -> Begin:
+        """Where a partition stands."""

@@ -1,0 +1,63 @@
+import pytest
+
+from streams.partition.opening import AskTable, Begin, Lost, Read, Refuse, Reopen, follow, open_at, read_after
+
+TOPIC = 77
+
+
+def begin(committed: int, oldest: int = 0, topic_id: int = TOPIC) -> Begin:
+    return Begin(committed, oldest, topic_id)
+
+
+def test_a_partition_is_opened_where_the_group_ended() -> None:
+    assert open_at(3, 40, begin(40, oldest=10)) == Read(None)
+
+
+def test_a_new_topic_is_read_from_its_beginning() -> None:
+    assert open_at(3, 0, begin(0)) == Read(None)
+
+
+def test_what_was_removed_since_the_group_ended_is_lost() -> None:
+    assert open_at(3, 50, begin(40, oldest=50)) == Read(Lost(40, 50))
+    assert open_at(3, 50, begin(0, oldest=50)) == Read(Lost(0, 50))
+
+
+def test_a_message_that_is_read_again_loses_nothing_behind_it() -> None:
+    assert open_at(3, 30, begin(40, oldest=10)) == Read(None)
+    assert open_at(3, 42, begin(40, oldest=50)) == Read(Lost(40, 42))  # it was fetched before the others were removed
+
+
+@pytest.mark.parametrize(("committed", "oldest"), [(40, 0), (40, 10), (10, 40), (-1, 40)])
+def test_a_first_message_behind_the_place_where_it_must_be_is_refused(committed: int, oldest: int) -> None:
+    refused = open_at(3, 41, begin(committed, oldest))
+    assert isinstance(refused, Refuse)
+    assert refused.reason == "reading of partition 3 began at 41 and not at 40, where it ended; start again"
+    assert not isinstance(open_at(3, 40, begin(committed, oldest)), Refuse)
+
+
+def test_when_kafka_forgot_the_group_the_table_is_asked() -> None:
+    assert open_at(3, 50, begin(-1, oldest=50)) == AskTable()
+    assert read_after(40, 50, begin(-1, oldest=50)) == Read(Lost(40, 50))
+    assert read_after(50, 50, begin(-1, oldest=50)) == Read(None)
+    assert read_after(60, 50, begin(-1, oldest=50)) == Read(None)
+
+
+def test_what_was_removed_before_the_first_time_is_no_loss() -> None:
+    assert read_after(0, 50, begin(-1, oldest=50)) == Read(None)
+
+
+def test_messages_removed_from_an_open_partition_are_lost() -> None:
+    assert follow(40, TOPIC, 50, begin(30, oldest=50)) == Read(Lost(40, 50))
+    assert follow(40, TOPIC, 50, begin(30, oldest=60)) == Read(Lost(40, 50))  # and more since it was fetched
+
+
+def test_offsets_that_kafka_never_gave_to_a_message_are_no_loss() -> None:
+    assert follow(40, TOPIC, 41, begin(30, oldest=20)) == Read(None)
+
+
+def test_a_message_from_before_is_read_again() -> None:
+    assert follow(40, TOPIC, 39, begin(30)) == Reopen()
+
+
+def test_a_topic_that_was_made_anew_is_opened_afresh() -> None:
+    assert follow(40, TOPIC, 50, begin(-1, topic_id=TOPIC + 1)) == Reopen()

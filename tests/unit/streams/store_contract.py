@@ -1,0 +1,125 @@
+"""What every FlowStore does, the one in memory and ClickHouse's: functions that are tests of a store.
+
+Each gets a store, and a partition that nobody else uses.
+"""
+
+import time
+from collections.abc import Callable
+
+from schemas.flows import FlowColumns, Loss
+from streams.partition.accounting import Accounts
+from streams.partition.state import Partition
+from streams.partition.storing import KafkaPartition, WindowId, store_window
+from streams.testing import MemoryStore
+from streams.windowing.windows import split
+from streams.worker.neighbours import FlowStore
+from tests.unit.streams.batches import SECOND, Packet, batch, counters
+
+START = int(time.time()) // 60 * 60 - 120
+WINDOW = WindowId(START, 10)
+
+
+def flows(packets: int, window: WindowId = WINDOW) -> FlowColumns:
+    """One row of so many packets."""
+    state = Partition(0, position=0, window_seconds=window.seconds, node_timeout_seconds=10)
+    packet = Packet(time_ns=window.start * SECOND, packets=packets)
+    state.take(0, batch([packet], clock_ns=window.end_ns), 0.0)
+    (job,) = state.due(0.0)
+    store = MemoryStore()
+    store_window(job, store)
+    ((_, rows),) = store.blocks.values()
+    return rows
+
+
+def another(partition: KafkaPartition) -> KafkaPartition:
+    """The same partition of a topic that was made anew."""
+    return KafkaPartition(partition.topic_id + 1, partition.number)
+
+
+def nothing_is_stored_at_first(store: FlowStore, partition: KafkaPartition) -> None:
+    assert store.revisions(partition, WINDOW) == []
+    assert store.stored_until(partition) == 0
+    assert store.other_lengths(partition, 10, 0) is None
+
+
+def what_is_stored_is_read_back(store: FlowStore, partition: KafkaPartition) -> None:
+    store.insert(flows(5), partition, 0, 40)
+    store.insert(flows(2), partition, 1, 50)
+    assert store.revisions(partition, WINDOW) == [(0, 40), (1, 50)]
+    assert [int(store.rows(partition, WINDOW, revision).packets.sum()) for revision in (0, 1)] == [5, 2]
+    assert store.rows(partition, WINDOW, 0).interface_names == ("eth0",)
+    assert store.stored_until(partition) == 50
+
+
+def the_first_insert_of_a_name_is_kept(store: FlowStore, partition: KafkaPartition) -> None:
+    store.insert(flows(5), partition, 0, 40)
+    store.insert(flows(7), partition, 0, 60)
+    assert store.revisions(partition, WINDOW) == [(0, 40)]
+    assert int(store.rows(partition, WINDOW, 0).packets.sum()) == 5
+
+
+def windows_and_topics_are_told_apart(store: FlowStore, partition: KafkaPartition) -> None:
+    store.insert(flows(5), partition, 0, 40)
+    later, longer = WindowId(START + 10, 10), WindowId(START, 60)
+    for window in (later, longer):
+        assert store.revisions(partition, window) == []
+        store.insert(flows(1, window), partition, 0, 45)
+        assert store.revisions(partition, window) == [(0, 45)]
+    assert store.revisions(another(partition), WINDOW) == []
+    assert store.stored_until(another(partition)) == 0
+    store.insert(flows(6), another(partition), 0, 3)
+    assert store.revisions(another(partition), WINDOW) == [(0, 3)]
+    assert store.revisions(partition, WINDOW) == [(0, 40)]
+
+
+def another_length_of_window_is_told_with_its_end(store: FlowStore, partition: KafkaPartition) -> None:
+    store.insert(flows(5), partition, 0, 40)
+    store.insert(flows(5, WindowId(START, 60)), partition, 0, 50)
+    assert store.other_lengths(partition, 10, 30) == (60, 50)
+    assert store.other_lengths(partition, 60, 30) == (10, 40)
+    assert store.other_lengths(partition, 60, 40) is None  # it ended before us
+    assert store.other_lengths(another(partition), 60, 30) is None
+
+
+def rows_that_are_too_old_are_not_kept(store: FlowStore, partition: KafkaPartition) -> None:
+    """Stores of this contract keep windows from 1970-01-02 on."""
+    assert not store.expired(WINDOW)
+    assert store.expired(WindowId(3600, 10))
+
+
+def epochs_are_found_in_the_ledger(store: FlowStore, partition: KafkaPartition) -> None:
+    node = f"node of {partition.number}"
+    accounts = Accounts()
+    for epoch in (1, 2):
+        packets = [Packet(time_ns=START * SECOND, epoch=epoch)]
+        closing = counters(epoch, packets, start_ns=START * SECOND, end_ns=(START + 1) * SECOND)
+        made = batch(packets, node=node, counters=closing)
+        accounts.count(made, split(made, 10, 0), epoch, 10)
+    first, second = accounts.closed()
+    names = [(node, 7, 1), (node, 7, 2), (node, 8, 1), ("another", 7, 1)]
+    assert store.stored_epochs(names) == set()
+    assert store.stored_epochs([]) == set()
+    store.insert_ledger(first.rows)
+    store.insert_ledger(first.rows)
+    assert store.stored_epochs(names) == {(node, 7, 1)}
+    store.insert_ledger(second.rows)
+    assert store.stored_epochs(names) == {(node, 7, 1), (node, 7, 2)}
+
+
+def losses_can_be_stored_twice(store: FlowStore, partition: KafkaPartition) -> None:
+    loss = Loss(time_ns=START * SECOND, kind="messages", node="", ring_id=0, start=3, end=8, lost=5)
+    events = Loss(time_ns=START * SECOND, kind="events", node="n1", ring_id=7, start=80, end=160, lost=None)
+    store.insert_losses([loss, events], partition)
+    store.insert_losses([loss], partition)
+
+
+CONTRACT: list[Callable[[FlowStore, KafkaPartition], None]] = [
+    nothing_is_stored_at_first,
+    what_is_stored_is_read_back,
+    the_first_insert_of_a_name_is_kept,
+    windows_and_topics_are_told_apart,
+    another_length_of_window_is_told_with_its_end,
+    rows_that_are_too_old_are_not_kept,
+    epochs_are_found_in_the_ledger,
+    losses_can_be_stored_twice,
+]

@@ -1,0 +1,224 @@
+import asyncio
+
+import pytest
+
+from common.errors import ServiceUnavailable
+from schemas.flows import Loss
+from streams.partition.storing import WindowId
+from streams.testing import settle
+from streams.worker.retrying import CLICKHOUSE
+from tests.unit.streams.worker.rig import START, WINDOW, Rig, Source
+
+
+async def test_reading_begins_where_the_group_ended() -> None:
+    rig, node = Rig(), Source()
+    rig.end[0] = rig.offsets.committed[0] = 40
+    await rig.send(node.batch(1, clock=10))
+    await rig.clock.advance(0.2)
+    ((offset_end, _),) = rig.store.blocks.values()
+    assert offset_end == 41
+    assert rig.store.losses == []
+    await rig.worker.stop()
+
+
+async def test_reading_that_begins_too_late_ends_the_component() -> None:
+    rig, node = Rig(), Source()
+    rig.offsets.committed[0], rig.end[0] = 40, 41
+    with pytest.raises(ServiceUnavailable, match="began at 41 and not at 40"):
+        await rig.send(node.batch(1, clock=10))
+    assert rig.store.calls == []
+    await rig.worker.stop()
+
+
+async def test_a_partition_is_opened_when_kafka_and_clickhouse_answer() -> None:
+    rig, node = Rig(), Source()
+    rig.offsets.away = rig.store.away = True
+    taking = rig.begin(node.batch(1, clock=10))
+    await rig.clock.advance(1)
+    assert rig.worker.health()["kafka"] == "Kafka does not tell the offsets"
+    rig.offsets.away = False
+    await rig.clock.advance(1)
+    assert rig.worker.health()["clickhouse"] == "ClickHouse does not answer"
+    assert not taking.done()
+    rig.store.away = False
+    await rig.clock.advance(1)
+    await taking
+    await rig.clock.advance(0.2)
+    assert rig.store.packets == 1
+    await rig.worker.stop()
+
+
+@pytest.mark.parametrize("who", ["offsets", "store"])
+async def test_a_partition_that_goes_while_it_is_opened_is_not_read(who: str) -> None:
+    rig, node = Rig(), Source()
+    getattr(rig, who).away = True
+    taking = rig.begin(node.batch(1, clock=10))
+    await settle()
+    await rig.worker.release_all()
+    await taking
+    assert (rig.metric("packets_total"), rig.acked, rig.worker.health()["partitions"]) == (0, [], 0)
+    await rig.worker.stop()
+
+
+async def test_a_partition_that_goes_in_the_last_question_is_not_read() -> None:
+    rig, node = Rig(), Source()
+    rig.threads.hold(CLICKHOUSE)
+    taking = rig.begin(node.batch(1, clock=10))
+    await settle()
+    await rig.worker.release_all()
+    await rig.threads.let_go(CLICKHOUSE)
+    await taking
+    assert (rig.metric("packets_total"), rig.acked) == (0, [])
+    await rig.worker.stop()
+
+
+async def test_messages_that_kafka_removed_while_nobody_read_are_written_down() -> None:
+    rig, node = Rig(), Source()
+    rig.offsets.committed[0], rig.offsets.oldest[0] = 40, 50
+    rig.end[0] = 50
+    await rig.send(node.batch(1, clock=2))
+    await rig.clock.advance(0.2)
+    ((source, loss),) = rig.store.losses
+    assert source == (1, 0)
+    assert loss == messages_lost(40, 50)
+    assert rig.metric("lost_messages_total") == 10
+    await rig.worker.stop()
+
+
+async def test_when_kafka_forgot_the_group_the_table_tells_what_is_lost() -> None:
+    rig, node = Rig(), Source()
+    await rig.send(node.batch(1, clock=10))
+    await rig.worker.release_all()
+    rig.offsets.oldest[0] = rig.end[0] = 5
+    await rig.send(node.batch(11, clock=12))
+    await rig.clock.advance(0.2)
+    assert rig.store.packets == 1
+    assert [loss for _, loss in rig.store.losses] == [messages_lost(1, 5)]
+    await rig.worker.stop()
+
+
+async def test_messages_that_kafka_removes_under_a_running_worker_are_written_down_before_the_rest() -> None:
+    rig, node = Rig(), Source()
+    await rig.send(node.batch(1, clock=2))
+    rig.offsets.oldest[0] = rig.end[0] = 5
+    rig.store.away = True
+    await rig.send(node.batch(2, clock=3), node.batch(clock=10))
+    await rig.clock.advance(1)
+    assert rig.acked == []
+    rig.store.away = False
+    for _ in range(5):
+        await rig.clock.advance(1)
+    assert [loss for _, loss in rig.store.losses] == [messages_lost(1, 5)]
+    assert rig.acked == [(0, 0), (0, 5)]
+    await rig.worker.stop()
+
+
+async def test_offsets_without_messages_are_no_loss() -> None:
+    rig, node = Rig(), Source()
+    await rig.send(node.batch(1, clock=2))
+    rig.end[0] = 5
+    await rig.send(node.batch(2, clock=10))
+    await rig.clock.advance(0.2)
+    assert (rig.store.packets, rig.store.losses) == (2, [])
+    await rig.worker.stop()
+
+
+async def test_a_message_that_comes_again_opens_its_partition_again() -> None:
+    rig, node = Rig(), Source()
+    first = node.batch(1, clock=10)
+    await rig.send(first, node.batch(11, clock=12))
+    await rig.clock.advance(0.2)
+    assert rig.store.packets == 1
+    await rig.hand_over(first, offset=0)
+    await rig.clock.advance(0.2)
+    assert rig.store.packets == 1  # read back, and not stored twice
+    assert len(rig.store.blocks) == 1
+    assert [task.get_name() for task in asyncio.all_tasks()].count("partition 0") == 1
+    await rig.worker.stop()
+
+
+async def test_a_topic_that_was_made_anew_is_read_afresh() -> None:
+    rig, node = Rig(), Source()
+    await rig.send(node.batch(1, clock=10))
+    await rig.clock.advance(0.2)
+    rig.offsets.topic_id, rig.offsets.oldest[0], rig.end[0] = 2, 3, 3
+    await rig.send(node.batch(2, clock=10))
+    await rig.clock.advance(0.2)
+    assert [(name.partition.topic_id, name.revision) for name in rig.store.blocks] == [(1, 0), (2, 0)]
+    assert (rig.store.packets, rig.store.losses) == (2, [])
+    await rig.worker.stop()
+
+
+async def test_after_a_change_of_the_window_length_what_was_read_before_keeps_the_old_one() -> None:
+    before = Rig()
+    node, again = Source(), Source()
+    await before.send(node.batch(1, clock=2), node.batch(11, clock=20))
+    await before.clock.advance(0.2)  # both windows are stored up to offset 2
+    await before.worker.stop()
+    assert before.acked == []
+    rig = Rig(settings={"window_seconds": 60}, store=before.store)
+    await rig.send(again.batch(1, clock=2), again.batch(11, clock=20), again.batch(12, clock=60))
+    await rig.clock.advance(0.2)
+    await rig.clock.advance(1)
+    assert rig.store.packets == 3
+    assert sorted(name.window for name in rig.store.blocks) == [
+        WindowId(START, WINDOW),
+        WindowId(START, 60),
+        WindowId(START + 10, WINDOW),
+    ]
+    await rig.worker.stop()
+
+
+async def test_a_partition_that_is_revoked_in_the_middle_of_an_insert_waits_for_it() -> None:
+    rig, node = Rig(), Source()
+    await rig.send(node.batch(1, clock=2))
+    await rig.clock.advance(1)  # its epoch is stored
+    await rig.send(node.batch(11, clock=12), node.batch(clock=12))
+    rig.threads.hold(CLICKHOUSE)
+    await rig.clock.advance(0.2)
+    assert rig.threads.waiting(CLICKHOUSE) == 1
+    releasing = asyncio.create_task(rig.worker.release_all())
+    await settle()
+    assert not releasing.done()
+    await rig.threads.let_go(CLICKHOUSE)
+    await releasing
+    assert (rig.store.packets, rig.acked) == (1, [(0, 0)])
+    await rig.worker.stop()
+
+
+async def test_an_insert_that_takes_too_long_does_not_hold_back_a_rebalance() -> None:
+    rig, node = Rig(), Source()
+    await rig.send(node.batch(1, clock=2))
+    await rig.send(node.batch(clock=11))
+    rig.threads.hold(CLICKHOUSE)
+    await rig.clock.advance(0.2)
+    releasing = asyncio.create_task(rig.worker.release_all())
+    await settle()
+    assert not releasing.done()
+    await rig.clock.advance(5)
+    await releasing
+    await rig.threads.let_go(CLICKHOUSE)  # it is stored all the same
+    assert (rig.store.packets, rig.acked) == (1, [])  # and whoever has the partition next finds it
+    assert not rig.worker.failure.done()
+    await rig.worker.stop()
+
+
+async def test_a_released_partition_is_read_on_by_its_next_worker_without_counting_twice() -> None:
+    first = Rig()
+    node, again = Source(), Source()
+    await first.send(node.batch(1, clock=2), node.batch(2, clock=10))
+    await first.clock.advance(0.2)
+    await first.worker.stop()
+    second = Rig(store=first.store, offsets=first.offsets)
+    await second.send(again.batch(1, clock=2), again.batch(2, clock=10), again.batch(3, clock=10))
+    await second.clock.advance(0.2)
+    await second.clock.advance(1)
+    assert second.store.packets == 3
+    await second.worker.stop()
+
+
+def messages_lost(start: int, end: int) -> Loss:
+    """As noticed while the clock stood still."""
+    return Loss(
+        time_ns=START * 1_000_000_000, kind="messages", node="", ring_id=0, start=start, end=end, lost=end - start
+    )

@@ -1,0 +1,296 @@
+import pytest
+
+from common.errors import DecodeError, ServiceUnavailable
+from schemas.avro.codec import Codec
+from schemas.packets import PacketBatch
+from streams.testing import settle
+from streams.worker import worker as limits
+from streams.worker.retrying import CLICKHOUSE, KAFKA, REGISTRY
+from tests.unit.streams.worker.rig import Rig, Source
+
+
+class Registry(Codec):
+    """A codec whose registry may be away, and that may have a bug."""
+
+    away = bug = False
+
+    def decode_packet_batch(self, message: bytes) -> PacketBatch:
+        if self.away:
+            raise ServiceUnavailable("the registry does not answer")
+        if self.bug:
+            raise ZeroDivisionError
+        return super().decode_packet_batch(message)
+
+
+async def test_a_message_is_taken_its_window_and_epoch_stored_and_then_it_is_acknowledged() -> None:
+    rig, node = Rig(), Source()
+    await rig.send(node.batch(1, 2, clock=3))
+    await rig.clock.advance(1)
+    assert (rig.store.packets, len(rig.store.ledger), rig.acked) == (0, 1, [])  # its window is open
+    await rig.send(node.batch(11, clock=12), node.batch(clock=12))
+    await rig.clock.advance(0.2)
+    assert (rig.store.packets, len(rig.store.ledger), rig.acked) == (2, 1, [(0, 0)])
+    await rig.send(node.batch(clock=21))
+    await rig.clock.advance(0.2)
+    assert (rig.store.packets, len(rig.store.ledger), rig.acked) == (3, 1, [(0, 0)])  # its epoch waits for others
+    await rig.clock.advance(1)
+    assert (len(rig.store.ledger), rig.acked) == (2, [(0, 0), (0, 1), (0, 2)])  # the last one knows the ring
+    assert (rig.metric("packets_total"), rig.metric("stored_packets_total"), rig.metric("batches_total")) == (3, 3, 4)
+    await rig.worker.stop()
+
+
+async def test_late_packets_are_stored_as_a_correction() -> None:
+    rig, node = Rig(), Source()
+    await rig.send(node.batch(1, clock=10))
+    await rig.clock.advance(0.2)
+    await rig.send(node.batch(2, 3, clock=11))
+    await rig.clock.advance(0.8)
+    assert rig.store.packets == 1  # they wait for more of their kind
+    await rig.clock.advance(0.4)
+    assert rig.store.packets == 3
+    assert [name.revision for name in rig.store.blocks] == [0, 1]
+    assert (rig.metric("late_packets_total"), rig.metric("corrections_total")) == (2, 1)
+    await rig.worker.stop()
+
+
+async def test_what_kafka_holds_twice_is_counted_once() -> None:
+    rig = Rig()
+    again = Source().batch(1, 2, clock=10)
+    await rig.send(again, again)
+    await rig.clock.advance(0.2)
+    assert rig.store.packets == 2
+    assert (rig.metric("packets_total"), rig.metric("duplicate_packets_total")) == (2, 2)
+    await rig.worker.stop()
+
+
+async def test_what_is_missing_of_a_ring_is_counted() -> None:
+    rig, node = Rig(), Source()
+    await rig.send(node.batch(1, clock=2))
+    node.sent += 3
+    await rig.send(node.batch(2, clock=3))
+    assert (rig.metric("gaps_total"), rig.metric("lost_events_total")) == (1, 3)
+    await rig.worker.stop()
+
+
+@pytest.mark.parametrize("value", [b"poison", b"", None])
+async def test_a_message_that_cannot_be_read_is_set_aside_and_reading_goes_on(value: bytes | None) -> None:
+    rig, node = Rig(), Source()
+    await rig.send(node.batch(1, clock=2), value, node.batch(2, clock=10), node.batch(clock=10))
+    (letter,) = rig.publisher.dead_letters
+    assert (letter.value, letter.key, letter.partition, letter.offset) == (value, b"n1", 0, 1)
+    assert letter.error
+    await rig.clock.advance(0.2)
+    await rig.clock.advance(1)
+    assert (rig.store.packets, rig.acked) == (2, [(0, 0), (0, 1), (0, 2)])
+    assert (rig.metric("dead_letters_total"), rig.worker.health()["dead_letters"]) == (1, 1)
+    await rig.worker.stop()
+
+
+async def test_a_bug_in_the_decoder_is_a_message_set_aside() -> None:
+    rig = Rig(codec=Registry())
+    rig.codec.bug = True
+    await rig.send(b"anything")
+    assert rig.worker.health()["lag_messages"] == 0
+    assert "ZeroDivisionError" in rig.publisher.dead_letters[0].error
+    await rig.worker.stop()
+
+
+async def test_a_message_that_is_set_aside_waits_for_kafka() -> None:
+    rig = Rig()
+    rig.publisher.refuses = True
+    taking = rig.begin(b"poison")
+    await rig.clock.advance(5)
+    assert not taking.done()
+    assert rig.worker.health()["kafka"] == "Kafka did not take a message"
+    rig.publisher.refuses = False
+    await rig.clock.advance(10)
+    await taking
+    assert [letter.offset for letter in rig.publisher.dead_letters] == [0]
+    assert rig.worker.health()["ok"]
+    await rig.worker.stop()
+
+
+async def test_a_message_whose_partition_goes_before_it_is_set_aside_is_not_acknowledged() -> None:
+    rig = Rig()
+    rig.publisher.refuses = True
+    taking = rig.begin(b"poison")
+    await settle()
+    await rig.worker.release_all()
+    await taking
+    assert (rig.acked, rig.publisher.dead_letters) == ([], [])
+    await rig.worker.stop()
+
+
+async def test_a_message_waits_for_the_registry_that_knows_its_schema() -> None:
+    rig = Rig(codec=Registry())
+    rig.codec.away = True
+    taking = rig.begin(Source().batch(1, clock=10))
+    await rig.clock.advance(5)
+    assert not taking.done()
+    assert rig.worker.health()["registry"] == "the registry does not answer"
+    rig.codec.away = False
+    await rig.clock.advance(10)
+    await taking
+    await rig.clock.advance(0.2)
+    assert (rig.store.packets, rig.publisher.dead_letters, rig.worker.health()["registry"]) == (1, [], "ok")
+    await rig.worker.stop()
+
+
+async def test_a_partition_that_waits_for_kafka_or_the_registry_does_not_hold_back_inserts() -> None:
+    rig, node = Rig(codec=Registry(), settings={"publish_flows": False}), Source()
+    await rig.send(node.batch(1, clock=2))
+    await rig.send(node.batch(clock=10))
+    rig.threads.hold(KAFKA)
+    setting_aside = rig.begin(b"poison")
+    await rig.clock.advance(0.2)
+    assert rig.threads.waiting(KAFKA) == 1
+    assert rig.store.packets == 1
+    await rig.threads.let_go(KAFKA)
+    await setting_aside
+    await rig.send(node.batch(11, clock=20))
+    rig.threads.hold(REGISTRY)
+    rig.codec.away = True
+    decoding = rig.begin(node.batch(21, clock=22))
+    await rig.clock.advance(0.2)
+    assert rig.threads.waiting(REGISTRY) == 1
+    assert rig.store.packets == 2
+    rig.codec.away = False
+    await rig.threads.let_go(REGISTRY)
+    await decoding
+    await rig.worker.stop()
+
+
+async def test_while_inserts_are_slow_messages_of_all_partitions_are_taken() -> None:
+    rig, slow, other = Rig(), Source("slow"), Source("other")
+    await rig.send(slow.batch(1, clock=2))
+    await rig.send(other.batch(1, clock=2), partition=1)
+    rig.threads.hold(CLICKHOUSE)
+    await rig.send(slow.batch(2, clock=10))
+    await rig.clock.advance(0.2)
+    assert rig.threads.waiting(CLICKHOUSE) == 1
+    await rig.send(other.batch(2, clock=10), b"poison", partition=1)
+    await rig.send(slow.batch(3, clock=11))  # behind what is being inserted
+    await rig.clock.advance(0.2)
+    assert (rig.metric("packets_total"), len(rig.publisher.dead_letters), rig.store.packets) == (5, 1, 0)
+    await rig.threads.let_go(CLICKHOUSE)
+    await rig.clock.advance(2)
+    assert rig.store.packets == 5
+    assert rig.worker.health()["open_windows"] == 0
+    await rig.worker.stop()
+
+
+async def test_no_more_messages_are_taken_while_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig, node = Rig(), Source()
+    await rig.send(node.batch(1, clock=2))
+    monkeypatch.setattr(limits, "_MOST_BYTES", 1)
+    rig.store.away = True
+    taking = rig.begin(node.batch(2, clock=10))
+    await rig.clock.advance(100)
+    assert not taking.done()
+    monkeypatch.setattr(limits, "_MOST_BYTES", 1 << 30)
+    await rig.clock.advance(0.2)
+    await taking
+    assert rig.metric("packets_total") == 2
+    await rig.worker.stop()
+
+
+async def test_a_message_that_waits_for_memory_is_given_up_with_its_partition(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig, node = Rig(), Source()
+    await rig.send(node.batch(1, clock=2))
+    monkeypatch.setattr(limits, "_MOST_BYTES", 1)
+    taking = rig.begin(node.batch(2, clock=3))
+    await settle()
+    await rig.worker.release_all()
+    await taking
+    assert (rig.metric("packets_total"), rig.acked) == (1, [])
+    await rig.worker.stop()
+
+
+async def test_stopping_acknowledges_what_is_stored_and_leaves_open_windows_in_kafka() -> None:
+    rig, node = Rig(), Source()
+    await rig.worker.start()
+    await rig.send(node.batch(1, clock=10), node.batch(11, clock=12))
+    await rig.clock.advance(1)
+    await rig.send(node.batch(12, clock=13))
+    await rig.worker.stop()
+    assert (rig.store.packets, rig.acked) == (1, [(0, 0)])
+    await rig.send(node.batch(13, clock=20))  # Faust may have one more
+    assert rig.acked == [(0, 0)]
+    assert rig.worker.health()["partitions"] == 0
+    assert not rig.worker.failure.done()
+
+
+async def test_a_bug_in_a_partitions_task_ends_the_component() -> None:
+    rig, node = Rig(), Source()
+
+    def broken(*_: object) -> list[tuple[int, int]]:
+        raise ZeroDivisionError
+
+    rig.store.revisions = broken  # type: ignore[method-assign]
+    await rig.send(node.batch(1, clock=10))
+    await rig.clock.advance(0.2)
+    assert isinstance(rig.worker.failure.exception(), ZeroDivisionError)
+    assert not rig.worker.health()["ok"]
+    rig.worker.fail(DecodeError("a second one"))  # the first is the cause
+    assert isinstance(rig.worker.failure.exception(), ZeroDivisionError)
+    await rig.worker.stop()
+
+
+async def test_live_statistics_are_sent_once_a_second() -> None:
+    rig, node = Rig(), Source()
+    await rig.worker.start()
+    await rig.send(node.batch(0.1, clock=0.2), node.batch(0.3, 0.4, clock=1))
+    await rig.clock.advance(1)
+    assert [stats["node"] for stats in rig.publisher.statistics] == ["n1"]
+    await rig.clock.advance(1)
+    assert len(rig.publisher.statistics) == 1  # it sent nothing since
+    assert (rig.metric("open_windows"), rig.metric("lag_messages")) == (1, 0)
+    assert rig.metric("open_window_bytes") > 0
+    await rig.worker.stop()
+
+
+async def test_live_statistics_that_cannot_be_sent_are_told_and_hold_nothing_back() -> None:
+    rig, node = Rig(), Source()
+    await rig.worker.start()
+    rig.publisher.trouble = "no broker answers"
+    await rig.send(node.batch(0.1, clock=0.2))
+    await rig.clock.advance(1)
+    assert rig.worker.health()["kafka"] == "no broker answers"
+    rig.publisher.trouble, rig.publisher.registry_away = None, True
+    await rig.send(node.batch(1, clock=2))
+    await rig.clock.advance(1)
+    assert rig.worker.health()["kafka"] == "the schema registry does not answer"
+    rig.publisher.registry_away = False
+    await rig.send(node.batch(2, clock=10))
+    await rig.clock.advance(1)
+    assert rig.worker.health()["ok"]
+    assert rig.store.packets == 3
+    await rig.worker.stop()
+
+
+async def test_health_says_what_there_is_and_what_waits() -> None:
+    rig, node = Rig(), Source()
+    assert rig.worker.health() == {
+        "ok": True,
+        "stage": "streams",
+        "partitions": 0,
+        "watermark_delay_seconds": None,
+        "open_windows": 0,
+        "lag_messages": 0,
+        "rows_stored": 0,
+        "last_insert_age_seconds": None,
+        "clickhouse": "ok",
+        "kafka": "ok",
+        "registry": "ok",
+        "dead_letters": 0,
+    }
+    await rig.clock.advance(11)
+    await rig.send(node.batch(1, clock=10))
+    rig.end[0] += 4
+    await rig.send(node.batch(11, clock=10.5), partition=1)
+    await rig.clock.advance(2)
+    health = rig.worker.health()
+    assert (health["partitions"], health["open_windows"], health["lag_messages"]) == (2, 1, 4)
+    assert (health["rows_stored"], health["last_insert_age_seconds"]) == (1, 2.0)
+    assert health["watermark_delay_seconds"] == 3.0
+    await rig.worker.stop()
