@@ -5,8 +5,9 @@ What a client is given comes from three places; the later wins:
 2. `kafka.properties`, the user's,
 3. what exactness hangs on (`common.settings.FIXED_PROPERTIES` refuses it in `kafka.properties`).
 
-Clients say nothing themselves unless `log_level` is raised, and then in the log's form where they are polled: their
-errors come to `on_error`, and are raised by what is asked of them.
+Clients say nothing themselves unless `log_level` is raised: a producer is polled, so its errors come to `on_error` and
+its lines to the log; of others, an error is what is raised by the next question. With a callback their errors would
+wait in memory for a poll that never comes, hundreds a minute while Kafka is away.
 Nothing is asked without a time-out.
 """
 
@@ -76,12 +77,7 @@ def consumer(
 
     `from_end`: where an assigned offset is no longer there, go on with the newest message, not the oldest.
     """
-    ours = {
-        **CONSUMER,
-        "group.id": group,
-        "auto.offset.reset": "latest" if from_end else "earliest",
-        "error_cb": _ignore,
-    }
+    ours = {**CONSUMER, "group.id": group, "auto.offset.reset": "latest" if from_end else "earliest"}
     with _explained():
         return Consumer(properties(settings, defaults=defaults, ours=ours))
 
@@ -89,11 +85,7 @@ def consumer(
 def admin(settings: KafkaSettings) -> AdminClient:
     """A client that asks about the cluster. Raises SettingsError."""
     with _explained():
-        return AdminClient(properties(settings, ours={"error_cb": _ignore}))
-
-
-def _ignore(_error: KafkaError) -> None:
-    """What is asked next says it again."""
+        return AdminClient(properties(settings, ours={}))
 
 
 @contextlib.contextmanager
