@@ -9,6 +9,7 @@ direction, vlan_id, community_id, window_start, revision) tells a consumer that 
 
 import contextlib
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -30,13 +31,14 @@ _WAIT_SECONDS = 30.0
 class KafkaPublisher:
     """Sends to the flows, live and dead-letter topics."""
 
-    def __init__(self, settings: KafkaSettings, codec: Codec) -> None:
+    def __init__(self, settings: KafkaSettings, codec: Codec, connect: Callable[..., Any] = kafka.producer) -> None:
+        """`connect`: makes the client of librdkafka."""
         self._topics = TopicNames.of(settings.topic_prefix)
         self._codec = codec
         self._lock = threading.Lock()  # one caller at a time waits for its deliveries
         self._failure: KafkaError | None = None
         self.trouble: str | None = None  # no broker answers
-        self._producer = kafka.producer(
+        self._producer = connect(
             settings,
             on_error=self._troubled,
             ours={"message.max.bytes": _MAX_MESSAGE},

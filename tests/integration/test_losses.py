@@ -15,13 +15,13 @@ from common.errors import ServiceUnavailable
 from common.settings import ClickHouseSettings, KafkaSettings
 from console.audit import read
 from console.store.client import Store
-from schemas.flows import FlowColumns
 from schemas.topics import topics
 from streams.partition.storing import KafkaPartition, WindowId
 from streams.store.clickhouse import ClickHouseStore
 from tests.integration.fix_streams import Pipeline, pipeline
 from tests.integration.test_recovery import Node
 from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch, counters
+from tests.unit.streams.store_contract import flows
 
 pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse]
 
@@ -190,41 +190,14 @@ def test_rows_from_before_topics_had_an_identity_count_as_stored(clickhouse_serv
     try:
         before, now = KafkaPartition(0, 3), KafkaPartition(77, 3)
         window = WindowId(start, 10)
-        store.insert(flows_of(start), before, 0, 40)
+        store.insert(flows(1, window), before, 0, 40)
         assert store.revisions(now, window) == [(0, 40)]
         store.insert(store.rows(now, window, 0), now, 0, 40)  # once more under its name: it is there
-        store.insert(flows_of(start), now, 1, 50)
-        store.insert(flows_of(start), now, 1, 60)
+        store.insert(flows(1, window), now, 1, 50)
+        store.insert(flows(1, window), now, 1, 60)
         assert store.revisions(now, window) == [(0, 40), (1, 50)]
         assert store.revisions(KafkaPartition(78, 3), window) == [(0, 40)]
         assert store.stored_until(now) == 50
         assert store.stored_until(KafkaPartition(78, 3)) == 0
     finally:
         store.close()
-
-
-def flows_of(start: int) -> FlowColumns:
-    from streams.partition.state import Partition
-    from streams.partition.storing import store_window
-
-    class Kept:
-        flows: FlowColumns
-
-        def revisions(self, partition: KafkaPartition, window: WindowId) -> list[tuple[int, int]]:
-            return []
-
-        def insert(self, flows: FlowColumns, partition: KafkaPartition, revision: int, offset_end: int) -> None:
-            self.flows = flows
-
-        def expired(self, window: WindowId) -> bool:
-            return True
-
-        def rows(self, partition: KafkaPartition, window: WindowId, revision: int) -> FlowColumns:
-            raise AssertionError
-
-    state = Partition(3, position=0, window_seconds=10, node_timeout_seconds=10)
-    state.take(0, batch([Packet(time_ns=start * SECOND)], clock_ns=(start + 20) * SECOND), 0.0)
-    (job,) = state.due(0.0)
-    kept = Kept()
-    store_window(job, kept)
-    return kept.flows

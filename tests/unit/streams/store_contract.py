@@ -19,16 +19,16 @@ START = int(time.time()) // 60 * 60 - 120
 WINDOW = WindowId(START, 10)
 
 
-def flows(packets: int, window: WindowId = WINDOW) -> FlowColumns:
-    """One row of so many packets."""
+def flows(packets: int, window: WindowId = WINDOW, *, rows: int = 1) -> FlowColumns:
+    """Rows of so many packets each."""
     state = Partition(0, position=0, window_seconds=window.seconds, node_timeout_seconds=10)
-    packet = Packet(time_ns=window.start * SECOND, packets=packets)
-    state.take(0, batch([packet], clock_ns=window.end_ns), 0.0)
+    made = [Packet(time_ns=window.start * SECOND, packets=packets, src_port=1024 + row) for row in range(rows)]
+    state.take(0, batch(made, clock_ns=window.end_ns), 0.0)
     (job,) = state.due(0.0)
     store = MemoryStore()
     store_window(job, store)
-    ((_, rows),) = store.blocks.values()
-    return rows
+    ((_, stored),) = store.blocks.values()
+    return stored
 
 
 def another(partition: KafkaPartition) -> KafkaPartition:

@@ -1,0 +1,166 @@
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from common.errors import ServiceUnavailable
+from common.settings import KafkaSettings
+from schemas.avro.codec import Codec
+from streams.worker.publisher import KafkaPublisher
+from tests.unit.streams.store_contract import flows
+
+Report = Callable[[KafkaError | None, Any], None]
+
+
+class Client:
+    """librdkafka's producer: a queue with little room, and a broker that may take nothing or not answer."""
+
+    def __init__(self, room: int = 100) -> None:
+        self.room = room
+        self.queue: list[tuple[str, dict[str, Any], Report | None]] = []
+        self.taken: list[tuple[str, dict[str, Any]]] = []
+        self.refuses: KafkaError | None = None
+        self.silent = False
+        self.properties: dict[str, Any] = {}
+        self.on_error: Callable[[KafkaError], None] | None = None
+
+    def __call__(self, settings: KafkaSettings, *, on_error: Any, ours: Any, defaults: Any) -> "Client":
+        self.properties, self.on_error = {**defaults, **ours}, on_error
+        return self
+
+    def produce(self, topic: str, *, on_delivery: Report | None = None, **message: Any) -> None:
+        if len(message["value"] or b"") > self.properties["message.max.bytes"]:
+            raise KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
+        if len(self.queue) >= self.room:
+            raise BufferError
+        self.queue.append((topic, message, on_delivery))
+
+    def produce_batch(self, topic: str, messages: Sequence[dict[str, Any]], on_delivery: Report) -> int:
+        for message in messages:
+            try:
+                self.produce(topic, on_delivery=on_delivery, **message)
+            except BufferError:
+                message["_error"] = KafkaError(KafkaError._QUEUE_FULL)
+            except KafkaException as error:
+                message["_error"] = error.args[0]
+        return sum("_error" not in message for message in messages)
+
+    def poll(self, seconds: float) -> int:
+        if self.silent:
+            return 0
+        queue, self.queue = self.queue, []
+        for topic, message, report in queue:
+            if self.refuses is None:
+                self.taken.append((topic, message))
+            if report is not None:
+                report(self.refuses, None)
+        return len(queue)
+
+    def flush(self, seconds: float) -> int:
+        self.poll(seconds)
+        return len(self.queue)
+
+    def purge(self) -> None:
+        self.queue = []
+
+    def list_topics(self, timeout: float) -> None:
+        if self.silent:
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+
+
+def publisher(client: Client) -> KafkaPublisher:
+    return KafkaPublisher(KafkaSettings(topic_prefix="t."), Codec(), client)
+
+
+def test_each_row_is_a_message() -> None:
+    client = Client()
+    publisher(client).flows(flows(3), 2)
+    ((topic, message),) = client.taken
+    assert topic == "t.flows"
+    assert message["key"].startswith(b"1:")
+    assert message["value"]
+
+
+def test_a_queue_that_is_full_is_waited_for() -> None:
+    client = Client(room=2)
+    publisher(client).flows(flows(1, rows=5), 0)
+    assert len({message["key"] for _, message in client.taken}) == len(client.taken) == 5
+
+
+def test_a_message_that_can_never_be_sent_is_told() -> None:
+    client = Client()
+    sends = publisher(client)
+    client.properties["message.max.bytes"] = 1
+    with pytest.raises(ServiceUnavailable, match="Kafka did not take a message"):
+        sends.flows(flows(1), 0)
+
+
+def test_what_the_broker_does_not_take_is_told() -> None:
+    client = Client()
+    client.refuses = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    sends = publisher(client)
+    with pytest.raises(ServiceUnavailable, match="Kafka did not take a message"):
+        sends.flows(flows(1), 0)
+    client.refuses = None
+    sends.flows(flows(1), 0)  # an old failure is not told of a new message
+    assert len(client.taken) == 1
+
+
+def test_what_is_not_acknowledged_in_time_is_taken_back_and_told() -> None:
+    client = Client()
+    client.silent = True
+    with pytest.raises(ServiceUnavailable, match="not acknowledged 1 messages in 30 s"):
+        publisher(client).flows(flows(1), 0)
+    assert client.queue == []  # else it would come twice
+
+
+def test_a_dead_letter_tells_where_it_is_from() -> None:
+    client = Client()
+    publisher(client).dead_letter(b"poison", b"n1", partition=3, offset=7, error="why")
+    ((topic, message),) = client.taken
+    assert (topic, message["value"], message["key"]) == ("t.dead-letter", b"poison", b"n1")
+    assert dict(message["headers"]) == {
+        "source-topic": "t.packets",
+        "source-partition": "3",
+        "source-offset": "7",
+        "error": "why",
+    }
+
+
+def test_live_statistics_that_nobody_takes_are_lost() -> None:
+    client = Client(room=0)
+    stats = {
+        "node": "n1",
+        "ts": 0,
+        "interval_ms": 1000,
+        "interfaces": [],
+        "active_flows": 0,
+        "open_windows": 0,
+        "lag_messages": 0,
+        "top": [],
+    }
+    publisher(client).live(stats)
+    assert client.taken == []
+
+
+def test_a_broker_that_is_away_is_told_until_it_answers() -> None:
+    client = Client()
+    sends = publisher(client)
+    assert sends.check() is None
+    assert client.on_error is not None
+    client.on_error(KafkaError(KafkaError._TRANSPORT))  # one connection; others may be there
+    assert sends.check() is None
+    client.on_error(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+    client.silent = True
+    assert sends.check() == "no broker of kafka.bootstrap_servers answers"
+    client.silent = False
+    assert sends.check() is None
+
+
+def test_closing_waits_for_what_is_on_its_way() -> None:
+    client = Client()
+    sends = publisher(client)
+    client.produce("t.live", value=b"x")
+    sends.close()
+    assert client.queue == []
