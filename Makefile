@@ -1,10 +1,12 @@
 # `make help` lists what people run. CI runs the same.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test up test test-unit test-kernel test-integration test-faults test-e2e soak lint format bench bench-smoke setup-bench docs sizes wheel lock clean
+.PHONY: help setup setup-test up test test-unit test-kernel test-integration test-faults test-e2e soak coverage lint format bench bench-smoke setup-bench docs sizes wheel lock clean
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
+SLOWEST := --durations=15 --durations-min=1
 MINUTES ?= 30
+COVERAGE_TESTS ?= tests/unit tests/integration -m "not wide"
 C_FILES := $(wildcard bpf/*.[ch] producer/*/*.c schemas/*/*.c tests/*/*.c)
 SHELL_FILES := .ci/run $(wildcard deploy/*/*.sh tests/*.sh)
 
@@ -22,9 +24,9 @@ up: setup        ## everything on this machine: capture, Kafka, ClickHouse, cons
 
 # Two groups at a time, each in namespaces of its own; the output of the second comes when the first has ended.
 test: setup-test ## all tests, with real Kafka, kernel and ClickHouse (as root)
-	@tests/apart.sh $(PYTEST) tests/integration -m "not wide" > .test-integration.log 2>&1 & other=$$!; \
+	@tests/apart.sh $(PYTEST) $(SLOWEST) tests/integration -m "not wide" > .test-integration.log 2>&1 & other=$$!; \
 	 $(MAKE) --no-print-directory --keep-going lint test-unit; quick=$$?; \
-	 tests/apart.sh $(PYTEST) tests --ignore tests/unit --ignore tests/integration -m "not wide and not faults"; first=$$?; \
+	 tests/apart.sh $(PYTEST) $(SLOWEST) tests --ignore tests/unit --ignore tests/integration -m "not wide and not faults"; first=$$?; \
 	 wait $$other; second=$$?; cat .test-integration.log; exit $$((quick | first | second))
 
 test-unit:       ## tests that need no root, broker or network; seconds
@@ -35,6 +37,11 @@ test-kernel:     ## tests of the kernel program (as root)
 
 test-integration: ## tests with real Kafka and ClickHouse
 	$(PYTEST) tests/integration
+
+coverage: setup-test ## branches that the unit and integration tests run, by package, subprocesses too (as root)
+	@rm -rf .coverage-data && mkdir .coverage-data
+	@tests/apart.sh $(PYTHON) -m coverage run -m pytest $(COVERAGE_TESTS); code=$$?; \
+	 $(PYTHON) -m coverage combine --quiet && $(PYTHON) -m tests.coverage_table; exit $$code
 
 test-faults:     ## each part killed, stopped, harmed, alone and all in one; an hour, as root (SEEDS=20 seeded runs)
 	@tests/apart.sh $(PYTEST) tests/faults -rA; code=$$?; cat docs/benchmarks/faults.md; exit $$code
@@ -86,5 +93,5 @@ lock:            ## write the installed versions to constraints.txt
 	   $(PYTHON) -m pip freeze --local --exclude-editable; } > constraints.txt
 
 clean:           ## remove what setup and the tests made in this checkout
-	rm -rf .venv .venv-bench .wheels .extras-* deploy/local/jars tests/integration/registry build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench .wheels .coverage-data .extras-* deploy/local/jars tests/integration/registry build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,7 +1,7 @@
 """The Faust app: consumer group, partitions, offsets. What is done with a message is streams.worker's.
 
-Faust's own windows and tables are not used (docs/decisions): an agent takes raw messages without acknowledging them,
-and the worker acknowledges when their windows are stored; Faust commits the acknowledged prefix of each partition.
+Faust's own windows and tables are not used (docs/decisions/0009): an agent takes raw messages without acknowledging
+them, and the worker acknowledges when their windows are stored; Faust commits what is acknowledged without a gap.
 """
 
 from pathlib import Path
