@@ -79,9 +79,10 @@ bench-%: setup-bench
 setup-bench:     ## setup-test, and the programs that we are compared with
 	@deploy/local/setup.sh bench
 
-docs:            ## write docs/configuration.md and docs/metrics.md from the code
+docs:            ## write docs/configuration.md, metrics.md and architecture.md from the code
 	$(PYTHON) docs/make_configuration.py
 	PYTHONPATH=. $(PYTHON) docs/make_metrics.py
+	PYTHONPATH=. $(PYTHON) docs/make_architecture.py
 
 wheel:           ## dist/ayaflow-….whl with the compiled parts; fails without them
 	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .

@@ -1,0 +1,1 @@
+"""The kernel program, one concern a header: what it hands over, frames, tunnels, hashes, sums by flow, replay."""

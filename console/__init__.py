@@ -1,1 +1,1 @@
-"""What people look at: the command line, reading commands, the audit and the HTTP service."""
+"""What people look at: the API and the dashboard over HTTP, filters, the audit, stored flows and the live view."""

@@ -1,0 +1,1 @@
+"""One node: packets out of the kernel into Kafka."""

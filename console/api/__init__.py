@@ -1,0 +1,1 @@
+"""HTTP routes, a module a concern; what they ask is in the other packages."""

@@ -1,0 +1,1 @@
+"""What goes on now, from the live topic."""

@@ -1,0 +1,1 @@
+"""From the ring to batches: epochs, columns, the flow table's entries."""

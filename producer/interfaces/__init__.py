@@ -1,0 +1,1 @@
+"""Which interfaces there are, which are watched, and that they stay so."""

@@ -1,0 +1,1 @@
+"""From batches to acknowledged messages: encoding, order, the spool on disk, the tail of an earlier run."""

@@ -1,0 +1,1 @@
+"""The Avro schemas, and columns to and from their messages."""

@@ -1,4 +1,4 @@
-"""Columns of Avro records: what avro_native and avro_bytes write the rows of."""
+"""Columns of Avro records: what native.py and plain.py write the rows of."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,0 +1,1 @@
+"""The ClickHouse DDL as numbered migrations."""

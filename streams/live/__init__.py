@@ -1,0 +1,1 @@
+"""What a node is doing now, summed up once a second."""

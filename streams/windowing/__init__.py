@@ -1,0 +1,1 @@
+"""From packets to bidirectional flows of a window."""

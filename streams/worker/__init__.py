@@ -1,0 +1,1 @@
+"""The asynchronous shell: messages in, windows, losses and live statistics out."""

@@ -1,0 +1,1 @@
+"""`ayaflow clickhouse`: ClickHouse's HTTP interface over chDB."""

@@ -1,0 +1,1 @@
+"""`ayaflow kafka`: a real single-node Kafka."""

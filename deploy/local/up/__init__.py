@@ -1,0 +1,1 @@
+"""`ayaflow up`: starts, watches, shows and stops every part."""
