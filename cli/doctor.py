@@ -62,8 +62,8 @@ def looks(settings: Settings) -> list[tuple[str, Look]]:
         ("kernel", _well(environment.check_kernel, "has BPF")),
         ("bcc", lambda: f"version {environment.bcc_version()}"),
         ("kernel headers", _well(environment.check_headers, "found")),
-        ("interfaces", _well(lambda: preflight.watched(settings), "found")),
-        ("java and jars", _well(lambda: preflight.programs(settings), "found, or not needed")),
+        ("interfaces", _well(lambda: preflight.watched(settings.capture), "found")),
+        ("java and jars", _well(lambda: preflight.programs(settings.kafka, settings.local), "found, or not needed")),
         ("disk", _well(lambda: preflight.disk(settings.data_dir), f"room in {settings.data_dir}")),
     ]
     kafka, clickhouse, *others = questions(settings)

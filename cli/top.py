@@ -42,7 +42,7 @@ def run(settings: Settings, flow_filter: Filter, *, sort: str, limit: int, once:
     """Until q, Ctrl-C or, with `once`, the first answer. Raises ServiceUnavailable when nothing comes."""
     match.check_live(flow_filter)
     view = _View(settings, flow_filter, limit)
-    with LiveReader.of(settings, view.heard) as reader:
+    with LiveReader.of(settings.kafka, settings.schema_registry.url, view.heard) as reader:
         view.wait(reader)
         if form == "json":
             _write_json(view, sort, once=once, out=out)

@@ -40,10 +40,15 @@ def build_app(settings: Settings, *, health_timeout_seconds: float = TIMEOUT_SEC
             node=settings.node,
             timeout_seconds=health_timeout_seconds,
         )
-        database = Database(settings)
+        database = Database(settings.console, settings.clickhouse)
         try:
-            async with LiveHub.of(settings) as hub:
-                app.state.services = Services(settings=settings, database=database, hub=hub)
+            async with LiveHub.of(settings.live, settings.kafka, settings.schema_registry.url) as hub:
+                app.state.services = Services(
+                    window_seconds=settings.streams.window_seconds,
+                    flows_retention_days=settings.clickhouse.flows_retention_days,
+                    database=database,
+                    hub=hub,
+                )
                 yield
         finally:
             app.state.health.close()

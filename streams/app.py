@@ -13,7 +13,7 @@ from faust.types import TP
 from common import logs
 from common.errors import SettingsError
 from common.kafka import Security
-from common.settings import KafkaSettings, Settings
+from common.settings import KafkaSettings, StreamsSettings
 from schemas.topics import TopicNames
 from streams.worker.worker import Worker
 
@@ -23,14 +23,13 @@ _FETCH_BYTES = 9 << 20  # of one partition: the largest message, with room
 _SESSION_SECONDS = 6.0  # a worker that was killed gives its partitions up after this; brokers take no less
 
 
-def build(settings: Settings) -> Any:
+def build(settings: StreamsSettings, kafka: KafkaSettings, data_dir: Path) -> Any:
     """A Faust app that is not started. Raises SettingsError."""
-    kafka = settings.kafka
     return faust.App(
-        settings.streams.app_id,
+        settings.app_id,
         broker=[f"kafka://{server.strip()}" for server in kafka.bootstrap_servers.split(",")],
         broker_credentials=credentials(kafka),
-        broker_client_id=kafka.properties.get("client.id", settings.streams.app_id),
+        broker_client_id=kafka.properties.get("client.id", settings.app_id),
         broker_session_timeout=_SESSION_SECONDS,
         broker_heartbeat_interval=2.0,
         broker_request_timeout=30.0,
@@ -43,12 +42,12 @@ def build(settings: Settings) -> Any:
         stream_wait_empty=False,
         stream_buffer_maxsize=16,
         broker_max_poll_records=16,
-        broker_commit_livelock_soft_timeout=float(2 * 3600 + settings.streams.window_seconds),
+        broker_commit_livelock_soft_timeout=float(2 * 3600 + settings.window_seconds),
         topic_allow_declare=False,
         topic_disable_leader=True,
         web_enabled=False,
         store="memory://",
-        datadir=Path(settings.data_dir) / "faust",
+        datadir=data_dir / "faust",
         autodiscover=False,
         value_serializer="raw",
         key_serializer="raw",

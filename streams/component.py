@@ -97,7 +97,7 @@ class Component:
         settings = self._settings
         codec = Codec(settings.schema_registry.url, self._topics)
         publisher = KafkaPublisher(settings.kafka, codec)
-        app = faust_app.build(settings)
+        app = faust_app.build(settings.streams, settings.kafka, settings.data_dir)
         offsets = KafkaOffsets(settings.kafka, group=settings.streams.app_id, topic=self._topics.packets)
         worker = Worker(
             settings.streams,

@@ -37,7 +37,7 @@ def router() -> APIRouter:
     ) -> JSONResponse:
         """The ledger, as `ayaflow audit --format json` prints it."""
         chosen = read.Range(since=span.since, until=span.until, node=plain(node, "node")).within_retention(
-            span.now, context.settings.clickhouse.flows_retention_days
+            span.now, context.flows_retention_days
         )
         report = await _audit(context, chosen)
         return JSONResponse(audit_report.as_json(report, chosen.since, chosen.until))

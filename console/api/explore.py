@@ -90,7 +90,7 @@ def router() -> APIRouter:
     ) -> JSONResponse:
         """Sums by time for the largest groups. Steps start at multiples of `step_seconds` since the Unix epoch."""
         question = _question(context, explore_sql.dimensions(by), flow_filter, span)
-        step = explore_sql.step_for(question.since, question.until, points, context.settings.streams.window_seconds)
+        step = explore_sql.step_for(question.since, question.until, points, context.window_seconds)
         # as many as /api/top gives unless told: the dashboard asks both at once, and one query answers
         named = (await _top(context, question, measure, max(limit, TOP)))[0][:limit] if question.by else []
         sql, parameters = explore_sql.series(question, named, measure=measure, step=step)
@@ -119,7 +119,7 @@ def _question(context: Services, by: tuple[str, ...], flow_filter: Filter, span:
         flow_filter=flow_filter,
         since=span.since,
         until=span.until,
-        oldest_raw=oldest_raw(span.now, context.settings.clickhouse.flows_retention_days),
+        oldest_raw=oldest_raw(span.now, context.flows_retention_days),
     )
 
 

@@ -63,7 +63,7 @@ async def _nodes(context: Services, since: datetime, until: datetime, now: datet
         flow_filter=Filter(expression=None),
         since=since,
         until=until,
-        oldest_raw=oldest_raw(now, context.settings.clickhouse.flows_retention_days),
+        oldest_raw=oldest_raw(now, context.flows_retention_days),
     )
     sql, parameters = explore_sql.top(question, sort="bytes", limit=10_000)
     stored = await context.database.rows(sql, parameters)

@@ -10,7 +10,6 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from common.errors import QueryError, ServiceUnavailable
-from common.settings import Settings
 from console.live.hub import LiveHub
 from console.query import filters, times
 from console.query.errors import FilterError, nearest
@@ -41,7 +40,8 @@ def example(value: Any, kind: str = "application/json") -> dict[int | str, dict[
 class Services:
     """What the routes ask."""
 
-    settings: Settings
+    window_seconds: int  # of streams.window_seconds
+    flows_retention_days: int  # of clickhouse.flows_retention_days
     database: Database
     hub: LiveHub
 

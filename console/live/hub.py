@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Protocol, Self
 
-from common.settings import Settings
+from common.settings import KafkaSettings, LiveSettings
 from common.times import iso
 from console.live.reader import Heard, LiveReader
 from console.live.state import LiveState
@@ -64,9 +64,9 @@ class LiveHub:
         self._ticking: asyncio.Task[None] | None = None
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def of(cls, settings: LiveSettings, kafka: KafkaSettings, registry_url: str | None) -> Self:
         """Of a deployment's live topic."""
-        return cls(settings.live.connection_timeout_seconds, partial(LiveReader.of, settings))
+        return cls(settings.connection_timeout_seconds, partial(LiveReader.of, kafka, registry_url))
 
     async def __aenter__(self) -> Self:
         self._reader.start()

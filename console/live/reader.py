@@ -12,7 +12,7 @@ from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
 
 from common import kafka
 from common.errors import AyaflowError, DecodeError
-from common.settings import Settings
+from common.settings import KafkaSettings
 from schemas.avro.codec import Codec
 from schemas.topics import TopicNames
 
@@ -77,13 +77,13 @@ class LiveReader(threading.Thread):
         self.problem = ""
 
     @classmethod
-    def of(cls, settings: Settings, heard: Heard | None = None) -> Self:
+    def of(cls, settings: KafkaSettings, registry_url: str | None, heard: Heard | None = None) -> Self:
         """Of a deployment's live topic."""
         group = f"ayaflow-view-{uuid.uuid4()}"  # joins none: assigned
         return cls(
-            TopicNames.of(settings.kafka.topic_prefix),
-            partial(kafka.consumer, settings.kafka, group=group, from_end=True),
-            registry_url=settings.schema_registry.url,
+            TopicNames.of(settings.topic_prefix),
+            partial(kafka.consumer, settings, group=group, from_end=True),
+            registry_url=registry_url,
             heard=heard,
         )
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from common.errors import AyaflowError
-from common.settings import Settings
+from common.settings import ClickHouseSettings, ConsoleSettings
 from console.store.client import Parameters, Store
 
 T = TypeVar("T")
@@ -23,12 +23,12 @@ class Busy(AyaflowError):
 class Database:
     """Opens its connection with the first query, and anew after a failure; close it."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: ConsoleSettings, clickhouse: ClickHouseSettings) -> None:
+        self._settings, self._clickhouse = settings, clickhouse
         self._store: Store | None = None
         self._opening = asyncio.Lock()
         self._running: dict[tuple[Any, ...], asyncio.Future[dict[str, Any]]] = {}
-        places = settings.console.heavy_queries
+        places = settings.heavy_queries
         self._places = asyncio.Semaphore(places)
         self._threads = ThreadPoolExecutor(places + 1, thread_name_prefix="clickhouse")
 
@@ -89,7 +89,7 @@ class Database:
                         yield piece
                 finally:
                     # the client may have gone: the connection to ClickHouse is closed, which ends the query
-                    await asyncio.shield(self._in_thread(lambda: _end(chunks, self._settings.console.query_seconds)))
+                    await asyncio.shield(self._in_thread(lambda: _end(chunks, self._settings.query_seconds)))
 
         return pieces()
 
@@ -99,7 +99,7 @@ class Database:
             await asyncio.wait_for(self._places.acquire(), PATIENCE_SECONDS)
         except TimeoutError:
             raise Busy(
-                f"{self._settings.console.heavy_queries} queries are running already (console.heavy_queries);"
+                f"{self._settings.heavy_queries} queries are running already (console.heavy_queries);"
                 " try again in a few seconds"
             ) from None
         try:
@@ -110,10 +110,10 @@ class Database:
     async def _open(self) -> Store:
         async with self._opening:
             if self._store is None:
-                console = self._settings.console
+                console = self._settings
                 limits = {"max_execution_time": console.query_seconds, "max_rows_to_read": console.query_rows}
                 self._store = await self._in_thread(
-                    lambda: Store(self._settings.clickhouse, limits=limits, timeout_seconds=console.query_seconds + 10)
+                    lambda: Store(self._clickhouse, limits=limits, timeout_seconds=console.query_seconds + 10)
                 )
             return self._store
 

@@ -54,6 +54,18 @@ IO_LIBRARIES = {
     "urllib",
 }
 MOST_MODULES = 14
+ENTRY_POINTS = {  # what a user starts, beside cli/: only there all settings are at hand; a part is given its section
+    "console.app",
+    "console.health",  # asks every stage
+    "deploy.local.clickhouse.server",
+    "deploy.local.kafka.broker",
+    "deploy.local.up.preflight",  # asks for every stage
+    "deploy.local.up.run",
+    "producer.component",
+    "producer.detach",
+    "streams.component",
+}
+NOT_YET = {"producer.kernel.begin", "producer.replay.publish"}
 
 
 def modules() -> list[Path]:
@@ -153,6 +165,17 @@ def test_nobody_imports_the_command_line() -> None:
 def test_no_folder_is_crowded() -> None:
     count = Counter(path.parent.relative_to(ROOT) for path in modules() if path.name != "__init__.py")
     assert not {str(folder): number for folder, number in count.items() if number > MOST_MODULES}
+
+
+def takes_all_settings(path: Path) -> bool:
+    return any(name.startswith("common.settings") and name.endswith(".Settings") for name in imports(path)) or any(
+        isinstance(node, ast.Attribute) and node.attr == "Settings" for node in ast.walk(ast.parse(path.read_text()))
+    )
+
+
+def test_a_part_is_given_its_section_and_not_all_settings() -> None:
+    found = {name_of(path) for path in modules() if takes_all_settings(path)}
+    assert {name for name in found if not name.startswith(("cli.", "common.settings."))} == ENTRY_POINTS | NOT_YET
 
 
 def pure() -> list[Path]:

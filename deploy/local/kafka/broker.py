@@ -18,7 +18,7 @@ from confluent_kafka import KafkaException
 from common import kafka, logs
 from common.address import Address
 from common.errors import EnvironmentProblem, ServiceUnavailable
-from common.settings import Settings
+from common.settings import KafkaSettings, Settings
 from common.stopping import Stop, stop_on_signals
 from deploy.local import endpoints
 from deploy.local.kafka.config import server_properties
@@ -87,7 +87,7 @@ def _serve(settings: Settings, listener: Address, stopping: Stop) -> int:
     with output.open("wb") as sink:
         child = _spawn([*flags, "kafka.Kafka", str(properties)], sink.fileno())
     try:
-        _await_ready(settings, child, stopping)
+        _await_ready(settings.kafka, log_dir, child, stopping)
         if child.poll() is None and not stopping.is_set():
             log.info(
                 "ready",
@@ -136,19 +136,17 @@ def _format(flags: list[str], properties: Path, data: Path) -> None:
         raise EnvironmentProblem(f"Kafka could not prepare {data}: {said}. Make room or move the directory away")
 
 
-def _await_ready(settings: Settings, child: subprocess.Popen[bytes], stopping: Stop) -> None:
+def _await_ready(settings: KafkaSettings, log_dir: Path, child: subprocess.Popen[bytes], stopping: Stop) -> None:
     """Return when the broker answers and has our topics, or when it ended. Raises ServiceUnavailable."""
-    admin = kafka.admin(settings.kafka)
+    admin = kafka.admin(settings)
     deadline = time.monotonic() + START_SECONDS
     while child.poll() is None and not stopping.is_set():
         with contextlib.suppress(KafkaException, ServiceUnavailable):  # not yet
             if admin.list_topics(timeout=0.5).brokers:
-                kafka.create_missing(settings.kafka, topics(settings.kafka), timeout_seconds=5)
+                kafka.create_missing(settings, topics(settings), timeout_seconds=5)
                 return
         if time.monotonic() > deadline:
-            raise ServiceUnavailable(
-                f"Kafka did not answer in {START_SECONDS} s. See {settings.data_dir / 'logs'}/kafka-broker.log"
-            )
+            raise ServiceUnavailable(f"Kafka did not answer in {START_SECONDS} s. See {log_dir}/kafka-broker.log")
         stopping.wait(0.1)
 
 

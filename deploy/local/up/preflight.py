@@ -7,7 +7,7 @@ from pathlib import Path
 from common.address import Address
 from common.clickhouse import Endpoint
 from common.errors import AyaflowError, EnvironmentProblem, SettingsError
-from common.settings import Settings
+from common.settings import CaptureSettings, KafkaSettings, LocalSettings, Settings
 from deploy.local import endpoints
 from deploy.local.process import make_directory
 from producer.interfaces import selection
@@ -29,9 +29,9 @@ def problems(settings: Settings) -> list[AyaflowError]:
     for one in (
         environment.check_privileges,
         environment.check_kernel,
-        lambda: watched(settings),
+        lambda: watched(settings.capture),
         environment.check_headers,
-        lambda: programs(settings),
+        lambda: programs(settings.kafka, settings.local),
         lambda: disk(settings.data_dir),
         *(_port(address) for address in listeners(settings)),
     ):
@@ -42,17 +42,17 @@ def problems(settings: Settings) -> list[AyaflowError]:
     return found
 
 
-def watched(settings: Settings) -> None:
+def watched(settings: CaptureSettings) -> None:
     """Raise when an interface does not exist, or none can be chosen."""
-    selection.choose(settings.capture.interfaces, selection.Links.of_this_machine())
+    selection.choose(settings.interfaces, selection.Links.of_this_machine())
 
 
-def programs(settings: Settings) -> None:
+def programs(settings: KafkaSettings, local: LocalSettings) -> None:
     """Raise EnvironmentProblem when Java or Kafka's jars are missing; not when Kafka runs elsewhere."""
-    if endpoints.kafka(settings.kafka).is_loopback:
+    if endpoints.kafka(settings).is_loopback:
         from deploy.local.kafka import broker as kafka
 
-        kafka.find_jars(settings.local.kafka_jars_dir)
+        kafka.find_jars(local.kafka_jars_dir)
         kafka.find_java()
 
 

@@ -5,13 +5,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from common.errors import EnvironmentProblem
-from common.settings import CONFIG_ENV, ENV_PREFIX, Settings
+from common.settings import CONFIG_ENV, ENV_PREFIX
 from deploy.local.process import dies_with_parent
 from deploy.local.up.logfile import LogFile
 
@@ -46,10 +47,11 @@ class Programs:
     From one thread: a child's death signal is tied to the thread that started it.
     """
 
-    def __init__(self, settings: Settings, names: Iterable[str]) -> None:
-        """Writes the settings for the children. Raises EnvironmentProblem."""
-        self._config = _write_settings(settings)
-        self._logs = {name: LogFile(settings.data_dir / "logs" / f"{name}.log") for name in names}
+    def __init__(self, settings: Mapping[str, Any], data_dir: Path, names: Iterable[str]) -> None:
+        """Writes the settings, all of them, by section, for the children. Raises EnvironmentProblem."""
+        self._config = data_dir / "run/settings.yaml"
+        _write_settings(self._config, settings)
+        self._logs = {name: LogFile(data_dir / "logs" / f"{name}.log") for name in names}
 
     def start(self, name: str) -> Child:
         """Run a stage. Raises EnvironmentProblem when its log cannot be written."""
@@ -97,13 +99,11 @@ def _environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith(ENV_PREFIX) and key != CONFIG_ENV}
 
 
-def _write_settings(settings: Settings) -> Path:
-    path = settings.data_dir / "run/settings.yaml"
+def _write_settings(path: Path, settings: Mapping[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         path.touch(mode=0o600)  # it may hold a password
-        path.write_text(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), "utf-8")
+        path.write_text(yaml.safe_dump(dict(settings), sort_keys=False), "utf-8")
     except OSError as error:
         raise EnvironmentProblem(f"cannot write {path}: {error.strerror}. Make room, or set data_dir") from error
-    return path

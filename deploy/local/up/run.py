@@ -52,7 +52,7 @@ def _supervisor(settings: Settings, probes: Probes) -> Supervisor:
     servers = {"kafka": endpoints.kafka(settings.kafka), "clickhouse": Endpoint.of(settings.clickhouse.url).address}
     elsewhere = {name for name, address in servers.items() if not address.is_loopback}
     plans = [plan for plan in PLANS if plan.name not in elsewhere]
-    programs = Programs(settings, [plan.name for plan in plans])
+    programs = Programs(settings.model_dump(mode="json"), settings.data_dir, [plan.name for plan in plans])
     return Supervisor(plans, programs, probes.verdicts, elsewhere=elsewhere)
 
 
@@ -73,6 +73,14 @@ def _watch(settings: Settings, supervisor: Supervisor, probes: Probes, stop: Sto
 def _screen(settings: Settings, supervisor: Supervisor) -> Screen:
     if not sys.stdout.isatty():
         return Screen()
-    from deploy.local.up.terminal import Terminal  # loads what draws and decodes
+    from console.live.reader import LiveReader  # these load what draws and decodes
+    from deploy.local.up.terminal import Terminal
 
-    return Terminal(settings, supervisor)
+    return Terminal(
+        supervisor,
+        LiveReader.of(settings.kafka, settings.schema_registry.url),
+        node=settings.node,
+        url=console_url(settings.console),
+        data_dir=settings.data_dir,
+        log=settings.log,
+    )

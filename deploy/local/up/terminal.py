@@ -2,14 +2,14 @@
 
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TextIO
 
 from rich.console import Console
 from rich.live import Live
 
 from common import logs
-from common.settings import Settings
-from console.health import console_url
+from common.settings import LogSettings
 from console.live.reader import LiveReader
 from deploy.local.process import make_directory, rss_mb
 from deploy.local.up.screen import Screen
@@ -23,12 +23,22 @@ REFRESH_SECONDS = 0.5
 class Terminal(Screen):
     """The live view. Our own log goes to a file meanwhile."""
 
-    def __init__(self, settings: Settings, supervisor: Supervisor, console: Console | None = None) -> None:
-        self._settings = settings
-        self._supervisor = supervisor
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        reader: LiveReader,
+        *,
+        node: str,
+        url: str,
+        data_dir: Path,
+        log: LogSettings,
+        console: Console | None = None,
+    ) -> None:
+        """`reader` is started and stopped here. `url`: of the console."""
+        self._supervisor, self._reader = supervisor, reader
+        self._node, self._url, self._data_dir, self._logs = node, url, data_dir, log
         self._console = console or Console()
         self._live = Live(console=self._console, auto_refresh=False, transient=False, vertical_overflow="crop")
-        self._reader = LiveReader.of(settings)
         self._began = time.monotonic()
         self._drawn = 0.0
         self._note = ""
@@ -36,17 +46,17 @@ class Terminal(Screen):
 
     def __enter__(self) -> None:
         # two writers on one terminal make neither readable
-        directory = self._settings.data_dir / "logs"
+        directory = self._data_dir / "logs"
         make_directory(directory)
         self._log = (directory / "up.log").open("a", encoding="utf-8")
-        logs.configure(level=self._settings.log.level, form=self._settings.log.format, stream=self._log)
+        logs.configure(level=self._logs.level, form=self._logs.format, stream=self._log)
         self._reader.start()
         self._live.start()
 
     def __exit__(self, *_: object) -> None:
         self._reader.__exit__()
         self._live.stop()
-        logs.configure(level=self._settings.log.level, form=self._settings.log.format)
+        logs.configure(level=self._logs.level, form=self._logs.format)
         if self._log:
             self._log.close()
 
@@ -73,9 +83,9 @@ class Terminal(Screen):
         """All that is to be shown now."""
         now = time.monotonic()
         return View(
-            node=self._settings.node,
-            url=console_url(self._settings.console),
-            data_dir=str(self._settings.data_dir),
+            node=self._node,
+            url=self._url,
+            data_dir=str(self._data_dir),
             uptime_seconds=now - self._began,
             now=datetime.now(UTC),
             stages=tuple(self._line(stage, now) for stage in self._supervisor.stages.values()),

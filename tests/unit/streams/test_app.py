@@ -1,10 +1,11 @@
 import ssl
+from pathlib import Path
 
 import faust
 import pytest
 
 from common.errors import SettingsError
-from common.settings import KafkaSettings, Settings
+from common.settings import KafkaSettings, StreamsSettings
 from streams.app import build, credentials
 
 
@@ -42,7 +43,7 @@ def test_what_streams_cannot_use_is_said(properties: dict[str, str], says: str) 
 
 
 def test_the_app_reads_from_the_oldest_message_and_makes_no_topics() -> None:
-    app = build(Settings(kafka=KafkaSettings(bootstrap_servers="a:1, b:2")))
+    app = build(StreamsSettings(), KafkaSettings(bootstrap_servers="a:1, b:2"), Path("unused"))
     assert [str(url) for url in app.conf.broker] == ["kafka://a:1", "kafka://b:2"]
     assert app.conf.consumer_auto_offset_reset == "earliest"
     assert not app.conf.topic_allow_declare
