@@ -5,7 +5,7 @@ them, and the worker acknowledges when their windows are stored; Faust commits w
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import faust
 from faust.types import TP
@@ -15,7 +15,7 @@ from common.errors import SettingsError
 from common.kafka import Security
 from common.settings import KafkaSettings, StreamsSettings
 from schemas.topics import TopicNames
-from streams.worker.worker import Worker
+from streams.worker.neighbours import Acknowledge, Message
 
 log = logs.get("streams")
 
@@ -55,20 +55,25 @@ def build(settings: StreamsSettings, kafka: KafkaSettings, data_dir: Path) -> An
     )
 
 
-def connect(app: Any, topics: TopicNames, worker: Worker) -> None:
+class Consumer(Protocol):
+    """The worker, as the app needs it."""
+
+    async def take(self, message: Message, acknowledge: Acknowledge) -> None:
+        """Add a message."""
+
+    async def release_all(self) -> None:
+        """No partition is ours any more."""
+
+    def fail(self, error: Exception) -> None:
+        """End the component with this error."""
+
+
+def connect(app: Any, topics: TopicNames, worker: Consumer) -> None:
     """Let a worker take the app's messages and hear of its partitions."""
     topic = app.topic(topics.packets, key_serializer="raw", value_serializer="raw")
 
     async def take(stream: Any) -> None:
-        async for event in stream.noack().events():
-            message = event.message
-            acknowledge = Acknowledgement(app, message)
-            try:
-                await worker.take(message, acknowledge)
-            except Exception as error:  # noqa: BLE001  Faust would hand us the same message again, for ever
-                worker.fail(error)
-                return
-            message.value = None  # the worker has what it needs: megabytes must not wait for the window's end
+        await take_all(app, stream, worker)
 
     app.agent(topic, name="packets")(take)
 
@@ -76,6 +81,18 @@ def connect(app: Any, topics: TopicNames, worker: Worker) -> None:
         await worker.release_all()  # Faust reads even those that we keep from their committed offset
 
     app.on_partitions_revoked.connect(revoked, weak=False)
+
+
+async def take_all(app: Any, stream: Any, worker: Consumer) -> None:
+    """Hand a stream's messages to the worker, until it fails at one."""
+    async for event in stream.noack().events():
+        message = event.message
+        try:
+            await worker.take(message, Acknowledgement(app, message))
+        except Exception as error:  # noqa: BLE001  Faust would hand us the same message again, for ever
+            worker.fail(error)
+            return
+        message.value = None  # the worker has what it needs: megabytes must not wait for the window's end
 
 
 class Acknowledgement:

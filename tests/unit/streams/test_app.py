@@ -1,12 +1,18 @@
 import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import faust
 import pytest
 
 from common.errors import SettingsError
 from common.settings import KafkaSettings, StreamsSettings
-from streams.app import build, credentials
+from schemas.topics import TopicNames
+from streams.app import Acknowledgement, build, connect, credentials, lag, take_all
+from streams.worker.neighbours import Acknowledge, Message
 
 
 def test_plain_text_needs_no_credentials() -> None:
@@ -50,3 +56,87 @@ def test_the_app_reads_from_the_oldest_message_and_makes_no_topics() -> None:
     assert app.conf.topic_disable_leader
     assert not app.conf.web_enabled
     assert app.conf.consumer_max_fetch_size > 8 << 20
+
+
+@dataclass
+class Worker:
+    """Takes messages until one is poison to it."""
+
+    taken: list[bytes | None] = field(default_factory=list)
+    acknowledge: Acknowledge | None = None
+    failure: Exception | None = None
+    released: int = 0
+
+    async def take(self, message: Message, acknowledge: Acknowledge) -> None:
+        if message.value == b"poison":
+            raise ZeroDivisionError
+        self.taken.append(message.value)
+        self.acknowledge = acknowledge
+
+    async def release_all(self) -> None:
+        self.released += 1
+
+    def fail(self, error: Exception) -> None:
+        self.failure = error
+
+
+@dataclass
+class Stream:
+    """A stream of Faust."""
+
+    messages: list[Any]
+    acknowledges: bool = True  # by itself, when a message was taken
+
+    def noack(self) -> "Stream":
+        return Stream(self.messages, acknowledges=False)
+
+    async def events(self) -> AsyncIterator[Any]:
+        assert not self.acknowledges
+        for message in self.messages:
+            yield SimpleNamespace(message=message)
+
+
+class Kept:
+    """A message of Faust, and the consumers that it was acknowledged to."""
+
+    def __init__(self, value: bytes) -> None:
+        self.value: bytes | None = value
+        self.acked: list[object] = []
+
+    def ack(self, consumer: object) -> None:
+        self.acked.append(consumer)
+
+
+async def test_messages_are_handed_over_and_not_acknowledged() -> None:
+    app, worker, messages = SimpleNamespace(consumer="consumer"), Worker(), [Kept(b"1"), Kept(b"2")]
+    await take_all(app, Stream(messages), worker)
+    assert worker.taken == [b"1", b"2"]
+    assert [message.value for message in messages] == [None, None]  # not kept until the window's end
+    assert [message.acked for message in messages] == [[], []]
+    assert isinstance(worker.acknowledge, Acknowledgement)
+    worker.acknowledge()
+    assert [message.acked for message in messages] == [[], ["consumer"]]
+
+
+async def test_a_worker_that_fails_at_a_message_is_handed_no_other() -> None:
+    worker = Worker()
+    await take_all(SimpleNamespace(), Stream([Kept(b"1"), Kept(b"poison"), Kept(b"2")]), worker)
+    assert worker.taken == [b"1"]
+    assert isinstance(worker.failure, ZeroDivisionError)
+
+
+async def test_partitions_that_are_revoked_are_released() -> None:
+    app, worker = build(StreamsSettings(), KafkaSettings(), Path("data")), Worker()
+    connect(app, TopicNames.of("t."), worker)
+    assert [str(agent.channel) for agent in app.agents.values()] == ["t.packets"]
+    await app.on_partitions_revoked.send(set())
+    assert worker.released == 1
+
+
+def test_how_far_a_partition_is_behind_is_told_when_it_is_known() -> None:
+    ends = {("packets", 3): 50}
+    app = SimpleNamespace(consumer=SimpleNamespace(highwater=ends.get))
+    assert lag(app, "packets", 3, 40) == 10
+    assert lag(app, "packets", 3, 60) == 0
+    assert lag(app, "packets", 4, 40) == 0
+    assert lag(SimpleNamespace(consumer=None), "packets", 3, 40) == 0
