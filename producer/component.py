@@ -18,6 +18,7 @@ from producer.capture.epochs import Epochs, slots_of
 from producer.clock import WallClock
 from producer.health import State, health
 from producer.interfaces import selection as interfaces
+from producer.interfaces.attacher import ChildAttacher
 from producer.interfaces.hooks import Hooks
 from producer.interfaces.observer import Observer
 from producer.interfaces.selection import Selection
@@ -87,7 +88,7 @@ def _run_locked(settings: Settings, selection: Selection, directory: Path, stop:
         on_done=done,
     )
     run = _Run(settings, publisher, spool, registry, topics, clock, metrics)
-    begun = begin(settings, directory)
+    begun = begin(settings.capture, directory=directory, logs=settings.data_dir / "logs")
     hooks: Hooks | None = None
     try:
         capture, epochs = run.capture(begun.kernel, adopted=begun.adopted)
@@ -284,15 +285,17 @@ def _hooks(  # noqa: PLR0917  the parts of a run
 
     kernel = begun.kernel
     return Hooks(
-        node=settings.node,
-        run=kernel.state.ring_id,
-        directory=kernel.directory,
         adopted=kernel.tables.names() if begun.adopted else {},
         selection=selection,
         observer=Observer(all_namespaces=settings.capture.namespaces),
+        attacher=ChildAttacher(
+            node=settings.node,
+            run=kernel.state.ring_id,
+            pin_directory=kernel.directory,
+            log=settings.data_dir / "logs" / f"kernel-{settings.node}.hook.log",
+        ),
         tables=kernel.tables,
         epochs=epochs,
-        log_path=settings.data_dir / "logs" / f"kernel-{settings.node}.hook.log",
         monotonic=time.monotonic_ns,
         on_change=change,
     )

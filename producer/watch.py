@@ -27,7 +27,6 @@ def watch(  # noqa: PLR0917  the parts of a run
         read = capture.step()
         if publisher.last_stored:
             kernel.state.kafka_partition, kernel.state.kafka_offset = publisher.last_stored
-        hooks.oldest_epoch = capture.oldest_epoch
         hooks.step()
         now = time.monotonic()
         rate, last = read * ring.stride / max(now - last, 1e-6), now

@@ -150,11 +150,6 @@ class Capture:
             return ACK_SECONDS
         return due
 
-    @property
-    def oldest_epoch(self) -> int:
-        """All of earlier epochs is safe."""
-        return self._epochs.stored + 1
-
     def name_interfaces(self, names: dict[int, str]) -> None:
         """The interfaces' names by slot; before there are events of a new one."""
         self._source = replace(self._source, interfaces=tuple(names.items()))

@@ -5,18 +5,17 @@ it is given to another only after all its events and counters have been sent. No
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Protocol
 
 from common import logs
 from common.errors import AyaflowError, EnvironmentProblem
 from producer.capture.epochs import Epochs, slots_of
-from producer.interfaces.hook import ATTACHED, FAILED, GONE, Hook
-from producer.interfaces.observer import Observer
-from producer.interfaces.selection import Links, Selection, with_default_route
+from producer.interfaces.attacher import ATTACHED, FAILED, GONE, Attacher, Attaching, Hook, Outcome
+from producer.interfaces.observer import News
+from producer.interfaces.rtnetlink import Link
+from producer.interfaces.selection import Selection, automatic
 from producer.interfaces.topology import Place, World, elsewhere
-from producer.kernel import child
 from producer.kernel.abi import ELSEWHERE, MAX_INTERFACES, NO_ETHERNET, WATCHED
 
 LOOK_NS = 100_000_000  # between two looks at what the kernel says, while it says something
@@ -42,6 +41,32 @@ class KernelTables(Protocol):
         """All that `watch` has named."""
 
 
+class Observes(Protocol):
+    """What interfaces there are; observer.Observer looks."""
+
+    @property
+    def looks_every(self) -> float:
+        """Seconds between two looks at what no descriptor tells."""
+
+    def descriptors(self) -> tuple[int, ...]:
+        """Those that can be read when there are news."""
+
+    def poll(self, now_ns: int) -> News:
+        """What has happened since the last call. Does not wait."""
+
+    def world(self) -> World:
+        """All interfaces now."""
+
+    def name(self, place: Place, link: Link) -> str:
+        """The interface's name as it is shown."""
+
+    def path(self, number: int) -> str | None:
+        """A file that setns takes; None: our own namespace."""
+
+    def close(self) -> None:
+        """Stop listening."""
+
+
 @dataclass(slots=True)
 class _Watched:
     slot: int
@@ -57,36 +82,33 @@ class Hooks:
     def __init__(
         self,
         *,
-        node: str,
-        run: int,
-        directory: Path,
         adopted: dict[int, str],
         selection: Selection,
-        observer: Observer,
+        observer: Observes,
+        attacher: Attacher,
         tables: KernelTables,
         epochs: Epochs,
-        log_path: Path,
         monotonic: Callable[[], int],
         on_change: Callable[[dict[int, str], tuple[str, ...]], None],
+        automatic: Callable[[], list[str]] = automatic,
     ) -> None:
-        """`run`: the ring's id. `adopted`: names by slot of interfaces that an earlier run has attached to.
+        """`adopted`: names by slot of interfaces that an earlier process has attached to.
 
-        `on_change`: gets names by slot, also of late ones, and the names that are watched now.
+        `on_change`: gets names by slot, also of late ones, and the names that are watched now. `automatic`: the
+        interfaces with a default route. `monotonic`: in ns.
         """
-        self._run, self._adopted = run, {name: slot for slot, name in adopted.items()}
-        self._node, self._directory, self._selection, self._observer = node, directory, selection, observer
-        self._tables, self._epochs, self._log_path, self._monotonic = tables, epochs, log_path, monotonic
-        self._on_change = on_change
+        self._adopted = {name: slot for slot, name in adopted.items()}
+        self._selection, self._observer, self._attacher, self._automatic = selection, observer, attacher, automatic
+        self._tables, self._epochs, self._monotonic, self._on_change = tables, epochs, monotonic, on_change
         self._watched: dict[Place, _Watched] = {}
         self._names: dict[int, str] = dict(adopted)
         self._late: dict[int, int] = {}  # slot of an interface that has gone -> the last epoch with something of it
         self._failed: dict[tuple[Place, str], int] = {}  # tried again at
         self._check: set[Place] = set()  # somebody may have removed the hooks
-        self._child: child.Running | None = None
+        self._attaching: Attaching | None = None
         self._world: World | None = None
         self._changed = True
         self._heard_ns = 0
-        self.oldest_epoch = 0  # all events of earlier ones have been sent
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -102,13 +124,12 @@ class Hooks:
             if place[0]:
                 self._tables.unwatch(place)
         self.step()
-        if self._child is not None:
-            self._finish_child(self._child.wait(), strict=True)
+        if self._attaching is not None:
+            self._finish_attaching(self._attaching.wait(), strict=True)
         for place in self._tables.places() - {place for place, each in self._watched.items() if each.attached}:
             self._tables.unwatch(place)
         if self._adopted:
-            request = {"node": self._node, "keep": self.names}
-            child.run("sweep", request, log=self._log_path)
+            self._attacher.detach_others(self.names)
             for name, slot in self._adopted.items():
                 self._tables.set_interface(slot, 0, 0, name)
                 self._late[slot] = self._epochs.forget(slots_of(slot, name))
@@ -116,7 +137,7 @@ class Hooks:
 
     def patience(self) -> float:
         """Seconds after which `step` may have something to do, although no descriptor says so."""
-        if self._child is not None or self._failed or self._changed or self._check or self._has_just_heard():
+        if self._attaching is not None or self._failed or self._changed or self._check or self._has_just_heard():
             return LOOK_NS / 1e9
         return self._observer.looks_every
 
@@ -130,11 +151,11 @@ class Hooks:
     def step(self) -> None:
         """Do what is due."""
         now = self._monotonic()
-        if self._child is not None and self._child.is_done():
+        if self._attaching is not None and self._attaching.is_done():
             try:
-                self._finish_child(self._child.wait(), strict=False)
+                self._finish_attaching(self._attaching.wait(), strict=False)
             except AyaflowError as error:
-                self._child_failed(error, now)
+                self._attaching_failed(error, now)
         if self._has_just_heard():
             return
         news = self._observer.poll(now)
@@ -143,13 +164,13 @@ class Hooks:
         self._check |= news.unhooked
         self._changed |= news.changed
         retry = any(when <= now for when in self._failed.values())
-        if self._child is None and (self._changed or self._check or retry):
+        if self._attaching is None and (self._changed or self._check or retry):
             self._reconcile(now)
 
     def close(self) -> None:
         """Stop; the hooks stay for `detach`."""
-        if self._child is not None:
-            self._child.kill()
+        if self._attaching is not None:
+            self._attaching.kill()
         self._observer.close()
 
     def _reconcile(self, now: int) -> None:
@@ -159,7 +180,7 @@ class Hooks:
         for place in [place for place, each in self._watched.items() if names.get(place) != each.name]:
             self._forget(place)
         self._failed = {key: when for key, when in self._failed.items() if names.get(key[0]) == key[1] and when > now}
-        automatic = with_default_route(Links.of_this_machine()) if self._selection.auto else []
+        automatic = self._automatic() if self._selection.auto else []
         new = [
             place
             for place, name in names.items()
@@ -174,13 +195,14 @@ class Hooks:
         lacking = [place for place, each in self._watched.items() if not each.attached or place in self._check]
         self._check.clear()
         if lacking:
-            self._start_child(lacking)
+            self._attaching = self._attacher.attach([self._hook(place) for place in lacking])
 
     def _add(self, place: Place, name: str, world: World) -> None:
+        stored = self._epochs.stored  # whose events and counters have been sent
         free = (
             slot
             for slot in range(MAX_INTERFACES)
-            if slot not in self._names or self._late.get(slot, self.oldest_epoch) < self.oldest_epoch
+            if slot not in self._names or self._late.get(slot, stored + 1) <= stored
         )
         adopted = self._adopted.pop(name, None)
         slot = next(free, None) if adopted is None else adopted
@@ -215,38 +237,27 @@ class Hooks:
     def _tell(self) -> None:
         self._on_change(dict(self._names), self.names)
 
-    def _start_child(self, places: list[Place]) -> None:
-        hooks = [
-            asdict(
-                Hook(
-                    slot=self._watched[place].slot,
-                    ifindex=place[1],
-                    name=self._watched[place].name,
-                    namespace=self._observer.path(place[0]),
-                )
-            )
-            for place in places
-        ]
-        request = {"node": self._node, "run": self._run, "pin_directory": str(self._directory), "hooks": hooks}
-        self._child = child.start("hook", request, log=self._log_path)
+    def _hook(self, place: Place) -> Hook:
+        each = self._watched[place]
+        return Hook(slot=each.slot, ifindex=place[1], name=each.name, namespace=self._observer.path(place[0]))
 
-    def _finish_child(self, answer: child.Answer, *, strict: bool) -> None:
-        self._child = None
+    def _finish_attaching(self, outcomes: list[Outcome], *, strict: bool) -> None:
+        self._attaching = None
         places = {each.slot: place for place, each in self._watched.items()}
-        for result in answer["hooks"]:
-            place = places[result["slot"]]
+        for outcome in outcomes:
+            place = places[outcome.slot]
             each = self._watched[place]
-            if result["state"] == FAILED:
+            if outcome.state == FAILED:
                 if strict:
-                    raise EnvironmentProblem(result["error"])
+                    raise EnvironmentProblem(outcome.error)
                 self._failed[place, each.name] = self._monotonic() + RETRY_NS
-                log.warning("cannot attach; trying again", interface=each.name, error=result["error"])
+                log.warning("cannot attach; trying again", interface=each.name, error=outcome.error)
                 self._forget(place)
-            elif result["state"] == GONE:
+            elif outcome.state == GONE:
                 self._forget(place)
                 self._changed = True
             else:
-                if result["state"] == ATTACHED:
+                if outcome.state == ATTACHED:
                     self._say_attached(each)
                 if not each.attached:
                     each.attached = True
@@ -261,9 +272,9 @@ class Hooks:
         else:
             log.info("attached", interface=each.name)
 
-    def _child_failed(self, error: AyaflowError, now: int) -> None:
+    def _attaching_failed(self, error: AyaflowError, now: int) -> None:
         """None of what was asked for may have been done."""
-        self._child = None
+        self._attaching = None
         log.warning("cannot attach; trying again", error=str(error))
         for place in [place for place, each in self._watched.items() if not each.attached]:
             self._failed[place, self._watched[place].name] = now + RETRY_NS

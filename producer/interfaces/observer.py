@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Protocol
 
 from common import logs
 from producer.interfaces import namespaces
@@ -17,11 +17,63 @@ NAMESPACES_NS = 500_000_000  # between two looks at /run/netns
 log = logs.get("producer")
 
 
+Identity = tuple[int, int]
+"""What tells one namespace from another of the same name."""
+
+
+class Listening(Protocol):
+    """What we use of rtnetlink.RouteSocket."""
+
+    def close(self) -> None:
+        """Stop listening."""
+
+    def fileno(self) -> int:
+        """Can be read when something has happened."""
+
+    def changes(self) -> Changes:
+        """What has happened since the last call. Does not wait."""
+
+    def links(self) -> list[Link]:
+        """All interfaces now. Raises OSError."""
+
+    def nsid(self, namespace_fd: int) -> int | None:
+        """The number that this namespace has for another; None: it has none."""
+
+
+class Machine(Protocol):
+    """The network namespaces of a machine."""
+
+    def named(self) -> Mapping[str, Identity]:
+        """Those with a name, but our own."""
+
+    def open(self, name: str) -> tuple[Listening, int]:
+        """Listen in one (empty: in ours), and a descriptor of it, for the caller to close. Raises OSError."""
+
+
+class ThisMachine:
+    """Machine, by /run/netns and setns."""
+
+    def named(self) -> Mapping[str, Identity]:
+        """See Machine."""
+        return namespaces.named()
+
+    def open(self, name: str) -> tuple[Listening, int]:
+        """See Machine."""
+        path = str(namespaces.RUN_NETNS / name) if name else namespaces.OWN
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            with namespaces.entered(path if name else None):
+                return RouteSocket.open(), fd
+        except OSError:
+            os.close(fd)
+            raise
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Space:
     name: str  # empty: ours
-    identity: tuple[int, int]
-    socket: RouteSocket
+    identity: Identity
+    socket: Listening
     fd: int  # of the namespace
 
     @property
@@ -44,13 +96,13 @@ class News:
 class Observer:
     """Sockets of all namespaces that are watched. A context manager."""
 
-    def __init__(self, *, all_namespaces: bool, directory: Path = namespaces.RUN_NETNS) -> None:
-        """`all_namespaces`: those with a name, too. Raises OSError."""
-        self._all, self._directory = all_namespaces, directory
-        self._spaces = {0: _open("", namespaces.OWN, (0, 0))}
+    def __init__(self, *, all_namespaces: bool, machine: Machine | None = None) -> None:
+        """`all_namespaces`: those with a name, too. `machine`: None is this one. Raises OSError."""
+        self._all, self._machine = all_namespaces, machine or ThisMachine()
+        self._spaces = {0: self._open("", (0, 0))}
         self._next = 1
         self._looked_ns: int | None = None
-        self._refused: set[tuple[str, tuple[int, int]]] = set()
+        self._refused: set[tuple[str, Identity]] = set()
 
     def close(self) -> None:
         """Stop listening."""
@@ -72,7 +124,7 @@ class Observer:
         changed = self._look_for_namespaces(now_ns)
         unhooked: set[Place] = set()
         for number, space in self._spaces.items():
-            heard: Changes = space.socket.changes()
+            heard = space.socket.changes()
             changed |= heard.links | heard.routes | heard.lost
             unhooked |= {(number, ifindex) for ifindex in heard.unhooked}
             if heard.lost:
@@ -95,10 +147,6 @@ class Observer:
         """A file that setns takes; None: our own namespace."""
         return self._spaces[number].path
 
-    def knows(self, number: int) -> bool:
-        """Whether the namespace still has its name."""
-        return number in self._spaces
-
     def _numbers(self) -> Mapping[tuple[int, int], int]:
         """See World.namespaces."""
         if len(self._spaces) == 1:
@@ -115,7 +163,7 @@ class Observer:
         if not self._all or (self._looked_ns is not None and now_ns - self._looked_ns < NAMESPACES_NS):
             return False
         self._looked_ns = now_ns
-        named = namespaces.named(self._directory)
+        named = self._machine.named()
         known = {(space.name, space.identity): number for number, space in self._spaces.items() if number}
         self._refused &= set(named.items())
         gone = [number for key, number in known.items() if named.get(key[0]) != key[1]]
@@ -124,22 +172,16 @@ class Observer:
         new = [item for item in named.items() if item not in known and item not in self._refused]
         for name, identity in new:
             try:
-                self._spaces[self._next] = _open(name, str(self._directory / name), identity)
+                self._spaces[self._next] = self._open(name, identity)
                 self._next += 1
             except OSError as error:
                 self._refused.add((name, identity))
                 log.warning("cannot look into a network namespace", namespace=name, error=str(error))
         return bool(gone or new)
 
-
-def _open(name: str, path: str, identity: tuple[int, int]) -> _Space:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        with namespaces.entered(path if name else None):
-            return _Space(name=name, identity=identity, socket=RouteSocket(), fd=fd)
-    except OSError:
-        os.close(fd)
-        raise
+    def _open(self, name: str, identity: Identity) -> _Space:
+        socket, fd = self._machine.open(name)
+        return _Space(name=name, identity=identity, socket=socket, fd=fd)
 
 
 def _links(space: _Space) -> list[Link]:

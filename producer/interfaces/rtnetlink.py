@@ -8,6 +8,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 _NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
 _NEWROUTE, _DELROUTE = 24, 25
@@ -49,17 +50,35 @@ class Changes:
     lost: bool = False  # messages were: anything may have changed
 
 
-class RouteSocket:
-    """Listens in the network namespace in which it is made, also from elsewhere."""
+class NetlinkSocket(Protocol):
+    """What we use of a socket."""
 
-    def __init__(self) -> None:
-        """Raises OSError."""
-        self._events = _open()
-        self._events.bind((0, sum(1 << (group - 1) for group in _GROUPS)))
-        self._events.setblocking(False)
-        self._ask = _open()
-        self._ask.bind((0, 0))
-        self._numbers = itertools.count(1)
+    def fileno(self) -> int:
+        """Can be read when there is a message."""
+
+    def recv(self, size: int) -> bytes:
+        """The next messages. Raises OSError; BlockingIOError when it does not wait and there is none."""
+
+    def send(self, octets: bytes) -> int:
+        """Send a message. Raises OSError."""
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+
+
+class RouteSocket:
+    """Listens in the network namespace in which it was opened, also from elsewhere."""
+
+    def __init__(self, events: NetlinkSocket, ask: NetlinkSocket) -> None:
+        """`events`: one that does not wait, of the groups that tell of changes. `ask`: for questions."""
+        self._events, self._ask, self._numbers = events, ask, itertools.count(1)
+
+    @classmethod
+    def open(cls) -> "RouteSocket":
+        """In the network namespace of this thread. Raises OSError."""
+        events = _socket(sum(1 << (group - 1) for group in _GROUPS))
+        events.setblocking(False)
+        return cls(events, _socket(0))
 
     def close(self) -> None:
         """Stop listening."""
@@ -123,8 +142,10 @@ class RouteSocket:
                     return
 
 
-def _open() -> socket.socket:
-    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+def _socket(groups: int) -> socket.socket:
+    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+    opened.bind((0, groups))
+    return opened
 
 
 def _messages(octets: bytes) -> Iterator[tuple[int, bytes]]:

@@ -111,6 +111,11 @@ def with_default_route(links: Links) -> list[str]:
     return [name for name in dict.fromkeys(found) if name in links.names and name != "lo"]
 
 
+def automatic() -> list[str]:
+    """The interfaces of this machine with a default route, as they are now."""
+    return with_default_route(Links.of_this_machine())
+
+
 def _usable(flags: int) -> bool:
     return bool(flags & _ROUTE_UP) and not flags & _ROUTE_REJECT
 

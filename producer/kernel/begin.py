@@ -5,13 +5,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import logs
-from common.settings import Settings
-from producer.kernel import child, pins
+from common.settings import CaptureSettings
+from producer.kernel import bpfsys, child, pins
 from producer.kernel.layout import Layout, layout_of
-from producer.kernel.run import PinnedRun, begin_run, open_run
-
-log = logs.get("producer")
+from producer.kernel.run import OpenPin, PinnedRun, begin_run, open_run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,33 +25,40 @@ class Begun:
             kernel.close()
 
 
-def begin(settings: Settings, directory: Path) -> Begun:
-    """Adopt or load, in the node's pin folder. Raises EnvironmentProblem, OSError."""
-    wanted = layout_of(settings.capture)
-    found = open_run(directory, wanted)
+def begin(
+    capture: CaptureSettings,
+    *,
+    directory: Path,
+    logs: Path,
+    call: child.Call = child.run,
+    open_pin: OpenPin = bpfsys.obj_get,
+) -> Begun:
+    """Adopt or load, in the node's pin folder. `logs`: for the child. Raises EnvironmentProblem, OSError."""
+    wanted = layout_of(capture)
+    found = open_run(directory, wanted, open_pin=open_pin)
     adopted = found is not None and found.layout == wanted
     if found is not None and not adopted:
         pins.set_aside(directory, str(found.state.ring_id))
         found.close()
-    old = tuple(run for folder in pins.set_aside_runs(directory) if (run := open_run(folder, wanted)) is not None)
+    aside = [open_run(folder, wanted, open_pin=open_pin) for folder in pins.set_aside_runs(directory)]
+    old = tuple(run for run in aside if run is not None)
     if found is not None and adopted:
         return Begun(kernel=found, adopted=True, old=old)
-    return Begun(kernel=_load(settings, directory, wanted, sweep=not old), adopted=False, old=old)
+    if not old:  # else the node's hooks stay until ours take their places
+        call("detach", {"node": pins.node_of(directory)}, log=logs / f"kernel-{pins.node_of(directory)}.detach.log")
+    opened_ns = _load(capture, wanted, directory, logs, call)
+    run = begin_run(directory, wanted, ring_id=time.time_ns(), opened_ns=opened_ns, open_pin=open_pin)
+    return Begun(kernel=run, adopted=False, old=old)
 
 
-def _load(settings: Settings, directory: Path, layout: Layout, *, sweep: bool) -> PinnedRun:
-    """`sweep`: remove the node's hooks first; else they stay until ours take their places."""
-    logs_directory = settings.data_dir / "logs"
-    if sweep:
-        child.run("detach", {"node": settings.node}, log=logs_directory / f"kernel-{settings.node}.detach.log")
+def _load(capture: CaptureSettings, layout: Layout, directory: Path, logs: Path, call: child.Call) -> int:
+    """Returns when the first epoch was opened, on the monotonic clock."""
     pins.remove_files(directory)
-    ring_id = time.time_ns()
     request = {
-        "node": settings.node,
         "pin_directory": str(directory),
         "ring_pages": layout.ring_bytes // os.sysconf("SC_PAGE_SIZE"),
         "flow_entries": layout.flow_entries,
-        "decapsulate": settings.capture.decapsulate,
+        "decapsulate": capture.decapsulate,
     }
-    answer = child.run("load", request, log=logs_directory / f"kernel-{settings.node}.log")
-    return begin_run(directory, layout, ring_id=ring_id, opened_ns=answer["opened_ns"])
+    answer = call("load", request, log=logs / f"kernel-{pins.node_of(directory)}.log")
+    return int(answer.values["opened_ns"])

@@ -1,31 +1,61 @@
-"""The short-lived child process: bcc brings LLVM (100 MB and more) and goes with it.
+"""The parent's half of the short-lived child process, which does what needs bcc (LLVM, 100 MB) or pyroute2 (20 MB).
 
-Parent:  answer = run("load", request, log=path)
-Child:   python -m producer.kernel.child load < request.json   prints one line of JSON; compilers' messages go to stderr
+    answer = run("load", request, log=path)
+
+The child is producer/child_main.py. A socket is its standard input: by it comes the request, a JSON object, and goes
+the answer, another one, with file descriptors if there are any. What the child and its compiler print goes to the log.
 """
 
 import contextlib
 import json
+import os
+import socket
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from common.errors import AyaflowError, EnvironmentProblem, SettingsError
-from producer.interfaces.hook import FAILED, GONE, Hook
 
 _SECONDS = 120
-Answer = dict[str, Any]
-_KINDS = {kind.__name__: kind for kind in (EnvironmentProblem, SettingsError, AyaflowError)}
+_PART_BYTES = 1 << 16
+MOST_FDS = 16
+
+
+class SeeLogError(EnvironmentProblem):
+    """The child's log has more about it than the sentence."""
+
+
+KINDS = {kind.__name__: kind for kind in (SeeLogError, EnvironmentProblem, SettingsError, AyaflowError)}
+"""Errors that the child can tell us of, the most exact first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a child has done."""
+
+    values: dict[str, Any]
+    fds: dict[str, int] = field(default_factory=dict)  # ours to close, by name
+
+
+class Call(Protocol):
+    """What `run` is, for whoever needs no other."""
+
+    def __call__(self, command: str, request: dict[str, Any], *, log: Path) -> Answer:
+        """Have a child do it."""
 
 
 class Running:
     """A child that was started."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
-        self._process, self._log = process, log
-        self._deadline = time.monotonic() + _SECONDS
+    def __init__(
+        self, process: subprocess.Popen[bytes], connection: socket.socket, log: Path, seconds: float = _SECONDS
+    ) -> None:
+        """`seconds`: that it may take."""
+        self._process, self._connection, self._log, self._seconds = process, connection, log, seconds
+        self._deadline = time.monotonic() + seconds
 
     def is_done(self) -> bool:
         """Whether `wait` would not wait."""
@@ -33,51 +63,74 @@ class Running:
 
     def kill(self) -> None:
         """End it."""
+        self._connection.close()
         self._process.kill()
-        self._process.communicate()
+        self._process.wait()
 
     def wait(self) -> Answer:
         """Its answer. Raises the error that it reports, and EnvironmentProblem when there is none."""
+        fds: list[int] = []
         try:
-            octets, _ = self._process.communicate(timeout=max(0.0, self._deadline - time.monotonic()))
-        except subprocess.TimeoutExpired as error:
+            octets = self._receive(fds)
+            code = self._process.wait(self._left())
+            answer = json.loads(octets)
+        except (TimeoutError, subprocess.TimeoutExpired) as error:
+            _close(fds)
+            raise EnvironmentProblem(
+                f"setting up the kernel program took more than {self._seconds:.0f} s; {self._log} has its messages"
+            ) from error
+        except ValueError as error:
+            _close(fds)
+            raise EnvironmentProblem(
+                f"setting up the kernel program failed (exit code {code}); {self._log} says why"
+            ) from error
+        finally:
             self.kill()
-            raise EnvironmentProblem(
-                f"setting up the kernel program took more than {_SECONDS} s; {self._log} has its messages"
-            ) from error
-        try:
-            answer: Answer = json.loads(octets.splitlines()[-1])
-        except (ValueError, IndexError) as error:
-            raise EnvironmentProblem(
-                f"setting up the kernel program failed (exit code {self._process.returncode}); {self._log} says why"
-            ) from error
-        if "error" in answer:
-            raise _KINDS.get(answer["kind"], AyaflowError)(answer["error"].replace("LOG", str(self._log)))
-        return answer
+        if told := answer.get("error"):
+            sentence = f"{told['sentence']}; {self._log} says more" if told["log"] else told["sentence"]
+            raise KINDS.get(told["kind"], AyaflowError)(sentence)
+        return Answer(values=answer["values"], fds=dict(zip(answer["fds"], fds, strict=True)))
+
+    def _receive(self, fds: list[int]) -> bytes:
+        """All until its end; empty when it died. Raises TimeoutError."""
+        octets = b""
+        with contextlib.suppress(ConnectionError):  # it died before it had read the request
+            while True:
+                self._connection.settimeout(self._left())
+                part, more, _, _ = socket.recv_fds(self._connection, _PART_BYTES, MOST_FDS)
+                fds += more
+                octets += part
+                if not part:
+                    break
+        return octets
+
+    def _left(self) -> float:
+        return max(0.001, self._deadline - time.monotonic())
 
 
 def start(command: str, request: dict[str, Any], *, log: Path) -> Running:
     """Start the child. Its messages go to `log`. Raises EnvironmentProblem."""
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("wb") as messages:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "producer.kernel.child", command],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=messages,
-                start_new_session=True,
-                cwd=Path(__file__).parents[2],
-            )  # fmt: skip  a session of its own: Ctrl-C must not stop it half-way
+        messages = log.open("wb")
     except OSError as error:
         raise EnvironmentProblem(
             f"cannot write {log}: {error.strerror}. Set data_dir to a folder that can be written"
         ) from error
-    assert process.stdin is not None
-    with process.stdin as stdin, contextlib.suppress(BrokenPipeError):
-        stdin.write(json.dumps(request).encode())  # far less than a pipe holds
-    process.stdin = None
-    return Running(process, log)
+    ours, theirs = socket.socketpair()
+    with messages, theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "producer.child_main", command],
+            stdin=theirs.fileno(),
+            stdout=messages,
+            stderr=messages,
+            start_new_session=True,  # Ctrl-C must not stop it half-way
+            cwd=Path(__file__).parents[2],
+        )
+    with contextlib.suppress(ConnectionError):
+        ours.sendall(json.dumps(request).encode())
+        ours.shutdown(socket.SHUT_WR)
+    return Running(process, ours, log)
 
 
 def run(command: str, request: dict[str, Any], *, log: Path) -> Answer:
@@ -85,67 +138,6 @@ def run(command: str, request: dict[str, Any], *, log: Path) -> Answer:
     return start(command, request, log=log).wait()
 
 
-def _load(request: dict[str, Any]) -> Answer:
-    """Load and pin."""
-    from producer.kernel import loader  # only in the child
-
-    directory = Path(request["pin_directory"])
-    loader.load(
-        directory,
-        ring_pages=request["ring_pages"],
-        flow_entries=request["flow_entries"],
-        decapsulate=request["decapsulate"],
-    )
-    return {"opened_ns": time.monotonic_ns()}
-
-
-def _hook(request: dict[str, Any]) -> Answer:
-    """Attach the pinned programs where they are not attached yet."""
-    from producer.interfaces import attach
-    from producer.kernel import (
-        bpfsys,
-        pins,  # only in the child
-    )
-
-    directory = Path(request["pin_directory"])
-    programs = {hook: bpfsys.obj_get(directory / hook) for hook in pins.PROGRAMS}
-    found = []
-    for fields in request["hooks"]:
-        hook, error = Hook(**fields), ""
-        try:
-            with attach.open_route(hook.namespace) as route:
-                state = attach.ensure(route, hook, node=request["node"], run=str(request["run"]), programs=programs)
-        except FileNotFoundError:  # the namespace
-            state = GONE
-        except (AyaflowError, OSError) as problem:
-            state, error = FAILED, str(problem)
-        found.append({"slot": hook.slot, "state": state, "error": error})
-    return {"hooks": found}
-
-
-def _sweep(request: dict[str, Any]) -> Answer:
-    """Remove the node's hooks from all interfaces but those of the request."""
-    from producer.interfaces import attach  # only in the child
-
-    return {"removed": attach.detach_everywhere(node=request["node"], keep=request["keep"])}
-
-
-def _detach(request: dict[str, Any]) -> Answer:
-    from producer.interfaces import attach  # only in the child
-
-    return {"removed": attach.detach_everywhere(node=request["node"])}
-
-
-def main() -> int:
-    """The child."""
-    command = {"load": _load, "hook": _hook, "sweep": _sweep, "detach": _detach}[sys.argv[1]]
-    try:
-        answer = command(json.load(sys.stdin))
-    except AyaflowError as error:
-        answer = {"error": str(error), "kind": type(error).__name__}
-    sys.stdout.write(json.dumps(answer) + "\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _close(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)

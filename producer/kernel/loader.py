@@ -1,6 +1,5 @@
-"""Compiles and loads the kernel program with bcc, and pins it. Runs in the short-lived child only."""
+"""Compiles and loads the kernel program with bcc. Runs in the short-lived child only."""
 
-import ctypes
 import os
 import secrets
 import struct
@@ -10,38 +9,20 @@ from typing import Any
 
 from common.errors import EnvironmentProblem
 from producer.kernel import bpfsys, environment, pins
-from producer.kernel.abi import tunnel_mask
+from producer.kernel.abi import CONFIG, tunnel_mask
+from producer.kernel.child import SeeLogError
 
 SOURCE = Path(__file__).parents[2] / "bpf" / "ayaflow.bpf.c"
 
 
-def load(
-    pin_directory: Path, *, ring_pages: int, flow_entries: int, decapsulate: Collection[str] = ()
-) -> tuple[dict[str, int], Any]:
+def load(pin_directory: Path, *, ring_pages: int, flow_entries: int, decapsulate: Collection[str] = ()) -> None:
     """Compile, load, fill the maps, pin everything into `pin_directory`.
 
-    `decapsulate`: tunnels to be opened, of schemas.packets.TUNNEL_TYPES.
-    Returns the programs' file descriptors by hook, and bcc's object, with which they are closed. The open epoch counts
-    in counters_a; no slot is set up. Raises EnvironmentProblem.
+    `decapsulate`: tunnels to be opened, of schemas.packets.TUNNEL_TYPES. The open epoch counts in counters_a; no slot
+    is set up. Raises EnvironmentProblem.
     """
-    bcc = environment.import_bcc()
-    environment.check_headers()
-    try:
-        module = bcc.BPF(src_file=str(SOURCE), cflags=compiler_flags(ring_pages, flow_entries, decapsulate))
-    except Exception as error:
-        raise EnvironmentProblem(
-            f"bcc could not compile the kernel program ({error}); its messages are in LOG. "
-            "Usually the kernel headers do not fit: run make setup, or install linux-headers for this kernel"
-        ) from error
-    programs = {}
-    for hook in pins.PROGRAMS:
-        try:
-            programs[hook] = module.load_func(f"ayaflow_{hook}", bcc.BPF.SCHED_CLS).fd
-        except Exception as error:
-            raise EnvironmentProblem(
-                f"kernel {os.uname().release} refused the {hook} program ({error}); the verifier's reasons are in LOG. "
-                f"ayaflow needs Linux {environment.OLDEST_KERNEL} or newer"
-            ) from error
+    module = _compiled(compiler_flags(ring_pages, flow_entries, decapsulate))
+    programs = {hook: _verified(module, hook) for hook in pins.PROGRAMS}
     fill(module)
     try:
         for name in pins.MAPS:
@@ -50,7 +31,19 @@ def load(
             bpfsys.obj_pin(fd, pin_directory / hook)
     except OSError as error:
         raise EnvironmentProblem(f"cannot pin the kernel program in {pin_directory}: {error.strerror}") from error
-    return programs, module
+
+
+def load_for_replay(
+    program: str, maps: Collection[str], *, ring_pages: int, decapsulate: Collection[str] = ()
+) -> dict[str, int]:
+    """Compile and load with bpf/replay.h -> descriptors of the program and the maps. Raises EnvironmentProblem.
+
+    Nothing is attached and nothing is pinned: when the last descriptor is closed, all is gone.
+    """
+    module = _compiled([*compiler_flags(ring_pages, 1, decapsulate), "-DREPLAY"])
+    fds = {program: _verified(module, program)} | {name: module[name].map_fd for name in maps}
+    _open(module)
+    return {name: os.dup(fd) for name, fd in fds.items()}  # bcc closes its own
 
 
 def compiler_flags(ring_pages: int, flow_entries: int, decapsulate: Collection[str]) -> list[str]:
@@ -65,9 +58,39 @@ def compiler_flags(ring_pages: int, flow_entries: int, decapsulate: Collection[s
 
 def fill(module: Any) -> None:
     """Say which maps are open, and draw the key of the flow hash."""
-    bpfsys.map_update(module["open_epoch"].map_fd, bytes(4), struct.pack("=I", module["counters_a"].map_fd))
+    _open(module)
     for parity, name in enumerate(("flows_b", "flows_a")):
-        table = struct.pack("=I", module[name].map_fd)
-        bpfsys.map_update(module["flow_tables"].map_fd, struct.pack("=I", parity), table)
-    config = secrets.token_bytes(16).ljust(ctypes.sizeof(module["config"].Leaf), b"\0")
-    bpfsys.map_update(module["config"].map_fd, bytes(4), config)
+        _put(module, "flow_tables", parity, struct.pack("=I", module[name].map_fd))
+
+
+def _open(module: Any) -> None:
+    _put(module, "open_epoch", 0, struct.pack("=I", module["counters_a"].map_fd))
+    _put(module, "config", 0, secrets.token_bytes(16).ljust(CONFIG.itemsize, b"\0"))
+
+
+def _put(module: Any, name: str, key: int, value: bytes) -> None:
+    bpfsys.map_update(module[name].map_fd, struct.pack("=I", key), value)
+
+
+def _compiled(flags: list[str]) -> Any:
+    bcc = environment.import_bcc()
+    environment.check_headers()
+    try:
+        return bcc.BPF(src_file=str(SOURCE), cflags=flags)
+    except Exception as error:
+        raise SeeLogError(
+            f"bcc could not compile the kernel program ({error}). Usually the kernel headers do not fit: "
+            "run make setup, or install linux-headers for this kernel"
+        ) from error
+
+
+def _verified(module: Any, name: str) -> int:
+    """Descriptor of a program that the kernel took."""
+    try:
+        fd: int = module.load_func(f"ayaflow_{name}", module.SCHED_CLS).fd
+    except Exception as error:
+        raise SeeLogError(
+            f"kernel {os.uname().release} refused the {name} program ({error}). ayaflow needs "
+            f"Linux {environment.OLDEST_KERNEL} or newer"
+        ) from error
+    return fd

@@ -3,6 +3,7 @@
 import contextlib
 import mmap
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,22 +72,28 @@ class Translated:
         return records
 
 
-def begin_run(directory: Path, layout: Layout, *, ring_id: int, opened_ns: int) -> PinnedRun:
+OpenPin = Callable[[Path], int]
+"""Opens what is pinned -> its descriptor. Raises OSError."""
+
+
+def begin_run(
+    directory: Path, layout: Layout, *, ring_id: int, opened_ns: int, open_pin: OpenPin = bpfsys.obj_get
+) -> PinnedRun:
     """Open what the child has just loaded and pinned, and write down whose it is."""
-    fds, page = _opened(directory)
+    fds, page = _opened(directory, open_pin)
     RunState(np.frombuffer(page, layout.state, 1)).begin(ring_id=ring_id, opened_ns=opened_ns)
     text = layout.text().encode()
     page[LAYOUT_AT : LAYOUT_AT + len(text)] = text
     return PinnedRun(directory, layout, layout, fds, page)
 
 
-def open_run(directory: Path, wanted: Layout) -> PinnedRun | None:
+def open_run(directory: Path, wanted: Layout, *, open_pin: OpenPin = bpfsys.obj_get) -> PinnedRun | None:
     """Open what an earlier run has pinned; None: nothing that can be gone on from. Raises OSError.
 
     `wanted`: how its records are to be laid out for us.
     """
     try:
-        fds, page = _opened(directory)
+        fds, page = _opened(directory, open_pin)
     except FileNotFoundError:
         return None
     try:
@@ -99,11 +106,11 @@ def open_run(directory: Path, wanted: Layout) -> PinnedRun | None:
     return PinnedRun(directory, layout, wanted, fds, page)
 
 
-def _opened(directory: Path) -> tuple[dict[str, int], mmap.mmap]:
+def _opened(directory: Path, open_pin: OpenPin) -> tuple[dict[str, int], mmap.mmap]:
     fds: dict[str, int] = {}
     with contextlib.ExitStack() as undo:
         for name in pins.MAPS:
-            fds[name] = bpfsys.obj_get(directory / name)
+            fds[name] = open_pin(directory / name)
             undo.callback(os.close, fds[name])
         page = mmap.mmap(fds["state"], STATE_PAGE.itemsize)
         undo.pop_all()

@@ -3,25 +3,20 @@
 A block of frames is copied into a map that we have mapped, and one system call runs the program for each of them.
 """
 
-import json
 import mmap
 import os
-import socket
 import struct
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from common.errors import AyaflowError, EnvironmentProblem
 from producer.capture.batch import Span
-from producer.kernel import bpfsys
+from producer.kernel import bpfsys, child
 from producer.kernel.abi import (
     COUNTERS,
     MAX_INTERFACES,
@@ -37,17 +32,18 @@ from producer.kernel.abi import (
 )
 from producer.kernel.maps import fresh_counters
 from producer.kernel.ring import Ring
-from producer.replay.compile import MAPS, PROGRAM, RING_PAGES
 from producer.replay.files.frames import Frames
 from schemas.packets import EGRESS
 
+_PROGRAM = "replay"
+_MAPS = ("events", "counters_a", "interfaces", "replay_frames", "replay_block", "replay_state")
+RING_PAGES = 1024  # more than a block's events
 _ROOM = REPLAY_FRAME_MASK + 1  # that the verifier wants behind each frame's offset
 LONGEST_FRAME = 16_000  # what lies behind is no header
 BLOCK_BYTES = REPLAY_BLOCK_BYTES - 2 * _ROOM
 """Octets of the file that the frames of a block may span."""
 _NOTHING = b"\x45".ljust(12, b"\0") + b"\x08\x00"
 """Stands for a frame shorter than an Ethernet header: with such a header and without, an IP header cut off."""
-_SECONDS = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +59,8 @@ class ReplayProgram:
 
     def __init__(self, log: Path, decapsulate: Sequence[str] = ()) -> None:
         """The compiler's messages go to `log`. `decapsulate`: tunnels to be opened. Raises EnvironmentProblem."""
-        answer, fds = _compile(log, decapsulate)
-        self._fds: dict[str, int] = dict(zip(answer["names"], fds, strict=True))
+        request = {"program": _PROGRAM, "maps": _MAPS, "ring_pages": RING_PAGES, "decapsulate": list(decapsulate)}
+        self._fds = child.run("compile", request, log=log).fds
         self._maps = [
             mmap.mmap(self._fds[name], -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
             for name, size in (
@@ -120,7 +116,7 @@ class ReplayProgram:
         self._ring.release(self._position)
         while (done := int(self._state[0])) < count:
             try:
-                bpfsys.prog_test_run(self._fds[PROGRAM], bytes(LONGEST_FRAME >> 3), repeat=count - done)
+                bpfsys.prog_test_run(self._fds[_PROGRAM], bytes(LONGEST_FRAME >> 3), repeat=count - done)
             except InterruptedError:  # a signal; its handler has run
                 continue
             except OSError as error:
@@ -157,39 +153,3 @@ class ReplayProgram:
 def _key(passage: int) -> bytes:
     """Of the counters."""
     return struct.pack("=I", passage)
-
-
-def _compile(log: Path, decapsulate: Sequence[str]) -> tuple[dict[str, Any], list[int]]:
-    try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        messages = log.open("wb")
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"cannot write {log}: {error.strerror}. Set data_dir to a folder that can be written"
-        ) from error
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with messages, ours, theirs:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "producer.replay.compile", str(theirs.fileno()), *decapsulate],
-            stdin=subprocess.DEVNULL,
-            stdout=messages,
-            stderr=messages,
-            pass_fds=[theirs.fileno()],
-            cwd=Path(__file__).parents[2],
-            start_new_session=True,
-        )
-        theirs.close()
-        ours.settimeout(_SECONDS)
-        try:
-            octets, fds, _flags, _address = socket.recv_fds(ours, 1 << 16, len(MAPS) + 1)
-        except TimeoutError as error:
-            raise EnvironmentProblem(f"compiling took more than {_SECONDS} s; {log} has its messages") from error
-        finally:
-            child.kill()
-            child.wait()
-    if not octets:
-        raise EnvironmentProblem(f"setting up the kernel program failed; {log} says why")
-    answer = json.loads(octets)
-    if "error" in answer:
-        raise EnvironmentProblem(answer["error"].replace("LOG", str(log)))
-    return answer, fds

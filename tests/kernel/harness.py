@@ -12,7 +12,7 @@ import numpy as np
 
 from common.settings import CaptureSettings
 from producer.capture.epochs import slots_of
-from producer.interfaces.hook import ATTACHED, Hook
+from producer.interfaces.attacher import ATTACHED, Hook
 from producer.kernel import bpfsys, child, pins
 from producer.kernel.abi import COUNTERS, OUTCOMES, WATCHED, Records, interface
 from producer.kernel.layout import Layout, layout_of
@@ -69,7 +69,9 @@ class Program:
         }
         answer = child.run("load", request, log=log)
         self.fds = {path.name: bpfsys.obj_get(path) for path in directory.iterdir()}
-        self.kernel = begin_run(directory, layout(ring_pages, decapsulate), ring_id=1, opened_ns=answer["opened_ns"])
+        self.kernel = begin_run(
+            directory, layout(ring_pages, decapsulate), ring_id=1, opened_ns=answer.values["opened_ns"]
+        )
         self.offset_ns = time.time_ns() - time.monotonic_ns()
         self.kernel.config.live(2**63, self.offset_ns)
         self.ring = self.kernel.ring
@@ -84,7 +86,7 @@ class Program:
                 for slot, name in enumerate(interfaces)
             ]
             answer = child.run("hook", request | {"hooks": hooks}, log=log)
-            assert [each["state"] for each in answer["hooks"]] == [ATTACHED] * len(interfaces), answer
+            assert [each["state"] for each in answer.values["outcomes"]] == [ATTACHED] * len(interfaces), answer
 
     def close(self) -> None:
         self.kernel.close()

@@ -17,6 +17,7 @@ from scapy.packet import Raw
 from producer.capture.epochs import Epochs
 from producer.clock import WallClock
 from producer.interfaces import namespaces
+from producer.interfaces.attacher import ChildAttacher
 from producer.interfaces.hooks import Hooks
 from producer.interfaces.observer import Observer
 from producer.interfaces.selection import Selection
@@ -31,6 +32,7 @@ from tests.kernel.tagging import pushed
 pytestmark = pytest.mark.root
 
 PORT = 5353
+SECONDS = 60
 PREFIX = f"ai{os.getpid() % 10_000}"
 Node = Callable[..., "Watching"]
 
@@ -48,7 +50,7 @@ class Watching:
             "flow_entries": FLOW_ENTRIES,
             "decapsulate": [],
         }
-        opened_ns = child.run("load", request, log=log)["opened_ns"]
+        opened_ns = child.run("load", request, log=log).values["opened_ns"]
         kernel = self._kernel = begin_run(directory, layout(64), ring_id=1, opened_ns=opened_ns)
         kernel.config.live(2**63, 0)
         self.ring = kernel.ring
@@ -58,15 +60,12 @@ class Watching:
         self.names: dict[int, str] = {}
         self.watched: tuple[str, ...] = ()
         self.hooks = Hooks(
-            node=self.node,
-            run=1,
-            directory=directory,
             adopted={},
             selection=Selection.of(patterns),
             observer=Observer(all_namespaces=all_namespaces),
+            attacher=ChildAttacher(node=self.node, run=1, pin_directory=directory, log=log.with_suffix(".hook.log")),
             tables=kernel.tables,
             epochs=self.epochs,
-            log_path=log.with_suffix(".hook.log"),
             monotonic=time.monotonic_ns,
             on_change=self._change,
         )
@@ -77,18 +76,18 @@ class Watching:
     def _change(self, names: dict[int, str], watched: tuple[str, ...]) -> None:
         self.names, self.watched = names, watched
 
-    def until(self, condition: Callable[[], bool], seconds: float = 2.0) -> None:
-        """Go on until it holds; a child that starts on a busy machine may need some of the two seconds."""
-        deadline = time.monotonic() + seconds
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Go on until it holds: as long as a busy machine may take."""
+        deadline = time.monotonic() + SECONDS
         while not condition():
-            assert time.monotonic() < deadline, f"after {seconds} s: {self.watched}"
+            assert time.monotonic() < deadline, f"after {SECONDS} s: {self.watched}"
             self.hooks.step()
             time.sleep(0.01)
 
     def passages(self, marks: int, seconds: float = 0.3) -> list[tuple[str, str, bool]]:
         """Where packets of ours were seen: interface, direction, primary. Waits for `marks` of them and a little."""
         found: list[tuple[str, str, bool]] = []
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + SECONDS
         while len(found) < marks and time.monotonic() < deadline:
             found += self._read()
         time.sleep(seconds)
@@ -186,7 +185,6 @@ def test_an_interface_that_comes_is_watched_and_one_that_goes_is_forgotten(watch
         node.until(lambda: not node.watched)
         for _ in range(4):
             node.epochs.confirm(node.epochs.close().number)
-        node.hooks.oldest_epoch = node.epochs.stored + 1
         with made(PAIR, *UP):
             node.until(lambda: node.watched == (of("@a"),))
             veth.send(of("@a"), frame())
@@ -217,7 +215,7 @@ def test_hooks_that_somebody_removed_are_put_back(watch: Node, how: str) -> None
         else:
             veth.tc("qdisc", "del", "dev", of("@a"), "clsact")
         node.until(lambda: "ayaflow" in _shown(of("@a"), "ingress") and "ayaflow" in _shown(of("@a"), "egress"))
-        node.until(lambda: node.hooks._child is None)
+        node.until(lambda: node.hooks._attaching is None)
         veth.send(of("@b"), frame())
         assert node.passages(1) == [(of("@a"), "ingress", True)]
 
@@ -257,7 +255,7 @@ def test_on_a_bridge_with_veths_each_packet_is_primary_once(watch: Node, *, tagg
     with made(*BRIDGED):
         node = watch(f"{PREFIX}*", all_namespaces=True)
         inside = [of("@n1/in1"), of("@n2/in2")]
-        node.until(lambda: set(inside) <= set(node.watched), 4)
+        node.until(lambda: set(inside) <= set(node.watched))
         # from a container, flooded: in1 -> p1 -> (the bridge itself, and p2 -> in2)
         send_in(of("@n1"), "in1", frame(tagged=tagged))
         passages = node.passages(5)
@@ -324,7 +322,7 @@ def test_a_forwarded_packet_is_primary_where_it_came_in(watch: Node) -> None:
         with namespaces.entered(f"/run/netns/{router}"):
             Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
         node = watch(*(f"{router}/{name}" for name in interfaces), all_namespaces=True)
-        node.until(lambda: len(node.watched) == 2, 4)
+        node.until(lambda: len(node.watched) == 2)
         with namespaces.entered(f"/run/netns/{of('@n1')}"), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
             plain.sendto(b"x" * 30, ("10.7.2.2", PORT))
         assert node.passages(2) == [(f"{router}/w1", "ingress", True), (f"{router}/w2", "egress", False)]

@@ -156,7 +156,7 @@ def test_other_filters_stay_and_still_decide(attach: Attach, tmp_path: Path) -> 
             (1, 53),
             (1, 666),
         ]
-        removed = child.run("detach", {"node": program.node}, log=tmp_path / "detach.log")["removed"]
+        removed = child.run("detach", {"node": program.node}, log=tmp_path / "detach.log").values["removed"]
         assert any(a in line and "clsact" in line for line in removed)
         assert not any(b in line and "clsact" in line for line in removed)
         assert veth.tc("filter", "show", "dev", b, "ingress") == before

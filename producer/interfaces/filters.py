@@ -1,4 +1,4 @@
-"""Filters on the clsact hooks, by pyroute2. Runs in the short-lived child only.
+"""TC filters on the clsact hooks, by pyroute2. Runs in the short-lived child only.
 
 What is ours is told by its name, which the kernel keeps with the filter: `ayaflow:NODE:DIRECTION@RUN`, with `+qdisc`
 behind it when the clsact qdisc is ours too. So it can be found and removed by anyone, after any kind of death. RUN is
@@ -14,9 +14,9 @@ from typing import Any
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from common.errors import EnvironmentProblem
+from common.errors import AyaflowError, EnvironmentProblem
 from producer.interfaces import namespaces
-from producer.interfaces.hook import ATTACHED, GONE, KEPT, Hook
+from producer.interfaces.attacher import ATTACHED, FAILED, GONE, KEPT, Hook
 
 PRIORITY = 17  # before filters that were given none (they begin at 49152), and unlikely to be another's
 NAME = "ayaflow:"
@@ -43,6 +43,19 @@ def detach_everywhere(*, node: str | None = None, keep: Collection[str] = ()) ->
         with contextlib.suppress(OSError), open_route(str(namespaces.RUN_NETNS / name)) as route:
             removed += [f"{line} in namespace {name}" for line in detach(route, node=node, keep=own)]
     return removed
+
+
+def attach(hook: Hook, *, node: str, run: str, programs: dict[str, int]) -> dict[str, Any]:
+    """Attach unless it is attached already -> the fields of an attacher.Outcome."""
+    state, error = FAILED, ""
+    try:
+        with open_route(hook.namespace) as route:
+            state = ensure(route, hook, node=node, run=run, programs=programs)
+    except FileNotFoundError:  # the namespace
+        state = GONE
+    except (AyaflowError, OSError) as problem:
+        error = str(problem)
+    return {"slot": hook.slot, "state": state, "error": error}
 
 
 def ensure(route: Any, hook: Hook, *, node: str, run: str, programs: dict[str, int]) -> str:

@@ -1,0 +1,86 @@
+"""The short-lived child process. What brings large libraries is imported here, and nowhere in the steady process.
+
+python -m producer.child_main load|hook|detach|compile     standard input: see producer/kernel/child.py
+"""
+
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from common.errors import AyaflowError
+from producer.kernel.child import KINDS, Answer, SeeLogError
+
+
+def load(request: dict[str, Any]) -> Answer:
+    """Load the program and pin it."""
+    from producer.kernel import loader
+
+    loader.load(
+        Path(request["pin_directory"]),
+        ring_pages=request["ring_pages"],
+        flow_entries=request["flow_entries"],
+        decapsulate=request["decapsulate"],
+    )
+    return Answer(values={"opened_ns": time.monotonic_ns()})
+
+
+def compile_replay(request: dict[str, Any]) -> Answer:
+    """Load the program for replay and hand it over with its maps."""
+    from producer.kernel import loader
+
+    fds = loader.load_for_replay(
+        request["program"], request["maps"], ring_pages=request["ring_pages"], decapsulate=request["decapsulate"]
+    )
+    return Answer(values={}, fds=fds)
+
+
+def hook(request: dict[str, Any]) -> Answer:
+    """Attach the pinned programs where they are not attached yet."""
+    from producer.interfaces import filters
+    from producer.interfaces.attacher import Hook
+    from producer.kernel import bpfsys, pins
+
+    directory = Path(request["pin_directory"])
+    programs = {name: bpfsys.obj_get(directory / name) for name in pins.PROGRAMS}
+    run = str(request["run"])
+    hooks = [Hook(**fields) for fields in request["hooks"]]
+    found = [filters.attach(each, node=request["node"], run=run, programs=programs) for each in hooks]
+    return Answer(values={"outcomes": found})
+
+
+def detach(request: dict[str, Any]) -> Answer:
+    """Remove the hooks of a node, or of all, from all interfaces but those that are kept."""
+    from producer.interfaces import filters
+
+    return Answer(values={"removed": filters.detach_everywhere(node=request["node"], keep=request.get("keep", ()))})
+
+
+def main() -> int:
+    """Do one command."""
+    command = {"load": load, "hook": hook, "detach": detach, "compile": compile_replay}[sys.argv[1]]
+    with socket.socket(fileno=os.dup(0)) as parent:
+        serve(parent, command)
+    return 0
+
+
+def serve(parent: socket.socket, command: Callable[[dict[str, Any]], Answer]) -> None:
+    """Read the request, do it, and answer: with what was done, or with the error."""
+    answer, said = Answer(values={}), None
+    try:
+        with parent.makefile("rb") as stream:
+            answer = command(json.load(stream))
+    except AyaflowError as error:
+        kind = next(name for name, each in KINDS.items() if isinstance(error, each))
+        said = {"kind": kind, "sentence": str(error), "log": isinstance(error, SeeLogError)}
+    octets = json.dumps({"values": answer.values, "fds": list(answer.fds), "error": said}).encode()
+    sent = socket.send_fds(parent, [octets], list(answer.fds.values())) if answer.fds else 0
+    parent.sendall(octets[sent:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""Fakes of what following interfaces stands on: each obeys the Protocol that it names, and is the test's to move."""
+
+import os
+from collections import deque
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from common.errors import AyaflowError
+from producer.interfaces.attacher import ATTACHED, FAILED, KEPT, Hook, Outcome
+from producer.interfaces.observer import News
+from producer.interfaces.rtnetlink import Changes, Link
+from producer.interfaces.topology import Place, World
+
+
+class MemoryTables:
+    """Obeys producer.interfaces.hooks.KernelTables."""
+
+    def __init__(self) -> None:
+        self.interfaces: dict[int, tuple[int, int, str]] = {}  # flags, namespace, name by slot
+        self.watched: set[Place] = set()
+
+    def set_interface(self, slot: int, flags: int, namespace: int, name: str) -> None:
+        self.interfaces[slot] = (flags, namespace, name)
+
+    def watch(self, place: Place) -> None:
+        self.watched.add(place)
+
+    def unwatch(self, place: Place) -> None:
+        self.watched.remove(place)
+
+    def places(self) -> set[Place]:
+        return set(self.watched)
+
+
+class MemoryObserver:
+    """Obeys producer.interfaces.hooks.Observes."""
+
+    looks_every = 0.5
+
+    def __init__(self) -> None:
+        self.links: dict[Place, Link] = {}
+        self.spaces = {0: "", 1: "blue"}
+        self.changed, self.unhooked = False, set[Place]()
+        self.closed = False
+
+    def add(self, name: str, ifindex: int, *, namespace: int = 0, **fields: Any) -> Place:
+        place = (namespace, ifindex)
+        self.links[place] = Link(ifindex=ifindex, name=name, **({"type": 1, "loopback": False} | fields))
+        self.changed = True
+        return place
+
+    def remove(self, place: Place) -> None:
+        del self.links[place]
+        self.changed = True
+
+    def descriptors(self) -> tuple[int, ...]:
+        return (7,)
+
+    def poll(self, now_ns: int) -> News:
+        news = News(changed=self.changed, unhooked=frozenset(self.unhooked))
+        self.changed, self.unhooked = False, set()
+        return news
+
+    def world(self) -> World:
+        return World(links=dict(self.links), namespaces={})
+
+    def name(self, place: Place, link: Link) -> str:
+        space = self.spaces[place[0]]
+        return f"{space}/{link.name}" if space else link.name
+
+    def path(self, number: int) -> str | None:
+        return f"/run/netns/{self.spaces[number]}" if number else None
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class MemoryAttacher:
+    """Obeys producer.interfaces.attacher.Attacher. `becomes`: the state of a hook, by name, that is not attached."""
+
+    def __init__(self) -> None:
+        self.becomes: dict[str, str] = {}
+        self.attached: set[str] = set()
+        self.asked: list[list[Hook]] = []
+        self.kept: list[tuple[str, ...]] = []
+        self.done, self.killed = True, False
+        self.error: AyaflowError | None = None
+
+    def attach(self, hooks: Iterable[Hook]) -> "MemoryAttaching":
+        self.asked.append(list(hooks))
+        return MemoryAttaching(self, self.asked[-1])
+
+    def detach_others(self, keep: Collection[str]) -> None:
+        self.kept.append(tuple(keep))
+
+
+@dataclass
+class MemoryAttaching:
+    """Obeys producer.interfaces.attacher.Attaching."""
+
+    attacher: MemoryAttacher
+    hooks: list[Hook]
+
+    def is_done(self) -> bool:
+        return self.attacher.done
+
+    def wait(self) -> list[Outcome]:
+        if self.attacher.error is not None:
+            raise self.attacher.error
+        return [self._outcome(hook) for hook in self.hooks]
+
+    def kill(self) -> None:
+        self.attacher.killed = True
+
+    def _outcome(self, hook: Hook) -> Outcome:
+        attacher = self.attacher
+        state = KEPT if hook.name in attacher.attached else attacher.becomes.get(hook.name, ATTACHED)
+        if state == ATTACHED:
+            attacher.attached.add(hook.name)
+        return Outcome(slot=hook.slot, state=state, error=f"cannot attach to {hook.name}" if state == FAILED else "")
+
+
+@dataclass
+class MemoryListening:
+    """Obeys producer.interfaces.observer.Listening."""
+
+    number: int  # instead of a descriptor
+    found: list[Link] = field(default_factory=list)
+    heard: Changes = field(default_factory=Changes)
+    numbers: dict[int, int] = field(default_factory=dict)  # descriptor of a namespace -> our number for it
+    closed: bool = False
+
+    def close(self) -> None:
+        self.closed = True
+
+    def fileno(self) -> int:
+        return self.number
+
+    def changes(self) -> Changes:
+        heard, self.heard = self.heard, Changes()
+        return heard
+
+    def links(self) -> list[Link]:
+        return self.found
+
+    def nsid(self, namespace_fd: int) -> int | None:
+        return self.numbers.get(namespace_fd)
+
+
+class MemoryMachine:
+    """Obeys producer.interfaces.observer.Machine. Descriptors of namespaces are those of an empty file."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, tuple[int, int]] = {}
+        self.opened: dict[str, tuple[MemoryListening, int]] = {}
+        self.refuses: set[str] = set()
+
+    def named(self) -> dict[str, tuple[int, int]]:
+        return dict(self.names)
+
+    def open(self, name: str) -> tuple[MemoryListening, int]:
+        if name in self.refuses:
+            raise PermissionError("not permitted")
+        self.opened[name] = (MemoryListening(100 + len(self.opened)), os.open(os.devnull, os.O_RDONLY))
+        return self.opened[name]
+
+
+@dataclass
+class MemoryNetlink:
+    """Obeys producer.interfaces.rtnetlink.NetlinkSocket. `incoming`: what is received, or raised, next."""
+
+    incoming: deque[bytes | OSError] = field(default_factory=deque)
+    sent: list[bytes] = field(default_factory=list)
+    closed: bool = False
+
+    def fileno(self) -> int:
+        return 5
+
+    def recv(self, size: int) -> bytes:
+        if not self.incoming:
+            raise BlockingIOError
+        message = self.incoming.popleft()
+        if isinstance(message, OSError):
+            raise message
+        return message
+
+    def send(self, octets: bytes) -> int:
+        self.sent.append(octets)
+        return len(octets)
+
+    def close(self) -> None:
+        self.closed = True

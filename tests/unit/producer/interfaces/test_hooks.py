@@ -1,0 +1,258 @@
+"""Hooks follow interfaces: which are attached to, what becomes of their slots, and what is tried again."""
+
+import pytest
+
+from common.errors import EnvironmentProblem
+from producer.capture.epochs import Epochs
+from producer.clock import WallClock
+from producer.interfaces.attacher import ATTACHED, FAILED, GONE
+from producer.interfaces.hooks import LOOK_NS, RETRY_NS, Hooks
+from producer.interfaces.selection import Selection
+from producer.interfaces.testing import MemoryAttacher, MemoryObserver, MemoryTables
+from producer.kernel.abi import EGRESS, ELSEWHERE, INGRESS, MAX_INTERFACES, NO_ETHERNET, WATCHED, counter_key
+from producer.testing import MemoryMaps, memory_state
+
+BOTH = ELSEWHERE << INGRESS | ELSEWHERE << EGRESS
+
+
+class Following:
+    """Hooks of a machine that the test changes."""
+
+    def __init__(self, *patterns: str, adopted: dict[int, str] | None = None, routes: tuple[str, ...] = ()) -> None:
+        self.now = RETRY_NS
+        self.observer, self.attacher, self.tables = MemoryObserver(), MemoryAttacher(), MemoryTables()
+        self.maps, state = MemoryMaps(4 * MAX_INTERFACES), memory_state()
+        state.begin(ring_id=9, opened_ns=0)
+        self.epochs = Epochs(
+            maps=self.maps,
+            state=state,
+            clock=WallClock(lambda: self.now, lambda: self.now),
+            producer_position=lambda: 0,
+        )
+        self.names: dict[int, str] = {}
+        self.watched: tuple[str, ...] = ()
+        self.hooks = Hooks(
+            adopted=adopted or {},
+            selection=Selection.of(list(patterns)),
+            observer=self.observer,
+            attacher=self.attacher,
+            tables=self.tables,
+            epochs=self.epochs,
+            monotonic=lambda: self.now,
+            on_change=self._change,
+            automatic=lambda: list(routes),
+        )
+
+    def _change(self, names: dict[int, str], watched: tuple[str, ...]) -> None:
+        self.names, self.watched = names, watched
+
+    def after(self, nanoseconds: int = 2 * LOOK_NS) -> None:
+        """Let time pass; attaching takes no longer than one look."""
+        self.now += nanoseconds
+        self.hooks.step()
+        self.now += 2 * LOOK_NS
+        self.hooks.step()
+
+    def flags(self) -> dict[str, int]:
+        return {name: flags for flags, _, name in self.tables.interfaces.values() if flags}
+
+
+def test_at_the_start_all_that_is_wanted_is_attached_to() -> None:
+    node = Following("eth*", "wg0", "auto", routes=("ppp0",))
+    places = [node.observer.add(name, number) for number, name in enumerate(("eth0", "lan0", "ppp0"), 2)]
+    places.append(node.observer.add("wg0", 9, type=65534))
+    node.hooks.begin()
+    assert node.watched == node.hooks.names == ("eth0", "ppp0", "wg0")
+    assert node.flags() == {"eth0": WATCHED, "ppp0": WATCHED, "wg0": WATCHED | NO_ETHERNET}
+    assert node.tables.watched == {places[0], places[2], places[3]}
+    assert [(hook.slot, hook.ifindex, hook.namespace) for hook in node.attacher.asked[0]] == [
+        (0, 2, None),
+        (1, 4, None),
+        (2, 9, None),
+    ]
+    assert not node.attacher.kept
+
+
+def test_routes_are_not_asked_for_when_nothing_is_automatic() -> None:
+    node = Following("eth0", routes=("ppp0",))
+    node.observer.add("ppp0", 3)
+    node.hooks.begin()
+    assert not node.watched
+
+
+def test_what_cannot_be_attached_to_at_the_start_is_an_error() -> None:
+    node = Following("eth0")
+    node.observer.add("eth0", 2)
+    node.attacher.becomes["eth0"] = FAILED
+    with pytest.raises(EnvironmentProblem, match="cannot attach to eth0"):
+        node.hooks.begin()
+
+
+def test_what_cannot_be_attached_to_later_is_tried_again() -> None:
+    node = Following("eth*")
+    node.observer.add("eth0", 2)
+    node.hooks.begin()
+    node.observer.add("eth1", 3)
+    node.attacher.becomes["eth1"] = FAILED
+    node.after()
+    assert node.watched == ("eth0",)
+    assert node.flags() == {"eth0": WATCHED}
+    node.attacher.becomes["eth1"] = ATTACHED
+    node.after()
+    assert node.watched == ("eth0",)
+    assert node.hooks.patience() == LOOK_NS / 1e9
+    node.after(RETRY_NS)
+    assert node.watched == ("eth0", "eth1")
+    assert node.hooks.patience() == node.observer.looks_every
+
+
+def test_a_child_that_tells_nothing_is_asked_again() -> None:
+    node = Following("eth*")
+    node.observer.add("eth0", 2)
+    node.hooks.begin()
+    node.observer.add("eth1", 3)
+    node.attacher.error = EnvironmentProblem("no child")
+    node.after()
+    assert node.watched == ("eth0",)
+    node.attacher.error = None
+    node.after()  # those that are attached are looked after at once
+    assert [hook.name for hook in node.attacher.asked[-1]] == ["eth0"]
+    node.after(RETRY_NS)
+    assert node.watched == ("eth0", "eth1")
+
+
+def test_an_interface_that_has_gone_meanwhile_is_forgotten() -> None:
+    node = Following("eth*")
+    node.observer.add("eth0", 2)
+    node.attacher.becomes["eth0"] = GONE
+    node.hooks.begin()
+    assert not node.watched
+    assert not node.tables.watched
+    node.attacher.becomes = {}
+    node.after()  # it was still seen: there is one of that name again
+    assert node.watched == ("eth0",)
+
+
+def test_one_that_goes_is_watched_no_more_and_its_slot_waits_for_its_events() -> None:
+    node = Following("*")
+    place = node.observer.add("eth0", 2)
+    node.hooks.begin()
+    node.observer.remove(place)
+    node.observer.add("eth1", 3)
+    node.after()
+    assert node.watched == ("eth1",)
+    assert node.names == {0: "eth0", 1: "eth1"}
+    assert node.tables.watched == {(0, 3)}
+    assert node.flags() == {"eth1": WATCHED}
+    node.observer.add("eth2", 4)
+    node.after()
+    assert node.names[2] == "eth2"
+    for _ in range(2):  # a program that ran at the swap may have counted in the second
+        assert node.names[0] == "eth0"
+        node.epochs.confirm(node.epochs.close().number)
+    node.observer.add("eth3", 5)
+    node.after()
+    assert node.names == {0: "eth3", 1: "eth1", 2: "eth2"}
+
+
+def test_a_renamed_interface_is_another() -> None:
+    node = Following("*")
+    node.observer.add("eth0", 2)
+    node.hooks.begin()
+    node.observer.add("wan", 2)
+    node.after()
+    assert node.watched == ("wan",)
+    assert [hook.slot for hook in node.attacher.asked[-1]] == [1]
+
+
+def test_hooks_that_somebody_removed_are_put_back() -> None:
+    node = Following("*")
+    places = [node.observer.add("eth0", 2), node.observer.add("eth1", 3)]
+    node.hooks.begin()
+    node.observer.unhooked = {places[1], (0, 99)}
+    node.attacher.attached.discard("eth1")
+    node.after()
+    assert [hook.name for hook in node.attacher.asked[-1]] == ["eth1"]
+    assert node.watched == ("eth0", "eth1")
+
+
+def test_of_two_ends_of_a_pair_one_is_primary_and_namespaces_have_their_names() -> None:
+    node = Following("*", "*/*")
+    node.observer.add("veth0", 2, kind="veth", link=3)
+    node.observer.add("veth1", 3, kind="veth", link=2)
+    node.observer.add("eth0", 2, namespace=1)
+    node.hooks.begin()
+    assert node.flags() == {"veth0": WATCHED, "veth1": WATCHED | BOTH, "blue/eth0": WATCHED}
+    assert [hook.namespace for hook in node.attacher.asked[0]] == [None, None, "/run/netns/blue"]
+
+
+def test_what_an_earlier_process_attached_to_is_gone_on_with_or_let_go() -> None:
+    node = Following("eth*", adopted={4: "eth0", 5: "old0"})
+    node.attacher.attached = {"eth0", "old0"}
+    node.tables.watched = {(0, 2), (0, 8), (3, 2)}  # it numbered namespaces in its own way
+    counters = counter_key(4, INGRESS)
+    node.maps.maps[1][counters]["seen_packets"] += 7
+    node.observer.add("eth0", 2)
+    node.observer.add("eth1", 3)
+    node.hooks.begin()
+    assert node.names == {0: "eth1", 4: "eth0", 5: "old0"}
+    assert node.watched == ("eth0", "eth1")
+    assert node.attacher.kept == [("eth0", "eth1")]
+    assert node.tables.watched == {(0, 2), (0, 3)}
+    assert node.tables.interfaces[5] == (0, 0, "old0")
+    assert node.maps.maps[1][counters]["seen_packets"] == 7, "what it counted is not zeroed"
+
+
+def test_more_interfaces_than_slots_are_not_watched_until_one_is_free() -> None:
+    node = Following("*")
+    for number in range(1, MAX_INTERFACES + 2):
+        node.observer.add(f"eth{number}", number)
+    node.hooks.begin()
+    assert len(node.watched) == MAX_INTERFACES
+    last = f"eth{MAX_INTERFACES + 1}"
+    assert last not in node.watched
+    node.observer.remove((0, 1))
+    node.after()
+    for _ in range(2):
+        node.epochs.confirm(node.epochs.close().number)
+    node.after(RETRY_NS)
+    assert last in node.watched
+    assert node.names[0] == last
+
+
+def test_while_there_are_news_nobody_looks_at_each_of_them() -> None:
+    node = Following("*")
+    node.hooks.begin()
+    assert node.hooks.descriptors() == (7,)
+    node.observer.add("eth0", 2)
+    node.hooks.step()
+    assert node.hooks.descriptors() == ()
+    node.observer.add("eth1", 3)
+    node.hooks.step()
+    assert len(node.attacher.asked) == 1
+    node.after()
+    assert node.watched == ("eth0", "eth1")
+
+
+def test_one_child_at_a_time() -> None:
+    node = Following("*")
+    node.observer.add("eth0", 2)
+    node.attacher.done = False
+    node.after()
+    node.observer.add("eth1", 3)
+    node.after()
+    assert len(node.attacher.asked) == 1
+    assert not node.watched
+    node.attacher.done = True
+    node.after()
+    assert node.watched == ("eth0", "eth1")
+
+
+def test_closing_ends_the_child() -> None:
+    node = Following("*")
+    node.observer.add("eth0", 2)
+    node.attacher.done = False
+    node.hooks.step()
+    node.hooks.close()
+    assert node.attacher.killed
+    assert node.observer.closed
