@@ -26,7 +26,7 @@ up: setup        ## everything on this machine: capture, Kafka, ClickHouse, cons
 test: setup-test ## all tests, with real Kafka, kernel and ClickHouse (as root)
 	@tests/apart.sh $(PYTEST) $(SLOWEST) tests/integration -m "not wide" > .test-integration.log 2>&1 & other=$$!; \
 	 $(MAKE) --no-print-directory --keep-going lint test-unit; quick=$$?; \
-	 tests/apart.sh $(PYTEST) $(SLOWEST) tests --ignore tests/unit --ignore tests/integration -m "not wide and not faults"; first=$$?; \
+	 tests/apart.sh $(PYTEST) $(SLOWEST) tests --ignore tests/unit --ignore tests/integration -m "not wide and not faults and not speed"; first=$$?; \
 	 wait $$other; second=$$?; cat .test-integration.log; exit $$((quick | first | second))
 
 test-unit:       ## tests that need no root, broker or network; seconds
@@ -70,7 +70,7 @@ format:          ## put Python and C into the look that lint asks for
 bench: setup-bench ## measure everything, under 15 minutes (as root); writes docs/benchmarks; one: make bench-kernel
 	$(PYTHON) -m tests.bench
 
-bench-smoke:     ## ratios to baselines of the same run, with wide bounds; part of make test
+bench-smoke:     ## ratios to baselines of the same run, with wide bounds; on a machine with nothing else to do
 	$(PYTEST) tests/bench
 
 bench-%: setup-bench

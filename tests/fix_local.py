@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,8 +20,9 @@ from confluent_kafka import KafkaException
 
 from common import kafka
 from common.settings import ENV_PREFIX, KafkaSettings
+from tests import waiting
+from tests.waiting import HANG_SECONDS
 
-START_SECONDS = 90
 REPOSITORY = Path(__file__).parent.parent
 
 ENTRY = """
@@ -86,7 +86,7 @@ def start(module: str, data_dir: Path, **settings: object) -> subprocess.Popen[s
         )
 
 
-def stop(process: subprocess.Popen[str], seconds: float = 30) -> int:
+def stop(process: subprocess.Popen[str], seconds: float = HANG_SECONDS) -> int:
     """SIGTERM, then SIGKILL. Returns the exit code."""
     process.send_signal(signal.SIGTERM)
     try:
@@ -101,7 +101,7 @@ def refusal(module: str, data_dir: Path, **settings: object) -> tuple[int, str]:
     """Start a server that must refuse to run -> (exit code, all that it said). Should it run, it is ended."""
     process = start(module, data_dir, **settings)
     try:
-        code = process.wait(START_SECONDS)
+        code = process.wait(HANG_SECONDS)
     finally:
         if process.poll() is None:
             stop(process)
@@ -110,19 +110,18 @@ def refusal(module: str, data_dir: Path, **settings: object) -> tuple[int, str]:
 
 def until(ready: Callable[[], bool], process: subprocess.Popen[str], output: Path) -> None:
     """Wait until a server is ready. Fails with what it said."""
-    deadline = time.monotonic() + START_SECONDS
-    while not ready():
-        if process.poll() is not None:
-            pytest.fail(f"ended with {process.returncode}: {output.read_text()}")
-        if time.monotonic() > deadline:
-            pytest.fail(f"not ready in {START_SECONDS} s: {output.read_text()}")
-        time.sleep(0.1)
+
+    def running_and_ready() -> bool:
+        assert process.poll() is None, f"ended with {process.returncode}: {output.read_text()}"
+        return ready()
+
+    waiting.until(running_and_ready, output.read_text)
 
 
 def kafka_answers(bootstrap: str) -> bool:
     """Whether a broker answers and has our topics."""
     try:
-        topics = kafka.admin(KafkaSettings(bootstrap_servers=bootstrap)).list_topics(timeout=1).topics
+        topics = kafka.admin(KafkaSettings(bootstrap_servers=bootstrap)).list_topics(timeout=10).topics
     except KafkaException:
         return False
     return any(name.endswith("dead-letter") for name in topics)
@@ -131,7 +130,7 @@ def kafka_answers(bootstrap: str) -> bool:
 def clickhouse_answers(url: str) -> bool:
     """Whether /ping says Ok."""
     try:
-        with urllib.request.urlopen(f"{url}/ping", timeout=1) as answer:
+        with urllib.request.urlopen(f"{url}/ping", timeout=10) as answer:
             return bool(answer.read() == b"Ok.\n")
     except OSError:
         return False

@@ -1,13 +1,14 @@
 """What must not become slow by an accident: ratios of CPU time in one run, with bounds far from what is measured.
 
-docs/benchmarks has the figures; `make bench-smoke` runs only this.
+docs/benchmarks has the figures. `make bench-smoke` runs this; `make test` does not: other tests beside it are felt.
 """
 
 import pytest
 
-from tests.bench import baselines, generator
+from tests.bench import baselines
 from tests.bench.kernel import programs
-from tests.bench.places import pair
+
+pytestmark = pytest.mark.speed
 
 
 @pytest.mark.root
@@ -39,13 +40,3 @@ def test_batches_are_encoded_at_a_fraction_of_single_records() -> None:
 def test_batches_are_decoded_and_windowed_at_a_fraction_of_single_records() -> None:
     single, batched = baselines.decoding_costs()
     assert single > 15 * batched, f"CPU s per M packets: single {single:.3f}, batches {batched:.3f}"
-
-
-@pytest.mark.root
-@pytest.mark.usefixtures("root_and_bcc")
-def test_the_generator_sends_what_it_says() -> None:
-    with pair() as (sender, receiver):
-        for family, mix in (("4", "small"), ("6", "mixed"), ("46", "mixed")):
-            before = generator.received(receiver)
-            sent = generator.send(sender, packets=10_000, flows=100, rate=100_000, mix=mix, family=family)
-            assert sent.packets == 10_000 == generator.received(receiver) - before

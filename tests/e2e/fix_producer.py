@@ -26,6 +26,7 @@ from schemas.fields import DIRECTIONS
 from schemas.packets import PacketBatch
 from tests import fix_local
 from tests.fix_local import REPOSITORY, environment, free_port
+from tests.waiting import HANG_SECONDS, until
 
 ENTRY = """
 import sys
@@ -104,7 +105,7 @@ class Node:
 
     def health(self) -> dict[str, Any]:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=2) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=HANG_SECONDS) as answer:
                 found: dict[str, Any] = json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
@@ -114,18 +115,18 @@ class Node:
         return found
 
     def metrics(self) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=2) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=HANG_SECONDS) as answer:
             return str(answer.read().decode())
 
     def wait_for(self, process: "subprocess.Popen[bytes]", **wanted: Any) -> dict[str, Any]:
-        deadline = time.monotonic() + 40
-        while True:
-            health = self.health()
-            if health and wanted.items() <= health.items():
-                return health
+        """Until it answers and its health is as wanted -> its health."""
+
+        def healthy() -> dict[str, Any]:
             assert process.poll() is None, self.output.read_text()
-            assert time.monotonic() < deadline, f"{health}\n{self.output.read_text()}"
-            time.sleep(0.05)
+            health = self.health()
+            return health if wanted.items() <= health.items() else {}
+
+        return until(healthy, lambda: f"{self.health()}\n{self.output.read_text()}")
 
     @property
     def pin_directory(self) -> Path:
@@ -149,7 +150,7 @@ def stop(process: "subprocess.Popen[bytes]", number: int = signal.SIGTERM) -> in
     if process.poll() is None:
         process.send_signal(number)
     try:
-        return process.wait(30)
+        return process.wait(HANG_SECONDS)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGABRT)  # its output says where it was (PYTHONFAULTHANDLER)
         process.wait()
@@ -172,12 +173,13 @@ def batches_of(bootstrap: str, node: Node, topic: str = "ayaflow.packets") -> li
     """The messages of a node, in order."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": node.name, "enable.auto.commit": False})
     try:
-        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        ends = {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1] for p in partitions}
+        partitions = consumer.list_topics(topic, timeout=HANG_SECONDS).topics[topic].partitions
         consumer.assign([TopicPartition(topic, p, 0) for p in partitions])
-        found, left = [], sum(ends.values())
+        found, left = [], 0
+        for p in partitions:
+            left += consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=HANG_SECONDS)[1]
         while left > 0:
-            message = consumer.poll(10)
+            message = consumer.poll(HANG_SECONDS)
             assert message is not None
             assert message.error() is None
             left -= 1

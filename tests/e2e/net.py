@@ -12,7 +12,7 @@ from typing import Any
 
 def run(*words: str, check: bool = True) -> str:
     """A command's output; an AssertionError with its messages when it fails."""
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
     assert not check or done.returncode == 0, f"{' '.join(words)}: {done.stderr or done.stdout}"
     return done.stdout
 
@@ -35,6 +35,11 @@ class Host:
             stdout=subprocess.PIPE,
             **options,
         )
+
+    def connections(self) -> str:
+        """Its TCP sockets that still have something to send or to hear, one a line."""
+        open_ = ("state", "connected", "exclude", "time-wait")
+        return run("ip", "netns", "exec", self.namespace, "ss", "--tcp", "--numeric", "--no-header", *open_)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

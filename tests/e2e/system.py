@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from tests.fix_local import free_port
+from tests.waiting import HANG_SECONDS, until
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,29 +39,29 @@ class System:
     def ayaflow(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run the command with this system's settings."""
         command = [sys.executable, "-m", "cli.main", "--config", str(self.config), *words]
-        return subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=2 * HANG_SECONDS, check=False)
 
     def rows(self, sql: str, **settings: str) -> list[dict[str, Any]]:
         """A SELECT, as curl would send it."""
         query = urllib.parse.urlencode({"query": f"{sql} FORMAT JSONEachRow", **settings})
-        with urllib.request.urlopen(f"{self.clickhouse}/?{query}", timeout=60) as answer:
+        with urllib.request.urlopen(f"{self.clickhouse}/?{query}", timeout=HANG_SECONDS) as answer:
             return [json.loads(line) for line in answer.read().splitlines()]
 
     def health(self) -> dict[str, Any]:
         """What the streams app says of itself."""
-        with urllib.request.urlopen(f"{self.streams_metrics}/health", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.streams_metrics}/health", timeout=HANG_SECONDS) as answer:
             state: dict[str, Any] = json.loads(answer.read())
         return state
 
-    def wait_until_stored(self, moment: float, timeout: float = 30) -> None:
+    def wait_until_stored(self, moment: float) -> None:
         """Wait until all packets before `moment` (Unix time) are in ClickHouse."""
-        deadline = time.monotonic() + timeout
-        state = self.health()
-        while (state["watermark_delay_seconds"] or timeout) > time.time() - moment - self.window_seconds - 1:
-            assert time.monotonic() < deadline, f"the watermark stands still: {state}"
-            time.sleep(0.1)
-            state = self.health()
-        audit = self.ayaflow("audit", "--wait", str(timeout))
+
+        def past() -> bool:
+            delay = self.health()["watermark_delay_seconds"]
+            return delay is not None and time.time() - delay > moment + self.window_seconds + 1
+
+        until(past, self.health)
+        audit = self.ayaflow("audit", "--wait", f"{HANG_SECONDS:g}")
         assert audit.returncode == 0, audit.stdout + audit.stderr
 
 
@@ -114,7 +115,7 @@ def ayaflow_up(data_dir: Path, interface: str, *, window_seconds: int = 2, node:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
             try:
-                process.communicate(timeout=60)
+                process.communicate(timeout=HANG_SECONDS)
             finally:
                 process.kill()
         for pid in processes_of(data_dir):

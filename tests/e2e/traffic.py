@@ -52,7 +52,7 @@ def send(own4: str, peer4: str, own6: str, peer6: str) -> None:
 
 def udp(own: str, peer: str, port: int) -> None:
     with socket.socket(family(own), socket.SOCK_DGRAM) as sock:
-        sock.settimeout(5)
+        sock.settimeout(60)
         sock.bind((own, port))
         for size in UDP_SIZES:
             sock.sendto(b"u" * size, (peer, UDP_PORT))
@@ -60,7 +60,7 @@ def udp(own: str, peer: str, port: int) -> None:
 
 
 def tcp(own: str, peer: str) -> None:
-    with socket.create_connection((peer, TCP_PORT), timeout=10, source_address=(own, 0)) as sock:
+    with socket.create_connection((peer, TCP_PORT), timeout=60, source_address=(own, 0)) as sock:
         for _ in range(TCP_BYTES // 10_000):
             sock.sendall(b"t" * 10_000)
             left = 10_000
@@ -74,7 +74,7 @@ def ping(own: str, peer: str) -> None:
     six = ":" in own
     protocol, request, reply = (58, 128, 129) if six else (1, 8, 0)
     with socket.socket(family(own), socket.SOCK_RAW, protocol) as sock:
-        sock.settimeout(5)
+        sock.settimeout(60)
         sock.bind((own, 0))
         for i in range(PINGS):
             message = struct.pack(">BBHHH", request, 0, 0, 77, i) + b"p" * 200

@@ -5,10 +5,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from tests.faults.installation import STREAMS, Installation
+from tests.faults.installation import SETTLE_SECONDS, STREAMS, Installation
 from tests.faults.traffic import Totals
-
-SETTLE_SECONDS = 200.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +38,7 @@ def audit(system: Installation, *, wait: float = 0) -> tuple[int, dict[str, Any]
 def exact(system: Installation, sent: Totals, *, seconds: float = SETTLE_SECONDS) -> Found:
     """Wait until all is stored; the totals by port are the sender's, the audit is exact, no ring has a gap."""
     begin = time.monotonic()
-    system.until(system.ready, seconds, "all parts well again")
+    system.until(system.ready, "all parts well again")
     wanted = sum(packets for packets, _ in sent.values())
 
     def arrived() -> bool:

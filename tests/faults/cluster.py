@@ -9,8 +9,8 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 
 from common import kafka
+from common.address import Address
 from common.settings import KafkaSettings
-from deploy.local.endpoints import Endpoint
 from deploy.local.kafka import broker
 from deploy.local.kafka.config import server_properties
 from schemas.topics import TopicNames
@@ -38,7 +38,7 @@ def prepare(directory: Path) -> list[Server]:
 
 def _prepare(directory: Path, number: int, java: str, classpath: str, identity: str, voters: str) -> Server:
     name, data = f"kafka-{number}", directory / f"kafka-{number}"
-    listener = Endpoint(host="127.0.0.1", port=9092 + 100 * number, setting="kafka.bootstrap_servers")
+    listener = Address(host="127.0.0.1", port=9092 + 100 * number, setting="kafka.bootstrap_servers")
     text = server_properties(listener=listener, controller_port=9093 + 100 * number, data=data, partitions=4)
     others = {
         "node.id": number,
@@ -78,7 +78,7 @@ def _prepare(directory: Path, number: int, java: str, classpath: str, identity: 
 
 def leaders(bootstrap: str) -> dict[int, int]:
     """The broker that leads each partition of the packets topic; -1: none."""
-    found = kafka.admin(KafkaSettings(bootstrap_servers=bootstrap)).list_topics(timeout=5)
+    found = kafka.admin(KafkaSettings(bootstrap_servers=bootstrap)).list_topics(timeout=60)
     return {number: each.leader for number, each in found.topics[TopicNames.of("ayaflow.").packets].partitions.items()}
 
 
@@ -94,7 +94,7 @@ def led_by_others(bootstrap: str, number: int) -> bool:
 def whole(bootstrap: str) -> bool:
     """Whether every partition of every topic has all its replicas in sync."""
     try:
-        found = kafka.admin(KafkaSettings(bootstrap_servers=bootstrap)).list_topics(timeout=5)
+        found = kafka.admin(KafkaSettings(bootstrap_servers=bootstrap)).list_topics(timeout=60)
     except KafkaException:
         return False
     partitions = [each for topic in found.topics.values() for each in topic.partitions.values()]

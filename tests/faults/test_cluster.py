@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.root, pytest.mark.kafka, pytest.mark.clickhouse, pytes
 @pytest.mark.timeout(900)
 def test_leaders_die_and_restart_one_after_the_other() -> None:
     with installation(workers=3, brokers=3) as system:
-        system.until(lambda: cluster.whole(system.kafka), 60, "all replicas in sync")
+        system.until(lambda: cluster.whole(system.kafka), "all replicas in sync")
         changes, begin = 0, time.monotonic()
         with Sender(system.sends, rate=5_000) as sender:
             for clean in (False, True):
@@ -28,18 +28,18 @@ def test_leaders_die_and_restart_one_after_the_other() -> None:
                     else:
                         broker.kill()
                     system.mind(3)
-                    system.until(partial(cluster.led_by_others, system.kafka, number), 30, "other leaders")
+                    system.until(partial(cluster.led_by_others, system.kafka, number), "other leaders")
                     after = cluster.leaders(system.kafka)
                     changes += sum(before[partition] != after[partition] for partition in before)
                     broker.release()
-                    system.until(lambda: cluster.whole(system.kafka), 90, "all replicas in sync again")
+                    system.until(lambda: cluster.whole(system.kafka), "all replicas in sync again")
             system.mind(2)
             for number in (1, 2):  # one is left: too few to take a message
                 system.parts[f"kafka-{number}"].kill()
             system.mind(8)
             for number in (1, 2):
                 system.parts[f"kafka-{number}"].release()
-            system.until(lambda: cluster.whole(system.kafka), 90, "all replicas in sync again")
+            system.until(lambda: cluster.whole(system.kafka), "all replicas in sync again")
             system.mind(2)
         seconds = time.monotonic() - begin
         assert changes >= cluster.BROKERS

@@ -50,7 +50,7 @@ class Ground:
                     pass
                 assert system.parts[part].stop() == 0
                 system.parts[part].release()
-                system.until(system.ready, 60, "all parts well again")
+                system.until(system.ready, "all parts well again")
             with self._traffic(system):
                 pass
 
@@ -156,9 +156,9 @@ def dead_letters(system: Installation) -> list[bytes | None]:
     topic = TopicNames.of("ayaflow.").dead_letter
     consumer = Consumer({"bootstrap.servers": system.kafka, "group.id": "check", "enable.auto.commit": False})
     try:
-        low, high = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=10)
+        low, high = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=60)
         consumer.assign([TopicPartition(topic, 0, low)])
-        return [message.value() for message in consumer.consume(high - low, timeout=20)]
+        return [message.value() for message in consumer.consume(high - low, timeout=60)]
     finally:
         consumer.close()
 

@@ -4,12 +4,13 @@ import json
 import math
 import signal
 import subprocess
-import time
+from pathlib import Path
 
 import numpy as np
 
 from tests.bench import generator
 from tests.bench.generator import Sent
+from tests.waiting import until
 
 FIRST_PORT = 1024  # of blast.c, and below
 _MIXED = np.array([60, 576, 60, 60, 1514, 60, 576, 60, 576, 60, 576, 60])
@@ -29,15 +30,20 @@ class Sender:
         self.sent: Sent | None = None
 
     def __enter__(self) -> "Sender":
+        before = self._left()
         packets = (self._rate or 5_000_000) * LONGEST_SECONDS
         self._process = generator.start(
             self._interface, packets=packets, flows=self._flows, rate=self._rate, mix=self._mix, family=self._family
         )
-        time.sleep(0.1)  # until it has its signal handler
+        until(lambda: self._left() > before)  # it has its signal handler by then
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def _left(self) -> int:
+        """Packets that have left the interface."""
+        return int(Path(f"/sys/class/net/{self._interface}/statistics/tx_packets").read_text())
 
     def stop(self) -> Sent:
         """Send no more."""

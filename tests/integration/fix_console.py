@@ -3,12 +3,13 @@
 import contextlib
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+
+from tests.waiting import HANG_SECONDS, until
 
 
 @contextlib.contextmanager
@@ -18,10 +19,9 @@ def served(app: FastAPI, *, sockets: list[socket.socket] | None = None, **option
     thread = threading.Thread(target=server.run, kwargs={"sockets": sockets})
     thread.start()
     try:
-        deadline = time.monotonic() + 20
-        while not server.started and time.monotonic() < deadline:
-            time.sleep(0.05)
+        until(lambda: server.started)
         yield
     finally:
         server.should_exit = True
-        thread.join(15)
+        thread.join(HANG_SECONDS)
+        assert not thread.is_alive()

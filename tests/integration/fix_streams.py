@@ -21,7 +21,9 @@ from common.settings import KafkaSettings
 from schemas.avro.codec import Codec
 from schemas.packets import PacketBatch
 from schemas.topics import TopicNames, topics
+from tests import waiting
 from tests.fix_local import REPOSITORY, environment, free_port, temporary_directory
+from tests.waiting import HANG_SECONDS
 
 ENTRY = """
 import sys
@@ -86,7 +88,7 @@ class Pipeline:
     def stop(self, number: int = signal.SIGTERM) -> int:
         process = self.processes[-1]
         process.send_signal(number)
-        return process.wait(30)
+        return process.wait(HANG_SECONDS)
 
     @property
     def output(self) -> str:
@@ -97,7 +99,7 @@ class Pipeline:
             value = each if isinstance(each, bytes) else self.codec.encode_packet_batch(each)
             key = None if isinstance(each, bytes) else each.node.encode()
             self.producer.produce(self.topics.packets, value=value, key=key, partition=partition)
-        assert self.producer.flush(20) == 0
+        assert self.producer.flush(HANG_SECONDS) == 0
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         client = clickhouse_connect.get_client(dsn=f"{self.clickhouse}/{self.database}", autogenerate_session_id=False)
@@ -118,7 +120,7 @@ class Pipeline:
 
     def health(self) -> dict[str, Any]:
         try:
-            with urllib.request.urlopen(f"http://{self.metrics}/health", timeout=2) as answer:
+            with urllib.request.urlopen(f"http://{self.metrics}/health", timeout=HANG_SECONDS) as answer:
                 return dict(json.load(answer))
         except urllib.error.HTTPError as error:
             return dict(json.load(error))
@@ -126,11 +128,12 @@ class Pipeline:
             return {}
 
     def metric(self, name: str) -> float:
-        with urllib.request.urlopen(f"http://{self.metrics}/metrics", timeout=2) as answer:
-            for line in answer.read().decode().splitlines():
-                if line.startswith(f"{name} "):
-                    return float(line.split()[1])
-        raise AssertionError(f"no metric {name}")
+        try:
+            with urllib.request.urlopen(f"http://{self.metrics}/metrics", timeout=HANG_SECONDS) as answer:
+                lines = answer.read().decode().splitlines()
+        except OSError as error:
+            raise AssertionError(f"{error}\n{self.output[-4000:]}") from error
+        return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
     def messages(self, topic: str, partitions: int = 1) -> list[Any]:
         """All that is in a topic now."""
@@ -145,11 +148,11 @@ class Pipeline:
         found = []
         try:
             for partition in range(partitions):
-                low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
+                low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=HANG_SECONDS)
                 consumer.assign([TopicPartition(topic, partition, low)])
                 taken = low
                 while taken < high:
-                    message = consumer.poll(10)
+                    message = consumer.poll(HANG_SECONDS)
                     assert message is not None, "a message is missing"
                     assert message.error() is None
                     found.append(message)
@@ -158,14 +161,13 @@ class Pipeline:
             consumer.close()
         return found
 
-    def until(self, what: Callable[[], bool], seconds: float = 40) -> None:
-        deadline = time.monotonic() + seconds
-        while not what():
-            process = self.processes[-1] if self.processes else None
-            code = process.poll() if process else None
+    def until(self, what: Callable[[], bool]) -> None:
+        def running_and_so() -> bool:
+            code = self.processes[-1].poll() if self.processes else None
             assert code is None, f"streams ended with {code}: {self.output[-4000:]}"
-            assert time.monotonic() < deadline, f"{self.health()}\n{self.output[-4000:]}"
-            time.sleep(0.1)
+            return what()
+
+        waiting.until(running_and_so, lambda: f"{self.health()}\n{self.output[-4000:]}")
 
 
 @contextlib.contextmanager

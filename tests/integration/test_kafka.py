@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from common import kafka
 from common.settings import KafkaSettings
 from schemas.topics import topics
 from tests.fix_local import free_port, refusal, running_kafka, temporary_directory
+from tests.waiting import HANG_SECONDS, until
 
 pytestmark = pytest.mark.kafka
 
@@ -22,7 +22,7 @@ def produce_one(bootstrap: str, topic: str, value: bytes) -> None:
     producer = Producer({"bootstrap.servers": bootstrap, "message.max.bytes": 8 << 20, "acks": "all"})
     errors: list[object] = []
     producer.produce(topic, value, partition=0, on_delivery=lambda error, _: errors.append(error))
-    assert producer.flush(20) == 0
+    assert producer.flush(HANG_SECONDS) == 0
     assert errors == [None]
 
 
@@ -38,7 +38,7 @@ def read_one(bootstrap: str, topic: str) -> bytes:
     )
     try:
         consumer.assign([TopicPartition(topic, 0, 0)])
-        message = consumer.poll(20)
+        message = consumer.poll(HANG_SECONDS)
         assert message is not None
         assert message.error() is None
         return message.value()
@@ -49,7 +49,7 @@ def read_one(bootstrap: str, topic: str) -> bytes:
 def test_the_broker_has_our_topics_with_their_partitions_and_retention(kafka_broker: str) -> None:
     settings = KafkaSettings(bootstrap_servers=kafka_broker)
     admin = kafka.admin(settings)
-    found = admin.list_topics(timeout=10).topics
+    found = admin.list_topics(timeout=HANG_SECONDS).topics
     for topic in topics(settings):
         assert len(found[topic.name].partitions) == topic.partitions
         resource = ConfigResource(ConfigResource.Type.TOPIC, topic.name)
@@ -70,8 +70,8 @@ def test_a_message_of_seven_megabytes_passes(kafka_broker: str) -> None:
 
 def test_an_unknown_topic_is_not_made_by_asking_for_it(kafka_broker: str) -> None:
     admin = kafka.admin(KafkaSettings(bootstrap_servers=kafka_broker))
-    assert admin.list_topics("ayaflow.packtes", timeout=10).topics["ayaflow.packtes"].error is not None
-    assert "ayaflow.packtes" not in admin.list_topics(timeout=10).topics
+    assert admin.list_topics("ayaflow.packtes", timeout=HANG_SECONDS).topics["ayaflow.packtes"].error is not None
+    assert "ayaflow.packtes" not in admin.list_topics(timeout=HANG_SECONDS).topics
 
 
 def children(process: subprocess.Popen[str]) -> list[int]:
@@ -92,15 +92,12 @@ def test_data_survives_a_kill_of_the_broker_and_nothing_outlives_its_parent() ->
             [java] = children(process)
             process.kill()
             process.wait()
-            deadline = time.monotonic() + 20
-            while not gone(java):
-                assert time.monotonic() < deadline, "java outlived its parent"
-                time.sleep(0.1)
+            until(lambda: gone(java), lambda: "java outlived its parent")
         with running_kafka(directory) as (bootstrap, process):
             assert read_one(bootstrap, "ayaflow.dead-letter") == b"kept"
             [java] = children(process)
             os.kill(java, signal.SIGKILL)
-            assert process.wait(20) == 4
+            assert process.wait(HANG_SECONDS) == 4
         assert "Kafka ended by SIGKILL" in (directory / "kafka.out").read_text()
 
 
@@ -141,4 +138,4 @@ def test_it_stops_cleanly_on_sigterm_and_starts_again_on_the_same_directory() ->
         for _ in range(2):
             with running_kafka(directory) as (_, process):
                 process.send_signal(signal.SIGTERM)
-                assert process.wait(30) == 0
+                assert process.wait(HANG_SECONDS) == 0

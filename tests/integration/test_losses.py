@@ -22,6 +22,7 @@ from tests.integration.fix_streams import Pipeline, pipeline
 from tests.integration.test_recovery import Node
 from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch, counters
 from tests.unit.streams.store_contract import flows
+from tests.waiting import HANG_SECONDS, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse]
 
@@ -30,7 +31,7 @@ def remove_all(p: Pipeline) -> int:
     """Remove what is in the topic, as retention does. Returns the offset behind it."""
     admin = AdminClient({"bootstrap.servers": p.kafka})
     (answer,) = admin.delete_records([TopicPartition(p.topics.packets, 0, -1)]).values()
-    return int(answer.result(20).low_watermark)
+    return int(answer.result(HANG_SECONDS).low_watermark)
 
 
 def audit(p: Pipeline) -> tuple[int, dict[str, Any]]:
@@ -93,7 +94,7 @@ def test_messages_that_go_under_a_running_streams_are_told_with_the_events_in_th
     def second(n: int) -> list[Packet]:
         return [Packet(time_ns=begin + n * SECOND + i, src_port=1000 + i, packets=2, epoch=n + 1) for i in range(7)]
 
-    with pipeline(kafka_broker, clickhouse_server, streams_node_timeout_seconds="60") as p:
+    with pipeline(kafka_broker, clickhouse_server, streams_node_timeout_seconds="600") as p:
         p.start()
         sent = [
             batch(
@@ -154,16 +155,16 @@ def test_a_topic_that_is_made_anew_begins_afresh(kafka_broker: str, clickhouse_s
         p.stop()
         old = kafka.topic_id(settings, p.topics.packets)
         admin = AdminClient({"bootstrap.servers": kafka_broker})
-        admin.delete_topics([p.topics.packets])[p.topics.packets].result(20)
-        deadline = time.monotonic() + 20
-        while True:
+        admin.delete_topics([p.topics.packets])[p.topics.packets].result(HANG_SECONDS)
+
+        def made_anew() -> bool:
             try:
                 kafka.create_missing(settings, topics(settings))
-                assert kafka.topic_id(settings, p.topics.packets) != old
-                break
-            except (ServiceUnavailable, AssertionError):  # its deletion takes a moment, and so does its making
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
+                return kafka.topic_id(settings, p.topics.packets) != old
+            except ServiceUnavailable:  # its deletion takes a moment, and so does its making
+                return False
+
+        until(made_anew)
         p.start()
         others = [each for _ in range(20) for each in second.batches()]
         p.send([of_ring(each, 8) for each in [*others, second.end()]])

@@ -1,11 +1,9 @@
 """`schema_registry.url`: ids from a real registry that is not ours (Apicurio Registry, Confluent's API)."""
 
-import contextlib
 import json
 import os
 import socket
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -23,6 +21,7 @@ from schemas.avro.registry import HEADER
 from schemas.packets import PacketBatch
 from schemas.topics import TopicNames
 from tests.unit.schemas.strategies import batches
+from tests.waiting import HANG_SECONDS, until
 
 TOPICS = TopicNames.of("registry-test.")
 RUNNER = Path(__file__).parent / "registry"
@@ -44,21 +43,25 @@ def registry() -> Iterator[str]:
     )
     url = f"http://127.0.0.1:{port}/apis/ccompat/v7"
     try:
-        for _ in range(240):
+
+        def answers() -> bool:
             assert process.poll() is None, "the registry ended"
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"{url}/subjects", timeout=5).close()
-                break
-            time.sleep(0.25)
+            try:
+                urllib.request.urlopen(f"{url}/subjects", timeout=HANG_SECONDS).close()
+            except OSError:
+                return False
+            return True
+
+        until(answers)
         yield url
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(HANG_SECONDS)
 
 
 def put(url: str, body: object) -> None:
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method="PUT")
-    urllib.request.urlopen(request, timeout=10).close()
+    urllib.request.urlopen(request, timeout=HANG_SECONDS).close()
 
 
 @given(batches())

@@ -16,6 +16,7 @@ import pytest
 from common import settings as settings_module
 from console import health
 from tests.fix_local import REPOSITORY, free_port, stop
+from tests.waiting import HANG_SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +119,7 @@ def test_a_certificate_that_cannot_be_used_is_a_sentence(
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG_SECONDS,
         check=False,
     )
     assert done.returncode == 2

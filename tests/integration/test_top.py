@@ -26,9 +26,9 @@ from confluent_kafka import Producer
 from console.live.state import KEY
 from schemas.avro.codec import Codec
 from tests.fix_local import REPOSITORY
+from tests.waiting import HANG_SECONDS, until
 
 pytestmark = pytest.mark.kafka
-SECONDS = 30
 ALTERNATE, PRIMARY, CURSOR_SHOWN = "\x1b[?1049h", "\x1b[?1049l", "\x1b[?25h"
 
 
@@ -120,7 +120,7 @@ class Terminal:
 
     def until(self, pattern: str) -> str:
         """Read until a screen has it; returns the last whole screen, and forgets what was before."""
-        deadline = time.monotonic() + SECONDS
+        deadline = time.monotonic() + HANG_SECONDS
         while True:
             screens = self.seen.split("\x1b[H")  # a screen begins at the top left
             for number, screen in enumerate(screens[:-1]):
@@ -139,10 +139,8 @@ class Terminal:
 
     def ended(self) -> tuple[int, str]:
         """Its exit code and its last words."""
-        deadline = time.monotonic() + SECONDS
-        while self.read() or (self.process.poll() is None and time.monotonic() < deadline):
-            pass
-        return self.process.wait(30), self.seen
+        until(lambda: not self.read() and self.process.poll() is not None, lambda: self.seen[-3000:])
+        return self.process.wait(), self.seen
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import termios
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +23,10 @@ import pytest
 import yaml
 
 from tests.fix_local import environment, free_port, temporary_directory
+from tests.waiting import HANG_SECONDS, until
 
 pytestmark = [pytest.mark.root, pytest.mark.kafka, pytest.mark.clickhouse]
 
-START_SECONDS = 90
 GROUP = ("kafka", "clickhouse", "producer", "streams", "console")
 
 
@@ -93,16 +93,9 @@ def installation(interface: str) -> Iterator[Installation]:
         )
 
 
-def until(what: Callable[[], bool], seconds: float, why: Callable[[], object] = lambda: "") -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, why()
-        time.sleep(0.1)
-
-
 def healthy(installation: Installation) -> bool:
     try:
-        with urllib.request.urlopen(f"{installation.console}/api/health", timeout=5) as answer:
+        with urllib.request.urlopen(f"{installation.console}/api/health", timeout=HANG_SECONDS) as answer:
             return bool(json.load(answer)["ok"])
     except (OSError, ValueError):
         return False
@@ -140,7 +133,7 @@ def started(installation: Installation) -> Iterator[subprocess.Popen[str]]:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
             try:
-                process.wait(60)
+                process.wait(HANG_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -151,7 +144,7 @@ def started(installation: Installation) -> Iterator[subprocess.Popen[str]]:
 
 def first_line(process: subprocess.Popen[str], installation: Installation) -> str:
     assert process.stdout is not None
-    ready, _, _ = select.select([process.stdout], [], [], START_SECONDS)
+    ready, _, _ = select.select([process.stdout], [], [], HANG_SECONDS)
     assert ready, (installation.directory / "up.err").read_text()
     return process.stdout.readline()
 
@@ -175,10 +168,10 @@ def test_it_prints_one_line_restarts_what_dies_and_leaves_nothing_behind(
         assert first_line(process, installation) == f"ready {installation.console}\n"
         for stage in ("streams", "kafka"):
             os.kill(stage_pid(installation, stage), signal.SIGKILL)
-        until(lambda: {"streams", "kafka"} <= set(stages(installation, "died")), 10, installation.log)
-        until(lambda: stages(installation, "ready").count("kafka") == 2 and healthy(installation), 60, installation.log)
+        until(lambda: {"streams", "kafka"} <= set(stages(installation, "died")), installation.log)
+        until(lambda: stages(installation, "ready").count("kafka") == 2 and healthy(installation), installation.log)
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0, installation.log()
+        assert process.wait(HANG_SECONDS) == 0, installation.log()
         assert process.stdout is not None
         assert process.stdout.read() == ""
     assert stages(installation, "stopped") == ["producer", "streams", "console", "clickhouse", "kafka"]
@@ -199,7 +192,7 @@ def test_the_view_shows_traffic_and_nothing_outlives_kill_9(installation: Instal
         sender = threading.Thread(target=send, args=(stop,))
         sender.start()
         try:
-            shown = read_until(terminal, "10.99.78.2:4242", START_SECONDS)
+            shown = read_until(terminal, "10.99.78.2:4242")
         finally:
             stop.set()
             sender.join()
@@ -211,7 +204,7 @@ def test_the_view_shows_traffic_and_nothing_outlives_kill_9(installation: Instal
             os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         os.close(terminal)
-    until(lambda: not left_over(installation), 40, lambda: left_over(installation))
+    until(lambda: not left_over(installation), lambda: left_over(installation))
     assert "clsact" not in hooks(interface)
 
 
@@ -221,8 +214,8 @@ def send(stop: threading.Event) -> None:
             sender.sendto(b"hello", ("10.99.78.2", 4242))
 
 
-def read_until(terminal: int, text: str, seconds: float) -> str:
-    shown, deadline = b"", time.monotonic() + seconds
+def read_until(terminal: int, text: str) -> str:
+    shown, deadline = b"", time.monotonic() + HANG_SECONDS
     while text.encode() not in shown:
         assert time.monotonic() < deadline, shown[-4000:].decode("utf-8", "replace")
         if select.select([terminal], [], [], 0.5)[0]:
@@ -235,7 +228,7 @@ def read_until(terminal: int, text: str, seconds: float) -> str:
 
 def run_to_its_end(installation: Installation) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        installation.command, capture_output=True, text=True, env=environment(), timeout=90, check=False
+        installation.command, capture_output=True, text=True, env=environment(), timeout=HANG_SECONDS, check=False
     )
 
 

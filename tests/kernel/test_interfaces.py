@@ -28,11 +28,11 @@ from producer.kernel.run import begin_run
 from tests.kernel import veth
 from tests.kernel.harness import FLOW_ENTRIES, layout
 from tests.kernel.tagging import pushed
+from tests.waiting import until
 
 pytestmark = pytest.mark.root
 
 PORT = 5353
-SECONDS = 60
 PREFIX = f"ai{os.getpid() % 10_000}"
 Node = Callable[..., "Watching"]
 
@@ -77,19 +77,23 @@ class Watching:
         self.names, self.watched = names, watched
 
     def until(self, condition: Callable[[], bool]) -> None:
-        """Go on until it holds: as long as a busy machine may take."""
-        deadline = time.monotonic() + SECONDS
-        while not condition():
-            assert time.monotonic() < deadline, f"after {SECONDS} s: {self.watched}"
+        """Go on until it holds."""
+
+        def step() -> bool:
             self.hooks.step()
-            time.sleep(0.01)
+            return condition()
+
+        until(step, lambda: self.watched)
 
     def passages(self, marks: int, seconds: float = 0.3) -> list[tuple[str, str, bool]]:
         """Where packets of ours were seen: interface, direction, primary. Waits for `marks` of them and a little."""
         found: list[tuple[str, str, bool]] = []
-        deadline = time.monotonic() + SECONDS
-        while len(found) < marks and time.monotonic() < deadline:
-            found += self._read()
+
+        def read() -> bool:
+            found.extend(self._read())
+            return len(found) >= marks
+
+        until(read, lambda: found)
         time.sleep(seconds)
         return sorted(found + self._read())
 

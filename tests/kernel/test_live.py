@@ -1,7 +1,6 @@
 """The hooks on real interfaces: what a test run cannot show (accelerated tags, paged buffers, other filters)."""
 
 import socket
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from tests.kernel import veth
 from tests.kernel.frames import ETHER, V4
 from tests.kernel.harness import Program
 from tests.kernel.tagging import pushed
+from tests.waiting import until
 
 pytestmark = pytest.mark.root
 
@@ -49,9 +49,12 @@ def attach(bpffs: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Itera
 def events_of(program: Program, expected: int) -> list[Any]:
     """`expected` events; what was sent over a veth arrives in softirq, at once or a moment later."""
     found: list[Any] = []
-    deadline = time.monotonic() + 5
-    while len(found) < expected and time.monotonic() < deadline:
-        found += list(program.take_events())
+
+    def taken() -> bool:
+        found.extend(program.take_events())
+        return len(found) >= expected
+
+    until(taken)
     return found
 
 
@@ -130,9 +133,7 @@ def test_a_frame_cut_short_is_counted_as_malformed(attach: Attach) -> None:
     with veth.pair() as (a, b):
         program = attach(a, b)
         veth.send(a, *frames)
-        deadline = time.monotonic() + 5
-        while program.counters(INGRESS_OF_B)["seen_packets"] < len(frames) and time.monotonic() < deadline:
-            pass
+        until(lambda: program.counters(INGRESS_OF_B)["seen_packets"] == len(frames))
         for key in (EGRESS_OF_A, INGRESS_OF_B):
             assert {name: value for name, value in program.counters(key).items() if value} == wanted
         assert not len(program.take_events())

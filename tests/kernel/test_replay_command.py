@@ -19,6 +19,7 @@ from streams.windowing.offline import OfflineWindows
 from streams.windowing.spill import Spill
 from tests.kernel.fix_replay import Directed, directed
 from tests.unit.producer.replay.captures import Frame, pcap
+from tests.waiting import HANG_SECONDS
 
 ROOT = Path(__file__).parents[2]
 SECOND = 1_000_000_000
@@ -31,7 +32,7 @@ pytestmark = [pytest.mark.root, pytest.mark.usefixtures("root_and_bcc")]
 
 def ayaflow(*words: str, data_dir: Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "cli.main", "replay", *words, "--data-dir", str(data_dir)]
-    return subprocess.run(command, cwd=ROOT, input=stdin, capture_output=True, check=False, timeout=100)
+    return subprocess.run(command, cwd=ROOT, input=stdin, capture_output=True, check=False, timeout=HANG_SECONDS)
 
 
 def traffic(count: int) -> list[Frame]:
@@ -135,7 +136,7 @@ def consume(bootstrap: str, node: str) -> list[PacketBatch]:
     )
     codec, found = Codec(), []
     consumer.subscribe(["ayaflow.packets"])
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + HANG_SECONDS
     try:
         while time.monotonic() < deadline:
             messages = [each for each in consumer.consume(500, 1.0) if each.key() == node.encode()]

@@ -20,7 +20,8 @@ from scapy.packet import Packet, Raw
 from producer.replay.program import ReplayProgram
 from tests.kernel.fix_replay import Replayer, directed, replay
 from tests.kernel.tshark import Compared, Ours, flows, tshark
-from tests.kernel.tunnel_frames import ALL, OPENED
+from tests.kernel.tunnel_frames import OPENED
+from tests.kernel.tunnel_headers import ALL
 from tests.unit.producer.replay.captures import Frame, pcap
 
 __all__ = ["replay"]

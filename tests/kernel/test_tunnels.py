@@ -18,7 +18,8 @@ from tests.kernel.frames import ETHER, EVENTS, MALFORMED, NON_IP, V4, Case, octe
 from tests.kernel.harness import UNSPEC, Program, shown
 from tests.kernel.test_live import events_of
 from tests.kernel.test_random_frames import ipv4, ipv6, read
-from tests.kernel.tunnel_frames import ALL, KEPT, OPENED, Tunnelled, expected
+from tests.kernel.tunnel_frames import KEPT, OPENED
+from tests.kernel.tunnel_headers import ALL, Tunnelled, expected
 
 pytestmark = pytest.mark.root
 

@@ -1,106 +1,32 @@
-"""Tunnels of every kind and what the program must make of them. scapy builds the layers; a few headers are by hand."""
+"""Tunnels of every kind: those that are opened, and those that are kept as they are. scapy builds the layers."""
 
-import struct
-from dataclasses import dataclass, field
 from typing import Any
 
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption
-from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop
-from scapy.layers.l2 import Dot1Q, Ether
+from scapy.layers.inet6 import IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop
+from scapy.layers.l2 import Dot1Q
 from scapy.layers.vxlan import VXLAN
-from scapy.packet import Packet, Raw
+from scapy.packet import Raw
 
-from tests.kernel.frames import A4, A6, B4, B6, ETHER, octets_of
-
-OUTER_4 = ETHER / IP(src="172.16.0.1", dst="172.16.0.2", ttl=9, tos=0x20)
-OUTER_6 = ETHER / IPv6(src="2001:db8:f::1", dst="2001:db8:f::2", hlim=9)
-INSIDE = Ether(src="02:00:00:00:00:0a", dst="02:00:00:00:00:0b")
-INNER_4 = IP(src=A4, dst=B4, ttl=61, tos=0xB8)
-INNER_6 = IPv6(src=A6, dst=B6, hlim=62, tc=0xB9)
-PAYLOAD = Raw(b"p" * 40)
-_TCP = TCP(sport=1111, dport=53, flags="SA")
-_UDP = UDP(sport=1111, dport=53)
-_TCP_FIELDS = {"protocol": 6, "src_port": 1111, "dst_port": 53, "tcp_flags": 0x12}
-_UDP_FIELDS = {"protocol": 17, "src_port": 1111, "dst_port": 53}
-ALL = ("vxlan", "geneve", "gre", "ipip", "gtpu")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tunnelled:
-    """A frame that is opened."""
-
-    name: str
-    frame: bytes
-    kind: str  # of TUNNEL_TYPES
-    tunnel_id: int = 0
-    outer_v6: bool = False
-    v6: bool = False
-    fields: dict[str, Any] = field(default_factory=dict)  # of the inner packet, besides the usual ones
-
-
-def expected(case: Tunnelled) -> dict[str, Any]:
-    """All fields but time, hash and epoch."""
-    outer = ("2001:db8:f::1", "2001:db8:f::2") if case.outer_v6 else ("172.16.0.1", "172.16.0.2")
-    inner = {
-        "src": octets_of(A6 if case.v6 else A4),
-        "dst": octets_of(B6 if case.v6 else B4),
-        "ttl": 62 if case.v6 else 61,
-        "tos": 0xB9 if case.v6 else 0xB8,
-        "bytes": len(case.frame),
-        "packets": 1,
-        "src_port": 0,
-        "dst_port": 0,
-        "vlan_id": 0,
-        "tcp_flags": 0,
-        "slot": 0,
-        "segment_bytes": 0,
-        "flags": 0,
-        "outer_src": octets_of(outer[0]),
-        "outer_dst": octets_of(outer[1]),
-        "tunnel_id": case.tunnel_id,
-        "tunnel_type": ("none", *ALL).index(case.kind),
-    }
-    return inner | case.fields
-
-
-def over(outer: Packet, *, port: int, header: bytes, inner: Packet | bytes) -> bytes:
-    """UDP, a header of octets, and what follows."""
-    return bytes(outer / UDP(sport=40000, dport=port) / Raw(header + bytes(inner)))
-
-
-def with_protocol(outer: Packet, protocol: int, payload: bytes) -> bytes:
-    frame = outer.copy()
-    if IP in frame:
-        frame[IP].proto = protocol
-    else:
-        frame[IPv6].nh = protocol
-    return bytes(frame / Raw(payload))
-
-
-def geneve(*, options: int = 0, ethertype: int = 0x6558, version: int = 0, flags: int = 0) -> bytes:
-    """VNI 0x0a0b0c with so many words of options."""
-    return struct.pack("!BBH", version << 6 | options, flags, ethertype) + b"\x0a\x0b\x0c\0" + b"\xaa" * 4 * options
-
-
-def gre(ethertype: int, *, checksum: bool = False, key: bool = False, sequence: bool = False, flags: int = 0) -> bytes:
-    """Key 0x01020304."""
-    bits = checksum << 15 | key << 13 | sequence << 12 | flags
-    header = struct.pack("!HH", bits, ethertype) + (b"\xab\xcd\0\0" if checksum else b"")
-    return header + (b"\1\2\3\4" if key else b"") + (b"\0\0\0\x2a" if sequence else b"")
-
-
-def gtpu(*, optional: int = 0, extensions: tuple[bytes, ...] = (), kind: int = 0xFF, flags: int = 0x30) -> bytes:
-    """TEID 0xdeadbeef. Each extension: its type, then what it holds; padded and chained here."""
-    head = struct.pack("!BBHI", flags | optional | (4 if extensions else 0), kind, 99, 0xDEADBEEF)
-    if not (optional or extensions):
-        return head
-    kinds = [each[0] for each in extensions] + [0]
-    out = head + b"\0\7\1" + bytes([kinds[0]])
-    for each, following in zip(extensions, kinds[1:], strict=True):
-        held = each[1:]
-        words = (len(held) + 2 + 3) // 4
-        out += bytes([words]) + held.ljust(words * 4 - 2, b"\0") + bytes([following])
-    return out
+from tests.kernel.frames import A4, B4, ETHER
+from tests.kernel.tunnel_headers import (
+    DATAGRAM,
+    INNER_4,
+    INNER_6,
+    INSIDE,
+    OUTER_4,
+    OUTER_6,
+    PAYLOAD,
+    SEGMENT,
+    TCP_FIELDS,
+    UDP_FIELDS,
+    Tunnelled,
+    geneve,
+    gre,
+    gtpu,
+    over,
+    with_protocol,
+)
 
 
 def _of(name: str, frame: bytes, kind: str, **rest: Any) -> Tunnelled:
@@ -112,10 +38,10 @@ def _everywhere() -> list[Tunnelled]:
     cases = []
     for outer, outer_v6 in ((OUTER_4, False), (OUTER_6, True)):
         for inner, v6, ethertype, number in (
-            (INNER_4 / _TCP / PAYLOAD, False, 0x800, 4),
-            (INNER_6 / _UDP / PAYLOAD, True, 0x86DD, 41),
+            (INNER_4 / SEGMENT / PAYLOAD, False, 0x800, 4),
+            (INNER_6 / DATAGRAM / PAYLOAD, True, 0x86DD, 41),
         ):
-            fields = _UDP_FIELDS if v6 else _TCP_FIELDS
+            fields = UDP_FIELDS if v6 else TCP_FIELDS
             frames = {
                 "vxlan": over(outer, port=4789, header=bytes(VXLAN(vni=77)), inner=INSIDE / inner),
                 "geneve": over(outer, port=6081, header=geneve(), inner=INSIDE / inner),
@@ -139,11 +65,11 @@ def _everywhere() -> list[Tunnelled]:
     return cases
 
 
-_4 = INNER_4 / _UDP / PAYLOAD
-_6 = INNER_6 / _UDP / PAYLOAD
+_4 = INNER_4 / DATAGRAM / PAYLOAD
+_6 = INNER_6 / DATAGRAM / PAYLOAD
 _VXLAN = bytes(VXLAN(vni=0xFFFFFF))
-_GTPU_ID = {"tunnel_id": 0xDEADBEEF, "fields": _UDP_FIELDS}
-_GENEVE_ID = {"tunnel_id": 0x0A0B0C, "fields": _UDP_FIELDS}
+_GTPU_ID = {"tunnel_id": 0xDEADBEEF, "fields": UDP_FIELDS}
+_GENEVE_ID = {"tunnel_id": 0x0A0B0C, "fields": UDP_FIELDS}
 
 OPENED = [
     *_everywhere(),
@@ -152,28 +78,28 @@ OPENED = [
         over(OUTER_4, port=8472, header=_VXLAN, inner=INSIDE / _4),
         "vxlan",
         tunnel_id=0xFFFFFF,
-        fields=_UDP_FIELDS,
+        fields=UDP_FIELDS,
     ),
     _of(
         "VXLAN with a group policy",
         over(OUTER_4, port=4789, header=b"\x88\0\0\x09\0\0\x05\0", inner=INSIDE / _4),
         "vxlan",
         tunnel_id=5,
-        fields=_UDP_FIELDS,
+        fields=UDP_FIELDS,
     ),
     _of(
         "inner tags are skipped",
         over(OUTER_4, port=4789, header=_VXLAN, inner=INSIDE / Dot1Q(vlan=5) / Dot1Q(vlan=6) / _4),
         "vxlan",
         tunnel_id=0xFFFFFF,
-        fields=_UDP_FIELDS,
+        fields=UDP_FIELDS,
     ),
     _of(
         "the outer tag is the flow's",
         over(ETHER / Dot1Q(vlan=9) / OUTER_4.payload, port=4789, header=_VXLAN, inner=INSIDE / Dot1Q(vlan=5) / _4),
         "vxlan",
         tunnel_id=0xFFFFFF,
-        fields=_UDP_FIELDS | {"vlan_id": 9},
+        fields=UDP_FIELDS | {"vlan_id": 9},
     ),
     _of(
         "outer options",
@@ -185,7 +111,7 @@ OPENED = [
         ),
         "vxlan",
         tunnel_id=0xFFFFFF,
-        fields=_UDP_FIELDS,
+        fields=UDP_FIELDS,
     ),
     _of(
         "geneve with options",
@@ -225,7 +151,7 @@ OPENED = [
             with_protocol(OUTER_4, 47, gre(0x800, checksum=c, key=k, sequence=s) + bytes(_4)),
             "gre",
             tunnel_id=0x01020304 if k else 0,
-            fields=_UDP_FIELDS,
+            fields=UDP_FIELDS,
         )
         for c in (False, True)
         for k in (False, True)
@@ -236,34 +162,31 @@ OPENED = [
         with_protocol(OUTER_4, 47, gre(0x6558) + bytes(INSIDE / _6)),
         "gre",
         v6=True,
-        fields=_UDP_FIELDS,
+        fields=UDP_FIELDS,
     ),
     _of(
         "NVGRE: subnet and flow id are the key",
         with_protocol(OUTER_4, 47, gre(0x6558, key=True) + bytes(INSIDE / Dot1Q(vlan=3) / _4)),
         "gre",
         tunnel_id=0x01020304,
-        fields=_UDP_FIELDS,
+        fields=UDP_FIELDS,
     ),
     _of(
-        "GRE with MPLS",
-        with_protocol(OUTER_4, 47, gre(0x8847) + b"\0\0\x71\x40" + bytes(_4)),
-        "gre",
-        fields=_UDP_FIELDS,
+        "GRE with MPLS", with_protocol(OUTER_4, 47, gre(0x8847) + b"\0\0\x71\x40" + bytes(_4)), "gre", fields=UDP_FIELDS
     ),
     _of(
         "GRE behind IPv6 destination options",
         bytes(OUTER_6 / IPv6ExtHdrDestOpt(nh=47) / Raw(gre(0x800) + bytes(_4))),
         "gre",
         outer_v6=True,
-        fields=_UDP_FIELDS,
+        fields=UDP_FIELDS,
     ),
     _of(
         "4in6 behind an encapsulation limit",
         bytes(OUTER_6 / IPv6ExtHdrDestOpt(nh=4) / Raw(bytes(_4))),
         "ipip",
         outer_v6=True,
-        fields=_UDP_FIELDS,
+        fields=UDP_FIELDS,
     ),
     _of(
         "GTP-U with a sequence number", over(OUTER_4, port=2152, header=gtpu(optional=2), inner=_4), "gtpu", **_GTPU_ID
@@ -290,16 +213,18 @@ OPENED = [
     ),
     _of(
         "inner options and extension headers",
-        with_protocol(OUTER_4, 41, bytes(INNER_6 / IPv6ExtHdrHopByHop() / IPv6ExtHdrDestOpt() / _TCP)),
+        with_protocol(OUTER_4, 41, bytes(INNER_6 / IPv6ExtHdrHopByHop() / IPv6ExtHdrDestOpt() / SEGMENT)),
         "ipip",
         v6=True,
-        fields=_TCP_FIELDS,
+        fields=TCP_FIELDS,
     ),
     _of(
         "inner options",
-        with_protocol(OUTER_4, 4, bytes(IP(src=A4, dst=B4, ttl=61, tos=0xB8, options=[IPOption(b"\1" * 40)]) / _TCP)),
+        with_protocol(
+            OUTER_4, 4, bytes(IP(src=A4, dst=B4, ttl=61, tos=0xB8, options=[IPOption(b"\1" * 40)]) / SEGMENT)
+        ),
         "ipip",
-        fields=_TCP_FIELDS,
+        fields=TCP_FIELDS,
     ),
     _of(
         "inner ICMP",
@@ -309,13 +234,13 @@ OPENED = [
     ),
     _of(
         "inner first fragment",
-        with_protocol(OUTER_4, 4, bytes(IP(src=A4, dst=B4, ttl=61, tos=0xB8, flags="MF") / _UDP / PAYLOAD)),
+        with_protocol(OUTER_4, 4, bytes(IP(src=A4, dst=B4, ttl=61, tos=0xB8, flags="MF") / DATAGRAM / PAYLOAD)),
         "ipip",
-        fields=_UDP_FIELDS,
+        fields=UDP_FIELDS,
     ),
     _of(
         "inner later fragment",
-        with_protocol(OUTER_4, 4, bytes(IP(src=A4, dst=B4, ttl=61, tos=0xB8, frag=9, proto=17) / _UDP)),
+        with_protocol(OUTER_4, 4, bytes(IP(src=A4, dst=B4, ttl=61, tos=0xB8, frag=9, proto=17) / DATAGRAM)),
         "ipip",
         fields={"protocol": 17},
     ),
@@ -331,17 +256,17 @@ OPENED = [
         over(ETHER / IP(src="172.16.0.1", dst="172.16.0.2", flags="MF"), port=4789, header=_VXLAN, inner=INSIDE / _4),
         "vxlan",
         tunnel_id=0xFFFFFF,
-        fields=_UDP_FIELDS,
+        fields=UDP_FIELDS,
     ),
     _of(
         "inner layer 4 cut behind its ports",
-        with_protocol(OUTER_4, 4, bytes(INNER_4 / _TCP)[:28]),
+        with_protocol(OUTER_4, 4, bytes(INNER_4 / SEGMENT)[:28]),
         "ipip",
         fields={"protocol": 6, "src_port": 1111, "dst_port": 53},
     ),
     _of(
         "inner layer 4 cut before its ports",
-        with_protocol(OUTER_4, 4, bytes(INNER_4 / _TCP)[:23]),
+        with_protocol(OUTER_4, 4, bytes(INNER_4 / SEGMENT)[:23]),
         "ipip",
         fields={"protocol": 6},
     ),
@@ -353,19 +278,19 @@ OPENED = [
     ),
     _of(
         "one level only",
-        with_protocol(OUTER_4, 4, bytes(INNER_4 / IP(src="1.1.1.1") / _UDP)),
+        with_protocol(OUTER_4, 4, bytes(INNER_4 / IP(src="1.1.1.1") / DATAGRAM)),
         "ipip",
         fields={"protocol": 4},
     ),
     _of(
         "inner total length 0",
-        with_protocol(OUTER_4, 4, bytes(IP(src=A4, dst=B4, ttl=61, tos=0xB8, len=0) / _TCP)),
+        with_protocol(OUTER_4, 4, bytes(IP(src=A4, dst=B4, ttl=61, tos=0xB8, len=0) / SEGMENT)),
         "ipip",
-        fields=_TCP_FIELDS,
+        fields=TCP_FIELDS,
     ),
 ]
 
-_PADDING = bytes(INNER_4 / _UDP / PAYLOAD)
+_PADDING = bytes(INNER_4 / DATAGRAM / PAYLOAD)
 _short_outer = ETHER / IP(src="172.16.0.1", dst="172.16.0.2", len=20, proto=4)
 _half_outer = ETHER / IP(src="172.16.0.1", dst="172.16.0.2", len=20 + 19, proto=4)
 
@@ -388,9 +313,9 @@ KEPT = {
     "inner version that is not the protocol's, IPv6": with_protocol(OUTER_6, 41, bytes(_4) + b"p" * 40),
     "inner options beyond the frame": with_protocol(OUTER_4, 4, b"\x4f" + bytes(INNER_4 / ICMP())[1:]),
     "inner extension header beyond the frame": with_protocol(
-        OUTER_4, 41, bytes(INNER_6 / IPv6ExtHdrDestOpt(len=200) / _UDP)
+        OUTER_4, 41, bytes(INNER_6 / IPv6ExtHdrDestOpt(len=200) / DATAGRAM)
     ),
-    "inner total length below the header": with_protocol(OUTER_4, 4, bytes(IP(len=19) / _UDP)),
+    "inner total length below the header": with_protocol(OUTER_4, 4, bytes(IP(len=19) / DATAGRAM)),
     "geneve of another version": over(OUTER_4, port=6081, header=geneve(version=1), inner=INSIDE / _4),
     "geneve's control": over(OUTER_4, port=6081, header=geneve(flags=0x80), inner=INSIDE / _4),
     "geneve with options beyond the frame": over(

@@ -203,7 +203,7 @@ def test_on_a_terminal_help_and_errors_are_plain_lines() -> None:
         )
         os.close(slave)
         slave = -1
-        assert process.wait(30) == 2
+        assert process.wait(120) == 2
         shown = os.read(master, 65_536).decode()
     finally:
         os.close(master)

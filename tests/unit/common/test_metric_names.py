@@ -36,7 +36,9 @@ def test_both_formats_can_be_read_by_strict_parsers(component: str) -> None:
 
 @pytest.mark.parametrize("component", REGISTRIES)
 def test_names_follow_prometheus_conventions(component: str) -> None:
-    for name, kind, labels, text in PAGE["rows"](REGISTRIES[component]):
+    rows = PAGE["rows"](REGISTRIES[component])
+    assert rows
+    for name, kind, labels, text in rows:
         assert re.fullmatch(r"ayaflow(_[a-z]+)+", name), name
         assert name.endswith("_total") is (kind == "counter"), name
         assert not ABBREVIATED.search(name), f"{name}: base units, written out"

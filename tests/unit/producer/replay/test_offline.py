@@ -77,6 +77,7 @@ def test_windows_come_in_order_and_so_do_their_flows(spill: Spill) -> None:
 def test_totals_are_those_of_the_packets_in_each_window(spill: Spill) -> None:
     batches = traffic(2, 50)
     found = windowed(batches, spill)
+    assert list(found) == list(range(0, 100, 10))
     for start, flows in found.items():
         own = [p for packets in batches for p in packets if start <= p.time_ns // SECOND < start + 10]
         assert sum(int(str(row[4])) for row in flows) == len(own)

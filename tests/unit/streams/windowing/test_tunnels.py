@@ -94,9 +94,9 @@ def test_a_partition_forgets_the_tunnels_of_windows_that_are_stored() -> None:
             for i in range(2)
         ]
         state.take(state.position, batch(made, ring_start=second * 16, clock_ns=(second + 10) * SECOND), 0.0)
-        for job in state.due(0.0):
-            rows = [piece.rows for piece in job.pieces]
-            ids = [i for part in rows for i in columns(job.tunnels, part.keys["tunnel"])["tunnel_id"].tolist()]
-            assert sorted(ids) == [job.window.start, job.window.start + 1]
-            state.stored(job, Known(1, job.offset_end))
+        (job,) = state.due(0.0)
+        rows = [piece.rows for piece in job.pieces]
+        ids = [i for part in rows for i in columns(job.tunnels, part.keys["tunnel"])["tunnel_id"].tolist()]
+        assert sorted(ids) == [job.window.start, job.window.start + 1]
+        state.stored(job, Known(1, job.offset_end))
     assert len(state.tunnels) <= 8

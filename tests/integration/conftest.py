@@ -1,0 +1,7 @@
+"""Fixtures that more than one file of this folder uses."""
+
+from tests.integration.fix_api import api, store, stored
+from tests.integration.fix_clickhouse import client, table
+from tests.integration.fix_tables import run, tables, window
+
+__all__ = ["api", "client", "run", "store", "stored", "table", "tables", "window"]

@@ -1,0 +1,54 @@
+"""Connections to the embedded ClickHouse, and a table of a test's own."""
+
+import contextlib
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import clickhouse_connect
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tests.waiting import HANG_SECONDS
+
+
+def connect(url: str, **options: Any) -> Any:
+    parts = urllib.parse.urlsplit(url)
+    return clickhouse_connect.get_client(host=parts.hostname, port=parts.port, **options)
+
+
+@pytest.fixture
+def client(clickhouse_server: str) -> Iterator[Any]:
+    with contextlib.closing(connect(clickhouse_server)) as connection:
+        yield connection
+
+
+@pytest.fixture
+def table(client: Any) -> Iterator[str]:
+    name = f"t_{uuid.uuid4().hex}"
+    client.command(
+        f"CREATE TABLE {name} (a UInt64, s String) ENGINE = MergeTree ORDER BY a "
+        "SETTINGS non_replicated_deduplication_window = 100"
+    )
+    yield name
+    client.command(f"DROP TABLE {name} SYNC")
+
+
+def http(
+    url: str, body: bytes | None = None, headers: dict[str, str] | None = None, **query: str
+) -> tuple[int, Any, bytes]:
+    request = urllib.request.Request(f"{url}/?{urllib.parse.urlencode(query)}", body, headers or {})
+    try:
+        with urllib.request.urlopen(request, timeout=HANG_SECONDS) as answer:
+            return answer.status, answer.headers, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers, error.read()
+
+
+def rows(count: int) -> pa.Table:
+    return pa.table({"a": pa.array(np.arange(count), pa.uint64()), "s": pa.array(["x"] * count)})

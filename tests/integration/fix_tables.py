@@ -1,0 +1,128 @@
+"""Our tables in a database of its own, and the command line that reads them."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import clickhouse_connect
+import pytest
+
+from cli.main import main
+from common import settings as settings_module
+from console.audit import settle
+from schemas.clickhouse.ddl import migrations
+
+Run = Callable[..., tuple[int, str, str]]
+_databases = iter(range(1_000_000))
+
+
+class Tables:
+    """Our tables in a database of their own."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.database = f"console_{os.getpid()}_{next(_databases)}"
+        place = urlsplit(url)
+        self._client = clickhouse_connect.get_client(
+            host=place.hostname, port=place.port, autogenerate_session_id=False
+        )
+        self._client.command(f"CREATE DATABASE {self.database}")
+        settings = settings_module.load(flags={"clickhouse.url": url, "clickhouse.database": self.database})
+        for migration in migrations(settings.clickhouse):
+            for statement in migration.statements:
+                self._client.command(statement)
+
+    def close(self) -> None:
+        self._client.command(f"DROP DATABASE {self.database}")
+        self._client.close()
+
+    def flow(self, **values: Any) -> None:
+        """One row of flows."""
+        row = {
+            "window_seconds": 10,
+            "node": "n1",
+            "interface": "eth0",
+            "direction": "ingress",
+            "protocol": 6,
+            "src_addr": "::ffff:10.0.0.1",
+            "dst_addr": "::ffff:10.0.0.2",
+            "src_port": 40_000,
+            "dst_port": 443,
+            **values,
+        }
+        self._client.insert(f"{self.database}.flows", [list(row.values())], column_names=list(row))
+
+    def ledger(self, *, end: float, windows: dict[int, tuple[int, int]], epoch: int = 1, **values: Any) -> None:
+        """A ledger row that adds up, unless `values` say otherwise."""
+        packets, size = (sum(pair[side] for pair in windows.values()) for side in (0, 1))
+        row = {
+            "node": "n1",
+            "ring_id": 1,
+            "epoch": epoch,
+            "interface": "eth0",
+            "direction": "ingress",
+            "seen_packets": packets,
+            "seen_bytes": size,
+            "emitted_packets": packets,
+            "emitted_bytes": size,
+            "window_seconds": 10,
+            "consumed_packets": [pair[0] for pair in windows.values()],
+            "consumed_bytes": [pair[1] for pair in windows.values()],
+            **values,
+        }
+        names = ", ".join((*row, "start_time", "end_time", "consumed_windows"))
+        texts = ", ".join(repr(value) for value in row.values())
+        self._client.command(
+            f"INSERT INTO {self.database}.ledger ({names}) VALUES"
+            f" ({texts}, {end - 0.5:.6f}, {end:.6f}, {list(windows)})"
+        )
+
+    def insert_raw(self, table: str, data: bytes, form: str, **settings: Any) -> None:
+        """The bytes of a format."""
+        self._client.raw_insert(f"{self.database}.{table}", ["node", "active_flows"], data, settings, form)
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of a query; `DB` stands for the database."""
+        return [tuple(row) for row in self._client.query(sql.replace("DB", self.database)).result_rows]
+
+    def command(self, sql: str) -> None:
+        """Any statement; `DB` stands for the database."""
+        self._client.command(sql.replace("DB", self.database))
+
+
+@pytest.fixture
+def tables(clickhouse_server: str) -> Iterator[Tables]:
+    opened = Tables(clickhouse_server)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+@pytest.fixture
+def run(tables: Tables, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    for name in [name for name in os.environ if name.startswith("AYAFLOW_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(settle, "PATIENCE_SECONDS", 0.6)  # one more look is enough here
+    monkeypatch.setenv("AYAFLOW_CLICKHOUSE_URL", tables.url)
+    monkeypatch.setenv("AYAFLOW_CLICKHOUSE_DATABASE", tables.database)
+
+    def run(*words: str) -> tuple[int, str, str]:
+        code = main(words)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def window() -> int:
+    """The start of a window that ended some minutes ago, not the first of its minute."""
+    return int(time.time()) // 60 * 60 - 590
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]

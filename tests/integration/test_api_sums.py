@@ -1,0 +1,85 @@
+"""Sums over the API: tops and series, whatever table they come from."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+
+from console.query import explore_sql
+from tests.integration.fix_api import NOW, RANGE, STORED, top
+
+pytestmark = pytest.mark.clickhouse
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(first=st.integers(-11_000, 0), size=st.integers(1, 12_000))
+def test_sums_from_rollups_are_those_of_the_windows_that_start_in_the_range(
+    api: TestClient, first: int, size: int
+) -> None:
+    span = {
+        name: datetime.fromtimestamp(NOW + second, UTC).isoformat()
+        for name, second in (("since", first), ("until", first + size))
+    }
+    inside = [row for row in STORED if NOW + first <= row["window_start"] < NOW + first + size]
+    answer = api.get("/api/top", params={**span, "by": "dst_addr"}).json()
+    assert answer["total"] == {
+        **{name: sum(row[name] for row in inside) for name in ("packets", "bytes", "packets_rev", "bytes_rev")},
+        "records": len(inside),
+    }
+    series = api.get("/api/series", params={**span, "by": "protocol", "points": 7}).json()
+    values = [value for one in series["series"] for value in one["values"]]
+    assert sum(values) == sum(row["bytes"] + row["bytes_rev"] for row in inside)
+    assert series["since"] == answer["since"]
+
+
+def test_the_coarsest_table_that_has_what_is_asked_is_read(api: TestClient) -> None:
+    assert top(api, by="dst_port")["table"] == "flows_1h"
+    for raw in (
+        {"by": "src_port"},
+        {"by": "port"},
+        {"by": "community_id"},
+        {"filter": "src_port = 53"},
+        {"filter": "bytes > 1"},
+    ):
+        assert top(api, **raw)["table"] == "flows"
+    short = api.get(
+        "/api/top",
+        params={
+            "since": datetime.fromtimestamp(NOW, UTC).isoformat(),
+            "until": datetime.fromtimestamp(NOW + 300, UTC).isoformat(),
+        },
+    ).json()
+    assert short["table"] == "flows_1m"
+
+
+def test_either_side_counts_what_each_end_sent_and_got(api: TestClient) -> None:
+    sent: dict[str, list[int]] = {}
+    for row in STORED:
+        for mine, own, other in (("src_addr", "bytes", "bytes_rev"), ("dst_addr", "bytes_rev", "bytes")):
+            if mine == "src_addr" or row["src_addr"] != row["dst_addr"]:
+                sums = sent.setdefault(row[mine], [0, 0])
+                sums[0] += row[own]
+                sums[1] += row[other]
+    answer = top(api, by="addr", limit=100)
+    assert {row["addr"]: [row["bytes"], row["bytes_rev"]] for row in answer["rows"]} == sent
+    assert answer["total"]["bytes"] == sum(row["bytes"] for row in STORED)
+    pairs: dict[frozenset[str], int] = {}
+    for row in STORED:
+        key = frozenset((row["src_addr"], row["dst_addr"]))
+        pairs[key] = pairs.get(key, 0) + row["bytes"] + row["bytes_rev"]
+    rows = top(api, by="pair", limit=1000)["rows"]
+    assert {frozenset(row["pair"]): row["bytes"] + row["bytes_rev"] for row in rows} == pairs
+
+
+@pytest.mark.parametrize("name", explore_sql.DIMENSIONS)
+def test_each_dimension_can_be_asked_for_in_top_and_series(api: TestClient, name: str) -> None:
+    answer = top(api, by=name, limit=3, sort="flows")
+    records = [row["records"] for row in answer["rows"]]
+    assert records == sorted(records, reverse=True) != []
+    series = api.get("/api/series", params={**RANGE, "by": name, "limit": 2, "points": 10})
+    assert series.status_code == 200, series.text
+    named = [one["name"] for one in series.json()["series"] if one["name"] != "other"]
+    assert [set(one) - {"protocol_name"} for one in named] == [{name}] * len(named) != []
+    assert all(any(one["values"]) for one in series.json()["series"] if one["name"] != "other")

@@ -1,0 +1,202 @@
+"""`ayaflow audit` on a real ClickHouse (chdb): each kind of difference is found at its stage."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from console.audit import sql as audit_sql
+from tests.integration.fix_tables import Run, Tables
+
+pytestmark = pytest.mark.clickhouse
+
+
+def audit(run: Run, *words: str) -> tuple[int, dict[str, Any]]:
+    code, out, err = run("audit", "--format", "json", *words)
+    assert err == ""
+    report = json.loads(out)
+    assert (code == 0) is report["exact"]
+    return code, report
+
+
+def test_an_empty_store_has_nothing_to_audit(run: Run, tables: Tables) -> None:
+    code, out, _ = run("audit")
+    assert code == 1
+    assert "nothing to audit yet" in out
+
+
+def stored_traffic(tables: Tables, window: int) -> None:
+    """Both directions of an interface over two windows, with an epoch that lies across, a late packet, and drops."""
+    tables.flow(window_start=window, packets=10, bytes=1000, packets_rev=5, bytes_rev=500)
+    tables.flow(window_start=window, packets=1, bytes=60, revision=1)
+    tables.flow(window_start=window + 10, direction="egress", packets=4, bytes=400, packets_rev=7, bytes_rev=700)
+    tables.ledger(end=window + 9.9, windows={window: (8, 860)}, epoch=1)
+    tables.ledger(
+        end=window + 10.4,
+        windows={window: (3, 200), window + 10: (7, 700)},
+        epoch=2,
+        seen_packets=16,
+        seen_bytes=1500,
+        non_ip_packets=3,
+        non_ip_bytes=180,
+        malformed_packets=1,
+        malformed_bytes=20,
+        ring_full_packets=2,
+        ring_full_bytes=400,
+    )
+    tables.ledger(end=window + 9.9, windows={window: (5, 500)}, epoch=1, direction="egress")
+    tables.ledger(end=window + 10.4, windows={window + 10: (4, 400)}, epoch=2, direction="egress")
+
+
+def test_equal_totals_are_exact_by_direction(run: Run, tables: Tables, window: int) -> None:
+    stored_traffic(tables, window)
+    code, report = audit(run)
+    assert (code, report["settled"], report["rollups"]) == (0, True, [])
+    ingress, egress = report["rows"]
+    assert (ingress["direction"], egress["direction"]) == ("ingress", "egress")
+    names = ("seen", "non_ip", "malformed", "ring_full", "stored")
+    assert [ingress[f"{name}_packets"] for name in names] == [24, 3, 1, 2, 18]
+    assert (ingress["stored_bytes"], egress["stored_packets"], egress["stored_bytes"]) == (1760, 9, 900)
+    code, out, _ = run("audit")
+    assert code == 0
+    assert out.splitlines()[1].split() == ["n1", "eth0", "in", "24", "3", "1", "2", "0", "18", "0", "0", "0"]
+    assert out.splitlines()[-1].startswith("Exact: 33 packets")
+
+
+def test_ledger_rows_that_were_written_twice_count_once(run: Run, tables: Tables, window: int) -> None:
+    stored_traffic(tables, window)
+    tables.ledger(end=window + 9.9, windows={window: (8, 860)}, epoch=1)
+    assert audit(run)[0] == 0
+
+
+def test_a_short_range_of_the_ledger_is_read_like_a_long_one(tables: Tables, window: int) -> None:
+    stored_traffic(tables, window)
+    tables.ledger(end=window + 10.2, windows={window: (9, 900)}, epoch=1)  # another end of an epoch that was there
+    for since, until, expected in (
+        (0, 10, (1, 5)),
+        (0, 11, (4, 9 + 16 + 5 + 4)),
+        (10.3, 11, (2, 16 + 4)),
+        (20, 30, (0, 0)),
+    ):
+        times = (f"toDateTime64({window + seconds}, 6, 'UTC')" for seconds in (since, until))
+        where = "end_time > {} AND end_time <= {}".format(*times)
+        for span in (3_600, 30 * 86_400):
+            rows = audit_sql.ledger(where, span).replace(" ledger ", " DB.ledger ")
+            assert tables.rows(f"SELECT count(), sum(seen_packets) {rows}") == [expected], (span, where)
+
+
+def test_another_node_is_left_out_when_one_is_named(run: Run, tables: Tables, window: int) -> None:
+    stored_traffic(tables, window)
+    tables.flow(window_start=window, node="n2", packets=1, bytes=1)
+    code, report = audit(run, "--node", "n1")
+    assert code == 0
+    assert {row["node"] for row in report["rows"]} == {"n1"}
+    assert audit(run)[0] == 1
+
+
+def test_a_range_compares_the_windows_at_its_edges_as_a_whole(run: Run, tables: Tables, window: int) -> None:
+    stored_traffic(tables, window)
+
+    def moment(seconds: float) -> str:
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(window + seconds))
+
+    code, report = audit(run, "--since", moment(10), "--until", moment(11))  # epoch 2 alone
+    assert code == 0
+    assert [row["seen_packets"] for row in report["rows"]] == [16, 4]
+    assert [row["stored_packets"] for row in report["rows"]] == [10, 4]
+    assert audit(run, "--since", moment(60), "--until", moment(70))[1]["empty"] is True
+
+
+LOSE_A_REVISION = "ALTER TABLE DB.flows DELETE WHERE revision = 1"
+STORE_A_ROW_MORE = """
+    INSERT INTO DB.flows (window_start, window_seconds, node, interface, direction, packets, bytes)
+    SELECT window_start, 10, 'n1', 'eth0', 'ingress', 2, 90 FROM DB.flows WHERE revision = 1"""
+MISCOUNT_A_PACKET = """
+    ALTER TABLE DB.ledger UPDATE seen_packets = seen_packets + 1 WHERE direction = 'ingress' AND epoch = 1"""
+CONSUME_TWICE = """
+    ALTER TABLE DB.ledger UPDATE emitted_packets = emitted_packets - 1, non_ip_packets = non_ip_packets + 1
+    WHERE direction = 'ingress' AND epoch = 2"""
+LOSE_BYTES = """
+    ALTER TABLE DB.ledger UPDATE emitted_bytes = emitted_bytes + 5, seen_bytes = seen_bytes + 5
+    WHERE direction = 'ingress' AND epoch = 2"""
+
+
+@pytest.mark.parametrize(
+    ("change", "stage", "missing", "surplus"),
+    [
+        (LOSE_A_REVISION, "store", (1, 60), (0, 0)),
+        (STORE_A_ROW_MORE, "store", (0, 0), (2, 90)),
+        (MISCOUNT_A_PACKET, "kernel", (1, 0), (0, 0)),
+        (CONSUME_TWICE, "kafka", (0, 0), (1, 0)),
+        (LOSE_BYTES, "kafka", (0, 5), (0, 0)),
+    ],
+)
+def test_each_kind_of_difference_is_found_at_its_stage(
+    run: Run, tables: Tables, window: int, change: str, stage: str, missing: tuple[int, int], surplus: tuple[int, int]
+) -> None:
+    stored_traffic(tables, window)
+    tables.flow(window_start=window + 60, packets=1, bytes=1)  # proof that all before is settled
+    tables.ledger(end=window + 60.5, windows={window + 60: (1, 1)}, epoch=3)
+    tables.command(f"{change} SETTINGS mutations_sync = 1" if "ALTER" in change else change)
+    code, report = audit(run, "--node", "n1")
+    assert code == 1
+    found = {
+        name: difference
+        for name, difference in report["rows"][0]["differences"].items()
+        if any(count for side in difference.values() for count in side.values())
+    }
+    assert found == {
+        stage: {
+            "missing": dict(zip(("packets", "bytes"), missing, strict=True)),
+            "surplus": dict(zip(("packets", "bytes"), surplus, strict=True)),
+        }
+    }
+    code, out, _ = run("audit")
+    assert code == 1
+    assert "Not exact:" in out
+
+
+@pytest.mark.parametrize("table", ["flows_1m", "flows_1h"])
+def test_a_rollup_that_lost_rows_is_found(run: Run, tables: Tables, window: int, table: str) -> None:
+    stored_traffic(tables, window)
+    tables.flow(window_start=window + 20, packets=2, bytes=200)  # proves that the windows before are stored
+    tables.ledger(end=window + 21, windows={window + 20: (2, 200)}, epoch=3)
+    assert audit(run)[0] == 0
+    tables.command(f"ALTER TABLE DB.{table} DELETE WHERE direction = 'egress' SETTINGS mutations_sync = 1")
+    code, report = audit(run)
+    assert code == 1
+    (rollup,) = report["rollups"]
+    assert (rollup["table"], rollup["periods"], rollup["difference"]) == (table, 1, {"packets": 11, "bytes": 1100})
+
+
+@pytest.mark.parametrize("table", ["flows_1m", "flows_1h"])
+def test_what_a_rollup_lacks_of_the_last_insert_is_in_flight(run: Run, tables: Tables, table: str) -> None:
+    """As when ClickHouse is killed between flows and its rollups."""
+    last = int(time.time()) // 10 * 10 - 20
+    stored_traffic(tables, last - 10)
+    tables.command(f"ALTER TABLE DB.{table} DELETE WHERE direction = 'egress' SETTINGS mutations_sync = 1")
+    code, report = audit(run)
+    assert (code, report["settled"], report["rollups"]) == (0, False, [])
+    (rollup,) = report["rollups_in_flight"]
+    assert (rollup["table"], rollup["difference"], rollup["overdue"]) == (table, {"packets": 11, "bytes": 1100}, False)
+    assert "The rollups still lack 11 packets (1,100 bytes)." in report["message"]
+    # more than the last insert had
+    tables.command(f"ALTER TABLE DB.{table} DELETE WHERE 1 SETTINGS mutations_sync = 1")
+    code, report = audit(run)
+    assert code == 1
+    assert report["rollups"]
+
+
+def test_a_window_that_is_still_open_is_in_flight(run: Run, tables: Tables) -> None:
+    stored_traffic(tables, int(time.time()) // 10 * 10 - 40)
+    current = int(time.time()) // 10 * 10
+    tables.ledger(end=current + 0.5, windows={current: (6, 600)}, epoch=9)
+    code, report = audit(run)
+    assert (code, report["settled"]) == (0, False)
+    assert (report["rows"][0]["in_flight_packets"], report["rows"][0]["stored_packets"]) == (6, 18)
+    code, out, _ = run("audit", "--wait", "0.4")
+    assert code == 1  # asked to wait, and still in flight
+    assert "6 packets (600 bytes) in flight" in out
+    tables.flow(window_start=current, packets=6, bytes=600)
+    assert run("audit", "--wait", "5")[0] == 0

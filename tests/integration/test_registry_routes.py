@@ -1,0 +1,113 @@
+"""The console's schema registry with clients that are not ours, and its health over HTTP."""
+
+import json
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka.schema_registry import SchemaRegistryClient, SchemaRegistryError
+from confluent_kafka.schema_registry.avro import AvroDeserializer
+from confluent_kafka.serialization import MessageField, SerializationContext
+
+from schemas.avro.codec import Codec
+from schemas.topics import TopicNames
+from tests.fix_local import REPOSITORY, environment, free_port
+from tests.integration.fix_tables import Tables
+from tests.waiting import HANG_SECONDS
+
+pytestmark = pytest.mark.clickhouse
+
+
+@pytest.fixture(scope="module")
+def console_url() -> Iterator[str]:
+    """A console process on a free port; ends with 0 on SIGTERM."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cli.main", "console", "--set", f"console.listen=127.0.0.1:{port}"],
+        cwd=REPOSITORY,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        assert "serving" in process.stderr.readline()
+        yield f"http://127.0.0.1:{port}"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(HANG_SECONDS) == 0
+        assert "stopped" in process.stderr.read()
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+LIVE = {
+    "node": "n1",
+    "interval_ms": 1000,
+    "active_flows": 3,
+    "open_windows": 1,
+    "lag_messages": 0,
+    "interfaces": [
+        {
+            "interface": "eth0",
+            "direction": "egress",
+            "packets": 5,
+            "bytes": 500,
+            "non_ip_packets": 0,
+            "malformed_packets": 0,
+            "ring_full_packets": 0,
+            "coalesced_packets": 0,
+        }
+    ],
+    "top": [],
+}
+
+
+def test_confluents_deserializer_reads_our_messages(console_url: str) -> None:
+    topics = TopicNames.of("ayaflow.")
+    message = Codec().encode_live_stats({**LIVE, "time": 1_800_000_000_000_000})
+    with SchemaRegistryClient({"url": f"{console_url}/schema-registry"}) as registry:
+        found = AvroDeserializer(registry)(message, SerializationContext(topics.live, MessageField.VALUE))
+    assert found is not None
+    assert {name: found[name] for name in ("node", "active_flows", "interfaces")} == {
+        name: LIVE[name] for name in ("node", "active_flows", "interfaces")
+    }
+
+
+def test_confluents_registry_client_finds_what_there_is(console_url: str) -> None:
+    with SchemaRegistryClient({"url": f"{console_url}/schema-registry"}) as registry:
+        assert "ayaflow.flows-value" in registry.get_subjects()
+        latest = registry.get_latest_version("ayaflow.flows-value")
+        assert latest.schema_id is not None
+        assert registry.get_schema(latest.schema_id).schema_str == latest.schema.schema_str
+        assert registry.get_versions("ayaflow.flows-value") == [1, latest.version]
+        with pytest.raises(SchemaRegistryError) as caught:
+            registry.get_schema(999)
+        assert caught.value.error_code == 40403
+        with pytest.raises(SchemaRegistryError) as caught:
+            registry.register_schema("ayaflow.flows-value", latest.schema)
+        assert (caught.value.http_status_code, caught.value.error_code) == (405, 42205)
+
+
+def test_clickhouse_reads_our_messages_through_the_registry(console_url: str, tables: Tables) -> None:
+    tables.command("CREATE TABLE DB.live (node String, active_flows Int64) ENGINE = MergeTree ORDER BY node")
+    tables.insert_raw(
+        "live",
+        Codec().encode_live_stats({**LIVE, "time": 1_800_000_000_000_000}),
+        "AvroConfluent",
+        format_avro_schema_registry_url=f"{console_url}/schema-registry",
+    )
+    assert tables.rows("SELECT node, active_flows FROM DB.live") == [("n1", 3)]
+
+
+def test_health_over_http_is_503_while_a_stage_is_away(console_url: str) -> None:
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(f"{console_url}/api/health", timeout=HANG_SECONDS)
+    with caught.value as answer:
+        assert answer.code == 503
+        assert [stage["stage"] for stage in json.load(answer)["stages"]][-1] == "console"
