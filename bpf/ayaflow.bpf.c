@@ -45,38 +45,11 @@ BPF_F_TABLE("array", int, struct state, state, 1, BPF_F_MMAPABLE);
 BPF_PERCPU_ARRAY(parsed, struct packet, 1);
 #endif
 
-/* A packet besides what its headers say. */
-struct seen {
-    u64 ktime_ns, flow_hash, packets, bytes;
-    u32 segment_bytes, slot;
-    u8 direction, flags, epoch;
-};
-
-static __always_inline void fill(struct event *whole, const struct seen *seen, const struct packet *p)
+static __always_inline void fill(struct event *event, const struct packet *p)
 {
-    struct packet_event *event = &whole->packet;
-    event->ktime_ns = seen->ktime_ns;
-    event->flow_hash = seen->flow_hash;
-    event->src[0] = p->src[0];
-    event->src[1] = p->src[1];
-    event->dst[0] = p->dst[0];
-    event->dst[1] = p->dst[1];
-    event->bytes = seen->bytes;
-    event->slot = seen->slot;
-    event->segment_bytes = seen->segment_bytes;
-    event->packets = seen->packets;
-    event->src_port = p->src_port;
-    event->dst_port = p->dst_port;
-    event->vlan_id = p->vlan_id;
-    event->tcp_flags = p->tcp_flags;
-    event->protocol = p->protocol;
-    event->direction = seen->direction;
-    event->ttl = p->ttl;
-    event->tos = p->tos;
-    event->epoch = seen->epoch;
-    event->flags = seen->flags;
+    event->packet = p->event;
 #if DECAPSULATE
-    whole->tunnel = p->tunnel;
+    event->tunnel = p->tunnel;
 #endif
 }
 
@@ -89,20 +62,21 @@ BPF_ARRAY_OF_MAPS(flow_tables, "flows_a", 2); /* by the epoch's lowest bit */
 BPF_PERCPU_ARRAY(fresh_flow, struct coalesced, 1);
 #endif
 
-static __always_inline u64 flow_hash(const struct packet *p, u32 slot, u32 passage, const u64 *key)
+static __always_inline u64 flow_hash(const struct packet *p, u32 passage, const u64 *key)
 {
+    const struct packet_event *event = &p->event;
     struct hash_state h;
     hash_begin(&h, key);
-    hash_word(&h, (u64)slot << 32 | (u32)p->vlan_id << 16 | (u32)p->protocol << 8 | TUNNEL_TYPE(p) << 3 | p->ipv6 << 2
-                      | passage);
-    hash_word(&h, (u64)p->src_port << 16 | p->dst_port);
+    hash_word(&h, (u64)event->slot << 32 | (u32)event->vlan_id << 16 | (u32)event->protocol << 8 | TUNNEL_TYPE(p) << 3
+                      | p->ipv6 << 2 | passage);
+    hash_word(&h, (u64)event->src_port << 16 | event->dst_port);
     if (p->ipv6) {
-        hash_word(&h, p->src[0]);
-        hash_word(&h, p->src[1]);
-        hash_word(&h, p->dst[0]);
-        hash_word(&h, p->dst[1]);
+        hash_word(&h, event->src[0]);
+        hash_word(&h, event->src[1]);
+        hash_word(&h, event->dst[0]);
+        hash_word(&h, event->dst[1]);
     } else {
-        hash_word(&h, (p->src[1] & 0xffffffff00000000ULL) | p->dst[1] >> 32);
+        hash_word(&h, (event->src[1] & 0xffffffff00000000ULL) | event->dst[1] >> 32);
     }
     hash_tunnel(&h, p);
     return hash_end(&h);
@@ -200,30 +174,28 @@ static __always_inline int capture(struct __sk_buff *skb, u32 direction, u64 kti
         counters->malformed_bytes += bytes;
         return TC_ACT_UNSPEC;
     }
-    struct event *event = settings->coalesce ? 0 : events.ringbuf_reserve(sizeof(*event));
-    struct seen seen = {
-        .ktime_ns = ktime_ns,
-        .flow_hash = flow_hash(p, slot, direction << 1 | secondary, settings->hash_key),
-        .packets = packets,
-        .bytes = bytes,
-        .segment_bytes = segment_wire,
-        .slot = slot,
-        .direction = direction,
-        .flags = secondary ? SECONDARY : 0,
-        .epoch = counters->epoch,
-    };
-    if (event) {
+    struct event *room = settings->coalesce ? 0 : events.ringbuf_reserve(sizeof(*room));
+    p->event.ktime_ns = ktime_ns;
+    p->event.packets = packets;
+    p->event.bytes = bytes;
+    p->event.segment_bytes = segment_wire;
+    p->event.slot = slot;
+    p->event.direction = direction;
+    p->event.flags = secondary ? SECONDARY : 0;
+    p->event.epoch = counters->epoch;
+    p->event.flow_hash = flow_hash(p, direction << 1 | secondary, settings->hash_key);
+    if (room) {
         counters->emitted_packets += packets;
         counters->emitted_bytes += bytes;
-        fill(event, &seen, p);
-        events.ringbuf_submit(event, BPF_RB_NO_WAKEUP); /* the producer polls: a wake-up costs more than a packet */
+        fill(room, p);
+        events.ringbuf_submit(room, BPF_RB_NO_WAKEUP); /* the producer polls: a wake-up costs more than a packet */
         return TC_ACT_UNSPEC;
     }
 #ifndef REPLAY
-    int odd = seen.epoch & 1;
+    int odd = p->event.epoch & 1;
     void *table = flow_tables.lookup(&odd);
     struct coalesced *fresh = fresh_flow.lookup(&zero);
-    if (table && fresh && coalesce(table, fresh, &seen, p, settings)) {
+    if (table && fresh && coalesce(table, fresh, p, settings)) {
         counters->coalesced_packets += packets;
         counters->coalesced_bytes += bytes;
         return TC_ACT_UNSPEC;

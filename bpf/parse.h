@@ -43,12 +43,11 @@ enum parsed {
 };
 
 struct packet {
-    u64 src[2], dst[2]; /* network order */
-    u32 offset;         /* of the next header; at the end of the layer-4 payload: what each GSO segment repeats */
-    u32 room;           /* octets behind the IP headers by IP's own lengths, or ROOM_UNKNOWN */
-    u32 has_ports;      /* false in fragments other than the first */
-    u16 src_port, dst_port, tcp_flags, vlan_id;
-    u8 protocol, ttl, tos, ipv6;
+    struct packet_event event; /* parse.h and tunnel.h write what the headers say; capture() adds the rest */
+    u32 offset;    /* of the next header; at the end of the layer-4 payload: what each GSO segment repeats */
+    u32 room;      /* octets behind the IP headers by IP's own lengths, or ROOM_UNKNOWN */
+    u32 has_ports; /* false in fragments other than the first */
+    u32 ipv6;
 #if DECAPSULATE
     struct tunnel tunnel;
 #endif
@@ -98,7 +97,7 @@ static __always_inline int parse_shims(struct __sk_buff *skb, struct packet *p, 
         if (bpf_skb_load_bytes(skb, p->offset, &tag, sizeof(tag)))
             return -1;
         if (!tagged)
-            p->vlan_id = bpf_ntohs(tag.tci) & 0x0fff;
+            p->event.vlan_id = bpf_ntohs(tag.tci) & 0x0fff;
         tagged = 1;
         p->offset += sizeof(tag);
         ethertype = bpf_ntohs(tag.ethertype);
@@ -141,12 +140,12 @@ static __always_inline int read_ipv4(const struct iphdr *ip, struct packet *p)
     u32 total = bpf_ntohs(ip->tot_len); /* 0 in BIG TCP super-packets */
     if (ip->version != 4 || header < sizeof(*ip) || (total && total < header))
         return MALFORMED;
-    p->src[0] = p->dst[0] = 0;
-    p->src[1] = (u64)ip->saddr << 32 | bpf_htonl(0xffff);
-    p->dst[1] = (u64)ip->daddr << 32 | bpf_htonl(0xffff);
-    p->ttl = ip->ttl;
-    p->tos = ip->tos;
-    p->protocol = ip->protocol;
+    p->event.src[0] = p->event.dst[0] = 0;
+    p->event.src[1] = (u64)ip->saddr << 32 | bpf_htonl(0xffff);
+    p->event.dst[1] = (u64)ip->daddr << 32 | bpf_htonl(0xffff);
+    p->event.ttl = ip->ttl;
+    p->event.tos = ip->tos;
+    p->event.protocol = ip->protocol;
     p->room = total ? total - header : ROOM_UNKNOWN;
     p->has_ports = !(bpf_ntohs(ip->frag_off) & FRAGMENT_OFFSET);
     p->offset += header;
@@ -171,7 +170,7 @@ static __always_inline int is_extension(u8 next)
 
 static __always_inline int parse_extensions(struct __sk_buff *skb, struct packet *p)
 {
-    u8 next = p->protocol;
+    u8 next = p->event.protocol;
 #pragma nounroll
     for (int i = 0; i < MAX_EXTENSIONS; i++) {
         struct extension extension;
@@ -196,7 +195,7 @@ static __always_inline int parse_extensions(struct __sk_buff *skb, struct packet
         }
         next = extension.next;
     }
-    p->protocol = next;
+    p->event.protocol = next;
     return PARSED;
 }
 
@@ -205,12 +204,12 @@ static __always_inline int read_ipv6(const struct ipv6hdr *ip, struct packet *p)
     if (ip->version != 6)
         return MALFORMED;
     u32 payload = bpf_ntohs(ip->payload_len); /* 0 in jumbograms and BIG TCP super-packets */
-    __builtin_memcpy(p->src, &ip->saddr, 16);
-    __builtin_memcpy(p->dst, &ip->daddr, 16);
-    p->ttl = ip->hop_limit;
-    p->tos = ip->priority << 4 | ip->flow_lbl[0] >> 4;
+    __builtin_memcpy(p->event.src, &ip->saddr, 16);
+    __builtin_memcpy(p->event.dst, &ip->daddr, 16);
+    p->event.ttl = ip->hop_limit;
+    p->event.tos = ip->priority << 4 | ip->flow_lbl[0] >> 4;
     p->ipv6 = 1;
-    p->protocol = ip->nexthdr;
+    p->event.protocol = ip->nexthdr;
     p->room = payload ? payload : ROOM_UNKNOWN;
     p->has_ports = 1;
     p->offset += sizeof(*ip);
@@ -227,14 +226,14 @@ static __always_inline int parse_ipv6(void *at, void *end, struct packet *p)
 static __always_inline int parse_layer4(void *at, void *end, struct packet *p)
 {
     u8 *header = at;
-    u8 protocol = p->protocol;
+    u8 protocol = p->event.protocol;
     if (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6) {
         if (p->room < 2)
             return PARSED;
         if ((void *)(header + 2) > end)
             return SHORT_LAYER4;
-        p->src_port = header[0];
-        p->dst_port = header[1];
+        p->event.src_port = header[0];
+        p->event.dst_port = header[1];
         return PARSED;
     }
     if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP && protocol != IPPROTO_UDPLITE && protocol != IPPROTO_SCTP
@@ -244,8 +243,8 @@ static __always_inline int parse_layer4(void *at, void *end, struct packet *p)
         return PARSED;
     if ((void *)(header + 4) > end)
         return SHORT_LAYER4;
-    p->src_port = header[0] << 8 | header[1];
-    p->dst_port = header[2] << 8 | header[3];
+    p->event.src_port = header[0] << 8 | header[1];
+    p->event.dst_port = header[2] << 8 | header[3];
     if (protocol != IPPROTO_TCP) {
         p->offset += 8;
         return PARSED;
@@ -257,7 +256,7 @@ static __always_inline int parse_layer4(void *at, void *end, struct packet *p)
     u32 length = header[12] >> 4 << 2;
     if (length < TCP_HEADER) /* not a TCP header: what stands in its place are no flags */
         return PARSED;
-    p->tcp_flags = (header[12] & 1) << 8 | header[13];
+    p->event.tcp_flags = (header[12] & 1) << 8 | header[13];
     p->offset += length;
     return PARSED;
 }
@@ -270,7 +269,7 @@ static __always_inline int parse_linear(struct __sk_buff *skb, struct packet *p,
 
     p->offset = 0;
     if (tagged)
-        p->vlan_id = skb->vlan_tci & 0x0fff;
+        p->event.vlan_id = skb->vlan_tci & 0x0fff;
     if (has_ethernet) {
         struct ethhdr *ethernet = data;
         if ((void *)(ethernet + 1) > end)
@@ -294,7 +293,7 @@ static __always_inline int parse_linear(struct __sk_buff *skb, struct packet *p,
         result = parse_ipv4(at, end, p);
     } else {
         result = parse_ipv6(at, end, p);
-        if (result == PARSED && is_extension(p->protocol))
+        if (result == PARSED && is_extension(p->event.protocol))
             result = parse_extensions(skb, p);
     }
     if (result != PARSED || !p->has_ports)

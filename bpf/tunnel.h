@@ -142,8 +142,8 @@ static __always_inline int parse_gtpu(struct __sk_buff *skb, struct packet *inne
  * 0 or less: nothing that we are to open, or can. */
 static __always_inline int parse_tunnel(struct __sk_buff *skb, const struct packet *outer, struct packet *inner)
 {
-    u8 protocol = outer->protocol;
-    u16 port = outer->dst_port;
+    u8 protocol = outer->event.protocol;
+    u16 port = outer->event.dst_port;
 
     if (OPENS(IPIP) && (protocol == IPPROTO_IPIP || protocol == IPPROTO_IPV6)) {
         inner->tunnel.tunnel_type = IPIP;
@@ -173,7 +173,7 @@ static __always_inline int parse_inner_ip(struct __sk_buff *skb, struct packet *
         struct ipv6hdr ip;
         if (bpf_skb_load_bytes(skb, p->offset, &ip, sizeof(ip)) || read_ipv6(&ip, p) != PARSED)
             return MALFORMED;
-        if (is_extension(p->protocol) && parse_extensions(skb, p) != PARSED)
+        if (is_extension(p->event.protocol) && parse_extensions(skb, p) != PARSED)
             return MALFORMED;
     }
     return p->offset > skb->len ? MALFORMED : PARSED;
@@ -203,7 +203,7 @@ static __always_inline void decapsulate(struct __sk_buff *skb, struct packet *p)
 
     if (!p->has_ports) /* the middle of something */
         return;
-    if (p->protocol == IPPROTO_UDP) {
+    if (p->event.protocol == IPPROTO_UDP) {
         if (room < UDP_HEADER)
             return;
         if (room != ROOM_UNKNOWN)
@@ -232,9 +232,9 @@ static __always_inline void decapsulate(struct __sk_buff *skb, struct packet *p)
     }
     if (inner.has_ports)
         parse_inner_layer4(skb, &inner);
-    inner.vlan_id = p->vlan_id;
-    __builtin_memcpy(inner.tunnel.outer_src, p->src, sizeof(p->src));
-    __builtin_memcpy(inner.tunnel.outer_dst, p->dst, sizeof(p->dst));
+    inner.event.vlan_id = p->event.vlan_id;
+    __builtin_memcpy(inner.tunnel.outer_src, p->event.src, sizeof(p->event.src));
+    __builtin_memcpy(inner.tunnel.outer_dst, p->event.dst, sizeof(p->event.dst));
     *p = inner;
 }
 
