@@ -1,9 +1,12 @@
-"""All that the kernel program and Python share: bpf/event.h and bpf/replay.h, byte for byte. Pure.
+"""All that the kernel program and Python share: bpf/event.h and bpf/replay.h, byte for byte.
 
-Structs are numpy types, constants have their C names. A test walks both headers and fails for what is missing here.
+Structs are numpy types, constants have their C names. The members of an event are read from event.h; a test walks both
+headers and fails for what else is missing here.
 """
 
+import re
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,33 +30,25 @@ REPLAY_FRAMES, REPLAY_BLOCK_BYTES, REPLAY_FRAME_MASK = 16_384, 2 << 20, 0x3FFF
 ENUMS = {"tunnel_type": ("NO_TUNNEL", *(name.upper() for name in TUNNEL_TYPES[1:]))}
 """Names by value."""
 
-_PACKET = [
-    ("ktime_ns", "=u8"),
-    ("flow_hash", "=u8"),
-    ("src", "u1", 16),
-    ("dst", "u1", 16),
-    ("bytes", "=u4"),
-    ("slot", "=u2"),
-    ("segment_bytes", "=u2"),
-    ("packets", "=u2"),
-    ("src_port", "=u2"),
-    ("dst_port", "=u2"),
-    ("vlan_id", "=u2"),
-    ("tcp_flags", "=u2"),
-    ("protocol", "u1"),
-    ("direction", "u1"),
-    ("ttl", "u1"),
-    ("tos", "u1"),
-    ("epoch", "u1"),
-    ("flags", "u1"),
-]
-_TUNNEL = [
-    ("outer_src", "u1", 16),
-    ("outer_dst", "u1", 16),
-    ("tunnel_id", "=u4"),
-    ("tunnel_type", "u1"),
-    ("padding", "u1", 3),
-]
+SOURCES = Path(__file__).parents[2] / "bpf"
+"""The C program; the kernel part is compiled from what lies here."""
+_WIDTHS = {"u8": "u1", "u16": "=u2", "u32": "=u4", "u64": "=u8"}
+
+
+def _members(name: str) -> list[Any]:
+    """Those of a flat struct of event.h. Two 64-bit words are an address: 16 octets in network order."""
+    text = re.sub(r"/\*.*?\*/", "", (SOURCES / "event.h").read_text("utf-8"), flags=re.DOTALL)
+    body = re.search(rf"^struct {name} {{\n(.*?)^}};", text, re.DOTALL | re.MULTILINE)
+    assert body, name
+    found: list[Any] = []
+    for kind, declared in re.findall(r"^ +(u\d+) ([^;]+);", body[1], re.MULTILINE):
+        for member, count in re.findall(r"(\w+)(?:\[(\d+)\])?", declared):
+            address = kind == "u64" and count == "2"
+            found.append((member, "u1", 16) if address else (member, _WIDTHS[kind], *([int(count)] if count else [])))
+    return found
+
+
+_PACKET, _TUNNEL = _members("packet_event"), _members("tunnel")
 _SIZES = [("min_packet_bytes", "=u4"), ("max_packet_bytes", "=u4")]
 _MARKS = [("tcp_flags", "=u2"), ("min_ttl", "u1"), ("max_ttl", "u1"), ("unused", "=u4")]
 

@@ -5,17 +5,24 @@ reads what an earlier one left, whatever has changed since. Pure.
 import hashlib
 import json
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from common.errors import DecodeError
 from common.settings import CaptureSettings
-from producer.kernel.abi import COALESCED_KEY, CONFIG, COUNTERS, INTERFACE, Dtype, coalesced_of, record_of, tunnel_mask
+from producer.kernel.abi import (
+    COALESCED_KEY,
+    CONFIG,
+    COUNTERS,
+    INTERFACE,
+    SOURCES,
+    Dtype,
+    coalesced_of,
+    record_of,
+    tunnel_mask,
+)
 from producer.kernel.run_state import STATE
-
-SOURCES = Path(__file__).parents[2] / "bpf"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,16 +9,16 @@ from typing import Any
 
 from common.errors import EnvironmentProblem
 from producer.kernel import bpfsys, environment, pins
-from producer.kernel.abi import CONFIG, tunnel_mask
+from producer.kernel.abi import CONFIG, SOURCES, tunnel_mask
 from producer.kernel.child import SeeLogError
 
-SOURCE = Path(__file__).parents[2] / "bpf" / "ayaflow.bpf.c"
+SOURCE = SOURCES / "ayaflow.bpf.c"
 
 
 def load(pin_directory: Path, *, ring_pages: int, flow_entries: int, decapsulate: Collection[str] = ()) -> None:
     """Compile, load, fill the maps, pin everything into `pin_directory`.
 
-    `decapsulate`: tunnels to be opened, of schemas.packets.TUNNEL_TYPES. The open epoch counts in counters_a; no slot
+    `decapsulate`: tunnels to be opened, of schemas.fields.TUNNEL_TYPES. The open epoch counts in counters_a; no slot
     is set up. Raises EnvironmentProblem.
     """
     module = _compiled(compiler_flags(ring_pages, flow_entries, decapsulate))

@@ -1,10 +1,11 @@
 """The Avro schemas, their fixed ids, and a real registry where one is set.
 
-Released versions are never edited: a change is a new file `NAME.N.avsc` with a new id here. A test holds each one
-to BACKWARD_TRANSITIVE compatibility with all before it.
+Released versions are never edited: a change is a new file `NAME.N.avsc` with an id of its own (`schema_id`). A test
+holds each one to BACKWARD_TRANSITIVE compatibility with all before it.
 """
 
 import json
+import re
 import struct
 from dataclasses import dataclass
 from functools import cache
@@ -17,16 +18,7 @@ from schemas.topics import TopicNames
 HEADER = struct.Struct(">bI")
 """Confluent framing: magic byte 0 and the schema id."""
 
-_FIXED = (  # id, name, version
-    (1, "PacketBatch", 1),
-    (2, "PacketEvent", 1),
-    (3, "FlowRecord", 1),
-    (4, "LiveStats", 1),
-    (5, "PacketBatch", 2),
-    (6, "PacketEvent", 2),
-    (7, "LiveStats", 2),
-    (8, "FlowRecord", 2),
-)
+_FILE = re.compile(r"(\w+)\.(\d+)\.avsc")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,14 +46,25 @@ class Registry(Protocol):
 
 
 @cache
+def _fixed() -> tuple[tuple[int, str, int, str], ...]:
+    """(id, name, version, JSON) of all schemas of ours, by id. The id stands in the file, and nowhere else."""
+    found = []
+    for file in resources.files("schemas.avro").iterdir():
+        if match := _FILE.fullmatch(file.name):
+            schema = json.loads(file.read_text("utf-8"))
+            found.append((int(schema.pop("schema_id")), match[1], int(match[2]), json.dumps(schema)))
+    return tuple(sorted(found))
+
+
 def schema_text(name: str, version: int) -> str:
     """The JSON of a schema of ours."""
-    return resources.files("schemas.avro").joinpath(f"{name}.{version}.avsc").read_text("utf-8")
+    return next(text for _, other, number, text in _fixed() if (other, number) == (name, version))
 
 
+@cache
 def newest(name: str) -> str:
     """The JSON of the newest version of a schema of ours."""
-    return schema_text(name, max(version for _, other, version in _FIXED if other == name))
+    return schema_text(name, max(version for _, other, version, _ in _fixed() if other == name))
 
 
 def _subjects(topics: TopicNames) -> dict[str, str]:
@@ -82,9 +85,9 @@ def fixed_schemas(topics: TopicNames) -> list[RegisteredSchema]:
             subject=subjects[name],
             version=version,
             name=name,
-            schema=json.dumps(json.loads(schema_text(name, version)), separators=(",", ":")),
+            schema=json.dumps(json.loads(text), separators=(",", ":")),
         )
-        for schema_id, name, version in _FIXED
+        for schema_id, name, version, text in _fixed()
     ]
 
 
@@ -93,13 +96,13 @@ class FixedRegistry:
 
     def schema_id(self, name: str) -> int:
         """The id of the newest version."""
-        return max(schema_id for schema_id, other, _ in _FIXED if other == name)
+        return max(schema_id for schema_id, other, _, _ in _fixed() if other == name)
 
     def schema(self, schema_id: int) -> str:
         """The JSON of an id; DecodeError when it is not one of ours."""
-        for known, name, version in _FIXED:
+        for known, _, _, text in _fixed():
             if known == schema_id:
-                return schema_text(name, version)
+                return text
         raise DecodeError(f"schema id {schema_id} is not one of ayaflow's; is schema_registry.url missing?")
 
     def close(self) -> None:

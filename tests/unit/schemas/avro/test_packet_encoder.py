@@ -27,34 +27,22 @@ addresses_16 = st.one_of(
     st.binary(min_size=4, max_size=4).map(lambda octets: bytes(10) + b"\xff\xff" + octets),
     st.sampled_from([bytes(16), bytes(15) + b"\1", bytes(12) + b"\1\2\3\4", bytes(10) + b"\xff\xff" + bytes(4)]),
 )
+def _values(field: Field) -> st.SearchStrategy[Any]:
+    match field.kind:
+        case Kind.NAME:
+            return st.integers(0, 1)
+        case Kind.ADDRESS:
+            return addresses_16
+        case Kind.CHOICE:
+            return st.integers(0, len(field.choices) - 1)
+    return st.integers(0, field.largest)
+
+
+_KEYS = {field.name: field for field in KEYS if field.name != "node"}
 flow = st.fixed_dictionaries(
-    {
-        "interface": st.integers(0, 1),
-        "direction": st.integers(0, 1),
-        "protocol": st.integers(0, 255),
-        "src_addr": addresses_16,
-        "dst_addr": addresses_16,
-        "src_port": st.integers(0, 65_535),
-        "dst_port": st.integers(0, 65_535),
-        "vlan_id": st.integers(0, 4095),
-        "icmp_type": st.integers(0, 255),
-        "icmp_code": st.integers(0, 255),
-        "primary": st.integers(0, 1),
-        "epoch": st.integers(0, 2**62),
-        "tunnel_type": st.integers(0, 2),
-        "tunnel_id": st.integers(0, 2**32 - 1),
-        "outer_src_addr": addresses_16,
-        "outer_dst_addr": addresses_16,
-    }
+    {name: _values(field) for name, field in _KEYS.items()} | {"epoch": st.integers(0, 2**62)}
 )
-_TYPES: dict[str, Any] = {
-    "interface": np.int32,
-    "src_port": np.uint16,
-    "dst_port": np.uint16,
-    "vlan_id": np.uint16,
-    "epoch": np.int64,
-    "tunnel_id": np.uint32,
-}
+_TYPES = {name: field.type.numpy for name, field in _KEYS.items()} | {"epoch": "<i8"}
 NUMBERS = [name for name in EpochCounters.__dataclass_fields__ if name not in {"interface", "direction", "primary"}]
 rows = st.lists(
     st.fixed_dictionaries(dict.fromkeys(NUMBERS, longs)).flatmap(
@@ -80,7 +68,7 @@ def batches(draw: st.DrawFn) -> PacketBatch:
             there = [f["tunnel_type"] > 0 or not name.startswith("outer_") for f in flows]
             octets: list[Any] = [f[name] if present else bytes(16) for f, present in zip(flows, there, strict=True)]
             return np.frombuffer(b"".join(octets), np.uint8).reshape(-1, 16)
-        return np.array([f[name] for f in flows], _TYPES.get(name, np.uint8))
+        return np.array([f[name] for f in flows], _TYPES[name])
 
     return PacketBatch(
         node=draw(st.text(min_size=1, max_size=70).filter(lambda t: t.isprintable())),
