@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 
 from schemas.addresses import from_text
+from schemas.fields import KEYS, PACKET_COLUMNS, Field, Kind
 from schemas.packets import U8, EpochCounters, FlowKeys, PacketBatch
 
 STRIDE = 80  # bytes of the ring that one event takes
@@ -94,8 +95,12 @@ def batch(
     number = {key: i for i, key in enumerate(unique)}
     base = min((packet.time_ns for packet in packets), default=0)
 
-    def column(name: str, kind: type) -> np.ndarray:
-        return np.array([getattr(flow, name) for flow in flows], kind)
+    def key(field: Field) -> np.ndarray:
+        if field.kind is Kind.NAME:
+            return np.array([names.index(flow.interface) for flow in flows], np.int32)
+        if field.kind is Kind.ADDRESS:
+            return _addresses(tuple(getattr(flow, field.name.removesuffix("_addr")) for flow in flows))
+        return np.array([getattr(flow, field.name, 0) for flow in flows], field.type.numpy)
 
     return PacketBatch(
         node=node,
@@ -107,31 +112,16 @@ def batch(
         base_ns=base,
         interface_names=names,
         flows=FlowKeys(
-            interface=np.array([names.index(flow.interface) for flow in flows], np.int32),
-            direction=column("direction", np.uint8),
-            protocol=column("protocol", np.uint8),
-            src_addr=_addresses(tuple(flow.src for flow in flows)),
-            dst_addr=_addresses(tuple(flow.dst for flow in flows)),
-            src_port=column("src_port", np.uint16),
-            dst_port=column("dst_port", np.uint16),
-            vlan_id=column("vlan_id", np.uint16),
-            icmp_type=column("icmp_type", np.uint8),
-            icmp_code=column("icmp_code", np.uint8),
-            primary=column("primary", np.uint8),
-            epoch=column("epoch", np.int64),
-            tunnel_type=column("tunnel_type", np.uint8),
-            tunnel_id=column("tunnel_id", np.uint32),
-            outer_src_addr=_addresses(tuple(flow.outer_src for flow in flows)),
-            outer_dst_addr=_addresses(tuple(flow.outer_dst for flow in flows)),
+            epoch=np.array([flow.epoch for flow in flows], np.int64),
+            **{field.name: key(field) for field in KEYS if field.name != "node"},
         ),
         flow=np.array([number[packet.key] for packet in packets], np.int32),
         time_offset_ns=np.array([packet.time_ns - base for packet in packets], np.int64),
-        packets=np.array([packet.packets for packet in packets], np.int32),
-        bytes=np.array([packet.bytes for packet in packets], np.int64),
-        tcp_flags=np.array([packet.tcp_flags for packet in packets], np.int32),
-        ttl=np.array([packet.ttl for packet in packets], np.uint8),
-        tos=np.array([packet.tos for packet in packets], np.uint8),
-        segment_bytes=np.array([packet.segment_bytes for packet in packets], np.int32),
+        **{
+            column.name: np.array([getattr(packet, column.name, 0) for packet in packets], column.numpy)
+            for column in PACKET_COLUMNS
+            if not column.may_be_empty
+        },
         counters=tuple(counters),
     )
 
@@ -147,18 +137,17 @@ def coalesced(
     counters: Sequence[EpochCounters] = (),
 ) -> PacketBatch:
     """The same as coalesced entries, from `number` on."""
-    columns: dict[str, type] = {
-        "duration_ns": np.int64,
-        "max_ttl": np.uint8,
-        "min_packet_bytes": np.uint32,
-        "max_packet_bytes": np.uint32,
+    own = {
+        column.name: np.array([getattr(packet, column.name) for packet in packets], column.numpy)
+        for column in PACKET_COLUMNS
+        if column.may_be_empty
     }
     return replace(
         batch(packets, node=node, ring_id=ring_id, ring_start=ring_end, clock_ns=clock_ns, counters=counters),
         ring_end=ring_end,
         coalesced_start=number,
         coalesced_end=number + len(packets),
-        **{name: np.array([getattr(packet, name) for packet in packets], kind) for name, kind in columns.items()},
+        **own,
     )
 
 
