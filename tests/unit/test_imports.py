@@ -186,7 +186,6 @@ def test_the_heart_of_each_part_is_pure() -> None:
     assert names >= {
         "producer.capture.epochs",
         "producer.kafka.outbox",
-        "producer.kernel.abi",
         "streams.partition.state",
         "streams.windowing.windows",
         "console.audit.model",

@@ -16,7 +16,7 @@ from schemas.avro.columns import addresses, long
 from schemas.avro.columns import longs as longs_of
 from schemas.avro.packet_encoder import BatchEncoder, Rows
 from schemas.avro.registry import HEADER, FixedRegistry, newest
-from schemas.fields import DIRECTIONS, TUNNEL_TYPES
+from schemas.fields import DIRECTIONS, KEYS, TUNNEL_TYPES, Field, Kind
 from schemas.packets import EpochCounters, FlowKeys, PacketBatch
 
 both = pytest.mark.parametrize("rows_of", [native.rows, avro_bytes.rows], ids=["compiled", "numpy"])
@@ -27,6 +27,8 @@ addresses_16 = st.one_of(
     st.binary(min_size=4, max_size=4).map(lambda octets: bytes(10) + b"\xff\xff" + octets),
     st.sampled_from([bytes(16), bytes(15) + b"\1", bytes(12) + b"\1\2\3\4", bytes(10) + b"\xff\xff" + bytes(4)]),
 )
+
+
 def _values(field: Field) -> st.SearchStrategy[Any]:
     match field.kind:
         case Kind.NAME:
@@ -39,9 +41,7 @@ def _values(field: Field) -> st.SearchStrategy[Any]:
 
 
 _KEYS = {field.name: field for field in KEYS if field.name != "node"}
-flow = st.fixed_dictionaries(
-    {name: _values(field) for name, field in _KEYS.items()} | {"epoch": st.integers(0, 2**62)}
-)
+flow = st.fixed_dictionaries({name: _values(field) for name, field in _KEYS.items()} | {"epoch": st.integers(0, 2**62)})
 _TYPES = {name: field.type.numpy for name, field in _KEYS.items()} | {"epoch": "<i8"}
 NUMBERS = [name for name in EpochCounters.__dataclass_fields__ if name not in {"interface", "direction", "primary"}]
 rows = st.lists(
