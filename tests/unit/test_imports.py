@@ -4,6 +4,7 @@ Imports inside functions count like those at the top of a module.
 """
 
 import ast
+import importlib
 import re
 from collections import Counter
 from functools import cache
@@ -167,6 +168,21 @@ def takes_all_settings(path: Path) -> bool:
 def test_a_part_is_given_its_section_and_not_all_settings() -> None:
     found = {name_of(path) for path in modules() if takes_all_settings(path)}
     assert {name for name in found if not name.startswith(("cli.", "common.settings."))} - NOT_YET == ENTRY_POINTS
+
+
+def test_what_tests_import_of_ours_exists() -> None:
+    """Those that need a kernel or a Kafka are not run with each change, and mypy does not read them."""
+    missing = []
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        for name in imports(path):
+            if name.partition(".")[0] in LAYERS and "." in name:
+                module, _, what = name.rpartition(".")
+                if not hasattr(importlib.import_module(module), what):
+                    try:
+                        importlib.import_module(name)
+                    except ImportError:
+                        missing.append(f"{path.relative_to(ROOT)}: {name}")
+    assert not missing
 
 
 def pure() -> list[Path]:
