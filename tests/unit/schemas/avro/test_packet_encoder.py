@@ -16,7 +16,7 @@ from schemas.avro.columns import addresses, long
 from schemas.avro.columns import longs as longs_of
 from schemas.avro.packet_encoder import BatchEncoder, Rows
 from schemas.avro.registry import HEADER, FixedRegistry, newest
-from schemas.fields import DIRECTIONS, KEYS, TUNNEL_TYPES, Field, Kind
+from schemas.fields import DIRECTIONS, KEYS, PACKET_COLUMNS, TUNNEL_TYPES, Field, Kind, PacketColumn
 from schemas.packets import EpochCounters, FlowKeys, PacketBatch
 
 both = pytest.mark.parametrize("rows_of", [native.rows, avro_bytes.rows], ids=["compiled", "numpy"])
@@ -70,6 +70,11 @@ def batches(draw: st.DrawFn) -> PacketBatch:
             return np.frombuffer(b"".join(octets), np.uint8).reshape(-1, 16)
         return np.array([f[name] for f in flows], _TYPES[name])
 
+    def values(column: PacketColumn) -> Any:
+        """As many as there are packets; where a column may be empty, perhaps fewer."""
+        rows = [p for p in packets if not column.may_be_empty or draw(st.booleans())]
+        return np.array([p[2] for p in rows], np.int64).astype(column.numpy)
+
     return PacketBatch(
         node=draw(st.text(min_size=1, max_size=70).filter(lambda t: t.isprintable())),
         ring_id=draw(longs),
@@ -82,15 +87,9 @@ def batches(draw: st.DrawFn) -> PacketBatch:
         flows=FlowKeys(**{name: column(name) for name in FlowKeys.__dataclass_fields__}),
         flow=np.array([draw(st.integers(0, len(flows) - 1)) for _ in packets], np.int32),
         time_offset_ns=np.array([p[0] for p in packets], np.int64),
-        packets=np.array([p[1] for p in packets], np.int32),
-        bytes=np.array([p[2] for p in packets], np.int64),
-        tcp_flags=np.array([p[3] for p in packets], np.int32),
-        **{name: np.array([draw(st.integers(0, 255)) for _ in packets], np.uint8) for name in ("ttl", "tos")},
-        segment_bytes=np.array([draw(st.integers(0, 65_535)) for _ in packets], np.int32),
         coalesced_start=draw(longs),
         coalesced_end=draw(longs),
-        duration_ns=np.array([p[0] for p in packets if draw(st.booleans())], np.int64),
-        min_packet_bytes=np.array([p[0] & (2**32 - 1) for p in packets], np.uint32),
+        **{column.name: values(column) for column in PACKET_COLUMNS},
         counters=tuple(draw(rows)),
     )
 

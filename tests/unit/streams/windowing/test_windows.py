@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from common.errors import DecodeError
 from schemas.packets import BARE_SYN
 from streams.windowing.keys import KEY
-from streams.windowing.rows import Rows
+from streams.windowing.rows import COLUMNS, Rows
 from streams.windowing.windows import COMPACT_ROWS, Piece, StraddlesOffset, Window, from_offset, split, time_range
 from tests.unit.streams.batches import SECOND, Packet, batch, coalesced
 
@@ -127,21 +127,7 @@ def test_a_time_that_cannot_be_stored_is_refused(time_ns: int) -> None:
 def _rows(n: int, first: int = 0) -> Rows:
     keys = np.zeros(n, KEY)
     keys["node"] = np.arange(first, first + n) % 1000
-    one = np.ones(n, np.int64)
-    octet, size = np.ones(n, np.uint8), np.full(n, 60, np.uint32)
-    return Rows(
-        keys=keys,
-        packets=one,
-        bytes=one * 60,
-        tcp_flags=np.zeros(n, np.uint16),
-        first_ns=one,
-        last_ns=one,
-        min_ttl=octet,
-        max_ttl=octet,
-        dscp=octet,
-        min_packet_bytes=size,
-        max_packet_bytes=size,
-    )
+    return Rows(keys=keys, **{name: np.ones(n, kind) for name, kind in COLUMNS.items()})
 
 
 def test_a_window_of_recurring_flows_is_compacted_and_keeps_its_totals() -> None:
