@@ -19,8 +19,8 @@ from producer.kernel.environment import check_privileges
 from producer.replay.feed import Block, Feed, Totals
 from producer.replay.files.frames import BrokenCaptureError
 from producer.replay.files.source import stem
+from producer.replay.kafka_sink import open_sink
 from producer.replay.program import ReplayProgram
-from producer.replay.publish import KafkaSink
 from producer.replay.run import Pace, Replay
 
 _LINK_TYPES = {
@@ -84,17 +84,22 @@ _Played = tuple[list[BrokenCaptureError], str]
 
 
 def _to_kafka(settings: Settings, options: Options, feed: Feed, tell: _Tell, stop: Stop) -> _Played:
-    sink = KafkaSink(settings, feed.node, feed)
-    replay = Replay(
-        feed=feed,
-        sink=sink,
-        pace=Pace(options.speed),
-        tell=tell,
-        stop=stop,
-        batch_packets=settings.producer.batch_packets,
-    )
-    broken = replay.run(options.paths)
-    sink.finish(settings.streams.window_seconds)
+    with open_sink(
+        feed,
+        kafka=settings.kafka,
+        encoding=settings.producer.encoding,
+        schema_registry_url=settings.schema_registry.url,
+    ) as sink:
+        replay = Replay(
+            feed=feed,
+            sink=sink,
+            pace=Pace(options.speed),
+            tell=tell,
+            stop=stop,
+            batch_packets=settings.producer.batch_packets,
+        )
+        broken = replay.run(options.paths)
+        sink.finish(settings.streams.window_seconds)
     return broken, f"{feed.totals.counted['emitted_packets']:,} packets sent to Kafka as node {feed.node}"
 
 

@@ -1,45 +1,29 @@
 """`ayaflow producer`: watches this node's interfaces until it is told to stop."""
 
+import contextlib
 import os
 import time
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Generic, Protocol, TypeVar
 
 from common import logs
-from common.errors import AyaflowError, EnvironmentProblem, SettingsError
-from common.metrics import MetricsServer
+from common.errors import AyaflowError, SettingsError
 from common.settings import Settings
-from common.stopping import Stop, stop_on_signals
+from common.stopping import stop_on_signals
 from producer.capture import columns
-from producer.capture.batch import Source
-from producer.capture.capture import Capture, Timing
-from producer.capture.epochs import Epochs, slots_of
-from producer.clock import WallClock
-from producer.health import State, health
+from producer.capture.capture import Capture
 from producer.interfaces import selection as interfaces
-from producer.interfaces.attacher import ChildAttacher
-from producer.interfaces.hooks import Hooks
-from producer.interfaces.observer import Observer
 from producer.interfaces.selection import Selection
-from producer.kafka.encoding import EncodeEvents, Encoding
-from producer.kafka.outbox import Entry
-from producer.kafka.publisher import Publisher, open_kafka
-from producer.kafka.spool import Spool
-from producer.kafka.tail import Safe, read_tail
-from producer.kernel import child, environment, pins
-from producer.kernel.begin import Begun, begin
-from producer.kernel.maps import Switches
-from producer.kernel.run import PinnedRun
-from producer.metrics import ProducerMetrics
-from producer.watch import SHORTEST_WAIT, watch
+from producer.kafka.progress import Progress
+from producer.kernel import environment, pins
+from producer.kernel.run_state import RunState
+from producer.parts import NodeParts, refused
+from producer.watch import SHORTEST_WAIT, Follows, Waits, watch
 from schemas.avro import native
-from schemas.avro.packet_encoder import BatchEncoder
-from schemas.avro.registry import Registry, open_registry
-from schemas.topics import TopicNames
 
 FINISH_SECONDS = 10.0
-_TAKE_OVER_NS = 120_000_000_000  # that finding out what Kafka has may take
+_LOOK_SECONDS = 0.02  # for what Kafka says, at the end
 
 log = logs.get("producer")
 
@@ -56,246 +40,186 @@ def run(settings: Settings) -> int:
         raise SettingsError(f"capture.ring_bytes: {size} is not a power of two of at least {page}")
     selection = Selection.of(settings.capture.interfaces)
     interfaces.check(selection, interfaces.Links.of_this_machine())
-    with stop_on_signals() as stop:
+    with stop_on_signals() as stop, contextlib.ExitStack() as held:
         pins.mount(settings.capture.bpffs)
         directory = pins.node_directory(settings.capture.bpffs, settings.node)
-        try:
-            with pins.locked(directory):
-                return _run_locked(settings, selection, directory, stop)
-        except OSError as error:
-            raise EnvironmentProblem(f"{error.strerror or error}: {error.filename or directory}") from error
+        with refused(directory):
+            held.enter_context(pins.locked(directory))
+        parts = held.enter_context(NodeParts(settings, selection, directory))
+        return Run(parts, stop).run()
 
 
-def _run_locked(settings: Settings, selection: Selection, directory: Path, stop: Stop) -> int:
-    metrics, state = ProducerMetrics(), State(settings.node)
-    topics = TopicNames.of(settings.kafka.topic_prefix)
-    registry = open_registry(settings.schema_registry.url, topics)
-    clock = WallClock()
-    started = time.monotonic()
+class Remembers(Protocol):
+    """What we use of kernel.run.PinnedRun."""
 
-    def done(entry: Entry, now_ns: int) -> None:
-        state.packets += entry.batch.packets
-        metrics.batches.inc()
-        metrics.ack_seconds.observe((now_ns - entry.sent_ns) / 1e9)
+    @property
+    def state(self) -> RunState:
+        """What the next process finds."""
 
-    spool = _open_spool(settings, metrics)
-    publisher = Publisher(
-        node=settings.node,
-        position=0,
-        open_transport=partial(open_kafka, settings.kafka),
-        monotonic=clock.monotonic,
-        spool=spool,
-        on_done=done,
-    )
-    run = _Run(settings, publisher, spool, registry, topics, clock, metrics)
-    begun = begin(settings.capture, directory=directory, logs=settings.data_dir / "logs")
-    hooks: Hooks | None = None
-    try:
-        capture, epochs = run.capture(begun.kernel, adopted=begun.adopted)
-        hooks = _hooks(settings, selection, begun, capture, epochs, state)
-        try:
-            hooks.begin()
-        except AyaflowError:
-            if not begun.adopted:
-                _detach(settings)
-                pins.remove_files(directory)
-            raise
-        for old in begun.old:
-            if not run.drain(old, begun.kernel, stop):
-                _detach(settings)
+
+K = TypeVar("K", bound=Remembers)
+K_co = TypeVar("K_co", bound=Remembers, covariant=True)
+
+
+class Begun(Protocol[K_co]):
+    """What we use of kernel.begin.Begun."""
+
+    @property
+    def kernel(self) -> K_co:
+        """The run that we watch with."""
+
+    @property
+    def adopted(self) -> bool:
+        """An earlier process has made it."""
+
+    @property
+    def old(self) -> tuple[K_co, ...]:
+        """Of other versions or settings: to be sent to their ends when our hooks are there."""
+
+    def close(self) -> None:
+        """Close the maps; what is pinned stays."""
+
+
+class Hooks(Follows, Protocol):
+    """What we use of hooks.Hooks."""
+
+    def begin(self) -> None:
+        """Attach to all that is there, and wait for it. Raises AyaflowError."""
+
+    def close(self) -> None:
+        """Stop; the hooks stay for `detach`."""
+
+
+class Publishes(Protocol):
+    """What we use of publisher.Publisher."""
+
+    @property
+    def progress(self) -> Progress:
+        """As it was at the last `poll`."""
+
+    def begin_at(self, position: int) -> None:
+        """From now on the batches of another ring come, from this position on."""
+
+    def poll(self, seconds: float) -> Progress:
+        """Handle what Kafka has answered; wait up to `seconds` for it."""
+
+
+class Parts(Protocol[K]):
+    """What a run consists of; parts.NodeParts makes it."""
+
+    flush_seconds: float  # that a packet may wait
+
+    @property
+    def publisher(self) -> Publishes:
+        """Of all captures."""
+
+    def begin(self) -> Begun[K]:
+        """Adopt what is pinned, or load."""
+
+    def capture(self, kernel: K, *, adopted: bool) -> Capture:
+        """Of a ring, which another process may have read from."""
+
+    def hooks(self, kernel: K, capture: Capture, *, adopted: bool) -> Hooks:
+        """What attaches the program to interfaces."""
+
+    def served(self, capture: Capture) -> AbstractContextManager[None]:
+        """/metrics and /health."""
+
+    def stay_alive(self, kernel: K) -> None:
+        """The kernel program goes on although we do not read from its ring for a while."""
+
+    def detach(self) -> None:
+        """Remove the hooks."""
+
+    def unpin(self, kernel: K) -> None:
+        """Remove a run from the kernel."""
+
+    def unpin_all(self) -> None:
+        """Remove all that is pinned."""
+
+
+class Run(Generic[K]):
+    """One process's part of watching a node: from what the one before has left to what the next one finds.
+
+    However it ends, what was opened is closed, the last first. What is pinned stays, unless all of it was sent: whoever
+    starts next goes on from there.
+    """
+
+    def __init__(self, parts: Parts[K], stop: Waits, monotonic: Callable[[], int] = time.monotonic_ns) -> None:
+        self._parts, self._publisher, self._stop, self._monotonic = parts, parts.publisher, stop, monotonic
+
+    def run(self) -> int:
+        """Watch until we are told to stop -> exit code; 0: all is in Kafka, or on disk. Raises AyaflowError."""
+        parts = self._parts
+        with contextlib.ExitStack() as opened:
+            begun = opened.enter_context(contextlib.closing(parts.begin()))
+            capture = parts.capture(begun.kernel, adopted=begun.adopted)
+            with contextlib.closing(parts.hooks(begun.kernel, capture, adopted=begun.adopted)) as hooks:
+                self._attach(hooks, begun)
+                drained = all(self._drain(old, begun.kernel) for old in begun.old)
+                if drained:
+                    opened.enter_context(parts.served(capture))
+                    self._watch(hooks, capture, begun.kernel)
+            parts.detach()
+            if not drained or not self._finish(capture):
                 return 1
-        publisher.begin_at(capture.position)
-        metrics.show(
-            ring_fill=lambda: capture.ring_fill,
-            coalescing=lambda: capture.detail.coalescing,
-            spool_bytes=lambda: publisher.spool_bytes,
-            queue=lambda: publisher.outbox.in_flight,
-        )
-        report = partial(health, state, publisher, capture)
-        with MetricsServer(settings.producer.metrics_listen, "producer.metrics_listen", report):
-            log.info(
-                "watching",
-                node=settings.node,
-                interfaces=",".join(state.interfaces) or "none yet",
-                seconds=round(time.monotonic() - started, 2),
-            )
-            watch(capture, publisher, hooks, begun.kernel, stop, settings.producer.flush_ms / 1000)
-            state.finishing = True
-            hooks.close()
-            hooks = None
-            _detach(settings)
-            if not _finish(capture, publisher):
-                return 1
-            pins.remove(directory)
+            parts.unpin_all()
             return 0
-    finally:  # what is pinned stays: whoever starts next goes on from there
-        if hooks is not None:
-            hooks.close()
-        begun.close()
-        if spool is not None:
-            spool.close()
 
+    def _attach(self, hooks: Hooks, begun: Begun[K]) -> None:
+        try:
+            with refused("attaching the program"):
+                hooks.begin()
+        except AyaflowError:
+            if not begun.adopted:  # else it goes on counting for whoever starts next
+                self._parts.detach()
+                self._parts.unpin(begun.kernel)
+            raise
 
-@dataclass(slots=True)
-class _Run:
-    """What captures of one process share."""
-
-    settings: Settings
-    publisher: Publisher
-    spool: Spool | None
-    registry: Registry
-    topics: TopicNames
-    clock: WallClock
-    metrics: ProducerMetrics
-
-    def capture(self, kernel: PinnedRun, *, adopted: bool) -> tuple[Capture, Epochs]:
-        """Of a ring. `adopted`: another process has read from it, so it is found out what Kafka and the disk have."""
-        settings, state = self.settings, kernel.state
-        names = kernel.tables.names() if adopted else {}
-        epochs = Epochs(
-            maps=kernel.maps,
-            state=state,
-            clock=self.clock,
-            producer_position=kernel.ring.producer_position,
-            slots=tuple(slot for number, name in names.items() for slot in slots_of(number, name)),
-        )
-        safe = Safe(position=kernel.ring.consumer_position())
-        if adopted:
-            self._find_out(safe, kernel)
-            if safe.epoch >= state.open - 1 and state.closing != state.open:
-                epochs.confirm(state.open - 1)
-        capture = Capture(
-            ring=kernel.reader(),
-            position=safe.position,
-            coalesced=safe.coalesced,
-            epochs=epochs,
-            clock=self.clock,
-            publisher=self.publisher,
-            source=Source(node=settings.node, ring_id=state.ring_id, interfaces=tuple(names.items())),
-            switches=Switches(kernel.config, settings.capture.orphan_timeout_seconds),
-            encoding=Encoding(
-                BatchEncoder(self.registry).encode,
-                _event_encoder(settings, self.topics),
-                self.topics,
-                self.clock.monotonic,
-            ),
-            timing=Timing.of(settings.producer, settings.capture, kernel.ring),
-            metrics=self.metrics,
-        )
-        return capture, epochs
-
-    def _find_out(self, safe: Safe, kernel: PinnedRun) -> None:
-        state = kernel.state
-        kernel.config.live(self.clock.monotonic() + _TAKE_OVER_NS, self.clock.offset_ns)
-        if self.spool is not None and (newest := self.spool.last()) and newest.ring_id == state.ring_id:
-            safe.reach(position=newest.ring_end, coalesced=newest.coalesced_end, epoch=newest.epoch)
-        read_tail(
-            safe,
-            settings=self.settings.kafka,
-            topic=self.topics.packets,
-            node=self.settings.node,
-            state=state,
-            registry=self.registry,
-        )
-        log.info(
-            "going on from where the last producer ended",
-            ring_id=state.ring_id,
-            events=(kernel.ring.producer_position() - safe.position) // kernel.ring.stride,
-        )
-
-    def drain(self, old: PinnedRun, new: PinnedRun, stop: Stop) -> bool:
+    def _drain(self, old: K, new: K) -> bool:
         """Send all that another version has left in the kernel, and remove it. False: we are to stop before that."""
         log.info("sending what another version has left", ring_id=old.state.ring_id)
-        capture, _ = self.capture(old, adopted=True)
-        self.publisher.begin_at(capture.position)
+        capture = self._parts.capture(old, adopted=True)
+        self._publisher.begin_at(capture.position)
         capture.finish()
         while not capture.is_drained():
-            if stop.is_set():
+            if self._stop.is_set():
                 return False
-            new.config.live(self.clock.monotonic() + _TAKE_OVER_NS, self.clock.offset_ns)
-            self.publisher.poll(SHORTEST_WAIT)
-            capture.step()
-        pins.remove(old.directory)
+            self._parts.stay_alive(new)
+            capture.step(self._publisher.poll(SHORTEST_WAIT))
+        self._parts.unpin(old)
         return True
 
-
-def _finish(capture: Capture, publisher: Publisher) -> bool:
-    """Send what is left and wait for Kafka, for a while. Returns whether all is in Kafka, or on disk."""
-    capture.finish()
-    deadline = time.monotonic() + FINISH_SECONDS
-    while time.monotonic() < deadline and not (capture.is_drained() and not publisher.outbox.entries):
-        capture.step()
-        publisher.poll(0.02)
-    if not capture.is_drained():
-        log.error(
-            "stopped before kafka had all; what is left waits in the kernel for the next start",
-            seconds=FINISH_SECONDS,
-            batches=len(publisher.outbox.entries),
-            error=publisher.error or "no answer yet",
+    def _watch(self, hooks: Hooks, capture: Capture, kernel: K) -> None:
+        self._publisher.begin_at(capture.position)
+        watch(
+            stop=self._stop,
+            publisher=self._publisher,
+            capture=capture,
+            hooks=hooks,
+            state=kernel.state,
+            longest=self._parts.flush_seconds,
+            monotonic=self._monotonic,
         )
-        return False
-    if publisher.outbox.entries:
-        log.warning("stopped before kafka had all; what is left waits on disk for the next start")
-    else:
-        log.info("stopped")
-    return True
 
-
-def _open_spool(settings: Settings, metrics: ProducerMetrics) -> Spool | None:
-    if not settings.producer.spool_bytes:
-        return None
-    directory = settings.data_dir / "spool" / settings.node
-
-    def lost(octets: int, where: str) -> None:
-        metrics.spool_lost_bytes.inc(octets)
-        log.error("batches on disk are damaged and lost", bytes=octets, where=where)
-
-    try:
-        return Spool(directory, limit_bytes=settings.producer.spool_bytes, on_loss=lost)
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"cannot use {directory} for batches while Kafka is away: {error.strerror}. "
-            "Set data_dir to a folder that can be written, or producer.spool_bytes to 0"
-        ) from error
-
-
-def _detach(settings: Settings) -> None:
-    """Remove the hooks. A failure is told, with the way out; what else is to be done at the end goes on."""
-    log_path = settings.data_dir / "logs" / f"kernel-{settings.node}.detach.log"
-    try:
-        child.run("detach", {"node": settings.node}, log=log_path)
-    except EnvironmentProblem as error:
-        log.warning("could not detach; run: ayaflow detach", error=str(error))
-
-
-def _event_encoder(settings: Settings, topics: TopicNames) -> EncodeEvents | None:
-    if settings.producer.encoding != "record":
-        return None
-    from schemas.avro.codec import Codec  # brings Arrow: 50 MB that the default encoding does without
-
-    return Codec(settings.schema_registry.url, topics).encode_packet_events
-
-
-def _hooks(  # noqa: PLR0917  the parts of a run
-    settings: Settings, selection: Selection, begun: Begun, capture: Capture, epochs: Epochs, state: State
-) -> Hooks:
-    def change(names: dict[int, str], watched: tuple[str, ...]) -> None:
-        capture.name_interfaces(names)
-        state.interfaces = watched
-
-    kernel = begun.kernel
-    return Hooks(
-        adopted=kernel.tables.names() if begun.adopted else {},
-        selection=selection,
-        observer=Observer(all_namespaces=settings.capture.namespaces),
-        attacher=ChildAttacher(
-            node=settings.node,
-            run=kernel.state.ring_id,
-            pin_directory=kernel.directory,
-            log=settings.data_dir / "logs" / f"kernel-{settings.node}.hook.log",
-        ),
-        tables=kernel.tables,
-        epochs=epochs,
-        monotonic=time.monotonic_ns,
-        on_change=change,
-    )
+    def _finish(self, capture: Capture) -> bool:
+        """Send what is left and wait for Kafka, for a while. Returns whether all is in Kafka, or on disk."""
+        capture.finish()
+        progress = self._publisher.progress
+        deadline = self._monotonic() + int(FINISH_SECONDS * 1e9)
+        while self._monotonic() < deadline and (progress.unacknowledged or not capture.is_drained()):
+            capture.step(progress)
+            progress = self._publisher.poll(_LOOK_SECONDS)
+        if not capture.is_drained():
+            log.error(
+                "stopped before kafka had all; what is left waits in the kernel for the next start",
+                seconds=FINISH_SECONDS,
+                batches=progress.unacknowledged,
+                error=progress.error or "no answer yet",
+            )
+            return False
+        if progress.unacknowledged:
+            log.warning("stopped before kafka had all; what is left waits on disk for the next start")
+        else:
+            log.info("stopped")
+        return True

@@ -1,42 +1,39 @@
-"""What /health of the producer tells."""
+"""What /health of the producer tells. Pure."""
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
-from producer.capture.capture import Capture
-from producer.kafka.publisher import Publisher
+from producer.kafka.progress import Progress
 
-STALLED_SECONDS = 10.0
+STALLED_SECONDS = 10
 
 
 @dataclass(slots=True)
-class State:
-    """What is not asked of the parts."""
+class Status:
+    """What the producer's parts tell of themselves."""
 
     node: str
-    interfaces: tuple[str, ...] = ()
-    packets: int = 0
-    finishing: bool = False
+    interfaces: tuple[str, ...] = ()  # that are watched
+    packets: int = 0  # acknowledged
 
 
-def health(state: State, publisher: Publisher, capture: Capture) -> dict[str, Any]:
-    """The answer of /health."""
-    last = publisher.last_ack_ns
-    stalled = publisher.waiting_ns() > STALLED_SECONDS * 1e9
-    error = publisher.disk_error or publisher.error
+def health(status: Status, progress: Progress, *, ring_fill: float, coalescing: bool, now_ns: int) -> dict[str, Any]:
+    """The answer of /health. `now_ns`: on the monotonic clock."""
+    last = progress.acknowledged_ns
+    stalled = progress.waiting_ns(now_ns) > STALLED_SECONDS * 1_000_000_000
+    error = progress.disk_error or progress.error
     if error is None and stalled:
-        error = f"Kafka has not answered for {STALLED_SECONDS:.0f} s"
+        error = f"Kafka has not answered for {STALLED_SECONDS} s"
     return {
-        "ok": not stalled and publisher.error is None,
+        "ok": not stalled and progress.error is None,
         "stage": "producer",
-        "node": state.node,
-        "interfaces": list(state.interfaces),
-        "packets": state.packets,
-        "last_ack_age_seconds": None if last is None else round((time.monotonic_ns() - last) / 1e9, 3),
-        "ring_fill": round(capture.ring_fill, 4),
-        "coalescing": capture.detail.coalescing,
-        "spool_bytes": publisher.spool_bytes,
-        "queue": publisher.outbox.in_flight,
+        "node": status.node,
+        "interfaces": list(status.interfaces),
+        "packets": status.packets,
+        "last_ack_age_seconds": None if last is None else round((now_ns - last) / 1e9, 3),
+        "ring_fill": round(ring_fill, 4),
+        "coalescing": coalescing,
+        "spool_bytes": progress.spool_bytes,
+        "queue": progress.in_flight,
         "error": error,
     }

@@ -73,7 +73,7 @@ def build(
     records, stride = span.records, (span.end - span.start) // max(1, len(span.records))
     positions: I64 | range = range(span.start, span.end, max(1, stride))
     columns = columns_of(records)
-    if columns is None:  # the kernel took some back
+    if columns is None:  # the kernel took some back, or they are not ours: only then each header is looked at again
         keep = submitted(records)
         records, positions = records[keep], np.array(positions, np.int64)[keep]
         columns = columns_of(records)

@@ -37,6 +37,8 @@ int64_t ayaflow_read_records(const u8 *records, int64_t stride, int64_t rows, u3
     for (int64_t row = 0; row < rows; row++) {
         struct record record;
         memcpy(&record, records + row * stride, sizeof(record));
+        /* Ring.readable has seen that the kernel is done with it. Here the header says whether it is a packet at all; as
+         * it is loaded anyway, that takes no time that can be measured. */
         if (record.header != event_bytes)
             return -1;
         const struct packet_event *packet = &record.packet;

@@ -1,12 +1,15 @@
-"""From a batch's events to its messages, by producer.encoding."""
+"""From a batch's events to its messages, by producer.encoding, and into several batches where one is too large."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 from common import logs
 from common.errors import ServiceUnavailable
 from common.outages import Outages
-from producer.kafka.outbox import Message
-from producer.kafka.publisher import MAX_MESSAGE_BYTES
+from producer.clock import Nanoseconds
+from producer.kafka.outbox import MAX_MESSAGE_BYTES, Message
+from schemas.avro.packet_encoder import BatchEncoder
+from schemas.avro.registry import open_registry
 from schemas.packets import PacketBatch, PacketEvents
 from schemas.topics import TopicNames
 
@@ -20,32 +23,55 @@ EncodeEvents = Callable[[PacketEvents], list[bytes]]
 log = logs.get("producer")
 
 
+class Encoder(Protocol):
+    """Makes messages: Encoding, or PatientEncoding."""
+
+    def messages(self, events: PacketEvents) -> list[Message] | None:
+        """The messages of a batch; None when it is too large and can be divided. Raises ServiceUnavailable."""
+
+
 class Encoding:
-    """Encodes batches; when the schema registry is away, it is not asked for each of them."""
+    """Encodes batches."""
 
     def __init__(
         self,
         encode_batch: EncodeBatch,
         encode_events: EncodeEvents | None,
         topics: TopicNames,
-        monotonic: Callable[[], int],
+        close: Callable[[], None] = lambda: None,
     ) -> None:
-        """`encode_events`: for the record encoding. `monotonic`: in ns."""
+        """`encode_events`: for the record encoding."""
         self._encode_batch, self._encode_events, self._topics = encode_batch, encode_events, topics
-        self._monotonic = monotonic
+        self.close = close
+
+    def messages(self, events: PacketEvents) -> list[Message] | None:
+        """See Encoder."""
+        value = self._encode_batch(events.batch)
+        if len(value) > MAX_MESSAGE_BYTES and len(events.batch) > 1:
+            return None
+        return [*self._single(events), Message(topic=self._topics.packets, value=value)]
+
+    def _single(self, events: PacketEvents) -> list[Message]:
+        if self._encode_events is None or not len(events.batch):
+            return []
+        return [Message(topic=self._topics.packet_events, value=value) for value in self._encode_events(events)]
+
+
+class PatientEncoding:
+    """Encodes batches; while the schema registry is away, it is not asked for each of them."""
+
+    def __init__(self, encoding: Encoder, monotonic: Nanoseconds) -> None:
+        self._encoding, self._monotonic = encoding, monotonic
         self._outages = Outages(log, lambda: monotonic() / 1e9)
         self._retry_at = 0
 
     def messages(self, events: PacketEvents) -> list[Message] | None:
-        """The messages of a batch; None when it is too large and can be divided. Raises ServiceUnavailable."""
+        """See Encoder."""
         now = self._monotonic()
         if now < self._retry_at:
             raise ServiceUnavailable("the schema registry is away")
         try:
-            value = self._encode_batch(events.batch)
-            if len(value) > MAX_MESSAGE_BYTES and len(events.batch) > 1:
-                return None
-            messages = [*self._single(events), Message(topic=self._topics.packets, value=value)]
+            messages = self._encoding.messages(events)
         except ServiceUnavailable as error:
             self._retry_at = now + REGISTRY_RETRY_NS
             self._outages.away("the schema registry", "cannot encode; trying again", error=str(error))
@@ -53,7 +79,37 @@ class Encoding:
         self._outages.back("the schema registry")
         return messages
 
-    def _single(self, events: PacketEvents) -> list[Message]:
-        if self._encode_events is None or not len(events.batch):
-            return []
-        return [Message(topic=self._topics.packet_events, value=value) for value in self._encode_events(events)]
+
+def open_encoding(form: str, schema_registry_url: str | None, topics: TopicNames) -> Encoding:
+    """What producer.encoding says: batch, or record. To be closed."""
+    if form == "record":
+        from schemas.avro.codec import Codec  # brings Arrow: 50 MB that the default encoding does without
+
+        codec = Codec(schema_registry_url, topics)
+        return Encoding(codec.encode_packet_batch, codec.encode_packet_events, topics, codec.close)
+    registry = open_registry(schema_registry_url, topics)
+    return Encoding(BatchEncoder(registry).encode, None, topics, registry.close)
+
+
+def send_divided(
+    count: int,
+    send: Callable[[int, int], bool],
+    *,
+    most: int | None = None,
+    has_room: Callable[[], bool] = lambda: True,
+) -> int:
+    """Send `count` records in order, at most `most` in a batch; a batch that is too large for a message is halved.
+
+    `send(begin, end)` sends a part as one batch and returns True, or finds it too large; one record never is. No
+    records are a batch, too. Goes on as long as there is room; returns how many records were sent.
+    """
+    begin, size = 0, count if most is None else most
+    while has_room():
+        end = min(begin + size, count)
+        if not send(begin, end):
+            size = -(-(end - begin) // 2)  # what follows is not likely to be smaller
+            continue
+        begin = end
+        if begin == count:
+            break
+    return begin

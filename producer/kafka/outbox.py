@@ -7,6 +7,8 @@ and given out again, in order, once nothing else is under way; so nothing is los
 from collections import deque
 from dataclasses import dataclass, field
 
+MAX_MESSAGE_BYTES = 1_000_000  # below a broker's own default (1 MiB), whatever compression makes of it
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:

@@ -15,9 +15,9 @@ from common import kafka, logs
 from common.outages import Outages
 from common.settings import KafkaSettings
 from producer.clock import Nanoseconds
-from producer.kafka.outbox import Batch, Entry, Message, Outbox
+from producer.kafka.outbox import MAX_MESSAGE_BYTES, Batch, Entry, Message, Outbox
+from producer.kafka.progress import Progress
 
-MAX_MESSAGE_BYTES = 1_000_000  # below a broker's own default (1 MiB), whatever compression makes of it
 MAX_UNACKED_BYTES = 32 << 20
 SPOOL_AFTER_NS = 2_000_000_000  # that the oldest batch waits for Kafka
 RETRY_NS = 1_000_000_000
@@ -83,11 +83,11 @@ class Publisher:
         on_done: Callable[[Entry, int], None] = lambda _entry, _now: None,
     ) -> None:
         """`position`: of the ring, where the first batch begins. `on_done`: called for each acknowledged batch."""
-        self.outbox = Outbox(position)
-        self.last_ack_ns: int | None = None
-        self.last_stored: tuple[int, int] | None = None  # partition and offset of the last acknowledged message
-        self.error: str | None = None  # why the last message was refused, until one is acknowledged
-        self.disk_error: str | None = None  # why nothing can be put on disk
+        self._outbox = Outbox(position)
+        self._acknowledged_ns: int | None = None
+        self._stored: tuple[int, int] | None = None
+        self._error: str | None = None
+        self._disk_error: str | None = None
         self._key = node.encode()
         self._open, self._monotonic, self._on_done = open_transport, monotonic, on_done
         self._transport = open_transport(self._report)
@@ -97,36 +97,36 @@ class Publisher:
         self._spool = spool
         self._spooling = spool is not None and not spool.empty
         self._to_spool: deque[tuple[Batch, Entry | None]] = deque()  # in order; with its entry when it is under way
+        self.progress = self._progress()
+        """How far everything has come, as it was when `poll` returned the last time; any thread may read it."""
 
     def begin_at(self, position: int) -> None:
         """From now on the batches of another ring come, from this position on. All before are safe."""
-        self.outbox.released, self.outbox.epoch = position, 0
+        self._outbox.released, self._outbox.epoch = position, 0
+        self.progress = self._progress()
 
-    @property
-    def spool_bytes(self) -> int:
-        """On disk, and not in Kafka yet."""
-        return self._spool.bytes if self._spool is not None else 0
-
-    @property
-    def spooling(self) -> bool:
-        """Whether batches go to the disk."""
-        return self._spooling
-
-    @property
-    def calm(self) -> bool:
-        """Whether Kafka takes what it is given: nothing is to be tried again, or on disk."""
-        return not self._spooling and not self._broken and self.error is None and not self.outbox.ready
+    def _progress(self) -> Progress:
+        outbox, spool = self._outbox, self._spool
+        return Progress(
+            released=outbox.released,
+            epoch=outbox.epoch,
+            stored=self._stored,
+            unacknowledged=len(outbox.entries),
+            in_flight=outbox.in_flight,
+            held_back=self._broken or bool(outbox.ready),
+            oldest_ns=outbox.entries[0].sent_ns if outbox.entries else None,
+            acknowledged_ns=self._acknowledged_ns,
+            spooling=self._spooling,
+            spool_bytes=spool.bytes if spool is not None else 0,
+            error=self._error,
+            disk_error=self._disk_error,
+        )
 
     def has_room(self) -> bool:
         """Whether another batch may be sent."""
         if self._spooling:
             return not self._to_spool and self._disk_has_room()
-        return not self.outbox.ready and not self.outbox.refused and self.outbox.bytes < MAX_UNACKED_BYTES
-
-    def waiting_ns(self) -> int:
-        """Age of the oldest batch that is not acknowledged; 0: none."""
-        entries = self.outbox.entries
-        return self._monotonic() - entries[0].sent_ns if entries else 0
+        return not self._outbox.ready and not self._outbox.refused and self._outbox.bytes < MAX_UNACKED_BYTES
 
     def send(self, batch: Batch) -> None:
         """Take over a batch; it will be acknowledged in its turn."""
@@ -134,38 +134,49 @@ class Publisher:
             self._to_spool.append((batch, None))
             self._write_spool()
             return
-        self.outbox.add(Entry(batch=batch, sent_ns=self._monotonic()))
+        self._outbox.add(Entry(batch=batch, sent_ns=self._monotonic()))
         self._hand_over()
 
-    def poll(self, seconds: float) -> None:
-        """Handle what Kafka has answered; wait up to `seconds` for it."""
+    def poll(self, seconds: float) -> Progress:
+        """Handle what Kafka has answered; wait up to `seconds` for it. Returns how far everything has come."""
         self._transport.poll(seconds)
-        if not self.outbox.in_flight and (self.outbox.refused or self._broken) and self._monotonic() >= self._retry_at:
-            if self._broken:
-                self._transport = self._open(self._report)
-                self._broken = False
-            self.outbox.retry()
+        if (self._outbox.refused or self._broken) and not self._outbox.in_flight:
+            self._try_again()
         if self._spool is not None:
             self._mind_the_spool(self._spool)
         self._hand_over()
+        self.progress = self._progress()
+        return self.progress
+
+    def _try_again(self) -> None:
+        if self._monotonic() < self._retry_at:
+            return
+        if self._broken:
+            self._transport = self._open(self._report)
+            self._broken = False
+        self._outbox.retry()
 
     def _mind_the_spool(self, spool: Disk) -> None:
         if not self._spooling:
-            if self.waiting_ns() > SPOOL_AFTER_NS and self._disk_has_room():
+            if self._waiting_ns() > SPOOL_AFTER_NS and self._disk_has_room():
                 self._begin_spooling()
             return
         self._write_spool()
-        while self.outbox.bytes < MAX_UNACKED_BYTES and not self.outbox.refused and (batch := spool.read()):
-            self.outbox.add(Entry(batch=batch, sent_ns=self._monotonic(), spooled=True))
-        if spool.empty and not self.outbox.entries and not self._to_spool:
+        while self._outbox.bytes < MAX_UNACKED_BYTES and not self._outbox.refused and (batch := spool.read()):
+            self._outbox.add(Entry(batch=batch, sent_ns=self._monotonic(), spooled=True))
+        if spool.empty and not self._outbox.entries and not self._to_spool:
             self._spooling = False
             log.info("kafka has all that was on disk")
+
+    def _waiting_ns(self) -> int:
+        entries = self._outbox.entries
+        return self._monotonic() - entries[0].sent_ns if entries else 0
 
     def _begin_spooling(self) -> None:
         """Put what is under way on disk, and from now on all else."""
         self._spooling = True
-        log.warning("kafka is away: batches go to disk", error=self.error or "no answer")
-        self._to_spool.extend((entry.batch, entry) for entry in self.outbox.entries)
+        log.warning("kafka is away: batches go to disk", error=self._error or "no answer")
+        self._to_spool.extend((entry.batch, entry) for entry in self._outbox.entries)
         self._write_spool()
 
     def _write_spool(self) -> None:
@@ -179,9 +190,9 @@ class Publisher:
                 except OSError as error:
                     self._disk_fails(f"{error.strerror}")
                     return
-                self.disk_error = None
+                self._disk_error = None
                 self._outages.back(_DISK)
-                self.outbox.safe(batch)
+                self._outbox.safe(batch)
                 if entry is not None:
                     entry.spooled = True
                     self._spool.read()  # it is under way already
@@ -194,13 +205,13 @@ class Publisher:
         return True
 
     def _disk_fails(self, why: str) -> None:
-        self.disk_error = why
+        self._disk_error = why
         self._outages.away(
             _DISK, "cannot put batches on disk; they wait in the kernel, and may be lost", severe=True, error=why
         )
 
     def _hand_over(self) -> None:
-        while not self._broken and (item := self.outbox.next()):
+        while not self._broken and (item := self._outbox.next()):
             entry, message = item
             try:
                 self._transport.produce(
@@ -215,20 +226,20 @@ class Publisher:
                 self._report(error.args[0])
                 self._break()
                 return
-            self.outbox.handed_over()
+            self._outbox.handed_over()
 
     def _delivered(self, entry: Entry, message: Message, error: Any, stored: Any) -> None:
         now = self._monotonic()
         if error is not None:
             self._report(error)
             self._retry_at = now + RETRY_NS
-            self.outbox.refuse(entry, message)
+            self._outbox.refuse(entry, message)
             return
         self._outages.back(_KAFKA)
-        self.last_ack_ns, self.error = now, None
+        self._acknowledged_ns, self._error = now, None
         if message is entry.batch.messages[-1]:  # what goes before it is the record encoding
-            self.last_stored = stored.partition(), stored.offset()
-        for done in self.outbox.acknowledged(entry):
+            self._stored = stored.partition(), stored.offset()
+        for done in self._outbox.acknowledged(entry):
             if done.spooled and self._spool is not None:
                 self._spool.done()
             self._on_done(done, now)
@@ -246,13 +257,13 @@ class Publisher:
             return
         if error.fatal():
             self._break()
-        self.error = explain(error)
+        self._error = explain(error)
         self._outages.away(
             _KAFKA,
             "kafka does not take batches; trying again",
             kind=error.name(),
-            error=self.error,
-            unacked_batches=len(self.outbox.entries),
+            error=self._error,
+            unacked_batches=len(self._outbox.entries),
         )
 
 

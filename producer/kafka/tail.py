@@ -8,8 +8,9 @@ import contextlib
 import io
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from confluent_kafka import KafkaException, Message, TopicPartition
 
@@ -40,73 +41,106 @@ class Safe:
         self.epoch = max(self.epoch, epoch)
 
 
-def read_tail(
-    safe: Safe, *, settings: KafkaSettings, topic: str, node: str, state: RunState, registry: Registry
-) -> bool:
-    """Add what Kafka has of the run to `safe`. Returns whether Kafka told all of it."""
-    deadline = time.monotonic() + SECONDS
-    time.sleep(_LATE_SECONDS)
-    consumer = kafka.consumer(settings, group=f"ayaflow-tail-{node}", defaults={"client.id": "ayaflow-producer-tail"})
-    try:
-        for start, end in _ranges(consumer, topic, state, deadline):
-            if not _read(consumer, start, end, deadline, safe, node.encode(), state.ring_id, registry):
+class Tail(Protocol):
+    """What we use of confluent_kafka.Consumer. All but the last two raise KafkaException."""
+
+    def list_topics(self, topic: str, timeout: float) -> Any:
+        """The topic's partitions."""
+
+    def offsets_for_times(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        """The first offset at or behind each one's `offset`, which is a time in ms; -1: there is none."""
+
+    def get_watermark_offsets(self, partition: TopicPartition, timeout: float) -> tuple[int, int]:
+        """The first offset that is there, and the next one that will be."""
+
+    def assign(self, partitions: list[TopicPartition]) -> None:
+        """Read these, from their offsets on."""
+
+    def consume(self, num_messages: int, timeout: float) -> list[Message]:
+        """The next messages."""
+
+    def position(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """What is read next."""
+
+    def close(self) -> None:
+        """Leave."""
+
+
+def open_tail(settings: KafkaSettings, node: str) -> Tail:
+    """The real one."""
+    consumer: Tail = kafka.consumer(
+        settings, group=f"ayaflow-tail-{node}", defaults={"client.id": "ayaflow-producer-tail"}
+    )
+    return consumer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TailReader:
+    """Reads what Kafka has of a node's run."""
+
+    open_tail: Callable[[], Tail]
+    registry: Registry
+    topic: str
+    node: str
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+    def read(self, safe: Safe, state: RunState) -> bool:
+        """Add what Kafka has of the run to `safe`. Returns whether Kafka told all of it."""
+        deadline = self.monotonic() + SECONDS
+        self.sleep(_LATE_SECONDS)
+        with contextlib.closing(self.open_tail()) as tail:
+            try:
+                ranges = self._ranges(tail, state, deadline)
+                return all(self._read(tail, start, end, safe, state.ring_id, deadline) for start, end in ranges)
+            except (KafkaException, AyaflowError) as error:
+                log.warning("kafka does not tell what it has; some may be sent twice", error=str(error))
                 return False
-    except (KafkaException, AyaflowError) as error:
-        log.warning("kafka does not tell what it has; some may be sent twice", error=str(error))
+
+    def _ranges(self, tail: Tail, state: RunState, deadline: float) -> list[tuple[TopicPartition, int]]:
+        """The first offset that we do not know of, and the end, of each partition that we may have written to."""
+        if state.kafka_partition >= 0:
+            starts = [TopicPartition(self.topic, state.kafka_partition, state.kafka_offset + 1)]
+        else:  # not one acknowledgement: since the run began, anywhere
+            found = tail.list_topics(self.topic, timeout=self._left(deadline)).topics[self.topic].partitions
+            since = [TopicPartition(self.topic, number, state.ring_id // 1_000_000) for number in found]
+            starts = [
+                start for start in tail.offsets_for_times(since, timeout=self._left(deadline)) if start.offset >= 0
+            ]
+        ranges = []
+        for start in starts:
+            low, high = tail.get_watermark_offsets(start, timeout=self._left(deadline))
+            if (first := max(low, start.offset)) < high:
+                ranges.append((TopicPartition(self.topic, start.partition, first), high))
+        return ranges
+
+    def _left(self, deadline: float) -> float:
+        return max(1.0, deadline - self.monotonic())
+
+    def _read(  # noqa: PLR0917  a loop's parts
+        self, tail: Tail, start: TopicPartition, end: int, safe: Safe, ring_id: int, deadline: float
+    ) -> bool:
+        key = self.node.encode()
+        tail.assign([start])
+        while self.monotonic() < deadline:
+            for message in tail.consume(64, timeout=0.5):
+                if message.error():
+                    continue
+                if message.key() == key:
+                    _add(safe, message.value() or b"", ring_id, self.registry)
+                if (message.offset() or 0) >= end - 1:
+                    return True
+            with contextlib.suppress(KafkaException):
+                if tail.position([start])[0].offset >= end:  # control records have offsets, too
+                    return True
+        log.warning("kafka takes long to tell what it has; some may be sent twice", topic=start.topic, until_offset=end)
         return False
-    finally:
-        consumer.close()
-    return True
 
 
-def _ranges(consumer: Any, topic: str, state: RunState, deadline: float) -> list[tuple[TopicPartition, int]]:
-    """The first offset that we do not know of, and the end, of each partition that we may have written to."""
-    left = max(1.0, deadline - time.monotonic())
-    if state.kafka_partition >= 0:
-        starts = [TopicPartition(topic, state.kafka_partition, state.kafka_offset + 1)]
-    else:  # not one acknowledgement: since the run began, anywhere
-        found = consumer.list_topics(topic, timeout=left).topics[topic].partitions
-        since = [TopicPartition(topic, number, state.ring_id // 1_000_000) for number in found]
-        starts = [start for start in consumer.offsets_for_times(since, timeout=left) if start.offset >= 0]
-    ranges = []
-    for start in starts:
-        low, high = consumer.get_watermark_offsets(start, timeout=max(1.0, deadline - time.monotonic()))
-        if (first := max(low, start.offset)) < high:
-            ranges.append((TopicPartition(topic, start.partition, first), high))
-    return ranges
-
-
-def _read(  # noqa: PLR0917  a loop's parts
-    consumer: Any,
-    start: TopicPartition,
-    end: int,
-    deadline: float,
-    safe: Safe,
-    key: bytes,
-    ring_id: int,
-    registry: Registry,
-) -> bool:
-    consumer.assign([start])
-    while time.monotonic() < deadline:
-        for message in consumer.consume(64, timeout=0.5):
-            if message.error():
-                continue
-            if message.key() == key:
-                _add(safe, message, ring_id, registry)
-            if message.offset() >= end - 1:
-                return True
-        with contextlib.suppress(KafkaException):
-            position = consumer.position([start])[0].offset
-            if position >= end:  # control records have offsets, too
-                return True
-    log.warning("kafka takes long to tell what it has; some may be sent twice", topic=start.topic, until_offset=end)
-    return False
-
-
-def _add(safe: Safe, message: Message, ring_id: int, registry: Registry) -> None:
+def _add(safe: Safe, octets: bytes, ring_id: int, registry: Registry) -> None:
+    """What a message of the packets topic says, if it is of our ring."""
     import fastavro  # only here, and only now
 
-    octets = message.value() or b""
     if len(octets) < HEADER.size or octets[0]:
         return
     schema = json.loads(registry.schema(HEADER.unpack_from(octets)[1]))

@@ -64,29 +64,9 @@ class Block:
     counters: tuple[EpochCounters, ...]
     clock_ns: int
     before_ns: int  # the clock before it
-    cut: int = 0  # for `halves`: the end of the epoch's events when they are in several batches
 
-    def halves(self) -> "tuple[Block, Block]":
-        """Two that say the same; the counters and the clock go with the second."""
-        span = self.span
-        half = len(span.records) // 2
-        middle = span.start + half * span.records.itemsize
-        first = Span(start=span.start, end=middle, records=span.records[:half])
-        second = Span(start=middle, end=span.end, records=span.records[half:])
-        end = self.cut or span.end
-        return (
-            Block(
-                span=first, epoch=self.epoch, counters=(), clock_ns=self.before_ns, before_ns=self.before_ns, cut=end
-            ),
-            Block(
-                span=second,
-                epoch=self.epoch,
-                counters=self.counters,
-                clock_ns=self.clock_ns,
-                before_ns=self.before_ns,
-                cut=end,
-            ),
-        )
+    def __len__(self) -> int:
+        return len(self.span.records)
 
 
 class Feed:
@@ -124,17 +104,23 @@ class Feed:
             before_ns=before_ns,
         )
 
-    def batch(self, block: Block) -> PacketEvents:
-        """A block as a batch; count it by `sequence` when it is sent."""
+    def batch(self, block: Block, begin: int = 0, end: int | None = None) -> PacketEvents:
+        """Some of a block's records, by default all, as a batch; count it by `sequence` when it is sent.
+
+        The counters and the clock go with the last of them.
+        """
+        span, stride = block.span, block.span.records.itemsize
+        end = len(block) if end is None else end
+        is_last = end == len(block)
         return build(
-            block.span,
+            Span(start=span.start + begin * stride, end=span.start + end * stride, records=span.records[begin:end]),
             source=self._source,
             first_epoch=block.epoch,
-            boundaries=[block.cut or block.span.end],
+            boundaries=[span.end],
             offset_ns=0,
             sequence=self.sequence,
-            clock_ns=block.clock_ns,
-            counters=block.counters,
+            clock_ns=block.clock_ns if is_last else block.before_ns,
+            counters=block.counters if is_last else (),
         )
 
     def heartbeat(self, clock_ns: int) -> Block:

@@ -6,10 +6,12 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from producer.capture.batch import Source
-from producer.capture.capture import Capture, Timing
+from producer.capture.capture import Capture
 from producer.capture.epochs import Epochs, Slot
+from producer.capture.sender import Outlet
+from producer.capture.timing import Timing
 from producer.clock import WallClock
-from producer.kafka.encoding import Encoding
+from producer.kafka.encoding import Encoding, PatientEncoding
 from producer.kafka.publisher import Publisher
 from producer.kernel.abi import COALESCED
 from producer.metrics import ProducerMetrics
@@ -53,6 +55,10 @@ class Node:
         self.publisher = Publisher(
             node="n", position=position, open_transport=lambda _: self.broker, monotonic=lambda: self.now
         )
+        self.capture = self.read(self.publisher, position=position, coalesced=coalesced, stored=stored)
+
+    def read(self, outlet: Outlet, *, position: int = 0, coalesced: int = 0, stored: int = 0) -> Capture:
+        """What reads this node's ring."""
         epochs = Epochs(
             maps=self.maps,
             state=self.state,
@@ -62,16 +68,16 @@ class Node:
         )
         if stored >= self.state.open - 1 and self.state.closing != self.state.open:
             epochs.confirm(self.state.open - 1)
-        self.capture = Capture(
+        return Capture(
             ring=self.ring,
             position=position,
             coalesced=coalesced,
             epochs=epochs,
             switches=self.switches,
             clock=self.clock,
-            publisher=self.publisher,
+            outlet=outlet,
             source=Source(node="n", ring_id=9, interfaces=((3, "eth0"),)),
-            encoding=Encoding(self.encode, None, TopicNames.of("t."), self.clock.monotonic),
+            encoding=PatientEncoding(Encoding(self.encode, None, TopicNames.of("t.")), self.clock.monotonic),
             timing=self.timing,
             metrics=ProducerMetrics(CollectorRegistry()),
         )
@@ -96,7 +102,6 @@ class Node:
         before = len(self.broker.stored)
         for _ in range(milliseconds // 10):
             self.now += 10 * MS
-            self.publisher.poll(0)
-            self.capture.step()
+            self.capture.step(self.publisher.poll(0))
         self.publisher.poll(0)
         return [CODEC.decode_packet_batch(value) for value in self.broker.stored[before:]]

@@ -175,7 +175,7 @@ def test_at_the_end_all_that_was_counted_has_been_sent() -> None:
     assert node.capture.is_drained()
     assert sum(len(batch) for batch in batches) == 2
     assert [(row.epoch, row.emitted_packets) for batch in batches for row in batch.counters] == [(1, 2)]
-    assert not node.publisher.outbox.entries
+    assert not node.publisher.progress.unacknowledged
 
 
 def test_what_the_kernel_added_up_comes_when_its_epoch_is_closed_and_before_its_counters() -> None:

@@ -53,7 +53,7 @@ class Setup:
 
     @property
     def released(self) -> int:
-        return self.publisher.outbox.released
+        return self.publisher.poll(0).released
 
 
 def test_the_ring_is_released_up_to_the_first_batch_that_is_not_acknowledged() -> None:
@@ -159,16 +159,16 @@ def test_after_a_fatal_error_a_new_client_sends_what_was_not_acknowledged() -> N
     assert [value for _, value, _ in setup.broker.waiting] == [b"2", b"3"]
     for _ in range(2):
         setup.broker.answer()
-    assert (setup.released, setup.publisher.error) == (3, None)
+    assert (setup.released, setup.publisher.progress.error) == (3, None)
 
 
 def test_the_error_is_told_until_something_is_acknowledged() -> None:
     setup = Setup()
     setup.send(1)
     setup.on_error(KafkaError(KafkaError._ALL_BROKERS_DOWN))
-    assert "kafka.bootstrap_servers" in str(setup.publisher.error)
+    assert "kafka.bootstrap_servers" in str(setup.publisher.poll(0).error)
     setup.broker.answer()
-    assert setup.publisher.error is None
+    assert setup.publisher.poll(0).error is None
 
 
 def test_a_broker_that_is_away_is_a_line_a_minute_and_one_when_it_is_back(caplog: pytest.LogCaptureFixture) -> None:

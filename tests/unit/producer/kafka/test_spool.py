@@ -197,7 +197,7 @@ class Setup:
 
     @property
     def safe(self) -> int:
-        return self.publisher.outbox.released
+        return self.publisher.poll(0).released
 
     @property
     def stored(self) -> list[int]:
@@ -209,22 +209,22 @@ def test_batches_that_wait_too_long_and_those_behind_them_go_to_disk_and_are_saf
     for number in (1, 2):
         setup.publisher.send(batch(number))
     setup.publisher.poll(0)
-    assert (setup.safe, setup.publisher.spooling) == (0, False)
+    assert (setup.safe, setup.publisher.progress.spooling) == (0, False)
     setup.pass_time()
-    assert (setup.safe, setup.publisher.outbox.epoch, setup.publisher.spooling) == (2, 2, True)
+    assert (setup.safe, setup.publisher.progress.epoch, setup.publisher.progress.spooling) == (2, 2, True)
     setup.publisher.send(batch(3))
     assert setup.safe == 3
     setup.broker.answers_itself = True
     for _ in range(5):
         setup.publisher.poll(0)
     assert setup.stored == [1, 2, 3]
-    assert not setup.publisher.spooling
+    assert not setup.publisher.progress.spooling
     assert setup.disk.spool.empty
     setup.publisher.send(batch(4))
     for _ in range(2):  # its second message goes when the first is stored
         setup.publisher.poll(0)
     assert (setup.safe, setup.stored) == (4, [1, 2, 3, 4])
-    assert setup.publisher.spool_bytes == 0
+    assert setup.publisher.poll(0).spool_bytes == 0
 
 
 def test_after_a_restart_what_is_on_disk_goes_first(tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_after_a_restart_what_is_on_disk_goes_first(tmp_path: Path) -> None:
         first.publisher.send(batch(number))
     first.pass_time()
     second = Setup(tmp_path)
-    assert second.publisher.spooling
+    assert second.publisher.progress.spooling
     second.publisher.send(batch(3))
     second.broker.answers_itself = True
     for _ in range(5):
@@ -257,12 +257,12 @@ def test_with_a_full_disk_batches_wait_in_memory_and_nothing_overtakes(
         setup.publisher.send(batch(2))
         assert not setup.publisher.has_room()
         assert setup.safe == 1
-        assert setup.publisher.disk_error == "No space left on device"
+        assert setup.publisher.progress.disk_error == "No space left on device"
         setup.publisher.poll(0)
     setup.publisher.poll(0)
     assert setup.safe == 2
     assert setup.publisher.has_room()
-    assert setup.publisher.disk_error is None
+    assert setup.publisher.progress.disk_error is None
 
 
 STEPS = st.lists(
@@ -316,4 +316,4 @@ def test_whatever_happens_all_that_is_safe_comes_to_kafka(
     found = before + setup.stored
     assert {number for number in found if number <= sent} == set(range(1, sent + 1))
     assert setup.safe == sent
-    assert setup.publisher.spool_bytes == 0
+    assert setup.publisher.poll(0).spool_bytes == 0

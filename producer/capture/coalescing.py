@@ -5,7 +5,7 @@ from typing import Protocol
 from common import logs
 from producer.clock import WallClock
 
-COALESCE_ABOVE, COALESCE_BELOW = 0.75, 0.25  # parts of the ring in use, at which packets are added up, and not
+BEGIN_ABOVE, END_BELOW = 0.75, 0.25  # parts of the ring in use
 LIVE_NS = 1_000_000_000  # between two times that we say that we live
 LOG_EVERY_NS = 10_000_000_000  # when it changes again and again
 
@@ -22,14 +22,14 @@ class KernelSwitches(Protocol):
         """Whether packets are to be added up by flow although there is room for an event each."""
 
 
-class Detail:
+class Coalescing:
     """An event a packet, or packets added up by flow: always (`only_flows`), or while the ring is full."""
 
     def __init__(self, switches: KernelSwitches, clock: WallClock, *, only_flows: bool) -> None:
         self._switches, self._clock, self._only_flows = switches, clock, only_flows
         self._lived_ns = clock.monotonic()
         self._logged_ns = -LOG_EVERY_NS
-        self.coalescing = only_flows
+        self.active = only_flows
         """Whether packets are added up by flow, because we said so."""
         switches.coalesce(only_flows)
         switches.live(self._lived_ns, clock.offset_ns)
@@ -37,7 +37,7 @@ class Detail:
     @property
     def overwhelmed(self) -> bool:
         """Whether they are because the ring fills."""
-        return self.coalescing and not self._only_flows
+        return self.active and not self._only_flows
 
     def live(self, now: int) -> None:
         """Say that we live, when it is time to."""
@@ -46,11 +46,11 @@ class Detail:
             self._lived_ns = now
 
     def choose(self, now: int, ring_fill: float) -> None:
-        """Below an event a packet when the ring fills, back when it is nearly empty."""
-        wanted = self._only_flows or ring_fill > (COALESCE_BELOW if self.coalescing else COALESCE_ABOVE)
-        if wanted == self.coalescing:
+        """Add up when the ring fills, back to an event a packet when it is nearly empty."""
+        wanted = self._only_flows or ring_fill > (END_BELOW if self.active else BEGIN_ABOVE)
+        if wanted == self.active:
             return
-        self.coalescing = wanted
+        self.active = wanted
         self._switches.coalesce(wanted)
         if now - self._logged_ns >= LOG_EVERY_NS:
             self._logged_ns = now

@@ -1,0 +1,240 @@
+"""The parts of a run, made from the settings: each knows only what it depends on."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+from common import logs
+from common.errors import EnvironmentProblem
+from common.metrics import MetricsServer
+from common.settings import Settings
+from producer.capture.batch import Source
+from producer.capture.capture import Capture
+from producer.capture.epochs import Epochs, slots_of
+from producer.capture.timing import Timing
+from producer.clock import WallClock
+from producer.health import Status, health
+from producer.interfaces.attacher import ChildAttacher
+from producer.interfaces.hooks import Hooks
+from producer.interfaces.observer import Observer
+from producer.interfaces.selection import Selection
+from producer.kafka.encoding import PatientEncoding, open_encoding
+from producer.kafka.outbox import Entry
+from producer.kafka.publisher import Publisher, open_kafka
+from producer.kafka.spool import Spool
+from producer.kafka.tail import Safe, TailReader, open_tail
+from producer.kernel import child, pins
+from producer.kernel.begin import Begun, begin
+from producer.kernel.maps import Switches
+from producer.kernel.run import PinnedRun
+from producer.metrics import ProducerMetrics
+from schemas.avro.registry import open_registry
+from schemas.topics import TopicNames
+
+_TAKE_OVER_NS = 120_000_000_000  # that finding out what Kafka has may take
+
+log = logs.get("producer")
+
+
+class NodeParts:
+    """Obeys component.Parts, for this node. A context manager: what all captures share is closed at its end."""
+
+    def __init__(self, settings: Settings, selection: Selection, directory: Path) -> None:
+        """`directory`: the node's pin folder, which is ours."""
+        self._settings, self._selection, self._directory = settings, selection, directory
+        self._logs = settings.data_dir / "logs"
+        self._shared = contextlib.ExitStack()
+        self._topics = TopicNames.of(settings.kafka.topic_prefix)
+        self._clock, self._metrics, self._status = WallClock(), ProducerMetrics(), Status(settings.node)
+        self._began = time.monotonic()
+        self.flush_seconds = settings.producer.flush_ms / 1000
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as opened:
+            settings, url = self._settings, self._settings.schema_registry.url
+            self._spool = opened.enter_context(contextlib.closing(spool)) if (spool := self._open_spool()) else None
+            encoding = opened.enter_context(
+                contextlib.closing(open_encoding(settings.producer.encoding, url, self._topics))
+            )
+            self._encoding = PatientEncoding(encoding, self._clock.monotonic)
+            self.publisher = Publisher(
+                node=settings.node,
+                position=0,
+                open_transport=partial(open_kafka, settings.kafka),
+                monotonic=self._clock.monotonic,
+                spool=self._spool,
+                on_done=self._done,
+            )
+            self._shared = opened.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._shared.close()
+
+    def begin(self) -> Begun:
+        """Adopt what is pinned, or load. Raises EnvironmentProblem."""
+        with refused(self._directory):
+            return begin(self._settings.capture, directory=self._directory, logs=self._logs)
+
+    def capture(self, kernel: PinnedRun, *, adopted: bool) -> Capture:
+        """Of a ring. `adopted`: another process has read from it, so it is found out what Kafka and the disk have."""
+        settings, state = self._settings, kernel.state
+        names = kernel.tables.names() if adopted else {}
+        epochs = Epochs(
+            maps=kernel.maps,
+            state=state,
+            clock=self._clock,
+            producer_position=kernel.ring.producer_position,
+            slots=tuple(slot for number, name in names.items() for slot in slots_of(number, name)),
+        )
+        safe = Safe(position=kernel.ring.consumer_position())
+        if adopted:
+            self._find_out(safe, kernel)
+            if safe.epoch >= state.open - 1 and state.closing != state.open:
+                epochs.confirm(state.open - 1)
+        ring = kernel.reader()
+        return Capture(
+            ring=ring,
+            position=safe.position,
+            coalesced=safe.coalesced,
+            epochs=epochs,
+            clock=self._clock,
+            outlet=self.publisher,
+            source=Source(node=settings.node, ring_id=state.ring_id, interfaces=tuple(names.items())),
+            switches=Switches(kernel.config, settings.capture.orphan_timeout_seconds),
+            encoding=self._encoding,
+            timing=Timing.of(settings.producer, settings.capture, ring_bytes=ring.size, stride=ring.stride),
+            metrics=self._metrics,
+        )
+
+    def hooks(self, kernel: PinnedRun, capture: Capture, *, adopted: bool) -> Hooks:
+        """What attaches the program to interfaces. Raises EnvironmentProblem."""
+        settings = self._settings
+
+        def change(names: dict[int, str], watched: tuple[str, ...]) -> None:
+            capture.name_interfaces(names)
+            self._status.interfaces = watched
+
+        with refused("rtnetlink"):
+            observer = Observer(all_namespaces=settings.capture.namespaces)
+        return Hooks(
+            adopted=kernel.tables.names() if adopted else {},
+            selection=self._selection,
+            observer=observer,
+            attacher=ChildAttacher(
+                node=settings.node,
+                run=kernel.state.ring_id,
+                pin_directory=kernel.directory,
+                log=self._logs / f"kernel-{settings.node}.hook.log",
+            ),
+            tables=kernel.tables,
+            epochs=capture.epochs,
+            monotonic=time.monotonic_ns,
+            on_change=change,
+        )
+
+    @contextlib.contextmanager
+    def served(self, capture: Capture) -> Iterator[None]:
+        """/metrics and /health. Raises EnvironmentProblem."""
+        publisher, settings = self.publisher, self._settings
+        self._metrics.show(
+            ring_fill=lambda: capture.ring_fill,
+            coalescing=lambda: capture.coalescing,
+            spool_bytes=lambda: publisher.progress.spool_bytes,
+            queue=lambda: publisher.progress.in_flight,
+        )
+
+        def report() -> dict[str, object]:
+            return health(
+                self._status,
+                publisher.progress,
+                ring_fill=capture.ring_fill,
+                coalescing=capture.coalescing,
+                now_ns=self._clock.monotonic(),
+            )
+
+        with MetricsServer(settings.producer.metrics_listen, "producer.metrics_listen", report):
+            log.info(
+                "watching",
+                node=settings.node,
+                interfaces=",".join(self._status.interfaces) or "none yet",
+                seconds=round(time.monotonic() - self._began, 2),
+            )
+            yield
+
+    def stay_alive(self, kernel: PinnedRun) -> None:
+        """The kernel program goes on although we do not read from its ring for a while."""
+        kernel.config.live(self._clock.monotonic() + _TAKE_OVER_NS, self._clock.offset_ns)
+
+    def detach(self) -> None:
+        """Remove the hooks. A failure is told, with the way out; what else is to be done at the end goes on."""
+        node = self._settings.node
+        try:
+            child.run("detach", {"node": node}, log=self._logs / f"kernel-{node}.detach.log")
+        except EnvironmentProblem as error:
+            log.warning("could not detach; run: ayaflow detach", error=str(error))
+
+    def unpin(self, kernel: PinnedRun) -> None:
+        """Remove a run from the kernel."""
+        if kernel.directory == self._directory:
+            pins.remove_files(self._directory)
+        else:
+            pins.remove(kernel.directory)
+
+    def unpin_all(self) -> None:
+        """Remove all that is pinned, and the folder."""
+        pins.remove(self._directory)
+
+    def _find_out(self, safe: Safe, kernel: PinnedRun) -> None:
+        """What Kafka and the disk have of a run."""
+        settings, state = self._settings, kernel.state
+        self.stay_alive(kernel)
+        if self._spool is not None and (newest := self._spool.last()) and newest.ring_id == state.ring_id:
+            safe.reach(position=newest.ring_end, coalesced=newest.coalesced_end, epoch=newest.epoch)
+        with contextlib.closing(open_registry(settings.schema_registry.url, self._topics)) as registry:
+            TailReader(
+                open_tail=partial(open_tail, settings.kafka, settings.node),
+                registry=registry,
+                topic=self._topics.packets,
+                node=settings.node,
+            ).read(safe, state)
+        log.info(
+            "going on from where the last producer ended",
+            ring_id=state.ring_id,
+            events=(kernel.ring.producer_position() - safe.position) // kernel.ring.stride,
+        )
+
+    def _open_spool(self) -> Spool | None:
+        settings = self._settings
+        if not settings.producer.spool_bytes:
+            return None
+        directory = settings.data_dir / "spool" / settings.node
+
+        def lost(octets: int, where: str) -> None:
+            self._metrics.spool_lost_bytes.inc(octets)
+            log.error("batches on disk are damaged and lost", bytes=octets, where=where)
+
+        try:
+            return Spool(directory, limit_bytes=settings.producer.spool_bytes, on_loss=lost)
+        except OSError as error:
+            raise EnvironmentProblem(
+                f"cannot use {directory} for batches while Kafka is away: {error.strerror}. "
+                "Set data_dir to a folder that can be written, or producer.spool_bytes to 0"
+            ) from error
+
+    def _done(self, entry: Entry, now_ns: int) -> None:
+        self._status.packets += entry.batch.packets
+        self._metrics.batches.inc()
+        self._metrics.ack_seconds.observe((now_ns - entry.sent_ns) / 1e9)
+
+
+@contextlib.contextmanager
+def refused(what: str | Path) -> Iterator[None]:
+    """An OSError in here is this machine's refusal: said as EnvironmentProblem."""
+    try:
+        yield
+    except OSError as error:
+        raise EnvironmentProblem(f"{error.strerror or error}: {error.filename or what}") from error
