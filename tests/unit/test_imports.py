@@ -170,6 +170,20 @@ def test_a_part_is_given_its_section_and_not_all_settings() -> None:
     assert {name for name in found if not name.startswith(("cli.", "common.settings."))} == ENTRY_POINTS
 
 
+def test_clients_of_kafka_and_clickhouse_are_made_in_one_place() -> None:
+    makers = {
+        "common/kafka.py": {
+            "confluent_kafka.Consumer",
+            "confluent_kafka.Producer",
+            "confluent_kafka.admin.AdminClient",
+        },
+        "common/clickhouse.py": {"clickhouse_connect"},
+    }
+    for path in modules():
+        for place, names in makers.items():
+            assert (place == str(path.relative_to(ROOT))) is bool(names & imports(path)), f"{path}: see {place}"
+
+
 def test_what_tests_import_of_ours_exists() -> None:
     """Those that need a kernel or a Kafka are not run with each change, and mypy does not read them."""
     missing = []
