@@ -21,9 +21,10 @@ from producer.interfaces.attacher import ChildAttacher
 from producer.interfaces.hooks import Hooks
 from producer.interfaces.observer import Observer
 from producer.interfaces.selection import Selection
+from producer.kafka.client import open_kafka
 from producer.kafka.encoding import PatientEncoding, open_encoding
 from producer.kafka.outbox import Entry
-from producer.kafka.publisher import Publisher, open_kafka
+from producer.kafka.publisher import Publisher
 from producer.kafka.spool import Spool
 from producer.kafka.tail import Safe, TailReader, open_tail
 from producer.kernel import child, pins

@@ -8,6 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 MAX_MESSAGE_BYTES = 1_000_000  # below a broker's own default (1 MiB), whatever compression makes of it
+MAX_UNACKED_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,11 @@ from common.errors import ServiceUnavailable
 from common.settings import KafkaSettings
 from producer.capture.sender import Outlet
 from producer.clock import Nanoseconds
+from producer.kafka.client import open_kafka
 from producer.kafka.encoding import Encoder, open_encoding, send_divided
 from producer.kafka.outbox import Batch
 from producer.kafka.progress import Progress
-from producer.kafka.publisher import Publisher, open_kafka
+from producer.kafka.publisher import Publisher
 from producer.replay.feed import Block, Feed
 from schemas.topics import TopicNames
 

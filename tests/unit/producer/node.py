@@ -9,13 +9,14 @@ from producer.capture.batch import Source
 from producer.capture.capture import Capture
 from producer.capture.epochs import Epochs, Slot
 from producer.capture.sender import Outlet
+from producer.capture.testing import MemoryMaps, MemoryRing, MemorySwitches, memory_state, records
 from producer.capture.timing import Timing
 from producer.clock import WallClock
 from producer.kafka.encoding import Encoding, PatientEncoding
 from producer.kafka.publisher import Publisher
+from producer.kafka.testing import MemoryTransport
 from producer.kernel.abi import COALESCED
 from producer.metrics import ProducerMetrics
-from producer.testing import MemoryMaps, MemoryRing, MemorySwitches, MemoryTransport, memory_state, records
 from schemas.avro.codec import Codec
 from schemas.avro.packet_encoder import BatchEncoder
 from schemas.avro.registry import FixedRegistry

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from producer.capture.testing import memory_state
 from producer.kafka.progress import Progress
-from producer.testing import memory_state
 from producer.watch import AWAY_WAIT, FILLED, FILLED_WAIT, SHORTEST_WAIT, watch
 
 CALM = Progress(released=0)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producer.capture.batch import Source, Span, build, full_epochs
+from producer.capture.testing import records
 from producer.kernel.abi import BUSY, DISCARDED, RECORD
-from producer.testing import records
 from schemas.packets import PacketBatch
 
 SOURCE = Source(node="n", ring_id=7, interfaces=((9, "eth9"), (3, "eth3")))

@@ -4,13 +4,13 @@ import pytest
 
 from common.errors import EnvironmentProblem
 from producer.capture.epochs import Epochs
+from producer.capture.testing import MemoryMaps, memory_state
 from producer.clock import WallClock
 from producer.interfaces.attacher import ATTACHED, FAILED, GONE
 from producer.interfaces.hooks import LOOK_NS, RETRY_NS, Hooks
 from producer.interfaces.selection import Selection
 from producer.interfaces.testing import MemoryAttacher, MemoryObserver, MemoryTables
 from producer.kernel.abi import EGRESS, ELSEWHERE, INGRESS, MAX_INTERFACES, NO_ETHERNET, WATCHED, counter_key
-from producer.testing import MemoryMaps, memory_state
 
 BOTH = ELSEWHERE << INGRESS | ELSEWHERE << EGRESS
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from common.errors import ServiceUnavailable
 from producer.capture.batch import Source, Span, build
+from producer.capture.testing import records
 from producer.kafka.encoding import REGISTRY_RETRY_NS, Encoding, PatientEncoding, open_encoding, send_divided
 from producer.kafka.outbox import MAX_MESSAGE_BYTES, Message
-from producer.testing import records
 from schemas.avro.codec import Codec
 from schemas.packets import PacketBatch, PacketEvents
 from schemas.topics import TopicNames

@@ -10,9 +10,10 @@ from confluent_kafka import KafkaError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.kafka.outbox import Batch, Entry, Message, Outbox
-from producer.kafka.publisher import MAX_UNACKED_BYTES, RETRY_NS, Publisher, explain
-from producer.testing import MemoryTransport
+from producer.kafka.client import explain
+from producer.kafka.outbox import MAX_UNACKED_BYTES, Batch, Entry, Message, Outbox
+from producer.kafka.publisher import RETRY_NS, Publisher
+from producer.kafka.testing import MemoryTransport
 
 REFUSED = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
 

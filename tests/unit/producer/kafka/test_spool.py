@@ -15,7 +15,7 @@ from producer.kafka import spool as spool_module
 from producer.kafka.outbox import Batch, Message
 from producer.kafka.publisher import SPOOL_AFTER_NS, Publisher
 from producer.kafka.spool import Spool
-from producer.testing import MemoryTransport
+from producer.kafka.testing import MemoryTransport
 
 
 def batch(number: int, size: int = 100) -> Batch:

@@ -6,9 +6,10 @@ import pytest
 
 from common.errors import DecodeError
 from producer.capture.batch import Source, Span, build
+from producer.capture.testing import counters, memory_state, records
 from producer.kafka.tail import SECONDS, Safe, Tail, TailReader
+from producer.kafka.testing import MemoryTail, Told
 from producer.kernel.run_state import RunState
-from producer.testing import MemoryTail, Told, counters, memory_state, records
 from schemas.avro.packet_encoder import BatchEncoder
 from schemas.avro.registry import FixedRegistry
 

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.testing import Killed
+from producer.capture.testing import Killed
 from schemas.packets import PacketBatch
 from tests.unit.producer.node import CODEC, Node
 

@@ -7,12 +7,13 @@ import pytest
 
 from common.errors import ServiceUnavailable
 from producer.capture.batch import Source, Span
+from producer.capture.testing import counters, records
 from producer.kafka.encoding import Encoding
 from producer.kafka.publisher import Publisher
+from producer.kafka.testing import MemoryTransport
 from producer.replay.feed import Block, Feed
 from producer.replay.kafka_sink import GIVE_UP_NS, KafkaSink
 from producer.replay.program import Ran
-from producer.testing import MemoryTransport, counters, records
 from schemas.avro.codec import Codec
 from schemas.avro.packet_encoder import BatchEncoder
 from schemas.avro.registry import FixedRegistry

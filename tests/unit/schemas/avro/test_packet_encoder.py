@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from producer.testing import counters
+from producer.capture.testing import counters
 from schemas.addresses import to_text
 from schemas.avro import arrow, native
 from schemas.avro import plain as avro_bytes
