@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 
 from common.errors import QueryError
+from console.api.examples import FLOW
 from console.api.parameters import Chosen, Context, Range, example, only_known
 from console.query import flow_sql
 from console.query.filter_sql import Parameters
@@ -22,36 +23,8 @@ MEDIA_TYPES = {
     "arrow": "application/vnd.apache.arrow.stream",
 }
 _KINDS: dict[str, type] = {"String": str, "IPv6": str, "Bool": bool}
-_FLOW = {
-    "window_start": "2026-05-01T12:00:10Z",
-    "window_seconds": 10,
-    "node": "gateway-1",
-    "interface": "eth0",
-    "direction": "egress",
-    "protocol": 6,
-    "src_addr": "10.0.0.7",
-    "dst_addr": "192.0.2.10",
-    "src_port": 51234,
-    "dst_port": 443,
-    "vlan_id": 0,
-    "icmp_type": 0,
-    "icmp_code": 0,
-    "tunnel_type": "none",
-    "tunnel_id": 0,
-    "outer_src_addr": "",
-    "outer_dst_addr": "",
-    "packets": 120,
-    "bytes": 9_000,
-    "packets_rev": 240,
-    "bytes_rev": 340_000,
-    "tcp_flags": 24,
-    "tcp_flags_rev": 24,
-    "first_seen": "2026-05-01T12:00:10.001000Z",
-    "last_seen": "2026-05-01T12:00:19.900000Z",
-    "community_id": "1:LQU9qZlK+B5F3KDmev6m5PMibrg=",
-}
 
-_STREAMED = example(_FLOW, MEDIA_TYPES["json"])
+_STREAMED = example(FLOW, MEDIA_TYPES["json"])
 _STREAMED[200]["content"].update({MEDIA_TYPES[form]: {} for form in ("csv", "arrow")})
 
 
@@ -59,7 +32,7 @@ def router() -> APIRouter:
     """The routes."""
     routes = APIRouter(prefix="/api", tags=["history"], dependencies=[Depends(only_known)])
 
-    @routes.get("/history", responses=example({"flows": [_FLOW], "next": "WzE3Nzc2MzY4MTAs…"}))
+    @routes.get("/history", responses=example({"flows": [FLOW], "next": "WzE3Nzc2MzY4MTAs…"}))
     async def history(
         context: Context,
         flow_filter: Chosen,

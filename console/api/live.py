@@ -8,38 +8,13 @@ import anyio
 from fastapi import APIRouter, Depends, Query, Response, WebSocket, WebSocketDisconnect
 
 from console.access import SUBPROTOCOL
+from console.api.examples import CONNECTION
 from console.api.parameters import Chosen, Context, Services, example, only_known
 from console.query import match
 
 SEND_SECONDS = 30.0
 """A client that takes no message for so long is gone."""
 _NOT_KEPT = {"Cache-Control": "no-store"}
-_CONNECTION = {
-    "node": "gateway-1",
-    "interface": "eth0",
-    "direction": "egress",
-    "protocol": 6,
-    "src_addr": "10.0.0.7",
-    "dst_addr": "192.0.2.10",
-    "src_port": 51234,
-    "dst_port": 443,
-    "vlan_id": 0,
-    "icmp_type": 0,
-    "icmp_code": 0,
-    "tunnel_type": "none",
-    "tunnel_id": 0,
-    "outer_src_addr": "",
-    "outer_dst_addr": "",
-    "protocol_name": "tcp",
-    "packets": 1200,
-    "bytes": 90_000,
-    "packets_rev": 2400,
-    "bytes_rev": 3_400_000,
-    "bytes_per_second": 250_000.0,
-    "packets_per_second": 260.0,
-    "first_seen": "2026-05-01T12:00:00.000000Z",
-    "last_seen": "2026-05-01T12:00:14.250000Z",
-}
 _STATS = {
     "time": "2026-05-01T12:00:15.000000Z",
     "nodes": 1,
@@ -67,7 +42,7 @@ def router() -> APIRouter:
     @routes.get(
         "/live",
         dependencies=known,
-        responses=example({"time": "2026-05-01T12:00:15.000000Z", "connections": [_CONNECTION]}),
+        responses=example({"time": "2026-05-01T12:00:15.000000Z", "connections": [CONNECTION]}),
     )
     async def live(
         context: Context,

@@ -1,0 +1,17 @@
+from datetime import UTC, datetime
+
+from console.api.examples import CONNECTION, FLOW
+from console.live.state import Connection
+from console.query import flow_sql
+
+
+def test_the_example_of_a_flow_has_the_columns_of_history() -> None:
+    assert FLOW.keys() == {*flow_sql.COLUMNS}
+
+
+def test_the_example_of_a_connection_has_what_the_live_view_shows() -> None:
+    now = datetime.now(UTC)
+    shown = Connection(node="n", flow=FLOW, first_seen=now, last_seen=now, window_first=now, open=(0, 0, 0, 0)).shown(
+        quiet=True
+    )
+    assert CONNECTION.keys() == shown.keys()
