@@ -4,7 +4,6 @@ import json
 import math
 import signal
 import subprocess
-from pathlib import Path
 
 import numpy as np
 
@@ -30,20 +29,16 @@ class Sender:
         self.sent: Sent | None = None
 
     def __enter__(self) -> "Sender":
-        before = self._left()
+        before = packets_of(self._interface, "tx")
         packets = (self._rate or 5_000_000) * LONGEST_SECONDS
         self._process = generator.start(
             self._interface, packets=packets, flows=self._flows, rate=self._rate, mix=self._mix, family=self._family
         )
-        until(lambda: self._left() > before)  # it has its signal handler by then
+        until(lambda: packets_of(self._interface, "tx") > before)  # it has its signal handler by then
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-    def _left(self) -> int:
-        """Packets that have left the interface."""
-        return int(Path(f"/sys/class/net/{self._interface}/statistics/tx_packets").read_text())
 
     def stop(self) -> Sent:
         """Send no more."""
@@ -78,5 +73,10 @@ def totals(packets: int, *, flows: int, mix: str, family: str) -> Totals:
 
 def received(interface: str) -> int:
     """Packets that came to an interface, before any hook."""
+    return packets_of(interface, "rx")
+
+
+def packets_of(interface: str, way: str) -> int:
+    """What an interface of this network namespace counted; /sys may be another's."""
     said = subprocess.run(["ip", "-s", "-j", "link", "show", interface], capture_output=True, text=True, check=True)
-    return int(json.loads(said.stdout)[0]["stats64"]["rx"]["packets"])
+    return int(json.loads(said.stdout)[0]["stats64"][way]["packets"])

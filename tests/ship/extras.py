@@ -42,7 +42,7 @@ class Environment:
         """What it takes on disk."""
         return sum(file.lstat().st_size for file in self.path.rglob("*") if not file.is_symlink()) / 1e6
 
-    def run(self, *words: str, timeout: float = 60, **settings: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, timeout: float = 120, **settings: str) -> subprocess.CompletedProcess[str]:
         """Run the command, away from the checkout."""
         return subprocess.run(
             [self.ayaflow, *words],
