@@ -86,7 +86,7 @@ def start(module: str, data_dir: Path, **settings: object) -> subprocess.Popen[s
         )
 
 
-def stop(process: subprocess.Popen[str], seconds: float = HANG_SECONDS) -> int:
+def stop(process: subprocess.Popen[str] | subprocess.Popen[bytes], seconds: float = HANG_SECONDS) -> int:
     """SIGTERM, then SIGKILL. Returns the exit code."""
     process.send_signal(signal.SIGTERM)
     try:

@@ -4,6 +4,7 @@ import io
 import json
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import fastavro
 import numpy as np
@@ -72,7 +73,9 @@ class _Live:
         message = self._consumer.poll(0)
         if message is None or message.error():
             return
-        stats = fastavro.schemaless_reader(io.BytesIO(message.value()[5:]), self._schema, None)
+        value = message.value()
+        assert value is not None
+        stats: Any = fastavro.schemaless_reader(io.BytesIO(value[5:]), self._schema, None)
         self._total += sum(each["packets"] for each in stats["interfaces"])
         self.seen.append((time.time(), self._total))
 

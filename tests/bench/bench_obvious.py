@@ -58,8 +58,9 @@ def _ours(pipe: Pipeline) -> tuple[float, float]:
     """(packets a second, CPU seconds a million packets) while a topic that is full already is read."""
     pipe.send(list(traffic.batches(BATCHES, FLOWS)))
     process = pipe.start()
-    pipe.until(lambda: pipe.health().get("partitions", 0) > 0, 60)
-    total, seen = BATCHES * traffic.BATCH, []
+    pipe.until(lambda: pipe.health().get("partitions", 0) > 0)
+    total = BATCHES * traffic.BATCH
+    seen: list[tuple[float, float, float]] = []
     while not seen or seen[-1][1] < 0.95 * total:
         seen.append((time.monotonic(), pipe.metric("ayaflow_streams_packets_total"), cpu_seconds(process.pid)))
         time.sleep(0.05)

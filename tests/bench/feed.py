@@ -18,9 +18,9 @@ def main(program: str, flows: int, seconds: float) -> None:
     fd = bpfsys.obj_get(Path(program))
     frames = []
     for number in range(flows):
-        packet = bytearray(frame())
-        packet[26:30] = (0x0A000001 + number).to_bytes(4, "big")
-        frames.append(bytes(packet))
+        octets = bytearray(frame())
+        octets[26:30] = (0x0A000001 + number).to_bytes(4, "big")
+        frames.append(bytes(octets))
     packets, end = 0, time.monotonic() + seconds
     while time.monotonic() < end:
         for packet in frames:

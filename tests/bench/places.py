@@ -3,7 +3,8 @@
 import contextlib
 from collections.abc import Iterator
 
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from tests.fix_local import running_clickhouse, running_kafka, temporary_directory
 from tests.fix_root import bpf_filesystem

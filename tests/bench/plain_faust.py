@@ -40,7 +40,7 @@ def main(bootstrap: str, topic_name: str, count: int) -> None:
         nonlocal seen, begin
         async for message in stream:
             begin = begin or time.perf_counter()
-            event = fastavro.schemaless_reader(io.BytesIO(message[5:]), schema, None)
+            event: Any = fastavro.schemaless_reader(io.BytesIO(message[5:]), schema, None)
             key = "|".join(str(event[name]) for name in ("src_addr", "src_port", "dst_addr", "dst_port", "protocol"))
             flows[key] += event["packets"]
             seen += 1

@@ -45,4 +45,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:6], *(int(word) for word in sys.argv[6:]))  # type: ignore[arg-type, call-arg]
+    main(*sys.argv[1:6], *(int(word) for word in sys.argv[6:]))  # type: ignore[arg-type]

@@ -165,7 +165,8 @@ def test_the_rollups_have_the_same_totals(system: System, truth: Truth) -> None:
 def test_confluents_own_deserializer_reads_the_flows_topic(system: System, truth: Truth) -> None:
     registry = SchemaRegistryClient({"url": f"{system.console}/schema-registry"})
     deserialize = AvroDeserializer(registry)
-    records, keys = [], set()
+    records: list[Any] = []
+    keys: set[str] = set()
     consumer = Consumer(
         {
             "bootstrap.servers": system.kafka,
@@ -183,7 +184,9 @@ def test_confluents_own_deserializer_reads_the_flows_topic(system: System, truth
                     records.append(
                         deserialize(message.value(), SerializationContext("ayaflow.flows", MessageField.VALUE))
                     )
-                    keys.add(message.key().decode())
+                    key = message.key()
+                    assert key is not None
+                    keys.add(key.decode())
     finally:
         consumer.close()
         registry.close()
@@ -240,7 +243,9 @@ def test_packets_of_the_topic_are_those_of_the_wire(system: System, truth: Truth
         while time.monotonic() < deadline and sum(found.packets.values()) < sum(truth.packets.values()):
             for message in consumer.consume(1000, 1.0):
                 assert message.key() == b"e2e"
-                batch: Any = fastavro.schemaless_reader(io.BytesIO(message.value()[5:]), schema, None)
+                value = message.value()
+                assert value is not None
+                batch: Any = fastavro.schemaless_reader(io.BytesIO(value[5:]), schema, None)
                 assert position in (None, batch["ring_start"])
                 position = batch["ring_end"]
                 for i, flow in enumerate(batch["flow"]):

@@ -5,6 +5,7 @@ import ctypes
 import os
 import struct
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -126,11 +127,11 @@ def test_nothing_is_left_in_the_kernel_after_detach_also_after_kill_9_of_everyth
 PROG_GET_FD_BY_ID, MAP_GET_FD_BY_ID = 13, 14
 
 
-def identity(path: os.PathLike[str], name: str) -> int:
+def identity(path: Path, name: str) -> int:
     """Of what is pinned: the kernel's number of it."""
-    fd = bpfsys.obj_get(path)  # type: ignore[arg-type]
+    fd = bpfsys.obj_get(path)
     try:
-        with open(f"/proc/self/fdinfo/{fd}") as file:  # noqa: PTH123
+        with Path(f"/proc/self/fdinfo/{fd}").open() as file:
             return next(int(line.split()[1]) for line in file if line.startswith(f"{name}:"))
     finally:
         os.close(fd)

@@ -9,6 +9,7 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
+from functools import partial
 from typing import Any
 
 import pytest
@@ -79,12 +80,12 @@ def test_rows_for_which_there_is_no_room_are_an_error_and_may_come_again() -> No
             == 200
         )
         disk.fill()
-        insert = {"query": "INSERT INTO t FORMAT TSV", "insert_deduplication_token": "once"}
-        status, headers, _ = http(url, b"1\n2\n", **insert)
+        insert = partial(http, url, b"1\n2\n", query="INSERT INTO t FORMAT TSV", insert_deduplication_token="once")
+        status, headers, _ = insert()
         assert (status, headers["X-ClickHouse-Exception-Code"]) == (507, "243")
         disk.empty()
         for _ in range(2):
-            assert http(url, b"1\n2\n", **insert)[0] == 200
+            assert insert()[0] == 200
         assert http(url, b"SELECT count() FROM t")[2] == b"2\n"
 
 

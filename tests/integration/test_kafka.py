@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import ConfigResource
+from confluent_kafka.admin import ConfigResource  # type: ignore[attr-defined]
 
 from common import kafka
 from common.settings import KafkaSettings
@@ -41,7 +41,9 @@ def read_one(bootstrap: str, topic: str) -> bytes:
         message = consumer.poll(HANG_SECONDS)
         assert message is not None
         assert message.error() is None
-        return message.value()
+        found = message.value()
+        assert found is not None
+        return found
     finally:
         consumer.close()
 

@@ -41,7 +41,8 @@ class Node:
     def batches(self) -> list[PacketBatch]:
         """Half a second of event time: one batch, or two when it is sent twice."""
         r = self.random
-        packets, added = [], []
+        packets: list[Packet] = []
+        added: list[Packet] = []
         for _ in range(r.randint(20, 60)):
             late = r.randint(1, 8) * SECOND if r.random() < 0.02 else 0
             at = self.clock + r.randint(0, SECOND // 2 - 1) - late

@@ -36,7 +36,7 @@ IPV6_BYTES = 54
 LONGEST = 3_600  # octets that TEST_RUN takes
 EXTENSIONS = (IPv6ExtHdrHopByHop, IPv6ExtHdrDestOpt, IPv6ExtHdrRouting, IPv6ExtHdrFragment, AH)
 
-NUMBERS = {
+NUMBERS: dict[type[Packet], int] = {
     TCP: 6,
     UDP: 17,
     SCTP: 132,

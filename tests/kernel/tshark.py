@@ -242,8 +242,8 @@ class Ours:
 def _tunnel(event: Any) -> tuple[str, int, str, str]:
     if "tunnel_type" not in event.dtype.names:
         return NO_TUNNEL
-    ends = (_address(bytes(event[side])) for side in ("outer_src", "outer_dst"))
-    return (TUNNEL_TYPES[event["tunnel_type"]], int(event["tunnel_id"]), *ends)
+    src, dst = (_address(bytes(event[side])) for side in ("outer_src", "outer_dst"))
+    return (TUNNEL_TYPES[event["tunnel_type"]], int(event["tunnel_id"]), src, dst)
 
 
 def _address(octets: bytes) -> str:

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -42,15 +42,15 @@ class Environment:
         """What it takes on disk."""
         return sum(file.lstat().st_size for file in self.path.rglob("*") if not file.is_symlink()) / 1e6
 
-    def run(self, *words: str, timeout: float = 120, **settings: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, variables: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """Run the command, away from the checkout."""
         return subprocess.run(
             [self.ayaflow, *words],
             cwd=self.path,
-            env=os.environ | settings,
+            env={**os.environ, **(variables or {})},
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=120,
             check=False,
         )
 

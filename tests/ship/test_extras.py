@@ -180,7 +180,7 @@ def test_producer_streams_and_console_work_together_each_with_its_extra_alone(
         names = {key: value for key, value in environment(**settings).items() if key.startswith("AYAFLOW_")}
 
         def packets() -> int:
-            found = having("console").run(*question, **names).stdout
+            found = having("console").run(*question, variables=names).stdout
             return sum(json.loads(line)["packets"] for line in found.splitlines())
 
         until(lambda: packets() == 7, said)
@@ -198,7 +198,7 @@ def test_the_record_encoding_says_what_it_needs_beside_the_producer(
         kafka_bootstrap_servers="127.0.0.1:1",
         producer_metrics_listen=f"127.0.0.1:{free_port()}",
     )
-    done = having("producer").run("producer", "--set", "producer.encoding=record", **settings)
+    done = having("producer").run("producer", "--set", "producer.encoding=record", variables=settings)
     assert done.returncode == 3, done.stderr
     assert "pip install 'ayaflow[producer,arrow]'" in done.stderr
     assert "Traceback" not in done.stderr

@@ -26,12 +26,11 @@ def test_the_ids_are_those_of_the_reference_package(flows: FlowColumns) -> None:
     reference, expected = communityid.CommunityID(), []
     for i, (src, dst) in enumerate(zip(to_text(flows.src_addr), to_text(flows.dst_addr), strict=True)):
         protocol = int(flows.protocol[i])
+        ports: tuple[int, ...] = ()
         if protocol in (1, 58):
             ports = (int(flows.icmp_type[i]), int(flows.icmp_code[i]))
         elif protocol in (6, 17, 132):
             ports = (int(flows.src_port[i]), int(flows.dst_port[i]))
-        else:
-            ports = ()
         expected.append(reference.calc(communityid.FlowTuple(protocol, src, dst, *ports)))
     assert ids(flows) == expected
 

@@ -30,7 +30,7 @@ class Following:
             producer_position=lambda: 0,
         )
         self.names: dict[int, str] = {}
-        self.watched: tuple[str, ...] = ()
+        self._watched: tuple[str, ...] = ()
         self.hooks = Hooks(
             adopted=adopted or {},
             selection=Selection.of(list(patterns)),
@@ -44,7 +44,7 @@ class Following:
         )
 
     def _change(self, names: dict[int, str], watched: tuple[str, ...]) -> None:
-        self.names, self.watched = names, watched
+        self.names, self._watched = names, watched
 
     def after(self, nanoseconds: int = 2 * LOOK_NS) -> None:
         """Let time pass; attaching takes no longer than one look."""
@@ -52,6 +52,9 @@ class Following:
         self.hooks.step()
         self.now += 2 * LOOK_NS
         self.hooks.step()
+
+    def watched(self) -> tuple[str, ...]:
+        return self._watched
 
     def flags(self) -> dict[str, int]:
         return {name: flags for flags, _, name in self.tables.interfaces.values() if flags}
@@ -62,7 +65,7 @@ def test_at_the_start_all_that_is_wanted_is_attached_to() -> None:
     places = [node.observer.add(name, number) for number, name in enumerate(("eth0", "lan0", "ppp0"), 2)]
     places.append(node.observer.add("wg0", 9, type=65534))
     node.hooks.begin()
-    assert node.watched == node.hooks.names == ("eth0", "ppp0", "wg0")
+    assert node.watched() == node.hooks.names == ("eth0", "ppp0", "wg0")
     assert node.flags() == {"eth0": WATCHED, "ppp0": WATCHED, "wg0": WATCHED | NO_ETHERNET}
     assert node.tables.watched == {places[0], places[2], places[3]}
     assert [(hook.slot, hook.ifindex, hook.namespace) for hook in node.attacher.asked[0]] == [
@@ -77,7 +80,7 @@ def test_routes_are_not_asked_for_when_nothing_is_automatic() -> None:
     node = Following("eth0", routes=("ppp0",))
     node.observer.add("ppp0", 3)
     node.hooks.begin()
-    assert not node.watched
+    assert not node.watched()
 
 
 def test_what_cannot_be_attached_to_at_the_start_is_an_error() -> None:
@@ -95,14 +98,14 @@ def test_what_cannot_be_attached_to_later_is_tried_again() -> None:
     node.observer.add("eth1", 3)
     node.attacher.becomes["eth1"] = FAILED
     node.after()
-    assert node.watched == ("eth0",)
+    assert node.watched() == ("eth0",)
     assert node.flags() == {"eth0": WATCHED}
     node.attacher.becomes["eth1"] = ATTACHED
     node.after()
-    assert node.watched == ("eth0",)
+    assert node.watched() == ("eth0",)
     assert node.hooks.patience() == LOOK_NS / 1e9
     node.after(RETRY_NS)
-    assert node.watched == ("eth0", "eth1")
+    assert node.watched() == ("eth0", "eth1")
     assert node.hooks.patience() == node.observer.looks_every
 
 
@@ -113,12 +116,12 @@ def test_a_child_that_tells_nothing_is_asked_again() -> None:
     node.observer.add("eth1", 3)
     node.attacher.error = EnvironmentProblem("no child")
     node.after()
-    assert node.watched == ("eth0",)
+    assert node.watched() == ("eth0",)
     node.attacher.error = None
     node.after()  # those that are attached are looked after at once
     assert [hook.name for hook in node.attacher.asked[-1]] == ["eth0"]
     node.after(RETRY_NS)
-    assert node.watched == ("eth0", "eth1")
+    assert node.watched() == ("eth0", "eth1")
 
 
 def test_an_interface_that_has_gone_meanwhile_is_forgotten() -> None:
@@ -126,11 +129,11 @@ def test_an_interface_that_has_gone_meanwhile_is_forgotten() -> None:
     node.observer.add("eth0", 2)
     node.attacher.becomes["eth0"] = GONE
     node.hooks.begin()
-    assert not node.watched
+    assert not node.watched()
     assert not node.tables.watched
     node.attacher.becomes = {}
     node.after()  # it was still seen: there is one of that name again
-    assert node.watched == ("eth0",)
+    assert node.watched() == ("eth0",)
 
 
 def test_one_that_goes_is_watched_no_more_and_its_slot_waits_for_its_events() -> None:
@@ -140,7 +143,7 @@ def test_one_that_goes_is_watched_no_more_and_its_slot_waits_for_its_events() ->
     node.observer.remove(place)
     node.observer.add("eth1", 3)
     node.after()
-    assert node.watched == ("eth1",)
+    assert node.watched() == ("eth1",)
     assert node.names == {0: "eth0", 1: "eth1"}
     assert node.tables.watched == {(0, 3)}
     assert node.flags() == {"eth1": WATCHED}
@@ -161,7 +164,7 @@ def test_a_renamed_interface_is_another() -> None:
     node.hooks.begin()
     node.observer.add("wan", 2)
     node.after()
-    assert node.watched == ("wan",)
+    assert node.watched() == ("wan",)
     assert [hook.slot for hook in node.attacher.asked[-1]] == [1]
 
 
@@ -173,7 +176,7 @@ def test_hooks_that_somebody_removed_are_put_back() -> None:
     node.attacher.attached.discard("eth1")
     node.after()
     assert [hook.name for hook in node.attacher.asked[-1]] == ["eth1"]
-    assert node.watched == ("eth0", "eth1")
+    assert node.watched() == ("eth0", "eth1")
 
 
 def test_of_two_ends_of_a_pair_one_is_primary_and_namespaces_have_their_names() -> None:
@@ -196,7 +199,7 @@ def test_what_an_earlier_process_attached_to_is_gone_on_with_or_let_go() -> None
     node.observer.add("eth1", 3)
     node.hooks.begin()
     assert node.names == {0: "eth1", 4: "eth0", 5: "old0"}
-    assert node.watched == ("eth0", "eth1")
+    assert node.watched() == ("eth0", "eth1")
     assert node.attacher.kept == [("eth0", "eth1")]
     assert node.tables.watched == {(0, 2), (0, 3)}
     assert node.tables.interfaces[5] == (0, 0, "old0")
@@ -208,15 +211,15 @@ def test_more_interfaces_than_slots_are_not_watched_until_one_is_free() -> None:
     for number in range(1, MAX_INTERFACES + 2):
         node.observer.add(f"eth{number}", number)
     node.hooks.begin()
-    assert len(node.watched) == MAX_INTERFACES
+    assert len(node.watched()) == MAX_INTERFACES
     last = f"eth{MAX_INTERFACES + 1}"
-    assert last not in node.watched
+    assert last not in node.watched()
     node.observer.remove((0, 1))
     node.after()
     for _ in range(2):
         node.epochs.confirm(node.epochs.close().number)
     node.after(RETRY_NS)
-    assert last in node.watched
+    assert last in node.watched()
     assert node.names[0] == last
 
 
@@ -231,7 +234,7 @@ def test_while_there_are_news_nobody_looks_at_each_of_them() -> None:
     node.hooks.step()
     assert len(node.attacher.asked) == 1
     node.after()
-    assert node.watched == ("eth0", "eth1")
+    assert node.watched() == ("eth0", "eth1")
 
 
 def test_one_child_at_a_time() -> None:
@@ -242,10 +245,10 @@ def test_one_child_at_a_time() -> None:
     node.observer.add("eth1", 3)
     node.after()
     assert len(node.attacher.asked) == 1
-    assert not node.watched
+    assert not node.watched()
     node.attacher.done = True
     node.after()
-    assert node.watched == ("eth0", "eth1")
+    assert node.watched() == ("eth0", "eth1")
 
 
 def test_closing_ends_the_child() -> None:

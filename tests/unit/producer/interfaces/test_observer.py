@@ -42,7 +42,7 @@ def test_whatever_is_heard_of_interfaces_is_a_change_once(
 def test_a_removed_hook_is_told_with_its_place(machine: MemoryMachine, observer: Observer) -> None:
     ours(machine).heard = Changes(unhooked=frozenset({5}))
     news = observer.poll(0)
-    assert (news.changed, news.unhooked) == (False, {(0, 5)})
+    assert (news.changed, news.unhooked) == (False, frozenset({(0, 5)}))
 
 
 def test_when_messages_were_lost_any_hook_may_be_gone(machine: MemoryMachine, observer: Observer) -> None:

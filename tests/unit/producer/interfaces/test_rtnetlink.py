@@ -53,19 +53,19 @@ def test_nothing_has_happened(route: RouteSocket) -> None:
 @pytest.mark.parametrize(
     ("octets", "links", "routes", "unhooked"),
     [
-        (message(NEWLINK), True, False, set()),
-        (message(DELLINK), True, False, set()),
-        (message(NEWROUTE, bytes([2, 0, 0, 0])), False, True, set()),
-        (message(DELROUTE, bytes([10, 0, 0, 0])), False, True, set()),
-        (message(NEWROUTE, bytes([2, 24, 0, 0])), False, False, set()),
-        (message(DELQDISC, struct.pack("=BxxxiIII", 0, 7, 0, 0, 0)), False, False, {7}),
-        (message(DELTFILTER, struct.pack("=BxxxiIII", 0, 8, 0, 0, 0)), False, False, {8}),
-        (message(20, bytes(8)), False, False, set()),
-        (message(NEWLINK) + message(NEWROUTE, bytes(4)), True, True, set()),
+        (message(NEWLINK), True, False, frozenset()),
+        (message(DELLINK), True, False, frozenset()),
+        (message(NEWROUTE, bytes([2, 0, 0, 0])), False, True, frozenset()),
+        (message(DELROUTE, bytes([10, 0, 0, 0])), False, True, frozenset()),
+        (message(NEWROUTE, bytes([2, 24, 0, 0])), False, False, frozenset()),
+        (message(DELQDISC, struct.pack("=BxxxiIII", 0, 7, 0, 0, 0)), False, False, frozenset({7})),
+        (message(DELTFILTER, struct.pack("=BxxxiIII", 0, 8, 0, 0, 0)), False, False, frozenset({8})),
+        (message(20, bytes(8)), False, False, frozenset()),
+        (message(NEWLINK) + message(NEWROUTE, bytes(4)), True, True, frozenset()),
     ],
 )
 def test_what_is_heard_is_told(
-    route: RouteSocket, events: MemoryNetlink, octets: bytes, links: bool, routes: bool, unhooked: set[int]
+    route: RouteSocket, events: MemoryNetlink, octets: bytes, links: bool, routes: bool, unhooked: frozenset[int]
 ) -> None:
     events.incoming.append(octets)
     heard = route.changes()

@@ -166,7 +166,7 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: p
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(spool_module.os, "fdatasync", full)
+        patch.setattr(os, "fdatasync", full)
         with pytest.raises(OSError, match="No space"):
             disk.spool.append(batch(2))
     disk.spool.append(batch(3))
@@ -285,10 +285,10 @@ def test_whatever_happens_all_that_is_safe_comes_to_kafka(
         full = now_full
         append = Spool.append
 
-        def may_fail(each: Batch) -> None:
+        def may_fail(batch: Batch) -> None:
             if full:
                 raise OSError(errno.ENOSPC, "No space left on device")
-            append(setup.disk.spool, each)
+            append(setup.disk.spool, batch)
 
         setup.disk.spool.append = may_fail  # type: ignore[method-assign]
 

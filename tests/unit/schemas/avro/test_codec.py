@@ -3,6 +3,7 @@ import io
 import json
 import random
 from datetime import UTC, datetime
+from typing import Any
 
 import fastavro
 import numpy as np
@@ -24,8 +25,11 @@ from tests.unit.streams.batches import Packet, coalesced
 CODEC = Codec()
 
 
-def by_fastavro(message: bytes, name: str) -> dict:
-    return fastavro.schemaless_reader(io.BytesIO(message[5:]), fastavro.parse_schema(json.loads(newest(name))), None)
+def by_fastavro(message: bytes, name: str) -> dict[str, Any]:
+    schema = fastavro.parse_schema(json.loads(newest(name)))
+    record = fastavro.schemaless_reader(io.BytesIO(message[5:]), schema, None)
+    assert isinstance(record, dict)
+    return record
 
 
 def assert_same(left: object, right: object) -> None:
@@ -193,7 +197,7 @@ def test_a_batch_of_version_1_is_read_as_one_from_the_ring(batch: PacketBatch) -
     ],
     ids=", ".join,
 )
-def test_coalesced_entries_that_cannot_be_are_a_decode_error(change: dict) -> None:
+def test_coalesced_entries_that_cannot_be_are_a_decode_error(change: dict[str, Any]) -> None:
     good = coalesced([Packet(time_ns=5), Packet(time_ns=6)])
     assert CODEC.decode_packet_batch(CODEC.encode_packet_batch(good)).coalesced
     with pytest.raises(DecodeError):

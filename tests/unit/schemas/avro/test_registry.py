@@ -51,7 +51,7 @@ def test_a_newer_schema_reads_what_every_older_one_wrote(old: Any, new: Any) -> 
     buffer = io.BytesIO()
     fastavro.schemaless_writer(buffer, writer, default_record(old.schema))
     buffer.seek(0)
-    read = fastavro.schemaless_reader(buffer, writer, reader)
+    read: Any = fastavro.schemaless_reader(buffer, writer, reader)
     assert read.keys() == default_record(new.schema).keys()
 
 

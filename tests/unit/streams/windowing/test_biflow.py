@@ -225,7 +225,7 @@ def test_a_connection_with_itself_is_one_flow_for_each_direction() -> None:
     assert [(f["direction"], f["packets"]) for f in flows([packet, replace(packet, direction=1)])] == [(0, 1), (1, 1)]
 
 
-VIA = {"tunnel_type": 1, "tunnel_id": 77, "outer_src": "10.9.0.2", "outer_dst": "2001:db8:9::1"}
+VIA: dict[str, Any] = {"tunnel_type": 1, "tunnel_id": 77, "outer_src": "10.9.0.2", "outer_dst": "2001:db8:9::1"}
 BACK_VIA = VIA | {"outer_src": VIA["outer_dst"], "outer_dst": VIA["outer_src"]}
 
 

@@ -3,6 +3,7 @@ import pytest
 from common.errors import DecodeError, ServiceUnavailable
 from schemas.avro.codec import Codec
 from schemas.packets import PacketBatch
+from streams.partition.storing import KafkaPartition, WindowId
 from streams.testing import settle
 from streams.worker import worker as limits
 from streams.worker.retrying import CLICKHOUSE, KAFKA, REGISTRY
@@ -223,7 +224,7 @@ async def test_stopping_acknowledges_what_is_stored_and_leaves_open_windows_in_k
 async def test_a_bug_in_a_partitions_task_ends_the_component() -> None:
     rig, node = Rig(), Source()
 
-    def broken(*_: object) -> list[tuple[int, int]]:
+    def broken(partition: KafkaPartition, window: WindowId) -> list[tuple[int, int]]:
         raise ZeroDivisionError
 
     rig.store.revisions = broken  # type: ignore[method-assign]
