@@ -6,8 +6,8 @@ What a client is given comes from three places; the later wins:
 3. what exactness hangs on (`common.settings.FIXED_PROPERTIES` refuses it in `kafka.properties`).
 
 Clients say nothing themselves unless `log_level` is raised: a producer is polled, so its errors come to `on_error` and
-its lines to the log; of others, an error is what is raised by the next question. With a callback their errors would
-wait in memory for a poll that never comes, hundreds a minute while Kafka is away.
+its lines to the log; of others, an error is what is raised by the next question. While Kafka is away their errors wait
+in memory for a poll: who keeps such a client polls it with each question.
 Nothing is asked without a time-out.
 """
 

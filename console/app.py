@@ -13,7 +13,7 @@ from common import logs
 from common.address import Address, listen
 from common.errors import SettingsError
 from common.settings import ConsoleSettings, Settings
-from common.stopping import Stop, stop_on_signals
+from common.stopping import END_SECONDS, Stop, stop_on_signals
 from console.access import Access, warning
 from console.api import audit, dashboard, explore, fields, health, history, live, nodes, registry
 from console.api import metrics as http_metrics
@@ -84,7 +84,7 @@ def run(settings: Settings) -> int:
     """Serve until SIGINT or SIGTERM. Raises EnvironmentProblem when the address cannot be used."""
     address = Address.parse(settings.console.listen, "console.listen")
     _check_certificate(settings.console)
-    with stop_on_signals() as stop, listen(address, backlog=512) as listener:
+    with stop_on_signals(within=END_SECONDS) as stop, listen(address, backlog=512) as listener:
         # inherited by connections. asyncio leaves it off for sockets whose protocol number is 0, as here, and then an
         # answer of two writes waits 40 ms for the client's delayed acknowledgement
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

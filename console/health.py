@@ -123,6 +123,7 @@ class _Kafka:
 
     def __call__(self) -> Verdict:
         self._client = self._client or kafka.admin(self._settings)
+        self._client.poll(0)  # or what it says while Kafka is away would pile up
         try:
             cluster = self._client.list_topics(timeout=self._timeout)
         except KafkaException as error:

@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar
 from common import logs
 from common.errors import AyaflowError, SettingsError
 from common.settings import Settings
-from common.stopping import stop_on_signals
+from common.stopping import END_SECONDS, stop_on_signals
 from producer.capture import columns
 from producer.capture.capture import Capture
 from producer.interfaces import selection as interfaces
@@ -40,7 +40,7 @@ def run(settings: Settings) -> int:
         raise SettingsError(f"capture.ring_bytes: {size} is not a power of two of at least {page}")
     selection = Selection.of(settings.capture.interfaces)
     interfaces.check(selection, interfaces.Links.of_this_machine())
-    with stop_on_signals() as stop, contextlib.ExitStack() as held:
+    with stop_on_signals(within=END_SECONDS) as stop, contextlib.ExitStack() as held:
         pins.mount(settings.capture.bpffs)
         directory = pins.node_directory(settings.capture.bpffs, settings.node)
         with refused(directory):

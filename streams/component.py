@@ -12,7 +12,7 @@ from common.errors import AyaflowError, ServiceUnavailable
 from common.metrics import MetricsServer
 from common.outages import Outages
 from common.settings import Settings
-from common.stopping import Stop, stop_on_signals
+from common.stopping import END_SECONDS, Stop, stop_on_signals
 from schemas.avro.codec import Codec
 from schemas.topics import TopicNames, topics
 from streams import app as faust_app
@@ -38,7 +38,7 @@ def run(settings: Settings) -> int:
         logging.getLogger(library).setLevel(logging.CRITICAL)
     hook, threading.excepthook = threading.excepthook, _thread_ended
     try:
-        with stop_on_signals() as stop:
+        with stop_on_signals(within=END_SECONDS) as stop:
             return asyncio.run(Component(settings).run(stop))
     finally:
         threading.excepthook = hook
@@ -112,12 +112,15 @@ class Component:
         faust_app.connect(app, self._topics, worker)
         stop = asyncio.create_task(stopping.wait())
         died = asyncio.create_task(_crash(app))
+        starting = asyncio.create_task(app.start())  # waits for Kafka, for as long as that is away
         try:
             await worker.start()
-            await app.start()
-            log.info("started", app_id=settings.streams.app_id, window_seconds=settings.streams.window_seconds)
             ends: set[asyncio.Future[Any]] = {stop, died, worker.failure}
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({starting, *ends}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                await starting
+                log.info("started", app_id=settings.streams.app_id, window_seconds=settings.streams.window_seconds)
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             self._raise(worker, died)
         finally:
             await worker.stop()
@@ -126,19 +129,22 @@ class Component:
             store.close()
             offsets.close()
             codec.close()
-            for task in (stop, died):
+            for task in (stop, died, starting):
                 task.cancel()
-            await asyncio.gather(stop, died, return_exceptions=True)
+            await asyncio.wait({stop, died, starting}, timeout=_STOP_SECONDS)
 
     @staticmethod
     async def _stop(app: Any) -> None:
         """Commit what is acknowledged and leave the group; with Kafka away, do not wait for it."""
-        try:
-            if app.consumer is not None:
-                await asyncio.wait_for(app.consumer.commit(), _STOP_SECONDS)
-            await asyncio.wait_for(app.stop(), _STOP_SECONDS)
-        except TimeoutError:
-            log.warning("Kafka did not answer: left without committing; what is not committed will be read again")
+        for work in (app.consumer.commit, app.stop) if app.consumer is not None else (app.stop,):
+            # not wait_for: that waits without end for what does not let itself be cancelled
+            task = asyncio.create_task(work())
+            await asyncio.wait({task}, timeout=_STOP_SECONDS)
+            if not task.done():
+                task.cancel()
+                log.warning("Kafka did not answer: left without committing; what is not committed will be read again")
+                return
+            await task
 
     @staticmethod
     def _raise(worker: Worker, died: "asyncio.Task[BaseException]") -> None:

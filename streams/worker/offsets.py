@@ -24,6 +24,7 @@ class KafkaOffsets:
     def begin(self, partition: int) -> Begin:
         """Where to begin. Raises ServiceUnavailable."""
         wanted = TopicPartition(self._topic, partition)
+        self._consumer.poll(0)  # or what it says while Kafka is away would pile up
         try:
             (committed,) = self._consumer.committed([wanted], timeout=_TIMEOUT)
             oldest, _ = self._consumer.get_watermark_offsets(wanted, timeout=_TIMEOUT)

@@ -22,7 +22,7 @@ from common.address import Address, names_loopback
 from common.clickhouse import Endpoint
 from common.errors import EnvironmentProblem, QueryError
 from common.settings import ClickHouseSettings, Settings
-from common.stopping import Stop, stop_on_signals
+from common.stopping import END_SECONDS, Stop, stop_on_signals
 from deploy.local import endpoints
 from deploy.local.clickhouse import compression, http_query, sql
 from deploy.local.clickhouse.engine import Answer, Connection, Engine, EngineError
@@ -66,7 +66,7 @@ def run(settings: Settings) -> int:
         began = time.monotonic()
         engine = Engine(directory, memory_bytes=_memory_budget(), default_database=settings.clickhouse.database)
         try:
-            with stop_on_signals() as stop:
+            with stop_on_signals(within=END_SECONDS) as stop:
                 asyncio.run(_serve(Server(engine, settings.clickhouse, directory), listen, began, stop))
         finally:
             engine.close()

@@ -19,7 +19,7 @@ from common import kafka, logs
 from common.address import Address
 from common.errors import EnvironmentProblem, ServiceUnavailable
 from common.settings import KafkaSettings, Settings
-from common.stopping import Stop, stop_on_signals
+from common.stopping import END_SECONDS, Stop, stop_on_signals
 from deploy.local import endpoints
 from deploy.local.kafka.config import server_properties
 from deploy.local.process import dies_with_parent, make_directory, only_one, rss_mb, stop
@@ -44,7 +44,7 @@ def run(settings: Settings) -> int:
             f"kafka.bootstrap_servers names {listener.text}, which is not on this machine: use that Kafka "
             "as it is, or set a loopback address for a local one"
         )
-    with stop_on_signals() as stopping, only_one(settings.data_dir / "kafka.lock", "a local Kafka"):
+    with stop_on_signals(within=END_SECONDS) as stopping, only_one(settings.data_dir / "kafka.lock", "a local Kafka"):
         return _serve(settings, listener, stopping)
 
 

@@ -3,15 +3,19 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from common.stopping import Stop, stop_on_signals
 
+ROOT = Path(__file__).parents[3]
 FOREVER = 60.0  # never waited for, when all is well
 
 
@@ -114,3 +118,21 @@ def test_an_event_loop_hears_what_was_said_before_and_watches_no_longer(stop: St
 
     stop.set()
     assert len(asyncio.run(wait())) <= 1  # the loop's own, by which threads wake it up
+
+
+HANGS = """
+import ctypes, signal
+from common.stopping import stop_on_signals
+with stop_on_signals(within=0.2):
+    signal.raise_signal(signal.SIGTERM)
+    ctypes.PyDLL(None).pause()      # holds the interpreter's lock, so no Python code runs any more
+"""
+
+
+def test_a_process_that_hangs_after_a_signal_ends_and_shows_where() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HANGS], cwd=ROOT, capture_output=True, text=True, timeout=FOREVER, check=False
+    )
+    assert done.returncode == 1
+    assert "Timeout" in done.stderr
+    assert "File" in done.stderr
