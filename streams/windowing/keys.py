@@ -19,6 +19,12 @@ Keys = npt.NDArray[np.void]  # of dtype KEY
 
 _PLAIN = tuple(field for field in KEYS if not field.tunnel and field.name not in {"node", "tunnel_type"})
 
+_COPIED = tuple(
+    field.name
+    for field in _PLAIN
+    if field.kind not in {Kind.ADDRESS, Kind.NAME} and field.name not in {"icmp_type", "icmp_code"}
+)
+
 
 def _layout() -> np.dtype[Any]:
     """Addresses first, then by size, so that everything is aligned; as long as a number of 64-bit words."""
@@ -102,9 +108,8 @@ def pack(flows: FlowKeys, *, node: int, interfaces: I32, tunnels: U32) -> Keys:
     keys = np.zeros(len(flows), KEY)
     whole = words(keys)  # the addresses come first; numpy copies them ten times as fast by words
     whole[:, :2], whole[:, 2:4] = (np.ascontiguousarray(each).view("<u8") for each in (flows.src_addr, flows.dst_addr))
-    for field in _PLAIN:
-        if field.kind not in {Kind.ADDRESS, Kind.NAME}:
-            keys[field.name] = getattr(flows, field.name)
+    for name in _COPIED:
+        keys[name] = getattr(flows, name)
     keys["node"] = node
     keys["tunnel"] = tunnels
     keys["interface"] = interfaces[flows.interface]
