@@ -10,6 +10,7 @@ import math
 import os
 import select
 import signal
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from types import FrameType
@@ -82,10 +83,13 @@ def stop_on_signals(*, once: bool = False, within: float | None = None) -> Itera
     its threads on standard error. For components, which lose nothing by it: each goes on where it was.
     """
     with contextlib.closing(Stop()) as stop:
+        # None: standard error was closed, and its number may be another file's
+        stacks = 2 if sys.stderr is not None else os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
 
         def handle(_number: int, _frame: FrameType | None) -> None:
             if within and not stop.is_set():
-                faulthandler.dump_traceback_later(within, exit=True)  # a thread in C: needs neither the GIL nor a lock
+                # a thread in C: needs neither the interpreter's lock nor any of ours
+                faulthandler.dump_traceback_later(within, exit=True, file=stacks)
             stop.set()
             if once:
                 as_before()

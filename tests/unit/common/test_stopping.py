@@ -136,3 +136,9 @@ def test_a_process_that_hangs_after_a_signal_ends_and_shows_where() -> None:
     assert done.returncode == 1
     assert "Timeout" in done.stderr
     assert "File" in done.stderr
+
+
+def test_it_ends_without_standard_error_too() -> None:
+    command = [sys.executable, "-c", HANGS]
+    done = subprocess.run(["sh", "-c", 'exec "$@" 2>&-', "sh", *command], cwd=ROOT, timeout=FOREVER, check=False)
+    assert done.returncode == 1
