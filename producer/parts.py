@@ -201,6 +201,7 @@ class NodeParts:
                 registry=registry,
                 topic=self._topics.packets,
                 node=settings.node,
+                written=kernel.ring.producer_position(),
             ).read(safe, state)
         log.info(
             "going on from where the last producer ended",

@@ -35,6 +35,8 @@ class Spool:
         """`on_loss`: gets octets that cannot be read, and where. Raises OSError."""
         self._directory, self._limit, self._on_loss = directory, limit_bytes, on_loss
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _sync_folder(directory.parent)
+        _sync_folder(directory.parent.parent)
         numbers = self._numbers()
         self._sizes = {number: self._path(number).stat().st_size for number in numbers}
         self._head = self._stored_head(numbers)
@@ -76,6 +78,8 @@ class Spool:
         try:
             _write_all(self._output, record)
             os.fdatasync(self._output.fileno())
+            if not before:
+                _sync_folder(self._directory)
         except OSError:
             self._output.truncate(before)
             raise
@@ -214,6 +218,15 @@ def _next_whole(file: BinaryIO, offset: int, size: int) -> int:
         if _decode(file, offset + place) is not None:
             return offset + place
     return size
+
+
+def _sync_folder(path: Path) -> None:
+    """A file that is new is on disk when its folder is, too."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _write_all(file: BinaryIO, octets: bytes) -> None:

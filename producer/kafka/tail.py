@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from confluent_kafka import KafkaException, Message, TopicPartition
 
 from common import kafka, logs
-from common.errors import AyaflowError
+from common.errors import AyaflowError, DecodeError
 from common.settings import KafkaSettings
 from producer.kernel.run_state import RunState
 from schemas.avro.registry import HEADER, Registry
@@ -82,6 +82,7 @@ class TailReader:
     registry: Registry
     topic: str
     node: str
+    written: int  # what the ring has had so far: nothing true lies behind it
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
@@ -92,7 +93,8 @@ class TailReader:
         with contextlib.closing(self.open_tail()) as tail:
             try:
                 ranges = self._ranges(tail, state, deadline)
-                return all(self._read(tail, start, end, safe, state.ring_id, deadline) for start, end in ranges)
+                told = [self._read(tail, start, end, safe, state, deadline) for start, end in ranges]
+                return all(told)
             except (KafkaException, AyaflowError) as error:
                 log.warning("kafka does not tell what it has; some may be sent twice", error=str(error))
                 return False
@@ -118,34 +120,46 @@ class TailReader:
         return max(1.0, deadline - self.monotonic())
 
     def _read(  # noqa: PLR0917  a loop's parts
-        self, tail: Tail, start: TopicPartition, end: int, safe: Safe, ring_id: int, deadline: float
+        self, tail: Tail, start: TopicPartition, end: int, safe: Safe, state: RunState, deadline: float
     ) -> bool:
-        key = self.node.encode()
+        key, told = self.node.encode(), True
         tail.assign([start])
         while self.monotonic() < deadline:
             for message in tail.consume(64, timeout=0.5):
                 if message.error():
                     continue
                 if message.key() == key:
-                    _add(safe, message.value() or b"", ring_id, self.registry)
+                    try:
+                        _add(safe, message.value() or b"", self.registry, state, self.written)
+                    except DecodeError as error:  # anybody may write there; streams sets it aside
+                        log.warning(
+                            "somebody else's message has this node's key", offset=message.offset(), error=str(error)
+                        )
+                        told = False
                 if (message.offset() or 0) >= end - 1:
-                    return True
+                    return told
             with contextlib.suppress(KafkaException):
                 if tail.position([start])[0].offset >= end:  # control records have offsets, too
-                    return True
+                    return told
         log.warning("kafka takes long to tell what it has; some may be sent twice", topic=start.topic, until_offset=end)
         return False
 
 
-def _add(safe: Safe, octets: bytes, ring_id: int, registry: Registry) -> None:
-    """What a message of the packets topic says, if it is of our ring."""
+def _add(safe: Safe, octets: bytes, registry: Registry, state: RunState, written: int) -> None:
+    """What a message of the packets topic says, if it is of our ring. Raises DecodeError for what cannot be ours."""
     import fastavro  # only here, and only now
 
     if len(octets) < HEADER.size or octets[0]:
-        return
+        raise DecodeError("no Confluent framing")
     schema = json.loads(registry.schema(HEADER.unpack_from(octets)[1]))
-    batch: Any = fastavro.schemaless_reader(io.BytesIO(octets[HEADER.size :]), schema, None)
-    if batch["ring_id"] != ring_id:
+    try:
+        batch: Any = fastavro.schemaless_reader(io.BytesIO(octets[HEADER.size :]), schema, None)
+        ring_id, position, coalesced = batch["ring_id"], batch["ring_end"], batch.get("coalesced_end", 0)
+        epoch = max((row["epoch"] for row in batch["counters"]), default=0)
+    except Exception as error:
+        raise DecodeError(f"not a PacketBatch: {type(error).__name__} {error}") from error
+    if ring_id != state.ring_id:
         return
-    epochs = [row["epoch"] for row in batch["counters"]]
-    safe.reach(position=batch["ring_end"], coalesced=batch.get("coalesced_end", 0), epoch=max(epochs, default=0))
+    if position > written or epoch > state.open:
+        raise DecodeError("it tells of more than our ring has had")
+    safe.reach(position=position, coalesced=coalesced, epoch=epoch)

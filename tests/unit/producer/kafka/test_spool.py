@@ -173,6 +173,26 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: p
     assert Disk(tmp_path).rest() == [1, 3]
 
 
+def test_a_new_segment_is_in_its_folder_before_its_batch_counts_as_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    real = os.fsync
+
+    def fsync(fd: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{fd}").readlink())
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    disk = Disk(tmp_path)
+    assert tmp_path.parent in synced  # the spool's own folder may be new, too
+    synced.clear()
+    disk.spool.append(batch(1))
+    assert synced == [disk.spool._directory]
+    disk.spool.append(batch(2))
+    assert synced == [disk.spool._directory]
+
+
 REFUSED = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
 
 

@@ -37,6 +37,7 @@ class Setup:
         self.tail, self.now, self.tick, self.slept = tail, 0.0, tick, 0.0
         self.state: RunState = memory_state()
         self.state.begin(ring_id=RING, opened_ns=0)
+        self.state.open = 9
         if acknowledged:
             self.state.kafka_partition, self.state.kafka_offset = acknowledged
         self.safe = Safe(position=80)
@@ -52,7 +53,13 @@ class Setup:
         return self.tail
 
     def read(self, **changed: Any) -> bool:
-        fields: dict[str, Any] = {"open_tail": self.open, "registry": FixedRegistry(), "topic": "t", "node": "n"}
+        fields: dict[str, Any] = {
+            "open_tail": self.open,
+            "registry": FixedRegistry(),
+            "topic": "t",
+            "node": "n",
+            "written": 1 << 20,
+        }
         reader = TailReader(**(fields | changed), monotonic=self.monotonic, sleep=self.sleep)
         return reader.read(self.safe, self.state)
 
@@ -99,8 +106,29 @@ def test_other_nodes_other_rings_and_what_is_no_batch_of_ours_say_nothing() -> N
         ends={0: 7},
     )
     setup = Setup(tail, acknowledged=(0, 0))
-    assert setup.read()
+    assert not setup.read()  # what somebody else wrote under our name may hide something of ours
     assert setup.safe.position == 160
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"\0\0\0\0\5\2\4",  # the beginning of a batch
+        b"\0\0\0\0\5" + b"\xff" * 40,  # numbers without end
+        b"\0\0\0\0\5\x04\xff\xff",  # a name that is not UTF-8
+        b"\0\0\0\0\3",  # another of our schemas
+        b"\0\0\0\0\x63abc",  # none of ours
+        bytes(200_000),
+        message(1, end=(1 << 20) + 80).octets,  # more than the ring has had
+        message(1, end=160, epoch=99).octets,  # an epoch that is not open yet
+    ],
+)
+def test_what_others_wrote_under_our_name_is_passed_over(octets: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    tail = MemoryTail({0: [Told(1, b"n", octets), message(2, end=400), Told(3, b"n", octets)]}, ends={0: 4})
+    setup = Setup(tail, acknowledged=(0, 0))
+    setup.read()
+    assert setup.safe == Safe(position=400, coalesced=7)
+    assert "somebody else's message" in caplog.text
 
 
 def test_control_records_at_the_end_are_not_waited_for() -> None:
