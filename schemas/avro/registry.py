@@ -7,6 +7,8 @@ holds each one to BACKWARD_TRANSITIVE compatibility with all before it.
 import json
 import re
 import struct
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -109,18 +111,24 @@ class FixedRegistry:
         """There is nothing to close."""
 
 
+TIMEOUT_SECONDS = 3.0  # for each answer
+UNKNOWN_SECONDS, MOST_UNKNOWN = 30.0, 1024  # ids that are not asked for again, for so long
+
+
 class ConfluentRegistry:
     """Ids from a Confluent-compatible registry; registers our schemas there when they are first used."""
 
-    def __init__(self, url: str, topics: TopicNames) -> None:
+    def __init__(self, url: str, topics: TopicNames, monotonic: Callable[[], float] = time.monotonic) -> None:
         # imported here: 15 MB that a process without a registry does not pay for
         from confluent_kafka.schema_registry import SchemaRegistryClient
 
-        self._url = url
-        self._client: Any = SchemaRegistryClient({"url": url})
+        self._url, self._monotonic = url, monotonic
+        # one that accepts and is silent would be waited for without end; whoever asks tries again
+        self._client: Any = SchemaRegistryClient({"url": url, "timeout": TIMEOUT_SECONDS, "max.retries": 0})
         self._subjects = _subjects(topics)
         self._ids: dict[str, int] = {}
         self._schemas: dict[int, str] = {}
+        self._unknown: dict[int, float] = {}  # id -> when it is asked for again
 
     def schema_id(self, name: str) -> int:
         """Register the newest version of a schema, and say its id. Raises ServiceUnavailable."""
@@ -135,7 +143,16 @@ class ConfluentRegistry:
     def schema(self, schema_id: int) -> str:
         """Look an id up. Raises ServiceUnavailable, or DecodeError when the registry does not know it."""
         if schema_id not in self._schemas:
-            self._schemas[schema_id] = self._ask(lambda: self._client.get_schema(schema_id).schema_str)
+            now = self._monotonic()
+            if self._unknown.get(schema_id, now) > now:  # anybody can send many of them
+                raise DecodeError(f"the schema registry at {self._url} does not know the id {schema_id}")
+            try:
+                self._schemas[schema_id] = self._ask(lambda: self._client.get_schema(schema_id).schema_str)
+            except DecodeError:
+                self._unknown = {known: at for known, at in self._unknown.items() if at > now}
+                if len(self._unknown) < MOST_UNKNOWN:
+                    self._unknown[schema_id] = now + UNKNOWN_SECONDS
+                raise
         return self._schemas[schema_id]
 
     def close(self) -> None:

@@ -1,13 +1,19 @@
 """What is released stays readable: compatibility of each schema with all before it, and ids that never move."""
 
+import contextlib
 import io
 import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import fastavro
 import pytest
 
-from schemas.avro.registry import FixedRegistry, fixed_schemas, newest
+from common.errors import DecodeError, ServiceUnavailable
+from schemas.avro import registry
+from schemas.avro.registry import UNKNOWN_SECONDS, ConfluentRegistry, FixedRegistry, fixed_schemas, newest
 from schemas.topics import TopicNames
 
 ALL = fixed_schemas(TopicNames.of("ayaflow."))
@@ -65,3 +71,57 @@ def test_every_field_says_what_it_is(name: str) -> None:
                 walk(kind["items"])
 
     walk(json.loads(newest(name)))
+
+
+@contextlib.contextmanager
+def server(answer: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A registry of one's own -> its URL. `answer` gets each connection, in a thread."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    answer(connection)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def test_a_registry_that_accepts_and_is_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "TIMEOUT_SECONDS", 0.1)
+    held: list[socket.socket] = []
+    with server(held.append) as url, contextlib.closing(ConfluentRegistry(url, TopicNames.of("t."))) as asked:
+        with pytest.raises(ServiceUnavailable, match="does not answer"):
+            asked.schema_id("PacketBatch")
+        with pytest.raises(ServiceUnavailable, match="does not answer"):
+            asked.schema(7)
+    for connection in held:
+        connection.close()
+
+
+def test_an_id_that_nobody_knows_is_not_asked_for_with_each_message() -> None:
+    requests: list[bytes] = []
+    body = b'{"error_code": 40403, "message": "Schema 99 not found"}'
+
+    def unknown(connection: socket.socket) -> None:
+        with connection:
+            requests.append(connection.recv(65_536))
+            head = b"HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nConnection: close\r\n"
+            connection.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+
+    now = [0.0]
+    with server(unknown) as url:
+        asked = ConfluentRegistry(url, TopicNames.of("t."), monotonic=lambda: now[0])
+        with contextlib.closing(asked):
+            for _ in range(3):
+                with pytest.raises(DecodeError):
+                    asked.schema(99)
+            once = len(requests)
+            now[0] = UNKNOWN_SECONDS + 1  # it may have been registered since
+            with pytest.raises(DecodeError):
+                asked.schema(99)
+    assert once == len(requests) // 2 > 0
