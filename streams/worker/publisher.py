@@ -23,9 +23,20 @@ from schemas.topics import TopicNames
 
 log = logs.get("streams")
 
-_MAX_MESSAGE = 9 << 20  # a dead letter is as large as what it was made of, plus headers
+_MAX_MESSAGE = 9 << 20
+_DEAD_LETTER_BYTES = (1 << 20, 1 << 14, 256, 0)  # of a message that is set aside; the next one where that is refused
+_MOST_KEY, _MOST_ERROR = 4096, 1000
 _CHUNK = 10_000
 _WAIT_SECONDS = 30.0
+
+
+class _TooLargeError(ServiceUnavailable):
+    """A message is larger than librdkafka or the broker takes."""
+
+
+def _refused(error: KafkaError) -> ServiceUnavailable:
+    kind = _TooLargeError if error.code() == KafkaError.MSG_SIZE_TOO_LARGE else ServiceUnavailable
+    return kind(f"Kafka did not take a message: {error.str()}")
 
 
 class KafkaPublisher:
@@ -60,17 +71,43 @@ class KafkaPublisher:
                     self._producer.poll(0.05 if messages else 0)
 
     def dead_letter(self, value: bytes | None, key: bytes | None, *, partition: int, offset: int, error: str) -> None:
-        """Set a message aside, with its origin in the headers, and wait. Raises ServiceUnavailable."""
+        """Set a message aside, with its origin in the headers, and wait. Raises ServiceUnavailable.
+
+        What is too large is cut, and `original-length` (`original-key-length`) says so: the broker has taken a message
+        by its size when it was compressed, which says nothing of its size now.
+        """
         headers: list[tuple[str, str | bytes | None]] = [
             ("source-topic", self._topics.packets),
             ("source-partition", str(partition)),
             ("source-offset", str(offset)),
-            ("error", error),
+            ("error", error[:_MOST_ERROR]),
         ]
-        with self._deliveries():
-            self._producer.produce(
-                self._topics.dead_letter, value=value, key=key, headers=headers, on_delivery=self._delivered
-            )
+        for most in _DEAD_LETTER_BYTES:
+            cut_value, cut_key = value and value[:most], key and key[: min(most, _MOST_KEY)]
+            cut = [
+                (name, str(len(whole)))
+                for name, whole, part in (("original-length", value, cut_value), ("original-key-length", key, cut_key))
+                if whole is not None and part is not None and len(part) < len(whole)
+            ]
+            try:
+                with self._deliveries():
+                    self._producer.produce(
+                        self._topics.dead_letter,
+                        value=cut_value,
+                        key=cut_key,
+                        headers=[*headers, *cut],
+                        on_delivery=self._delivered,
+                    )
+            except _TooLargeError:
+                continue
+            return
+        log.error(
+            "not even the headers of a message fit into the dead-letter topic: it is left where it is; "
+            "raise that topic's max.message.bytes",
+            partition=partition,
+            offset=offset,
+            error=error[:_MOST_ERROR],
+        )
 
     def live(self, stats: dict[str, Any]) -> None:
         """Send a node's live statistics; when Kafka is away they are lost, being of no use later."""
@@ -103,10 +140,10 @@ class KafkaPublisher:
             try:
                 yield
             except KafkaException as error:
-                raise ServiceUnavailable(f"Kafka did not take a message: {error.args[0]}") from error
+                raise _refused(error.args[0]) from error
             left = self._producer.flush(_WAIT_SECONDS)
             if self._failure is not None:
-                raise ServiceUnavailable(f"Kafka did not take a message: {self._failure.str()}")
+                raise _refused(self._failure)
             if left:
                 self._producer.purge()
                 self._producer.flush(1)

@@ -4,11 +4,13 @@ import time
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 
 from schemas.packets import EpochCounters
 from streams.metrics import LEDGER_FIGURES
 from tests.integration.fix_streams import pipeline
 from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch, counters
+from tests.waiting import HANG_SECONDS
 
 pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse]
 
@@ -119,6 +121,28 @@ def test_batches_become_flows_ledger_rows_and_messages(kafka_broker: str, clickh
         assert health["ok"]
         assert health["dead_letters"] == 1
         assert health["lag_messages"] == 0
+        assert p.stop() == 0
+
+
+def test_a_message_that_is_huge_once_it_is_unpacked_is_cut_and_reading_goes_on(
+    kafka_broker: str, clickhouse_server: str
+) -> None:
+    with pipeline(kafka_broker, clickhouse_server) as p:
+        p.start()
+        hostile = Producer(
+            {"bootstrap.servers": kafka_broker, "compression.type": "zstd", "message.max.bytes": 100 << 20}
+        )
+        hostile.produce(p.topics.packets, value=bytes(12 << 20), key=b"evil", partition=0)
+        assert hostile.flush(HANG_SECONDS) == 0
+        start = int(time.time()) // 2 * 2
+        packets = [Packet(time_ns=start * SECOND + n) for n in range(10)]
+        p.send([batch(packets, clock_ns=(start + 4) * SECOND)])
+        p.until(lambda: p.count("SELECT sum(packets) FROM flows") == 10)
+        (letter,) = p.messages(p.topics.dead_letter)
+        headers = dict(letter.headers())
+        assert (len(letter.value()), headers["original-length"]) == (1 << 20, str(12 << 20).encode())
+        assert (headers["source-partition"], headers["source-offset"]) == (b"0", b"0")
+        assert p.health()["dead_letters"] == 1
         assert p.stop() == 0
 
 

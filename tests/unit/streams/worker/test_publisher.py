@@ -16,8 +16,8 @@ Report = Callable[[KafkaError | None, Any], None]
 class Client:
     """librdkafka's producer: a queue with little room, and a broker that may take nothing or not answer."""
 
-    def __init__(self, room: int = 100) -> None:
-        self.room = room
+    def __init__(self, room: int = 100, most: int | None = None) -> None:
+        self.room, self.most = room, most  # octets of a value that the broker takes
         self.queue: list[tuple[str, dict[str, Any], Report | None]] = []
         self.taken: list[tuple[str, dict[str, Any]]] = []
         self.refuses: KafkaError | None = None
@@ -51,10 +51,12 @@ class Client:
             return 0
         queue, self.queue = self.queue, []
         for topic, message, report in queue:
-            if self.refuses is None:
+            large = self.most is not None and len(message["value"] or b"") > self.most
+            refused = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE) if large else self.refuses
+            if refused is None:
                 self.taken.append((topic, message))
             if report is not None:
-                report(self.refuses, None)
+                report(refused, None)
         return len(queue)
 
     def flush(self, seconds: float) -> int:
@@ -126,6 +128,24 @@ def test_a_dead_letter_tells_where_it_is_from() -> None:
         "source-offset": "7",
         "error": "why",
     }
+
+
+@pytest.mark.parametrize(("limit", "kept"), [(2 << 20, 1 << 20), (100_000, 1 << 14), (2_000, 256), (100, 0)])
+def test_a_dead_letter_is_cut_until_it_fits_and_says_how_long_it_was(limit: int, kept: int) -> None:
+    client = Client(most=limit)
+    publisher(client).dead_letter(bytes(12 << 20), bytes(50_000), partition=3, offset=7, error="why" * 10_000)
+    ((_, message),) = client.taken
+    headers = dict(message["headers"])
+    assert (len(message["value"]), len(message["key"])) == (kept, min(kept, 4096))
+    assert (headers["original-length"], headers["original-key-length"]) == (str(12 << 20), "50000")
+    assert len(headers["error"]) == 1000
+
+
+def test_where_not_even_the_headers_fit_reading_goes_on_and_it_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    client = Client(most=-1)
+    publisher(client).dead_letter(b"poison", b"n1", partition=3, offset=7, error="why")
+    assert not client.taken
+    assert "max.message.bytes" in caplog.text
 
 
 def test_live_statistics_that_nobody_takes_are_lost() -> None:
