@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from console.query import flow_sql
 from schemas.fields import LIVE_KEYS
 
-FLOW: dict[str, Any] = {
+_VALUES: dict[str, Any] = {
     "window_start": "2026-05-01T12:00:10Z",
     "window_seconds": 10,
     "node": "gateway-1",
@@ -43,6 +44,7 @@ FLOW: dict[str, Any] = {
     "last_seen": "2026-05-01T12:00:19.900000Z",
     "community_id": "1:LQU9qZlK+B5F3KDmev6m5PMibrg=",
 }
+FLOW = {name: _VALUES.get(name, 0) for name in flow_sql.COLUMNS}
 """A row of /api/history and /api/flows."""
 
 CONNECTION: dict[str, Any] = {

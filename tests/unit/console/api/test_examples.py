@@ -1,12 +1,14 @@
 from datetime import UTC, datetime
 
+from console.api import examples
 from console.api.examples import CONNECTION, FLOW
 from console.live.state import Connection
 from console.query import flow_sql
 
 
-def test_the_example_of_a_flow_has_the_columns_of_history() -> None:
+def test_the_example_of_a_flow_has_the_columns_of_history_and_no_others() -> None:
     assert FLOW.keys() == {*flow_sql.COLUMNS}
+    assert examples._VALUES.keys() <= FLOW.keys()
 
 
 def test_the_example_of_a_connection_has_what_the_live_view_shows() -> None:
