@@ -132,9 +132,10 @@ class TailReader:
                     try:
                         _add(safe, message.value() or b"", self.registry, state, self.written)
                     except DecodeError as error:  # anybody may write there; streams sets it aside
-                        log.warning(
-                            "somebody else's message has this node's key", offset=message.offset(), error=str(error)
-                        )
+                        if told:  # the first stands for all: there may be many
+                            log.warning(
+                                "somebody else's message has this node's key", offset=message.offset(), error=str(error)
+                            )
                         told = False
                 if (message.offset() or 0) >= end - 1:
                     return told

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from common.errors import DecodeError
-from schemas.defaults import durations, entry_values
+from schemas.defaults import entry_values
 from schemas.fields import MEASURES
 from schemas.packets import I64, PacketBatch
 from streams.windowing.keys import Groups
@@ -84,7 +84,7 @@ def _entries(batch: PacketBatch, first_ns: I64, length: int) -> Rows:
     columns["first_ns"] = columns["last_ns"] = first_ns
     if len(batch.duration_ns):
         # of one second by the kernel's clock; ours may put the end a moment into the next window
-        columns["last_ns"] = np.minimum(first_ns + durations(batch), (first_ns // length + 1) * length - 1)
+        columns["last_ns"] = np.minimum(first_ns + values["duration_ns"], (first_ns // length + 1) * length - 1)
     return Rows(keys=batch.flow, **columns)
 
 
