@@ -6,6 +6,7 @@ itself.
 
 import contextlib
 import faulthandler
+import logging
 import math
 import os
 import select
@@ -14,7 +15,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     import asyncio  # only who has an event loop pays for it
@@ -72,6 +73,15 @@ class Stop:
     def close(self) -> None:
         """Give the descriptor back."""
         os.close(self._fd)
+
+
+def end_now(code: int) -> NoReturn:
+    """End the process without waiting for threads and tasks of a library that hangs; ours have been ended before."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from common.errors import AyaflowError, ServiceUnavailable
 from common.metrics import MetricsServer
 from common.outages import Outages
 from common.settings import Settings
-from common.stopping import END_SECONDS, Stop, stop_on_signals
+from common.stopping import END_SECONDS, Stop, end_now, stop_on_signals
 from schemas.avro.codec import Codec
 from schemas.topics import TopicNames, topics
 from streams import app as faust_app
@@ -59,6 +59,7 @@ class Component:
         self._worker: Worker | None = None
         self._waiting_for = "Kafka"
         self._metrics = streams_metrics.create()
+        self._left_behind = False  # Faust still waits for Kafka
 
     async def run(self, stop: Stop) -> int:
         """Until `stop`. Raises AyaflowError when it cannot go on."""
@@ -72,6 +73,8 @@ class Component:
             ):
                 await self._work(store, stopping)
         log.info("stopped")
+        if self._left_behind:
+            end_now(0)
         return 0
 
     async def _wait_for(self, service: str, ask: Callable[[], None], stopping: asyncio.Event) -> bool:
@@ -121,10 +124,10 @@ class Component:
                 await starting
                 log.info("started", app_id=settings.streams.app_id, window_seconds=settings.streams.window_seconds)
                 await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            self._raise(worker, died)
+            self._raise(worker, died, asked=stop.done())
         finally:
             await worker.stop()
-            await self._stop(app)
+            self._left_behind = not await left(app)
             publisher.close()
             store.close()
             offsets.close()
@@ -134,22 +137,9 @@ class Component:
             await asyncio.wait({stop, died, starting}, timeout=_STOP_SECONDS)
 
     @staticmethod
-    async def _stop(app: Any) -> None:
-        """Commit what is acknowledged and leave the group; with Kafka away, do not wait for it."""
-        for work in (app.consumer.commit, app.stop) if app.consumer is not None else (app.stop,):
-            # not wait_for: that waits without end for what does not let itself be cancelled
-            task = asyncio.create_task(work())
-            await asyncio.wait({task}, timeout=_STOP_SECONDS)
-            if not task.done():
-                task.cancel()
-                log.warning("Kafka did not answer: left without committing; what is not committed will be read again")
-                return
-            await task
-
-    @staticmethod
-    def _raise(worker: Worker, died: "asyncio.Task[BaseException]") -> None:
+    def _raise(worker: Worker, died: "asyncio.Task[BaseException]", *, asked: bool) -> None:
         error: BaseException | None = worker.failure.exception() if worker.failure.done() else None
-        if error is None and died.done():
+        if error is None and died.done() and not asked:
             error = died.result()
         if error is None or isinstance(error, AyaflowError):
             if error:
@@ -165,6 +155,23 @@ class Component:
         if self._worker is None:
             return {"ok": False, "stage": "streams", "waiting_for": self._waiting_for}
         return self._worker.health()
+
+
+async def left(app: Any) -> bool:
+    """Commit what is acknowledged and leave the group. False: Kafka did not answer, and Faust still waits for it."""
+    for work in (app.consumer.commit, app.stop) if app.consumer is not None else (app.stop,):
+        # not wait_for: that waits without end for what does not let itself be cancelled
+        task = asyncio.create_task(work())
+        await asyncio.wait({task}, timeout=_STOP_SECONDS)
+        error = task.exception() if task.done() and not task.cancelled() else None
+        if not task.done() or task.cancelled() or error:
+            task.cancel()
+            log.warning(
+                "Kafka did not answer: left without committing; what is not committed will be read again",
+                error=repr(error) if error else None,
+            )
+            return False
+    return True
 
 
 async def _crash(app: Any) -> BaseException:

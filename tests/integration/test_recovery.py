@@ -248,7 +248,7 @@ def test_streams_waits_for_a_kafka_that_is_away(clickhouse_server: str) -> None:
                 check(p, [node])
                 p.until(lambda: bool(p.health()["ok"]))
                 stop(broker)
-                assert p.stop() == 0  # and it ends when asked though Kafka is away again
+                assert p.stop() == 0, p.output[-6000:]  # and it ends when asked though Kafka is away again
                 assert_trouble_is_told_by_time(p.output)
         finally:
             if broker.poll() is None:
