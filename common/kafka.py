@@ -71,13 +71,19 @@ def producer(
 
 
 def consumer(
-    settings: KafkaSettings, *, group: str, from_end: bool = False, defaults: Mapping[str, Any] | None = None
+    settings: KafkaSettings,
+    *,
+    group: str,
+    from_end: bool = False,
+    defaults: Mapping[str, Any] | None = None,
+    ours: Mapping[str, Any] | None = None,
 ) -> Consumer:
     """A consumer that commits nothing: assign it partitions. Raises SettingsError.
 
     `from_end`: where an assigned offset is no longer there, go on with the newest message, not the oldest.
+    `ours`: more that kafka.properties cannot change.
     """
-    ours = {**CONSUMER, "group.id": group, "auto.offset.reset": "latest" if from_end else "earliest"}
+    ours = {**CONSUMER, **(ours or {}), "group.id": group, "auto.offset.reset": "latest" if from_end else "earliest"}
     with _explained():
         return Consumer(properties(settings, defaults=defaults, ours=ours))
 

@@ -1,0 +1,185 @@
+"""How far a consumer group is behind in a topic, as the broker says: every partition, also those that nobody reads.
+
+    with Backlog(settings, topic="ayaflow.packets", group="ayaflow-streams") as backlog:
+        for each in backlog.look(): ...
+
+Blocking; for a thread. Each question has a time-out, and each look asks for the partitions anew: those that were added
+a second ago are there. It does not join the group, and commits nothing.
+
+Acknowledged is less than stored: streams keeps back the last message of each ring (streams.partition.rings) until the
+next one has come, or ten minutes. Who knows better what is stored says so to `look`.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
+
+from common import kafka
+from common.errors import ServiceUnavailable
+from common.settings import KafkaSettings
+
+_PROPERTIES = {
+    "enable.partition.eof": True,  # there may be offsets without a message: marks of others' transactions
+    "isolation.level": "read_uncommitted",  # as streams reads
+    "queued.min.messages": 1,
+    "fetch.message.max.bytes": 1 << 16,  # one message is wanted; a larger one comes, too
+    "fetch.wait.max.ms": 100,
+}
+_AGAIN_SECONDS = 0.2
+_FINAL = (
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionBacklog:
+    """What a group has not acknowledged of a partition."""
+
+    partition: int
+    begin: int  # the first offset that is still there
+    committed: int  # the offset that the group acknowledged; -1: none
+    first: int  # the first offset that is still there and neither acknowledged nor, as far as is known, stored
+    end: int  # the offset behind the last message
+    oldest_unix_s: float | None  # time stamp of the first message at or after `first`; None: there is none
+
+    @property
+    def messages(self) -> int:
+        """How many there are from `first` on."""
+        return self.end - self.first if self.oldest_unix_s is not None else 0
+
+
+def first_offset(begin: int, done: int, end: int) -> int:
+    """What is still to be done. What was done beyond the end is of a topic that was made anew."""
+    return begin if done > end else max(begin, done)
+
+
+def _final(error: Exception) -> bool:
+    cause = error.args[0] if error.args else None
+    return isinstance(cause, KafkaError) and cause.code() in _FINAL
+
+
+class Backlog:
+    """Looks again and again; what it read once it does not read again."""
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        *,
+        topic: str,
+        group: str,
+        timeout_seconds: float = 5.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`timeout_seconds`: of each question. Raises SettingsError."""
+        self._topic, self._timeout, self._clock = topic, timeout_seconds, clock
+        self._consumer = kafka.consumer(settings, group=group, ours=_PROPERTIES)
+        self._admin = kafka.admin(settings)
+        self._seen: dict[int, tuple[int, float]] = {}  # partition -> offset of the first message, its time
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._consumer.close()
+
+    def look(self, stored: Mapping[int, int] | None = None) -> tuple[PartitionBacklog, ...]:
+        """All partitions, in order. Raises ServiceUnavailable when not everything was answered in time.
+
+        `stored`: partition -> the offset below which everything is stored, acknowledged or not.
+        """
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                return self._look(stored or {})
+            except (KafkaException, TimeoutError) as error:
+                # a leader or coordinator that has just moved is found by the next try
+                if _final(error) or time.monotonic() >= deadline:
+                    raise ServiceUnavailable(
+                        f"Kafka does not tell how far {self._topic} is read: {kafka.reason(error)}"
+                    ) from error
+            time.sleep(_AGAIN_SECONDS)
+
+    def _look(self, stored: Mapping[int, int]) -> tuple[PartitionBacklog, ...]:
+        partitions = self._partitions()
+        committed = {
+            each.partition: max(int(each.offset), -1)
+            for each in self._consumer.committed(partitions, timeout=self._timeout)
+        }
+        begin = self._offsets(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        end = self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        first = {
+            number: first_offset(begin[number], max(committed[number], stored.get(number, -1)), end[number])
+            for number in end
+        }
+        oldest = self._oldest({number: offset for number, offset in first.items() if offset < end[number]})
+        return tuple(
+            PartitionBacklog(
+                partition=number,
+                begin=begin[number],
+                committed=committed[number],
+                first=first[number],
+                end=end[number],
+                oldest_unix_s=oldest.get(number),
+            )
+            for number in sorted(end)
+        )
+
+    def _partitions(self) -> list[TopicPartition]:
+        self._consumer.poll(0)  # or what it says while Kafka is away would pile up
+        found = self._admin.list_topics(self._topic, timeout=self._timeout).topics[self._topic]
+        if found.error is not None:
+            raise KafkaException(found.error)
+        return [TopicPartition(self._topic, number) for number in found.partitions]
+
+    def _offsets(self, partitions: Sequence[TopicPartition], which: OffsetSpec) -> dict[int, int]:
+        asked = self._admin.list_offsets(dict.fromkeys(partitions, which), request_timeout=self._timeout)
+        return {each.partition: int(answer.result(self._timeout).offset) for each, answer in asked.items()}
+
+    def _oldest(self, first: dict[int, int]) -> dict[int, float]:
+        """The times of the messages at these offsets, by partition.
+
+        A time is what the sender says: one in the future counts as the moment when we saw the message first.
+        """
+        self._seen = {number: seen for number, seen in self._seen.items() if first.get(number) == seen[0]}
+        wanted = {number: offset for number, offset in first.items() if number not in self._seen}
+        if wanted:
+            self._read(wanted)
+        return {number: unix_s for number, (_, unix_s) in self._seen.items()}
+
+    def _read(self, wanted: dict[int, int]) -> None:
+        self._consumer.assign([TopicPartition(self._topic, number, offset) for number, offset in wanted.items()])
+        deadline = time.monotonic() + self._timeout
+        missing = dict(wanted)
+        try:
+            while missing:
+                message: Any = self._consumer.poll(max(0.0, deadline - time.monotonic()))
+                if message is None:
+                    raise TimeoutError(f"no message of partition {min(missing)} came in {self._timeout:.0f} s")
+                error, number = message.error(), message.partition()
+                if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001  the library's name
+                    raise KafkaException(error)
+                if number not in missing:
+                    continue
+                offset = missing.pop(number)
+                if error is None:
+                    self._seen[number] = (offset, self._time(message.timestamp()[1]))
+                self._consumer.incremental_unassign([TopicPartition(self._topic, number)])
+        finally:
+            self._consumer.unassign()
+
+    def _time(self, stamp_ms: int) -> float:
+        now = self._clock()
+        return min(stamp_ms / 1000, now) if stamp_ms >= 0 else now
