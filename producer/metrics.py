@@ -88,6 +88,8 @@ class ProducerMetrics:
     def count(self, counters: Iterable[EpochCounters]) -> None:
         """Add the kernel's counters of a closed epoch."""
         for row in counters:
+            if not row.interface:
+                continue
             labels = (row.interface, DIRECTIONS[row.direction])
             self._packets.labels(*labels).inc(row.seen_packets)
             self._bytes.labels(*labels).inc(row.seen_bytes)

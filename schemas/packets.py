@@ -45,7 +45,11 @@ class FlowKeys(Columnar):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochCounters:
-    """The kernel's counters of one epoch, interface, direction and `primary`. seen = the sum of the outcomes."""
+    """The kernel's counters of one epoch, interface, direction and `primary`. seen = the sum of the outcomes.
+
+    Without an interface it is a row of the node itself, all zeros: each epoch has a row, also one that saw nothing, so
+    that a node that sees nothing can be told from one of which nothing comes.
+    """
 
     epoch: int
     start_ns: int
@@ -53,6 +57,7 @@ class EpochCounters:
     interface: str
     direction: int  # INGRESS or EGRESS
     primary: bool = True  # as FlowKeys.primary
+    ended: bool = False  # the producer ended, and all is sent: the ring has no epoch behind this one
     seen_packets: int
     seen_bytes: int
     emitted_packets: int  # into the ring, as events
@@ -65,6 +70,13 @@ class EpochCounters:
     malformed_bytes: int
     ring_full_packets: int  # dropped: no room in the ring, and none in the flow table
     ring_full_bytes: int
+
+    @classmethod
+    def nothing(cls, *, epoch: int, start_ns: int, end_ns: int, **more: Any) -> "EpochCounters":
+        """Zeros; `more`: of an interface, or that the node ended."""
+        values: dict[str, Any] = {"interface": "", "direction": INGRESS, **more}
+        values |= {name: 0 for name in cls.__dataclass_fields__ if name.endswith(("_packets", "_bytes"))}
+        return cls(epoch=epoch, start_ns=start_ns, end_ns=end_ns, **values)
 
 
 @columnar(

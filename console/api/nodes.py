@@ -29,7 +29,7 @@ _RANGE = "end_time >= toDateTime({since:UInt32}, 'UTC') AND end_time < toDateTim
 
 def _heard(span_seconds: float) -> str:
     return f"""
-SELECT node, arraySort(groupUniqArray(toString(interface))) AS interfaces,
+SELECT node, arraySort(groupUniqArrayIf(toString(interface), interface != '')) AS interfaces,
        toUnixTimestamp64Micro(min(start_time)) AS first_us, toUnixTimestamp64Micro(max(end_time)) AS last_us,
        sum(ring_full_packets) AS dropped_packets
 {audit_sql.ledger(_RANGE, span_seconds)}

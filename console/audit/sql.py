@@ -68,7 +68,7 @@ FROM (
                                          + malformed_bytes + ring_full_bytes) AS kernel_b,
            if(closed, toInt64(emitted_packets + coalesced_packets) - toInt64(consumed_p), 0) AS kafka_p,
            if(closed, toInt64(emitted_bytes + coalesced_bytes) - toInt64(consumed_b), 0) AS kafka_b
-    {ledger(_IN_RANGE, span_seconds)}
+    {ledger(_IN_RANGE, span_seconds)} AND interface != ''
 ) AS l
 GROUP BY node, interface, direction
 ORDER BY node, interface, direction

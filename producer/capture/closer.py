@@ -96,7 +96,7 @@ class EpochCloser:
     def close(self) -> None:
         """Close the open epoch."""
         self._finished = self.finishing
-        closed = self._epochs.close()
+        closed = self._epochs.close(last=self.finishing)
         self.unsent = Unsent(epoch=closed)
         self._metrics.count(closed.counters)
         self._metrics.coalesced_entries.inc(len(closed.flows))

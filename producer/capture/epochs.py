@@ -55,7 +55,7 @@ class ClosedEpoch:
     number: int  # from 1
     end_position: int  # all its events lie before this position of the ring
     clock_ns: int  # when it was closed, Unix epoch; every packet before it lies before end_position, or in `flows`
-    counters: tuple[EpochCounters, ...]  # without those that saw nothing
+    counters: tuple[EpochCounters, ...]  # of those that saw something; none did: of the node itself
     flows: Records = field(default_factory=no_flows)  # the flow table: dtype COALESCED, in the order of their numbers
     coalesced_start: int = 0  # number of the first of `flows`
 
@@ -144,22 +144,22 @@ class Epochs:
         closed, _ = self._read(number - 1, self._state.of(number - 1, "end_position"))
         return closed
 
-    def close(self) -> ClosedEpoch:
-        """Close the open epoch, and open the next. Only when the one before is stored."""
+    def close(self, *, last: bool = False) -> ClosedEpoch:
+        """Close the open epoch, and open the next. Only when the one before is stored. `last`: none comes behind it."""
         if self.stored != self.number - 1:
             raise RuntimeError("an epoch is not safe yet: its maps are needed")
         self._clock.refresh()
         self._state.closing_ns = self._clock.monotonic()
         self._state.closing = self.number
-        return self._finish_closing(None)
+        return self._finish_closing(None, last=last)
 
-    def _finish_closing(self, position: int | None) -> ClosedEpoch:
+    def _finish_closing(self, position: int | None, *, last: bool = False) -> ClosedEpoch:
         number, state = self.number, self._state
         self._maps.open(number + 1)
         position = self._position() if position is None else position
         closed_ns = int(state.closing_ns)
         state.note(number, closed_ns=closed_ns, end_position=position)
-        closed, entries = self._read(number, position)
+        closed, entries = self._read(number, position, last=last)
         state.note(number + 1, opened_ns=closed_ns, coalesced_start=closed.coalesced_start + entries)
         state.open = number + 1
         return closed
@@ -179,11 +179,14 @@ class Epochs:
         self._maps.clear(number, keys)
         self._keys = None
 
-    def _read(self, number: int, position: int) -> tuple[ClosedEpoch, int]:
+    def _read(self, number: int, position: int, *, last: bool = False) -> tuple[ClosedEpoch, int]:
         """A closed epoch, and how many entries its flow table has."""
         start_ns = self._clock.wall_ns(self._state.of(number, "opened_ns"))
         end_ns = self._clock.wall_ns(self._state.of(number, "closed_ns"))
         rows = [self._counters(slot, number, start_ns, end_ns) for slot in self._slots]
+        counters = [row for row in rows if row.seen_packets]
+        if last or not counters:
+            counters.append(EpochCounters.nothing(epoch=number, start_ns=start_ns, end_ns=end_ns, ended=last))
         self._keys, flows = np.zeros(0, COALESCED_KEY), no_flows()
         if any(row.coalesced_packets for row in rows):
             self._keys, flows = self._maps.flows(number)
@@ -191,7 +194,7 @@ class Epochs:
             number=number,
             end_position=position,
             clock_ns=end_ns,
-            counters=tuple(row for row in rows if row.seen_packets),
+            counters=tuple(counters),
             flows=flows,
             coalesced_start=self._state.of(number, "coalesced_start"),
         )

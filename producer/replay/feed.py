@@ -5,7 +5,7 @@ of its events are there. Its times are those of the capture.
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -129,6 +129,12 @@ class Feed:
         empty = Span(start=self._position, end=self._position, records=np.zeros(0, RECORD))
         return Block(span=empty, epoch=self._epoch + 1, counters=(), clock_ns=self._clock_ns, before_ns=before_ns)
 
+    def end(self, clock_ns: int) -> Block:
+        """A heartbeat behind which nothing comes."""
+        self._epoch += 1
+        at = {"epoch": self._epoch, "start_ns": self.latest_ns, "end_ns": self.latest_ns}
+        return replace(self.heartbeat(clock_ns), epoch=self._epoch, counters=(EpochCounters.nothing(**at, ended=True),))
+
     def _interfaces(self, prepared: Prepared, rows: slice) -> npt.NDArray[np.uint32]:
         """The interface number of each frame; new ones are told to the program."""
         frames = prepared.frames
@@ -188,6 +194,7 @@ class Feed:
                 interface=interface,
                 direction=direction,
                 primary=True,
+                ended=False,
                 **counted,
             )
             for (interface, direction), counted in sums.items()

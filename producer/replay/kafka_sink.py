@@ -62,11 +62,11 @@ class KafkaSink:
             self._wait(left / 1e9)
 
     def finish(self, window_seconds: int) -> None:
-        """Say that all windows so far are complete, and wait until Kafka has everything."""
+        """Say that all windows are complete and nothing comes any more; wait until Kafka has everything."""
         if not self._feed.totals.counted["seen_packets"]:
             return
         length = window_seconds * 1_000_000_000
-        self.take(self._feed.heartbeat((self._feed.latest_ns // length + 1) * length))
+        self.take(self._feed.end((self._feed.latest_ns // length + 1) * length))
         while self._wait(_LOOK_SECONDS).unacknowledged:
             pass
 

@@ -27,7 +27,7 @@ from schemas.topics import TopicNames
 _EACH = tuple(column.name for column in PACKET_COLUMNS if not column.may_be_empty)
 _OR_EMPTY = tuple(column.name for column in PACKET_COLUMNS if column.may_be_empty)
 _FLOWS = 8192  # are encoded at a time: their columns stay in the CPU's cache
-_NOT_NUMBERS = {"interface", "direction", "primary"}
+_NOT_NUMBERS = {"interface", "direction", "primary", "ended"}
 _COUNTER_NUMBERS = tuple(name for name in EpochCounters.__dataclass_fields__ if name not in _NOT_NUMBERS)
 
 
@@ -193,10 +193,10 @@ class _Columns:
         table = np.array([ours.index(each) if each in ours else unknown or 0 for each in theirs], np.uint8)
         return table[places]
 
-    def flags(self, name: str) -> Any:
-        """Booleans as 0 and 1; all true when the writer did not know them."""
+    def flags(self, name: str, *, unknown: bool = True) -> Any:
+        """Booleans as 0 and 1; all `unknown` when the writer did not know them."""
         if name not in self._known:
-            return np.ones(len(self._rows), np.uint8)
+            return np.full(len(self._rows), unknown, np.uint8)
         return self.get(name, pa.bool_()).to_numpy(zero_copy_only=False).astype(np.uint8)
 
     def array(self, name: str, kind: Any, length: int = 0) -> Any:
@@ -225,12 +225,13 @@ def _counters(rows: _Columns) -> tuple[EpochCounters, ...]:
     numbers = {name: rows.get(name, pa.int64()).to_pylist() for name in _COUNTER_NUMBERS}
     interfaces = rows.get("interface", pa.string()).to_pylist()
     directions = rows.choices("direction", "Direction", DIRECTIONS).tolist()
-    primary = rows.flags("primary")
+    primary, ended = rows.flags("primary"), rows.flags("ended", unknown=False)
     return tuple(
         EpochCounters(
             interface=interfaces[i],
             direction=directions[i],
             primary=bool(primary[i]),
+            ended=bool(ended[i]),
             **{name: values[i] for name, values in numbers.items()},
         )
         for i in range(len(rows))

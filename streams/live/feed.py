@@ -49,7 +49,7 @@ class LiveFeed:
         node.clock_ns = max(node.clock_ns, batch.clock_ns)
         if not node.summarized_ns:
             node.summarized_ns = batch.clock_ns
-        node.counters += batch.counters
+        node.counters += [row for row in batch.counters if row.interface]
         for share, rows in zip(taken.shares, taken.rows, strict=True):
             node.rows.append((WindowId(share.window, taken.window_seconds), rows))
             flow = share.rows.keys

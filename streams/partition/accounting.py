@@ -197,23 +197,9 @@ def _row(
 
 
 def _unknown(epoch: int, passage: Passage, start_ns: int, end_ns: int) -> EpochCounters:
-    return EpochCounters(
-        epoch=epoch,
-        start_ns=start_ns,
-        end_ns=end_ns,
-        interface=passage[0],
-        direction=passage[1],
-        primary=passage[2],
-        seen_packets=0,
-        seen_bytes=0,
-        emitted_packets=0,
-        emitted_bytes=0,
-        non_ip_packets=0,
-        non_ip_bytes=0,
-        malformed_packets=0,
-        malformed_bytes=0,
-        ring_full_packets=0,
-        ring_full_bytes=0,
+    interface, direction, primary = passage
+    return EpochCounters.nothing(
+        epoch=epoch, start_ns=start_ns, end_ns=end_ns, interface=interface, direction=direction, primary=primary
     )
 
 

@@ -181,6 +181,12 @@ class Rings:
             if series.anchor is not None and now - series.heard <= ANCHOR_SECONDS
         ]
 
+    def ended(self, node: str) -> None:
+        """Nothing comes of this ring any more: nobody has to know it to understand what follows."""
+        if ring := self._rings.get(node):
+            for series in ring.series():
+                series.anchor = None
+
     def silent(self, now: float) -> set[str]:
         """Nodes that have not been heard of for long."""
         return {node for node, ring in self._rings.items() if now - ring.positions.heard > ANCHOR_SECONDS}

@@ -97,6 +97,8 @@ class Partition:
         after_epoch = self.accounts.count(batch, shares, offset, seconds)
         if self._ledger_since is None and self.accounts.closed():
             self._ledger_since = now
+        if any(row.ended for row in batch.counters):
+            self._rings.ended(batch.node)
         self.watermark.hear(batch.node, batch.clock_ns, latest, now)
         packets = sum(int(share.rows.packets.sum()) for share in shares)
         return Taken(

@@ -119,6 +119,7 @@ def ledger_table(rows: Sequence[LedgerRow]) -> pa.Table:
             "start_time": time_us([c.start_ns // 1000 for c in counters]),
             "end_time": time_us([c.end_ns // 1000 for c in counters]),
             **{name: pa.array([getattr(c, name) for c in counters], pa.uint64()) for name in _COUNTERS},
+            "ended": pa.array([c.ended for c in counters], pa.bool_()),
             "closed": pa.array([row.closed for row in rows], pa.bool_()),
             "window_seconds": pa.array([row.window_seconds for row in rows], pa.uint16()),
             "consumed_windows": pa.array([row.consumed_windows for row in rows], pa.list_(pa.uint32())),

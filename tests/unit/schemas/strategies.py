@@ -42,11 +42,13 @@ def keys(rng: np.random.Generator, n: int, *, names: int, tunnels: bool) -> dict
 
 def counters(rng: np.random.Generator, interface: str) -> EpochCounters:
     numbers = rng.integers(0, 2**50, len(EpochCounters.__dataclass_fields__)).tolist()
-    names = [name for name in EpochCounters.__dataclass_fields__ if name not in {"interface", "direction", "primary"}]
+    others = {"interface", "direction", "primary", "ended"}
+    names = [name for name in EpochCounters.__dataclass_fields__ if name not in others]
     return EpochCounters(
         interface=interface,
         direction=int(rng.integers(2)),
         primary=bool(rng.integers(2)),
+        ended=bool(rng.integers(2)),
         **dict(zip(names, numbers, strict=False)),
     )
 

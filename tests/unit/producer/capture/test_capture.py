@@ -60,6 +60,8 @@ def test_counters_come_with_the_last_packet_of_their_epoch_and_agree_with_the_pa
             total[1] += int(size)
         for row in batch.counters:
             closed = max(closed, row.epoch)
+            if not row.interface:
+                continue
             wanted[row.epoch, row.direction] = [row.emitted_packets, row.emitted_bytes]
             parts = row.emitted_packets + row.non_ip_packets + row.malformed_packets + row.ring_full_packets
             assert row.seen_packets == parts
@@ -82,11 +84,14 @@ def test_no_packet_comes_after_a_clock_that_is_later_than_it() -> None:
     assert clock > WALL + 6_000 * MS
 
 
-def test_an_idle_node_sends_its_clock_once_a_second() -> None:
+def test_an_idle_node_sends_its_clock_once_a_second_and_a_row_of_its_own_for_each_epoch() -> None:
     node = Node()
     batches = node.after(10_000)
     assert 9 <= len(batches) <= 11
-    assert all(not len(batch) and not batch.counters for batch in batches)
+    assert not any(len(batch) for batch in batches)
+    rows = [row for batch in batches for row in batch.counters]
+    assert [row.epoch for row in rows] == list(range(1, len(batches) + 1))
+    assert {(row.interface, row.seen_packets, row.ended) for row in rows} == {("", 0, False)}
     assert [b.clock_ns for b in batches] == sorted({b.clock_ns for b in batches})
 
 
@@ -174,7 +179,11 @@ def test_at_the_end_all_that_was_counted_has_been_sent() -> None:
     batches = node.after(20)
     assert node.capture.is_drained()
     assert sum(len(batch) for batch in batches) == 2
-    assert [(row.epoch, row.emitted_packets) for batch in batches for row in batch.counters] == [(1, 2)]
+    rows = [row for batch in batches for row in batch.counters]
+    assert [(row.epoch, row.interface, row.emitted_packets, row.ended) for row in rows] == [
+        (1, "eth0", 2, False),
+        (1, "", 0, True),
+    ]
     assert not node.publisher.progress.unacknowledged
 
 

@@ -107,6 +107,8 @@ def test_at_the_end_the_last_window_is_complete_and_kafka_has_all() -> None:
     setup.feed.totals.counted["seen_packets"], setup.feed.latest_ns = 3, 17 * SECOND
     setup.sink.finish(10)
     assert [batch.clock_ns // SECOND for batch in setup.batches()] == [20, 20]
+    (end,) = setup.batches()[-1].counters
+    assert (end.epoch, end.end_ns, end.interface, end.ended) == (1, 17 * SECOND, "", True)
     assert not setup.publisher.progress.unacknowledged
 
 

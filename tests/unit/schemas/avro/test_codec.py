@@ -180,7 +180,7 @@ def test_a_batch_of_version_1_is_read_as_one_from_the_ring(batch: PacketBatch) -
     assert not back.flows.tunnel_type.any()
     assert not back.flows.outer_src_addr.any()
     assert np.array_equal(back.bytes, batch.bytes)
-    emitted = [dataclasses.replace(row, coalesced_packets=0, coalesced_bytes=0) for row in batch.counters]
+    emitted = [dataclasses.replace(row, coalesced_packets=0, coalesced_bytes=0, ended=False) for row in batch.counters]
     assert list(back.counters) == emitted
 
 

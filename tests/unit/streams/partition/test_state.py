@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 
 from common.errors import DecodeError
+from schemas.packets import EpochCounters
 from streams.partition import state as limits
 from streams.partition.state import LATE_DELAY, Partition
 from streams.partition.storing import Known
@@ -34,6 +35,16 @@ def test_a_window_is_due_when_the_watermark_reaches_its_end() -> None:
     assert state.due(0.0) == []  # busy
     state.failed(job)
     assert [again.window for again in state.due(0.0)] == [job.window]
+
+
+def test_nothing_of_a_node_that_ended_waits_to_be_acknowledged() -> None:
+    state = partition()
+    end = EpochCounters.nothing(epoch=1, start_ns=clock(0), end_ns=clock(1), ended=True)
+    state.take(0, batch([], clock_ns=clock(1), counters=[end]), 0.0)
+    (closed,) = epochs = state.closed_epochs(1.0)
+    assert [(row.counters.interface, row.counters.ended) for row in closed.rows] == [("", True)]
+    state.epochs_stored(epochs, 1.0)
+    assert state.committable(1.0) == 1
 
 
 def test_late_packets_wait_a_moment_for_more_of_their_kind() -> None:
