@@ -17,7 +17,6 @@ from common.settings import Settings
 from common.stopping import Stop, stop_on_signals
 from producer.kernel.environment import check_privileges
 from producer.replay.feed import Block, Feed, Totals
-from producer.replay.files.frames import BrokenCaptureError
 from producer.replay.files.source import stem
 from producer.replay.kafka_sink import open_sink
 from producer.replay.program import ReplayProgram
@@ -48,6 +47,7 @@ class Options:
     output: str | None  # None: to Kafka; `-`: standard output
     form: str
     speed: float | None  # None: as fast as it goes
+    interface: str | None  # of captures that name none; None: from each file's name
 
 
 def parse_speed(text: str) -> float | None:
@@ -79,7 +79,7 @@ def run(settings: Settings, options: Options) -> int:
 
 
 _Tell = Callable[[int], None]
-_Played = tuple[list[BrokenCaptureError], str]
+_Played = tuple[list[AyaflowError], str]
 """What is wrong with the captures, and what became of the packets, in words."""
 
 
@@ -97,6 +97,7 @@ def _to_kafka(settings: Settings, options: Options, feed: Feed, tell: _Tell, sto
             tell=tell,
             stop=stop,
             batch_packets=settings.producer.batch_packets,
+            interface=options.interface,
         )
         broken = replay.run(options.paths)
         sink.finish(settings.streams.window_seconds)
@@ -120,16 +121,13 @@ def _to_file(settings: Settings, options: Options, feed: Feed, tell: _Tell, stop
             time.sleep(seconds)
 
     with contextlib.closing(spill), _open_output(options.output) as out:
-        broken = Replay(feed=feed, sink=Sink(), pace=Pace(options.speed), tell=tell, stop=stop).run(options.paths)
+        pace = Pace(options.speed)
+        replay = Replay(feed=feed, sink=Sink(), pace=pace, tell=tell, stop=stop, interface=options.interface)
+        broken = replay.run(options.paths)
         writer = WRITERS[options.form](out)
-        try:
-            for flows in windows.flows():
-                writer.write(flows)
-            writer.close()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise AyaflowError(f"cannot write {options.output}: {error.strerror}") from error
+        for flows in windows.flows():
+            writer.write(flows)
+        writer.close()
     place = "standard output" if options.output == "-" else options.output
     return broken, f"{writer.rows:,} flows written to {place}"
 
@@ -143,7 +141,7 @@ def _summary(totals: Totals, result: str, seconds: float, *, stopped: bool) -> s
     )
 
 
-def _exit_code(totals: Totals, broken: list[BrokenCaptureError], *, stopped: bool) -> int:
+def _exit_code(totals: Totals, broken: list[AyaflowError], *, stopped: bool) -> int:
     """Say what is wrong, and how that ends."""
     for number, count in sorted(totals.unsupported.items()):
         name = f" ({_LINK_TYPES[number]})" if number in _LINK_TYPES else ""
@@ -164,6 +162,8 @@ def _check_paths(options: Options) -> None:
     """Raise SettingsError for what is not there, before anything is done."""
     if options.paths.count("-") > 1:
         raise SettingsError("standard input (-) can be read once")
+    if "-" in options.paths and sys.stdin is None:
+        raise SettingsError("standard input is closed; give a capture file, or pipe one in")
     for path in options.paths:
         if path == "-":
             continue
@@ -184,16 +184,23 @@ def _check_paths(options: Options) -> None:
 
 @contextlib.contextmanager
 def _open_output(path: str) -> Iterator[BinaryIO]:
-    if path == "-":
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
+    if path == "-" and sys.stdout is None:
+        raise SettingsError("standard output is closed; give --output the name of a file")
     try:
-        out = Path(path).open("wb")  # noqa: SIM115  closed below
+        out = sys.stdout.buffer if path == "-" else Path(path).open("wb")  # noqa: SIM115  closed below
     except OSError as error:
         raise SettingsError(f"--output {path}: cannot write: {error.strerror}") from error
-    with out:
+    try:
         yield out
+        out.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise AyaflowError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        if path != "-":
+            with contextlib.suppress(OSError):  # said above
+                out.close()
 
 
 @contextlib.contextmanager

@@ -145,9 +145,16 @@ def query(context: click.Context, *, sql: str, form: str) -> int:
     metavar="max|N",
     help="Of packets: 1 as they were captured, 10 ten times as fast.",
 )
+@click.option(
+    "--interface",
+    metavar="NAME",
+    help="Of captures that do not name one; without it, each file's name. Give it for files of one rotated capture.",
+)
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @click.pass_context
-def replay(context: click.Context, *, files: tuple[str, ...], output: str | None, form: str, speed: str) -> int:
+def replay(
+    context: click.Context, *, files: tuple[str, ...], output: str | None, form: str, speed: str, interface: str | None
+) -> int:
     """Run captures (pcap, pcapng; gzip, zstd; - is standard input) through the kernel program.
 
     Packets keep the time they were captured. They go to Kafka under a node name of their own, or with --output to a
@@ -157,6 +164,7 @@ def replay(context: click.Context, *, files: tuple[str, ...], output: str | None
     Examples:
       ayaflow replay office.pcapng --output flows.jsonl --window 60
       ayaflow replay monday.pcap.gz tuesday.pcap.gz --node office --speed 10
+      ayaflow replay eth0-*.pcap --interface eth0 --output flows.jsonl
       tcpdump -i eth0 -c 1000 -w - | ayaflow replay - --output - --format csv
     """
     settings = begin(context)
@@ -170,6 +178,7 @@ def replay(context: click.Context, *, files: tuple[str, ...], output: str | None
             output=output,
             form=form,
             speed=component.parse_speed(speed),
+            interface=interface,
         ),
     )
 

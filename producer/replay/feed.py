@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from common.errors import AyaflowError
 from producer.capture.batch import Source, Span, build
-from producer.kernel.abi import RECORD
+from producer.kernel.abi import MAX_INTERFACES, RECORD
 from producer.replay.files.frames import LATEST_NS, UNDIRECTED, Frames, Link
 from producer.replay.links import Prepared
 from producer.replay.program import Ran
@@ -25,8 +25,8 @@ DISORDER_NS = 1_000_000_000  # the clock stays so far behind the latest packet: 
 class Program(Protocol):
     """What we use of program.ReplayProgram."""
 
-    def add_interface(self, *, no_ethernet: bool) -> int:
-        """A new interface's number."""
+    def set_interface(self, slot: int, *, no_ethernet: bool) -> None:
+        """What the frames with this number begin with."""
 
     def run(self, frames: Frames, rows: slice, slots: npt.NDArray[np.uint32], epoch: int) -> Ran:
         """Run over some of the frames."""
@@ -77,8 +77,8 @@ class Feed:
         self.latest_ns = 0  # of all packets
         self._program = program
         self.node, self._ring_id = node, ring_id
-        self._numbers: dict[tuple[Link, bool, bool], int] = {}
-        self._source = Source(node=node, ring_id=ring_id, interfaces=())
+        self._numbers: dict[tuple[Link, bool, bool], int] = {}  # least recently used first
+        self._source: Source | None = None  # None: its interfaces have changed
         self._epoch = 0
         self.sequence = 0  # of the next batch
         self._clock_ns = 0
@@ -114,7 +114,7 @@ class Feed:
         is_last = end == len(block)
         return build(
             Span(start=span.start + begin * stride, end=span.start + end * stride, records=span.records[begin:end]),
-            source=self._source,
+            source=self._named(),
             first_epoch=block.epoch,
             boundaries=[span.end],
             offset_ns=0,
@@ -173,16 +173,30 @@ class Feed:
         return Ran(span=Span(start=ran.span.start, end=ran.span.end, records=records), counters=counters)
 
     def _number(self, link: Link, *, no_ethernet: bool, undirected: bool) -> int:
+        """An interface's number. It stays that of its interface for a block; captures may name more than there are."""
         key = (link, no_ethernet, undirected)
-        if key not in self._numbers:
-            self._numbers[key] = self._program.add_interface(no_ethernet=no_ethernet)
+        number = self._numbers.pop(key, None)
+        if number is None:
+            # the one of which nothing has come for longest: a block has no more frames' interfaces than numbers
+            number = self._numbers.pop(next(iter(self._numbers))) if self._is_full() else len(self._numbers)
+            self._program.set_interface(number, no_ethernet=no_ethernet)
+            self._source = None
+        self._numbers[key] = number  # the newest is last
+        return number
+
+    def _is_full(self) -> bool:
+        return len(self._numbers) == MAX_INTERFACES
+
+    def _named(self) -> Source:
+        """The node with the names of its interfaces."""
+        if self._source is None:
             names = tuple((number, each.interface) for (each, *_), number in self._numbers.items())
             self._source = Source(node=self.node, ring_id=self._ring_id, interfaces=names)
-        return self._numbers[key]
+        return self._source
 
     def _counters(self, ran: Ran, first: int, last: int) -> tuple[EpochCounters, ...]:
         """By name: links of several types may have the same."""
-        names = dict(self._source.interfaces)
+        names = dict(self._named().interfaces)
         sums: dict[tuple[str, int], Counter[str]] = {}
         for (number, direction), counted in ran.counters.items():
             sums.setdefault((names[number], direction), Counter()).update(counted)

@@ -19,7 +19,6 @@ from producer.capture.batch import Span
 from producer.kernel import bpfsys, child
 from producer.kernel.abi import (
     COUNTERS,
-    MAX_INTERFACES,
     NO_ETHERNET,
     REPLAY_BLOCK_BYTES,
     REPLAY_FRAME,
@@ -75,7 +74,6 @@ class ReplayProgram:
         self._block[: len(_NOTHING)] = np.frombuffer(_NOTHING, np.uint8)
         self._ring = Ring(self._fds["events"], RING_PAGES * mmap.PAGESIZE, record_of(decapsulate))
         self._position = 0
-        self._interfaces = 0
         self._cpus = bpfsys.possible_cpus()
 
     def __enter__(self) -> "ReplayProgram":
@@ -93,14 +91,10 @@ class ReplayProgram:
         for fd in self._fds.values():
             os.close(fd)
 
-    def add_interface(self, *, no_ethernet: bool) -> int:
-        """A new interface's number. Raises AyaflowError when there are too many."""
-        if self._interfaces == MAX_INTERFACES:
-            raise AyaflowError(f"the captures name more than {MAX_INTERFACES} interfaces; replay them in several runs")
-        slot, self._interfaces = self._interfaces, self._interfaces + 1
+    def set_interface(self, slot: int, *, no_ethernet: bool) -> None:
+        """What the frames with this number, below MAX_INTERFACES, begin with from now on."""
         value = interface(WATCHED | (NO_ETHERNET if no_ethernet else 0))
         bpfsys.map_update(self._fds["interfaces"], struct.pack("=I", slot), value)
-        return slot
 
     def run(self, frames: Frames, rows: slice, slots: npt.NDArray[np.uint32], epoch: int) -> Ran:
         """Run the program over some of the frames, at most REPLAY_FRAMES that span at most BLOCK_BYTES.

@@ -6,9 +6,10 @@ from typing import Protocol
 
 import numpy as np
 
+from common.errors import AyaflowError, SettingsError
 from common.stopping import Stop
 from producer.clock import Nanoseconds
-from producer.kernel.abi import REPLAY_FRAMES
+from producer.kernel.abi import MAX_INTERFACES, REPLAY_FRAMES
 from producer.replay.feed import Block, Feed
 from producer.replay.files.frames import BrokenCaptureError
 from producer.replay.files.reader import read
@@ -70,37 +71,54 @@ class Replay:
         tell: Callable[[int], None],
         stop: Stop,
         batch_packets: int = REPLAY_FRAMES,
+        interface: str | None = None,
     ) -> None:
-        """`tell` is called with each number of octets read of a file. `batch_packets`: at most so many a block."""
+        """`tell` is called with each number of octets read of a file. `batch_packets`: at most so many a block.
+
+        `interface`: as files.reader.read has it.
+        """
+        self._interface = interface
         self._feed, self._sink, self._pace, self._tell, self._stop = feed, sink, pace, tell, stop
         self._block_frames = min(batch_packets, REPLAY_FRAMES)
 
-    def run(self, paths: Sequence[str]) -> list[BrokenCaptureError]:
-        """Replay captures in their order until the end or `stop`. Returns what is wrong with them."""
-        totals = self._feed.totals
-        broken: list[BrokenCaptureError] = []
+    def run(self, paths: Sequence[str]) -> list[AyaflowError]:
+        """Replay captures in their order until the end or `stop`. Returns what is wrong with them.
+
+        Whatever that is, what was played before stays: also where the kernel or Kafka ends it.
+        """
+        broken: list[AyaflowError] = []
         for path in paths:
             try:
-                for frames in read(path, self._tell):
-                    prepared = prepare(frames)
-                    totals.frames += len(frames)
-                    totals.bad_times += frames.bad_times
-                    totals.unsupported.update(prepared.unsupported)
-                    # what is left at a stop was not replayed, and does not count as read
-                    totals.frames -= len(prepared.frames) - self._play(prepared)
-                    if self._stop.is_set():
-                        return broken
-            except BrokenCaptureError as error:
-                broken.append(error)
-        return broken
-
-    def _play(self, prepared: Prepared) -> int:
-        """Returns how many frames were played: all, but for a stop."""
-        frames, done = prepared.frames, 0
-        for rows in frames.slices(self._block_frames, BLOCK_BYTES):
-            for part in self._pace.parts(frames.time_ns[rows], self._sink.idle, self._stop):
-                done = rows.start + part.stop
-                self._sink.take(self._feed.run(prepared, slice(rows.start + part.start, done)))
+                self._run(path)
+            except (BrokenCaptureError, SettingsError) as error:
+                if not self._stop.is_set():  # else it was left in the middle of a packet
+                    broken.append(error)
+            except AyaflowError as error:
+                return [*broken, error]
             if self._stop.is_set():
                 break
-        return done
+        return broken
+
+    def _run(self, path: str) -> None:
+        totals = self._feed.totals
+        for frames in read(path, self._tell, interface=self._interface, stop=self._stop):
+            prepared = prepare(frames)
+            totals.frames += prepared.unsupported.total()
+            totals.bad_times += frames.bad_times
+            totals.unsupported.update(prepared.unsupported)
+            self._play(prepared)
+            if self._stop.is_set():
+                return
+
+    def _play(self, prepared: Prepared) -> None:
+        """Play all, but for a stop. What is played counts as read."""
+        frames = prepared.frames
+        # a block has no more interfaces than the kernel program has numbers
+        most = MAX_INTERFACES if len(frames.links) > MAX_INTERFACES // 4 else self._block_frames
+        for rows in frames.slices(min(most, self._block_frames), BLOCK_BYTES):
+            for part in self._pace.parts(frames.time_ns[rows], self._sink.idle, self._stop):
+                block = self._feed.run(prepared, slice(rows.start + part.start, rows.start + part.stop))
+                self._feed.totals.frames += part.stop - part.start
+                self._sink.take(block)
+            if self._stop.is_set():
+                return

@@ -13,7 +13,6 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet
 
-from common.errors import AyaflowError
 from tests.kernel.fix_replay import Directed, Replayer, directed, replay
 from tests.unit.producer.replay.captures import Frame, interface, packet, pcap, section
 
@@ -220,22 +219,29 @@ def test_a_broken_file_does_not_keep_the_next_one_from_being_read(replay: Replay
     assert found.broken == [f"{first} ends in the middle of a packet at byte {len(first.read_bytes())}"]
 
 
-def test_a_capture_with_too_many_interfaces_says_so(tmp_path: Path, root_and_bcc: None) -> None:
-    from producer.replay.program import ReplayProgram
-
-    frame = bytes(ETHER / IP() / UDP())
+def test_captures_may_name_more_interfaces_than_the_kernel_program_has_numbers(
+    replay: Replayer, tmp_path: Path
+) -> None:
+    """In one file, and in many; those with and without an Ethernet header take turns at a number."""
+    ours = IP(src="10.0.0.1", dst="10.0.0.2") / UDP(sport=5, dport=6)
+    ip, frame = bytes(ours), bytes(ETHER / ours)
+    names = [f"eth{i}" for i in range(1300)]
+    raw = [i % 3 == 0 for i in range(1300)]
     path = tmp_path / "a.pcapng"
     path.write_bytes(
         section()
-        + b"".join(interface(name=f"eth{i}") for i in range(513))
-        + b"".join(packet(frame, len(frame), 0, number=i) for i in range(513))
+        + b"".join(interface(name=name, link=101 if is_raw else 1) for name, is_raw in zip(names, raw, strict=True))
+        + b"".join(
+            packet(ip if raw[i] else frame, len(ip if raw[i] else frame), 0, number=i)
+            for _ in range(3)
+            for i in range(1300)
+        )
     )
-    with ReplayProgram(tmp_path / "kernel.log") as program:
-        try:
-            Replayer(program)(path)
-        except AyaflowError as error:
-            message = str(error)
-    assert "more than 512 interfaces" in message
+    found = replay(path)
+    assert {flow["interface"]: flow["packets"] for flow in found.flows} == dict.fromkeys(names, 3)
+    assert found.totals.counted["emitted_packets"] == found.totals.frames == 3900
+    found = replay(*(save(tmp_path / f"many-{i}.pcap", frame) for i in range(514)))
+    assert {flow["interface"] for flow in found.flows} == {f"many-{i}" for i in range(514)}
 
 
 def test_no_time_stamp_is_too_strange(replay: Replayer, tmp_path: Path) -> None:

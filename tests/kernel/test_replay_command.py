@@ -1,9 +1,13 @@
 """`ayaflow replay` as people run it: to a file, and to a real Kafka."""
 
+import fcntl
 import json
+import os
 import random
+import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -19,7 +23,7 @@ from streams.windowing.offline import OfflineWindows
 from streams.windowing.spill import Spill
 from tests.kernel.fix_replay import Directed, directed
 from tests.unit.producer.replay.captures import Frame, pcap
-from tests.waiting import HANG_SECONDS
+from tests.waiting import HANG_SECONDS, until
 
 ROOT = Path(__file__).parents[2]
 SECOND = 1_000_000_000
@@ -121,6 +125,73 @@ def test_a_mistake_is_one_line(tmp_path: Path, words: tuple[str, ...], message: 
     done = ayaflow(*words, data_dir=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr.decode()
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_the_files_of_a_rotated_capture_are_one_interface(tmp_path: Path) -> None:
+    frames = traffic(514)
+    files = [tmp_path / f"eth0-{number:03}.pcap" for number in range(514)]
+    for file, frame in zip(files, frames, strict=True):
+        file.write_bytes(pcap([frame], unit=1))
+    words = [str(file) for file in files]
+    done = ayaflow(*words, "--interface", "eth0", "--output", "-", "--window", "3600", data_dir=tmp_path)
+    flows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0, done.stderr
+    assert {flow["interface"] for flow in flows} == {"eth0"}
+    assert directed(flows) == expected(frames)
+
+
+def test_ctrl_c_ends_a_replay_that_waits_for_a_pipe_and_what_came_is_written(tmp_path: Path) -> None:
+    frames = traffic(100)
+    command = [sys.executable, "-m", "cli.main", "replay", "-", "--output", "-", "--data-dir", str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=-1, stdout=-1, stderr=-1) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(pcap(frames, unit=1)[:-1])
+        process.stdin.flush()
+        pipe = process.stdin.fileno()
+        until(lambda: _is_empty(pipe) and _waits_in_poll(process.pid))
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=HANG_SECONDS)
+    flows = [json.loads(line) for line in out.splitlines()]
+    assert (process.returncode, directed(flows)) == (130, expected(frames[:-1])), err
+    assert b"stopped: 99 frames read" in err
+    assert b"error" not in err
+
+
+def _is_empty(pipe: int) -> bool:
+    """Whether all that was written has been read."""
+    return fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)) == bytes(4)
+
+
+def _waits_in_poll(pid: int) -> bool:
+    return Path(f"/proc/{pid}/syscall").read_text().split()[0] in {"7", "271"}  # poll, ppoll
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "message"),
+    [
+        ("- <&-", 2, "standard input is closed"),
+        ("a.pcap --output /dev/full", 1, "cannot write /dev/full: No space left on device"),
+        ("a.pcap --output - > /dev/full", 1, "cannot write -: No space left on device"),
+        ("a.pcap --output - >&-", 2, "standard output is closed"),
+    ],
+)
+def test_streams_that_are_closed_or_full_are_one_line(
+    tmp_path: Path, redirection: str, code: int, message: str
+) -> None:
+    (tmp_path / "a.pcap").write_bytes(pcap(traffic(300)))
+    command = f"{sys.executable} -m cli.main --data-dir {tmp_path} replay {redirection}"
+    done = subprocess.run(
+        ["sh", "-c", command],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=False,
+        timeout=HANG_SECONDS,
+    )
+    assert (done.returncode, message in done.stderr.decode()) == (code, True), done.stderr
     assert done.stderr.count(b"\n") == 1
 
 

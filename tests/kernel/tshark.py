@@ -185,7 +185,8 @@ class Ours:
     def __init__(self, program: ReplayProgram, *, opens: bool = False) -> None:
         """`opens`: it opens tunnels."""
         self._program, self._epoch, self.opens = program, 0, opens
-        self._slots = [program.add_interface(no_ethernet=no_ethernet) for no_ethernet in (False, True)]
+        for slot in (False, True):
+            program.set_interface(slot, no_ethernet=slot)
 
     def read(self, path: Path) -> tuple[dict[int, Seen], dict[int, int], Counter[str], str]:
         """By number of the frame; those of links we know, with how their length on the wire differs from the capture's.
@@ -213,7 +214,7 @@ class Ours:
             here = prepared.frames.time_ns
             known.update(zip(here.tolist(), (prepared.frames.wire - frames.wire[here - number]).tolist(), strict=True))
             counted["unsupported"] += prepared.unsupported.total()
-            slots = np.array(self._slots, np.uint32)[prepared.no_ethernet.astype(np.intp)]
+            slots = prepared.no_ethernet.astype(np.uint32)
             for rows in prepared.frames.slices(REPLAY_FRAMES, BLOCK_BYTES):
                 self._epoch += 1
                 ran = self._program.run(prepared.frames, rows, slots[rows], self._epoch)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from producer.replay.files.frames import Frames, Link, make, words
-from producer.replay.files.source import Source, stem
+from producer.replay.files.source import Source
 
 MAGICS = {
     b"\xd4\xc3\xb2\xa1": ("<", 1000),
@@ -19,14 +19,14 @@ LONGEST_FRAME = 16 << 20  # a longer one is garbage
 _HEADER, _RECORD = 24, 16
 
 
-def read(source: Source, path: str) -> Iterator[Frames]:
-    """All frames. Raises BrokenCaptureError behind the last whole one."""
+def read(source: Source, interface: str) -> Iterator[Frames]:
+    """All frames, of one interface. Raises BrokenCaptureError behind the last whole one."""
     order, unit = MAGICS[bytes(source.data[:4])]
     while len(source.data) < _HEADER:
         if not source.more(0):
             raise source.broken(len(source.data), "ends in the header of the file")
     link_type = struct.unpack_from(f"{order}I", source.data, 20)[0] & 0xFFFF  # above it: length of an FCS
-    links = (Link(interface=stem(path), type=link_type),)
+    links = (Link(interface=interface, type=link_type),)
     source.skip(_HEADER)
     captured_at = struct.Struct(f"{order}8xI").unpack_from
     while True:

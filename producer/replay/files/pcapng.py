@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from producer.replay.files.frames import UNDIRECTED, Frames, Link, make, words
-from producer.replay.files.source import Source, stem
+from producer.replay.files.source import Source
 from producer.replay.files.times import to_ns
 from schemas.packets import EGRESS, I64, INGRESS, U8
 
@@ -35,16 +35,19 @@ class _Interface:
 class _Section:
     """What a section has said so far; `links` goes on over sections."""
 
-    path: str
+    base: str  # of the names of interfaces that have none
     order: str = "<"
     interfaces: list[_Interface] = field(default_factory=list)
     links: list[Link] = field(default_factory=list)
     last_ns: int = 0  # time of the packet before: simple packets have none
 
 
-def read(source: Source, path: str) -> Iterator[Frames]:
-    """All frames. Raises BrokenCaptureError behind the last whole one."""
-    section = _Section(path)
+def read(source: Source, base: str) -> Iterator[Frames]:
+    """All frames; interfaces without a name are `base`, `base-1`, …
+
+    Raises BrokenCaptureError behind the last whole one.
+    """
+    section = _Section(base)
     while True:
         data = source.data
         scan = _scan(data, section.order)
@@ -126,7 +129,7 @@ def _add_interface(section: _Section, data: bytearray, at: int, length: int) -> 
     order = section.order
     link_type, snaplen = struct.unpack_from(f"{order}H2xI", data, at + 8)
     options = _options(data, at + 16, at + length - 4, order)
-    base, number = stem(section.path), len(section.interfaces)
+    base, number = section.base, len(section.interfaces)
     name = options.get(_IF_NAME, b"").rstrip(b"\0").decode("utf-8", "replace").strip()
     link = Link(interface=name or (f"{base}-{number}" if number else base), type=link_type)
     if link not in section.links:

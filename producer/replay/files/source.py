@@ -1,101 +1,98 @@
 """The octets of a capture: a file or standard input, as they are or compressed, a chunk at a time."""
 
+import contextlib
+import errno
+import os
+import select
+import stat
 import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, Protocol
 
 from common.errors import SettingsError
+from common.stopping import Stop
+from producer.replay.files.decompress import READ_BYTES, Reader, decompressor
 from producer.replay.files.frames import BrokenCaptureError
 
 CHUNK_BYTES = 15 << 17  # with what was left over, nearly always one block of program.BLOCK_BYTES
-_READ_BYTES = 1 << 16
-_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_PATIENCE_SECONDS = 3600.0  # of one look; then comes the next
 _NAMES = (".gz", ".zst", ".zstd", ".pcapng", ".pcap", ".cap", ".dmp", ".ntar")
 
 
-class Reader(Protocol):
-    """Where octets come from."""
+class Opened:
+    """The octets of a file or a pipe as they come, counted; none any more when somebody wants us to stop."""
+
+    def __init__(self, path: str, tell: Callable[[int], None], stop: Stop | None) -> None:
+        """Raises SettingsError."""
+        self._tell, self._stop, self._owned = tell, stop, path != "-"
+        try:
+            # a named pipe that nobody writes to yet would hold `open`
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK) if self._owned else sys.stdin.fileno()
+            if stat.S_ISDIR(os.fstat(self._fd).st_mode):
+                self.close()
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        except OSError as error:
+            raise SettingsError(f"cannot read {path}: {error.strerror}; give the name of a capture file") from error
 
     def read(self, size: int, /) -> bytes:
-        """At most `size` octets; none at the end."""
-
-
-class Counted:
-    """Counts what was read of a file, and tells."""
-
-    def __init__(self, raw: BinaryIO, first: bytes, tell: Callable[[int], None]) -> None:
-        self._raw, self._first, self._tell = raw, first, tell
-
-    def read(self, size: int, /) -> bytes:
-        """See Reader."""
-        octets, self._first = (self._first, b"") if self._first else (self._raw.read(size), b"")
-        self._tell(len(octets))
-        return octets
-
-
-class Gunzip:
-    """Decompresses gzip, of several members too; gives all that could be read before it fails."""
-
-    def __init__(self, raw: Reader) -> None:
-        self._raw, self._rest, self._ended = raw, b"", False
-        self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
-
-    def read(self, size: int, /) -> bytes:
-        """See Reader. Raises zlib.error and EOFError."""
-        while not self._ended:
-            compressed = self._rest or self._raw.read(_READ_BYTES)
-            if not compressed:
-                raise EOFError("it is cut off")
-            octets = self._inflate.decompress(compressed, size)
-            self._rest = self._inflate.unconsumed_tail
-            if self._inflate.eof:
-                self._next_member(self._inflate.unused_data)
-            if octets:
+        """See Reader. Raises OSError."""
+        while self._wait():
+            with contextlib.suppress(BlockingIOError):
+                octets = os.read(self._fd, size)
+                self._tell(len(octets))
                 return octets
         return b""
 
-    def _next_member(self, rest: bytes) -> None:
-        while not rest.lstrip(b"\0"):  # zeros may fill up a tape's block
-            rest = self._raw.read(_READ_BYTES)
-            if not rest:
-                self._ended = True
-                return
-        self._rest = rest
-        self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    def _wait(self) -> bool:
+        """Until there is something to read. False: we are to stop."""
+        if self._stop is None:
+            select.select([self._fd], [], [])
+            return True
+        while not self._stop.is_set():
+            if self._stop.wait(_PATIENCE_SECONDS, (self._fd,)):
+                return True
+        return False
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._owned:
+            os.close(self._fd)
 
 
-def _unzstd(raw: Reader) -> Reader:
-    import pyarrow as pa  # 30 MB that most captures do not need
+class _Behind:
+    """Octets that were read already, and what comes behind them."""
 
-    class File:
-        closed = False
+    def __init__(self, first: bytes, raw: Opened) -> None:
+        self._first, self._raw = first, raw
 
-        def read(self, size: int = -1) -> bytes:
-            return raw.read(size if size >= 0 else _READ_BYTES)
-
-        def close(self) -> None:
-            pass
-
-    stream: Reader = pa.CompressedInputStream(pa.PythonFile(File(), mode="r"), "zstd")
-    return stream
+    def read(self, size: int, /) -> bytes:
+        """See Reader."""
+        octets, self._first = self._first, b""
+        return octets or self._raw.read(size)
 
 
 class Source:
     """One capture, opened. `name` is what people call it: the path, or `standard input`."""
 
-    def __init__(self, path: str, tell: Callable[[int], None]) -> None:
-        """`-`: standard input. `tell` is called with the number of octets of each read. Raises SettingsError."""
+    def __init__(self, path: str, tell: Callable[[int], None], stop: Stop | None = None) -> None:
+        """`-`: standard input. `tell` is called with the number of octets of each read; `stop` ends a read that waits.
+
+        Raises SettingsError.
+        """
         self.name = "standard input" if path == "-" else path
+        self._raw = Opened(path, tell, stop)
+        first = b""
         try:
-            self._raw: BinaryIO = sys.stdin.buffer if path == "-" else Path(path).open("rb")  # noqa: SIM115
-            first = self._raw.read(_READ_BYTES)
+            while len(first) < 4 and (octets := self._raw.read(READ_BYTES)):
+                first += octets
         except OSError as error:
+            self._raw.close()
             raise SettingsError(f"cannot read {path}: {error.strerror}; give the name of a capture file") from error
-        counted: Reader = Counted(self._raw, first, tell)
-        self.compression = "gzip" if first.startswith(_GZIP) else "zstd" if first.startswith(_ZSTD) else None
-        self._reader = {"gzip": Gunzip, "zstd": _unzstd}[self.compression](counted) if self.compression else counted
+        found = decompressor(first)
+        whole = _Behind(first, self._raw)
+        self.compression = found.name if found else None
+        self._reader: Reader = found(whole) if found else whole
         self.data = bytearray()  # what is not used yet
         self.position = 0  # of data's first octet in the (uncompressed) capture
 
@@ -105,7 +102,7 @@ class Source:
         Raises BrokenCaptureError when the file cannot be read or decompressed.
         """
         try:
-            octets = self._reader.read(_READ_BYTES if self.compression else CHUNK_BYTES)
+            octets = self._reader.read(READ_BYTES if self.compression else CHUNK_BYTES)
         except (OSError, EOFError, zlib.error) as error:
             self.skip(used)
             raise self.broken(len(self.data), f"cannot be read on ({error})") from error
@@ -129,8 +126,7 @@ class Source:
 
     def close(self) -> None:
         """Close the file."""
-        if self._raw is not sys.stdin.buffer:
-            self._raw.close()
+        self._raw.close()
 
 
 def stem(path: str) -> str:

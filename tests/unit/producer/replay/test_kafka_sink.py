@@ -27,7 +27,7 @@ CODEC = Codec()
 class NoProgram:
     """Obeys feed.Program; blocks are made by the test."""
 
-    def add_interface(self, *, no_ethernet: bool) -> int:
+    def set_interface(self, slot: int, *, no_ethernet: bool) -> None:
         raise AssertionError
 
     def run(self, frames: Any, rows: slice, ifindex: Any, epoch: int) -> Ran:

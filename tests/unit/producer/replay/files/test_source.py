@@ -1,18 +1,30 @@
+import bz2
+import contextlib
 import gzip
 import io
+import lzma
+import os
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import cramjam
 import pytest
+from backports.zstd import CompressionParameter, ZstdCompressor, compress
 
 from common.errors import SettingsError
+from common.stopping import Stop
+from producer.replay.files.frames import BrokenCaptureError
 from producer.replay.files.reader import read
 from producer.replay.files.source import stem
 from tests.unit.producer.replay.captures import Frame, frames_of, pcap
 
 FRAMES = [Frame(octets=bytes([i % 256, i // 256]) * 40, wire=80, time_ns=i * 1000) for i in range(3000)]
+
+
+Compress = Callable[[bytes], bytes]
 
 
 def zstd(octets: bytes) -> bytes:
@@ -63,6 +75,93 @@ def test_a_damaged_gzip_file_is_an_error_with_its_position(tmp_path: Path) -> No
     assert found == FRAMES[: len(found)]
     assert 0 < len(found) < len(FRAMES)
     assert "of its uncompressed content" in wrong
+
+
+def zstd_with_checksum(octets: bytes) -> bytes:
+    return compress(octets, options={CompressionParameter.checksum_flag: 1})
+
+
+@pytest.mark.parametrize("count", [300, 20_000])
+@pytest.mark.parametrize("program", [gzip.compress, zstd_with_checksum])
+def test_all_before_a_wrong_checksum_is_given(tmp_path: Path, count: int, program: Compress) -> None:
+    whole = pcap(frames := (FRAMES * 10)[:count])
+    compressed = program(whole)
+    checksum = -8 if program is gzip.compress else -4
+    path = tmp_path / "test.pcap"
+    path.write_bytes(compressed[:checksum] + bytes(4) + (compressed[-4:] if program is gzip.compress else b""))
+    found, wrong = frames_of(path)
+    assert len(found) == count
+    assert found == frames
+    assert "cannot be read on (" in wrong
+    assert f"at byte {len(whole):,} of its uncompressed content" in wrong
+
+
+@pytest.mark.parametrize("program", [gzip.compress, zstd, zstd_with_checksum])
+def test_all_before_garbage_is_given(tmp_path: Path, program: Compress) -> None:
+    path = tmp_path / "test.pcap"
+    path.write_bytes(program(pcap(FRAMES)) + b"x" * 20)
+    found, wrong = frames_of(path)
+    assert found == FRAMES
+    assert "cannot be read on" in wrong
+
+
+@pytest.mark.parametrize("flags", [{}, {CompressionParameter.checksum_flag: 1}, {CompressionParameter.window_log: 10}])
+@pytest.mark.parametrize("size", [None, 1 << 12])
+def test_zstd_is_read_whatever_its_frames_look_like(tmp_path: Path, flags: dict[int, int], size: int | None) -> None:
+    whole = pcap(FRAMES) + pcap([Frame(octets=bytes(60_000), wire=60_000, time_ns=0)] * 9)[24:]  # blocks of one octet
+    machine = ZstdCompressor(options=flags)
+    if size is not None:
+        parts = [whole[at : at + size] for at in range(0, len(whole), size)]
+        octets = b"".join(machine.compress(part, machine.FLUSH_FRAME) for part in parts)  # many frames
+    else:
+        octets = machine.compress(whole) + machine.flush()
+    skippable = b"\x53\x2a\x4d\x18\x05\0\0\0hello"  # pzstd begins with one
+    path = tmp_path / "test.pcap"
+    path.write_bytes(skippable + octets + skippable)
+    found, wrong = frames_of(path)
+    assert (len(found), wrong) == (len(FRAMES) + 9, "")
+    assert found[: len(FRAMES)] == FRAMES
+    for cut in (6, 12, 14, 15, len(octets) // 2, len(skippable + octets) - 1):
+        path.write_bytes((skippable + octets)[:cut])
+        _, wrong = frames_of(path)
+        assert "it is cut off" in wrong
+
+
+def test_captures_that_others_compress_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "test.pcap"
+    for octets, program in ((lzma.compress(b"x"), "xz"), (bz2.compress(b"x"), "bzip2")):
+        path.write_bytes(octets)
+        assert f"is compressed by {program}, which is not read: decompress it first" in frames_of(path)[1]
+
+
+def test_a_pipe_is_read_as_it_comes_and_left_when_it_is_silent(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with contextlib.closing(Stop()) as stop:
+        frames = read(str(pipe), stop=stop)
+        writer = os.open(pipe, os.O_RDWR)
+        try:
+            whole = pcap(FRAMES[:20])
+            os.write(writer, whole[:-50])
+            assert len(next(frames)) == 19
+            os.write(writer, whole[-50:])
+            assert len(next(frames)) == 1
+            timer = threading.Timer(0.1, stop.set)
+            timer.start()
+            assert list(frames) == []
+            timer.join()
+        finally:
+            os.close(writer)
+
+
+def test_a_named_pipe_that_nobody_writes_to_can_be_left(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with contextlib.closing(Stop()) as stop:
+        timer = threading.Timer(0.1, stop.set)
+        timer.start()
+        with pytest.raises(BrokenCaptureError, match="is empty"):
+            next(read(str(tmp_path / "pipe"), stop=stop))
+        timer.join()
 
 
 @pytest.mark.parametrize(
@@ -126,7 +225,7 @@ def test_a_capture_is_called_by_its_name_without_endings(path: str, name: str) -
 
 
 def test_a_stream_that_gives_little_at_a_time_is_read() -> None:
-    from producer.replay.files.source import Gunzip
+    from producer.replay.files.decompress import Gunzip
 
     class Trickle(io.BytesIO):
         def read(self, size: int | None = -1, /) -> bytes:
