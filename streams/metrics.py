@@ -48,6 +48,7 @@ class Metrics:
     open_window_bytes: Gauge
     watermark_delay_seconds: Gauge
     lag_messages: Gauge
+    troubles: Gauge  # labelled by service
     active_connections: Gauge
 
 
@@ -65,6 +66,12 @@ def create(registry: CollectorRegistry = REGISTRY) -> Metrics:
         "Packets of the epochs that were written to the ledger, by figure: the kernel's counters, what was consumed "
         "of them, what is missing or too much of it, and what was consumed of epochs whose counters never came",
         ["figure"],
+        registry=registry,
+    )
+    troubles = Gauge(
+        "ayaflow_streams_troubles",
+        "Partitions and windows where the last try to use a service failed; /health names them",
+        ["service"],
         registry=registry,
     )
     return Metrics(
@@ -104,5 +111,6 @@ def create(registry: CollectorRegistry = REGISTRY) -> Metrics:
         open_window_bytes=gauge("open_window_bytes", "Memory of the open windows"),
         watermark_delay_seconds=gauge("watermark_delay_seconds", "Age of the oldest partition's watermark"),
         lag_messages=gauge("lag_messages", "Messages in Kafka that were not taken yet"),
+        troubles=troubles,
         active_connections=Gauge("ayaflow_active_connections", "Flows in the open windows", registry=registry),
     )

@@ -43,6 +43,6 @@ class DeadLetters:
             offset=message.offset,
             error=error,
         )
-        await self._again.insist(KAFKA, lane.closing, send)
+        await self._again.insist(KAFKA, lane.at(), lane.closing, send)
         self._metrics.dead_letters.inc()
         self.count += 1

@@ -79,10 +79,10 @@ class Assignment:
             raise ServiceUnavailable(decision.reason)
         state.topic_id = begin.topic_id
         find = partial(self._store.other_lengths, state.source, seconds, offset)
-        other = await self._again.insist(CLICKHOUSE, lane.closing, find)
+        other = await self._again.insist(CLICKHOUSE, lane.at(), lane.closing, find)
         if isinstance(decision, AskTable):
             ask = partial(self._store.stored_until, state.source)
-            decision = read_after(await self._again.insist(CLICKHOUSE, lane.closing, ask), offset, begin)
+            decision = read_after(await self._again.insist(CLICKHOUSE, lane.at(), lane.closing, ask), offset, begin)
         if lane.closing.is_set():
             raise Released
         self._lose(lane, decision)
@@ -94,7 +94,7 @@ class Assignment:
         return lane
 
     async def _begin(self, lane: Lane) -> Begin:
-        return await self._again.insist(KAFKA, lane.closing, partial(self._offsets.begin, lane.state.number))
+        return await self._again.insist(KAFKA, lane.at(), lane.closing, partial(self._offsets.begin, lane.state.number))
 
     def _lose(self, lane: Lane, decision: Read) -> None:
         """Note and tell what is no longer in Kafka, if there is anything."""

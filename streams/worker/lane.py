@@ -5,7 +5,9 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from streams.partition.state import Partition
+from streams.partition.storing import WindowId
 from streams.worker.neighbours import Acknowledge
+from streams.worker.troubles import Place
 
 
 @dataclass(slots=True, eq=False)
@@ -16,6 +18,10 @@ class Lane:
     messages: deque[tuple[int, Acknowledge]] = field(default_factory=deque)  # by offset
     closing: asyncio.Event = field(default_factory=asyncio.Event)  # it is no longer ours
     task: asyncio.Task[None] | None = None
+
+    def at(self, window: WindowId | None = None) -> Place:
+        """The partition, or a window of it, as a place where something may go wrong."""
+        return Place(self.state.number, window.start if window else None)
 
     def acknowledge(self, now: float) -> None:
         """The messages of which everything is stored."""

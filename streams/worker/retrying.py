@@ -7,13 +7,14 @@ from typing import TypeVar
 
 from common import logs
 from common.errors import ServiceUnavailable
-from common.outages import Outages
 from streams.worker.clock import Clock
+from streams.worker.troubles import Place, Troubles
 
 log = logs.get("streams")
 T = TypeVar("T")
 
 CLICKHOUSE, KAFKA, BROKER, REGISTRY = "ClickHouse", "Kafka", "a broker of Kafka", "the schema registry"
+SERVICES = (CLICKHOUSE, KAFKA, BROKER, REGISTRY)
 _FIRST_DELAY, _LONGEST_DELAY = 0.2, 10.0
 
 Executors = Callable[[str], Executor]
@@ -35,34 +36,27 @@ class Retrying:
     def __init__(self, clock: Clock, on_retry: Callable[[], None], executors: Executors = thread) -> None:
         self._clock, self._on_retry = clock, on_retry
         self._executors = {service: executors(service) for service in (CLICKHOUSE, KAFKA, REGISTRY)}
-        self.troubles: dict[str, str] = {}  # service -> what was wrong with the last try
-        self._outages = Outages(log, clock.monotonic)
+        self.troubles = Troubles(log, clock)
 
-    async def insist(self, service: str, closing: asyncio.Event, work: Callable[[], T]) -> T:
-        """Do it again and again while it raises ServiceUnavailable. Raises Released when `closing` is set."""
+    async def insist(self, service: str, place: Place, closing: asyncio.Event, work: Callable[[], T]) -> T:
+        """Do it again and again while it raises ServiceUnavailable. Raises Released when `closing` is set.
+
+        `place`: where the work is done; what is wrong there is in `troubles` until it succeeds or is given up.
+        """
         delay = _FIRST_DELAY
-        while True:
-            try:
-                result = await asyncio.get_running_loop().run_in_executor(self._executors[service], work)
-            except ServiceUnavailable as error:
-                self._on_retry()
-                self.report(service, str(error))
-            else:
-                self.report(service, None)
-                return result
-            await self._clock.wait(closing, delay)
-            if closing.is_set():
-                raise Released
-            delay = min(delay * 2, _LONGEST_DELAY)
-
-    def report(self, service: str, trouble: str | None) -> None:
-        """Note what is wrong with a service, or that nothing is."""
-        if trouble:
-            self.troubles[service] = trouble
-            self._outages.away(service, "trying again until it works", error=trouble)
-        else:
-            self.troubles.pop(service, None)
-            self._outages.back(service)
+        try:
+            while True:
+                try:
+                    return await asyncio.get_running_loop().run_in_executor(self._executors[service], work)
+                except ServiceUnavailable as error:
+                    self._on_retry()
+                    self.troubles.report(service, str(error), place)
+                await self._clock.wait(closing, delay)
+                if closing.is_set():
+                    raise Released
+                delay = min(delay * 2, _LONGEST_DELAY)
+        finally:
+            self.troubles.report(service, None, place)
 
     def close(self) -> None:
         """Nothing more is asked; what runs is not waited for."""

@@ -21,7 +21,7 @@ from streams.worker.clock import Clock, SystemClock
 from streams.worker.lane import Lane
 from streams.worker.live import LiveStatistics
 from streams.worker.neighbours import Acknowledge, Decoder, FlowStore, Lag, Message, Offsets, Publisher
-from streams.worker.retrying import BROKER, CLICKHOUSE, KAFKA, REGISTRY, Executors, Released, Retrying, thread
+from streams.worker.retrying import BROKER, CLICKHOUSE, KAFKA, REGISTRY, SERVICES, Executors, Released, Retrying, thread
 from streams.worker.writing import Writing
 
 log = logs.get("streams")
@@ -104,7 +104,7 @@ class Worker:
         try:
             return self._decode(value)
         except ServiceUnavailable:
-            return await self._again.insist(REGISTRY, lane.closing, partial(self._decode, value))
+            return await self._again.insist(REGISTRY, lane.at(), lane.closing, partial(self._decode, value))
 
     def _decode(self, value: bytes | None) -> PacketBatch:
         if value is None:
@@ -152,7 +152,7 @@ class Worker:
             if self._stopping.is_set():
                 return
             lags = {lane.state.number: self._behind(lane) for lane in self._assignment.lanes}
-            self._again.report(BROKER, await self._live.send(lags))
+            self._again.troubles.report(BROKER, await self._live.send(lags))
             self._gauges()
 
     def _behind(self, lane: Lane) -> int:
@@ -164,6 +164,8 @@ class Worker:
         self._metrics.lag_messages.set(health["lag_messages"])
         self._metrics.watermark_delay_seconds.set(health["watermark_delay_seconds"] or 0)
         self._metrics.open_window_bytes.set(self._assignment.nbytes)
+        for service in SERVICES:
+            self._metrics.troubles.labels(service).set(self._again.troubles.count(service))
         self._metrics.active_connections.set(self._live.feed.active_flows)
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
@@ -194,8 +196,9 @@ class Worker:
             "lag_messages": sum(self._behind(lane) for lane in lanes),
             "rows_stored": self._writing.rows_stored,
             "last_insert_age_seconds": round(now - inserted, 3) if inserted is not None else None,
-            "clickhouse": troubles.get(CLICKHOUSE, "ok"),
-            "kafka": troubles.get(BROKER) or troubles.get(KAFKA, "ok"),
-            "registry": troubles.get(REGISTRY, "ok"),
+            "clickhouse": troubles.of(CLICKHOUSE) or "ok",
+            "kafka": troubles.of(BROKER) or troubles.of(KAFKA) or "ok",
+            "registry": troubles.of(REGISTRY) or "ok",
+            "troubles": troubles.told(),
             "dead_letters": self._aside.count,
         }

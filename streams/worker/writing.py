@@ -10,7 +10,7 @@ from common import logs
 from schemas.flows import LedgerRow
 from streams.metrics import Metrics
 from streams.partition.accounting import figures
-from streams.partition.storing import Outcome, WindowJob, catch_up, store_window
+from streams.partition.storing import Outcome, WindowId, WindowJob, catch_up, store_window
 from streams.worker.clock import Clock
 from streams.worker.lane import Lane
 from streams.worker.neighbours import FlowStore, Publisher
@@ -52,8 +52,10 @@ class Writing:
         for window in lane.state.compactable():
             job = lane.state.begin(window)
             if job is not None:  # compacted rows cannot be divided: first leave out what is stored already
-                outcome = await self._again.insist(CLICKHOUSE, lane.closing, partial(catch_up, job, self._store))
-                await self._publish(lane, outcome)
+                outcome = await self._again.insist(
+                    CLICKHOUSE, lane.at(window), lane.closing, partial(catch_up, job, self._store)
+                )
+                await self._publish(lane, job.window, outcome)
                 lane.state.stored(job, outcome.known)
                 lane.state.compact(window)
 
@@ -66,7 +68,7 @@ class Writing:
             return store_window(job if tries == 1 else replace(job, known=None), self._store)
 
         begun = self._clock.monotonic()
-        outcome = await self._again.insist(CLICKHOUSE, lane.closing, attempt)
+        outcome = await self._again.insist(CLICKHOUSE, lane.at(job.window), lane.closing, attempt)
         self._metrics.insert_seconds.observe(self._clock.monotonic() - begun)
         if outcome.expired:
             self._metrics.expired_rows.inc(outcome.expired)
@@ -83,7 +85,7 @@ class Writing:
                 self._metrics.corrections.inc()
             self.rows_stored += outcome.rows
             self.last_insert = self._clock.time()
-        await self._publish(lane, outcome)
+        await self._publish(lane, job.window, outcome)
         lane.state.stored(job, outcome.known)
         log.debug(
             "stored",
@@ -94,16 +96,17 @@ class Writing:
             offset_end=outcome.known.offset_end,
         )
 
-    async def _publish(self, lane: Lane, outcome: Outcome) -> None:
+    async def _publish(self, lane: Lane, window: WindowId, outcome: Outcome) -> None:
         if self._publish_flows:
             for revision, flows in outcome.publish:
-                await self._again.insist(KAFKA, lane.closing, partial(self._publisher.flows, flows, revision))
+                send = partial(self._publisher.flows, flows, revision)
+                await self._again.insist(KAFKA, lane.at(window), lane.closing, send)
 
     async def _write_losses(self, lane: Lane) -> None:
         losses = lane.state.losses()
         if losses:
             store = partial(self._store.insert_losses, losses, lane.state.source)
-            await self._again.insist(CLICKHOUSE, lane.closing, store)
+            await self._again.insist(CLICKHOUSE, lane.at(), lane.closing, store)
             lane.state.losses_stored(losses)
 
     async def _write_ledger(self, lane: Lane) -> None:
@@ -120,7 +123,7 @@ class Writing:
                 self._store.insert_ledger(rows)
             return rows
 
-        rows = await self._again.insist(CLICKHOUSE, lane.closing, store)
+        rows = await self._again.insist(CLICKHOUSE, lane.at(), lane.closing, store)
         sums = figures(rows)
         self._metrics.ledger_rows.inc(len(rows))
         for figure, counter in self._metrics.ledger_packets.items():

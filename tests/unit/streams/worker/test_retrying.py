@@ -1,5 +1,4 @@
 import asyncio
-import logging
 import threading
 
 import pytest
@@ -7,6 +6,7 @@ import pytest
 from common.errors import ServiceUnavailable
 from streams.testing import HandThreads, ManualClock, settle
 from streams.worker.retrying import CLICKHOUSE, KAFKA, Released, Retrying, thread
+from streams.worker.troubles import ANYWHERE
 
 
 class Service:
@@ -29,10 +29,10 @@ def never() -> asyncio.Event:
 async def test_work_is_done_again_at_growing_intervals_until_it_succeeds() -> None:
     clock, tries, service = ManualClock(0), list[int](), Service(failures=9)
     retrying = Retrying(clock, lambda: tries.append(1), HandThreads())
-    done = asyncio.ensure_future(retrying.insist(CLICKHOUSE, never(), service))
+    done = asyncio.ensure_future(retrying.insist(CLICKHOUSE, ANYWHERE, never(), service))
     await settle()
     assert service.calls == 1
-    assert retrying.troubles == {CLICKHOUSE: "away"}
+    assert retrying.troubles.of(CLICKHOUSE) == "away"
     for number, delay in enumerate([0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10, 10], 2):
         await clock.advance(delay - 0.01)
         assert service.calls == number - 1
@@ -40,36 +40,36 @@ async def test_work_is_done_again_at_growing_intervals_until_it_succeeds() -> No
         assert service.calls == number
     assert await done == "done"
     assert len(tries) == 9
-    assert retrying.troubles == {}
+    assert not retrying.troubles
 
 
-async def test_a_partition_that_goes_ends_the_tries_and_the_trouble_is_told() -> None:
+async def test_a_partition_that_goes_ends_the_tries_and_takes_its_trouble_along() -> None:
     closing = asyncio.Event()
     closing.set()
     retrying = Retrying(ManualClock(0), lambda: None, HandThreads())
     with pytest.raises(Released):
-        await retrying.insist(CLICKHOUSE, closing, Service(failures=1))
-    assert retrying.troubles == {CLICKHOUSE: "away"}
+        await retrying.insist(CLICKHOUSE, ANYWHERE, closing, Service(failures=1))
+    assert not retrying.troubles
 
 
 async def test_what_succeeds_although_the_partition_goes_is_not_thrown_away() -> None:
     closing = asyncio.Event()
     closing.set()
     retrying = Retrying(ManualClock(0), lambda: None, HandThreads())
-    assert await retrying.insist(CLICKHOUSE, closing, Service(failures=0)) == "done"
+    assert await retrying.insist(CLICKHOUSE, ANYWHERE, closing, Service(failures=0)) == "done"
 
 
 async def test_a_bug_is_not_tried_again() -> None:
     with pytest.raises(ZeroDivisionError):
-        await Retrying(ManualClock(0), lambda: None, HandThreads()).insist(CLICKHOUSE, never(), lambda: 1 / 0)
+        await Retrying(ManualClock(0), lambda: None, HandThreads()).insist(CLICKHOUSE, ANYWHERE, never(), lambda: 1 / 0)
 
 
 async def test_one_service_does_not_wait_for_another() -> None:
     threads = HandThreads()
     retrying = Retrying(ManualClock(0), lambda: None, threads)
     threads.hold(KAFKA)
-    slow = asyncio.ensure_future(retrying.insist(KAFKA, never(), Service(failures=0)))
-    assert await retrying.insist(CLICKHOUSE, never(), Service(failures=0)) == "done"
+    slow = asyncio.ensure_future(retrying.insist(KAFKA, ANYWHERE, never(), Service(failures=0)))
+    assert await retrying.insist(CLICKHOUSE, ANYWHERE, never(), Service(failures=0)) == "done"
     assert not slow.done()
     await threads.let_go(KAFKA)
     assert await slow == "done"
@@ -79,20 +79,9 @@ async def test_each_service_has_a_thread_of_its_own() -> None:
     retrying = Retrying(ManualClock(0), lambda: None, thread)
     try:
         names = {
-            await retrying.insist(service, never(), lambda: threading.current_thread().name)
+            await retrying.insist(service, ANYWHERE, never(), lambda: threading.current_thread().name)
             for service in (CLICKHOUSE, KAFKA, CLICKHOUSE)
         }
         assert names == {"ClickHouse_0", "Kafka_0"}
     finally:
         retrying.close()
-
-
-async def test_a_service_that_comes_and_goes_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "ayaflow.streams")
-    clock = ManualClock(0)
-    retrying = Retrying(clock, lambda: None, HandThreads())
-    for _ in range(120):
-        retrying.report(CLICKHOUSE, "away")
-        retrying.report(CLICKHOUSE, None)
-        await clock.advance(1)
-    assert [record.getMessage() for record in caplog.records] == ["trying again until it works", "works again"] * 2

@@ -283,6 +283,7 @@ async def test_health_says_what_there_is_and_what_waits() -> None:
         "clickhouse": "ok",
         "kafka": "ok",
         "registry": "ok",
+        "troubles": [],
         "dead_letters": 0,
     }
     await rig.clock.advance(11)

@@ -2,7 +2,11 @@ import asyncio
 
 import pytest
 
+from common.errors import ServiceUnavailable
+from common.times import iso
+from schemas.flows import FlowColumns
 from streams.partition import state as limits
+from streams.partition.storing import KafkaPartition
 from streams.testing import settle
 from streams.windowing import windows
 from streams.worker.retrying import CLICKHOUSE
@@ -195,4 +199,35 @@ async def test_a_partition_that_goes_before_its_flows_are_published_is_not_ackno
     await rig.clock.advance(0.2)
     await rig.worker.release_all()
     assert (rig.store.packets, rig.acked) == (1, [])
+    await rig.worker.stop()
+
+
+async def test_a_window_that_is_refused_stays_in_sight_while_others_are_stored() -> None:
+    rig, bad, good = Rig(), Source("bad"), Source("good")
+    insert = rig.store.insert
+
+    def refuse(flows: FlowColumns, partition: KafkaPartition, revision: int, offset_end: int) -> None:
+        if partition.number == 0:
+            raise ServiceUnavailable("violates a constraint")
+        insert(flows, partition, revision, offset_end)
+
+    rig.store.insert = refuse  # type: ignore[method-assign]
+    await rig.worker.start()
+    await rig.send(bad.batch(1, clock=12))
+    for n in range(60):
+        await rig.send(good.batch(n * 10 + 1, clock=n * 10 + 12), partition=1)
+        await rig.clock.advance(1)
+        health = rig.worker.health()
+        assert (health["ok"], health["clickhouse"]) == (False, "violates a constraint")
+    assert health["troubles"] == [
+        {
+            "service": CLICKHOUSE,
+            "partition": 0,
+            "window_start": iso(START),
+            "since": iso(START),
+            "error": "violates a constraint",
+        }
+    ]
+    assert rig.metric("troubles", service=CLICKHOUSE) == 1
+    assert rig.store.packets == 60
     await rig.worker.stop()
