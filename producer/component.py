@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Generic, Protocol, TypeVar
 
@@ -13,6 +13,7 @@ from common.settings import Settings
 from common.stopping import END_SECONDS, stop_on_signals
 from producer.capture import columns
 from producer.capture.capture import Capture
+from producer.capture.epochs import Epochs
 from producer.interfaces import selection as interfaces
 from producer.interfaces.selection import Selection
 from producer.kafka.progress import Progress
@@ -116,17 +117,20 @@ class Parts(Protocol[K]):
     def begin(self) -> Begun[K]:
         """Adopt what is pinned, or load."""
 
-    def capture(self, kernel: K, *, adopted: bool) -> Capture:
-        """Of a ring, which another process may have read from."""
+    def alive(self, runs: Sequence[K]) -> AbstractContextManager[object]:
+        """Lets the kernel programs of these runs count while it is open."""
 
-    def hooks(self, kernel: K, capture: Capture, *, adopted: bool) -> Hooks:
+    def epochs(self, kernel: K, *, adopted: bool) -> Epochs:
+        """Of a run, which another process may have begun."""
+
+    def capture(self, kernel: K, epochs: Epochs, *, adopted: bool) -> Capture:
+        """Of a ring, which another process may have read from. May wait for Kafka and the registry, for seconds."""
+
+    def hooks(self, kernel: K, epochs: Epochs, *, adopted: bool) -> Hooks:
         """What attaches the program to interfaces."""
 
     def served(self, capture: Capture) -> AbstractContextManager[None]:
         """/metrics and /health."""
-
-    def stay_alive(self, kernel: K) -> None:
-        """The kernel program goes on although we do not read from its ring for a while."""
 
     def detach(self) -> None:
         """Remove the hooks."""
@@ -153,12 +157,14 @@ class Run(Generic[K]):
         parts = self._parts
         with contextlib.ExitStack() as opened:
             begun = opened.enter_context(contextlib.closing(parts.begin()))
-            capture = parts.capture(begun.kernel, adopted=begun.adopted)
-            with contextlib.closing(parts.hooks(begun.kernel, capture, adopted=begun.adopted)) as hooks:
+            opened.enter_context(parts.alive((begun.kernel, *begun.old)))
+            epochs = parts.epochs(begun.kernel, adopted=begun.adopted)
+            with contextlib.closing(parts.hooks(begun.kernel, epochs, adopted=begun.adopted)) as hooks:
                 self._attach(hooks, begun)
-                drained = all(self._drain(old, begun.kernel) for old in begun.old)
+                capture = parts.capture(begun.kernel, epochs, adopted=begun.adopted)
+                opened.enter_context(parts.served(capture))
+                drained = all(self._drain(old, hooks) for old in begun.old)
                 if drained:
-                    opened.enter_context(parts.served(capture))
                     self._watch(hooks, capture, begun.kernel)
             parts.detach()
             if not drained or not self._finish(capture):
@@ -176,17 +182,17 @@ class Run(Generic[K]):
                 self._parts.unpin(begun.kernel)
             raise
 
-    def _drain(self, old: K, new: K) -> bool:
+    def _drain(self, old: K, hooks: Hooks) -> bool:
         """Send all that another version has left in the kernel, and remove it. False: we are to stop before that."""
         log.info("sending what another version has left", ring_id=old.state.ring_id)
-        capture = self._parts.capture(old, adopted=True)
+        capture = self._parts.capture(old, self._parts.epochs(old, adopted=True), adopted=True)
         self._publisher.begin_at(capture.position)
         capture.finish()
         while not capture.is_drained():
             if self._stop.is_set():
                 return False
-            self._parts.stay_alive(new)
             capture.step(self._publisher.poll(SHORTEST_WAIT))
+            hooks.step()
         self._parts.unpin(old)
         return True
 

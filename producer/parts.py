@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -14,6 +14,7 @@ from common.settings import Settings
 from producer.capture.batch import Source
 from producer.capture.capture import Capture
 from producer.capture.epochs import Epochs, slots_of
+from producer.capture.heartbeat import Heartbeat
 from producer.capture.timing import Timing
 from producer.clock import WallClock
 from producer.health import Status, health
@@ -29,13 +30,11 @@ from producer.kafka.spool import Spool
 from producer.kafka.tail import Safe, TailReader, open_tail
 from producer.kernel import child, pins
 from producer.kernel.begin import Begun, begin
-from producer.kernel.maps import Switches
+from producer.kernel.maps import Life
 from producer.kernel.run import PinnedRun
 from producer.metrics import ProducerMetrics
 from schemas.avro.registry import open_registry
 from schemas.topics import TopicNames
-
-_TAKE_OVER_NS = 120_000_000_000  # that finding out what Kafka has may take
 
 log = logs.get("producer")
 
@@ -50,6 +49,7 @@ class NodeParts:
         self._shared = contextlib.ExitStack()
         self._topics = TopicNames.of(settings.kafka.topic_prefix)
         self._clock, self._metrics, self._status = WallClock(), ProducerMetrics(), Status(settings.node)
+        self._capture: Capture | None = None  # of the run that we watch with
         self._began = time.monotonic()
         self.flush_seconds = settings.producer.flush_ms / 1000
 
@@ -80,43 +80,55 @@ class NodeParts:
         with refused(self._directory):
             return begin(self._settings.capture, directory=self._directory, logs=self._logs)
 
-    def capture(self, kernel: PinnedRun, *, adopted: bool) -> Capture:
-        """Of a ring. `adopted`: another process has read from it, so it is found out what Kafka and the disk have."""
-        settings, state = self._settings, kernel.state
+    def alive(self, runs: Sequence[PinnedRun]) -> Heartbeat:
+        """Lets the kernel programs of these runs count while it is open."""
+        seconds = self._settings.capture.orphan_timeout_seconds
+        return Heartbeat([Life(run.config, run.state, seconds) for run in runs], self._clock)
+
+    def epochs(self, kernel: PinnedRun, *, adopted: bool) -> Epochs:
+        """Of a run. `adopted`: another process has begun it."""
         names = kernel.tables.names() if adopted else {}
-        epochs = Epochs(
+        return Epochs(
             maps=kernel.maps,
-            state=state,
+            state=kernel.state,
             clock=self._clock,
             producer_position=kernel.ring.producer_position,
             slots=tuple(slot for number, name in names.items() for slot in slots_of(number, name)),
         )
+
+    def capture(self, kernel: PinnedRun, epochs: Epochs, *, adopted: bool) -> Capture:
+        """Of a ring. `adopted`: another process has read from it, so it is found out what Kafka and the disk have."""
+        settings, state = self._settings, kernel.state
         safe = Safe(position=kernel.ring.consumer_position())
         if adopted:
             self._find_out(safe, kernel)
             if safe.epoch >= state.open - 1 and state.closing != state.open:
                 epochs.confirm(state.open - 1)
         ring = kernel.reader()
-        return Capture(
+        capture = Capture(
             ring=ring,
             position=safe.position,
             coalesced=safe.coalesced,
             epochs=epochs,
             clock=self._clock,
             outlet=self.publisher,
-            source=Source(node=settings.node, ring_id=state.ring_id, interfaces=tuple(names.items())),
-            switches=Switches(kernel.config, settings.capture.orphan_timeout_seconds),
+            source=Source(node=settings.node, ring_id=state.ring_id, interfaces=tuple(kernel.tables.names().items())),
+            switches=kernel.config,
             encoding=self._encoding,
             timing=Timing.of(settings.producer, settings.capture, ring_bytes=ring.size, stride=ring.stride),
             metrics=self._metrics,
         )
+        if kernel.directory == self._directory:
+            self._capture = capture
+        return capture
 
-    def hooks(self, kernel: PinnedRun, capture: Capture, *, adopted: bool) -> Hooks:
+    def hooks(self, kernel: PinnedRun, epochs: Epochs, *, adopted: bool) -> Hooks:
         """What attaches the program to interfaces. Raises EnvironmentProblem."""
         settings = self._settings
 
         def change(names: dict[int, str], watched: tuple[str, ...]) -> None:
-            capture.name_interfaces(names)
+            if self._capture is not None:  # else it will read them in the kernel's tables
+                self._capture.name_interfaces(names)
             self._status.interfaces = watched
 
         with refused("rtnetlink"):
@@ -132,7 +144,7 @@ class NodeParts:
                 log=self._logs / f"kernel-{settings.node}.hook.log",
             ),
             tables=kernel.tables,
-            epochs=capture.epochs,
+            epochs=epochs,
             monotonic=time.monotonic_ns,
             on_change=change,
         )
@@ -166,10 +178,6 @@ class NodeParts:
             )
             yield
 
-    def stay_alive(self, kernel: PinnedRun) -> None:
-        """The kernel program goes on although we do not read from its ring for a while."""
-        kernel.config.live(self._clock.monotonic() + _TAKE_OVER_NS, self._clock.offset_ns)
-
     def detach(self) -> None:
         """Remove the hooks. A failure is told, with the way out; what else is to be done at the end goes on."""
         node = self._settings.node
@@ -192,7 +200,6 @@ class NodeParts:
     def _find_out(self, safe: Safe, kernel: PinnedRun) -> None:
         """What Kafka and the disk have of a run."""
         settings, state = self._settings, kernel.state
-        self.stay_alive(kernel)
         if self._spool is not None and (newest := self._spool.last()) and newest.ring_id == state.ring_id:
             safe.reach(position=newest.ring_end, coalesced=newest.coalesced_end, epoch=newest.epoch)
         with contextlib.closing(open_registry(settings.schema_registry.url, self._topics)) as registry:

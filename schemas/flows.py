@@ -37,21 +37,22 @@ class FlowColumns(Columnar):
         return FlowColumns(**columns | {name: values[rows] for name, values in arrays.items()})
 
 
-LOSS_KINDS = ("messages", "events", "entries")
-"""Symbols of ClickHouse's Enum8, by value: messages of a partition, events of a ring, coalesced entries of a ring."""
+LOSS_KINDS = ("messages", "events", "entries", "idle")
+"""Symbols of ClickHouse's Enum8, by value: messages of a partition, events of a ring, coalesced entries of a ring, a
+time in which a node's kernel program counted nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """Something that was sent or handed over by the kernel, and never came."""
+    """Something that was sent or handed over by the kernel and never came, or that it never counted."""
 
     time_ns: int  # the clock of the first message after it; of messages, when it was noticed
     kind: str  # of LOSS_KINDS
     node: str  # "" with messages: they are those of all nodes of the partition
     ring_id: int  # 0 with messages
-    start: int  # where it begins: an offset, a position of the ring, a number of a coalesced entry
+    start: int  # where it begins: an offset, a position of the ring, a number of a coalesced entry, ns since the epoch
     end: int  # where it goes on
-    lost: int | None  # so many messages, events or entries; None: not known
+    lost: int | None  # so many messages, events or entries; None: not known, as always of idle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

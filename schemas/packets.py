@@ -98,6 +98,8 @@ class PacketBatch(Columnar):
     coalesced_end: int = 0  # as coalesced_start: a batch from the ring
     sequence: int
     clock_ns: int  # every packet of this node before it is in this batch or an earlier one; 0: unknown
+    idle_start_ns: int = 0  # until idle_end_ns the kernel program counted nothing: nobody had told it that we live
+    idle_end_ns: int = 0  # 0: no such time is told here
     base_ns: int
     interface_names: tuple[str, ...]
     flows: FlowKeys

@@ -154,11 +154,11 @@ class RollupDifference:
 class Loss:
     """A gap that streams noticed; see schemas.flows.Loss."""
 
-    kind: str  # messages, events or entries
+    kind: str  # messages, events, entries or idle
     node: str  # "" with messages
     kafka_partition: int
     ring_id: int
-    first: int  # offset, ring position or number
+    first: int  # offset, ring position, number, or ns since the Unix epoch
     behind: int
     noticed: float  # seconds since the Unix epoch
     lost: int | None  # messages, events or entries; None: not known

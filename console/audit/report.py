@@ -121,6 +121,11 @@ def _lost(loss: Loss) -> str:
             f" {loss.behind - 1:,}, were removed from Kafka before streams acknowledged them{since}; see"
             " kafka.packets_retention_hours."
         )
+    if loss.kind == "idle":
+        return (
+            f"{loss.node}: nothing was counted from {iso(loss.first / 1e9)} to {iso(loss.behind / 1e9)}: no producer"
+            " had told the kernel program that one lives; see capture.orphan_timeout_seconds."
+        )
     what = "events of the ring" if loss.kind == "events" else "coalesced entries"
     count = f"{loss.lost:,}" if loss.lost is not None else f"{loss.behind - loss.first:,} bytes of"
     return f"{loss.node}: {count} {what} never came{since}; each is one packet or more."

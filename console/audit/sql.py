@@ -142,8 +142,10 @@ SELECT toString(l.kind) AS kind, l.node AS node, l.kafka_partition AS kafka_part
        min(l.gap_start) AS first, l.gap_end AS behind, toUnixTimestamp(min(l.time)) AS noticed,
        argMin(l.lost, l.gap_start) AS lost
 FROM losses AS l FINAL
-WHERE l.time > fromUnixTimestamp64Micro({{since_us:Int64}}, 'UTC')
-  AND l.time <= fromUnixTimestamp64Micro({{until_us:Int64}}, 'UTC')
+WHERE if(l.kind = 'idle',
+         intDiv(l.gap_end, 1000) > {{since_us:Int64}} AND intDiv(l.gap_start, 1000) <= {{until_us:Int64}},
+         l.time > fromUnixTimestamp64Micro({{since_us:Int64}}, 'UTC')
+         AND l.time <= fromUnixTimestamp64Micro({{until_us:Int64}}, 'UTC'))
   AND (l.kind = 'messages' OR {_NODE.replace("node =", "l.node =")})
 GROUP BY kind, l.topic_id, kafka_partition, node, ring_id, behind
 ORDER BY noticed, kind, kafka_partition, node, behind

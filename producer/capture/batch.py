@@ -64,9 +64,12 @@ def build(
     sequence: int,
     clock_ns: int,
     counters: tuple[EpochCounters, ...],
+    idle_ns: tuple[int, int] = (0, 0),
     coalesced: int = 0,
 ) -> PacketEvents:
     """One batch, and each entry's position in the ring. `coalesced`: entries of flow tables in earlier batches.
+
+    idle_ns: from when to when the kernel counted nothing, Unix epoch.
 
     first_epoch, boundaries: see full_epochs. offset_ns: from the monotonic clock to the wall clock.
     """
@@ -89,6 +92,8 @@ def build(
         coalesced_end=coalesced,
         sequence=sequence,
         clock_ns=clock_ns,
+        idle_start_ns=idle_ns[0],
+        idle_end_ns=idle_ns[1],
         base_ns=base + offset_ns if len(records) else clock_ns,
         interface_names=tuple(name for _, name in source.interfaces),
         flows=_flow_keys(records.take(columns.first)["event"], epochs, source),
@@ -111,6 +116,7 @@ def build_coalesced(
     sequence: int,
     clock_ns: int,
     counters: tuple[EpochCounters, ...],
+    idle_ns: tuple[int, int] = (0, 0),
 ) -> PacketEvents:
     """A batch of entries of the kernel's flow table, and each one's number.
 
@@ -130,6 +136,8 @@ def build_coalesced(
         coalesced_end=start + len(entries),
         sequence=sequence,
         clock_ns=clock_ns,
+        idle_start_ns=idle_ns[0],
+        idle_end_ns=idle_ns[1],
         base_ns=base + offset_ns,
         interface_names=tuple(name for _, name in source.interfaces),
         flows=_flow_keys(entries.take(index)["first"], np.full(len(index), epoch, np.int64), source),

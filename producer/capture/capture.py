@@ -39,12 +39,11 @@ class Capture:
         closer = EpochCloser(
             epochs, clock=clock, timing=timing, metrics=metrics, position=position, coalesced=coalesced
         )
-        self.epochs = epochs
         self.ring_bytes = ring.size
         self._clock, self._timing, self._sender, self._closer = clock, timing, sender, closer
         self._cutter = RingCutter(ring, position=position, closer=closer, sender=sender, clock=clock, timing=timing)
         self._flow_table = FlowTableSender(closer=closer, sender=sender, clock=clock, timing=timing)
-        self._coalescing = Coalescing(switches, clock, only_flows=timing.only_flows)
+        self._coalescing = Coalescing(switches, only_flows=timing.only_flows)
 
     @property
     def position(self) -> int:
@@ -69,7 +68,6 @@ class Capture:
     def step(self, progress: Progress) -> int:
         """Do what is due, after what Kafka has answered. Returns how many octets of the ring were read."""
         now, cutter, closer = self._clock.monotonic(), self._cutter, self._closer
-        self._coalescing.live(now)
         cutter.release(progress.released)
         closer.confirm(progress.epoch)
         self._coalescing.choose(now, cutter.fill)

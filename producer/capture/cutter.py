@@ -113,6 +113,7 @@ class RingCutter:
             sequence=sender.sequence,
             clock_ns=closed.clock_ns if closed else sender.clock_ns,
             counters=closed.counters if closed else (),
+            idle_ns=closed.idle_ns if closed else (0, 0),
             coalesced=sender.coalesced,
         )
         if not sender.send(events, closes=closed.number if closed else None):

@@ -58,6 +58,7 @@ class ClosedEpoch:
     counters: tuple[EpochCounters, ...]  # of those that saw something; none did: of the node itself
     flows: Records = field(default_factory=no_flows)  # the flow table: dtype COALESCED, in the order of their numbers
     coalesced_start: int = 0  # number of the first of `flows`
+    idle_ns: tuple[int, int] = (0, 0)  # from when to when the kernel counted nothing, Unix epoch; 0, 0: it did
 
 
 class KernelMaps(Protocol):
@@ -98,6 +99,7 @@ class Epochs:
         """`slots`: where the kernel counts already."""
         self._maps, self._state, self._clock, self._position = maps, state, clock, producer_position
         self._slots: dict[Slot, int | None] = dict.fromkeys(slots)  # and the last epoch that may have counted there
+        self._idle_end = 0  # of the time that the epoch that is not stored tells of; monotonic
         self._keys: Records | None = None  # of the flow table of the epoch that is not stored; None: not known
 
     @property
@@ -169,6 +171,9 @@ class Epochs:
         if number != self.number - 1 or self.stored == number:
             return
         self._state.stored = number
+        if self._idle_end:
+            self._state.idle_told(self._idle_end)
+            self._idle_end = 0
         self._clean(number)
         self._slots = {slot: last for slot, last in self._slots.items() if last is None or last > number}
 
@@ -190,6 +195,8 @@ class Epochs:
         self._keys, flows = np.zeros(0, COALESCED_KEY), no_flows()
         if any(row.coalesced_packets for row in rows):
             self._keys, flows = self._maps.flows(number)
+        idle = self._state.idle()
+        self._idle_end = idle[1]
         closed = ClosedEpoch(
             number=number,
             end_position=position,
@@ -197,6 +204,7 @@ class Epochs:
             counters=tuple(counters),
             flows=flows,
             coalesced_start=self._state.of(number, "coalesced_start"),
+            idle_ns=(self._clock.wall_ns(idle[0]), self._clock.wall_ns(idle[1])) if self._idle_end else (0, 0),
         )
         return closed, len(flows)
 

@@ -45,6 +45,7 @@ class FlowTableSender:
             sequence=sender.sequence,
             clock_ns=closed.clock_ns if is_last else sender.clock_ns,
             counters=closed.counters if is_last else (),
+            idle_ns=closed.idle_ns if is_last else (0, 0),
         )
         if not sender.send(events, closes=closed.number if is_last else None):
             return False

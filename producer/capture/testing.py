@@ -138,10 +138,6 @@ class MemorySwitches:
     """Obeys producer.capture.coalescing.KernelSwitches."""
 
     coalescing = False
-    lived_ns = 0
-
-    def live(self, now_ns: int, offset_ns: int) -> None:
-        self.lived_ns = now_ns
 
     def coalesce(self, wanted: bool) -> None:
         self.coalescing = wanted

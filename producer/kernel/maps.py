@@ -9,6 +9,7 @@ import numpy.typing as npt
 from producer.kernel import bpfsys
 from producer.kernel.abi import COUNTERS, MAX_INTERFACES, WATCHED_KEY, Records, converted, interface
 from producer.kernel.layout import Layout
+from producer.kernel.run_state import RunState
 
 _ONE = np.dtype([("one", "u1")])
 
@@ -115,6 +116,11 @@ class ConfigPage:
         del self._config
         self._page.close()
 
+    @property
+    def alive_until_ns(self) -> int:
+        """Until when a producer lives, as far as the program knows, on the monotonic clock; 0: there was none yet."""
+        return int(self._config["alive_until_ns"][0])
+
     def live(self, until_ns: int, offset_ns: int) -> None:
         """A producer lives until then, on the monotonic clock; `offset_ns`: from it to the wall clock."""
         self._config["wall_offset_ns"][0] = offset_ns & (1 << 64) - 1
@@ -125,19 +131,20 @@ class ConfigPage:
         self._config["coalesce"][0] = wanted
 
 
-class Switches:
-    """See capture.detail.KernelSwitches."""
+class Life:
+    """See capture.heartbeat.Program."""
 
-    def __init__(self, config: ConfigPage, orphan_timeout_seconds: int) -> None:
-        self._config, self._timeout_ns = config, orphan_timeout_seconds * 1_000_000_000
+    def __init__(self, config: ConfigPage, state: RunState, orphan_timeout_seconds: int) -> None:
+        self._config, self._state, self._timeout_ns = config, state, orphan_timeout_seconds * 1_000_000_000
 
-    def live(self, now_ns: int, offset_ns: int) -> None:
-        """We live now, on the monotonic clock; `offset_ns`: from it to the wall clock."""
+    def live(self, now_ns: int, offset_ns: int) -> int:
+        """See Program."""
+        until = self._config.alive_until_ns
+        idle = now_ns - until if until else 0
+        if idle > 0:  # written down before the program counts again: who kills us now must not make it forgotten
+            self._state.was_idle(until, now_ns)
         self._config.live(now_ns + self._timeout_ns, offset_ns)
-
-    def coalesce(self, wanted: bool) -> None:
-        """See ConfigPage."""
-        self._config.coalesce(wanted)
+        return max(0, idle)
 
 
 def _u32(value: int) -> bytes:

@@ -21,6 +21,9 @@ STATE = np.dtype(
         ("stored", "=u8"),
         ("kafka_partition", "=i8"),
         ("kafka_offset", "=i8"),
+        ("idle_start_ns", "=u8"),
+        ("idle_end_ns", "=u8"),
+        ("idle_told_ns", "=u8"),
         ("epochs", _EPOCH, 2),
     ]
 )
@@ -28,10 +31,11 @@ STATE = np.dtype(
 
 def _number(name: str) -> Any:
     def get(self: "RunState") -> int:
-        return int(self._words[name][0])
+        return int(self._words[name][0]) if name in (self._words.dtype.names or ()) else 0
 
     def put(self: "RunState", value: int) -> None:
-        self._words[name][0] = value
+        if name in (self._words.dtype.names or ()):  # else another version has made it, which did not know of this
+            self._words[name][0] = value
 
     return property(get, put)
 
@@ -46,6 +50,9 @@ class RunState:
     stored = _number("stored")  # all of this epoch and of those before is safe, and its maps are empty again
     kafka_partition = _number("kafka_partition")  # of the last message that Kafka acknowledged; -1: none yet
     kafka_offset = _number("kafka_offset")
+    _idle_start_ns = _number("idle_start_ns")
+    _idle_end_ns = _number("idle_end_ns")
+    _idle_told_ns = _number("idle_told_ns")
 
     def __init__(self, words: npt.NDArray[np.void]) -> None:
         """`words`: shape (1,), of dtype STATE; memory that outlives us, or, in tests, any."""
@@ -67,3 +74,21 @@ class RunState:
     def of(self, epoch: int, name: str) -> int:
         """What was noted of the open epoch, or the one before it."""
         return int(self._words["epochs"][0, epoch & 1][name])
+
+    def was_idle(self, start_ns: int, end_ns: int) -> None:
+        """The program counted nothing in this time; with one before it that nobody knows of yet, it is one.
+
+        Of the thread that keeps it counting; what else there is of idle times, of the one that closes epochs.
+        """
+        if self._idle_end_ns <= self._idle_told_ns:
+            self._idle_start_ns = start_ns
+        self._idle_end_ns = end_ns
+
+    def idle(self) -> tuple[int, int]:
+        """The time in which the program counted nothing, if it is not known elsewhere yet; else 0, 0."""
+        end = self._idle_end_ns
+        return (self._idle_start_ns, end) if end > self._idle_told_ns else (0, 0)
+
+    def idle_told(self, end_ns: int) -> None:
+        """It is known elsewhere up to there."""
+        self._idle_told_ns = end_ns

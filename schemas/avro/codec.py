@@ -68,6 +68,8 @@ class Codec:
             coalesced_end=row.number("coalesced_end"),
             sequence=row.number("sequence"),
             clock_ns=row.number("clock_ns"),
+            idle_start_ns=row.number("idle_start_ns"),
+            idle_end_ns=row.number("idle_end_ns"),
             base_ns=row.number("base_ns"),
             interface_names=names,
             flows=flows,
@@ -254,6 +256,8 @@ def _check(batch: PacketBatch) -> None:
         raise DecodeError("a packet of a PacketBatch names a flow that is not in its dictionary")
     if n and min(int(column.min()) for column in (batch.packets, batch.bytes, batch.segment_bytes)) < 0:
         raise DecodeError("a packet of a PacketBatch has a negative count")
+    if not 0 <= batch.idle_start_ns <= batch.idle_end_ns:
+        raise DecodeError("the idle time of a PacketBatch ends before it begins")
     if not batch.node:
         raise DecodeError("a PacketBatch without a node")
 

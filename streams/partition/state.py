@@ -133,6 +133,17 @@ class Partition:
                     lost=lost,
                 )
                 self._losses.append((offset if verdict.anchor is None else verdict.anchor, loss))
+        if batch.idle_end_ns:
+            loss = Loss(
+                time_ns=time_ns,
+                kind="idle",
+                node=batch.node,
+                ring_id=batch.ring_id,
+                start=batch.idle_start_ns,
+                end=batch.idle_end_ns,
+                lost=None,
+            )
+            self._losses.append((offset, loss))
 
     def lose(self, start: int, end: int, now: float) -> None:
         """Messages from `start` to `end` were removed from Kafka before they were acknowledged."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import signal
 import threading
 import time
 from collections import Counter
@@ -224,3 +225,38 @@ def test_a_producer_that_stops_while_kafka_is_away_leaves_its_batches_to_the_nex
             batches = sent_to(bootstrap, node)
     assert by_flow(batches) == sender.wanted()
     once(batches)
+
+
+def idle_times(bootstrap: str, node: Node) -> list[tuple[int, int]]:
+    return sorted({(batch.idle_start_ns, batch.idle_end_ns) for batch in sent_to(bootstrap, node) if batch.idle_end_ns})
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped", "other settings"])
+def test_a_time_in_which_the_program_counted_nothing_is_told(
+    how: str, kafka_broker: str, bpffs: Path, tmp_path: Path
+) -> None:
+    with made(bpffs, tmp_path, kafka_broker, capture_orphan_timeout_seconds=5) as (node, pair):
+        process = node.start()
+        node.wait_for(process)
+        began = time.time_ns()
+        if how == "stopped":
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(8)
+            veth.send(pair[0], *(octets for octets, _ in frames(70)))
+            process.send_signal(signal.SIGCONT)
+        else:
+            process.kill()
+            process.wait()
+            time.sleep(8)
+            veth.send(pair[0], *(octets for octets, _ in frames(70)))
+            if how == "other settings":
+                node.environment["AYAFLOW_CAPTURE_RING_BYTES"] = str(1 << 19)
+            process = node.start()
+            node.wait_for(process)
+        until(lambda: idle_times(kafka_broker, node), node.output.read_text)
+        assert stop(process) == 0
+        assert by_flow(sent_to(kafka_broker, node)) == {}, "the test is of a time in which they are not counted"
+        ((start, end),) = idle_times(kafka_broker, node)
+        assert began + 3_000_000_000 < start < began + 6_000_000_000
+        assert began + 7_000_000_000 < end < time.time_ns()
+        assert "nothing was counted" in node.output.read_text()

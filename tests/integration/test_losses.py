@@ -4,6 +4,8 @@ import io
 import json
 import signal
 import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -34,11 +36,11 @@ def remove_all(p: Pipeline) -> int:
     return int(answer.result(HANG_SECONDS).low_watermark)
 
 
-def audit(p: Pipeline) -> tuple[int, dict[str, Any]]:
+def audit(p: Pipeline, span: read.Range | None = None) -> tuple[int, dict[str, Any]]:
     out = io.StringIO()
     settings = ClickHouseSettings(url=p.clickhouse, database=p.database)
     with Store(settings) as store:
-        code = read.run(store, read.Range(), form="json", out=out)
+        code = read.run(store, span or read.Range(), form="json", out=out)
     return code, json.loads(out.getvalue())
 
 
@@ -143,6 +145,27 @@ def test_messages_that_go_under_a_running_streams_are_told_with_the_events_in_th
         assert p.stop() == 0
 
 
+def test_a_time_in_which_nothing_was_counted_is_not_exact(kafka_broker: str, clickhouse_server: str) -> None:
+    node = Node("n1", int(time.time()) // 10 * 10 - 600, 11)
+    with pipeline(kafka_broker, clickhouse_server) as p:
+        p.start()
+        p.send([each for _ in range(10) for each in node.batches()])
+        clock = node.clock
+        idle = (clock - 7 * SECOND, clock - SECOND)
+        p.send([replace(node.end(), idle_start_ns=idle[0], idle_end_ns=idle[1])])
+        p.until(lambda: p.stored_packets() == node.packets)
+        p.until(lambda: p.count("SELECT count() FROM losses FINAL") == 1)
+        assert p.query("SELECT kind, node, gap_start, gap_end, lost FROM losses") == [("idle", "n1", *idle, None)]
+        code, report = audit(p)
+        assert (code, report["exact"]) == (1, False)
+        assert "n1: nothing was counted from" in report["message"]
+        begin = datetime.fromtimestamp(clock / SECOND, UTC)
+        for since, until, told in ((-30, -8, False), (-30, -6, True), (-2, 30, True), (0, 30, False)):
+            span = read.Range(since=begin + timedelta(seconds=since), until=begin + timedelta(seconds=until))
+            assert ("nothing was counted" in audit(p, span)[1]["message"]) == told, (since, until)
+        assert p.stop() == 0
+
+
 def test_a_topic_that_is_made_anew_begins_afresh(kafka_broker: str, clickhouse_server: str) -> None:
     begin = int(time.time()) // 10 * 10 - 600
     first, second = Node("n1", begin, 12), Node("n1", begin, 13)  # the same windows, the same offsets
@@ -179,8 +202,6 @@ def test_a_topic_that_is_made_anew_begins_afresh(kafka_broker: str, clickhouse_s
 
 
 def of_ring(made: Any, ring_id: int) -> Any:
-    from dataclasses import replace
-
     return replace(made, ring_id=ring_id)
 
 

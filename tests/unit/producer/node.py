@@ -58,15 +58,21 @@ class Node:
         )
         self.capture = self.read(self.publisher, position=position, coalesced=coalesced, stored=stored)
 
-    def read(self, outlet: Outlet, *, position: int = 0, coalesced: int = 0, stored: int = 0) -> Capture:
-        """What reads this node's ring."""
-        epochs = Epochs(
+    def epochs(self) -> Epochs:
+        """Those of its kernel."""
+        return Epochs(
             maps=self.maps,
             state=self.state,
             clock=self.clock,
             producer_position=self.ring.producer_position,
             slots=tuple(Slot(key=d, interface="eth0", direction=d) for d in (0, 1)),
         )
+
+    def read(
+        self, outlet: Outlet, epochs: Epochs | None = None, *, position: int = 0, coalesced: int = 0, stored: int = 0
+    ) -> Capture:
+        """What reads this node's ring."""
+        epochs = epochs or self.epochs()
         if stored >= self.state.open - 1 and self.state.closing != self.state.open:
             epochs.confirm(self.state.open - 1)
         return Capture(

@@ -7,13 +7,15 @@ import pytest
 
 from common.errors import EnvironmentProblem
 from producer.capture.capture import Capture
+from producer.capture.epochs import Epochs
 from producer.component import FINISH_SECONDS, Run
 from producer.kafka.progress import Progress
 from producer.kernel.run_state import RunState
 from tests.unit.producer.node import CODEC, MS, Node
 
-BEGINNING = ["begin", "capture 9", "make hooks", "attach"]
-ENDING = ["close hooks", "detach", "unpin all", "stop serving", "close maps"]
+BEGINNING = ["begin", "live", "make hooks", "attach", "capture 9"]
+LAST = ["live no more", "close maps"]
+ENDING = ["close hooks", "detach", "unpin all", "stop serving", *LAST]
 
 
 class Kernel:
@@ -60,12 +62,25 @@ class Parts:
         self._do("begin")
         return Begun(self)
 
-    def capture(self, kernel: Kernel, *, adopted: bool) -> Capture:
+    @contextlib.contextmanager
+    def alive(self, runs: Sequence[Kernel]) -> Iterator[None]:
+        assert runs == (self.kernel, *self.old)
+        self._do("live")
+        try:
+            yield
+        finally:
+            self._do("live no more")
+
+    def epochs(self, kernel: Kernel, *, adopted: bool) -> Epochs:
+        assert adopted == (self.adopted if kernel is self.kernel else True)
+        return kernel.node.epochs()
+
+    def capture(self, kernel: Kernel, epochs: Epochs, *, adopted: bool) -> Capture:
         self._do(f"capture {kernel.name}")
         assert adopted == (self.adopted if kernel is self.kernel else True)
-        return kernel.node.read(self.node.publisher)
+        return kernel.node.read(self.node.publisher, epochs)
 
-    def hooks(self, kernel: Kernel, capture: Capture, *, adopted: bool) -> "Hooks":
+    def hooks(self, kernel: Kernel, epochs: Epochs, *, adopted: bool) -> "Hooks":
         assert (kernel, adopted) == (self.kernel, self.adopted)
         self._do("make hooks")
         return Hooks(self)
@@ -77,9 +92,6 @@ class Parts:
             yield
         finally:
             self._do("stop serving")
-
-    def stay_alive(self, kernel: Kernel) -> None:
-        assert kernel is self.kernel
 
     def detach(self) -> None:
         self._do("detach")
@@ -163,10 +175,10 @@ def test_all_is_sent_and_removed_before_what_was_opened_is_closed_the_last_first
     ("step", "order"),
     [
         ("begin", ["begin"]),
-        ("capture 9", [*BEGINNING[:2], "close maps"]),
-        ("make hooks", [*BEGINNING[:3], "close maps"]),
-        ("serve", [*BEGINNING, "serve", "close hooks", "close maps"]),
-        ("look", [*BEGINNING, "serve", "look", "close hooks", "stop serving", "close maps"]),
+        ("make hooks", [*BEGINNING[:3], *LAST]),
+        ("capture 9", [*BEGINNING, "close hooks", *LAST]),
+        ("serve", [*BEGINNING, "serve", "close hooks", *LAST]),
+        ("look", [*BEGINNING, "serve", "look", "close hooks", "stop serving", *LAST]),
         ("unpin all", [*BEGINNING, "serve", *ENDING]),
     ],
 )
@@ -188,14 +200,14 @@ def test_a_first_run_that_cannot_attach_leaves_nothing(error: Exception) -> None
     parts = Parts(fails={"attach": error})
     with pytest.raises(EnvironmentProblem):
         parts.run()
-    assert parts.order == [*BEGINNING, "detach", "unpin 9", "close hooks", "close maps"]
+    assert parts.order == [*BEGINNING[:-1], "detach", "unpin 9", "close hooks", *LAST]
 
 
 def test_one_that_goes_on_from_another_leaves_what_that_had_attached() -> None:
     parts = Parts(adopted=True, fails={"attach": EnvironmentProblem("no")})
     with pytest.raises(EnvironmentProblem):
         parts.run()
-    assert parts.order == [*BEGINNING, "close hooks", "close maps"]
+    assert parts.order == [*BEGINNING[:-1], "close hooks", *LAST]
 
 
 def test_with_kafka_away_at_the_end_what_is_left_stays_in_the_kernel(caplog: pytest.LogCaptureFixture) -> None:
@@ -204,7 +216,7 @@ def test_with_kafka_away_at_the_end_what_is_left_stays_in_the_kernel(caplog: pyt
     parts.node.packet()
     began = parts.node.now
     assert parts.run() == 1
-    assert parts.order == [*BEGINNING, "serve", "close hooks", "detach", "stop serving", "close maps"]
+    assert parts.order == [*BEGINNING, "serve", "close hooks", "detach", "stop serving", *LAST]
     assert parts.node.now - began >= FINISH_SECONDS * 1e9
     assert "waits in the kernel for the next start" in caplog.text
 
@@ -217,7 +229,7 @@ def test_what_other_versions_have_left_is_sent_oldest_first_and_removed() -> Non
     parts.node.packet()
     assert parts.run() == 0
     drained = ["capture old 0", "unpin old 0", "capture old 1", "unpin old 1"]
-    assert parts.order == [*BEGINNING, *drained, "serve", *ENDING]
+    assert parts.order == [*BEGINNING, "serve", *drained, *ENDING]
     assert sent(parts.node) == 3
     assert parts.node.ring.released == 80
 
@@ -227,7 +239,7 @@ def test_told_to_stop_before_that_is_sent_it_detaches_and_keeps_all() -> None:
     old.packet()
     parts = Parts(old=[old], looks=0)
     assert parts.run() == 1
-    assert parts.order == [*BEGINNING, "capture old 0", "close hooks", "detach", "close maps"]
+    assert parts.order == [*BEGINNING, "serve", "capture old 0", "close hooks", "detach", "stop serving", *LAST]
     assert old.ring.released == 0
 
 

@@ -77,6 +77,8 @@ def batches(draw: st.DrawFn) -> PacketBatch:
         coalesced_end=first + packets if coalesced else 0,
         sequence=int(rng.integers(2**40)),
         clock_ns=int(rng.integers(2**62)),
+        idle_start_ns=int(rng.integers(2**61)),
+        idle_end_ns=int(rng.integers(2**61, 2**62)),
         base_ns=int(rng.integers(2**62)),
         interface_names=names,
         flows=FlowKeys(epoch=rng.integers(0, 2**40, flows), **of_flows),

@@ -302,6 +302,10 @@ MESSAGES = Loss(kind="messages", node="", kafka_partition=3, ring_id=0, first=10
             "n1: 800 bytes of events of the",
         ),
         (replace(MESSAGES, kind="entries", node="n1", first=1, behind=8, lost=7), "n1: 7 coalesced entries never came"),
+        (
+            replace(MESSAGES, kind="idle", node="n1", first=START * 10**9, behind=(START + 90) * 10**9, lost=None),
+            "n1: nothing was counted from 2027-01-15T08:00:00Z to 2027-01-15T08:01:30Z",
+        ),
     ],
 )
 def test_what_was_lost_on_the_way_is_not_exact(loss: Loss, said: str) -> None:

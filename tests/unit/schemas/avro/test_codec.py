@@ -14,7 +14,7 @@ from common.errors import DecodeError
 from schemas.addresses import to_text
 from schemas.avro import arrow
 from schemas.avro.codec import Codec
-from schemas.avro.registry import HEADER, newest, schema_text
+from schemas.avro.registry import HEADER, FixedRegistry, newest, schema_text
 from schemas.defaults import durations, highest_ttl, packet_sizes
 from schemas.fields import DIRECTIONS, TUNNEL_TYPES
 from schemas.flows import FlowColumns
@@ -235,7 +235,9 @@ def test_a_direction_is_read_by_its_name(symbols: str, expected: list[int] | Non
 @pytest.mark.parametrize("place", [b"\x04", b"\x01"], ids=["2", "-1"])
 def test_a_place_without_a_symbol_is_a_decode_error(place: bytes) -> None:
     record = {"node": "n1", "flows": [{"interface": "if0", "src_addr": "1.2.3.4", "dst_addr": "::1"}]}
-    message = HEADER.pack(0, 5) + arrow.encode_record(record, newest("PacketBatch"))
+    message = HEADER.pack(0, FixedRegistry().schema_id("PacketBatch")) + arrow.encode_record(
+        record, newest("PacketBatch")
+    )
     at = message.index(b"if0") + 3
     assert message[at] == 0
     with pytest.raises(DecodeError, match="direction is none of"):

@@ -127,6 +127,19 @@ def test_what_is_lost_is_kept_until_it_is_written_down() -> None:
     assert (losses[2].kind, losses[2].start, losses[2].lost) == ("messages", 3, 5)
 
 
+def test_a_time_in_which_nothing_was_counted_is_a_loss() -> None:
+    state = partition()
+    message = replace(batch([], clock_ns=clock(10)), idle_start_ns=clock(2), idle_end_ns=clock(9))
+    state.take(0, message, 0.0)
+    (loss,) = state.losses()
+    assert (loss.kind, loss.node, loss.start, loss.end, loss.lost) == ("idle", "n1", clock(2), clock(9), None)
+    assert loss.time_ns == clock(10)
+    state.take(1, batch([], ring_start=STRIDE, clock_ns=clock(11)), 0.0)
+    assert state.committable(0.0) == 0
+    state.losses_stored([loss])
+    assert state.losses()[1:] == []
+
+
 def test_a_wrong_message_changes_nothing() -> None:
     state = partition()
     good = batch([at(1)], clock_ns=clock(1))
