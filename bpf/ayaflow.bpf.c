@@ -129,7 +129,7 @@ static __always_inline int capture(struct __sk_buff *skb, u32 direction, u64 kti
 
     struct packet own = {};
     struct packet *p = &own;
-    int result = parse(skb, interface->flags, p);
+    int result = interface->flags & UNKNOWN_LINK ? UNREAD : parse(skb, interface->flags, p);
 #if DECAPSULATE
     if (result == PARSED)
         decapsulate(skb, p);
@@ -167,6 +167,11 @@ static __always_inline int capture(struct __sk_buff *skb, u32 direction, u64 kti
     if (result == NON_IP) {
         counters->non_ip_packets += packets;
         counters->non_ip_bytes += bytes;
+        return TC_ACT_UNSPEC;
+    }
+    if (result == UNREAD) {
+        counters->unknown_link_packets += packets;
+        counters->unknown_link_bytes += bytes;
         return TC_ACT_UNSPEC;
     }
     if (result != PARSED) {

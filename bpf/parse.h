@@ -40,6 +40,7 @@ enum parsed {
     SHORT,        /* a header is not whole in the linear part */
     NON_IP,
     MALFORMED,
+    UNREAD, /* nobody knows where its IP header would be */
 };
 
 struct packet {

@@ -57,6 +57,7 @@ def live_stats(time: float, *top: dict[str, Any], node: str = "n1", **passed: in
         "bytes": 0,
         "non_ip_packets": 0,
         "malformed_packets": 0,
+        "unknown_link_packets": 0,
         "ring_full_packets": 0,
         **passed,
     }

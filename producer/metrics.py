@@ -26,7 +26,7 @@ class ProducerMetrics:
             ["reason"],
             registry=registry,
         )
-        for reason in ("non_ip", "malformed", "ring_full"):
+        for reason in ("non_ip", "malformed", "unknown_link", "ring_full"):
             self._dropped.labels(reason)
         self.events = Counter(
             "ayaflow_producer_events", "Events read from the ring buffer and encoded.", registry=registry
@@ -95,5 +95,6 @@ class ProducerMetrics:
             self._bytes.labels(*labels).inc(row.seen_bytes)
             self._dropped.labels("non_ip").inc(row.non_ip_packets)
             self._dropped.labels("malformed").inc(row.malformed_packets)
+            self._dropped.labels("unknown_link").inc(row.unknown_link_packets)
             self._dropped.labels("ring_full").inc(row.ring_full_packets)
             self._coalesced.inc(row.coalesced_packets)

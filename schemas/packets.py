@@ -68,15 +68,29 @@ class EpochCounters:
     non_ip_bytes: int
     malformed_packets: int  # counted, not recorded
     malformed_bytes: int
+    unknown_link_packets: int = 0  # counted, not recorded: of a device whose link header we do not know
+    unknown_link_bytes: int = 0
     ring_full_packets: int  # dropped: no room in the ring, and none in the flow table
     ring_full_bytes: int
+    device_epochs: int = 0  # that the next three are of, up to this one; 0: not read at its end
+    device_packets: int = 0  # by the device's own counters, all passages together
+    device_bytes: int = 0
+    unseen_packets: int = 0  # of device_packets, those that the hooks did not see
 
     @classmethod
     def nothing(cls, *, epoch: int, start_ns: int, end_ns: int, **more: Any) -> "EpochCounters":
         """Zeros; `more`: of an interface, or that the node ended."""
         values: dict[str, Any] = {"interface": "", "direction": INGRESS, **more}
-        values |= {name: 0 for name in cls.__dataclass_fields__ if name.endswith(("_packets", "_bytes"))}
+        values |= dict.fromkeys(COUNTS, 0)
         return cls(epoch=epoch, start_ns=start_ns, end_ns=end_ns, **values)
+
+
+COUNTS = tuple(
+    name
+    for name in EpochCounters.__dataclass_fields__
+    if name.endswith(("_packets", "_bytes")) or name == "device_epochs"
+)
+"""What EpochCounters counts: none is ever below 0, and each is a column of the ledger."""
 
 
 @columnar(

@@ -10,6 +10,7 @@ LEDGER_FIGURES = (
     "coalesced",
     "non_ip",
     "malformed",
+    "unknown_link",
     "ring_full",
     "consumed",
     "missing",

@@ -2,7 +2,7 @@
 
 Four stages, each exact on its own, packets and bytes alike:
 
-    kernel    an epoch's counters: seen = emitted + coalesced + non-IP + malformed + dropped (ring full)
+    kernel    an epoch's counters: seen = emitted + coalesced + non-IP + malformed + unknown link + dropped (ring full)
     kafka     an epoch: emitted + coalesced = what streams consumed of it
     store     a window: what the epochs' ledger rows say was consumed for it = the rows of flows, all revisions
     rollups   a minute, an hour: flows_1m and flows_1h = flows; an insert fills flows first, so what a rollup lacks
@@ -94,6 +94,7 @@ class EpochTotals:
     coalesced: Count
     non_ip: Count
     malformed: Count
+    unknown_link: Count
     ring_full: Count
     consumed: Count
     unclosed_epochs: int  # without the kernel's counters
@@ -179,7 +180,8 @@ class Readings:
 class Row:
     """One place.
 
-    seen + unclosed = non_ip + malformed + dropped + stored + in_flight + overdue + net of the differences
+    seen + unclosed = non_ip + malformed + unknown_link + dropped + stored + in_flight + overdue
+                    + net of the differences
     """
 
     place: Place
@@ -189,6 +191,7 @@ class Row:
     coalesced: Count = Count()
     non_ip: Count = Count()
     malformed: Count = Count()
+    unknown_link: Count = Count()
     dropped: Count = Count()
     consumed: Count = Count()
     stored: Count = Count()
@@ -306,6 +309,7 @@ def _row(
         coalesced=epochs.coalesced,
         non_ip=epochs.non_ip,
         malformed=epochs.malformed,
+        unknown_link=epochs.unknown_link,
         dropped=epochs.ring_full,
         consumed=epochs.consumed,
         unclosed_epochs=epochs.unclosed_epochs,

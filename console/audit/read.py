@@ -147,6 +147,7 @@ def _epochs(row: Mapping[str, Any]) -> EpochTotals:
         unclosed=_count(row, "unclosed_"),
         non_ip=_count(row, "non_ip_"),
         malformed=_count(row, "malformed_"),
+        unknown_link=_count(row, "unknown_link_"),
         ring_full=_count(row, "ring_full_"),
         consumed=_count(row, "consumed_"),
         kernel=_difference(row, "kernel"),

@@ -33,6 +33,7 @@ def _table(rows: Iterable[Row]) -> Any:
         "seen",
         "non-IP",
         "malformed",
+        "unknown link",
         "dropped",
         "in flight",
         "stored",
@@ -48,6 +49,7 @@ def _table(rows: Iterable[Row]) -> Any:
             f"{row.seen.packets:,}",
             f"{row.non_ip.packets:,}",
             f"{row.malformed.packets:,}",
+            f"{row.unknown_link.packets:,}",
             f"{row.dropped.packets:,}",
             _short(row.in_flight + row.overdue, plain=True),
             f"{row.stored.packets:,}",
@@ -57,7 +59,7 @@ def _table(rows: Iterable[Row]) -> Any:
         )
         for row in rows
     ]
-    return tables.build(names, cells, numbers=[False] * 3 + [True] * 9)
+    return tables.build(names, cells, numbers=[False] * 3 + [True] * 10)
 
 
 def _short(difference: Difference, *, plain: bool = False) -> str:
@@ -159,6 +161,7 @@ def _exact(report: Report) -> str:
     for name, count in (
         ("not IP", total(row.non_ip for row in rows)),
         ("malformed", total(row.malformed for row in rows)),
+        ("of devices with unknown link headers", total(row.unknown_link for row in rows)),
         ("dropped and counted", total(row.dropped for row in rows)),
         ("in flight", total(row.in_flight.net() for row in rows)),
     ):
@@ -223,6 +226,7 @@ def _row_json(row: Row) -> dict[str, Any]:
         ("seen", row.seen),
         ("non_ip", row.non_ip),
         ("malformed", row.malformed),
+        ("unknown_link", row.unknown_link),
         ("ring_full", row.dropped),
         ("emitted", row.emitted),
         ("coalesced", row.coalesced),

@@ -55,6 +55,7 @@ SELECT l.node AS node, l.interface AS interface, toString(l.direction) AS direct
        sum(l.coalesced_packets) AS coalesced_packets, sum(l.coalesced_bytes) AS coalesced_bytes,
        sum(l.non_ip_packets) AS non_ip_packets, sum(l.non_ip_bytes) AS non_ip_bytes,
        sum(l.malformed_packets) AS malformed_packets, sum(l.malformed_bytes) AS malformed_bytes,
+       sum(l.unknown_link_packets) AS unknown_link_packets, sum(l.unknown_link_bytes) AS unknown_link_bytes,
        sum(l.ring_full_packets) AS ring_full_packets, sum(l.ring_full_bytes) AS ring_full_bytes,
        sum(l.consumed_p) AS consumed_packets, sum(l.consumed_b) AS consumed_bytes,
        countIf(NOT l.closed) AS unclosed_epochs,
@@ -63,9 +64,9 @@ SELECT l.node AS node, l.interface AS interface, toString(l.direction) AS direct
 FROM (
     SELECT *, arraySum(consumed_packets) AS consumed_p, arraySum(consumed_bytes) AS consumed_b,
            toInt64(seen_packets) - toInt64(emitted_packets + coalesced_packets + non_ip_packets
-                                           + malformed_packets + ring_full_packets) AS kernel_p,
+                                           + malformed_packets + unknown_link_packets + ring_full_packets) AS kernel_p,
            toInt64(seen_bytes) - toInt64(emitted_bytes + coalesced_bytes + non_ip_bytes
-                                         + malformed_bytes + ring_full_bytes) AS kernel_b,
+                                         + malformed_bytes + unknown_link_bytes + ring_full_bytes) AS kernel_b,
            if(closed, toInt64(emitted_packets + coalesced_packets) - toInt64(consumed_p), 0) AS kafka_p,
            if(closed, toInt64(emitted_bytes + coalesced_bytes) - toInt64(consumed_b), 0) AS kafka_b
     {ledger(_IN_RANGE, span_seconds)} AND interface != ''

@@ -18,8 +18,16 @@ from schemas.fields import LIVE_KEYS, names
 
 KEY = names(LIVE_KEYS)
 COUNTS = ("packets", "bytes", "packets_rev", "bytes_rev")
-PASSED = ("packets", "bytes", "non_ip_packets", "malformed_packets", "ring_full_packets", "coalesced_packets")
-"""Counts of an interface; a message of an older streams lacks the last one."""
+PASSED = (
+    "packets",
+    "bytes",
+    "non_ip_packets",
+    "malformed_packets",
+    "unknown_link_packets",
+    "ring_full_packets",
+    "coalesced_packets",
+)
+"""Counts of an interface; a message of an older streams lacks some."""
 SORTS: dict[str, Callable[["Connection"], float]] = {
     "bytes": lambda one: one.total[1] + one.total[3],
     "packets": lambda one: one.total[0] + one.total[2],

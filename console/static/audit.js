@@ -6,7 +6,7 @@ import { byId, el, notice, place, setText } from "./dom.js";
 import { bytes, clock, whole } from "./format.js";
 import { read } from "./view.js";
 
-const COLUMNS = ["seen", "non_ip", "malformed", "ring_full", "emitted", "coalesced", "consumed", "in_flight", "stored"];
+const COLUMNS = ["seen", "non_ip", "malformed", "unknown_link", "ring_full", "emitted", "coalesced", "consumed", "in_flight", "stored"];
 const NOTHING = { packets: 0, bytes: 0 };
 const BAD = ["dropped", "overdue", "differing", "never counted"];
 const TIMES = { "1h": "the last hour", "24h": "the last day", "7d": "the last week", "": "all that is kept" };
@@ -78,12 +78,13 @@ function account(rows) {
     ["+", "never counted", sum("unclosed"), "stored, of a ring whose last counters are lost: what else was seen is not known"],
     ["−", "not IP", sum("non_ip"), "ARP, LLDP and the like: counted, not recorded"],
     ["−", "malformed", sum("malformed"), "headers that are cut short or cannot be: counted, not recorded"],
+    ["−", "unknown link", sum("unknown_link"), "of devices whose link header is not known: counted, not recorded"],
     ["−", "dropped", sum("ring_full"), "no room in the ring buffer: lost, and counted"],
     ["−", "in flight", plus(sum("in_flight"), sum("ahead_of_ledger"), -1), "in Kafka or in an open window; stored within seconds"],
     ["−", "overdue", net((row) => [row.overdue]), "in flight for too long: look at the stages above, or ask ayaflow doctor"],
     ["−", "differing", net((row) => Object.values(row.differences ?? {})), "missing (or, below 0, too many): see the table below"],
     ["=", "Stored in flows", sum("stored"), "what the table holds"],
-  ].filter(([, title, count]) => !["overdue", "differing", "never counted"].includes(title) || count.packets || count.bytes);
+  ].filter(([, title, count]) => !["overdue", "differing", "never counted", "unknown link"].includes(title) || count.packets || count.bytes);
   return lines.map(([sign, title, count, why]) => el(
     "tr", { class: "−+".includes(sign) && sign ? "" : "sum" },
     el("td", { class: "sign", text: sign }), el("th", { scope: "row", text: title }),

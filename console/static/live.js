@@ -130,7 +130,7 @@ export class Live {
         const key = `${node.node}\n${one.interface}\n${one.direction}`;
         seen.add(key);
         if (!this.rows.has(key)) {
-          const row = el("tr", {}, ...Array.from({ length: 10 }, (_, i) => el("td", { class: i > 2 ? "number" : "" })));
+          const row = el("tr", {}, ...Array.from({ length: 11 }, (_, i) => el("td", { class: i > 2 ? "number" : "" })));
           this.rows.set(key, row);
           body.append(row);
         }
@@ -139,9 +139,9 @@ export class Live {
         [
           node.node, one.interface, one.direction === "ingress" ? "↓ in" : "↑ out", rate(one.bytes_per_second),
           si(one.packets_per_second), whole(one.non_ip_packets), whole(one.malformed_packets),
-          whole(one.ring_full_packets), `${(node.delay_seconds ?? 0).toFixed(1)} s`, whole(node.lag_messages),
+          whole(one.unknown_link_packets), whole(one.ring_full_packets), `${(node.delay_seconds ?? 0).toFixed(1)} s`, whole(node.lag_messages),
         ].forEach((text, i) => setText(cells[i], text));
-        cells[7].classList.toggle("bad", one.ring_full_packets > 0);
+        cells[8].classList.toggle("bad", one.ring_full_packets > 0);
       }
     }
     for (const [key, row] of this.rows) {

@@ -23,7 +23,7 @@ SECONDARY = 1
 """Of an event's flags."""
 MAX_INTERFACES = 512
 """Slots of the kernel program."""
-WATCHED, NO_ETHERNET, ELSEWHERE = 1, 2, 4
+WATCHED, NO_ETHERNET, ELSEWHERE, UNKNOWN_LINK = 1, 2, 4, 16
 """Of an interface's flags; ELSEWHERE is shifted by the direction."""
 REPLAY_FRAMES, REPLAY_BLOCK_BYTES, REPLAY_FRAME_MASK = 16_384, 2 << 20, 0x3FFF
 """Frames of a block, octets that they may take, and a mask above each one's last octet."""
@@ -57,7 +57,7 @@ EVENT: Dtype = np.dtype(_PACKET)
 TUNNEL_EVENT: Dtype = np.dtype([*_PACKET, *_TUNNEL])
 """The same with the struct tunnel behind it, of a program that opens tunnels."""
 
-OUTCOMES = ("seen", "emitted", "coalesced", "non_ip", "malformed", "ring_full")
+OUTCOMES = ("seen", "emitted", "coalesced", "non_ip", "malformed", "unknown_link", "ring_full")
 COUNTERS: Dtype = np.dtype(
     [("epoch", "=u8"), *((f"{outcome}_{unit}", "=u8") for outcome in OUTCOMES for unit in ("packets", "bytes"))]
 )

@@ -170,6 +170,8 @@ def _whole(rows: Rows) -> Rows:
 
 
 _NAMES = tuple(name for field in FIELDS if field.live and field.name != "node" for name in field.names)
+_COUNTED = ("non_ip_packets", "malformed_packets", "unknown_link_packets", "ring_full_packets", "coalesced_packets")
+"""Of EpochCounters, in InterfaceStats."""
 _KINDS = {name: field for field in FIELDS for name in field.names}
 
 
@@ -206,13 +208,10 @@ def _interfaces(second: Second) -> list[dict[str, Any]]:
             "direction": DIRECTIONS[direction],
             "packets": packets,
             "bytes": octets,
-            "non_ip_packets": 0,
-            "malformed_packets": 0,
-            "ring_full_packets": 0,
-            "coalesced_packets": 0,
+            **dict.fromkeys(_COUNTED, 0),
         }
     for row in second.counters:
-        for name in ("non_ip_packets", "malformed_packets", "ring_full_packets", "coalesced_packets"):
+        for name in _COUNTED:
             table[row.interface, row.direction][name] += getattr(row, name)
     return [table[passage] for passage in sorted(table)]
 

@@ -12,13 +12,12 @@ import numpy as np
 
 from common.errors import DecodeError
 from schemas.flows import LedgerRow
-from schemas.packets import I64, EpochCounters, PacketBatch
+from schemas.packets import COUNTS, I64, EpochCounters, PacketBatch
 from streams.windowing.windows import Share
 
 _DIRECT = 4096  # combinations of epoch, interface and direction that are counted without sorting
 
 _LATEST_NS = 2**32 * 1_000_000_000
-_COUNTS = tuple(name for name in EpochCounters.__dataclass_fields__ if name.endswith(("_packets", "_bytes")))
 
 RingId = tuple[str, int]  # node, ring_id
 Passage = tuple[str, int, bool]  # interface, direction, primary
@@ -116,7 +115,7 @@ class Accounts:
 def check_counters(batch: PacketBatch) -> None:
     """Raises DecodeError when the counters of a batch cannot be stored."""
     for row in batch.counters:
-        counts = [getattr(row, name) for name in _COUNTS]
+        counts = [getattr(row, name) for name in COUNTS]
         if min(counts) < 0 or not 0 <= row.start_ns <= row.end_ns < _LATEST_NS:
             raise DecodeError("the counters of a PacketBatch are negative, or their times impossible")
 
@@ -203,7 +202,7 @@ def _unknown(epoch: int, passage: Passage, start_ns: int, end_ns: int) -> EpochC
     )
 
 
-_KERNEL = ("seen", "emitted", "coalesced", "non_ip", "malformed", "ring_full")
+_KERNEL = ("seen", "emitted", "coalesced", "non_ip", "malformed", "unknown_link", "ring_full")
 
 
 def figures(rows: Iterable[LedgerRow]) -> Counter[str]:

@@ -8,13 +8,12 @@ import pyarrow as pa
 
 from schemas.fields import STORED, Field, Kind, Role, names
 from schemas.flows import LOSS_KINDS, FlowColumns, LedgerRow, Loss
-from schemas.packets import EpochCounters
+from schemas.packets import COUNTS
 from streams.partition.storing import KafkaPartition, WindowId
 
 _ROWS = tuple(field for field in STORED if field.role is not Role.WINDOW)
 _NUMPY = {"UInt8": np.uint8, "UInt16": np.uint16, "UInt32": np.uint32, "UInt64": np.uint64}
 """Types of the table's numbers."""
-_COUNTERS = tuple(name for name in EpochCounters.__dataclass_fields__ if name.endswith(("_packets", "_bytes")))
 
 COLUMNS = names(_ROWS)
 """What flow_columns needs of a SELECT."""
@@ -118,7 +117,7 @@ def ledger_table(rows: Sequence[LedgerRow]) -> pa.Table:
             "primary": pa.array([c.primary for c in counters], pa.bool_()),
             "start_time": time_us([c.start_ns // 1000 for c in counters]),
             "end_time": time_us([c.end_ns // 1000 for c in counters]),
-            **{name: pa.array([getattr(c, name) for c in counters], pa.uint64()) for name in _COUNTERS},
+            **{name: pa.array([getattr(c, name) for c in counters], pa.uint64()) for name in COUNTS},
             "ended": pa.array([c.ended for c in counters], pa.bool_()),
             "closed": pa.array([row.closed for row in rows], pa.bool_()),
             "window_seconds": pa.array([row.window_seconds for row in rows], pa.uint16()),

@@ -42,6 +42,7 @@ class Node:
                     "bytes": 5000,
                     "non_ip_packets": 0,
                     "malformed_packets": 0,
+                    "unknown_link_packets": 0,
                     "ring_full_packets": 1,
                 }
             ],

@@ -60,6 +60,7 @@ LIVE = {
             "bytes": 500,
             "non_ip_packets": 0,
             "malformed_packets": 0,
+            "unknown_link_packets": 0,
             "ring_full_packets": 0,
             "coalesced_packets": 0,
         }

@@ -44,6 +44,7 @@ def message(second: int) -> dict[str, Any]:
                 "bytes": 5000,
                 "non_ip_packets": 0,
                 "malformed_packets": 0,
+                "unknown_link_packets": 0,
                 "ring_full_packets": 0,
             }
         ],

@@ -134,6 +134,7 @@ def _interfaces(fresh: Mapping[str, Mapping[str, Any]], rows: Sequence[tuple[str
         ("dropped", "right"),
         ("not IP", "right"),
         ("malformed", "right"),
+        ("unknown link", "right"),
     )
     for node, one in rows:
         seconds = max(fresh[node]["interval_ms"], 1) / 1000
@@ -147,6 +148,7 @@ def _interfaces(fresh: Mapping[str, Mapping[str, Any]], rows: Sequence[tuple[str
             Text(human(dropped), style="bold red" if dropped else ""),
             human(one["non_ip_packets"]),
             human(one["malformed_packets"]),
+            human(one["unknown_link_packets"]),
         )
     return table
 

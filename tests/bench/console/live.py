@@ -33,6 +33,7 @@ def live_message(node: str, second: int, start: datetime) -> dict[str, Any]:
                 "bytes": 900_000,
                 "non_ip_packets": 0,
                 "malformed_packets": 0,
+                "unknown_link_packets": 0,
                 "ring_full_packets": 0,
             }
             for direction in ("ingress", "egress")

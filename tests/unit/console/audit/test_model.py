@@ -50,6 +50,7 @@ def epochs(consumed: int, *, kernel: Difference | None = None, kafka: Difference
         coalesced=count(4),
         non_ip=count(3),
         malformed=count(2),
+        unknown_link=count(0),
         ring_full=count(1),
         consumed=count(consumed),
         kernel=kernel,
@@ -102,6 +103,7 @@ def adds_up(report: Report) -> bool:
         row.seen + row.unclosed
         == row.non_ip
         + row.malformed
+        + row.unknown_link
         + row.dropped
         + row.stored
         + row.in_flight.net()

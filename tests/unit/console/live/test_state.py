@@ -72,6 +72,7 @@ def test_a_node_that_is_silent_is_left_out_and_its_sums_stay() -> None:
         "bytes": 600,
         "non_ip_packets": 0,
         "malformed_packets": 0,
+        "unknown_link_packets": 0,
         "ring_full_packets": 2,
         "coalesced_packets": 0,
     }

@@ -29,6 +29,8 @@ def test_ids_are_fixed() -> None:
         (6, "ayaflow.packet-events-value", 2),
         (7, "ayaflow.live-value", 2),
         (8, "ayaflow.flows-value", 2),
+        (9, "ayaflow.packets-value", 3),
+        (10, "ayaflow.live-value", 3),
     ]
     assert FixedRegistry().schema_id("FlowRecord") == 8
 

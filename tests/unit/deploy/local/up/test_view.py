@@ -33,6 +33,7 @@ def stats(flows: int = 60, interfaces: int = 1) -> dict[str, Any]:
                 "bytes": 4_000_000,
                 "non_ip_packets": 5,
                 "malformed_packets": 6,
+                "unknown_link_packets": 0,
                 "ring_full_packets": 77,
             }
             for number in range(interfaces)
