@@ -180,7 +180,9 @@ def test_a_batch_of_version_1_is_read_as_one_from_the_ring(batch: PacketBatch) -
     assert not back.flows.tunnel_type.any()
     assert not back.flows.outer_src_addr.any()
     assert np.array_equal(back.bytes, batch.bytes)
-    unknown = {name: 0 for name in COUNTS if name.startswith(("coalesced", "unknown_link", "device", "unseen"))}
+    unknown: dict[str, Any] = {
+        name: 0 for name in COUNTS if name.startswith(("coalesced", "unknown_link", "device", "unseen"))
+    }
     assert list(back.counters) == [dataclasses.replace(row, **unknown, ended=False) for row in batch.counters]
 
 
