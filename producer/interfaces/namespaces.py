@@ -14,13 +14,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def named(directory: Path = RUN_NETNS) -> dict[str, tuple[int, int]]:
-    """Names, and what tells one namespace from another of the same name: its device and inode."""
+    """Names, and what tells one namespace from another of the same name: its device and inode. Raises OSError."""
     found = {}
-    with contextlib.suppress(OSError):
-        own = Path(OWN).stat()
-        nsfs = own.st_dev
+    own = Path(OWN).stat()
+    nsfs = own.st_dev
+    with contextlib.suppress(FileNotFoundError):
         for entry in os.scandir(directory):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(FileNotFoundError):
                 status = entry.stat()
                 # before it is mounted there, it is an empty file; and our own is watched as such
                 if status.st_dev == nsfs and status.st_ino != own.st_ino:

@@ -10,12 +10,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from producer.interfaces.names import shown
+
 _NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
 _NEWROUTE, _DELROUTE = 24, 25
 _DELQDISC, _DELTFILTER = 37, 45
 _NEWNSID, _GETNSID = 88, 90
 _ERROR, _DONE = 2, 3
-_REQUEST, _DUMP = 0x01, 0x300
+_REQUEST, _DUMP, _DUMP_INTR = 0x01, 0x300, 0x10
+_TRIES = 5  # of a question, when what is asked for changes while it is answered
+_SECONDS = 5.0  # for an answer
 _GROUPS = (1, 4, 7, 11)  # link, tc, IPv4 and IPv6 routes
 _IFLA_IFNAME, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_LINK_NETNSID, _IFLA_INFO_KIND = 3, 5, 10, 18, 37, 1
 _NETNSA_NSID, _NETNSA_FD = 1, 3
@@ -31,13 +35,21 @@ class Link:
     """One interface, as the kernel describes it."""
 
     ifindex: int
-    name: str
+    name: str  # as it is shown
     type: int  # ARPHRD_…
     loopback: bool
     kind: str = ""  # veth, bridge, vlan, …; empty for hardware
     master: int = 0  # ifindex of the bridge or bond that it is a port of
     link: int = 0  # ifindex of what it stands on, or of a veth's other end
     link_nsid: int | None = None  # that one is in another namespace, by our namespace's number for it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """Interfaces, as the kernel lists them."""
+
+    links: tuple[Link, ...]
+    whole: bool  # all that there are; else interfaces changed each time that it was asked for: some may be missing
 
 
 @dataclass(slots=True)
@@ -78,7 +90,9 @@ class RouteSocket:
         """In the network namespace of this thread. Raises OSError."""
         events = _socket(sum(1 << (group - 1) for group in _GROUPS))
         events.setblocking(False)
-        return cls(events, _socket(0))
+        ask = _socket(0)
+        ask.settimeout(_SECONDS)
+        return cls(events, ask)
 
     def close(self) -> None:
         """Stop listening."""
@@ -102,7 +116,8 @@ class RouteSocket:
                     raise
                 found.lost = True
                 continue
-            for kind, body in _messages(octets):
+            for message in _messages(octets):
+                kind, body = message.kind, message.body
                 if kind in {_NEWLINK, _DELLINK}:
                     found.links = True
                 elif kind in {_NEWROUTE, _DELROUTE}:
@@ -110,36 +125,61 @@ class RouteSocket:
                 elif kind in {_DELQDISC, _DELTFILTER}:
                     found.unhooked |= {_TC.unpack_from(body)[1]}
 
-    def links(self) -> list[Link]:
+    def links(self) -> Listing:
         """All interfaces now. Raises OSError."""
-        return [
-            _link(body) for kind, body in self._request(_GETLINK, _LINK.pack(0, 0, 0, 0, 0), _DUMP) if kind == _NEWLINK
-        ]
+        found: dict[int, Link] = {}
+        for _ in range(_TRIES):
+            answers, whole = self._request(_GETLINK, _LINK.pack(0, 0, 0, 0, 0), _DUMP)
+            links = [_link(body) for kind, body in answers if kind == _NEWLINK]
+            if whole:
+                return Listing(links=tuple(links), whole=True)
+            found |= {link.ifindex: link for link in links}
+        return Listing(links=tuple(found.values()), whole=False)
 
     def nsid(self, namespace_fd: int) -> int | None:
         """The number that this namespace has for another; None: it has none."""
         attribute = struct.pack("=BxxxHHI", 0, 8, _NETNSA_FD, namespace_fd)
         with contextlib.suppress(OSError):
-            for kind, body in self._request(_GETNSID, attribute, 0):
+            for kind, body in self._request(_GETNSID, attribute, 0)[0]:
                 if kind == _NEWNSID:
                     number = dict(_attributes(body[4:])).get(_NETNSA_NSID)
                     value: int = struct.unpack("=i", number)[0] if number else -1
                     return value if value >= 0 else None
         return None
 
-    def _request(self, kind: int, body: bytes, flags: int) -> Iterator[tuple[int, bytes]]:
-        number = next(self._numbers)
+    def _request(self, kind: int, body: bytes, flags: int) -> tuple[list[tuple[int, bytes]], bool]:
+        """Messages of the answer, and whether they are all: nothing changed meanwhile, and none was lost."""
+        number, found, whole = next(self._numbers) & 0xFFFFFFFF, list[tuple[int, bytes]](), True
         self._ask.send(_HEADER.pack(_HEADER.size + len(body), kind, _REQUEST | flags, number, 0) + body)
         while True:
-            for answer, part in _messages(self._ask.recv(_BUFFER)):
-                if answer == _DONE:
-                    return
-                if answer == _ERROR:
-                    code: int = -struct.unpack_from("=i", part)[0]
-                    raise OSError(code, os.strerror(code))
-                yield answer, part
+            try:
+                octets = self._ask.recv(_BUFFER)
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                return found, False  # what is left of the answer is passed over by its number
+            for message in _messages(octets):
+                if message.number != number:  # of a question that was given up
+                    continue
+                whole &= not message.flags & _DUMP_INTR
+                if message.kind in {_ERROR, _DONE}:
+                    code: int = -struct.unpack_from("=i", message.body)[0] if len(message.body) >= 4 else 0
+                    if code == errno.EINTR:
+                        return found, False
+                    if code > 0:
+                        raise OSError(code, os.strerror(code))
+                    return found, whole
+                found.append((message.kind, message.body))
                 if not flags:
-                    return
+                    return found, whole
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    kind: int
+    flags: int
+    number: int  # of the question
+    body: bytes
 
 
 def _socket(groups: int) -> socket.socket:
@@ -148,11 +188,11 @@ def _socket(groups: int) -> socket.socket:
     return opened
 
 
-def _messages(octets: bytes) -> Iterator[tuple[int, bytes]]:
+def _messages(octets: bytes) -> Iterator[_Message]:
     offset = 0
     while offset + _HEADER.size <= len(octets):
-        size, kind = _HEADER.unpack_from(octets, offset)[:2]
-        yield kind, octets[offset + _HEADER.size : offset + size]
+        size, kind, flags, number, _ = _HEADER.unpack_from(octets, offset)
+        yield _Message(kind, flags, number, octets[offset + _HEADER.size : offset + size])
         offset += (max(size, _HEADER.size) + 3) & ~3
 
 
@@ -171,7 +211,7 @@ def _link(body: bytes) -> Link:
     nsid = found.get(_IFLA_LINK_NETNSID)
     return Link(
         ifindex=ifindex,
-        name=_text(found.get(_IFLA_IFNAME, b"")),
+        name=shown(found.get(_IFLA_IFNAME, b"").rstrip(b"\0")),
         type=kind,
         loopback=bool(flags & _IFF_LOOPBACK),
         kind=_text(info.get(_IFLA_INFO_KIND, b"")),

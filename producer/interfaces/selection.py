@@ -1,6 +1,7 @@
 """Which interfaces to watch. `Links.of_this_machine` reads what there is; the choice itself asks nobody."""
 
 import difflib
+import os
 import socket
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -8,8 +9,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from common.errors import EnvironmentProblem, SettingsError
+from producer.interfaces.names import shown
 
-_DEFAULT_V6 = "0" * 32
+_DEFAULT_V6 = b"0" * 32
 _ROUTE_UP, _ROUTE_REJECT = 0x0001, 0x0200
 
 
@@ -18,14 +20,14 @@ class Links:
     """What is known of this machine's interfaces."""
 
     names: tuple[str, ...]
-    routes_v4: str  # /proc/net/route
-    routes_v6: str  # /proc/net/ipv6_route
+    routes_v4: bytes  # /proc/net/route
+    routes_v6: bytes  # /proc/net/ipv6_route
 
     @classmethod
     def of_this_machine(cls) -> "Links":
         """As they are now, in our network namespace."""
         return cls(
-            names=tuple(name for _, name in socket.if_nameindex()),
+            names=tuple(shown(os.fsencode(name)) for _, name in socket.if_nameindex()),
             routes_v4=_read(Path("/proc/net/route")),
             routes_v6=_read(Path("/proc/net/ipv6_route")),
         )
@@ -99,16 +101,16 @@ def choose(wanted: list[str], links: Links) -> tuple[str, ...]:
 
 def with_default_route(links: Links) -> list[str]:
     """Interfaces with a default route, IPv4 first."""
-    found = []
+    found: list[bytes] = []
     for line in links.routes_v4.splitlines()[1:]:
         fields = line.split()
-        if len(fields) >= 8 and fields[1] == "00000000" and fields[7] == "00000000" and _usable(int(fields[3], 16)):
+        if len(fields) >= 8 and fields[1] == b"00000000" and fields[7] == b"00000000" and _usable(int(fields[3], 16)):
             found.append(fields[0])
     for line in links.routes_v6.splitlines():
         fields = line.split()
-        if len(fields) >= 10 and fields[0] == _DEFAULT_V6 and fields[1] == "00" and _usable(int(fields[8], 16)):
+        if len(fields) >= 10 and fields[0] == _DEFAULT_V6 and fields[1] == b"00" and _usable(int(fields[8], 16)):
             found.append(fields[9])
-    return [name for name in dict.fromkeys(found) if name in links.names and name != "lo"]
+    return [name for name in dict.fromkeys(map(shown, found)) if name in links.names and name != "lo"]
 
 
 def automatic() -> list[str]:
@@ -120,8 +122,8 @@ def _usable(flags: int) -> bool:
     return bool(flags & _ROUTE_UP) and not flags & _ROUTE_REJECT
 
 
-def _read(path: Path) -> str:
+def _read(path: Path) -> bytes:
     try:
-        return path.read_text("ascii", "replace")
+        return path.read_bytes()
     except OSError:  # a kernel without IPv6
-        return ""
+        return b""

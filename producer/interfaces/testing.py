@@ -1,5 +1,6 @@
 """Fakes of what following interfaces stands on: each obeys the Protocol that it names, and is the test's to move."""
 
+import errno
 import os
 from collections import deque
 from collections.abc import Collection, Iterable
@@ -9,7 +10,7 @@ from typing import Any
 from common.errors import AyaflowError
 from producer.interfaces.attacher import ATTACHED, FAILED, KEPT, Hook, Outcome
 from producer.interfaces.observer import News
-from producer.interfaces.rtnetlink import Changes, Link
+from producer.interfaces.rtnetlink import Changes, Link, Listing
 from producer.interfaces.topology import Place, World
 
 
@@ -129,6 +130,9 @@ class MemoryListening:
     found: list[Link] = field(default_factory=list)
     heard: Changes = field(default_factory=Changes)
     numbers: dict[int, int] = field(default_factory=dict)  # descriptor of a namespace -> our number for it
+    error: OSError | None = None  # of listing and of hearing
+    whole: bool = True  # what is found is all that there is
+    asked: int = 0  # for a number
     closed: bool = False
 
     def close(self) -> None:
@@ -138,13 +142,18 @@ class MemoryListening:
         return self.number
 
     def changes(self) -> Changes:
+        if self.error is not None:
+            raise self.error
         heard, self.heard = self.heard, Changes()
         return heard
 
-    def links(self) -> list[Link]:
-        return self.found
+    def links(self) -> Listing:
+        if self.error is not None:
+            raise self.error
+        return Listing(links=tuple(self.found), whole=self.whole)
 
     def nsid(self, namespace_fd: int) -> int | None:
+        self.asked += 1
         return self.numbers.get(namespace_fd)
 
 
@@ -155,13 +164,16 @@ class MemoryMachine:
         self.names: dict[str, tuple[int, int]] = {}
         self.opened: dict[str, tuple[MemoryListening, int]] = {}
         self.refuses: set[str] = set()
+        self.error: OSError | None = None  # of naming them
 
     def named(self) -> dict[str, tuple[int, int]]:
+        if self.error is not None:
+            raise self.error
         return dict(self.names)
 
     def open(self, name: str) -> tuple[MemoryListening, int]:
         if name in self.refuses:
-            raise PermissionError("not permitted")
+            raise PermissionError(errno.EPERM, "Operation not permitted")
         self.opened[name] = (MemoryListening(100 + len(self.opened)), os.open(os.devnull, os.O_RDONLY))
         return self.opened[name]
 

@@ -85,7 +85,7 @@ class PinnedTables:
         names = {}
         for slot in range(MAX_INTERFACES):
             octets = bpfsys.map_lookup(self._interfaces, _u32(slot), self._interface.itemsize)
-            name = np.frombuffer(octets, self._interface)["name"][0].decode()
+            name = np.frombuffer(octets, self._interface)["name"][0].decode("utf-8", "backslashreplace")
             if name:
                 names[slot] = name
         return names

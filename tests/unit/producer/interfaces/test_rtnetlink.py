@@ -5,15 +5,17 @@ import struct
 
 import pytest
 
-from producer.interfaces.rtnetlink import Changes, Link, RouteSocket
+from producer.interfaces.rtnetlink import Changes, Link, Listing, RouteSocket
 from producer.interfaces.testing import MemoryNetlink
 
 NEWLINK, DELLINK, NEWROUTE, DELROUTE, DELQDISC, DELTFILTER, NEWNSID = 16, 17, 24, 25, 37, 45, 88
 ERROR, DONE = 2, 3
+INTERRUPTED = 0x10
 
 
-def message(kind: int, body: bytes = b"") -> bytes:
-    octets = struct.pack("=IHHII", 16 + len(body), kind, 0, 0, 0) + body
+def message(kind: int, body: bytes = b"", *, of: int = 1, flags: int = 0) -> bytes:
+    """`of`: the number of the question."""
+    octets = struct.pack("=IHHII", 16 + len(body), kind, flags, of, 0) + body
     return octets + bytes(-len(octets) % 4)
 
 
@@ -100,12 +102,62 @@ def test_interfaces_are_read_with_what_they_stand_on(route: RouteSocket, ask: Me
     ask.incoming.extend(
         [message(NEWLINK, link(1, 772, 0x8, attribute(3, b"lo\0"))), message(NEWLINK, vlan), message(DONE)]
     )
-    assert route.links() == [
-        Link(ifindex=1, name="lo", type=772, loopback=True),
-        Link(ifindex=3, name="eth0.5", type=1, loopback=False, kind="vlan", master=9, link=2, link_nsid=4),
-    ]
+    assert route.links() == Listing(
+        links=(
+            Link(ifindex=1, name="lo", type=772, loopback=True),
+            Link(ifindex=3, name="eth0.5", type=1, loopback=False, kind="vlan", master=9, link=2, link_nsid=4),
+        ),
+        whole=True,
+    )
     kind, flags = struct.unpack_from("=HH", ask.sent[0], 4)
     assert (kind, flags) == (18, 0x301)
+
+
+def named(ifindex: int, name: bytes = b"eth0", **fields: int) -> bytes:
+    return message(NEWLINK, link(ifindex, 1, 0, attribute(3, name + b"\0")), **fields)
+
+
+def test_a_name_that_is_no_text_is_shown_all_the_same(route: RouteSocket, ask: MemoryNetlink) -> None:
+    ask.incoming.append(named(2, b"bad\xff\x1b") + message(DONE))
+    assert [each.name for each in route.links().links] == ["bad\\xff\\x1b"]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        [named(2, flags=INTERRUPTED), message(DONE)],
+        [named(2), message(DONE, flags=INTERRUPTED)],
+        [named(2), message(DONE, number(-errno.EINTR))],
+        [named(2), OSError(errno.ENOBUFS, "no room")],
+    ],
+)
+def test_what_changed_while_it_was_listed_is_asked_for_again(
+    route: RouteSocket, ask: MemoryNetlink, broken: list[bytes | OSError]
+) -> None:
+    late = [named(9), message(DONE)]  # of the question that was given up
+    ask.incoming.extend([*broken, *late, named(2, of=2), named(3, of=2), message(DONE, number(0), of=2)])
+    listing = route.links()
+    assert ([each.ifindex for each in listing.links], listing.whole) == ([2, 3], True)
+    assert [struct.unpack_from("=I", asked, 8) for asked in ask.sent] == [(1,), (2,)]
+
+
+def test_what_always_changes_is_told_as_far_as_it_was_seen(route: RouteSocket, ask: MemoryNetlink) -> None:
+    for question in range(1, 20):
+        ask.incoming.append(named(1 + question, of=question, flags=INTERRUPTED) + message(DONE, of=question))
+    listing = route.links()
+    assert ([each.ifindex for each in listing.links], listing.whole) == ([2, 3, 4, 5, 6], False)
+
+
+def test_a_kernel_that_does_not_answer_is_an_error(route: RouteSocket, ask: MemoryNetlink) -> None:
+    ask.incoming.extend([named(2), TimeoutError("timed out")])
+    with pytest.raises(OSError, match="timed out"):
+        route.links()
+
+
+def test_an_error_at_the_end_of_a_list_is_one(route: RouteSocket, ask: MemoryNetlink) -> None:
+    ask.incoming.append(named(2) + message(DONE, number(-errno.ENOMEM)))
+    with pytest.raises(OSError, match="memory"):
+        route.links()
 
 
 def test_a_refusal_is_an_error(route: RouteSocket, ask: MemoryNetlink) -> None:

@@ -19,11 +19,18 @@ V6 = f"""\
 
 
 def links(v4: str = V4, v6: str = V6) -> Links:
-    return Links(names=("lo", "eth0", "eth1", "wlan0", "wg0"), routes_v4=v4, routes_v6=v6)
+    return Links(names=("lo", "eth0", "eth1", "wlan0", "wg0"), routes_v4=v4.encode(), routes_v6=v6.encode())
 
 
 def test_interfaces_with_a_default_route_of_either_kind_are_watched() -> None:
     assert with_default_route(links()) == ["eth0", "wlan0", "wg0"]
+
+
+def test_a_route_by_an_interface_whose_name_is_no_text_is_one() -> None:
+    odd = Links(
+        names=("e\\xff\\xe3\\x80\\x80",), routes_v4=V4.encode().replace(b"eth0", b"e\xff\xe3\x80\x80"), routes_v6=b""
+    )
+    assert with_default_route(odd) == list(odd.names)
 
 
 def test_those_that_are_named_are_watched_each_once() -> None:
@@ -81,4 +88,4 @@ def test_an_empty_name_is_refused() -> None:
 
 
 def test_a_glob_may_match_nothing_yet() -> None:
-    assert choose(["veth*"], Links(names=("lo",), routes_v4="", routes_v6="")) == ()
+    assert choose(["veth*"], Links(names=("lo",), routes_v4=b"", routes_v6=b"")) == ()
