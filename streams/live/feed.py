@@ -20,7 +20,7 @@ class _Pending:
 
     def __init__(self, state: Partition, top: int) -> None:
         self.state = state
-        self.view = LiveNode(top)
+        self.view = LiveNode(top, state.initiators.copy())
         self.clock_ns = 0
         self.summarized_ns = 0
         self.clear()

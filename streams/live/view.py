@@ -6,19 +6,21 @@ Two keys of one hash would be shown as one connection; nothing but this view use
 another tunnel, when 65,536 new ones came since the window was stored.)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from schemas import addresses
 from schemas.fields import DIRECTIONS, FIELDS, Field, Kind
 from schemas.flows import FlowColumns
-from schemas.packets import I64, EpochCounters
+from schemas.packets import BARE_SYN, I64, EpochCounters
 from streams.partition.storing import WindowId
 from streams.windowing.biflow import canonical, merge
+from streams.windowing.initiators import Initiators
 from streams.windowing.keys import U64, hashes, take
 from streams.windowing.rows import FIRST, MERGED, Rows, compact, concatenate, no_rows
 from streams.windowing.tunnels import Table
@@ -66,7 +68,13 @@ class _Table:
 
     def of_flows(self, flow_hash: U64, shift_ns: int) -> Rows:
         """Both directions of some flows, with times moved by `shift_ns`."""
-        index = np.flatnonzero(np.isin(self.flow_hash, flow_hash))
+        return self._at(np.flatnonzero(np.isin(self.flow_hash, flow_hash)), shift_ns)
+
+    def with_syn(self) -> Rows:
+        """Rows that say who began."""
+        return self._at(np.flatnonzero(self.rows.tcp_flags & BARE_SYN))
+
+    def _at(self, index: npt.NDArray[np.intp], shift_ns: int = 0) -> Rows:
         columns = {name: column[index] for name, column in self.rows.measures().items()}
         columns["first_ns"] += shift_ns
         columns["last_ns"] += shift_ns
@@ -90,8 +98,9 @@ class Second:
 class LiveNode:
     """The live view of one node. Not safe for use by two threads at once."""
 
-    def __init__(self, top: int) -> None:
-        self._top = top
+    def __init__(self, top: int, initiators: Initiators) -> None:
+        """`initiators`: what is known so far; learns what the view sees, which is there before it is stored."""
+        self._top, self._initiators = top, initiators
         self._tables: dict[WindowId, _Table] = {}
         self.active_flows = 0
 
@@ -104,13 +113,27 @@ class LiveNode:
         tunnels: Table,
     ) -> dict[str, Any]:
         """Take in a second; the LiveStats message."""
+
+        def merged(rows: Rows, window_start: int) -> FlowColumns:
+            return merge(
+                rows,
+                window_start=window_start,
+                window_seconds=0,
+                node_names=node_names,
+                interface_names=interface_names,
+                tunnels=tunnels,
+                initiators=self._initiators,
+            )
+
         parts: dict[WindowId, list[Rows]] = {}
         for window, rows in second.rows:
             parts.setdefault(window, []).append(rows)
         for window, several in parts.items():
             self._tables.setdefault(window, _Table.empty()).add(concatenate(several))
-        for window in [window for window in self._tables if window.end_ns <= watermark_ns]:
-            del self._tables[window]
+        for window in [window for window in sorted(self._tables) if window.end_ns <= watermark_ns]:
+            began = self._tables.pop(window).with_syn()
+            if len(began):
+                self._initiators.learn(merged(began, window.start))
         heaviest = self._heaviest()
         return {
             "node": second.node,
@@ -120,7 +143,7 @@ class LiveNode:
             "active_flows": self.active_flows,
             "open_windows": second.open_windows,
             "lag_messages": second.lag_messages,
-            "top": self._top_flows(heaviest, node_names, interface_names, tunnels),
+            "top": self._top_flows(heaviest, merged),
         }
 
     def _heaviest(self) -> U64:
@@ -139,23 +162,14 @@ class LiveNode:
             return ordered[starts]
         return ordered[starts[np.argpartition(total, -self._top)[-self._top :]]]
 
-    def _top_flows(
-        self, chosen: U64, node_names: tuple[str, ...], interface_names: tuple[str, ...], tunnels: Table
-    ) -> list[dict[str, Any]]:
+    def _top_flows(self, chosen: U64, merged: Callable[[Rows, int], FlowColumns]) -> list[dict[str, Any]]:
         if not self._tables:
             return []
         first = min(window.start for window in self._tables)
         rows = concatenate(
             [table.of_flows(chosen, (window.start - first) * 1_000_000_000) for window, table in self._tables.items()]
         )
-        flows = merge(
-            rows,
-            window_start=first,
-            window_seconds=0,
-            node_names=node_names,
-            interface_names=interface_names,
-            tunnels=tunnels,
-        )
+        flows = merged(rows, first)
         order = np.argsort(-(flows.bytes + flows.bytes_rev), kind="stable")[: self._top]
         return _records(flows, order)
 

@@ -15,6 +15,7 @@ from streams.partition.progress import committable
 from streams.partition.rings import Extent, Rings, Verdict
 from streams.partition.storing import KafkaPartition, Known, WindowId, WindowJob
 from streams.partition.watermark import Watermark
+from streams.windowing.initiators import Initiators
 from streams.windowing.keys import Names, pack
 from streams.windowing.rows import Rows
 from streams.windowing.tunnels import Tunnels
@@ -56,6 +57,7 @@ class Partition:
         self.position = position  # the next offset to be consumed
         self.acked = position  # everything below is acknowledged
         self.names, self.interfaces, self.tunnels = Names(), Names(), Tunnels()
+        self.initiators = Initiators()
         self._seconds = window_seconds
         self._earlier: tuple[int, int] | None = None
         self._rings = Rings()
@@ -211,6 +213,7 @@ class Partition:
             node_names=self.names.all(),
             interface_names=self.interfaces.all(),
             tunnels=self.tunnels.table(),
+            initiators=self.initiators,
             known=self._known.get(window_id),
         )
         self._busy.add(window_id)

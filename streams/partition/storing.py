@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol
 from common.errors import ServiceUnavailable
 from schemas.flows import FlowColumns
 from streams.windowing.biflow import merge
+from streams.windowing.initiators import Initiators
 from streams.windowing.rows import concatenate
 from streams.windowing.tunnels import Table
 from streams.windowing.windows import Piece, from_offset
@@ -75,6 +76,7 @@ class WindowJob:
     node_names: tuple[str, ...]
     interface_names: tuple[str, ...]
     tunnels: Table  # what the numbers of tunnels in the pieces stand for
+    initiators: Initiators  # the partition's: learns the rows of its windows, one window after the other
     known: Known | None  # what we know to be stored; None: nothing was read back yet
 
 
@@ -103,6 +105,7 @@ def catch_up(job: WindowJob, store: Store) -> Outcome:
         for revision, offset_end in revisions:
             if job.known is None or revision >= job.known.revision:
                 rows = store.rows(job.partition, job.window, revision)
+                job.initiators.learn(rows)
                 store.insert(rows, job.partition, revision, offset_end)
                 publish.append((revision, rows))
     if job.known and known.revision < job.known.revision:  # rows that went by TTL, or that somebody deleted
@@ -128,7 +131,9 @@ def store_window(job: WindowJob, store: Store) -> Outcome:
         node_names=job.node_names,
         interface_names=job.interface_names,
         tunnels=job.tunnels,
+        initiators=job.initiators,
     )
+    job.initiators.learn(flows)
     store.insert(flows, job.partition, known.revision, job.offset_end)
     offset_end = dict(store.revisions(job.partition, job.window)).get(known.revision)
     if offset_end is None:
@@ -139,6 +144,7 @@ def store_window(job: WindowJob, store: Store) -> Outcome:
         return Outcome(known=known, rows=0, packets=0, expired=len(flows), publish=tuple(publish))
     if offset_end != job.offset_end:
         flows = store.rows(job.partition, job.window, known.revision)
+        job.initiators.learn(flows)
     publish.append((known.revision, flows))
     return Outcome(
         known=Known(known.revision + 1, offset_end),

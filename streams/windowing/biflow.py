@@ -7,29 +7,33 @@ primary and those that are not stay apart, in two records with the same ends, so
 
 Who is `src`, the initiator:
 1. the sender of a SYN without ACK; of two, the one whose first packet came first;
-2. ICMP types that ask and answer (as in Community ID v1): the side that asks, even when only the answer was seen.
+2. who it was in the connection's last window (streams.windowing.initiators);
+3. ICMP types that ask and answer (as in Community ID v1): the side that asks, even when only the answer was seen.
    Other ICMP types go one way and are never merged with their mirror image;
-3. ports: when exactly one is below 1024, the other side; else when exactly one is below 32768, the other side;
-4. the sender of the first packet seen.
+4. what ports and addresses tell (streams.windowing.initiators.by_rule), whoever sends first.
+1 and 2 are decided once for a connection, from all its rows on a node: those of several interfaces, VLANs and tunnels
+have the same src.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from schemas.fields import KEYS, MEASURES, Kind, Merge
 from schemas.flows import FlowColumns
-from schemas.packets import BARE_SYN, U8, U16
-from streams.windowing.keys import KEY, Groups, Keys, group, take, words
+from schemas.packets import BARE_SYN, I64, U8, U16
+from streams.windowing.initiators import TCP, Bools, End, Initiators, by_rule, greater, identities, perhaps_among
+from streams.windowing.keys import KEY, U64, Groups, Keys, group, take, words
 from streams.windowing.rows import COLUMNS, MERGED, NEVER, TCP_FLAGS, Rows, merged
 from streams.windowing.tunnels import NO_TUNNELS, Table, reverse
 from streams.windowing.tunnels import columns as tunnel_columns
 
 _ASKS_V4 = {8: 0, 13: 14, 15: 16, 17: 18, 10: 9}
 _ASKS_V6 = {128: 129, 133: 134, 135: 136, 130: 131, 139: 140, 144: 145}
-_WELL_KNOWN, _EPHEMERAL = 1024, 32768
 _KEPT = frozenset(  # keys that both directions have alike
     field.name for field in KEYS if field.name in (KEY.names or ()) and field.kind not in {Kind.ADDRESS, Kind.PORT}
 ) - {"direction"}
@@ -40,9 +44,8 @@ class Canonical:
     """Keys of which both directions are equal."""
 
     keys: Keys  # low end as src, high end as dst; icmp_type of the side that asks
-    mirrored: npt.NDArray[np.bool_]  # the row's own src is the high end
-    asks_low: npt.NDArray[np.bool_]  # ICMP with an answer: the low end is the side that asks
-    asks_high: npt.NDArray[np.bool_]
+    mirrored: Bools  # the row's own src is the high end
+    asks_high: Bools  # ICMP with an answer: the high end is the side that asks
 
 
 def _tables() -> tuple[U8, U8, U8]:
@@ -69,7 +72,8 @@ def canonical(keys: Keys) -> Canonical:
     # ICMP with an answer: the types order the two sides as ports do, so that two pings that cross stay apart
     src_port = np.select([role == 1, role == 2], [asking, answering], keys["src_port"])
     dst_port = np.select([role == 1, role == 2], [answering, asking], keys["dst_port"])
-    mirrored = _greater(keys["src_addr"], src_port, keys["dst_addr"], dst_port) & ~(icmp & (role == 0))
+    src, dst = _ends(keys)
+    mirrored = greater(End(src.address, src_port), End(dst.address, dst_port)) & ~(icmp & (role == 0))
     out = words(keys).copy().view(KEY).reshape(-1)
     turn = np.flatnonzero(mirrored)
     turned = words(keys).take(turn, axis=0)
@@ -83,21 +87,12 @@ def canonical(keys: Keys) -> Canonical:
     asks_low = pairs & (source_asks != mirrored)
     # the two sides of a ping differ in the key by which of them asks
     out["asks"] = np.where(pairs, np.where(asks_low, 1, 2), 0)
-    return Canonical(keys=out, mirrored=mirrored, asks_low=asks_low, asks_high=pairs & ~asks_low)
+    return Canonical(keys=out, mirrored=mirrored, asks_high=pairs & ~asks_low)
 
 
-def _greater(a: U8, a_port: U16, b: U8, b_port: U16) -> npt.NDArray[np.bool_]:
-    """(a, a_port) > (b, b_port), addresses compared as big-endian numbers."""
-    high_a, low_a = _words(a)
-    high_b, low_b = _words(b)
-    return np.asarray(
-        (high_a > high_b) | ((high_a == high_b) & ((low_a > low_b) | ((low_a == low_b) & (a_port > b_port))))
-    )
-
-
-def _words(addresses: U8) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
-    both = np.ascontiguousarray(addresses).view(">u8").astype(np.uint64)
-    return both[:, 0], both[:, 1]
+def _ends(keys: Keys) -> tuple[End, End]:
+    whole = words(keys)  # the addresses come first
+    return End(whole[:, :2], keys["src_port"]), End(whole[:, 2:4], keys["dst_port"])
 
 
 def merge(
@@ -108,17 +103,23 @@ def merge(
     node_names: tuple[str, ...],
     interface_names: tuple[str, ...],
     tunnels: Table = NO_TUNNELS,
+    initiators: Initiators,
 ) -> FlowColumns:
-    """The bidirectional flows of one window. The names and `tunnels` are those of the keys' numbers."""
+    """The bidirectional flows of one window. The names and `tunnels` are those of the keys' numbers.
+
+    `initiators` is asked and not told: who keeps the flows has it learn them.
+    """
     known = canonical(rows.keys)
     groups = group(known.keys)
     keys = take(known.keys, groups.first_rows)
     low, high = (merged(groups, _only(rows, which)) for which in (~known.mirrored, known.mirrored))
-    if (keys["primary"] != 0).all():
-        first = groups.first_rows
-        from_low = _low_initiates(keys, low, high, known.asks_low[first], known.asks_high[first])
-    else:
-        from_low = _of_both_parts(rows, known, groups)
+    low_end, high_end = _ends(keys)
+    icmp = (keys["protocol"] == 1) | (keys["protocol"] == 58)
+    from_low = np.where(icmp, ~known.asks_high[groups.first_rows], by_rule(low_end, high_end))
+    tcp = np.flatnonzero(keys["protocol"] == TCP)
+    if len(tcp):
+        connections = partial(identities, node_names, keys["node"][tcp], low_end.at(tcp), high_end.at(tcp))
+        from_low[tcp] ^= _turned(_Syns.of(low, high).at(tcp), from_low[tcp], connections, initiators)
 
     def ends(low: npt.NDArray[Any], high: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         choose = from_low[:, None] if low.ndim == 2 else from_low
@@ -145,7 +146,7 @@ def merge(
     )
 
 
-def _only(rows: Rows, which: npt.NDArray[np.bool_]) -> dict[str, Any]:
+def _only(rows: Rows, which: Bools) -> dict[str, Any]:
     """The measures with nothing in the other rows."""
     columns: dict[str, Any] = {}
     for name, kind in COLUMNS.items():
@@ -165,41 +166,49 @@ def _shown(side: dict[str, Any]) -> dict[str, npt.NDArray[Any]]:
     return columns
 
 
-def _of_both_parts(rows: Rows, known: Canonical, groups: Groups) -> npt.NDArray[np.bool_]:
-    """_low_initiates of each group, from all packets of the conversation, be they primary or not."""
-    whole = words(known.keys).copy().view(KEY).reshape(-1)
-    whole["primary"] = 1
-    both = group(whole)
-    low, high = (merged(both, _only(rows, which)) for which in (~known.mirrored, known.mirrored))
-    first = both.first_rows
-    from_low = _low_initiates(take(whole, first), low, high, known.asks_low[first], known.asks_high[first])
-    place = np.empty(len(rows), np.intp)
-    place[both.order] = np.repeat(np.arange(len(both)), np.diff(np.append(both.starts, len(rows))))
-    return np.asarray(from_low[place[groups.first_rows]])
+class _Syns(NamedTuple):
+    """What both sides' packets say of who began."""
+
+    low_flags: U16  # with BARE_SYN
+    high_flags: U16
+    low_first: I64  # time of the side's first packet
+    high_first: I64
+
+    @classmethod
+    def of(cls, low: dict[str, Any], high: dict[str, Any]) -> "_Syns":
+        return cls(low["tcp_flags"], high["tcp_flags"], low["first_ns"], high["first_ns"])
+
+    def at(self, places: npt.NDArray[np.intp]) -> "_Syns":
+        flags = self.low_flags.take(places), self.high_flags.take(places)
+        return _Syns(*flags, self.low_first.take(places), self.high_first.take(places))
+
+    def together(self, groups: Groups) -> "_Syns":
+        """Those of all rows of a connection."""
+        flags = groups.either(self.low_flags), groups.either(self.high_flags)
+        return _Syns(*flags, groups.lowest(self.low_first), groups.lowest(self.high_first))
+
+    def began(self) -> tuple[Bools, Bools]:
+        """Whether it was the low side, and whether it was the high one. Neither: they do not say."""
+        low, high = (self.low_flags & BARE_SYN) != 0, (self.high_flags & BARE_SYN) != 0
+        low_is_first = self.low_first <= self.high_first
+        return low & (~high | low_is_first), high & (~low | ~low_is_first)
 
 
-def _low_initiates(
-    keys: Keys,
-    of_low: dict[str, Any],
-    of_high: dict[str, Any],
-    asks_low: npt.NDArray[np.bool_],
-    asks_high: npt.NDArray[np.bool_],
-) -> npt.NDArray[np.bool_]:
-    flags_low, flags_high = of_low["tcp_flags"], of_high["tcp_flags"]
-    low_first = of_low["first_ns"] <= of_high["first_ns"]
-    syn_low, syn_high = (flags_low & BARE_SYN) != 0, (flags_high & BARE_SYN) != 0
-    low, high = keys["src_port"], keys["dst_port"]
-    icmp = (keys["protocol"] == 1) | (keys["protocol"] == 58)
-    one_way = icmp & ~asks_low & ~asks_high  # never turned: the key's src is the sender
-    decisions: list[tuple[npt.NDArray[np.bool_], Any]] = [
-        (one_way | asks_low, True),
-        (asks_high, False),
-        (syn_low & ~syn_high, True),
-        (syn_high & ~syn_low, False),
-        (syn_low & syn_high, low_first),
-        ((high < _WELL_KNOWN) & (low >= _WELL_KNOWN), True),
-        ((low < _WELL_KNOWN) & (high >= _WELL_KNOWN), False),
-        ((high < _EPHEMERAL) & (low >= _EPHEMERAL), True),
-        ((low < _EPHEMERAL) & (high >= _EPHEMERAL), False),
-    ]
-    return np.select([when for when, _ in decisions], [what for _, what in decisions], low_first)
+def _turned(said: _Syns, by_rule: Bools, connections: Callable[[], U64], initiators: Initiators) -> Bools:
+    """Which TCP rows have another initiator than the rule says. `by_rule` is whether it says the low side."""
+    low, high = said.began()
+    against = np.where(by_rule, high, low)
+    turned = np.zeros(len(against), np.bool_)
+    if not len(initiators) and not against.any():
+        return turned  # as in most windows of most networks
+    identity = connections()
+    remembered = initiators.turned(identity)
+    rows = np.flatnonzero(remembered | perhaps_among(identity[against], identity))
+    order = np.argsort(identity[rows], kind="stable")
+    ordered = identity[rows].take(order)
+    groups = Groups(order=order, starts=np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(order)]))
+    low, high = said.at(rows).together(groups).began()
+    first = rows[groups.first_rows]
+    found = np.where(low | high, np.where(by_rule[first], high, low), remembered[first])
+    turned[rows[order]] = np.repeat(found, np.diff(groups.starts, append=len(order)))
+    return turned

@@ -14,6 +14,7 @@ from schemas.fields import KEYS
 from schemas.flows import FlowColumns
 from schemas.packets import U8, PacketBatch
 from streams.windowing.biflow import merge
+from streams.windowing.initiators import Initiators
 from streams.windowing.keys import Names, pack
 from streams.windowing.rows import Rows, concatenate
 from streams.windowing.spill import Place
@@ -39,6 +40,7 @@ class OfflineWindows:
     def __init__(self, *, window_seconds: int, store: RowStore, memory_bytes: int = MEMORY_BYTES) -> None:
         self._seconds, self._store, self._limit = window_seconds, store, memory_bytes
         self._names, self._interfaces, self._tunnels = Names(), Names(), Tunnels()
+        self._initiators = Initiators()
         self._windows: dict[int, Window] = {}  # by start
         self._stored: dict[int, list[Place]] = {}
         self._loose_bytes = 0  # of rows since the last compaction
@@ -79,7 +81,9 @@ class OfflineWindows:
                 node_names=self._names.all(),
                 interface_names=self._interfaces.all(),
                 tunnels=self._tunnels.table(),
+                initiators=self._initiators,
             )
+            self._initiators.learn(flows)
             yield in_order(flows)
 
 

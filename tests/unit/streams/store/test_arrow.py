@@ -7,6 +7,7 @@ from streams.partition.accounting import Accounts
 from streams.partition.storing import KafkaPartition, WindowId
 from streams.store.arrow import flow_columns, flow_table, ledger_table
 from streams.windowing.biflow import merge
+from streams.windowing.initiators import Initiators
 from streams.windowing.tunnels import Tunnels
 from streams.windowing.windows import split
 from tests.unit.streams.batches import Packet, batch, counters
@@ -24,6 +25,7 @@ def test_flows_survive_the_way_to_clickhouse_and_back() -> None:
         node_names=("n1",),
         interface_names=("eth1", "eth0"),
         tunnels=tunnels.table(),
+        initiators=Initiators(),
     )
     assert sorted(made.tunnel_type.tolist()) == [0, 5]
     table = flow_table(made, partition=KafkaPartition(5, 2), revision=1, offset_end=99)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from schemas.addresses import to_text
 from streams.windowing.biflow import merge
+from streams.windowing.initiators import Initiators
 from streams.windowing.keys import pack
 from streams.windowing.rows import Rows, compact, concatenate
 from streams.windowing.tunnels import Tunnels
@@ -38,6 +39,7 @@ def flows(packets: list[Packet]) -> list[dict[str, Any]]:
         node_names=("n1",),
         interface_names=interfaces,
         tunnels=tunnels.table(),
+        initiators=Initiators(),
     )
     src, dst = to_text(made.src_addr), to_text(made.dst_addr)
     outer_src, outer_dst = to_text(made.outer_src_addr), to_text(made.outer_dst_addr)
@@ -164,18 +166,41 @@ def test_of_two_syns_the_earlier_counts() -> None:
         (1023, 1024, "high"),
         (8080, 40000, "high"),
         (32767, 32768, "high"),
-        (5000, 6000, "first"),
-        (40000, 50000, "first"),
-        (53, 123, "first"),
-        (0, 0, "first"),
+        (775, 2049, "low"),
+        (2049, 775, "high"),
+        (5000, 6000, "low"),
+        (40000, 50000, "low"),
+        (50000, 40000, "low"),
+        (53, 123, "low"),
+        (0, 0, "low"),
     ],
 )
-def test_without_a_syn_the_ports_or_the_first_packet_decide(low: int, high: int, source: str) -> None:
-    from_low = there(0, protocol=17, src_port=low, dst_port=high)
-    (flow,) = flows([from_low, back(from_low, 10)])
-    assert flow["src"] == (B if source == "high" else A)
-    (flow,) = flows([replace(from_low, time_ns=from_low.time_ns + 20), back(from_low, 10)])
-    assert flow["src"] == B
+@pytest.mark.parametrize("protocol", [6, 17, 132])
+def test_without_a_syn_the_ports_or_the_addresses_decide_and_never_who_sends_first(
+    low: int, high: int, source: str, protocol: int
+) -> None:
+    from_low = there(10, protocol=protocol, src_port=low, dst_port=high, tcp_flags=ACK)
+    for packets in ([from_low, back(from_low, 20)], [back(from_low, 0), from_low], [from_low], [back(from_low)]):
+        (flow,) = flows(packets)
+        assert flow["src"] == (B if source == "high" else A)
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        {"interface": "eth1"},
+        {"direction": 1},
+        {"vlan_id": 7},
+        {"primary": 0},
+        {"tunnel_type": 1, "tunnel_id": 77, "outer_src": "10.9.0.2", "outer_dst": "2001:db8:9::1"},
+    ],
+)
+def test_a_connection_has_one_source_on_all_interfaces_in_and_outside_of_tunnels(elsewhere: dict[str, Any]) -> None:
+    syn = there(0, src_port=22, dst_port=50000, tcp_flags=SYN)
+    answer = back(syn, 5, tcp_flags=SYN_ACK)
+    found = flows([syn, replace(answer, **elsewhere)])
+    assert [(flow["src"], flow["src_port"]) for flow in found] == [(A, 22)] * len(found)
+    assert sum(flow["packets"] + flow["packets_rev"] for flow in found) == 2
 
 
 @pytest.mark.parametrize(("protocol", "ask", "answer"), [(1, 8, 0), (1, 13, 14), (58, 128, 129), (58, 135, 136)])
@@ -339,6 +364,7 @@ def test_compacting_before_merging_changes_nothing(some: list[Packet]) -> None:
             node_names=("n1",),
             interface_names=("a", "b"),
             tunnels=tunnels.table(),
+            initiators=Initiators(),
         )
         columns = (
             made.interface,
