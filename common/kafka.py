@@ -29,7 +29,11 @@ from common.settings import KafkaSettings
 log = logs.get("kafka")
 OnError = Callable[[KafkaError], None]
 
-_DEFAULTS: Mapping[str, Any] = {"log_level": 0, "reconnect.backoff.max.ms": 2_000}
+_DEFAULTS: Mapping[str, Any] = {
+    "log_level": 0,
+    "reconnect.backoff.max.ms": 2_000,
+    "topic.metadata.refresh.interval.ms": 5_000,  # a topic that was made, or given partitions, is known after seconds
+}
 PRODUCER: Mapping[str, Any] = {
     "enable.idempotence": True,
     "acks": "all",

@@ -20,6 +20,7 @@ from streams.worker.neighbours import Acknowledge, Message
 log = logs.get("streams")
 
 _FETCH_BYTES = 9 << 20  # of one partition: the largest message, with room
+_METADATA_MS = 3_000  # partitions that are added are read after this
 _SESSION_SECONDS = 6.0  # a worker that was killed gives its partitions up after this; brokers take no less
 
 
@@ -38,6 +39,7 @@ def build(settings: StreamsSettings, kafka: KafkaSettings, data_dir: Path) -> An
         broker_max_poll_interval=3600.0,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=_FETCH_BYTES,
+        consumer_metadata_max_age_ms=_METADATA_MS,
         # acknowledgements wait for their window, so a rebalance must not wait for them
         stream_wait_empty=False,
         stream_buffer_maxsize=16,
@@ -58,14 +60,11 @@ def build(settings: StreamsSettings, kafka: KafkaSettings, data_dir: Path) -> An
 class Consumer(Protocol):
     """The worker, as the app needs it."""
 
-    async def take(self, message: Message, acknowledge: Acknowledge) -> None:
+    def take(self, message: Message, acknowledge: Acknowledge) -> None:
         """Add a message."""
 
     async def release_all(self) -> None:
         """No partition is ours any more."""
-
-    def fail(self, error: Exception) -> None:
-        """End the component with this error."""
 
 
 def connect(app: Any, topics: TopicNames, worker: Consumer) -> None:
@@ -84,15 +83,27 @@ def connect(app: Any, topics: TopicNames, worker: Consumer) -> None:
 
 
 async def take_all(app: Any, stream: Any, worker: Consumer) -> None:
-    """Hand a stream's messages to the worker, until it fails at one."""
+    """Hand a stream's messages to the worker, which has a queue for each partition."""
     async for event in stream.noack().events():
-        message = event.message
-        try:
-            await worker.take(message, Acknowledgement(app, message))
-        except Exception as error:  # noqa: BLE001  Faust would hand us the same message again, for ever
-            worker.fail(error)
-            return
-        message.value = None  # the worker has what it needs: megabytes must not wait for the window's end
+        worker.take(event.message, Acknowledgement(app, event.message))
+
+
+class Fetching:
+    """Back-pressure of one partition.
+
+    Not pause_partitions(): with that Faust throws away, without a word, what it has fetched and not handed over yet.
+    """
+
+    def __init__(self, app: Any, topic: str) -> None:
+        self._app, self._topic = app, topic
+
+    def pause(self, partition: int) -> None:
+        """Fetch no more of it."""
+        self._app.consumer.on_buffer_full(TP(self._topic, partition))
+
+    def resume(self, partition: int) -> None:
+        """Fetch it again."""
+        self._app.consumer.on_buffer_drop(TP(self._topic, partition))
 
 
 class Acknowledgement:

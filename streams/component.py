@@ -109,6 +109,7 @@ class Component:
             publisher=publisher,
             offsets=offsets,
             metrics=self._metrics,
+            fetching=faust_app.Fetching(app, self._topics.packets),
             lag=lambda partition, position: faust_app.lag(app, self._topics.packets, partition, position),
         )
         self._worker = worker

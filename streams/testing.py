@@ -277,3 +277,18 @@ class MemoryOffsets:
         if self.away:
             raise ServiceUnavailable("Kafka does not tell the offsets")
         return Begin(self.committed[partition], self.oldest[partition], self.topic_id)
+
+
+class MemoryFetching:
+    """The partitions that are not fetched; a worker.Fetching."""
+
+    def __init__(self) -> None:
+        self.paused: set[int] = set()
+
+    def pause(self, partition: int) -> None:
+        """Not now."""
+        self.paused.add(partition)
+
+    def resume(self, partition: int) -> None:
+        """Again."""
+        self.paused.discard(partition)

@@ -52,6 +52,10 @@ class Codec:
         """One message of the packets topic."""
         return self._batches.encode(batch)
 
+    def at_hand(self, message: bytes) -> bool:
+        """Whether a message can be decoded, or refused, without asking the registry."""
+        return len(message) < HEADER.size or message[0] != 0 or self._registry.at_hand(HEADER.unpack_from(message)[1])
+
     def decode_packet_batch(self, message: bytes) -> PacketBatch:
         """A message of the packets topic. Raises DecodeError when it is not one, or its columns do not fit together."""
         row = self._decode("PacketBatch", message)

@@ -43,6 +43,9 @@ class Registry(Protocol):
     def schema(self, schema_id: int) -> str:
         """The JSON of a schema that somebody wrote. Raises DecodeError when nobody knows the id."""
 
+    def at_hand(self, schema_id: int) -> bool:
+        """Whether `schema` knows the answer, whatever it is, without asking anybody."""
+
     def close(self) -> None:
         """Give connections back."""
 
@@ -107,6 +110,10 @@ class FixedRegistry:
                 return text
         raise DecodeError(f"schema id {schema_id} is not one of ayaflow's; is schema_registry.url missing?")
 
+    def at_hand(self, schema_id: int) -> bool:
+        """All answers are."""
+        return True
+
     def close(self) -> None:
         """There is nothing to close."""
 
@@ -154,6 +161,10 @@ class ConfluentRegistry:
                     self._unknown[schema_id] = now + UNKNOWN_SECONDS
                 raise
         return self._schemas[schema_id]
+
+    def at_hand(self, schema_id: int) -> bool:
+        """Whether it was asked for before."""
+        return schema_id in self._schemas or self._unknown.get(schema_id, 0.0) > self._monotonic()
 
     def close(self) -> None:
         """Close the connections to the registry."""

@@ -14,7 +14,7 @@ from streams.partition.state import Partition
 from streams.worker.clock import Clock
 from streams.worker.lane import Lane
 from streams.worker.neighbours import FlowStore, Offsets
-from streams.worker.retrying import CLICKHOUSE, KAFKA, Released, Retrying
+from streams.worker.retrying import CLICKHOUSE, OFFSETS, Released, Retrying
 
 log = logs.get("streams")
 
@@ -94,7 +94,9 @@ class Assignment:
         return lane
 
     async def _begin(self, lane: Lane) -> Begin:
-        return await self._again.insist(KAFKA, lane.at(), lane.closing, partial(self._offsets.begin, lane.state.number))
+        return await self._again.insist(
+            OFFSETS, lane.at(), lane.closing, partial(self._offsets.begin, lane.state.number)
+        )
 
     def _lose(self, lane: Lane, decision: Read) -> None:
         """Note and tell what is no longer in Kafka, if there is anything."""

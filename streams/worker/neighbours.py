@@ -27,8 +27,21 @@ class Message(Protocol):
     value: bytes | None
 
 
+class Fetching(Protocol):
+    """Whether more messages of a partition are to come. Does not block."""
+
+    def pause(self, partition: int) -> None:
+        """Not now; what is on its way still comes."""
+
+    def resume(self, partition: int) -> None:
+        """Again."""
+
+
 class Decoder(Protocol):
     """Reads the values of messages."""
+
+    def at_hand(self, message: bytes) -> bool:
+        """Whether it can be decoded without asking the registry."""
 
     def decode_packet_batch(self, message: bytes) -> PacketBatch:
         """Raises DecodeError; ServiceUnavailable when the registry that knows its schema does not answer."""

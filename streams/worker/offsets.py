@@ -26,6 +26,7 @@ class KafkaOffsets:
         wanted = TopicPartition(self._topic, partition)
         self._consumer.poll(0)  # or what it says while Kafka is away would pile up
         try:
+            self._consumer.list_topics(self._topic, timeout=_TIMEOUT)  # or it would not know partitions just added
             (committed,) = self._consumer.committed([wanted], timeout=_TIMEOUT)
             oldest, _ = self._consumer.get_watermark_offsets(wanted, timeout=_TIMEOUT)
         except KafkaException as error:

@@ -13,8 +13,9 @@ from streams.worker.troubles import Place, Troubles
 log = logs.get("streams")
 T = TypeVar("T")
 
-CLICKHOUSE, KAFKA, BROKER, REGISTRY = "ClickHouse", "Kafka", "a broker of Kafka", "the schema registry"
-SERVICES = (CLICKHOUSE, KAFKA, BROKER, REGISTRY)
+CLICKHOUSE, REGISTRY = "ClickHouse", "the schema registry"
+KAFKA, OFFSETS, BROKER = "Kafka", "the offsets in Kafka", "a broker of Kafka"
+SERVICES = (CLICKHOUSE, KAFKA, OFFSETS, BROKER, REGISTRY)
 _FIRST_DELAY, _LONGEST_DELAY = 0.2, 10.0
 
 Executors = Callable[[str], Executor]
@@ -35,7 +36,7 @@ class Retrying:
 
     def __init__(self, clock: Clock, on_retry: Callable[[], None], executors: Executors = thread) -> None:
         self._clock, self._on_retry = clock, on_retry
-        self._executors = {service: executors(service) for service in (CLICKHOUSE, KAFKA, REGISTRY)}
+        self._executors = {service: executors(service) for service in (CLICKHOUSE, KAFKA, OFFSETS, REGISTRY)}
         self.troubles = Troubles(log, clock)
 
     async def insist(self, service: str, place: Place, closing: asyncio.Event, work: Callable[[], T]) -> T:

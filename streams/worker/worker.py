@@ -1,7 +1,8 @@
 """From messages to stored windows: the asynchronous shell around streams.partition. Knows nothing of Faust.
 
-For each partition a task writes what is due (streams.worker.writing). ClickHouse and Kafka are used from threads, so
-that the loop, and with it the consumer's heartbeats, live on. While too much waits, no more messages are taken.
+For each partition a task takes what came (streams.worker.intake) and another writes what is due
+(streams.worker.writing); no partition waits for another. ClickHouse, Kafka and the registry are used from threads, so
+that the loop, and with it the consumer's heartbeats, live on. A partition of which too much waits takes no more.
 """
 
 import asyncio
@@ -18,15 +19,27 @@ from streams.partition.state import Taken
 from streams.worker.aside import DeadLetters
 from streams.worker.assignment import Assignment
 from streams.worker.clock import Clock, SystemClock
+from streams.worker.intake import Intake
 from streams.worker.lane import Lane
 from streams.worker.live import LiveStatistics
-from streams.worker.neighbours import Acknowledge, Decoder, FlowStore, Lag, Message, Offsets, Publisher
-from streams.worker.retrying import BROKER, CLICKHOUSE, KAFKA, REGISTRY, SERVICES, Executors, Released, Retrying, thread
+from streams.worker.neighbours import Acknowledge, Decoder, Fetching, FlowStore, Lag, Message, Offsets, Publisher
+from streams.worker.retrying import (
+    BROKER,
+    CLICKHOUSE,
+    KAFKA,
+    OFFSETS,
+    REGISTRY,
+    SERVICES,
+    Executors,
+    Released,
+    Retrying,
+    thread,
+)
 from streams.worker.writing import Writing
 
 log = logs.get("streams")
 
-_MOST_BYTES = 512 << 20  # of all open windows, from which on no messages are taken
+_MOST_BYTES = 512 << 20  # of all open windows, from which on partitions with more than their share take none
 _TICK = 0.2  # seconds between two looks at what is due
 _LIVE_SECONDS = 1.0  # between two live statistics
 
@@ -44,6 +57,7 @@ class Worker:
         offsets: Offsets,
         metrics: Metrics,
         lag: Lag,
+        fetching: Fetching,
         clock: Clock | None = None,
         executors: Executors = thread,
     ) -> None:
@@ -53,6 +67,7 @@ class Worker:
         self._writing = Writing(store, publisher, metrics, again, clock, publish_flows=settings.publish_flows)
         self._aside = DeadLetters(publisher, metrics, again, clock)
         self._live = LiveStatistics(settings.live_top, publisher, executors("live"))
+        self._intake = Intake(self._take, fetching, self._guard)
         self._live_task: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -76,15 +91,18 @@ class Worker:
 
     async def release_all(self) -> None:
         """No partition is ours any more."""
+        await self._intake.drop_all()
         await self._assignment.release([lane.state.number for lane in self._assignment.lanes])
 
-    async def take(self, message: Message, acknowledge: Acknowledge) -> None:
-        """Add a message. Waits while too much is not stored yet."""
-        if self._stopping.is_set():
-            return
+    def take(self, message: Message, acknowledge: Acknowledge) -> None:
+        """Take a message as soon as those before it of its partition are taken. Raises nothing, waits for nothing."""
+        if not self._stopping.is_set():
+            self._intake.put(message, acknowledge)
+
+    async def _take(self, message: Message, acknowledge: Acknowledge) -> None:
         try:
             lane = await self._assignment.lane(message.partition, message.offset)
-            while self._assignment.nbytes > _MOST_BYTES:
+            while self._too_much(lane):
                 await self._clock.wait(lane.closing, _TICK)
                 if lane.closing.is_set():
                     return
@@ -99,12 +117,18 @@ class Worker:
         except Released:
             return  # it was not acknowledged: whoever has the partition next reads it
 
+    def _too_much(self, lane: Lane) -> bool:
+        """Whether a partition has to wait for memory: one that has not more than its share never waits for others.
+
+        So all together take less than twice _MOST_BYTES.
+        """
+        return self._assignment.nbytes > _MOST_BYTES and lane.state.nbytes * len(self._assignment.lanes) >= _MOST_BYTES
+
     async def _decoded(self, lane: Lane, value: bytes | None) -> PacketBatch:
         """The batch of a message. Raises DecodeError; waits while the registry that knows its schema is away."""
-        try:
+        if value is None or self._codec.at_hand(value):
             return self._decode(value)
-        except ServiceUnavailable:
-            return await self._again.insist(REGISTRY, lane.at(), lane.closing, partial(self._decode, value))
+        return await self._again.insist(REGISTRY, lane.at(), lane.closing, partial(self._decode, value))
 
     def _decode(self, value: bytes | None) -> PacketBatch:
         if value is None:
@@ -186,18 +210,19 @@ class Worker:
         """For /health: what there is, what waits, and what is wrong."""
         now, troubles = self._clock.time(), self._again.troubles
         lanes, inserted = self._assignment.lanes, self._writing.last_insert
-        watermarks = [lane.state.watermark.value for lane in lanes if lane.state.watermark.value]
+        # of partitions that no node sends to any more it stands still for good
+        watermarks = [mark.value for mark in (lane.state.watermark for lane in lanes) if mark.value and mark.nodes]
         return {
             "ok": not troubles and not self.failure.done(),
             "stage": "streams",
             "partitions": len(lanes),
-            "watermark_delay_seconds": round(max(0.0, now - min(watermarks) / 1e9), 3) if watermarks else None,
+            "watermark_delay_seconds": round(now - min(watermarks) / 1e9, 3) if watermarks else None,
             "open_windows": sum(lane.state.open_windows for lane in lanes),
             "lag_messages": sum(self._behind(lane) for lane in lanes),
             "rows_stored": self._writing.rows_stored,
             "last_insert_age_seconds": round(now - inserted, 3) if inserted is not None else None,
             "clickhouse": troubles.of(CLICKHOUSE) or "ok",
-            "kafka": troubles.of(BROKER) or troubles.of(KAFKA) or "ok",
+            "kafka": next(filter(None, map(troubles.of, (BROKER, OFFSETS, KAFKA))), "ok"),
             "registry": troubles.of(REGISTRY) or "ok",
             "troubles": troubles.told(),
             "dead_letters": self._aside.count,

@@ -58,6 +58,10 @@ class Pipeline:
         self.codec = Codec()
         settings = KafkaSettings(bootstrap_servers=self.kafka, topic_prefix=self.prefix, partitions=self.partitions)
         kafka.create_missing(settings, topics(settings))
+        self.connect()
+
+    def connect(self) -> None:
+        """A producer that knows the topics as they are now."""
         self.producer = Producer({"bootstrap.servers": self.kafka, "linger.ms": 0, "message.max.bytes": 8 << 20})
 
     def start(self) -> subprocess.Popen[bytes]:

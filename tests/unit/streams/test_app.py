@@ -7,11 +7,12 @@ from typing import Any
 
 import faust
 import pytest
+from faust.types import TP
 
 from common.errors import SettingsError
 from common.settings import KafkaSettings, StreamsSettings
 from schemas.topics import TopicNames
-from streams.app import Acknowledgement, build, connect, credentials, lag, take_all
+from streams.app import Acknowledgement, Fetching, build, connect, credentials, lag, take_all
 from streams.worker.neighbours import Acknowledge, Message
 
 
@@ -56,28 +57,23 @@ def test_the_app_reads_from_the_oldest_message_and_makes_no_topics() -> None:
     assert app.conf.topic_disable_leader
     assert not app.conf.web_enabled
     assert app.conf.consumer_max_fetch_size > 8 << 20
+    assert app.conf.consumer_metadata_max_age_ms <= 5_000
 
 
 @dataclass
 class Worker:
-    """Takes messages until one is poison to it."""
+    """Takes messages."""
 
     taken: list[bytes | None] = field(default_factory=list)
     acknowledge: Acknowledge | None = None
-    failure: Exception | None = None
     released: int = 0
 
-    async def take(self, message: Message, acknowledge: Acknowledge) -> None:
-        if message.value == b"poison":
-            raise ZeroDivisionError
+    def take(self, message: Message, acknowledge: Acknowledge) -> None:
         self.taken.append(message.value)
         self.acknowledge = acknowledge
 
     async def release_all(self) -> None:
         self.released += 1
-
-    def fail(self, error: Exception) -> None:
-        self.failure = error
 
 
 @dataclass
@@ -111,18 +107,21 @@ async def test_messages_are_handed_over_and_not_acknowledged() -> None:
     app, worker, messages = SimpleNamespace(consumer="consumer"), Worker(), [Kept(b"1"), Kept(b"2")]
     await take_all(app, Stream(messages), worker)
     assert worker.taken == [b"1", b"2"]
-    assert [message.value for message in messages] == [None, None]  # not kept until the window's end
     assert [message.acked for message in messages] == [[], []]
     assert isinstance(worker.acknowledge, Acknowledgement)
     worker.acknowledge()
     assert [message.acked for message in messages] == [[], ["consumer"]]
 
 
-async def test_a_worker_that_fails_at_a_message_is_handed_no_other() -> None:
-    worker = Worker()
-    await take_all(SimpleNamespace(), Stream([Kept(b"1"), Kept(b"poison"), Kept(b"2")]), worker)
-    assert worker.taken == [b"1"]
-    assert isinstance(worker.failure, ZeroDivisionError)
+def test_a_partition_is_paused_in_the_way_that_loses_nothing_that_was_fetched() -> None:
+    calls: list[tuple[str, TP]] = []
+    consumer = SimpleNamespace(
+        on_buffer_full=lambda tp: calls.append(("full", tp)), on_buffer_drop=lambda tp: calls.append(("drop", tp))
+    )
+    fetching = Fetching(SimpleNamespace(consumer=consumer), "t.packets")
+    fetching.pause(3)
+    fetching.resume(3)
+    assert calls == [("full", TP("t.packets", 3)), ("drop", TP("t.packets", 3))]
 
 
 async def test_partitions_that_are_revoked_are_released() -> None:

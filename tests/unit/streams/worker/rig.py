@@ -3,7 +3,6 @@
 A partition looks at what is due when its first message came, and then each 0.2 seconds on the rig's clock.
 """
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +12,15 @@ from common.settings import StreamsSettings
 from schemas.avro.codec import Codec
 from schemas.packets import PacketBatch
 from streams import metrics
-from streams.testing import HandThreads, ManualClock, MemoryOffsets, MemoryPublisher, MemoryStore, settle
+from streams.testing import (
+    HandThreads,
+    ManualClock,
+    MemoryFetching,
+    MemoryOffsets,
+    MemoryPublisher,
+    MemoryStore,
+    settle,
+)
 from streams.worker.worker import Worker
 from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch, counters
 
@@ -65,6 +72,7 @@ class Rig:
     store: MemoryStore = field(default_factory=MemoryStore)
     publisher: MemoryPublisher = field(default_factory=MemoryPublisher)
     offsets: MemoryOffsets = field(default_factory=MemoryOffsets)
+    fetching: MemoryFetching = field(default_factory=MemoryFetching)
     threads: HandThreads = field(default_factory=HandThreads)
     codec: Any = field(default_factory=Codec)
     acked: list[tuple[int, int]] = field(default_factory=list)  # partition, offset
@@ -80,28 +88,23 @@ class Rig:
             publisher=self.publisher,
             offsets=self.offsets,
             metrics=metrics.create(self.registry),
+            fetching=self.fetching,
             lag=lambda partition, position: self.end.get(partition, 0) - position,
             clock=self.clock,
             executors=self.threads,
         )
 
     async def send(self, *messages: PacketBatch | bytes | None, partition: int = 0) -> None:
-        """Hand messages over; returns when they are taken and all that can be done for them is done."""
+        """Hand messages over; returns when all that can be done for them is done."""
         for each in messages:
-            await self.hand_over(each, partition=partition)
+            self.hand_over(each, partition=partition)
         await settle()
 
-    def begin(self, message: PacketBatch | bytes | None, *, partition: int = 0) -> "asyncio.Task[None]":
-        """Hand one over that may have to wait."""
-        return asyncio.create_task(self.hand_over(message, partition=partition))
-
-    async def hand_over(
-        self, each: PacketBatch | bytes | None, *, partition: int = 0, offset: int | None = None
-    ) -> None:
+    def hand_over(self, each: PacketBatch | bytes | None, *, partition: int = 0, offset: int | None = None) -> None:
         offset = self.end.get(partition, 0) if offset is None else offset
         self.end[partition] = offset + 1
         value = self.codec.encode_packet_batch(each) if isinstance(each, PacketBatch) else each
-        await self.worker.take(Message(partition, offset, value), lambda: self.acked.append((partition, offset)))
+        self.worker.take(Message(partition, offset, value), lambda: self.acked.append((partition, offset)))
 
     def metric(self, name: str, **labels: str) -> float:
         value = self.registry.get_sample_value(f"ayaflow_streams_{name}", labels)

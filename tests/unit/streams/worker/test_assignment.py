@@ -24,8 +24,9 @@ async def test_reading_begins_where_the_group_ended() -> None:
 async def test_reading_that_begins_too_late_ends_the_component() -> None:
     rig, node = Rig(), Source()
     rig.offsets.committed[0], rig.end[0] = 40, 41
+    await rig.send(node.batch(1, clock=10))
     with pytest.raises(ServiceUnavailable, match="began at 41 and not at 40"):
-        await rig.send(node.batch(1, clock=10))
+        rig.worker.failure.result()
     assert rig.store.calls == []
     await rig.worker.stop()
 
@@ -33,16 +34,15 @@ async def test_reading_that_begins_too_late_ends_the_component() -> None:
 async def test_a_partition_is_opened_when_kafka_and_clickhouse_answer() -> None:
     rig, node = Rig(), Source()
     rig.offsets.away = rig.store.away = True
-    taking = rig.begin(node.batch(1, clock=10))
+    await rig.send(node.batch(1, clock=10))
     await rig.clock.advance(1)
     assert rig.worker.health()["kafka"] == "Kafka does not tell the offsets"
     rig.offsets.away = False
     await rig.clock.advance(1)
     assert rig.worker.health()["clickhouse"] == "ClickHouse does not answer"
-    assert not taking.done()
+    assert rig.metric("batches_total") == 0
     rig.store.away = False
     await rig.clock.advance(1)
-    await taking
     await rig.clock.advance(0.2)
     assert rig.store.packets == 1
     await rig.worker.stop()
@@ -52,10 +52,9 @@ async def test_a_partition_is_opened_when_kafka_and_clickhouse_answer() -> None:
 async def test_a_partition_that_goes_while_it_is_opened_is_not_read(who: str) -> None:
     rig, node = Rig(), Source()
     getattr(rig, who).away = True
-    taking = rig.begin(node.batch(1, clock=10))
+    await rig.send(node.batch(1, clock=10))
     await settle()
     await rig.worker.release_all()
-    await taking
     assert (rig.metric("packets_total"), rig.acked, rig.worker.health()["partitions"]) == (0, [], 0)
     await rig.worker.stop()
 
@@ -63,11 +62,10 @@ async def test_a_partition_that_goes_while_it_is_opened_is_not_read(who: str) ->
 async def test_a_partition_that_goes_in_the_last_question_is_not_read() -> None:
     rig, node = Rig(), Source()
     rig.threads.hold(CLICKHOUSE)
-    taking = rig.begin(node.batch(1, clock=10))
+    await rig.send(node.batch(1, clock=10))
     await settle()
     await rig.worker.release_all()
     await rig.threads.let_go(CLICKHOUSE)
-    await taking
     assert (rig.metric("packets_total"), rig.acked) == (0, [])
     await rig.worker.stop()
 
@@ -129,7 +127,7 @@ async def test_a_message_that_comes_again_opens_its_partition_again() -> None:
     await rig.send(first, node.batch(11, clock=12))
     await rig.clock.advance(0.2)
     assert rig.store.packets == 1
-    await rig.hand_over(first, offset=0)
+    rig.hand_over(first, offset=0)
     await rig.clock.advance(0.2)
     assert rig.store.packets == 1  # read back, and not stored twice
     assert len(rig.store.blocks) == 1

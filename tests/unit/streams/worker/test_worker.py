@@ -5,6 +5,7 @@ from schemas.avro.codec import Codec
 from schemas.packets import PacketBatch
 from streams.partition.storing import KafkaPartition, WindowId
 from streams.testing import settle
+from streams.worker import intake
 from streams.worker import worker as limits
 from streams.worker.retrying import CLICKHOUSE, KAFKA, REGISTRY
 from tests.unit.streams.worker.rig import Rig, Source
@@ -14,6 +15,9 @@ class Registry(Codec):
     """A codec whose registry may be away, and that may have a bug."""
 
     away = bug = False
+
+    def at_hand(self, message: bytes) -> bool:
+        return not self.away
 
     def decode_packet_batch(self, message: bytes) -> PacketBatch:
         if self.away:
@@ -99,13 +103,12 @@ async def test_a_bug_in_the_decoder_is_a_message_set_aside() -> None:
 async def test_a_message_that_is_set_aside_waits_for_kafka() -> None:
     rig = Rig()
     rig.publisher.refuses = True
-    taking = rig.begin(b"poison")
+    await rig.send(b"poison")
     await rig.clock.advance(5)
-    assert not taking.done()
+    assert rig.metric("batches_total") == 0
     assert rig.worker.health()["kafka"] == "Kafka did not take a message"
     rig.publisher.refuses = False
     await rig.clock.advance(10)
-    await taking
     assert [letter.offset for letter in rig.publisher.dead_letters] == [0]
     assert rig.worker.health()["ok"]
     await rig.worker.stop()
@@ -114,10 +117,9 @@ async def test_a_message_that_is_set_aside_waits_for_kafka() -> None:
 async def test_a_message_whose_partition_goes_before_it_is_set_aside_is_not_acknowledged() -> None:
     rig = Rig()
     rig.publisher.refuses = True
-    taking = rig.begin(b"poison")
+    await rig.send(b"poison")
     await settle()
     await rig.worker.release_all()
-    await taking
     assert (rig.acked, rig.publisher.dead_letters) == ([], [])
     await rig.worker.stop()
 
@@ -125,13 +127,12 @@ async def test_a_message_whose_partition_goes_before_it_is_set_aside_is_not_ackn
 async def test_a_message_waits_for_the_registry_that_knows_its_schema() -> None:
     rig = Rig(codec=Registry())
     rig.codec.away = True
-    taking = rig.begin(Source().batch(1, clock=10))
+    await rig.send(Source().batch(1, clock=10))
     await rig.clock.advance(5)
-    assert not taking.done()
+    assert rig.metric("batches_total") == 0
     assert rig.worker.health()["registry"] == "the registry does not answer"
     rig.codec.away = False
     await rig.clock.advance(10)
-    await taking
     await rig.clock.advance(0.2)
     assert (rig.store.packets, rig.publisher.dead_letters, rig.worker.health()["registry"]) == (1, [], "ok")
     await rig.worker.stop()
@@ -142,22 +143,20 @@ async def test_a_partition_that_waits_for_kafka_or_the_registry_does_not_hold_ba
     await rig.send(node.batch(1, clock=2))
     await rig.send(node.batch(clock=10))
     rig.threads.hold(KAFKA)
-    setting_aside = rig.begin(b"poison")
+    await rig.send(b"poison")
     await rig.clock.advance(0.2)
     assert rig.threads.waiting(KAFKA) == 1
     assert rig.store.packets == 1
     await rig.threads.let_go(KAFKA)
-    await setting_aside
     await rig.send(node.batch(11, clock=20))
     rig.threads.hold(REGISTRY)
     rig.codec.away = True
-    decoding = rig.begin(node.batch(21, clock=22))
+    await rig.send(node.batch(21, clock=22))
     await rig.clock.advance(0.2)
     assert rig.threads.waiting(REGISTRY) == 1
     assert rig.store.packets == 2
     rig.codec.away = False
     await rig.threads.let_go(REGISTRY)
-    await decoding
     await rig.worker.stop()
 
 
@@ -180,17 +179,73 @@ async def test_while_inserts_are_slow_messages_of_all_partitions_are_taken() -> 
     await rig.worker.stop()
 
 
+async def test_a_message_that_waits_holds_no_other_partition() -> None:
+    rig, node = Rig(codec=Registry()), Source()
+    rig.publisher.refuses, rig.settings["publish_flows"] = True, False
+    await rig.send(b"poison", b"more poison")
+    rig.threads.hold(REGISTRY)
+    rig.codec.away = True
+    await rig.send(Source("unknown").batch(1, clock=2), partition=1)
+    rig.codec.away = False
+    await rig.send(node.batch(1, clock=10), partition=2)
+    await rig.clock.advance(0.2)
+    assert (rig.metric("packets_total"), rig.store.packets) == (1, 1)
+    await rig.worker.stop()
+
+
+async def test_a_partition_is_not_fetched_while_many_of_its_messages_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "_MOST_MESSAGES", 4)
+    rig, node = Rig(), Source()
+    rig.offsets.away = True
+    await rig.send(*(node.batch(n, clock=n) for n in range(1, 4)))
+    assert rig.fetching.paused == set()
+    await rig.send(node.batch(4, clock=4), node.batch(5, clock=5))  # what was on its way still comes
+    assert rig.fetching.paused == {0}
+    rig.fetching.resume(0)  # somebody else did
+    await rig.send(node.batch(6, clock=6))
+    assert rig.fetching.paused == {0}
+    rig.offsets.away = False
+    await rig.clock.advance(10)
+    assert (rig.metric("packets_total"), rig.fetching.paused) == (6, set())
+    await rig.worker.stop()
+
+
+async def test_one_large_message_that_waits_is_enough_not_to_fetch_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "_MOST_BYTES", 1000)
+    rig = Rig()
+    rig.offsets.away = True
+    await rig.send(bytes(1000))
+    assert rig.fetching.paused == {0}
+    rig.offsets.away = False
+    await rig.clock.advance(1)
+    assert rig.fetching.paused == set()
+    await rig.worker.stop()
+
+
+async def test_a_partition_with_less_than_its_share_of_memory_waits_for_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig, large, small = Rig(), Source("large"), Source("small")
+    await rig.send(*(large.batch(n, clock=n) for n in range(1, 9)))
+    await rig.send(small.batch(1, clock=2), partition=1)
+    monkeypatch.setattr(limits, "_MOST_BYTES", rig.worker._assignment.nbytes - 1)
+    await rig.send(large.batch(9, clock=9.5))
+    await rig.send(small.batch(2, clock=3), partition=1)
+    await rig.clock.advance(0.2)
+    assert (rig.metric("packets_total"), rig.metric("batches_total")) == (10, 10)
+    await rig.worker.stop()
+
+
 async def test_no_more_messages_are_taken_while_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     rig, node = Rig(), Source()
     await rig.send(node.batch(1, clock=2))
     monkeypatch.setattr(limits, "_MOST_BYTES", 1)
     rig.store.away = True
-    taking = rig.begin(node.batch(2, clock=10))
+    await rig.send(node.batch(2, clock=10))
     await rig.clock.advance(100)
-    assert not taking.done()
+    assert rig.metric("batches_total") == 1
     monkeypatch.setattr(limits, "_MOST_BYTES", 1 << 30)
     await rig.clock.advance(0.2)
-    await taking
     assert rig.metric("packets_total") == 2
     await rig.worker.stop()
 
@@ -199,10 +254,9 @@ async def test_a_message_that_waits_for_memory_is_given_up_with_its_partition(mo
     rig, node = Rig(), Source()
     await rig.send(node.batch(1, clock=2))
     monkeypatch.setattr(limits, "_MOST_BYTES", 1)
-    taking = rig.begin(node.batch(2, clock=3))
+    await rig.send(node.batch(2, clock=3))
     await settle()
     await rig.worker.release_all()
-    await taking
     assert (rig.metric("packets_total"), rig.acked) == (1, [])
     await rig.worker.stop()
 
