@@ -160,6 +160,8 @@ static __always_inline int capture(struct __sk_buff *skb, u32 direction, u64 kti
                 segment_wire = 0xffff;
         }
     }
+    if (segment_bytes && result != PARSED && skb->gso_segs)
+        packets = skb->gso_segs; /* where its headers end is not known: the bytes stay the super-packet's */
     bytes += packets * tag_bytes;
 
     counters->seen_packets += packets;

@@ -106,7 +106,7 @@ struct interface {
 };
 #define MAX_INTERFACES 512
 #define WATCHED 1u
-#define NO_ETHERNET 2u /* frames begin with the IP header: tun, wireguard, ppp */
+#define NO_ETHERNET 2u /* frames begin with the IP header: see producer/interfaces/link_types.py */
 #define ELSEWHERE 4u   /* shifted by the direction: all that passes in it is SECONDARY */
 #define UNKNOWN_LINK 16u /* what stands before the IP header is not known */
 

@@ -21,6 +21,8 @@
 #include <uapi/linux/ip.h>
 #include <uapi/linux/ipv6.h>
 
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "addresses and keys are put together in that order");
+
 #define MAX_VLAN_TAGS 4   /* in the frame, besides an accelerated one; a frame with more counts as non-IP */
 #define MAX_MPLS_LABELS 4 /* likewise */
 #define MAX_EXTENSIONS 8  /* IPv6 headers before the upper layer; behind more, protocol is the next one's, no ports */

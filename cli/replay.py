@@ -15,7 +15,7 @@ import click
 from common.errors import AyaflowError, SettingsError
 from common.settings import Settings
 from common.stopping import Stop, stop_on_signals
-from producer.kernel.environment import check_privileges
+from producer.kernel.environment import check_kernel, check_privileges
 from producer.replay.feed import Block, Feed, Totals
 from producer.replay.files.source import stem
 from producer.replay.kafka_sink import open_sink
@@ -65,6 +65,7 @@ def run(settings: Settings, options: Options) -> int:
     """Replay -> exit code. Raises AyaflowError when it cannot begin or go on."""
     _check_paths(options)
     check_privileges()
+    check_kernel()
     node = options.node or re.sub(r"[^A-Za-z0-9._-]+", "-", f"replay-{stem(options.paths[0])}")[:200]
     began = time.monotonic()
     log = settings.data_dir / "logs" / "kernel-replay.log"

@@ -14,6 +14,7 @@ class Status:
 
     node: str
     interfaces: tuple[str, ...] = ()  # that are watched
+    unknown_links: tuple[str, ...] = ()  # of these, whose packets are counted only
     packets: int = 0  # acknowledged
 
 
@@ -29,6 +30,7 @@ def health(status: Status, progress: Progress, *, ring_fill: float, coalescing: 
         "stage": "producer",
         "node": status.node,
         "interfaces": list(status.interfaces),
+        "unknown_links": list(status.unknown_links),
         "packets": status.packets,
         "last_ack_age_seconds": None if last is None else round((now_ns - last) / 1e9, 3),
         "ring_fill": round(ring_fill, 4),

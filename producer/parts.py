@@ -129,11 +129,11 @@ class NodeParts:
         def change(names: dict[int, str], watched: tuple[str, ...]) -> None:
             if self._capture is not None:  # else it will read them in the kernel's tables
                 self._capture.name_interfaces(names)
-            self._status.interfaces = watched
+            self._status.interfaces, self._status.unknown_links = watched, hooks.unknown_links
 
         with refused("rtnetlink"):
             observer = Observer(all_namespaces=settings.capture.namespaces)
-        return Hooks(
+        hooks = Hooks(
             adopted=kernel.tables.names() if adopted else {},
             selection=self._selection,
             observer=observer,
@@ -148,6 +148,7 @@ class NodeParts:
             monotonic=time.monotonic_ns,
             on_change=change,
         )
+        return hooks
 
     @contextlib.contextmanager
     def served(self, capture: Capture) -> Iterator[None]:

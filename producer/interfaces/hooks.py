@@ -12,15 +12,15 @@ from common import logs
 from common.errors import AyaflowError, EnvironmentProblem
 from producer.capture.epochs import Epochs, slots_of
 from producer.interfaces.attacher import ATTACHED, FAILED, GONE, Attacher, Attaching, Hook, Outcome
+from producer.interfaces.link_types import link_flags
 from producer.interfaces.observer import News
 from producer.interfaces.rtnetlink import Link
 from producer.interfaces.selection import Selection, automatic
 from producer.interfaces.topology import Place, World, elsewhere
-from producer.kernel.abi import ELSEWHERE, MAX_INTERFACES, NO_ETHERNET, WATCHED
+from producer.kernel.abi import ELSEWHERE, MAX_INTERFACES, UNKNOWN_LINK, WATCHED
 
 LOOK_NS = 100_000_000  # between two looks at what the kernel says, while it says something
 RETRY_NS = 5_000_000_000
-ARPHRD_WITHOUT_ETHERNET = {65534, 512, 519, 768, 769, 776}  # NONE (tun, wireguard), PPP, RAWIP, TUNNEL, TUNNEL6, SIT
 
 log = logs.get("producer")
 
@@ -71,7 +71,7 @@ class Observes(Protocol):
 class _Watched:
     slot: int
     name: str
-    no_ethernet: bool
+    link_type: int | None = None  # what its packets begin with; see link_types
     attached: bool = False
     flags: int = 0
 
@@ -114,6 +114,11 @@ class Hooks:
     def names(self) -> tuple[str, ...]:
         """Interfaces that the program is attached to."""
         return tuple(sorted(each.name for each in self._watched.values() if each.attached))
+
+    @property
+    def unknown_links(self) -> tuple[str, ...]:
+        """Of these, those whose packets are counted only, since nobody knows what they begin with."""
+        return tuple(sorted(f"{each.name} (link type {each.link_type})" for each in self._unknown()))
 
     def begin(self) -> None:
         """Attach to all that is there, and wait for it; let go of what is wanted no more.
@@ -215,7 +220,7 @@ class Hooks:
         if adopted is None:
             self._epochs.watch(slots_of(slot, name))
             self._tables.set_interface(slot, 0, 0, name)
-        self._watched[place] = _Watched(slot, name, world.links[place].type in ARPHRD_WITHOUT_ETHERNET)
+        self._watched[place] = _Watched(slot, name)
 
     def _forget(self, place: Place) -> None:
         each = self._watched.pop(place)
@@ -229,10 +234,23 @@ class Hooks:
         """Tell the kernel who is primary. An interface counts as watched when its hooks are there, or will be soon."""
         for place, directions in elsewhere(world, self._watched).items():
             each = self._watched[place]
-            flags = WATCHED | (NO_ETHERNET if each.no_ethernet else 0) | directions * ELSEWHERE
+            self._learn_type(each, world.links[place].type)
+            flags = WATCHED | link_flags(world.links[place].type) | directions * ELSEWHERE
             if flags != each.flags:
                 each.flags = flags
                 self._tables.set_interface(each.slot, flags, place[0], each.name)
+
+    def _learn_type(self, each: _Watched, link_type: int) -> None:
+        if link_type != each.link_type and link_flags(link_type) == UNKNOWN_LINK:
+            log.warning(
+                "what its packets begin with is not known: they are counted, not recorded",
+                interface=each.name,
+                link_type=link_type,
+            )
+        each.link_type = link_type
+
+    def _unknown(self) -> list[_Watched]:
+        return [each for each in self._watched.values() if each.flags & UNKNOWN_LINK]
 
     def _tell(self) -> None:
         self._on_change(dict(self._names), self.names)

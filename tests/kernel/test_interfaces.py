@@ -1,8 +1,10 @@
 """Interfaces that come, go and stand on each other: hooks follow them, one passage of each packet is primary."""
 
 import contextlib
+import fcntl
 import os
 import socket
+import struct
 import subprocess
 import time
 from collections import Counter
@@ -33,6 +35,7 @@ from tests.waiting import until
 pytestmark = pytest.mark.root
 
 PORT = 5353
+TUNSETIFF, TUNSETLINK, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x400454CD, 0x1, 0x1000
 PREFIX = f"ai{os.getpid() % 10_000}"
 Node = Callable[..., "Watching"]
 
@@ -293,6 +296,49 @@ def test_a_device_on_another_is_not_primary_when_that_is_watched(watch: Node, bp
         veth.send(of("@m"), frame())
         assert node.passages(2) == [(of("@a"), "egress", True), (of("@m"), "egress", False)]
         assert node.vlans == ({5} if tagged else {0})
+
+
+@pytest.mark.parametrize(
+    ("link_type", "outcome"),
+    [
+        pytest.param(65534, "emitted", id="none"),
+        pytest.param(256, "emitted", id="slip"),
+        pytest.param(778, "emitted", id="gre"),
+        pytest.param(823, "emitted", id="ip6gre"),
+        pytest.param(32, "unknown_link", id="infiniband"),
+        pytest.param(804, "unknown_link", id="ieee802.15.4"),
+    ],
+)
+@pytest.mark.parametrize("source", ["10.77.0.1", "8.0.0.1"])  # its octets look like an EtherType
+def test_a_device_is_read_by_its_link_type(watch: Node, link_type: int, outcome: str, source: str) -> None:
+    packet = bytes(IP(src=source, dst="10.77.0.2") / UDP(sport=1, dport=PORT) / Raw(bytes(30)))
+    with made(), _tun(of("@t"), link_type) as tun:
+        node = watch(of("@t"))
+        os.write(tun, packet)
+        veth.send(of("@t"), packet)
+        assert os.read(tun, 2048) == packet
+        counted = [row for row in node.epochs.close().counters if row.interface]
+        assert [(row.direction, row.seen_packets, getattr(row, f"{outcome}_packets")) for row in counted] == [
+            (0, 1, 1),
+            (1, 1, 1),
+        ]
+        assert {getattr(row, f"{outcome}_bytes") for row in counted} == {len(packet)}
+        assert len(node.passages(0)) == (2 if outcome == "emitted" else 0)
+        assert node.hooks.unknown_links == (() if outcome == "emitted" else (f"{of('@t')} (link type {link_type})",))
+
+
+@contextlib.contextmanager
+def _tun(name: str, link_type: int) -> Iterator[int]:
+    """A tun device, up, that says that it is of this type -> its descriptor."""
+    tun = os.open("/dev/net/tun", os.O_RDWR)
+    try:
+        fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TUN | IFF_NO_PI))
+        fcntl.ioctl(tun, TUNSETLINK, link_type)
+        quiet()
+        veth.ip("link", "set", name, "up")
+        yield tun
+    finally:
+        os.close(tun)
 
 
 def test_what_loopback_receives_is_not_primary(watch: Node) -> None:

@@ -22,6 +22,7 @@ def test_a_producer_that_has_sent_nothing_is_well() -> None:
         "stage": "producer",
         "node": "n",
         "interfaces": ["eth0"],
+        "unknown_links": [],
         "packets": 7,
         "last_ack_age_seconds": None,
         "ring_fill": 0.1235,

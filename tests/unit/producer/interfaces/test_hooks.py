@@ -10,7 +10,16 @@ from producer.interfaces.attacher import ATTACHED, FAILED, GONE
 from producer.interfaces.hooks import LOOK_NS, RETRY_NS, Hooks
 from producer.interfaces.selection import Selection
 from producer.interfaces.testing import MemoryAttacher, MemoryObserver, MemoryTables
-from producer.kernel.abi import EGRESS, ELSEWHERE, INGRESS, MAX_INTERFACES, NO_ETHERNET, WATCHED, counter_key
+from producer.kernel.abi import (
+    EGRESS,
+    ELSEWHERE,
+    INGRESS,
+    MAX_INTERFACES,
+    NO_ETHERNET,
+    UNKNOWN_LINK,
+    WATCHED,
+    counter_key,
+)
 
 BOTH = ELSEWHERE << INGRESS | ELSEWHERE << EGRESS
 
@@ -74,6 +83,23 @@ def test_at_the_start_all_that_is_wanted_is_attached_to() -> None:
         (2, 9, None),
     ]
     assert not node.attacher.kept
+
+
+def test_a_device_with_a_header_that_nobody_knows_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    node = Following("*")
+    node.observer.add("ib0", 2, type=32)
+    tun = node.observer.add("tun0", 3, type=65534)
+    node.hooks.begin()
+    assert node.flags() == {"ib0": WATCHED | UNKNOWN_LINK, "tun0": WATCHED | NO_ETHERNET}
+    assert node.hooks.unknown_links == ("ib0 (link type 32)",)
+    node.observer.add("tun0", tun[1], type=804)  # while it is watched
+    node.after()
+    node.observer.changed = True
+    node.after()
+    assert node.flags()["tun0"] == WATCHED | UNKNOWN_LINK
+    assert node.hooks.unknown_links == ("ib0 (link type 32)", "tun0 (link type 804)")
+    said = [record for record in caplog.records if "counted, not recorded" in record.message]
+    assert len(said) == 2
 
 
 def test_routes_are_not_asked_for_when_nothing_is_automatic() -> None:

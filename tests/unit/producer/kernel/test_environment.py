@@ -31,6 +31,11 @@ def test_a_kernel_without_bpf_is_told() -> None:
         check_kernel("nodev\tsysfs\n\text4\n")
 
 
+def test_a_big_endian_machine_is_told_before_anything_is_read_wrong() -> None:
+    with pytest.raises(EnvironmentProblem, match=r"big-endian.*little-endian machines only"):
+        check_kernel("nodev\tbpf\n", "big")
+
+
 @pytest.mark.parametrize(
     "found", ["modules/build/include/linux/kconfig.h", "modules/source/include/linux/kconfig.h", "tar"]
 )
