@@ -37,21 +37,26 @@ def check_privileges(status: str | None = None) -> None:
         )
 
 
-def check_kernel(filesystems: str | None = None, byte_order: str = sys.byteorder) -> None:
+def check_kernel(filesystems: str | None = None) -> None:
     """Raise EnvironmentProblem unless the kernel has BPF, on a machine that the kernel program is written for.
 
     `filesystems`: the text of /proc/filesystems.
     """
-    if byte_order != "little":
-        raise EnvironmentProblem(
-            f"{os.uname().machine} is a big-endian machine, on which addresses would be read wrong: ayaflow watches "
-            "and replays on little-endian machines only (x86-64, ARM, RISC-V, ppc64le)"
-        )
+    check_byte_order(sys.byteorder)
     text = filesystems if filesystems is not None else Path("/proc/filesystems").read_text("ascii")
     if "bpf" not in text.split():
         raise EnvironmentProblem(
             f"kernel {os.uname().release} has no BPF file system (CONFIG_BPF_SYSCALL): use a distribution's kernel, "
             f"Linux {OLDEST_KERNEL} or newer"
+        )
+
+
+def check_byte_order(order: str) -> None:
+    """Raise EnvironmentProblem unless it is that of the addresses that the kernel program puts together."""
+    if order != "little":
+        raise EnvironmentProblem(
+            f"{os.uname().machine} is a big-endian machine, on which addresses would be read wrong: ayaflow watches "
+            "and replays on little-endian machines only (x86-64, ARM, RISC-V, ppc64le)"
         )
 
 

@@ -91,13 +91,13 @@ def test_a_device_with_a_header_that_nobody_knows_is_named(caplog: pytest.LogCap
     tun = node.observer.add("tun0", 3, type=65534)
     node.hooks.begin()
     assert node.flags() == {"ib0": WATCHED | UNKNOWN_LINK, "tun0": WATCHED | NO_ETHERNET}
-    assert node.hooks.unknown_links == ("ib0 (link type 32)",)
+    assert list(node.hooks.unknown_links) == ["ib0 (link type 32)"]
     node.observer.add("tun0", tun[1], type=804)  # while it is watched
     node.after()
     node.observer.changed = True
     node.after()
     assert node.flags()["tun0"] == WATCHED | UNKNOWN_LINK
-    assert node.hooks.unknown_links == ("ib0 (link type 32)", "tun0 (link type 804)")
+    assert list(node.hooks.unknown_links) == ["ib0 (link type 32)", "tun0 (link type 804)"]
     said = [record for record in caplog.records if "counted, not recorded" in record.message]
     assert len(said) == 2
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import EnvironmentProblem
-from producer.kernel.environment import OLDEST_KERNEL, check_headers, check_kernel, check_privileges
+from producer.kernel.environment import OLDEST_KERNEL, check_byte_order, check_headers, check_kernel, check_privileges
 
 ROOT = Path(__file__).parents[4]
 
@@ -33,7 +33,7 @@ def test_a_kernel_without_bpf_is_told() -> None:
 
 def test_a_big_endian_machine_is_told_before_anything_is_read_wrong() -> None:
     with pytest.raises(EnvironmentProblem, match=r"big-endian.*little-endian machines only"):
-        check_kernel("nodev\tbpf\n", "big")
+        check_byte_order("big")
 
 
 @pytest.mark.parametrize(
