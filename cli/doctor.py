@@ -18,6 +18,7 @@ from console.store.client import Store
 from deploy.local.up import preflight
 from producer.kernel import environment
 from schemas.clickhouse.ddl import migrations
+from schemas.clickhouse.horizon import DEFAULTS_SQL, TABLES_SQL, Horizon, shorter, stored_tables
 
 DATA_SECONDS = 60
 
@@ -72,6 +73,7 @@ def looks(settings: Settings) -> list[tuple[str, Look]]:
     if settings.schema_registry.url:
         found.append(("schema registry", lambda: _registry(settings)))
     found += [("clickhouse", _answers(clickhouse, advice)), ("tables", lambda: _tables(settings))]
+    found.append(("deduplication", lambda: deduplication(settings)))
     found += [(question.stage, _answers(question, advice)) for question in others]
     found.append(("data", lambda: _data(settings)))
     return found
@@ -118,6 +120,32 @@ def _tables(settings: Settings) -> str:
             f"ClickHouse lacks the migrations {', '.join(map(str, missing))}. `ayaflow streams` (or up) applies them"
         )
     return f"at version {max(wanted)}"
+
+
+def deduplication(settings: Settings) -> str:
+    """Whether the server knows the names of inserts as far back as packets can be read again."""
+    wanted, database = Horizon.of(settings.kafka, settings.streams), settings.clickhouse.database
+    names = stored_tables(settings.clickhouse.cluster)
+    with Store(settings.clickhouse, timeout_seconds=10) as store:
+        seen = [row for row in store.select(TABLES_SQL, {"database": database}) if row["name"] in names]
+        defaults = {row["name"]: int(row["value"]) for row in store.select(DEFAULTS_SQL)}
+    if hidden := sorted(set(names) - {row["name"] for row in seen}):
+        raise ServiceUnavailable(
+            f"how long ClickHouse remembers inserts is not known: {settings.clickhouse.username!r} does not see "
+            f"{', '.join(hidden)}. GRANT SHOW TABLES ON {database}.*, or let `ayaflow streams` make them"
+        )
+    short = shorter(wanted, [(row["name"], row["engine"], row["engine_full"]) for row in seen], defaults)
+    if short:
+        found = "; ".join(
+            f"{table}: {name} = {value} instead of {wanted.settings[name]}"
+            for table, small in sorted(short.items())
+            for name, value in small.items()
+        )
+        raise ServiceUnavailable(
+            f"ClickHouse forgets inserts before Kafka forgets their packets ({found}). `ayaflow streams` changes that "
+            "when it connects, if its user may ALTER these tables"
+        )
+    return f"inserts are known for {wanted.seconds:,} s and {wanted.inserts:,} inserts, or longer"
 
 
 def _data(settings: Settings) -> str:

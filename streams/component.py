@@ -14,6 +14,7 @@ from common.outages import Outages
 from common.settings import Settings
 from common.stopping import END_SECONDS, Stop, end_now, stop_on_signals
 from schemas.avro.codec import Codec
+from schemas.clickhouse.horizon import Horizon
 from schemas.topics import TopicNames, topics
 from streams import app as faust_app
 from streams import metrics as streams_metrics
@@ -66,7 +67,8 @@ class Component:
         faust_app.credentials(self._settings.kafka)  # a wrong setting is said before anything starts
         health = MetricsServer(self._settings.streams.metrics_listen, "streams.metrics_listen", self.health)
         with stop.on_loop() as stopping, health:
-            store = ClickHouseStore(self._settings.clickhouse, self._topics.packets)
+            horizon = Horizon.of(self._settings.kafka, self._settings.streams)
+            store = ClickHouseStore(self._settings.clickhouse, self._topics.packets, horizon=horizon)
             # whoever is told that we are ready finds topics and tables
             if await self._wait_for("Kafka", self._make_topics, stopping) and await self._wait_for(
                 "ClickHouse", store.check, stopping

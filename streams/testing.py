@@ -172,6 +172,12 @@ class MemoryStore:
         self._called("rows")
         return self.blocks[Name(partition, window, revision)][1]
 
+    def complete(self, partition: KafkaPartition, window: WindowId, revision: int, offset_end: int) -> FlowColumns:
+        """What is stored under a name; the rollup has it, too."""
+        flows = self.rows(partition, window, revision)
+        self.rollup.setdefault(Name(partition, window, revision), flows)
+        return flows
+
     def other_lengths(self, partition: KafkaPartition, window_seconds: int, offset: int) -> tuple[int, int] | None:
         """The window length that was used before ours, and the offset up to which it stored; None: the same."""
         self._called("other_lengths")

@@ -22,6 +22,7 @@ from streams.windowing.tunnels import Tunnels
 from streams.windowing.windows import Share, Window, from_offset, split, time_range
 
 LATE_DELAY = 1.0  # seconds that late packets wait for more of their window
+LONGEST_LATE_DELAY = 60.0  # the same, of a window that is corrected again and again
 LEDGER_DELAY = 0.5  # seconds that closed epochs wait for more
 MEMORY_BYTES = 128 << 20  # of open windows, from which on the largest are written before they end
 UNACKED_MESSAGES = 100_000  # likewise
@@ -194,10 +195,16 @@ class Partition:
             if window_id in self._busy or not self._windows[window_id].pieces:
                 continue
             complete = window_id.end_ns <= watermark
-            waiting = now - self._late_since.get(window_id, now - LATE_DELAY) < LATE_DELAY
+            late_since = self._late_since.get(window_id)
+            waiting = late_since is not None and now - late_since < self._late_delay(window_id)
             if (complete and not waiting) or window_id in pressed:
                 jobs.append(self._begin(window_id))
         return jobs
+
+    def _late_delay(self, window_id: WindowId) -> float:
+        """A node whose clock stands still has all its packets in one window: not a correction a second for ever."""
+        known = self._known.get(window_id)
+        return min(LATE_DELAY * (1 + known.revision // 10), LONGEST_LATE_DELAY) if known else LATE_DELAY
 
     @property
     def source(self) -> KafkaPartition:

@@ -23,6 +23,10 @@ from streams.windowing.tunnels import Table
 from streams.windowing.windows import Piece, from_offset
 
 
+class Refused(ServiceUnavailable):
+    """The server is well and does not take these rows: a constraint, a type that does not fit."""
+
+
 class KafkaPartition(NamedTuple):
     """Where packets come from. Offsets mean nothing without the topic's identity: a new topic begins at 0 again."""
 
@@ -64,6 +68,9 @@ class Store(Protocol):
     def rows(self, partition: KafkaPartition, window: WindowId, revision: int) -> FlowColumns:
         """What is stored under a name."""
 
+    def complete(self, partition: KafkaPartition, window: WindowId, revision: int, offset_end: int) -> FlowColumns:
+        """What is stored under a name. The rollups have it, too, when this returns."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowJob:
@@ -95,8 +102,8 @@ def catch_up(job: WindowJob, store: Store) -> Outcome:
     """Read back what is stored of a window; insert nothing new.
 
     Revisions that we did not know of were written by a worker, perhaps ourselves, that may not have lived to see the
-    end of it. They are inserted once more under their name, from what is stored: should the server have died between
-    the table and its rollups, the rollups that lack them take them now. And they are published.
+    end of it. Should the server have died between the table and its rollups, the rollups that lack them take them now.
+    And they are published.
     """
     revisions = store.revisions(job.partition, job.window)
     known = Known(revisions[-1][0] + 1, revisions[-1][1]) if revisions else Known(0, 0)
@@ -104,9 +111,8 @@ def catch_up(job: WindowJob, store: Store) -> Outcome:
     if len(from_offset(job.pieces, known.offset_end)) < len(job.pieces):
         for revision, offset_end in revisions:
             if job.known is None or revision >= job.known.revision:
-                rows = store.rows(job.partition, job.window, revision)
+                rows = store.complete(job.partition, job.window, revision, offset_end)
                 job.initiators.learn(rows)
-                store.insert(rows, job.partition, revision, offset_end)
                 publish.append((revision, rows))
     if job.known and known.revision < job.known.revision:  # rows that went by TTL, or that somebody deleted
         known = job.known

@@ -33,7 +33,7 @@ def flow_table(flows: FlowColumns, partition: KafkaPartition, revision: int, off
         "topic_id": same(partition.topic_id, np.uint64),
         "kafka_partition": same(partition.number, np.int32),
         "kafka_offset_end": same(offset_end, np.int64),
-        "revision": same(revision, np.uint16),
+        "revision": same(revision, np.uint32),
     }
     return pa.table(columns)
 

@@ -5,10 +5,12 @@ work and tells people what a server has.
 """
 
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import DatabaseError
 
 from common import logs
 from common.settings import ClickHouseSettings
 from schemas.clickhouse.ddl import migrations
+from schemas.clickhouse.horizon import DEFAULTS_SQL, TABLES_SQL, Horizon, shorter, stored_tables
 
 log = logs.get("streams")
 
@@ -38,3 +40,27 @@ def migrate(client: Client, settings: ClickHouseSettings) -> list[int]:
     if applied:
         log.info("migrated", database=settings.database, migrations=applied)
     return applied
+
+
+def remember(client: Client, settings: ClickHouseSettings, wanted: Horizon) -> None:
+    """Make the tables know the names of inserts as far back as is wanted. They are never told to forget earlier.
+
+    A server that does not let us is left as it is: what is repeated is compared with what is there, too.
+    """
+    names = stored_tables(settings.cluster)
+    rows = client.query(TABLES_SQL, parameters={"database": settings.database}).result_rows
+    tables = [(row[0], row[1], row[2]) for row in rows if row[0] in names]
+    defaults = {name: int(value) for name, value in client.query(DEFAULTS_SQL).result_rows}
+    on_cluster = f" ON CLUSTER '{settings.cluster}'" if settings.cluster else ""
+    for table, small in shorter(wanted, tables, defaults).items():
+        values = ", ".join(f"{name} = {wanted.settings[name]}" for name in small)
+        try:
+            client.command(f"ALTER TABLE {settings.database}.{table}{on_cluster} MODIFY SETTING {values}")
+        except DatabaseError as error:
+            log.warning(
+                "a table knows the names of too few inserts, and may not be changed; see `ayaflow doctor`",
+                table=table,
+                error=str(error).splitlines()[0],
+            )
+        else:
+            log.info("a table knows the names of more inserts now", table=table, settings=values)

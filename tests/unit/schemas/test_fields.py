@@ -12,7 +12,7 @@ from schemas.avro.registry import newest
 from schemas.clickhouse.ddl import migrations
 from schemas.fields import FIELDS, KEYS, LIVE_KEYS, PACKET_COLUMNS, STORED, Field, Kind, Merge, Role, names
 
-BOOKKEEPING = {"topic_id", "kafka_partition", "kafka_offset_end", "revision"}
+BOOKKEEPING = {"topic_id", "kafka_partition", "kafka_offset_end", "revision", "inserted"}
 """Columns of flows that say where a row is from."""
 _TYPE = r"[A-Z]\w+(?:\((?:[^()]|\([^()]*\))*\))?"
 _COLUMN = re.compile(rf"^ +(?:ADD COLUMN IF NOT EXISTS )?([a-z]\w*)\s+({_TYPE})(?![\w(]|\s+ALIAS)", re.MULTILINE)

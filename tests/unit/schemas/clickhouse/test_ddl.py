@@ -23,7 +23,7 @@ def test_every_statement_can_be_run_again() -> None:
             changes = re.split(r",\n", statement.split("\n", 1)[1])
             again = (
                 r"\s*(ADD (COLUMN|INDEX) IF NOT EXISTS|MATERIALIZE INDEX|"
-                r"MODIFY COLUMN \w+ (CODEC|MODIFY SETTING|Enum8|Int64))\b"
+                r"MODIFY COLUMN \w+ (CODEC|MODIFY SETTING|Enum8|U?Int\d+))\b"
             )
             assert all(re.match(again, change) for change in changes), statement
         else:

@@ -6,7 +6,7 @@ import pytest
 from common.errors import DecodeError
 from schemas.packets import EpochCounters
 from streams.partition import state as limits
-from streams.partition.state import LATE_DELAY, Partition
+from streams.partition.state import LATE_DELAY, LONGEST_LATE_DELAY, Partition
 from streams.partition.storing import Known
 from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch, counters
 
@@ -57,6 +57,21 @@ def test_late_packets_wait_a_moment_for_more_of_their_kind() -> None:
     assert state.due(1.0) == []
     (job,) = state.due(1.0 + LATE_DELAY)
     assert (job.offset_end, job.known) == (2, Known(1, 1))
+
+
+def test_a_window_that_is_corrected_again_and_again_is_corrected_less_often() -> None:
+    state = partition()
+    now = waits = 0.0
+    for offset in range(700):  # a node whose clock stands still
+        state.take(offset, batch([at(2)], ring_start=offset * STRIDE, clock_ns=clock(10)), now)
+        began = now
+        while not (jobs := state.due(now)):
+            now += 1.0
+        state.stored(jobs[0], Known(offset + 1, offset + 1))
+        waits = now - began
+        if offset == 9:
+            assert now == offset * LATE_DELAY
+    assert waits == LONGEST_LATE_DELAY
 
 
 def test_what_is_stored_already_is_not_kept() -> None:

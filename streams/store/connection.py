@@ -1,0 +1,148 @@
+"""The connection to ClickHouse: made when it is first used, and anew after whatever went wrong. Blocking.
+
+There are two errors: ServiceUnavailable, the same may work later, and Refused, the server does not take these rows.
+"""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import pyarrow as pa
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from common.clickhouse import connect
+from common.errors import ServiceUnavailable
+from common.settings import ClickHouseSettings
+from schemas.clickhouse.horizon import Horizon
+from streams.partition.storing import Refused
+from streams.store.migrate import migrate, remember
+
+T = TypeVar("T")
+
+_TIMEOUT_SECONDS = 120  # without a piece of an answer
+_ONE_BLOCK: dict[str, Any] = {
+    "async_insert": 0,  # an answer means that it is stored
+    "insert_deduplicate": 1,
+    "deduplicate_insert": "enable",  # the same, since 26; wins over it
+    "deduplicate_blocks_in_dependent_materialized_views": 1,
+    "max_insert_block_size": 1 << 31,
+    "min_insert_block_size_rows": 1 << 31,
+    "min_insert_block_size_bytes": 0,
+    "max_insert_threads": 1,
+    "input_format_parallel_parsing": 0,
+}
+_MAY_BE_UNKNOWN = frozenset({"deduplicate_insert"})  # to older servers
+_ON_A_CLUSTER: dict[str, Any] = {
+    "distributed_foreground_insert": 1,
+    "insert_quorum": "auto",
+    "insert_quorum_parallel": 0,
+    "select_sequential_consistency": 1,
+}
+_REFUSALS = frozenset(
+    {
+        6,  # CANNOT_PARSE_TEXT
+        8,  # THERE_IS_NO_COLUMN
+        10,  # NOT_FOUND_COLUMN_IN_BLOCK
+        16,  # NO_SUCH_COLUMN_IN_TABLE
+        20,  # NUMBER_OF_COLUMNS_DOESNT_MATCH
+        27,  # CANNOT_PARSE_INPUT_ASSERTION_FAILED
+        36,  # BAD_ARGUMENTS
+        38,  # CANNOT_PARSE_DATE
+        41,  # CANNOT_PARSE_DATETIME
+        43,  # ILLEGAL_TYPE_OF_ARGUMENT
+        44,  # ILLEGAL_COLUMN
+        47,  # UNKNOWN_IDENTIFIER
+        49,  # LOGICAL_ERROR
+        50,  # UNKNOWN_TYPE
+        53,  # TYPE_MISMATCH
+        69,  # ARGUMENT_OUT_OF_BOUND
+        70,  # CANNOT_CONVERT_TYPE
+        72,  # CANNOT_PARSE_NUMBER
+        117,  # INCORRECT_DATA
+        122,  # INCOMPATIBLE_COLUMNS
+        128,  # TOO_LARGE_ARRAY_SIZE
+        131,  # TOO_LARGE_STRING_SIZE
+        153,  # ILLEGAL_DIVISION
+        190,  # SIZES_OF_ARRAYS_DONT_MATCH
+        248,  # INVALID_PARTITION_VALUE
+        321,  # VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE
+        349,  # CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN
+        395,  # FUNCTION_THROW_IF_VALUE_IS_NON_ZERO
+        407,  # DECIMAL_OVERFLOW
+        469,  # VIOLATED_CONSTRAINT
+        691,  # UNKNOWN_ELEMENT_OF_ENUM
+    }
+)
+"""Codes of an answer to an insert that speak of the rows and the table, not of the server's state."""
+
+
+class Connection:
+    """One client of clickhouse-connect. Connecting migrates the tables."""
+
+    def __init__(self, settings: ClickHouseSettings, horizon: Horizon | None) -> None:
+        """`horizon`: how far back the server is to know the names of inserts; None: as far as it does."""
+        self._settings, self._horizon = settings, horizon
+        self._client: Client | None = None
+        self._extra = _ON_A_CLUSTER if settings.cluster else {}
+
+    def query(self, sql: str, read: Callable[[Any], T], **parameters: Any) -> T:
+        """What `read` makes of a SELECT's rows."""
+        return self._call(
+            lambda client: read(client.query(sql, parameters=parameters, settings=self._extra).result_rows)
+        )
+
+    def arrow(self, sql: str, read: Callable[[pa.Table], T], **parameters: Any) -> T:
+        """What `read` makes of a SELECT's columns."""
+        return self._call(lambda client: read(client.query_arrow(sql, parameters=parameters, settings=self._extra)))
+
+    def command(self, sql: str, settings: dict[str, Any] | None = None, **parameters: Any) -> None:
+        """Run a statement."""
+        self._call(
+            lambda client: client.command(sql, parameters=parameters, settings={**self._extra, **(settings or {})})
+        )
+
+    def insert(self, table: str, rows: pa.Table, settings: dict[str, Any] | None = None) -> None:
+        """Insert rows as one block. Raises Refused when that is what the server says of them."""
+        wanted = {**_ONE_BLOCK, **self._extra, **(settings or {})}
+
+        def work(client: Client) -> None:
+            known = {k: v for k, v in wanted.items() if k not in _MAY_BE_UNKNOWN or k in client.server_settings}
+            client.insert_arrow(table, rows, settings=known)
+
+        self._call(work, refusals=_REFUSALS)
+
+    def close(self) -> None:
+        """Close it; it is made anew when it is used again."""
+        client, self._client = self._client, None
+        if client is not None:
+            with contextlib.suppress(Exception):  # what is broken may not even close
+                client.close()
+
+    def _call(self, work: Callable[[Client], T], refusals: frozenset[int] = frozenset()) -> T:
+        try:
+            if self._client is None:
+                self._client = self._connect()
+            return work(self._client)
+        except Exception as error:
+            # Besides ClickHouseError and OSError there is what urllib3, Arrow and the reader of ClickHouse's format
+            # make of an answer that breaks off, or that is none. Look again at server and tables before the next try.
+            self.close()
+            kind = Refused if getattr(error, "code", None) in refusals else ServiceUnavailable
+            raise kind(f"ClickHouse at {self._settings.url} did not do its work: {_first_line(error)}") from error
+
+    def _connect(self) -> Client:
+        with connect(self._settings, database="default", timeout_seconds=_TIMEOUT_SECONDS) as client:
+            migrate(client, self._settings)
+            if self._horizon:
+                remember(client, self._settings, self._horizon)
+        return connect(self._settings, database=self._settings.database, timeout_seconds=_TIMEOUT_SECONDS)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    if not isinstance(error, ClickHouseError | OSError):
+        text = f"its answer cannot be read ({text})"
+    return text.splitlines()[0][:300] + (
+        " (authentication: see clickhouse.username and clickhouse.password)" if "AUTHENTICATION" in text else ""
+    )

@@ -1,0 +1,149 @@
+"""What is repeated long after it was stored is stored once, whatever the server has forgotten. Real ClickHouse."""
+
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from cli import doctor
+from common.clickhouse import connect
+from common.errors import ServiceUnavailable
+from common.settings import ClickHouseSettings, Settings
+from schemas.clickhouse.horizon import Horizon
+from streams.partition.state import Partition
+from streams.partition.storing import KafkaPartition, Known, WindowId, WindowJob, store_window
+from streams.store.clickhouse import ClickHouseStore
+from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch
+from tests.unit.streams.store_contract import flows
+
+pytestmark = pytest.mark.clickhouse
+
+SOURCE = KafkaPartition(5, 2)
+START = int(time.time()) // 3600 * 3600 - 3600
+WINDOWS = 12  # of ten seconds: two minutes of one hour
+SUMS = "sum(packets), sum(bytes), sum(packets_rev), sum(bytes_rev), {records}, groupBitOr(tcp_flags)"
+
+
+@pytest.fixture
+def settings(clickhouse_server: str) -> Iterator[ClickHouseSettings]:
+    made = ClickHouseSettings(url=clickhouse_server, database=f"d_{uuid.uuid4().hex}")
+    yield made
+    client = connect(made, database="default", timeout_seconds=60)
+    client.command(f"DROP DATABASE IF EXISTS {made.database} SYNC")
+    client.close()
+
+
+@pytest.fixture
+def store(settings: ClickHouseSettings) -> Iterator[ClickHouseStore]:
+    made = ClickHouseStore(settings, "t.packets")
+    made.check()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def client(settings: ClickHouseSettings, store: ClickHouseStore) -> Iterator[Any]:
+    made = connect(settings, database=settings.database, timeout_seconds=60)
+    yield made
+    made.close()
+
+
+def jobs() -> list[WindowJob]:
+    """What a worker has that reads a partition from its beginning: two windows are packets of two nodes."""
+    state = Partition(SOURCE.number, position=0, window_seconds=10, node_timeout_seconds=1e9, topic_id=SOURCE.topic_id)
+    for offset in range(WINDOWS):
+        at = (START + 10 * offset) * SECOND
+        packets = [Packet(time_ns=at + i, src_port=2000 + i, tcp_flags=2 << (offset % 3)) for i in range(5)]
+        state.take(offset, batch(packets, node="n1", ring_start=offset * 5 * STRIDE, clock_ns=at + SECOND), 0.0)
+    found = [state.begin(WindowId(START + 10 * offset, 10)) for offset in range(WINDOWS)]
+    return [job for job in found if job is not None]
+
+
+def totals(client: Any) -> list[Any]:
+    return [
+        client.query(f"SELECT {SUMS.format(records=records)} FROM {table}").result_rows[0]
+        for table, records in (("flows", "count()"), ("flows_1m", "sum(records)"), ("flows_1h", "sum(records)"))
+    ]
+
+
+def forget(client: Any) -> None:
+    """Let the server know the name of the newest insert only."""
+    for table in ("flows", "flows_1m", "flows_1h"):
+        client.command(f"ALTER TABLE {table} MODIFY SETTING non_replicated_deduplication_window = 1")
+
+
+def test_a_late_repeat_beyond_the_servers_horizon_is_stored_once(store: ClickHouseStore, client: Any) -> None:
+    forget(client)
+    for job in jobs():
+        assert store_window(job, store).rows == 5
+    before = totals(client)
+    assert before[0] == before[1] == before[2]
+    for job in jobs():  # another worker, long after: nothing was acknowledged
+        outcome = store_window(job, store)
+        assert (outcome.rows, len(outcome.publish)) == (0, 1)
+    assert totals(client) == before
+
+
+@pytest.mark.parametrize("forgotten", [False, True], ids=["soon after", "beyond the horizon"])
+def test_rollups_of_which_the_server_died_before_it_filled_them_are_filled(
+    store: ClickHouseStore, client: Any, *, forgotten: bool
+) -> None:
+    for job in jobs():
+        store_window(job, store)
+    right = totals(client)
+    if forgotten:
+        forget(client)
+        client.command("ALTER TABLE flows UPDATE inserted = inserted - 3600 WHERE 1 SETTINGS mutations_sync = 2")
+        client.command("DELETE FROM flows_1h WHERE 1")
+        client.command("DELETE FROM flows_1m WHERE src_addr != '::1' AND time > (SELECT min(time) FROM flows_1m)")
+    else:
+        for rollup in ("flows_1m", "flows_1h"):
+            client.command(f"TRUNCATE TABLE {rollup}")  # which forgets the names, too
+    assert totals(client)[2] != right[2]
+    for job in jobs():
+        store_window(job, store)
+    assert totals(client) == right
+
+
+def test_there_is_no_last_correction_of_a_window(store: ClickHouseStore) -> None:
+    window = WindowId(START, 10)
+    store.insert(flows(5, window), SOURCE, 65_534, 40)
+    (job, *_) = jobs()
+    known = Known(65_535, 0)
+    for revision in (65_535, 65_536):
+        late = WindowJob(
+            partition=SOURCE,
+            window=window,
+            offset_end=100 + revision,
+            pieces=tuple(
+                type(piece)(first_offset=99 + revision, last_offset=99 + revision, rows=piece.rows)
+                for piece in job.pieces
+            ),
+            node_names=job.node_names,
+            interface_names=job.interface_names,
+            tunnels=job.tunnels,
+            known=known,
+        )
+        known = store_window(late, store).known
+        assert known == (revision + 1, 100 + revision)
+    assert [revision for revision, _ in store.revisions(SOURCE, window)] == [65_534, 65_535, 65_536]
+    assert len(store.rows(SOURCE, window, 65_536)) == 5
+
+
+def test_the_servers_horizon_is_made_as_long_as_the_retention_of_the_packets(
+    settings: ClickHouseSettings, store: ClickHouseStore, client: Any
+) -> None:
+    forget(client)
+    every = Settings(clickhouse=settings)
+    with pytest.raises(ServiceUnavailable, match="flows_1h: non_replicated_deduplication_window = 1 instead of 100000"):
+        doctor.deduplication(every)
+    again = ClickHouseStore(settings, "t.packets", horizon=Horizon.of(every.kafka, every.streams))
+    again.check()
+    again.close()
+    assert "100,000 inserts" in doctor.deduplication(every)
+    longer = ClickHouseStore(settings, "t.packets", horizon=Horizon(inserts=7, seconds=8))
+    longer.check()  # who wants less takes nothing away from others
+    longer.close()
+    assert "100,000 inserts" in doctor.deduplication(every)
