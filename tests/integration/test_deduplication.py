@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -113,19 +114,8 @@ def test_there_is_no_last_correction_of_a_window(store: ClickHouseStore) -> None
     (job, *_) = jobs()
     known = Known(65_535, 0)
     for revision in (65_535, 65_536):
-        late = WindowJob(
-            partition=SOURCE,
-            window=window,
-            offset_end=100 + revision,
-            pieces=tuple(
-                type(piece)(first_offset=99 + revision, last_offset=99 + revision, rows=piece.rows)
-                for piece in job.pieces
-            ),
-            node_names=job.node_names,
-            interface_names=job.interface_names,
-            tunnels=job.tunnels,
-            known=known,
-        )
+        pieces = [replace(piece, first_offset=99 + revision, last_offset=99 + revision) for piece in job.pieces]
+        late = replace(job, offset_end=100 + revision, pieces=tuple(pieces), known=known)
         known = store_window(late, store).known
         assert known == (revision + 1, 100 + revision)
     assert [revision for revision, _ in store.revisions(SOURCE, window)] == [65_534, 65_535, 65_536]
