@@ -50,6 +50,8 @@ class Metrics:
     watermark_delay_seconds: Gauge
     lag_messages: Gauge
     troubles: Gauge  # labelled by service
+    clock_skew_seconds: Gauge  # labelled by which
+    shared_names: Gauge
     active_connections: Gauge
 
 
@@ -73,6 +75,13 @@ def create(registry: CollectorRegistry = REGISTRY) -> Metrics:
         "ayaflow_streams_troubles",
         "Partitions and windows where the last try to use a service failed; /health names them",
         ["service"],
+        registry=registry,
+    )
+    skew = Gauge(
+        "ayaflow_streams_clock_skew_seconds",
+        "Seconds that a node's clock is ahead of ours: of the one most ahead, and of the one most behind (or whose "
+        "messages waited longest)",
+        ["which"],
         registry=registry,
     )
     return Metrics(
@@ -110,8 +119,12 @@ def create(registry: CollectorRegistry = REGISTRY) -> Metrics:
         ledger_packets={figure: ledger.labels(figure) for figure in LEDGER_FIGURES},
         open_windows=gauge("open_windows", "Windows that hold packets that are not stored"),
         open_window_bytes=gauge("open_window_bytes", "Memory of the open windows"),
-        watermark_delay_seconds=gauge("watermark_delay_seconds", "Age of the oldest partition's watermark"),
+        watermark_delay_seconds=gauge(
+            "watermark_delay_seconds", "Age of the oldest partition's watermark; negative: it is in the future"
+        ),
         lag_messages=gauge("lag_messages", "Messages in Kafka that were not taken yet"),
         troubles=troubles,
+        clock_skew_seconds=skew,
+        shared_names=gauge("shared_names", "Node names by which several producers call themselves"),
         active_connections=Gauge("ayaflow_active_connections", "Flows in the open windows", registry=registry),
     )

@@ -5,7 +5,7 @@ packets have come too, and a LedgerRow for each interface and direction says wha
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,13 +13,13 @@ import numpy as np
 from common.errors import DecodeError
 from schemas.flows import LedgerRow
 from schemas.packets import COUNTS, I64, EpochCounters, PacketBatch
+from streams.partition.rings import RingId
 from streams.windowing.windows import Share
 
 _DIRECT = 4096  # combinations of epoch, interface and direction that are counted without sorting
 
 _LATEST_NS = 2**32 * 1_000_000_000
 
-RingId = tuple[str, int]  # node, ring_id
 Passage = tuple[str, int, bool]  # interface, direction, primary
 
 
@@ -50,7 +50,7 @@ class Accounts:
 
     def count(self, batch: PacketBatch, shares: list[Share], offset: int, window_seconds: int) -> int:
         """Add the packets of a batch. Returns how many came after their epoch was closed."""
-        ring = (batch.node, batch.ring_id)
+        ring = RingId(batch.node, batch.ring_id)
         done = self._closed_up_to.get(ring, -1)
         epochs = self._open.setdefault(ring, {})
         late = 0
@@ -67,14 +67,15 @@ class Accounts:
                 sums[1] += octets
         if batch.counters:
             self._close(ring, batch.counters, offset, window_seconds)
+        if not epochs:
+            del self._open[ring]
         return late
 
-    def new_ring(self, node: str, ring_id: int, window_seconds: int) -> None:
-        """A node goes on with another ring: epochs of the old one will not be closed any more."""
-        for ring in [ring for ring in self._open if ring[0] == node and ring[1] != ring_id]:
-            epochs = self._open.pop(ring)
-            self._closed_up_to.pop(ring, None)
-            self._closed += [_unclosed(ring, number, epoch, window_seconds) for number, epoch in epochs.items()]
+    def give_up(self, ring: RingId, window_seconds: int) -> None:
+        """Nothing more comes of a ring: its open epochs will not be closed any more."""
+        self._closed_up_to.pop(ring, None)
+        for number, epoch in self._open.pop(ring, {}).items():
+            self._closed.append(_unclosed(ring, number, epoch, window_seconds))
 
     def _close(self, ring: RingId, counters: tuple[EpochCounters, ...], offset: int, window_seconds: int) -> None:
         done = self._closed_up_to.get(ring, -1)
@@ -85,7 +86,7 @@ class Accounts:
         if not by_epoch:
             return
         newest = max(by_epoch)
-        epochs = self._open.setdefault(ring, {})
+        epochs = self._open[ring]
         for number in sorted({*by_epoch, *(n for n in epochs if n < newest)}):
             epoch = epochs.pop(number, None) or _Epoch(first_offset=offset)
             if number in by_epoch:
@@ -103,13 +104,18 @@ class Accounts:
         done = {id(epoch) for epoch in epochs}
         self._closed = [epoch for epoch in self._closed if id(epoch) not in done]
 
-    def needed(self, silent: set[str]) -> list[int]:
+    def needed(self, is_silent: Callable[[str], bool]) -> list[int]:
         """Offsets that may not be acknowledged yet. Open epochs of nodes that are long silent hold back nothing."""
         waiting = [closed.first_offset for closed in self._closed]
-        for (node, _), epochs in self._open.items():
-            if node not in silent:
+        for ring, epochs in self._open.items():
+            if not is_silent(ring.node):
                 waiting += [epoch.first_offset for epoch in epochs.values()]
         return waiting
+
+    @property
+    def rings(self) -> int:
+        """Rings of which something is remembered."""
+        return len(self._open.keys() | self._closed_up_to.keys())
 
 
 def check_counters(batch: PacketBatch) -> None:
@@ -166,7 +172,9 @@ def _closed(
     for passage in sorted({*counters, *epoch.consumed}):
         row = counters.get(passage) or _unknown(number, passage, some.start_ns, some.end_ns)
         rows.append(_row(ring, row, epoch.consumed.get(passage, {}), window_seconds, closed=True))
-    return ClosedEpoch(node=ring[0], ring_id=ring[1], epoch=number, first_offset=epoch.first_offset, rows=tuple(rows))
+    return ClosedEpoch(
+        node=ring.node, ring_id=ring.ring_id, epoch=number, first_offset=epoch.first_offset, rows=tuple(rows)
+    )
 
 
 def _unclosed(ring: RingId, number: int, epoch: _Epoch, window_seconds: int) -> ClosedEpoch:
@@ -176,7 +184,9 @@ def _unclosed(ring: RingId, number: int, epoch: _Epoch, window_seconds: int) -> 
         windows = epoch.consumed[passage]
         start, end = min(windows) * 1_000_000_000, (max(windows) + window_seconds) * 1_000_000_000
         rows.append(_row(ring, _unknown(number, passage, start, end), windows, window_seconds, closed=False))
-    return ClosedEpoch(node=ring[0], ring_id=ring[1], epoch=number, first_offset=epoch.first_offset, rows=tuple(rows))
+    return ClosedEpoch(
+        node=ring.node, ring_id=ring.ring_id, epoch=number, first_offset=epoch.first_offset, rows=tuple(rows)
+    )
 
 
 def _row(
@@ -184,8 +194,8 @@ def _row(
 ) -> LedgerRow:
     windows = sorted(consumed.items())
     return LedgerRow(
-        node=ring[0],
-        ring_id=ring[1],
+        node=ring.node,
+        ring_id=ring.ring_id,
         counters=counters,
         closed=closed,
         window_seconds=window_seconds,

@@ -6,15 +6,48 @@ known about a ring must survive our own restart too, so the last message of each
 own (its anchor) is not acknowledged until a newer one has come: whoever reads on from there knows the ring before it
 sees what may be a duplicate. A message that was cut or dropped because of its anchor ties itself to it: see `spans`
 and streams.partition.progress.
+
+A node has one ring after the other: a new one replaces the last, of which nothing more comes. Where two producers call
+themselves by one name, two replays or two machines, their messages alternate. So a few rings of a node are known at a
+time, each judged by itself and its epochs closed by its own counters, and one that comes back is told: see `shared`.
 """
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from common.errors import DecodeError
+from common.recent import Recent
 from schemas.packets import PacketBatch
 
 ANCHOR_SECONDS = 600.0  # a series that says nothing for so long no longer holds back acknowledgements
+RING_SECONDS = 10.0  # a ring of which nothing came for so long, ...
+RING_MESSAGES = 8  # ... while so many messages of the node's other rings did, was replaced
+MOST_RINGS = 4  # of a node at a time
+MOST_NODES = 1 << 14  # of a partition: those silent for longest are forgotten first
+FORGET_SECONDS = 86_400.0  # a node's producer may have been without Kafka for so long, and comes back with its spool
+SHARED_RETURNS = 3  # of rings that had been replaced: once is a message of a producer that was killed, come late
+SHARED_SECONDS = 60.0  # without one of them, and the name is one producer's again
+
+
+class RingId(NamedTuple):
+    """A ring that nobody else has, whatever the nodes are called."""
+
+    node: str
+    ring_id: int
+
+
+class Shared(NamedTuple):
+    """A node name by which several producers call themselves."""
+
+    node: str
+    rings: tuple[int, int]  # two of theirs
+
+    def __str__(self) -> str:
+        return (
+            f"two producers call themselves node {self.node} (rings {self.rings[0]:x} and {self.rings[1]:x}): "
+            "set `node` so that each has a name of its own"
+        )
 
 
 class Extent(NamedTuple):
@@ -82,7 +115,6 @@ class Verdict:
     gap_events: int | None = 0  # the events that were in them; None: not known how many
     gap_entries: int = 0  # coalesced entries that were skipped
     anchor: int | None = None  # with a gap: the message that a successor must know to find it again
-    new_ring: bool  # the node's ring is not the one before: its epochs begin anew
 
 
 @dataclass(slots=True)
@@ -116,10 +148,11 @@ class _Series:
 
 @dataclass(slots=True)
 class _Ring:
-    ring_id: int
     positions: _Series  # each batch tells them
     numbers: _Series | None  # None: nothing is known of coalesced entries yet
     stride: int  # bytes that an event takes; 0: not known yet
+    message: int = 0  # number of its last one, among its node's
+    ended: bool = False  # its producer said so
 
     @classmethod
     def first(cls, extent: Extent, offset: int, now: float) -> "_Ring":
@@ -130,26 +163,76 @@ class _Ring:
         elif not extent.start:  # from the ring's beginning: there was none before
             numbers = _Series(expected=0)
         positions = _Series(expected=extent.end, anchor=offset, heard=now)
-        return cls(ring_id=extent.ring_id, positions=positions, numbers=numbers, stride=extent.stride)
+        return cls(positions=positions, numbers=numbers, stride=extent.stride)
 
     def series(self) -> list[_Series]:
         return [self.positions] if self.numbers is None else [self.positions, self.numbers]
 
 
 @dataclass(slots=True)
+class _Node:
+    rings: dict[int, _Ring] = field(default_factory=dict)  # in the order in which they began
+    gone: deque[int] = field(default_factory=lambda: deque(maxlen=2 * MOST_RINGS))  # rings before
+    heard: float = 0.0
+    messages: int = 0
+    last: int = 0  # ring of the last message
+    returns: int = 0  # how often a ring came back that had been replaced
+    returned: float = 0.0  # when last
+    others: tuple[int, int] = (0, 0)  # the one that came back last, and the one that had replaced it
+
+    def hear(self, ring_id: int, ring: _Ring, now: float) -> None:
+        """A message of a ring came."""
+        newest = next(reversed(self.rings), ring_id)
+        if ring_id in self.gone or (self.last != ring_id and ring_id in self.rings and newest != ring_id):
+            self.returns = self.returns + 1 if now - self.returned <= SHARED_SECONDS else 1
+            self.returned, self.others = now, (ring_id, self.last)
+            self.gone = deque((each for each in self.gone if each != ring_id), self.gone.maxlen)
+        self.rings.setdefault(ring_id, ring)
+        self.messages += 1
+        self.heard, self.last, ring.message = now, ring_id, self.messages
+
+    def replaced(self, now: float) -> list[int]:
+        """Rings that will not go on."""
+        silent = {number: now - ring.positions.heard for number, ring in self.rings.items() if number != self.last}
+        found = [
+            number
+            for number, seconds in silent.items()
+            if self.rings[number].ended
+            or (seconds > RING_SECONDS and self.messages - self.rings[number].message >= RING_MESSAGES)
+            or seconds > ANCHOR_SECONDS
+        ]
+        too_many = len(self.rings) - len(found) - MOST_RINGS
+        if too_many > 0:
+            found += sorted(silent.keys() - {*found}, key=lambda number: self.rings[number].message)[:too_many]
+        return found
+
+
 class Rings:
     """The rings of the nodes of one partition."""
 
-    _rings: dict[str, _Ring] = field(default_factory=dict)
-    _spans: dict[int, int] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._nodes: Recent[str, _Node] = Recent(MOST_NODES)
+        self._several: set[str] = set()  # nodes of which more than one ring is known
+        self._spans: dict[int, int] = {}
+        self._replaced: list[RingId] = []
 
     def judge(self, extent: Extent, offset: int, now: float) -> Verdict:
         """Decide on the batch at `offset` and remember it. Raises DecodeError when its places are impossible."""
         extent.check()
-        ring = self._rings.get(extent.node)
-        if ring is None or ring.ring_id != extent.ring_id:
-            self._rings[extent.node] = _Ring.first(extent, offset, now)
-            return Verdict(begin=0, new_ring=True)
+        node = self._nodes.get(extent.node) or _Node()
+        ring = node.rings.get(extent.ring_id)
+        if ring is None:
+            ring, verdict = _Ring.first(extent, offset, now), Verdict(begin=0)
+        else:
+            verdict = self._go_on(ring, extent, offset, now)
+        node.hear(extent.ring_id, ring, now)
+        if len(node.rings) > 1:
+            self._several.add(extent.node)
+        for name, forgotten in self._nodes.use(extent.node, node):
+            self._forget(name, forgotten)
+        return verdict
+
+    def _go_on(self, ring: _Ring, extent: Extent, offset: int, now: float) -> Verdict:
         if extent.coalesced:
             numbers = ring.numbers
             begin = numbers.begin(extent.coalesced_start, extent.coalesced_end, extent.entries) if numbers else 0
@@ -169,27 +252,64 @@ class Rings:
             gap_events=(gap // stride if stride else None) if gap else 0,
             gap_entries=gap_entries,
             anchor=min(anchors, default=None) if gap or gap_entries else None,
-            new_ring=False,
         )
 
-    def anchors(self, now: float) -> list[int]:
-        """Offsets that must not be acknowledged yet, up to two a node that is not long silent."""
+    def replaced(self, now: float) -> list[RingId]:
+        """Rings of which nothing more will come, each once: their open epochs will not be closed."""
+        for name in [*self._several]:
+            node = self._nodes.get(name)
+            assert node is not None
+            for number in node.replaced(now):
+                del node.rings[number]
+                node.gone.append(number)
+                self._replaced.append(RingId(name, number))
+            if len(node.rings) < 2:
+                self._several.discard(name)
+        while (oldest := self._nodes.oldest()) and now - oldest[1].heard > FORGET_SECONDS:
+            self._nodes.forget(oldest[0])
+            self._forget(*oldest)
+        replaced, self._replaced = self._replaced, []
+        return replaced
+
+    def _forget(self, name: str, node: _Node) -> None:
+        self._several.discard(name)
+        self._replaced += [RingId(name, number) for number in node.rings]
+
+    def shared(self, now: float) -> list[Shared]:
+        """Names that several producers have now."""
+        nodes = [(name, self._nodes.get(name)) for name in self._several]
         return [
-            series.anchor
-            for ring in self._rings.values()
-            for series in ring.series()
-            if series.anchor is not None and now - series.heard <= ANCHOR_SECONDS
+            Shared(name, node.others)
+            for name, node in nodes
+            if node and node.returns >= SHARED_RETURNS and now - node.returned <= SHARED_SECONDS
         ]
 
-    def ended(self, node: str) -> None:
+    def anchors(self, now: float) -> list[int]:
+        """Offsets that must not be acknowledged yet, up to two a ring that is not long silent."""
+        found = []
+        for _, node in self._nodes.newest_first():
+            if now - node.heard > ANCHOR_SECONDS:
+                break
+            found += [
+                series.anchor
+                for ring in node.rings.values()
+                for series in ring.series()
+                if series.anchor is not None and now - series.heard <= ANCHOR_SECONDS
+            ]
+        return found
+
+    def ended(self, ring_id: RingId) -> None:
         """Nothing comes of this ring any more: nobody has to know it to understand what follows."""
-        if ring := self._rings.get(node):
+        node = self._nodes.get(ring_id.node)
+        if node and (ring := node.rings.get(ring_id.ring_id)):
+            ring.ended = True
             for series in ring.series():
                 series.anchor = None
 
-    def silent(self, now: float) -> set[str]:
-        """Nodes that have not been heard of for long."""
-        return {node for node, ring in self._rings.items() if now - ring.positions.heard > ANCHOR_SECONDS}
+    def is_silent(self, node: str, now: float) -> bool:
+        """Whether a node has not been heard of for long."""
+        known = self._nodes.get(node)
+        return known is None or now - known.heard > ANCHOR_SECONDS
 
     def spans(self) -> dict[int, int]:
         """Anchor -> the last message that can only be understood after it."""
@@ -199,3 +319,7 @@ class Rings:
         """Offsets below this one are acknowledged."""
         for first in [first for first, last in self._spans.items() if last < offset]:
             del self._spans[first]
+
+    def __len__(self) -> int:
+        """Nodes that are known."""
+        return len(self._nodes)

@@ -12,16 +12,17 @@ from schemas.flows import Loss
 from schemas.packets import PacketBatch
 from streams.partition.accounting import Accounts, ClosedEpoch, check_counters
 from streams.partition.progress import committable
-from streams.partition.rings import Extent, Rings, Verdict
+from streams.partition.rings import Extent, RingId, Rings, Shared, Verdict
+from streams.partition.steady import Steady
 from streams.partition.storing import KafkaPartition, Known, WindowId, WindowJob
-from streams.partition.watermark import Watermark
+from streams.partition.watermark import Source, Watermark
 from streams.windowing.initiators import Initiators
 from streams.windowing.keys import Names, pack
 from streams.windowing.rows import Rows
 from streams.windowing.tunnels import Tunnels
-from streams.windowing.windows import Share, Window, from_offset, split, time_range
+from streams.windowing.windows import Share, Window, from_offset, latest, split
 
-LATE_DELAY = 1.0  # seconds that late packets wait for more of their window
+LATE_DELAY = 1.0  # seconds that late packets wait for more of their window; twice as long after each time
 LONGEST_LATE_DELAY = 60.0  # the same, of a window that is corrected again and again
 LEDGER_DELAY = 0.5  # seconds that closed epochs wait for more
 MEMORY_BYTES = 128 << 20  # of open windows, from which on the largest are written before they end
@@ -67,6 +68,8 @@ class Partition:
         self._windows: dict[WindowId, Window] = {}
         self._known: dict[WindowId, Known] = {}
         self._busy: set[WindowId] = set()
+        self._steady = Steady()
+        self._open_since: dict[WindowId, float] = {}  # when the first packet came that is not stored
         self._late_since: dict[WindowId, float] = {}
         self._ledger_since: float | None = None
         self._losses: list[tuple[int, Loss]] = []  # offset that a successor needs to notice it again
@@ -78,14 +81,16 @@ class Partition:
     def take(self, offset: int, batch: PacketBatch, now: float) -> Taken:
         """Add a message. Raises DecodeError, with nothing changed, when it cannot be right."""
         assert offset >= self.position, "offsets only go up; after a rebalance a new Partition begins"
-        _, latest = time_range(batch)
+        latest_ns = latest(batch)
         check_counters(batch)
+        wall, now = now, self._steady.time(now)
         verdict = self._rings.judge(Extent.of(batch), offset, now)
         self.position = offset + 1
         seconds = self._length_at(offset)
-        self._note_gaps(batch, verdict, offset, now)
-        if verdict.new_ring:
-            self.accounts.new_ring(batch.node, batch.ring_id, seconds)
+        self._note_gaps(batch, verdict, offset, wall)
+        self._give_up_rings(now)
+        source = Source(batch.node, batch.ring_id)
+        self.watermark.hear(source, batch.clock_ns, latest_ns, now, wall)
         shares = split(batch, seconds, verdict.begin)
         late, rows = 0, list[Rows]()
         if shares:
@@ -95,14 +100,13 @@ class Partition:
             rows = [share.rows.packed(keys) for share in shares]
             for share, packed in zip(shares, rows, strict=True):
                 late += self._add(WindowId(share.window, seconds), offset, packed, now)
-        if self.tunnels.crowded:
-            self._forget_tunnels()
+            self._forget_names()
         after_epoch = self.accounts.count(batch, shares, offset, seconds)
         if self._ledger_since is None and self.accounts.closed():
             self._ledger_since = now
         if any(row.ended for row in batch.counters):
-            self._rings.ended(batch.node)
-        self.watermark.hear(batch.node, batch.clock_ns, latest, now)
+            self._rings.ended(RingId(batch.node, batch.ring_id))
+            self.watermark.leave(source)
         packets = sum(int(share.rows.packets.sum()) for share in shares)
         return Taken(
             window_seconds=seconds,
@@ -119,8 +123,9 @@ class Partition:
             gap_entries=verdict.gap_entries,
         )
 
-    def _note_gaps(self, batch: PacketBatch, verdict: Verdict, offset: int, now: float) -> None:
-        time_ns = batch.clock_ns or batch.base_ns or int(now * 1e9)
+    def _note_gaps(self, batch: PacketBatch, verdict: Verdict, offset: int, wall: float) -> None:
+        now_ns = int(wall * 1e9)
+        time_ns = min(batch.clock_ns or batch.base_ns or now_ns, now_ns)  # or nobody would ask for it for a year
         for kind, end, gap, lost in (
             ("events", batch.ring_start, verdict.gap_bytes, verdict.gap_events),
             ("entries", batch.coalesced_start, verdict.gap_entries, verdict.gap_entries),
@@ -165,10 +170,22 @@ class Partition:
         """A message that is no PacketBatch was read, and set aside."""
         self.position = max(self.position, offset + 1)
 
-    def _forget_tunnels(self) -> None:
-        """All but those of open windows, of which some may be being written."""
-        rows = [piece.rows.keys["tunnel"] for window in self._windows.values() for piece in window]
-        self.tunnels.keep(np.concatenate([np.zeros(0, np.uint32), *rows]))
+    def _forget_names(self) -> None:
+        """Where there are many, all but those of open windows, of which some may be being written."""
+        for member, names in (("node", self.names), ("interface", self.interfaces), ("tunnel", self.tunnels)):
+            if names.crowded:
+                rows = [piece.rows.keys[member] for window in self._windows.values() for piece in window]
+                names.keep(np.concatenate([np.zeros(0, np.uint32), *rows]))
+
+    def _give_up_rings(self, now: float) -> None:
+        for ring in self._rings.replaced(now):
+            self.accounts.give_up(ring, self._seconds)
+        if self._ledger_since is None and self.accounts.closed():
+            self._ledger_since = now
+
+    def shared_names(self, now: float) -> list[Shared]:
+        """Node names by which several producers call themselves now."""
+        return self._rings.shared(self._steady.time(now))
 
     def _length_at(self, offset: int) -> int:
         if self._earlier and offset < self._earlier[1]:
@@ -181,6 +198,7 @@ class Partition:
             return 0  # stored already
         window = self._windows.setdefault(window_id, Window(window_id.start))
         window.add(offset, rows)
+        self._open_since.setdefault(window_id, now)
         if known is None and window_id not in self._busy and window_id.end_ns > self.watermark.value:
             return 0
         self._late_since.setdefault(window_id, now)
@@ -188,23 +206,33 @@ class Partition:
 
     def due(self, now: float) -> list[WindowJob]:
         """The windows to be written now, oldest first. A window is busy until stored() or failed() is called for it."""
-        watermark = self.watermark.advance(now, self._seconds)
+        wall, now = now, self._steady.time(now)
+        watermark = self.watermark.advance(now, wall, self._seconds)
         pressed = self._pressed()
         jobs = []
         for window_id in sorted(self._windows):
             if window_id in self._busy or not self._windows[window_id].pieces:
                 continue
-            complete = window_id.end_ns <= watermark
+            complete = window_id.end_ns <= watermark or self._is_old(window_id, now)
             late_since = self._late_since.get(window_id)
             waiting = late_since is not None and now - late_since < self._late_delay(window_id)
             if (complete and not waiting) or window_id in pressed:
                 jobs.append(self._begin(window_id))
         return jobs
 
+    def _is_old(self, window_id: WindowId, now: float) -> bool:
+        """Whether it has been open for longer than the slowest clock that counts takes, whatever the clocks say.
+
+        So are the windows of a node that is ahead of the others: they would be open until our clock is there.
+        """
+        patience = window_id.seconds + self.watermark.laggard_seconds
+        return now - self._open_since.get(window_id, now) > patience
+
     def _late_delay(self, window_id: WindowId) -> float:
-        """A node whose clock stands still has all its packets in one window: not a correction a second for ever."""
+        """Each correction of a window waits longer than the last: there are few, whoever sends what."""
         known = self._known.get(window_id)
-        return min(LATE_DELAY * (1 + known.revision // 10), LONGEST_LATE_DELAY) if known else LATE_DELAY
+        corrections = max(0, known.revision - 1) if known else 0
+        return min(LATE_DELAY * (1 << min(corrections, 10)), LONGEST_LATE_DELAY)
 
     @property
     def source(self) -> KafkaPartition:
@@ -225,6 +253,7 @@ class Partition:
         )
         self._busy.add(window_id)
         self._late_since.pop(window_id, None)
+        self._open_since.pop(window_id, None)
         return job
 
     def _pressed(self) -> set[WindowId]:
@@ -250,6 +279,7 @@ class Partition:
     def failed(self, job: WindowJob) -> None:
         """A job was given up; its window is written again later."""
         self._busy.discard(job.window)
+        self._open_since[job.window] = float("-inf")
 
     def _keep_from(self, window_id: WindowId, known: Known) -> None:
         self._known[window_id] = known
@@ -282,6 +312,8 @@ class Partition:
 
     def closed_epochs(self, now: float) -> tuple[ClosedEpoch, ...]:
         """The epochs to be written to the ledger now."""
+        now = self._steady.time(now)
+        self._give_up_rings(now)
         if self._ledger_since is None or now - self._ledger_since < LEDGER_DELAY:
             return ()
         return self.accounts.closed()
@@ -289,14 +321,15 @@ class Partition:
     def epochs_stored(self, epochs: tuple[ClosedEpoch, ...], now: float) -> None:
         """These epochs are in the ledger."""
         self.accounts.stored(epochs)
-        self._ledger_since = now if self.accounts.closed() else None
+        self._ledger_since = self._steady.time(now) if self.accounts.closed() else None
 
     def committable(self, now: float) -> int:
         """The offset from which a successor must read; never goes back."""
+        now = self._steady.time(now)
         needed = [offset for window in self._windows.values() if (offset := window.lowest_offset) is not None]
         needed += self._rings.anchors(now)
         needed += [offset for offset, _ in self._losses]
-        needed += self.accounts.needed(self._rings.silent(now))
+        needed += self.accounts.needed(lambda node: self._rings.is_silent(node, now))
         self.acked = max(self.acked, committable(self.position, needed, self._rings.spans()))
         self._rings.forget_below(self.acked)
         return self.acked

@@ -27,7 +27,7 @@ from schemas.fields import KEYS, MEASURES, Kind, Merge
 from schemas.flows import FlowColumns
 from schemas.packets import BARE_SYN, I64, U8, U16
 from streams.windowing.initiators import TCP, Bools, End, Initiators, by_rule, greater, identities, perhaps_among
-from streams.windowing.keys import KEY, U64, Groups, Keys, group, take, words
+from streams.windowing.keys import KEY, U64, Groups, Keys, chosen, group, take, words
 from streams.windowing.rows import COLUMNS, MERGED, NEVER, TCP_FLAGS, Rows, merged
 from streams.windowing.tunnels import NO_TUNNELS, Table, reverse
 from streams.windowing.tunnels import columns as tunnel_columns
@@ -108,6 +108,7 @@ def merge(
     """The bidirectional flows of one window. The names and `tunnels` are those of the keys' numbers.
 
     `initiators` is asked and not told: who keeps the flows has it learn them.
+    The records have those names that are theirs: a partition knows thousands.
     """
     known = canonical(rows.keys)
     groups = group(known.keys)
@@ -135,6 +136,8 @@ def merge(
     of_low, of_high = _shown(low), _shown(high)
     for measure in MEASURES:
         columns[measure.name], columns[f"{measure.name}_rev"] = ends(of_low[measure.name], of_high[measure.name])
+    columns["node"], node_names = chosen(keys["node"], node_names)
+    columns["interface"], interface_names = chosen(keys["interface"], interface_names)
     return FlowColumns(
         window_start=window_start,
         window_seconds=window_seconds,

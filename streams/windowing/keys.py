@@ -5,6 +5,7 @@ of the words and then compares the words themselves, so that it is as fast as a 
 """
 
 import secrets
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,19 +47,63 @@ _SEED = np.uint64(secrets.randbits(64))  # a sender of packets cannot choose the
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
-class Names:
-    """Numbers for node and interface names; a name keeps its number."""
+MANY = 1 << 12  # containers come and go with names of their own: from here on those that are not in use are forgotten
 
-    def __init__(self) -> None:
+
+class Names:
+    """Numbers for the node or interface names of a partition. A name keeps its number as long as it is in use."""
+
+    def __init__(self, many: int = MANY) -> None:
         self._numbers: dict[str, int] = {}
+        self._names: tuple[str, ...] | None = ()
+        self._list: list[str] = []
+        self._free: deque[int] = deque()
+        self._many = self._limit = many
+
+    def __len__(self) -> int:
+        return len(self._numbers)
 
     def number(self, name: str) -> int:
-        """The number of a name, from 0 in the order of appearance."""
-        return self._numbers.setdefault(name, len(self._numbers))
+        """The number of a name."""
+        known = self._numbers.get(name)
+        if known is not None:
+            return known
+        if self._free:
+            new = self._free.popleft()
+            self._list[new] = name
+        else:
+            new = len(self._list)
+            self._list.append(name)
+        self._numbers[name], self._names = new, None
+        return new
 
     def all(self) -> tuple[str, ...]:
-        """All names so far, by number."""
-        return tuple(self._numbers)
+        """What the numbers stand for."""
+        if self._names is None:
+            self._names = tuple(self._list)
+        return self._names
+
+    @property
+    def crowded(self) -> bool:
+        """Whether it is time for `keep`."""
+        return len(self._numbers) >= self._limit
+
+    def keep(self, numbers: U32) -> None:
+        """Forget all names but those of these numbers; the numbers of the others are given to new ones."""
+        used = set(np.unique(numbers).tolist())
+        for name, number in list(self._numbers.items()):
+            if number not in used:
+                del self._numbers[name]
+                self._free.append(number)
+        self._limit = max(self._many, 2 * len(self._numbers))
+
+
+def chosen(numbers: U32, names: tuple[str, ...]) -> tuple[I32, tuple[str, ...]]:
+    """The names that are used, and the numbers among them."""
+    used = np.flatnonzero(np.bincount(numbers, minlength=len(names)))
+    places = np.zeros(len(names), np.int32)
+    places[used] = np.arange(len(used))
+    return places[numbers], tuple(names[number] for number in used.tolist())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

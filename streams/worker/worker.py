@@ -23,6 +23,7 @@ from streams.worker.intake import Intake
 from streams.worker.lane import Lane
 from streams.worker.live import LiveStatistics
 from streams.worker.neighbours import Acknowledge, Decoder, Fetching, FlowStore, Lag, Message, Offsets, Publisher
+from streams.worker.nodes import Nodes
 from streams.worker.retrying import (
     BROKER,
     CLICKHOUSE,
@@ -66,6 +67,7 @@ class Worker:
         self._again = again = Retrying(clock, metrics.insert_retries.inc, executors)
         self._writing = Writing(store, publisher, metrics, again, clock, publish_flows=settings.publish_flows)
         self._aside = DeadLetters(publisher, metrics, again, clock)
+        self._nodes = Nodes(metrics, clock)
         self._live = LiveStatistics(settings.live_top, publisher, executors("live"))
         self._intake = Intake(self._take, fetching, self._guard)
         self._live_task: asyncio.Task[None] | None = None
@@ -183,6 +185,7 @@ class Worker:
         return self._lag(lane.state.number, lane.state.position)
 
     def _gauges(self) -> None:
+        self._nodes.look(lane.state for lane in self._assignment.lanes)
         health = self.health()
         self._metrics.open_windows.set(health["open_windows"])
         self._metrics.lag_messages.set(health["lag_messages"])
@@ -211,12 +214,15 @@ class Worker:
         now, troubles = self._clock.time(), self._again.troubles
         lanes, inserted = self._assignment.lanes, self._writing.last_insert
         # of partitions that no node sends to any more it stands still for good
-        watermarks = [mark.value for mark in (lane.state.watermark for lane in lanes) if mark.value and mark.nodes]
+        watermarks = [mark.value for mark in (lane.state.watermark for lane in lanes) if mark.value and mark.living]
         return {
-            "ok": not troubles and not self.failure.done(),
+            "ok": not troubles and not self._nodes.error and not self.failure.done(),
             "stage": "streams",
+            "error": self._nodes.error,
+            "warnings": self._nodes.warnings,
             "partitions": len(lanes),
             "watermark_delay_seconds": round(now - min(watermarks) / 1e9, 3) if watermarks else None,
+            "clocks": self._nodes.clocks,
             "open_windows": sum(lane.state.open_windows for lane in lanes),
             "lag_messages": sum(self._behind(lane) for lane in lanes),
             "rows_stored": self._writing.rows_stored,

@@ -38,7 +38,6 @@ def fill(settings: ClickHouseSettings, first: int) -> int:
     state = Partition(0, position=0, window_seconds=10, node_timeout_seconds=1)
     for offset, batch in enumerate(traffic.batches(2, 500, first=first)):
         state.take(offset, batch, now=0.0)
-    state.watermark.advance(1e9, 10)
     store = ClickHouseStore(settings, "t.packets", clock=time.time)
     try:
         jobs = state.due(now=1e9)

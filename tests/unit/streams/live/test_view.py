@@ -26,7 +26,7 @@ class Feed:
         made = batch(packets, node=node, clock_ns=clock, ring_start=self.positions[node], counters=closing)
         self.positions[node] += STRIDE * len(packets)
         self.feed.add(self.state, made, self.state.take(self.state.position, made, START + second))
-        self.state.watermark.advance(START + second, 10)
+        self.state.watermark.advance(START + second, START + second, 10)
 
     def summaries(self, lag: int = 0) -> list[dict[str, Any]]:
         return [summary() for summary in self.feed.due({0: lag})]

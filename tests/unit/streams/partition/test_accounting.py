@@ -9,6 +9,7 @@ from common.errors import DecodeError
 from schemas.flows import LedgerRow
 from schemas.packets import EpochCounters, PacketBatch
 from streams.partition.accounting import Accounts, check_counters, difference, figures
+from streams.partition.rings import RingId
 from streams.windowing.windows import split
 from tests.unit.streams.batches import SECOND, Packet, batch, coalesced, counters
 
@@ -32,15 +33,15 @@ def test_an_epoch_is_split_by_window_and_compared_with_the_kernel() -> None:
     seen = [packet(9, 1, packets=3), packet(10, 1, packets=4), packet(10, 2)]
     take(accounts, batch(seen), 0)
     assert accounts.closed() == ()
-    assert accounts.needed(set()) == [0, 0]
+    assert accounts.needed(lambda _: False) == [0, 0]
     take(accounts, batch([], counters=counters(1, seen[:2], non_ip=1)), 1)
     (row,) = ledger(accounts)
     assert (row.consumed_windows, row.consumed_packets, row.consumed_bytes) == ((START, START + 10), (3, 4), (60, 60))
     assert difference(row) == 0
-    assert accounts.needed(set()) == [0, 0]
+    assert accounts.needed(lambda _: False) == [0, 0]
     accounts.stored(accounts.closed())
-    assert accounts.needed(set()) == [0]  # of epoch 2
-    assert accounts.needed({"n1"}) == []
+    assert accounts.needed(lambda _: False) == [0]  # of epoch 2
+    assert accounts.needed(lambda node: node == "n1") == []
 
 
 def test_packets_that_never_came_are_a_difference() -> None:
@@ -52,7 +53,7 @@ def test_packets_that_never_came_are_a_difference() -> None:
 def test_an_epoch_without_traffic_of_ours_waits_for_its_row_too() -> None:
     accounts = Accounts()
     take(accounts, batch([], counters=counters(3, [], non_ip=2)), 8)
-    assert accounts.needed(set()) == [8]
+    assert accounts.needed(lambda _: False) == [8]
     (row,) = ledger(accounts)
     assert (row.counters.seen_packets, row.consumed_windows) == (2, ())
 
@@ -75,7 +76,7 @@ def test_an_epoch_that_the_kernel_never_closed_shows_a_difference() -> None:
     ]
     accounts = Accounts()
     take(accounts, batch([packet(0, 1), packet(25, 1, packets=4)]), 0)
-    accounts.new_ring("n1", 8, 10)
+    accounts.give_up(RingId("n1", 7), 10)
     (row,) = ledger(accounts)
     assert (row.closed, row.consumed_windows, row.consumed_packets) == (False, (START, START + 20), (1, 4))
     assert (row.counters.start_ns, row.counters.end_ns) == (START * SECOND, (START + 30) * SECOND)

@@ -12,6 +12,7 @@ from common.errors import ServiceUnavailable
 from schemas.flows import FlowColumns
 from schemas.packets import EpochCounters, PacketBatch
 from streams.partition.accounting import difference
+from streams.partition.rings import RING_MESSAGES
 from streams.partition.state import Partition
 from streams.partition.storing import WindowId, WindowJob, catch_up, store_window
 from streams.testing import MemoryStore, Name
@@ -175,6 +176,8 @@ class World:
         self.now = 0.0
         self.published: set[tuple[WindowId, int]] = set()
         self.nodes = [Node(f"n{i}", tells=self.random.random() < 0.5) for i in range(self.random.randint(1, 2))]
+        if self.random.random() < 0.2:  # somebody else has the same name
+            self.nodes.append(Node("n0", tells=True, ring_id=1_000))
         self.workers = [Consumer(self)]
 
     def produce(self, node: Node) -> None:
@@ -248,7 +251,9 @@ class World:
     def finish(self) -> None:
         for node in self.nodes:
             node.clock += 1000 * SECOND
-            self.log += [node.batch(len(node.events), node.close()), node.batch(len(node.events), [])]
+            self.log.append(node.batch(len(node.events), node.close()))
+        # rings before are given up when their nodes go on and they do not
+        self.log += [node.batch(len(node.events), []) for _ in range(RING_MESSAGES) for node in self.nodes]
         self.generation += 1
         last = Consumer(self)
         for _ in range(20):

@@ -114,7 +114,7 @@ def test_while_nothing_can_be_stored_the_live_view_knows_who_began() -> None:
     for window in range(5):
         begin = [packet(1, *connection, tcp_flags=SYN)] if window == 0 else []
         streams.take(begin + both(window * WINDOW + 2, *connection), clock=window * WINDOW + 5)
-        streams.state.watermark.advance(streams.now, WINDOW)
+        streams.state.watermark.advance(streams.now, streams.now, WINDOW)
         assert streams.live() == {connection}
 
 

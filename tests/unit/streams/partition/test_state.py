@@ -6,7 +6,8 @@ import pytest
 from common.errors import DecodeError
 from schemas.packets import EpochCounters
 from streams.partition import state as limits
-from streams.partition.state import LATE_DELAY, LONGEST_LATE_DELAY, Partition
+from streams.partition.accounting import ClosedEpoch
+from streams.partition.state import LATE_DELAY, LONGEST_LATE_DELAY, Partition, Taken
 from streams.partition.storing import Known
 from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch, counters
 
@@ -69,8 +70,8 @@ def test_a_window_that_is_corrected_again_and_again_is_corrected_less_often() ->
             now += 1.0
         state.stored(jobs[0], Known(offset + 1, offset + 1))
         waits = now - began
-        if offset == 9:
-            assert now == offset * LATE_DELAY
+        if offset == 4:
+            assert now == (1 + 2 + 4 + 8) * LATE_DELAY
     assert waits == LONGEST_LATE_DELAY
 
 
@@ -116,6 +117,137 @@ def test_after_a_step_of_a_nodes_clock_each_packet_is_in_one_window(step: int) -
     assert state.open_windows == 0
 
 
+class Play:
+    """A partition that is looked at each second; `inserts` are those of each window."""
+
+    def __init__(self) -> None:
+        self.state = partition()
+        self.positions = Counter[tuple[str, int]]()
+        self.inserts = Counter[int]()
+        self.packets = 0
+
+    def send(self, second: float, node: str = "n1", *, clock: float | None = None, ring: int = 7) -> Taken:
+        """One packet of this second of the node's time."""
+        made = batch(
+            [at(second)],
+            node=node,
+            ring_id=ring,
+            ring_start=self.positions[node, ring],
+            clock_ns=int((START + (second if clock is None else clock)) * SECOND),
+        )
+        self.positions[node, ring] += STRIDE
+        return self.state.take(self.state.position, made, START + self.now)
+
+    now = 0.0
+
+    def look(self, now: float) -> None:
+        self.now = now
+        for job in self.state.due(START + now):
+            self.inserts[job.window.start - START] += 1
+            self.packets += sum(int(piece.rows.packets.sum()) for piece in job.pieces)
+            self.state.stored(job, Known((job.known.revision if job.known else 0) + 1, job.offset_end))
+
+
+YEAR = 365 * 86_400
+
+
+def test_a_packet_of_next_year_bends_the_windows_of_nobody_else() -> None:
+    play = Play()
+    late = 0
+    for now in range(300):
+        play.look(now)
+        if now == 21:
+            play.send(now + YEAR, "wrong")
+        if not 30 <= now < 46:  # the others are silent for a while
+            late += play.send(now + 0.5).late
+    play.look(10_000)
+    assert play.packets == 300 - 16 + 1
+    assert max(play.inserts.values()) == 1
+    assert play.inserts[YEAR + 20] == 1
+    assert late == 0
+
+
+def test_a_node_that_is_ahead_has_windows_of_its_own_which_are_stored_once() -> None:
+    play = Play()
+    for now in range(300):
+        play.look(now)
+        play.send(now + 3600, "ahead")
+        play.send(now + 0.5)
+    ahead, others = (
+        [count for start, count in play.inserts.items() if (start >= 3600) == side] for side in (True, False)
+    )
+    assert set(ahead) == set(others) == {1}
+    assert (len(ahead), len(others)) == (23, 29)  # a minute later than the others', as long as a laggard is waited for
+    play.look(400)
+    assert play.packets == 600
+
+
+def test_a_clock_that_stands_still_keeps_no_window_open() -> None:
+    play = Play()
+    for now in range(300):
+        play.look(now)
+        play.send(now, clock=1.0)
+    assert len(play.inserts) >= 22
+    assert play.state.open_windows <= 9
+
+
+def test_who_is_far_behind_makes_few_corrections() -> None:
+    play = Play()
+    for now in range(2000):
+        play.look(now)
+        play.send(now + 0.5)
+        play.send(-100_000 + now / 100, "replay")  # a window takes 1,000 seconds
+    assert max(count for start, count in play.inserts.items() if start < 0) < 25
+    assert max(count for start, count in play.inserts.items() if start >= 0) == 1
+
+
+def test_what_waits_for_its_age_does_not_wait_for_a_clock_that_was_set_back() -> None:
+    state = partition()
+    packets = [at(1)]
+    state.take(0, batch(packets, clock_ns=clock(10)), START + 11.0)
+    (job,) = state.due(START + 11.0)
+    state.stored(job, Known(1, 1))
+    state.take(1, batch([], ring_start=STRIDE, clock_ns=clock(10), counters=counters(1, packets)), START + 11.0)
+    state.take(2, batch([at(2)], ring_start=STRIDE, clock_ns=clock(10)), START + 11.0)
+    assert state.due(START - 3600.0) == []
+    assert len(state.due(START - 3600.0 + LATE_DELAY)) == 1
+    assert len(state.closed_epochs(START - 3600.0 + LATE_DELAY)) == 1
+
+
+def test_two_producers_of_one_name_are_both_counted_exactly_and_told() -> None:
+    play, closed = Play(), list[ClosedEpoch]()
+    for number in range(40):
+        play.look(number)
+        for ring in (7, 8):
+            seen = [at(number, epoch=number)]
+            position = play.positions["n1", ring]
+            made = batch(
+                seen, ring_id=ring, ring_start=position, clock_ns=clock(number), counters=counters(number, seen)
+            )
+            play.positions["n1", ring] += STRIDE
+            for times in range(2):
+                taken = play.state.take(play.state.position, made, START + number)
+                assert (taken.packets, taken.duplicates, taken.gap_bytes) == (1 - times, times, 0)
+        epochs = play.state.closed_epochs(START + number)
+        closed += epochs
+        play.state.epochs_stored(epochs, START + number)
+    assert [shared.rings for shared in play.state.shared_names(START + 40)] == [(7, 8)]
+    play.look(100)
+    assert play.packets == 80
+    assert len(closed) >= 78
+    assert all(row.closed and sum(row.consumed_packets) == 1 for epoch in closed for row in epoch.rows)
+    assert play.state.shared_names(START + 100) == []
+
+
+def test_a_loss_that_a_node_of_next_year_had_is_of_today() -> None:
+    play = Play()
+    play.send(YEAR)
+    play.positions["n1", 7] += STRIDE
+    play.now = 5
+    play.send(YEAR + 1)
+    assert [loss.time_ns for loss in play.state.losses()] == [clock(5)]
+
+
 def written(state: Partition, now: float) -> Counter[int]:
     """Write what is due; packets by window."""
     found = Counter[int]()
@@ -145,7 +277,7 @@ def test_what_is_lost_is_kept_until_it_is_written_down() -> None:
 def test_a_time_in_which_nothing_was_counted_is_a_loss() -> None:
     state = partition()
     message = replace(batch([], clock_ns=clock(10)), idle_start_ns=clock(2), idle_end_ns=clock(9))
-    state.take(0, message, 0.0)
+    state.take(0, message, START + 10.0)
     (loss,) = state.losses()
     assert (loss.kind, loss.node, loss.start, loss.end, loss.lost) == ("idle", "n1", clock(2), clock(9), None)
     assert loss.time_ns == clock(10)

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.windowing.keys import KEY, WORDS, Keys, Names, group, hashes, words
+from streams.windowing.keys import KEY, WORDS, Keys, Names, chosen, group, hashes, words
 
 
 def _keys(numbers: list[int]) -> Keys:
@@ -50,3 +50,21 @@ def test_names_keep_their_numbers() -> None:
     names = Names()
     assert [names.number(name) for name in ("a", "b", "a")] == [0, 1, 0]
     assert names.all() == ("a", "b")
+
+
+def test_names_that_are_not_in_use_are_forgotten_and_their_numbers_used_again() -> None:
+    names = Names(many=4)
+    before = [names.number(name) for name in "abcd"]
+    assert (before, names.crowded) == ([0, 1, 2, 3], True)
+    given = names.all()
+    names.keep(np.array([1, 3], np.uint32))
+    assert (len(names), names.crowded, names.number("b")) == (2, False, 1)
+    assert sorted(names.number(name) for name in "efg") == [0, 2, 4]
+    assert given == ("a", "b", "c", "d")  # who has them goes on with them
+    assert names.crowded
+
+
+def test_the_names_that_are_used_are_chosen() -> None:
+    numbers, names = chosen(np.array([5, 2, 5], np.uint32), ("a", "b", "c", "d", "e", "f"))
+    assert (numbers.tolist(), names) == ([1, 0, 1], ("c", "f"))
+    assert chosen(np.zeros(0, np.uint32), ("a",))[1] == ()

@@ -328,8 +328,11 @@ async def test_health_says_what_there_is_and_what_waits() -> None:
     assert rig.worker.health() == {
         "ok": True,
         "stage": "streams",
+        "error": "",
+        "warnings": [],
         "partitions": 0,
         "watermark_delay_seconds": None,
+        "clocks": {},
         "open_windows": 0,
         "lag_messages": 0,
         "rows_stored": 0,
@@ -349,4 +352,42 @@ async def test_health_says_what_there_is_and_what_waits() -> None:
     assert (health["partitions"], health["open_windows"], health["lag_messages"]) == (2, 1, 4)
     assert (health["rows_stored"], health["last_insert_age_seconds"]) == (1, 2.0)
     assert health["watermark_delay_seconds"] == 3.0
+    await rig.worker.stop()
+
+
+async def test_a_clock_that_is_ahead_and_a_name_that_two_have_are_told() -> None:
+    rig, twin = Rig(), Source(ring_id=8)
+    node, wrong = Source(), Source("wrong")
+    await rig.worker.start()
+    for second in range(1, 6):
+        await rig.send(node.batch(second, clock=second + 0.5), wrong.batch(86_400, clock=86_400 + second + 0.5))
+        await rig.clock.advance(1)
+    health = rig.worker.health()
+    assert health["ok"]
+    assert health["clocks"] == {
+        "ahead": {"node": "wrong", "seconds": 86_401.5},
+        "behind": {"node": "n1", "seconds": 1.5},
+    }
+    (warning,) = health["warnings"]
+    assert "the clock of node wrong is 86,40" in warning
+    assert rig.metric("clock_skew_seconds", which="ahead") == 86_401.5
+    for second in range(6, 12):
+        await rig.send(node.batch(second, clock=second + 0.5), twin.batch(second, clock=second + 0.5))
+        await rig.clock.advance(1)
+    health = rig.worker.health()
+    assert not health["ok"]
+    assert health["error"].startswith("two producers call themselves node n1 (rings 7 and 8): set `node`")
+    assert rig.metric("shared_names") == 1
+    await rig.clock.advance(100)
+    assert rig.worker.health()["ok"]
+    await rig.worker.stop()
+
+
+async def test_a_watermark_in_the_future_is_told_as_such() -> None:
+    rig = Rig()
+    await rig.worker.start()
+    await rig.send(Source().batch(86_400, clock=86_401))
+    await rig.clock.advance(1)
+    assert rig.worker.health()["watermark_delay_seconds"] == -86_400
+    assert rig.metric("watermark_delay_seconds") == -86_400
     await rig.worker.stop()
