@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* Counts every packet that passes an interface and sends one event for each IP packet; where there is no room, or when it
- * is told so, it adds the packet to a flow's sums instead. Two programs for TC's clsact hooks, ingress and egress; both
- * always return TC_ACT_UNSPEC, so that traffic and other filters go on as without us.
+ * is told so, it adds the packet to a flow's sums instead. Two programs, for ingress and egress: what is attached to an
+ * interface is a few instructions that say which one it is and go on in one of these (producer/interfaces/entry.py). Both
+ * always return TC_ACT_UNSPEC, which TCX calls TCX_NEXT, so that traffic and other programs go on as without us.
  *
  * Compiled by bcc with -DRING_PAGES=n, -DFLOW_ENTRIES=n, -DDECAPSULATE=mask (see event.h) and -I of this folder;
  * producer/kernel/loader.py does it. */
@@ -20,8 +21,20 @@
 #else
 #define WIRE_BYTES(skb) ((skb)->len)
 #define CAME_BY(skb) ((skb)->ingress_ifindex)
-#define SLOT(skb) ((skb)->tc_classid) /* cls_bpf sets it from the filter before each run; 16 bits */
+#define SLOT(skb) entered_by()
 #define IS_ALIVE(settings, now) ((now) < (settings)->alive_until_ns)
+
+/* The slot of the interface, as its entry program said on this CPU just before: nothing that passes a hook comes between
+ * the two. In the skb there is no room that is not somebody's. */
+BPF_PERCPU_ARRAY(entered, u32, 1);
+BPF_PROG_ARRAY(programs, 2); /* by direction: where entry programs go on */
+
+static __always_inline u32 entered_by(void)
+{
+    int zero = 0;
+    u32 *slot = entered.lookup(&zero);
+    return slot ? *slot : MAX_INTERFACES;
+}
 #endif
 
 BPF_RINGBUF_OUTPUT(events, RING_PAGES);

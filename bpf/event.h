@@ -97,8 +97,8 @@ struct coalesced {
 };
 #define BARE_SYN 0x8000u /* a SYN without ACK was among them */
 
-/* What user space says about an interface, by its slot: the number that the hook was attached with (TC's class id). An
- * ifindex would not do: each network namespace has its own. */
+/* What user space says about an interface, by its slot: the number that its entry programs were made with. An ifindex
+ * would not do: each network namespace has its own. */
 struct interface {
     u32 flags;
     u32 namespace;  /* a number of ours */

@@ -9,10 +9,11 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from common.errors import AyaflowError
+from common.errors import AyaflowError, EnvironmentProblem
 from producer.kernel.child import KINDS, Answer, SeeLogError
 
 
@@ -41,23 +42,31 @@ def compile_replay(request: dict[str, Any]) -> Answer:
 
 def hook(request: dict[str, Any]) -> Answer:
     """Attach the pinned programs where they are not attached yet."""
-    from producer.interfaces import filters
-    from producer.interfaces.attacher import Hook
-    from producer.kernel import bpfsys, pins
+    from producer.interfaces.attach.attaching import Attach
+    from producer.interfaces.attach.hook import WAYS, Hook
 
-    directory = Path(request["pin_directory"])
-    programs = {name: bpfsys.obj_get(directory / name) for name in pins.PROGRAMS}
-    run = str(request["run"])
-    hooks = [Hook(**fields) for fields in request["hooks"]]
-    found = [filters.attach(each, node=request["node"], run=run, programs=programs) for each in hooks]
-    return Answer(values={"outcomes": found})
+    attach = Attach(
+        node=request["node"],
+        run=str(request["run"]),
+        directory=Path(request["pin_directory"]),
+        by_tcx="tcx" in request.get("ways", WAYS),
+    )
+    try:
+        found = attach.attach(Hook(**fields) for fields in request["hooks"])
+    except OSError as error:
+        raise EnvironmentProblem(f"cannot attach to interfaces: {error}") from error
+    return Answer(values={"outcomes": [asdict(each) for each in found]})
 
 
 def detach(request: dict[str, Any]) -> Answer:
     """Remove the hooks of a node, or of all, from all interfaces but those that are kept."""
-    from producer.interfaces import filters
+    from producer.interfaces.attach import attaching
 
-    return Answer(values={"removed": filters.detach_everywhere(node=request["node"], keep=request.get("keep", ()))})
+    try:
+        removed = attaching.detach_everywhere(node=request["node"], keep=request.get("keep", ()))
+    except OSError as error:
+        raise EnvironmentProblem(f"cannot detach from interfaces: {error}") from error
+    return Answer(values={"removed": removed})
 
 
 def main() -> int:

@@ -18,7 +18,7 @@ from producer.capture.heartbeat import Heartbeat
 from producer.capture.timing import Timing
 from producer.clock import WallClock
 from producer.health import Status, health
-from producer.interfaces.attacher import ChildAttacher
+from producer.interfaces.attach.attacher import ChildAttacher
 from producer.interfaces.hooks import Hooks
 from producer.interfaces.observer import Observer
 from producer.interfaces.selection import Selection
@@ -189,6 +189,7 @@ class NodeParts:
 
     def unpin(self, kernel: PinnedRun) -> None:
         """Remove a run from the kernel."""
+        pins.remove_hooks(self._directory, str(kernel.state.ring_id))
         if kernel.directory == self._directory:
             pins.remove_files(self._directory)
         else:

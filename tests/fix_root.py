@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import platform
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import EnvironmentProblem
-from producer.kernel import environment, pins
+from producer.interfaces.attach.hook import WAYS
+from producer.kernel import environment, pins, tcx
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +53,11 @@ def bpffs(root_and_bcc: None) -> Iterator[Path]:
     """A BPF file system of the tests' own."""
     with bpf_filesystem() as path:
         yield path
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest) -> str:
+    """How programs are attached: the test runs with each that this kernel has."""
+    if request.param == "tcx" and not tcx.is_known():
+        pytest.skip(f"kernel {platform.release()} has no TCX")
+    return str(request.param)

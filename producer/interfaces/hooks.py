@@ -2,6 +2,9 @@
 
 Each interface has a slot of the kernel's maps. A slot is set up before the child attaches; when the interface goes,
 it is given to another only after all its events and counters have been sent. Nothing here waits.
+
+Hooks are looked at, not remembered: all of them every 30 s, and those of an interface when the kernel says that it went
+(another may have come in its place, with the same name and ifindex) or that something was attached or removed there.
 """
 
 from collections.abc import Callable
@@ -11,7 +14,8 @@ from typing import Protocol
 from common import logs
 from common.errors import AyaflowError, EnvironmentProblem
 from producer.capture.epochs import Epochs, slots_of
-from producer.interfaces.attacher import ATTACHED, FAILED, GONE, Attacher, Attaching, Hook, Outcome
+from producer.interfaces.attach.attacher import Attacher, Attaching
+from producer.interfaces.attach.hook import ATTACHED, FAILED, GONE, Hook, Outcome
 from producer.interfaces.link_types import link_flags
 from producer.interfaces.observer import News
 from producer.interfaces.rtnetlink import Link
@@ -21,6 +25,8 @@ from producer.kernel.abi import ELSEWHERE, MAX_INTERFACES, UNKNOWN_LINK, WATCHED
 
 LOOK_NS = 100_000_000  # between two looks at what the kernel says, while it says something
 RETRY_NS = 5_000_000_000
+SWEEP_NS = 30_000_000_000  # between two times that the kernel is asked for all hooks: not every change is told
+SWEPT = 32  # hooks that are looked at in one step
 
 log = logs.get("producer")
 
@@ -74,6 +80,8 @@ class _Watched:
     link_type: int | None = None  # what its packets begin with; see link_types
     attached: bool = False
     flags: int = 0
+    before: tuple[str, ...] = ()  # programs of others that run before ours
+    lacking: str = ""  # what is not seen of its packets
 
 
 class Hooks:
@@ -104,7 +112,9 @@ class Hooks:
         self._names: dict[int, str] = dict(adopted)
         self._late: dict[int, int] = {}  # slot of an interface that has gone -> the last epoch with something of it
         self._failed: dict[tuple[Place, str], int] = {}  # tried again at
-        self._check: set[Place] = set()  # somebody may have removed the hooks
+        self._look: set[Place] = set()  # the hooks may not be there any more
+        self._swept_ns = monotonic()
+        self._check: set[Place] = set()  # they are not
         self._attaching: Attaching | None = None
         self._world: World | None = None
         self._changed = True
@@ -137,14 +147,15 @@ class Hooks:
             self._attacher.detach_others(self.names)
             for name, slot in self._adopted.items():
                 self._tables.set_interface(slot, 0, 0, name)
+                self._attacher.release(slot)
                 self._late[slot] = self._epochs.forget(slots_of(slot, name))
             self._adopted = {}
 
     def patience(self) -> float:
         """Seconds after which `step` may have something to do, although no descriptor says so."""
-        if self._attaching is not None or self._failed or self._changed or self._check or self._has_just_heard():
+        if self._attaching or self._failed or self._changed or self._look or self._check or self._has_just_heard():
             return LOOK_NS / 1e9
-        return self._observer.looks_every
+        return min(self._observer.looks_every, SWEEP_NS / 1e9)
 
     def descriptors(self) -> tuple[int, ...]:
         """Those that can be read when `step` has something to do. None right after news: there may be many more."""
@@ -166,8 +177,10 @@ class Hooks:
         news = self._observer.poll(now)
         if news.changed or news.unhooked:
             self._heard_ns = now
-        self._check |= news.unhooked
+        self._look |= news.unhooked
         self._changed |= news.changed
+        if not self._changed:  # else the world first: a namespace may have gone
+            self._look_at_hooks(now)
         retry = any(when <= now for when in self._failed.values())
         if self._attaching is None and (self._changed or self._check or retry):
             self._reconcile(now)
@@ -202,6 +215,27 @@ class Hooks:
         if lacking:
             self._attaching = self._attacher.attach([self._hook(place) for place in lacking])
 
+    def _look_at_hooks(self, now: int) -> None:
+        """At some of those that are due; the others have their turn in the next steps."""
+        if now - self._swept_ns >= SWEEP_NS:
+            self._swept_ns = now
+            self._look |= set(self._watched)
+        self._look &= set(self._watched)
+        due = [place for place in self._look if self._watched[place].attached][:SWEPT]
+        self._look -= set(due)
+        some = {self._watched[place].slot: place for place in due}
+        for slot, seen in self._attacher.look(self._hook(place) for place in due).items() if due else ():
+            if not seen.in_place:
+                self._check.add(some[slot])
+            elif seen.before != (each := self._watched[some[slot]]).before:
+                each.before = seen.before
+                if seen.before:
+                    log.warning(
+                        "another program runs before ours: packets that it keeps are not seen",
+                        interface=each.name,
+                        programs=", ".join(seen.before),
+                    )
+
     def _add(self, place: Place, name: str, world: World) -> None:
         stored = self._epochs.stored  # whose events and counters have been sent
         free = (
@@ -228,6 +262,7 @@ class Hooks:
             self._tables.unwatch(place)
             log.info("interface has gone", interface=each.name)
         self._tables.set_interface(each.slot, 0, 0, each.name)
+        self._attacher.release(each.slot)
         self._late[each.slot] = self._epochs.forget(slots_of(each.slot, each.name))
 
     def _set_flags(self, world: World) -> None:
@@ -277,6 +312,10 @@ class Hooks:
             else:
                 if outcome.state == ATTACHED:
                     self._say_attached(each)
+                if outcome.error != each.lacking:
+                    each.lacking = outcome.error
+                    if outcome.error:
+                        log.warning("not all is seen", interface=each.name, error=outcome.error)
                 if not each.attached:
                     each.attached = True
                     self._tables.watch(place)

@@ -112,7 +112,7 @@ class News:
     """What has changed."""
 
     changed: bool  # look again
-    unhooked: frozenset[Place]  # somebody removed a qdisc or a filter there
+    unhooked: frozenset[Place]  # the hooks there may have gone
 
 
 class Observer:

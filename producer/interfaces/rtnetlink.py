@@ -14,7 +14,7 @@ from producer.interfaces.names import shown
 
 _NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
 _NEWROUTE, _DELROUTE = 24, 25
-_DELQDISC, _DELTFILTER = 37, 45
+_DELQDISC, _NEWTFILTER, _DELTFILTER = 37, 44, 45
 _NEWNSID, _GETNSID = 88, 90
 _ERROR, _DONE = 2, 3
 _REQUEST, _DUMP, _DUMP_INTR = 0x01, 0x300, 0x10
@@ -58,7 +58,7 @@ class Changes:
 
     links: bool = False  # interfaces came, went or changed
     routes: bool = False  # a default route came or went
-    unhooked: frozenset[int] = frozenset()  # ifindexes on which a qdisc or filter was removed
+    unhooked: frozenset[int] = frozenset()  # ifindexes whose hooks may have gone, or have another in their place
     lost: bool = False  # messages were: anything may have changed
 
 
@@ -120,9 +120,11 @@ class RouteSocket:
                 kind, body = message.kind, message.body
                 if kind in {_NEWLINK, _DELLINK}:
                     found.links = True
+                    if kind == _DELLINK:  # another may be there already, with the same name and ifindex
+                        found.unhooked |= {_LINK.unpack_from(body)[2]}
                 elif kind in {_NEWROUTE, _DELROUTE}:
                     found.routes |= body[1] == 0  # length of the destination's prefix
-                elif kind in {_DELQDISC, _DELTFILTER}:
+                elif kind in {_DELQDISC, _NEWTFILTER, _DELTFILTER}:
                     found.unhooked |= {_TC.unpack_from(body)[1]}
 
     def links(self) -> Listing:

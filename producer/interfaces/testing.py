@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from common.errors import AyaflowError
-from producer.interfaces.attacher import ATTACHED, FAILED, KEPT, Hook, Outcome
+from producer.interfaces.attach.hook import ATTACHED, FAILED, KEPT, Hook, Outcome, Seen
 from producer.interfaces.observer import News
 from producer.interfaces.rtnetlink import Changes, Link, Listing
 from producer.interfaces.topology import Place, World
@@ -78,9 +78,17 @@ class MemoryObserver:
 
 
 class MemoryAttacher:
-    """Obeys producer.interfaces.attacher.Attacher. `becomes`: the state of a hook, by name, that is not attached."""
+    """Obeys producer.interfaces.attach.attacher.Attacher.
+
+    `becomes`: the state of a hook, by name, that is not attached. `lacks`: what one that is does not see. `before`: the
+    programs that run before one. `attached`: the test removes hooks from it.
+    """
 
     def __init__(self) -> None:
+        self.lacks: dict[str, str] = {}
+        self.before: dict[str, tuple[str, ...]] = {}
+        self.looked: list[list[str]] = []
+        self.released: list[int] = []
         self.becomes: dict[str, str] = {}
         self.attached: set[str] = set()
         self.asked: list[list[Hook]] = []
@@ -92,13 +100,24 @@ class MemoryAttacher:
         self.asked.append(list(hooks))
         return MemoryAttaching(self, self.asked[-1])
 
+    def look(self, hooks: Iterable[Hook]) -> dict[int, Seen]:
+        hooks = list(hooks)
+        self.looked.append([hook.name for hook in hooks])
+        return {
+            hook.slot: Seen(in_place=hook.name in self.attached, before=self.before.get(hook.name, ()))
+            for hook in hooks
+        }
+
+    def release(self, slot: int) -> None:
+        self.released.append(slot)
+
     def detach_others(self, keep: Collection[str]) -> None:
         self.kept.append(tuple(keep))
 
 
 @dataclass
 class MemoryAttaching:
-    """Obeys producer.interfaces.attacher.Attaching."""
+    """Obeys producer.interfaces.attach.attacher.Attaching."""
 
     attacher: MemoryAttacher
     hooks: list[Hook]
@@ -119,7 +138,8 @@ class MemoryAttaching:
         state = KEPT if hook.name in attacher.attached else attacher.becomes.get(hook.name, ATTACHED)
         if state == ATTACHED:
             attacher.attached.add(hook.name)
-        return Outcome(slot=hook.slot, state=state, error=f"cannot attach to {hook.name}" if state == FAILED else "")
+        error = f"cannot attach to {hook.name}" if state == FAILED else attacher.lacks.get(hook.name, "")
+        return Outcome(slot=hook.slot, state=state, error=error)
 
 
 @dataclass

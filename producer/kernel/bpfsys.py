@@ -14,8 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 _SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361}
-_MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _OBJ_PIN, _OBJ_GET, _PROG_TEST_RUN = 1, 2, 3, 6, 7, 10
+_MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE = 0, 1, 2, 3
+_PROG_LOAD, _OBJ_PIN, _OBJ_GET, _PROG_TEST_RUN = 5, 6, 7, 10
 _MAP_LOOKUP_BATCH, _MAP_DELETE_BATCH = 24, 27
+_PROG_BIND_MAP = 35
+_MAP_TYPE_ARRAY, _MAP_TYPE_PERCPU_ARRAY, _PROG_TYPE_SCHED_CLS = 2, 6, 3
 _ATTR_BYTES = 128
 Records = npt.NDArray[np.void]
 
@@ -29,7 +32,8 @@ def _number() -> int:
     return number
 
 
-def _bpf(command: int, attributes: bytes, what: str) -> tuple[int, bytes]:
+def bpf(command: int, attributes: bytes, what: str) -> tuple[int, bytes]:
+    """The system call -> its result, and the attributes as the kernel left them. `what`: for the error."""
     buffer = ctypes.create_string_buffer(attributes, _ATTR_BYTES)
     result = _libc.syscall(_number(), command, buffer, _ATTR_BYTES)
     if result < 0:
@@ -41,13 +45,13 @@ def _bpf(command: int, attributes: bytes, what: str) -> tuple[int, bytes]:
 def obj_pin(fd: int, path: Path) -> None:
     """Give a map or program a name in bpffs."""
     name = ctypes.create_string_buffer(os.fsencode(path))
-    _bpf(_OBJ_PIN, struct.pack("=QII", ctypes.addressof(name), fd, 0), f"pin {path}")
+    bpf(_OBJ_PIN, struct.pack("=QII", ctypes.addressof(name), fd, 0), f"pin {path}")
 
 
 def obj_get(path: Path) -> int:
     """Open a pinned map or program -> file descriptor."""
     name = ctypes.create_string_buffer(os.fsencode(path))
-    return _bpf(_OBJ_GET, struct.pack("=QII", ctypes.addressof(name), 0, 0), f"open {path}")[0]
+    return bpf(_OBJ_GET, struct.pack("=QII", ctypes.addressof(name), 0, 0), f"open {path}")[0]
 
 
 def map_update(fd: int, key: bytes, value: bytes | npt.NDArray[np.void]) -> None:
@@ -56,13 +60,13 @@ def map_update(fd: int, key: bytes, value: bytes | npt.NDArray[np.void]) -> None
     data = value if isinstance(value, bytes) else value.tobytes()
     value_buffer = ctypes.create_string_buffer(data, len(data))
     attributes = struct.pack("=IIQQQ", fd, 0, ctypes.addressof(key_buffer), ctypes.addressof(value_buffer), 0)
-    _bpf(_MAP_UPDATE, attributes, "map update")
+    bpf(_MAP_UPDATE, attributes, "map update")
 
 
 def map_delete(fd: int, key: bytes) -> None:
     """Remove an entry."""
     key_buffer = ctypes.create_string_buffer(key, len(key))
-    _bpf(_MAP_DELETE, struct.pack("=IIQ", fd, 0, ctypes.addressof(key_buffer)), "map delete")
+    bpf(_MAP_DELETE, struct.pack("=IIQ", fd, 0, ctypes.addressof(key_buffer)), "map delete")
 
 
 def map_lookup(fd: int, key: bytes, value_bytes: int) -> bytes:
@@ -70,7 +74,7 @@ def map_lookup(fd: int, key: bytes, value_bytes: int) -> bytes:
     key_buffer = ctypes.create_string_buffer(key, len(key))
     value_buffer = ctypes.create_string_buffer(value_bytes)
     attributes = struct.pack("=IIQQQ", fd, 0, ctypes.addressof(key_buffer), ctypes.addressof(value_buffer), 0)
-    _bpf(_MAP_LOOKUP, attributes, "map lookup")
+    bpf(_MAP_LOOKUP, attributes, "map lookup")
     return value_buffer.raw
 
 
@@ -143,10 +147,43 @@ def prog_test_run(fd: int, frame: bytes, context: bytes = b"", repeat: int = 1) 
         ctypes.addressof(skb) if skb else 0,
         0,
     )
-    _, raw = _bpf(_PROG_TEST_RUN, attributes, "test run")
+    _, raw = bpf(_PROG_TEST_RUN, attributes, "test run")
     result: int = struct.unpack_from("=i", raw, 4)[0]
     duration: int = struct.unpack_from("=I", raw, 36)[0]
     return result, duration
+
+
+def map_create(name: str, value_bytes: int, entries: int, *, per_cpu: bool = False) -> int:
+    """Make an array -> its descriptor. The name: 15 octets at most."""
+    kind = _MAP_TYPE_PERCPU_ARRAY if per_cpu else _MAP_TYPE_ARRAY
+    return bpf(
+        _MAP_CREATE, struct.pack("=IIIIIII16s", kind, 4, value_bytes, entries, 0, 0, 0, name.encode()), "map create"
+    )[0]
+
+
+def prog_load(name: str, instructions: bytes) -> int:
+    """Load a TC program -> its descriptor. The name: 15 octets at most."""
+    code = ctypes.create_string_buffer(instructions, len(instructions))
+    licence = ctypes.create_string_buffer(b"GPL")
+    attributes = struct.pack(
+        "=IIQQIIQII16s",
+        _PROG_TYPE_SCHED_CLS,
+        len(instructions) // 8,
+        ctypes.addressof(code),
+        ctypes.addressof(licence),
+        0,
+        0,
+        0,
+        0,
+        0,
+        name.encode(),
+    )
+    return bpf(_PROG_LOAD, attributes, "program load")[0]
+
+
+def prog_bind_map(program: int, map_fd: int) -> None:
+    """Keep a map as long as the program, which need not use it."""
+    bpf(_PROG_BIND_MAP, struct.pack("=III", program, map_fd, 0), "bind map")
 
 
 def possible_cpus() -> int:

@@ -24,6 +24,8 @@ def load(pin_directory: Path, *, ring_pages: int, flow_entries: int, decapsulate
     module = _compiled(compiler_flags(ring_pages, flow_entries, decapsulate))
     programs = {hook: _verified(module, hook) for hook in pins.PROGRAMS}
     fill(module)
+    for direction, hook in enumerate(pins.PROGRAMS):
+        _put(module, "programs", direction, struct.pack("=I", programs[hook]))
     try:
         for name in pins.MAPS:
             bpfsys.obj_pin(module[name].map_fd, pin_directory / name)

@@ -21,10 +21,14 @@ MAPS = (
     "watched",
     "config",
     "state",
+    "entered",
+    "programs",
 )
 OLD = "old"
 """Folder in the node's, with a folder for each run of another version that is not sent to its end."""
+_HOOKS = "hooks-"
 PROGRAMS = ("ingress", "egress")
+"""By direction."""
 
 
 def mount(bpffs: Path) -> None:
@@ -124,6 +128,16 @@ def set_aside_runs(directory: Path) -> list[Path]:
         return []
 
 
+def hooks_directory(directory: Path, run: str) -> Path:
+    """Folder in the node's for the links of a run (see interfaces/links.py). It stays when the run is set aside."""
+    return directory / f"{_HOOKS}{run}"
+
+
+def hooks_directories(directory: Path) -> list[Path]:
+    """Those of all runs of the node."""
+    return sorted(directory.glob(f"{_HOOKS}*"))
+
+
 def remove_files(directory: Path) -> None:
     """Unlink the pins of the node's run, but not those that were set aside."""
     for path in directory.iterdir():
@@ -133,17 +147,29 @@ def remove_files(directory: Path) -> None:
 
 def remove(directory: Path) -> list[str]:
     """Unlink all pins of a node and its folder. Returns their names. What is not there is no error."""
+    removed = _remove(directory)
+    with contextlib.suppress(OSError):
+        directory.parent.rmdir()  # when no other node is left
+    return removed
+
+
+def remove_hooks(directory: Path, run: str | None = None) -> None:
+    """Unlink the links of a run of the node, or of all: what is attached goes with them."""
+    for folder in hooks_directories(directory):
+        if run is None or folder == hooks_directory(directory, run):
+            _remove(folder)
+
+
+def _remove(directory: Path) -> list[str]:
     removed = []
     with contextlib.suppress(FileNotFoundError):
         for path in sorted(directory.iterdir()):
             if path.is_dir():
-                removed += [f"{path.name}/{name}" for name in remove(path)]
+                removed += [f"{path.name}/{name}" for name in _remove(path)]
             else:
                 path.unlink()
                 removed.append(path.name)
         directory.rmdir()
-    with contextlib.suppress(OSError):
-        directory.parent.rmdir()  # when no other node is left
     return removed
 
 

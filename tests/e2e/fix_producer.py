@@ -12,7 +12,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from confluent_kafka import Consumer, TopicPartition
 from scapy.layers.inet import ICMP, IP, TCP, UDP
@@ -29,10 +29,12 @@ from tests.fix_local import REPOSITORY, environment, free_port
 from tests.waiting import HANG_SECONDS, until
 
 ENTRY = """
-import sys
+import functools, os, sys
 from common import logs, settings
 from common.errors import AyaflowError
-from producer import component, detach
+from producer import component, detach, parts
+if ways := os.environ.get("TEST_WAYS"):
+    parts.ChildAttacher = functools.partial(parts.ChildAttacher, ways=(ways,))
 logs.configure(form="text")
 try:
     sys.exit({"run": component, "detach": detach}[sys.argv[1]].run(settings.load()))
@@ -60,6 +62,11 @@ class Node:
         )
         self.output = directory / "producer.out"
         self._started: list[subprocess.Popen[bytes]] = []
+
+    def attaching_by(self, way: str) -> Self:
+        """Not by whatever works."""
+        self.environment["TEST_WAYS"] = way
+        return self
 
     def start(self, *before: str) -> "subprocess.Popen[bytes]":
         with self.output.open("ab") as output:

@@ -115,13 +115,6 @@ def _cable(host: Host, end: str, bridge: str, *, offloads: bool) -> None:
     run("ip", "link", "set", end, "master", bridge, "up")
 
 
-def qdiscs(interface: str) -> str:
-    """What is attached to an interface, as tc says it."""
-    return run("tc", "qdisc", "show", "dev", interface) + run(
-        "tc", "filter", "show", "dev", interface, "ingress", check=False
-    )
-
-
 def is_ours(text: str) -> bool:
     """Whether an address, IPv4 as a.b.c.d, is one of the two hosts'."""
     address = ipaddress.ip_address(text)

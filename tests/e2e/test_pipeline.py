@@ -22,6 +22,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 
 from tests.e2e import net, sniffer
 from tests.e2e.system import System, ayaflow_up, logs, processes_of
+from tests.kernel.attached import hooks
 from tests.waiting import HANG_SECONDS, until
 
 pytestmark = [
@@ -349,11 +350,12 @@ def test_control_c_leaves_nothing_behind(network: net.Network, tmp_path: Path) -
     foreign = ("tc", "qdisc", "show", "dev", network.other)
     before = net.run(*foreign)
     with ayaflow_up(tmp_path / "data", network.other, node="e2e-stop") as system:
-        assert "clsact" in net.qdiscs(network.other)
+        assert len(hooks(network.other)) == 2
         assert Path("/sys/fs/bpf/ayaflow/e2e-stop").exists()
         system.process.send_signal(signal.SIGINT)
         out, err = system.process.communicate(timeout=HANG_SECONDS)
         assert system.process.returncode == 0, out + err + logs(system.data_dir)
+    assert not hooks(network.other)
     assert net.run(*foreign) == before
     assert not Path("/sys/fs/bpf/ayaflow/e2e-stop").exists()
     assert processes_of(tmp_path / "data") == []

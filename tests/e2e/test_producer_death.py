@@ -19,6 +19,7 @@ from schemas.packets import PacketBatch
 from tests.e2e.fix_producer import Node, batches_of, broker_on, by_flow, check_ledger, frames, once, running, stop
 from tests.fix_local import free_port
 from tests.kernel import veth
+from tests.kernel.attached import hooks
 from tests.waiting import until
 
 pytestmark = [pytest.mark.root, pytest.mark.kafka]
@@ -100,7 +101,7 @@ def test_killed_at_any_moment_nothing_is_lost_or_sent_twice(
                 time.sleep(dice.uniform(0.05, 0.8))
                 process = node.killed_and_started(process, dice.uniform(0, 0.5))
         assert stop(process) == 0
-        assert "clsact" not in veth.tc("qdisc", "show", "dev", pair[0])
+        assert not hooks(pair[0]) | hooks(pair[1])
         assert not node.pin_directory.exists()
     batches = sent_to(kafka_broker, node)
     assert by_flow(batches) == sender.wanted()
@@ -216,7 +217,7 @@ def test_a_producer_that_stops_while_kafka_is_away_leaves_its_batches_to_the_nex
             with Sender(pair, 10_000) as sender:
                 sender.sends(5_000)
             assert stop(process) == 0
-        assert "clsact" not in veth.tc("qdisc", "show", "dev", pair[0])
+        assert not hooks(pair[0]) | hooks(pair[1])
         assert not node.pin_directory.exists()
         with broker_on(bootstrap, kafka):
             with running(node) as process:

@@ -1,10 +1,8 @@
 """The acceptance lines of issue 5 that have a number in them. Long form."""
 
-import contextlib
 import ctypes
 import os
 import struct
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from tests.faults import check, results
 from tests.faults.installation import PRODUCER, Installation, installation
 from tests.faults.rss import Memory
 from tests.faults.traffic import Sender, received
+from tests.kernel.attached import hooks
 
 pytestmark = [pytest.mark.root, pytest.mark.kafka, pytest.mark.clickhouse, pytest.mark.faults, pytest.mark.timeout(600)]
 
@@ -101,14 +100,14 @@ def test_nothing_is_left_in_the_kernel_after_detach_also_after_kill_9_of_everyth
         assert all(is_loaded(MAP_GET_FD_BY_ID, each) for each in maps)
         for part in system.parts.values():
             part.kill()
-        assert "clsact" in tc(system.watched)
+        assert len(hooks(system.watched)) == 2
         # without /run/netns: what others have attached in namespaces with names is not ours to remove
         hide = 'mkdir -p /run/netns; mount -t tmpfs none /run/netns; exec "$@"'
         hidden = ("unshare", "--mount", "sh", "-c", hide, "sh")
         said = system.ayaflow("detach", before=hidden)
         assert said.returncode == 0, said.stderr
         assert f"on {system.watched} ingress" in said.stdout
-        assert "clsact" not in tc(system.watched)
+        assert not hooks(system.watched)
         assert not (system.bpffs / pins.TOP).exists()
         system.mind(0.5)  # the kernel frees them after a grace period
         assert not any(is_loaded(PROG_GET_FD_BY_ID, each) for each in programs)
@@ -145,11 +144,3 @@ def is_loaded(command: int, number: int) -> bool:
     if fd >= 0:
         os.close(fd)
     return bool(fd >= 0)
-
-
-def tc(interface: str) -> str:
-    with contextlib.suppress(subprocess.CalledProcessError):
-        return subprocess.run(
-            ["tc", "qdisc", "show", "dev", interface], capture_output=True, text=True, check=True
-        ).stdout
-    return ""

@@ -23,6 +23,7 @@ import pytest
 import yaml
 
 from tests.fix_local import environment, free_port, temporary_directory
+from tests.kernel.attached import hooks
 from tests.waiting import HANG_SECONDS, until
 
 pytestmark = [pytest.mark.root, pytest.mark.kafka, pytest.mark.clickhouse]
@@ -112,10 +113,6 @@ def left_over(installation: Installation) -> list[str]:
     return found
 
 
-def hooks(interface: str) -> str:
-    return run("tc", "qdisc", "show", "dev", interface).replace("noqueue", "") if interface else ""
-
-
 @contextlib.contextmanager
 def started(installation: Installation) -> Iterator[subprocess.Popen[str]]:
     with (installation.directory / "up.err").open("w") as errors:
@@ -176,7 +173,7 @@ def test_it_prints_one_line_restarts_what_dies_and_leaves_nothing_behind(
         assert process.stdout.read() == ""
     assert stages(installation, "stopped") == ["producer", "streams", "console", "clickhouse", "kafka"]
     assert left_over(installation) == []
-    assert "clsact" not in hooks(interface)
+    assert not hooks(interface)
     assert not list(Path("/sys/fs/bpf").glob(f"ayaflow/up-{os.getpid()}*"))
 
 
@@ -205,7 +202,7 @@ def test_the_view_shows_traffic_and_nothing_outlives_kill_9(installation: Instal
         os.waitpid(pid, 0)
         os.close(terminal)
     until(lambda: not left_over(installation), lambda: left_over(installation))
-    assert "clsact" not in hooks(interface)
+    assert not hooks(interface)
 
 
 def send(stop: threading.Event) -> None:

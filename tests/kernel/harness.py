@@ -12,7 +12,7 @@ import numpy as np
 
 from common.settings import CaptureSettings
 from producer.capture.epochs import slots_of
-from producer.interfaces.attacher import ATTACHED, Hook
+from producer.interfaces.attach.hook import ATTACHED, WAYS, Hook
 from producer.kernel import bpfsys, child, pins
 from producer.kernel.abi import COUNTERS, OUTCOMES, WATCHED, Records, interface
 from producer.kernel.layout import Layout, layout_of
@@ -56,6 +56,7 @@ class Program:
         interfaces: tuple[str, ...] = (),
         ring_pages: int = 64,
         decapsulate: tuple[str, ...] = (),
+        ways: tuple[str, ...] = WAYS,
     ) -> None:
         directory.mkdir(parents=True)
         self.node = pins.node_of(directory)
@@ -66,6 +67,7 @@ class Program:
             "ring_pages": ring_pages,
             "flow_entries": FLOW_ENTRIES,
             "decapsulate": decapsulate,
+            "ways": ways,
         }
         answer = child.run("load", request, log=log)
         self.fds = {path.name: bpfsys.obj_get(path) for path in directory.iterdir()}

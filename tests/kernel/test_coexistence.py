@@ -1,6 +1,5 @@
 """TCX programs of others, before and after ours: they stay, they see every packet, and so do we."""
 
-import ctypes
 import platform
 import socket
 import struct
@@ -14,6 +13,7 @@ from scapy.packet import Raw
 
 from producer.kernel import bpfsys, child, pins
 from tests.kernel import veth
+from tests.kernel.attached import programs
 from tests.kernel.frames import V4
 from tests.kernel.harness import Program
 
@@ -31,13 +31,13 @@ int counts(struct __sk_buff *skb)
     return -1;      /* TCX_NEXT */
 }
 """
-PROG_ATTACH, PROG_DETACH, PROG_QUERY = 8, 9, 16
+PROG_ATTACH, PROG_DETACH = 8, 9
 TCX_INGRESS, TCX_EGRESS = 46, 47
 REPLACED = 0
 
 
-def _bpf(command: int, attributes: bytes) -> bytes:
-    return bpfsys._bpf(command, attributes, f"bpf command {command}")[1]
+def _bpf(command: int, attributes: bytes) -> None:
+    bpfsys.bpf(command, attributes, f"bpf command {command}")
 
 
 class Foreign:
@@ -60,14 +60,6 @@ class Foreign:
         self._module.cleanup()
 
 
-def attached(interface: str, kind: int) -> list[int]:
-    """Ids of the TCX programs on an interface."""
-    ids = (ctypes.c_uint32 * 16)()
-    attributes = struct.pack("=IIIIQI", socket.if_nametoindex(interface), kind, 0, 0, ctypes.addressof(ids), 16)
-    count = struct.unpack_from("=I", _bpf(PROG_QUERY, attributes), 24)[0]
-    return list(ids)[:count]
-
-
 @pytest.fixture
 def cable(bpffs: Path) -> Iterator[tuple[str, str]]:
     with veth.pair() as names:
@@ -87,8 +79,8 @@ def test_tcx_programs_before_and_after_ours_see_what_we_see_and_stay(
     program = Program(directory, tmp_path / "k.log", interfaces=(a, b))
     try:
         foreign += [Foreign(a, TCX_EGRESS), Foreign(b, TCX_INGRESS)]
-        before = [attached(a, TCX_EGRESS), attached(b, TCX_INGRESS)]
-        assert [len(ids) for ids in before] == [2, 2]
+        assert programs(a, 1) == ["ayaflow_e0", "counts", "counts"]
+        assert programs(b, 0) == ["ayaflow_i1", "counts", "counts"]
         frame = bytes(V4 / UDP(sport=1111, dport=53) / Raw(bytes(30)))
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as tap:
             tap.bind((b, 0))
@@ -99,7 +91,7 @@ def test_tcx_programs_before_and_after_ours_see_what_we_see_and_stay(
         assert [each.seen for each in foreign] == [10] * 4
         assert len(program.take_events()) == 20
         child.run("detach", {"node": program.node}, log=tmp_path / "d.log")
-        assert [attached(a, TCX_EGRESS), attached(b, TCX_INGRESS)] == before
+        assert programs(a, 1) == programs(b, 0) == ["counts", "counts"]
         veth.send(a, frame)
         assert [each.seen for each in foreign] == [11] * 4
     finally:

@@ -19,7 +19,7 @@ from scapy.packet import Raw
 from producer.capture.epochs import Epochs
 from producer.clock import WallClock
 from producer.interfaces import namespaces
-from producer.interfaces.attacher import ChildAttacher
+from producer.interfaces.attach.attacher import ChildAttacher
 from producer.interfaces.hooks import Hooks
 from producer.interfaces.observer import Observer
 from producer.interfaces.selection import Selection
@@ -28,6 +28,7 @@ from producer.kernel.abi import SECONDARY
 from producer.kernel.ring import submitted
 from producer.kernel.run import begin_run
 from tests.kernel import veth
+from tests.kernel.attached import detach, hooks
 from tests.kernel.harness import FLOW_ENTRIES, layout
 from tests.kernel.tagging import pushed
 from tests.waiting import until
@@ -43,7 +44,9 @@ Node = Callable[..., "Watching"]
 class Watching:
     """The producer's hooks, without Kafka."""
 
-    def __init__(self, directory: Path, log: Path, patterns: list[str], *, all_namespaces: bool) -> None:
+    def __init__(
+        self, directory: Path, log: Path, patterns: list[str], *, all_namespaces: bool, ways: tuple[str, ...]
+    ) -> None:
         directory.mkdir(parents=True)
         self.node = pins.node_of(directory)
         request = {
@@ -66,7 +69,9 @@ class Watching:
             adopted={},
             selection=Selection.of(patterns),
             observer=Observer(all_namespaces=all_namespaces),
-            attacher=ChildAttacher(node=self.node, run=1, pin_directory=directory, log=log.with_suffix(".hook.log")),
+            attacher=ChildAttacher(
+                node=self.node, run=1, pin_directory=directory, log=log.with_suffix(".hook.log"), ways=ways
+            ),
             tables=kernel.tables,
             epochs=self.epochs,
             monotonic=time.monotonic_ns,
@@ -119,12 +124,13 @@ class Watching:
 
 
 @pytest.fixture
-def watch(bpffs: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Node]:
+def watch(way: str, bpffs: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Node]:
     directory = pins.node_directory(bpffs, f"net.{abs(hash(request.node.name)) % 10**9}")
     made: list[Watching] = []
 
     def watch(*patterns: str, all_namespaces: bool = False) -> Watching:
-        made.append(Watching(directory, tmp_path / "k.log", list(patterns), all_namespaces=all_namespaces))
+        log = tmp_path / "k.log"
+        made.append(Watching(directory, log, list(patterns), all_namespaces=all_namespaces, ways=(way,)))
         return made[0]
 
     yield watch
@@ -213,23 +219,69 @@ def test_a_renamed_interface_is_another(watch: Node) -> None:
         assert node.passages(1) == [(of("@c"), "ingress", True)]
 
 
-@pytest.mark.parametrize("how", ["filter", "qdisc"])
-def test_hooks_that_somebody_removed_are_put_back(watch: Node, how: str) -> None:
+def counts_on_a(node: Watching) -> None:
+    """What `a` receives, and what it sends."""
+    veth.send(of("@b"), frame())
+    assert node.passages(1) == [(of("@a"), "ingress", True)]
+    veth.send(of("@a"), frame())
+    assert node.passages(1) == [(of("@a"), "egress", True)]
+
+
+@pytest.mark.parametrize("way", ["clsact"])
+@pytest.mark.parametrize("how", ["filter", "qdisc", "replaced"])
+def test_filters_that_somebody_removed_or_replaced_are_put_back(watch: Node, how: str) -> None:
     with made(PAIR, *UP):
         node = watch(of("@a"))
         if how == "filter":
             veth.tc("filter", "del", "dev", of("@a"), "ingress")
-        else:
+        elif how == "qdisc":
             veth.tc("qdisc", "del", "dev", of("@a"), "clsact")
-        node.until(lambda: "ayaflow" in _shown(of("@a"), "ingress") and "ayaflow" in _shown(of("@a"), "egress"))
+        else:
+            passes = ("prio", "17", "handle", "1", "bpf", "da", "bytecode", "1,6 0 0 4294967295")
+            veth.tc("filter", "replace", "dev", of("@a"), "ingress", *passes)
+            assert hooks(of("@a")) == {"clsact egress"}
+        node.until(lambda: hooks(of("@a")) == {"clsact ingress", "clsact egress"})
         node.until(lambda: node.hooks._attaching is None)
-        veth.send(of("@b"), frame())
-        assert node.passages(1) == [(of("@a"), "ingress", True)]
+        counts_on_a(node)
 
 
-def _shown(interface: str, hook: str) -> str:
-    command = ["tc", "filter", "show", "dev", interface, hook]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout  # there may be no qdisc yet
+@pytest.mark.parametrize("way", ["tcx"])
+def test_links_that_somebody_detached_are_put_back(watch: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producer.interfaces.hooks.SWEEP_NS", 200_000_000)  # nothing tells of it
+    with made(PAIR, *UP):
+        node = watch(of("@a"))
+        detach(of("@a"), 0)
+        assert hooks(of("@a")) == {"tcx egress"}
+        node.until(lambda: hooks(of("@a")) == {"tcx ingress", "tcx egress"})
+        node.until(lambda: node.hooks._attaching is None)
+        counts_on_a(node)
+
+
+def test_an_interface_made_anew_with_the_same_name_and_index_has_hooks_again(watch: Node) -> None:
+    with made(
+        "link add @a index 4711 type veth peer name @b index 4712", "link set @a up arp off", "link set @b up arp off"
+    ):
+        node = watch(of("@a"))
+        for _ in range(3):
+            veth.ip("link", "set", "lo", "mtu", "65535")  # something is heard: no other look for 100 ms
+            node.hooks.step()
+            again = f"link del @a\nlink add @a index 4711 type veth peer name @b index 4712\n{chr(10).join(UP)}\n"
+            subprocess.run(["ip", "-batch", "-"], input=of(again), text=True, check=True)
+            quiet()
+            node.until(lambda: len(hooks(of("@a"))) == 2)
+            node.until(lambda: node.hooks._attaching is None)
+            counts_on_a(node)
+        veth.ip("link", "set", "lo", "mtu", "65536")
+
+
+@pytest.mark.parametrize("way", ["tcx"])
+def test_an_interface_that_moves_to_where_nobody_looks_is_let_go(watch: Node) -> None:
+    with made("netns add @n1", PAIR, *UP):
+        node = watch(f"{PREFIX}*")
+        veth.ip("link", "set", of("@a"), "netns", of("@n1"))
+        node.until(lambda: node.watched == (of("@b"),))
+        with namespaces.entered(f"/run/netns/{of('@n1')}"):
+            until(lambda: not hooks(of("@a")))
 
 
 def test_the_two_ends_of_a_veth_pair_count_a_packet_once(watch: Node) -> None:
@@ -291,9 +343,10 @@ def test_a_bridge_of_which_not_all_ports_are_watched_stays_primary(watch: Node) 
 def test_a_device_on_another_is_not_primary_when_that_is_watched(watch: Node, bpffs: Path, *, tagged: bool) -> None:
     # with a tag pushed on its way down, a macvlan does what a VLAN device does (for which kernels need a module)
     tag = pushed(of("@m"), 5, bpffs / "tagging") if tagged else contextlib.nullcontext()
-    with made(PAIR, *UP, "link add link @a name @m type macvlan mode bridge", "link set @m up"), tag:
+    with made(PAIR, *UP, "link add link @a name @m type macvlan mode bridge", "link set @m up"):
         node = watch(of("@a"), of("@m"))
-        veth.send(of("@m"), frame())
+        with tag:
+            veth.send(of("@m"), frame())
         assert node.passages(2) == [(of("@a"), "egress", True), (of("@m"), "egress", False)]
         assert node.vlans == ({5} if tagged else {0})
 

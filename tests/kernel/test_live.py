@@ -13,6 +13,7 @@ from scapy.packet import Raw
 
 from producer.kernel import child, pins
 from tests.kernel import veth
+from tests.kernel.attached import hooks
 from tests.kernel.frames import ETHER, V4
 from tests.kernel.harness import Program
 from tests.kernel.tagging import pushed
@@ -30,13 +31,13 @@ Attach = Callable[..., Program]
 
 
 @pytest.fixture
-def attach(bpffs: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Attach]:
+def attach(way: str, bpffs: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Attach]:
     """Attaches the program to interfaces for the time of the test."""
     directory = pins.node_directory(bpffs, f"live.{abs(hash(request.node.name)) % 10**9}")
     programs = []
 
     def attach(*interfaces: str) -> Program:
-        programs.append(Program(directory, tmp_path / "kernel.log", interfaces=interfaces))
+        programs.append(Program(directory, tmp_path / "kernel.log", interfaces=interfaces, ways=(way,)))
         return programs[0]
 
     yield attach
@@ -76,25 +77,27 @@ def test_a_tag_counts_alike_in_the_frame_and_taken_out_of_it(attach: Attach) -> 
 
 
 def test_a_tag_beside_the_frame_is_on_the_wire(attach: Attach, bpffs: Path) -> None:
-    with veth.pair() as (a, b), pushed(a, 5, bpffs / "tagging"):
+    with veth.pair() as (a, b):
         program = attach(a, b)
-        for inside in (V4, ETHER / Dot1Q(vlan=7) / V4.payload):  # the tag that is there becomes the inner one
-            octets = bytes(inside / UDP(sport=1111, dport=53)) + bytes(40)
-            veth.send(a, octets)
-            events = events_of(program, 2)
-            assert sorted(int(event["direction"]) for event in events) == [0, 1]
-            for event in events:
-                assert (event["vlan_id"], event["bytes"], event["src_port"]) == (5, len(octets) + 4, 1111)
+        with pushed(a, 5, bpffs / "tagging"):
+            for inside in (V4, ETHER / Dot1Q(vlan=7) / V4.payload):  # the tag that is there becomes the inner one
+                octets = bytes(inside / UDP(sport=1111, dport=53)) + bytes(40)
+                veth.send(a, octets)
+                events = events_of(program, 2)
+                assert sorted(int(event["direction"]) for event in events) == [0, 1]
+                for event in events:
+                    assert (event["vlan_id"], event["bytes"], event["src_port"]) == (5, len(octets) + 4, 1111)
 
 
 def test_each_segment_repeats_the_tag_beside_the_frame(attach: Attach, bpffs: Path) -> None:
-    with veth.pair() as (a, b), pushed(a, 5, bpffs / "tagging"):
+    with veth.pair() as (a, b):
         program = attach(a, b)
-        tcp = TCP(sport=1, dport=2, flags="A") / Raw(bytes(14_480))
-        veth.send_gso(a, bytes(ETHER / IP(src="10.0.0.1", dst="10.0.0.2") / tcp), headers=54, segment=1448)
-        for event in events_of(program, 2):
-            assert (event["packets"], event["bytes"], event["vlan_id"]) == (10, 14_480 + 10 * (54 + 4), 5)
-            assert event["segment_bytes"] == 1448 + 54 + 4
+        with pushed(a, 5, bpffs / "tagging"):
+            tcp = TCP(sport=1, dport=2, flags="A") / Raw(bytes(14_480))
+            veth.send_gso(a, bytes(ETHER / IP(src="10.0.0.1", dst="10.0.0.2") / tcp), headers=54, segment=1448)
+            for event in events_of(program, 2):
+                assert (event["packets"], event["bytes"], event["vlan_id"]) == (10, 14_480 + 10 * (54 + 4), 5)
+                assert event["segment_bytes"] == 1448 + 54 + 4
 
 
 def test_headers_outside_the_linear_part_are_read(attach: Attach) -> None:
@@ -139,7 +142,7 @@ def test_a_frame_cut_short_is_counted_as_malformed(attach: Attach) -> None:
         assert not len(program.take_events())
 
 
-def test_other_filters_stay_and_still_decide(attach: Attach, tmp_path: Path) -> None:
+def test_other_filters_stay_and_still_decide(attach: Attach, way: str, tmp_path: Path) -> None:
     with veth.pair() as (a, b):
         veth.tc("qdisc", "add", "dev", b, "clsact")
         drop = ("protocol", "ip", "bpf", "da", "bytecode", DROP_PORT_666)
@@ -147,22 +150,20 @@ def test_other_filters_stay_and_still_decide(attach: Attach, tmp_path: Path) -> 
         veth.tc("filter", "add", "dev", b, "ingress", *drop)  # prio chosen by the kernel
         before = veth.tc("filter", "show", "dev", b, "ingress")
         program = attach(a, b)
-        shown = veth.tc("filter", "show", "dev", b, "ingress")
-        assert "ayaflow:" in shown
+        assert hooks(b) == {f"{way} ingress", f"{way} egress"}
         veth.send(a, bytes(V4 / UDP(sport=1111, dport=666) / Raw(bytes(30))))
         veth.send(a, bytes(V4 / UDP(sport=1111, dport=53) / Raw(bytes(30))))
-        egress_and_passed = events_of(program, 3)  # the filter at priority 1 dropped one before us
-        assert sorted((int(e["direction"]), int(e["dst_port"])) for e in egress_and_passed) == [
-            (0, 53),
-            (1, 53),
-            (1, 666),
-        ]
+        sent, passed = [(1, 53), (1, 666)], [(0, 53)]
+        dropped = [(0, 666)] if way == "tcx" else []  # by the filter at priority 1, which is before our filter
+        events = events_of(program, len(sent + passed + dropped))
+        assert sorted((int(e["direction"]), int(e["dst_port"])) for e in events) == sorted(sent + passed + dropped)
         removed = child.run("detach", {"node": program.node}, log=tmp_path / "detach.log").values["removed"]
-        assert any(a in line and "clsact" in line for line in removed)
+        assert any(a in line and "clsact" in line for line in removed) == (way == "clsact")
         assert not any(b in line and "clsact" in line for line in removed)
         assert veth.tc("filter", "show", "dev", b, "ingress") == before
         assert "clsact" in veth.tc("qdisc", "show", "dev", b)
         assert "clsact" not in veth.tc("qdisc", "show", "dev", a)
+        assert not hooks(a) | hooks(b)
 
 
 def test_traffic_passes_on_to_the_stack_as_without_us(attach: Attach) -> None:
@@ -177,17 +178,20 @@ def test_traffic_passes_on_to_the_stack_as_without_us(attach: Attach) -> None:
         assert tap.recv(2000) == without == frame
 
 
-def test_two_nodes_share_an_interface_and_the_last_takes_the_qdisc_away(bpffs: Path, tmp_path: Path) -> None:
-    log = tmp_path / "kernel.log"
-    with veth.pair() as (a, _):
-        programs = [
-            Program(pins.node_directory(bpffs, node), log, interfaces=(a,)) for node in ("live-one", "live-two")
-        ]
+def test_two_nodes_share_an_interface_and_the_last_leaves_nothing(way: str, bpffs: Path, tmp_path: Path) -> None:
+    log, both = tmp_path / "kernel.log", {f"{way} ingress", f"{way} egress"}
+    with veth.pair() as (a, b):
+        nodes = ("live-one", "live-two")
+        programs = [Program(pins.node_directory(bpffs, node), log, interfaces=(a,), ways=(way,)) for node in nodes]
+        assert [hooks(a, node) for node in nodes] == [both, both]
+        veth.send(b, bytes(V4 / UDP(sport=1111, dport=53) / Raw(bytes(30))))
+        for program in programs:
+            assert [int(event["direction"]) for event in events_of(program, 1)] == [0]
         child.run("detach", {"node": "live-one"}, log=log)
-        assert "live-two" in veth.tc("filter", "show", "dev", a, "egress")
-        assert "live-one" not in veth.tc("filter", "show", "dev", a, "egress")
+        assert [hooks(a, node) for node in nodes] == [set(), both]
         child.run("detach", {"node": "live-two"}, log=log)
+        assert not hooks(a)
         assert "clsact" not in veth.tc("qdisc", "show", "dev", a)
-        for node, program in zip(("live-one", "live-two"), programs, strict=True):
+        for node, program in zip(nodes, programs, strict=True):
             program.close()
             pins.remove(pins.node_directory(bpffs, node))

@@ -43,7 +43,7 @@ HEAVY = {  # library: folders or files that may import it
     "fastapi": ("console/",),
     "faust": ("streams/",),
     "mode": ("streams/",),
-    "pyroute2": ("producer/interfaces/filters.py",),
+    "pyroute2": ("producer/interfaces/attach/filters.py",),
     "rich": ("cli/", "console/show/", "deploy/local/up/"),
     "uvicorn": ("console/",),
 }

@@ -6,8 +6,8 @@ from common.errors import EnvironmentProblem
 from producer.capture.epochs import Epochs
 from producer.capture.testing import MemoryMaps, memory_state
 from producer.clock import WallClock
-from producer.interfaces.attacher import ATTACHED, FAILED, GONE
-from producer.interfaces.hooks import LOOK_NS, RETRY_NS, Hooks
+from producer.interfaces.attach.hook import ATTACHED, FAILED, GONE
+from producer.interfaces.hooks import LOOK_NS, RETRY_NS, SWEEP_NS, SWEPT, Hooks
 from producer.interfaces.selection import Selection
 from producer.interfaces.testing import MemoryAttacher, MemoryObserver, MemoryTables
 from producer.kernel.abi import (
@@ -201,8 +201,75 @@ def test_hooks_that_somebody_removed_are_put_back() -> None:
     node.observer.unhooked = {places[1], (0, 99)}
     node.attacher.attached.discard("eth1")
     node.after()
+    assert node.attacher.looked == [["eth1"]]
     assert [hook.name for hook in node.attacher.asked[-1]] == ["eth1"]
     assert node.watched() == ("eth0", "eth1")
+
+
+def test_hooks_of_which_nobody_tells_that_they_went_are_put_back() -> None:
+    node = Following("*")
+    for number in range(2 * SWEPT):
+        node.observer.add(f"veth{number:03}", 2 + number)
+    node.hooks.begin()
+    node.after()
+    assert not node.attacher.looked
+    node.attacher.attached.discard("veth007")
+    node.after(SWEEP_NS)
+    node.after()
+    assert [len(names) for names in node.attacher.looked] == [SWEPT, SWEPT]
+    assert sorted(name for names in node.attacher.looked for name in names) == sorted(node.watched())
+    assert [hook.name for hook in node.attacher.asked[-1]] == ["veth007"]
+    assert "veth007" in node.attacher.attached
+    node.after()
+    assert len(node.attacher.looked) == 2
+
+
+def test_a_look_waits_until_what_is_being_attached_is() -> None:
+    node = Following("*")
+    place = node.observer.add("eth0", 2)
+    node.attacher.done = False
+    node.after()
+    node.observer.unhooked = {place}
+    node.after()
+    assert not node.attacher.looked
+    assert node.hooks.patience() == LOOK_NS / 1e9
+    node.attacher.done = True
+    node.after()
+    assert node.attacher.looked == [["eth0"]]
+
+
+def test_a_program_that_runs_before_ours_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    node = Following("*")
+    node.observer.add("eth0", 2)
+    node.hooks.begin()
+    for programs in (("drops (ingress)",), ("drops (ingress)",), (), ("drops (ingress)",)):
+        node.attacher.before["eth0"] = programs
+        node.after(SWEEP_NS)
+    told = [record for record in caplog.records if "before ours" in record.message]
+    assert len(told) == 2
+
+
+def test_what_cannot_be_seen_of_an_interface_is_told_once_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    node = Following("*")
+    node.observer.add("eth0", 2)
+    node.attacher.lacks["eth0"] = "what leaves is not seen"
+    node.hooks.begin()
+    assert node.watched() == ("eth0",)
+    for _ in range(2):
+        node.attacher.attached.clear()  # such a hook is not in place
+        node.after(SWEEP_NS)
+    assert len(node.attacher.asked) == 3
+    assert sum("not all is seen" in record.message for record in caplog.records) == 1
+
+
+def test_what_was_attached_to_an_interface_that_went_is_let_go() -> None:
+    node = Following("*", adopted={5: "gone"})
+    place = node.observer.add("eth0", 2)
+    node.hooks.begin()
+    assert node.attacher.released == [5]
+    node.observer.remove(place)
+    node.after()
+    assert node.attacher.released == [5, 0]
 
 
 def test_of_two_ends_of_a_pair_one_is_primary_and_namespaces_have_their_names() -> None:

@@ -8,7 +8,7 @@ import pytest
 from producer.interfaces.rtnetlink import Changes, Link, Listing, RouteSocket
 from producer.interfaces.testing import MemoryNetlink
 
-NEWLINK, DELLINK, NEWROUTE, DELROUTE, DELQDISC, DELTFILTER, NEWNSID = 16, 17, 24, 25, 37, 45, 88
+NEWLINK, DELLINK, NEWROUTE, DELROUTE, DELQDISC, NEWTFILTER, DELTFILTER, NEWNSID = 16, 17, 24, 25, 37, 44, 45, 88
 ERROR, DONE = 2, 3
 INTERRUPTED = 0x10
 
@@ -56,11 +56,12 @@ def test_nothing_has_happened(route: RouteSocket) -> None:
     ("octets", "links", "routes", "unhooked"),
     [
         (message(NEWLINK), True, False, frozenset()),
-        (message(DELLINK), True, False, frozenset()),
+        (message(DELLINK, link(6, 1, 0)), True, False, frozenset({6})),
         (message(NEWROUTE, bytes([2, 0, 0, 0])), False, True, frozenset()),
         (message(DELROUTE, bytes([10, 0, 0, 0])), False, True, frozenset()),
         (message(NEWROUTE, bytes([2, 24, 0, 0])), False, False, frozenset()),
         (message(DELQDISC, struct.pack("=BxxxiIII", 0, 7, 0, 0, 0)), False, False, frozenset({7})),
+        (message(NEWTFILTER, struct.pack("=BxxxiIII", 0, 9, 0, 0, 0)), False, False, frozenset({9})),
         (message(DELTFILTER, struct.pack("=BxxxiIII", 0, 8, 0, 0, 0)), False, False, frozenset({8})),
         (message(20, bytes(8)), False, False, frozenset()),
         (message(NEWLINK) + message(NEWROUTE, bytes(4)), True, True, frozenset()),

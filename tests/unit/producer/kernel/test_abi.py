@@ -141,7 +141,9 @@ def test_each_header_is_shared_or_the_program_s_own() -> None:
 def test_what_is_pinned_is_a_map_of_the_program() -> None:
     text = (BPF / "ayaflow.bpf.c").read_text()
     tables = re.findall(r"^BPF_(?:F_)?TABLE\([^,]*,[^,]*,[^,]*, (\w+)", text, re.MULTILINE)
-    tables += re.findall(r"^BPF_(?:PERCPU_ARRAY|ARRAY|RINGBUF_OUTPUT|ARRAY_OF_MAPS)\((\w+)", text, re.MULTILINE)
+    tables += re.findall(
+        r"^BPF_(?:PERCPU_ARRAY|PROG_ARRAY|ARRAY|RINGBUF_OUTPUT|ARRAY_OF_MAPS)\((\w+)", text, re.MULTILINE
+    )
     assert set(pins.MAPS) <= set(tables)
 
 

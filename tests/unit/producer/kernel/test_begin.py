@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from common.settings import CaptureSettings
+from producer.kernel import pins
 from producer.kernel.begin import Begun, begin
 from producer.kernel.testing import MemoryCall, open_file
 
@@ -86,6 +87,23 @@ def test_what_was_set_aside_is_found_again_by_the_next(start: Starts) -> None:
     assert begun.adopted
     assert begun.kernel.state.ring_id == new
     assert [run.state.ring_id for run in begun.old] == [old]
+
+
+def test_links_stay_as_long_as_an_earlier_run_is_needed(start: Starts) -> None:
+    folder = pins.hooks_directory(start.directory, str(start().kernel.state.ring_id))
+    folder.mkdir()
+    (folder / "0-ingress").touch()
+    start()
+    start(OTHER)
+    assert [path.name for path in folder.iterdir()] == ["0-ingress"]
+
+
+def test_links_of_a_run_that_cannot_be_gone_on_with_are_let_go(start: Starts) -> None:
+    folder = pins.hooks_directory(start.directory, "5")
+    folder.mkdir()
+    (folder / "0-ingress").touch()
+    start()
+    assert not folder.exists()
 
 
 def test_one_that_was_killed_while_it_loaded_is_loaded_again(start: Starts) -> None:

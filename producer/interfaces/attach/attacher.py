@@ -1,33 +1,20 @@
-"""Attaching the kernel program to interfaces, and detaching it: asked of the short-lived child."""
+"""Attaching the kernel program to interfaces, detaching it, and looking whether it is there.
 
+Attaching and detaching is asked of the short-lived child: it may wait for the kernel, and needs pyroute2 where there is
+no TCX. Looking is a few system calls a hook.
+"""
+
+import contextlib
+import itertools
 from collections.abc import Collection, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
+from producer.interfaces import namespaces
+from producer.interfaces.attach.hook import WAYS, Hook, Outcome, Seen
+from producer.interfaces.attach.links import Links
 from producer.kernel import child
-
-ATTACHED, KEPT, GONE, FAILED = "attached", "kept", "gone", "failed"
-"""What became of a hook: it was not there and is now; it was there; the interface is not there; see the error."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hook:
-    """Both hooks of one interface: where the program is to be attached."""
-
-    slot: int  # see bpf/event.h
-    ifindex: int
-    name: str  # for messages; of other namespaces NAMESPACE/INTERFACE
-    namespace: str | None  # a file that setns takes; None: our own
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What became of one."""
-
-    slot: int
-    state: str
-    error: str = ""  # a sentence, when it failed
 
 
 class Attaching(Protocol):
@@ -49,6 +36,12 @@ class Attacher(Protocol):
     def attach(self, hooks: Iterable[Hook]) -> Attaching:
         """Begin to attach where it is not attached. Raises EnvironmentProblem."""
 
+    def look(self, hooks: Iterable[Hook]) -> dict[int, Seen]:
+        """What is there now, by slot. A hook that cannot be looked at from here is not in place: `attach` knows."""
+
+    def release(self, slot: int) -> None:
+        """The interface of a slot has gone: let go of it, should it only have moved to where we do not look."""
+
     def detach_others(self, keep: Collection[str]) -> None:
         """Remove the node's hooks, of any run, from all interfaces but those of these names. Raises AyaflowError."""
 
@@ -56,9 +49,10 @@ class Attacher(Protocol):
 class ChildAttacher:
     """An Attacher by the child."""
 
-    def __init__(self, *, node: str, run: int, pin_directory: Path, log: Path) -> None:
-        """`run`: the ring's id. `log`: where the child's messages go."""
+    def __init__(self, *, node: str, run: int, pin_directory: Path, log: Path, ways: tuple[str, ...] = WAYS) -> None:
+        """`run`: the ring's id. `log`: where the child's messages go. `ways`: of WAYS, those that may be tried."""
         self._node, self._run, self._pin_directory, self._log = node, run, pin_directory, log
+        self._ways, self._links = ways, Links(pin_directory, str(run))
 
     def attach(self, hooks: Iterable[Hook]) -> "ChildAttaching":
         """See Attacher."""
@@ -66,9 +60,25 @@ class ChildAttacher:
             "node": self._node,
             "run": self._run,
             "pin_directory": str(self._pin_directory),
+            "ways": self._ways,
             "hooks": [asdict(hook) for hook in hooks],
         }
         return ChildAttaching(child.start("hook", request, log=self._log))
+
+    def look(self, hooks: Iterable[Hook]) -> dict[int, Seen]:
+        """See Attacher."""
+        hooks = sorted(hooks, key=lambda hook: hook.namespace or "")
+        seen = {hook.slot: Seen(in_place=False) for hook in hooks}
+        for namespace, there in itertools.groupby(hooks, lambda hook: hook.namespace):
+            with contextlib.suppress(OSError), namespaces.entered(namespace):
+                for hook in there:
+                    with contextlib.suppress(OSError):
+                        seen[hook.slot] = self._links.look(hook)
+        return seen
+
+    def release(self, slot: int) -> None:
+        """See Attacher."""
+        self._links.release(slot)
 
     def detach_others(self, keep: Collection[str]) -> None:
         """See Attacher."""

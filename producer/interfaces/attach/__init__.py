@@ -1,0 +1,1 @@
+"""Attaching the kernel program to interfaces, by what the kernel has for it."""
