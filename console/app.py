@@ -19,9 +19,11 @@ from console.api import audit, dashboard, explore, fields, health, history, live
 from console.api import metrics as http_metrics
 from console.api.metrics import HttpMetrics
 from console.api.parameters import Services, add_error_handlers
+from console.audit.settled import patience
 from console.health import TIMEOUT_SECONDS, questions
 from console.live.hub import LiveHub
 from console.store.pool import Database
+from console.storing import Storing
 from schemas.avro.registry import fixed_schemas
 from schemas.topics import TopicNames
 
@@ -34,9 +36,17 @@ def build_app(settings: Settings, *, health_timeout_seconds: float = TIMEOUT_SEC
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        streams = settings.streams
+        storing = Storing(
+            settings.kafka,
+            streams,
+            patience_seconds=patience(streams.window_seconds, streams.node_timeout_seconds),
+            timeout_seconds=health_timeout_seconds,
+        )
         asked = questions(settings, timeout_seconds=health_timeout_seconds)
         app.state.health = health.Health(
-            [question for question in asked if question.stage != "console"],  # it would ask itself
+            # without the console, which would ask itself
+            [*(question for question in asked if question.stage != "console"), storing.question()],
             node=settings.node,
             timeout_seconds=health_timeout_seconds,
         )
@@ -44,7 +54,10 @@ def build_app(settings: Settings, *, health_timeout_seconds: float = TIMEOUT_SEC
         try:
             async with LiveHub.of(settings.live, settings.kafka, settings.schema_registry.url) as hub:
                 app.state.services = Services(
-                    window_seconds=settings.streams.window_seconds,
+                    window_seconds=streams.window_seconds,
+                    node_timeout_seconds=streams.node_timeout_seconds,
+                    topic=storing.topic,
+                    health=app.state.health,
                     flows_retention_days=settings.clickhouse.flows_retention_days,
                     database=database,
                     hub=hub,
@@ -52,6 +65,7 @@ def build_app(settings: Settings, *, health_timeout_seconds: float = TIMEOUT_SEC
                 yield
         finally:
             app.state.health.close()
+            storing.close()
             await database.close()
 
     # FastAPI's own documentation pages load scripts from elsewhere; /openapi.json is served

@@ -180,7 +180,8 @@ def _verdict(answer: tuple[int, bytes]) -> Verdict:
     if error := _first_error(told):
         return Verdict(ok=False, message=error, in_its_words=True, details=told)
     waits = told.get("waiting_for")
-    return Verdict(ok=False, message=f"waits for {waits}" if waits else "says that it is not well", details=told)
+    unsaid = "says that it is not well, and not why; its log, in data_dir/logs, has more"
+    return Verdict(ok=False, message=f"waits for {waits}" if waits else unsaid, details=told)
 
 
 def _first_error(told: Mapping[str, Any]) -> str:
@@ -188,7 +189,24 @@ def _first_error(told: Mapping[str, Any]) -> str:
     for stage in stages if isinstance(stages, list) else ():  # the console's answer is about all
         if isinstance(stage, dict) and not stage.get("ok") and stage.get("message"):
             return f"{stage.get('stage')}: {stage['message']}"
-    return str(told.get("error") or told.get("message") or "")
+    if said := str(told.get("error") or told.get("message") or ""):
+        return said
+    return next(iter(troubles(told)), "")
+
+
+def troubles(told: Mapping[str, Any]) -> list[str]:
+    """What streams cannot do now, a sentence a place, the oldest first."""
+    found = told.get("troubles")
+    return [_trouble(each) for each in (found if isinstance(found, list) else ()) if isinstance(each, dict)]
+
+
+def _trouble(each: Mapping[str, Any]) -> str:
+    partition, window, since = each.get("partition"), each.get("window_start"), each.get("since")
+    where = [] if partition is None else [f"partition {partition}"]
+    where += [f"the window of {window}"] if window else []
+    place = f"{', '.join(where)}: " if where else ""
+    what = each.get("error") or each.get("service") or "something is wrong"
+    return f"{place}{what}{f' (since {since})' if since else ''}"
 
 
 def _short(error: BaseException) -> str:

@@ -21,23 +21,25 @@ from console.query import times
     default=0.0,
     type=click.FloatRange(0, 86_400),
     metavar="SECONDS",
-    help="Wait so long until nothing is in flight, and fail if something still is.",
+    help="Wait so long until all is settled that was seen up to now.",
 )
 @options.form(choices=("table", "json"))
 @click.pass_context
 def audit(context: click.Context, *, since: str | None, until: str | None, node: str, wait: float, form: str) -> int:
     """Check that every packet and byte the kernel saw is stored or counted as dropped.
 
-    Works while traffic flows: what is not stored yet is shown as in flight. Exits with 0 when all is exact.
+    Speaks up to a moment, which it says: without --until as far as all is settled, which with everything running is
+    some seconds ago. Exits with 0 when all until then is exact; with 1 when something differs, is not settled up to
+    --until, or has not moved on for longer than it may.
 
     \b
     Examples:
       ayaflow audit
       ayaflow audit --since 1h --node web1 --format json
+      ayaflow audit --until 2026-05-01T12:00Z
     """
     settings = begin(context)
-    from console.audit import read
-    from console.store.client import Store
+    from console.audit import read, run
 
     now = datetime.now(UTC)
     first = times.parse(since, now=now, option="--since") if since else times.EARLIEST
@@ -47,8 +49,7 @@ def audit(context: click.Context, *, since: str | None, until: str | None, node:
     span = read.Range(since=first, until=last, node=node).within_retention(
         now, settings.clickhouse.flows_retention_days
     )
-    with Store(settings.clickhouse) as store:
-        return read.run(store, span, form=form, out=sys.stdout, wait_seconds=wait)
+    return run.run(settings, span, form=form, out=sys.stdout, wait_seconds=wait)
 
 
 @click.command()

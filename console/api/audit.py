@@ -2,55 +2,77 @@
 
 import asyncio
 import time
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse
 
-from console.api.parameters import Context, Range, Services, example, only_known, plain
-from console.audit import model, read, settle
+from common.errors import QueryError
+from common.times import iso
+from console.api.parameters import Context, Services, example, only_known, plain
+from console.audit import around, read, run, settle
 from console.audit import report as audit_report
+from console.audit.around import Around
+from console.audit.model import Report
+from console.audit.read import Range
+from console.query import times
+
+_EXAMPLE = {
+    "exact": True,
+    "settled": True,
+    "empty": False,
+    "since": "2026-05-01T11:00:00Z",
+    "until": "2026-05-01T11:59:50Z",
+    "settled_until": "2026-05-01T11:59:50Z",
+    "heading": "From 2026-05-01T11:00:00Z until 2026-05-01T11:59:50Z; 1 node: gateway-1.",
+    "message": "Exact: 812,345 packets (612,345,678 bytes) seen by the kernel on 1 node = …",
+    "rows": [],
+    "nodes": [],
+    "rollups": [],
+    "backlog": {"topic": "ayaflow.packets", "oldest_age_seconds": 11.2, "messages": 24, "partitions": []},
+}
 
 
 def router() -> APIRouter:
     """The route."""
     routes = APIRouter(prefix="/api", tags=["catalog"], dependencies=[Depends(only_known)])
 
-    @routes.get(
-        "/audit",
-        responses=example(
-            {
-                "exact": True,
-                "settled": True,
-                "empty": False,
-                "since": None,
-                "until": None,
-                "message": "Exact: 812,345 packets (612,345,678 bytes) seen by the kernel on 1 node = …",
-                "rows": [],
-                "nodes": [],
-                "rollups": [],
-            }
-        ),
-    )
+    @routes.get("/audit", responses=example(_EXAMPLE))
     async def ledger(
-        context: Context, span: Range, node: Annotated[str, Query(description="Only this node.")] = ""
+        context: Context,
+        since: Annotated[str, Query(description=f"{times.FORMS}.")] = "1h",
+        until: Annotated[str, Query(description="Like since; empty: as far as all is settled.")] = "",
+        node: Annotated[str, Query(description="Only this node.")] = "",
     ) -> JSONResponse:
         """The ledger, as `ayaflow audit --format json` prints it."""
-        chosen = read.Range(since=span.since, until=span.until, node=plain(node, "node")).within_retention(
-            span.now, context.flows_retention_days
-        )
-        report = await _audit(context, chosen)
-        return JSONResponse(audit_report.as_json(report, chosen.since, chosen.until))
+        now = datetime.now(UTC)
+        chosen = _range(since, until, plain(node, "node"), now).within_retention(now, context.flows_retention_days)
+        report, neighbours = await _audit(context, chosen)
+        return JSONResponse(audit_report.as_json(report, neighbours, chosen.since))
 
     return routes
 
 
-async def _audit(context: Services, span: read.Range) -> model.Report:
+def _range(since: str, until: str, node: str, now: datetime) -> Range:
+    first = times.parse(since, now=now, option="since")
+    last = times.parse(until, now=now, option="until") if until else times.LATEST
+    if first >= last:
+        raise QueryError(f"since {since} ({iso(first)}) is not before until {until} ({iso(last)})")
+    return Range(since=first, until=last, node=node)
+
+
+async def _audit(context: Services, span: Range) -> tuple[Report, Around]:
     settling = settle.Settling(time.monotonic)
     while True:
         # a turn a look: while we pause, others may ask
-        readings = await context.database.run(lambda store: read.read(store, span))
-        report = model.compare(readings, now=time.time())
+        verdicts, readings = await asyncio.gather(
+            context.health.verdicts(around.STAGES), context.database.run(lambda store: read.read(store, span))
+        )
+        neighbours = Around.of(verdicts, context.topic)
+        report = run.judge(
+            readings, neighbours, span, until=span.asked_until, node_timeout_seconds=context.node_timeout_seconds
+        )
         if not settling.again(report):
-            return report
+            return report, neighbours
         await asyncio.sleep(settle.PAUSE_SECONDS)

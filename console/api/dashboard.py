@@ -53,6 +53,7 @@ def router() -> APIRouter:
     """`/` and `/static/…`, without `/api`."""
     routes = APIRouter(include_in_schema=False)
 
+    @routes.head("/")
     @routes.get("/")
     def index(request: Request) -> Response:
         answer = _send(request, _files()["index.html"])

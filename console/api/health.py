@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -32,7 +32,7 @@ EXAMPLES: dict[int | str, dict[str, Any]] = {
     )
 }
 """For the OpenAPI description."""
-_AGES = {"producer": "last_ack_age_seconds", "streams": "last_insert_age_seconds"}
+_AGES = {"producer": "last_ack_age_seconds", "storing": "oldest_age_seconds", "streams": "last_insert_age_seconds"}
 _GRACE_SECONDS = 0.5  # after the time-out of a question: a server that sends a byte now and then keeps it going
 
 
@@ -40,6 +40,7 @@ def router() -> APIRouter:
     """The route; `app.state.health` is a Health."""
     routes = APIRouter(prefix="/api", tags=["health"])
 
+    @routes.head("/health", include_in_schema=False)  # for probes
     @routes.get("/health", responses=EXAMPLES)
     async def health(request: Request) -> Response:
         """Every stage of the pipeline: 200 when all are well, 503 otherwise."""
@@ -80,11 +81,17 @@ class Health:
 
     async def read(self) -> dict[str, Any]:
         """`{"ok": …, "node": …, "stages": […]}` in the order of the path of a packet."""
-        verdicts = await asyncio.gather(*(self._ask(question) for question in self._questions))
-        stages = [_stage(question, verdict) for question, verdict in zip(self._questions, verdicts, strict=True)]
+        verdicts = await self.verdicts()
+        stages = [_stage(question, verdicts[question.stage]) for question in self._questions]
         uptime = {"uptime_seconds": round(self._clock() - self._started, 1)}
         stages.append({"stage": "console", "ok": True, "message": "", "age_seconds": None, "details": uptime})
         return {"ok": all(one["ok"] for one in stages), "node": self._node, "stages": stages}
+
+    async def verdicts(self, stages: Collection[str] = ()) -> Mapping[str, Verdict]:
+        """What came of asking these; of all, when none is named."""
+        asked = [question for question in self._questions if question.stage in stages or not stages]
+        answers = await asyncio.gather(*(self._ask(question) for question in asked))
+        return {question.stage: answer for question, answer in zip(asked, answers, strict=True)}
 
     async def _ask(self, question: Question) -> Verdict:
         asked = self._asked.get(question.stage)

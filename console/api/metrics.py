@@ -124,6 +124,7 @@ def router(metrics: HttpMetrics) -> APIRouter:
     """`/metrics`."""
     routes = APIRouter()
 
+    @routes.head("/metrics", include_in_schema=False)
     @routes.get("/metrics", summary="Prometheus metrics of the console", response_class=Response)
     async def scrape(request: Request) -> Response:
         """In the text format, or OpenMetrics when that is asked for."""

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from common.errors import QueryError, ServiceUnavailable
+from console.api.health import Health
 from console.live.hub import LiveHub
 from console.query import filters, times
 from console.query.errors import FilterError, nearest
@@ -41,9 +42,12 @@ class Services:
     """What the routes ask."""
 
     window_seconds: int  # of streams.window_seconds
+    node_timeout_seconds: float  # of streams.node_timeout_seconds
     flows_retention_days: int  # of clickhouse.flows_retention_days
+    topic: str  # of packets
     database: Database
     hub: LiveHub
+    health: Health
 
 
 async def services(request: Request) -> Services:

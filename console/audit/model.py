@@ -12,17 +12,20 @@ An epoch is `unclosed` when the kernel's counters never came, because its ring w
 is stored, what else the kernel saw is not known. A `loss` is a gap that streams noticed on its way from the kernel to
 the ledger. With either the audit is not exact.
 
-A window that differs is `in flight` as long as nothing proves it to be settled. More consumed than stored: settled
+A window that differs is `in flight` as long as nothing proves that it will stay so. More consumed than stored: proven
 when a window that ends later is stored for the same partition of Kafka, because windows of a partition close in
-order. More stored than consumed: settled when the node's ledger has an epoch that began after the window's end,
-because all packets of the window were counted in earlier epochs. After `GRACE_SECONDS` without either proof (the
-node is silent, or streams has stopped) it is `overdue`: not lost, but not to be called exact.
+order. More stored than consumed: proven when the node's ledger has an epoch that began after the window's end, or the
+last one of all, because all packets of the window were counted in earlier epochs.
+
+What is proven is exact or differs; how far the proof reaches is said by console.audit.settled.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-GRACE_SECONDS = 60
+from console.audit import settled
+from console.audit.settled import GRACE_SECONDS, Reach, Settled
+
 ORDER_SECONDS = 2  # by so much the proof must be later: corrections wait up to 1 s, a packet's clock is read early
 
 
@@ -117,6 +120,11 @@ class Cell:
         """When all that belongs to it was seen."""
         return max(self.window_start + self.window_seconds, self.last_epoch_end)
 
+    def since(self) -> float:
+        """Before this moment nothing of it was seen that is not stored; of a correction, that is later packets."""
+        late = self.last_epoch_end > self.window_start + self.window_seconds + ORDER_SECONDS
+        return self.last_epoch_end - self.window_seconds if late else self.window_start
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowTotals:
@@ -126,15 +134,6 @@ class WindowTotals:
     chosen: Count  # consumed by epochs in the range
     open: Count  # consumed - stored, over whole windows
     cells: tuple[Cell, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reach:
-    """How far a node has come; seconds since the Unix epoch, 0: not begun."""
-
-    node: str
-    stored_until: float  # end of the last window stored for its partition
-    ledger_until: float  # beginning of the last epoch in the ledger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,27 +147,28 @@ class RollupDifference:
     first_period: int  # seconds since the Unix epoch
     difference: Count  # absolute
     open_until: float = 0  # in flight: end of the last window that is just being stored, seconds; 0: it is not
-    overdue: bool = False  # in flight for longer than the grace time
+    overdue: bool = False  # in flight for longer than it may be
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
     """A gap that streams noticed; see schemas.flows.Loss."""
 
-    kind: str  # messages, events, entries or idle
+    kind: str  # one of schemas.flows.LOSS_KINDS
     node: str  # "" with messages
     kafka_partition: int
     ring_id: int
     first: int  # offset, ring position, number, or ns since the Unix epoch
     behind: int
     noticed: float  # seconds since the Unix epoch
-    lost: int | None  # messages, events or entries; None: not known
+    lost: int | None  # how many of what the kind says; None: not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readings:
     """What was read from the store at one moment."""
 
+    now: float  # seconds since the Unix epoch, on ClickHouse's clock
     epochs: tuple[EpochTotals, ...]
     windows: tuple[WindowTotals, ...]
     reaches: tuple[Reach, ...]
@@ -180,8 +180,8 @@ class Readings:
 class Row:
     """One place.
 
-    seen + unclosed = non_ip + malformed + unknown_link + dropped + stored + in_flight + overdue
-                    + net of the differences
+    seen + unclosed = non_ip + malformed + unknown_link + dropped + stored
+                    + net of in_flight and of the differences
     """
 
     place: Place
@@ -197,8 +197,9 @@ class Row:
     stored: Count = Count()
     unclosed_epochs: int = 0
     unclosed: Count = Count()  # consumed, of epochs without the kernel's counters
-    in_flight: Difference = field(default_factory=Difference)  # surplus: stored before its ledger row
-    overdue: Difference = field(default_factory=Difference)  # in flight for longer than the grace time
+    in_flight: Difference = field(default_factory=Difference)  # surplus: stored ahead of its ledger row
+    flight_since: float | None = None  # before this moment nothing waits to be stored, seconds since the Unix epoch
+    ahead_since: float | None = None  # the first window that is stored ahead of its ledger row
     kernel: Difference = field(default_factory=Difference)
     kafka: Difference = field(default_factory=Difference)
     store: Difference = field(default_factory=Difference)
@@ -214,15 +215,31 @@ class Report:
     """The result of an audit."""
 
     rows: tuple[Row, ...]
-    reaches: tuple[Reach, ...]
     rollups: tuple[RollupDifference, ...]
     losses: tuple[Loss, ...] = ()
     rollups_in_flight: tuple[RollupDifference, ...] = ()
+    nodes: tuple[Settled, ...] = ()
+    behind: tuple[Settled, ...] = ()  # nodes that are not settled as far as it was asked for
+    now: float = 0  # seconds since the Unix epoch, on ClickHouse's clock
+    asked_until: float | None = None  # None: as far as all is settled
+    settled_until: float = 0  # of all nodes; not later than now
+    stuck: bool = False  # something waits that the ledger cannot know of
+
+    @property
+    def until(self) -> float:
+        """The audit speaks up to this moment."""
+        return self.settled_until if self.asked_until is None else self.asked_until
+
+    def with_stuck(self, since: float | None) -> "Report":
+        """With what stands still since a moment; None: nothing does."""
+        if since is None or (self.asked_until is not None and self.asked_until <= since):
+            return self
+        return replace(self, stuck=True, settled_until=min(self.settled_until, since))
 
     @property
     def empty(self) -> bool:
         """Nothing is stored in the range, and nothing was lost."""
-        return not (self.rows or self.losses)
+        return not (self.rows or self.losses or any(node.reach.inside for node in self.nodes))
 
     @property
     def differs(self) -> bool:
@@ -230,65 +247,88 @@ class Report:
         return bool(self.rollups or self.losses) or any(row.difference() or row.unclosed_epochs for row in self.rows)
 
     @property
-    def exact(self) -> bool:
-        """All that is settled is equal, and nothing is overdue."""
-        overdue = any(row.overdue for row in self.rows) or any(rollup.overdue for rollup in self.rollups_in_flight)
-        return not (self.empty or self.differs or overdue)
+    def settled(self) -> bool:
+        """All that was seen in the range is stored and compared."""
+        return not (self.behind or self.stuck or any(rollup.overdue for rollup in self.rollups_in_flight))
 
     @property
-    def settled(self) -> bool:
-        """Nothing is in flight any more."""
-        return not (any(row.in_flight or row.overdue for row in self.rows) or self.rollups_in_flight)
+    def exact(self) -> bool:
+        """All is settled, and equal."""
+        return self.settled and not (self.empty or self.differs)
 
 
-def compare(readings: Readings, *, now: float, grace_seconds: float = GRACE_SECONDS) -> Report:
-    """Judge the readings. `now`: seconds since the Unix epoch."""
+def compare(readings: Readings, *, until: float | None = None, node_timeout_seconds: float = 10) -> Report:
+    """Judge the readings. `until`: seconds since the Unix epoch; None: as far as all is settled."""
+    now = readings.now
     epochs = {totals.place: totals for totals in readings.epochs}
     windows = {totals.place: totals for totals in readings.windows}
     # a window of a clock that was ahead proves nothing of what comes until then
     reaches = {r.node: replace(r, stored_until=min(r.stored_until, now)) for r in readings.reaches}
     rows = [
-        _row(place, epochs.get(place), windows.get(place), reaches.get(place.node), overdue_before=now - grace_seconds)
+        _row(place, epochs.get(place), windows.get(place), reaches.get(place.node))
         for place in sorted(epochs.keys() | windows.keys(), key=_order)
     ]
+    nodes = settled.settle(
+        [*readings.reaches, *_strangers(rows, reaches)],
+        _earliest((row.place.node, row.flight_since) for row in rows),
+        until=until,
+        now=now,
+        node_timeout_seconds=node_timeout_seconds,
+    )
     return Report(
         rows=tuple(rows),
-        reaches=readings.reaches,
         losses=readings.losses,
         rollups=tuple(rollup for rollup in readings.rollups if not rollup.open_until),
         rollups_in_flight=tuple(
-            replace(rollup, overdue=rollup.open_until < now - grace_seconds)
+            replace(rollup, overdue=rollup.open_until < now - GRACE_SECONDS)
             for rollup in readings.rollups
             if rollup.open_until
         ),
+        nodes=nodes,
+        behind=settled.behind(nodes, until=until, now=now, node_timeout_seconds=node_timeout_seconds),
+        now=now,
+        asked_until=until,
+        settled_until=min([now, *(node.until for node in nodes)]),
     )
+
+
+def _earliest(moments: Iterable[tuple[str, float | None]]) -> dict[str, float]:
+    """The earliest moment of each node that has one."""
+    found: dict[str, float] = {}
+    for node, moment in moments:
+        if moment is not None:
+            found[node] = min(moment, found.get(node, moment))
+    return found
+
+
+def _strangers(rows: Iterable[Row], reaches: Mapping[str, Reach]) -> list[Reach]:
+    """Nodes that have rows in flows and none in the ledger: settled until the first of their windows."""
+    ahead = ((row.place.node, row.ahead_since) for row in rows if row.place.node not in reaches)
+    return [Reach(node=node, closed_until=moment) for node, moment in _earliest(ahead).items()]
 
 
 def _order(place: Place) -> tuple[str, str, bool]:
     return place.node, place.interface, place.direction != "ingress"
 
 
-def _row(
-    place: Place,
-    epochs: EpochTotals | None,
-    windows: WindowTotals | None,
-    reach: Reach | None,
-    *,
-    overdue_before: float,
-) -> Row:
-    in_flight, overdue, store = Difference(), Difference(), Difference()
+def _row(place: Place, epochs: EpochTotals | None, windows: WindowTotals | None, reach: Reach | None) -> Row:
+    in_flight, store = Difference(), Difference()
     first_wrong: int | None = None
+    since: float | None = None
+    ahead: float | None = None
     for cell in windows.cells if windows else ():
         lacking = Difference.of(cell.consumed - cell.stored)
         if _proven(cell, reach):
             store += lacking
             first_wrong = cell.window_start if first_wrong is None else min(first_wrong, cell.window_start)
-        elif cell.end() < overdue_before:
-            overdue += lacking
         else:
             in_flight += lacking
+            if lacking.missing:
+                since = cell.since() if since is None else min(since, cell.since())
+            if lacking.surplus:
+                ahead = cell.window_start if ahead is None else min(ahead, cell.window_start)
     open_now = windows.open if windows else Count()
-    listed = in_flight + overdue + store
+    listed = in_flight + store
     if rest := open_now - listed.net():  # more windows differ than are listed: not a moment's matter
         store += Difference.of(rest)
     chosen = windows.chosen if windows else Count()
@@ -297,7 +337,8 @@ def _row(
             place=place,
             stored=chosen - open_now,
             in_flight=in_flight,
-            overdue=overdue,
+            flight_since=since,
+            ahead_since=ahead,
             store=store,
             first_wrong_window=first_wrong,
         )
@@ -316,7 +357,8 @@ def _row(
         unclosed=epochs.unclosed,
         stored=epochs.consumed - open_now,
         in_flight=in_flight,
-        overdue=overdue,
+        flight_since=since,
+        ahead_since=ahead,
         kernel=epochs.kernel,
         kafka=epochs.kafka,
         store=store,
@@ -331,7 +373,7 @@ def _proven(cell: Cell, reach: Reach | None) -> bool:
     lacking = cell.consumed - cell.stored
     if lacking.packets > 0 or (lacking.packets == 0 and lacking.bytes > 0):
         return reach.stored_until >= cell.end() + ORDER_SECONDS
-    return reach.ledger_until >= cell.end() + ORDER_SECONDS
+    return reach.ended or reach.ledger_until >= cell.end() + ORDER_SECONDS
 
 
 def total(counts: Iterable[Count]) -> Count:

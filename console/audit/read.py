@@ -1,15 +1,13 @@
-"""`ayaflow audit`: reads the ledger and the tables, compares them, prints the result."""
+"""What the audit compares, read from the ledger and the tables."""
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TextIO
+from typing import Any
 
 from common.errors import QueryError
-from console.audit import model, settle
-from console.audit import report as audit_report
+from console.audit import model, reach_sql
 from console.audit import sql as audit_sql
 from console.audit.model import (
     Cell,
@@ -18,11 +16,11 @@ from console.audit.model import (
     EpochTotals,
     Loss,
     Place,
-    Reach,
     Readings,
     RollupDifference,
     WindowTotals,
 )
+from console.audit.settled import GONE_SECONDS, Gap, Reach
 from console.query.times import EARLIEST, LATEST
 from console.store.client import Parameters, Store
 
@@ -32,8 +30,13 @@ class Range:
     """What is audited: epochs that end in (since, until], and the windows they touch; UTC."""
 
     since: datetime = EARLIEST
-    until: datetime = LATEST
+    until: datetime = LATEST  # the default: as far as all is settled
     node: str = ""  # every one
+
+    @property
+    def asked_until(self) -> float | None:
+        """Up to when all is to be settled, seconds since the Unix epoch; None: nobody said."""
+        return None if self.until >= LATEST else self.until.timestamp()
 
     def within_retention(self, now: datetime, retention_days: int) -> "Range":
         """Without what the TTL of flows may have removed already: the ledger and the rollups live longer.
@@ -51,12 +54,14 @@ class Range:
 
 def read(store: Store, span: Range) -> Readings:
     """One reading of everything that is compared."""
+    now = store.select(reach_sql.NOW)[0]["now_us"] / 1e6
     since, until = int(span.since.timestamp()), int(span.until.timestamp())
     everything: dict[str, str | int] = {
         "since_us": int(span.since.timestamp() * 1e6),
         "until_us": int(span.until.timestamp() * 1e6),
         "oldest": max(0, since - audit_sql.MARGIN_SECONDS),
         "newest": min(until + audit_sql.MARGIN_SECONDS, int(LATEST.timestamp())),
+        "heard_us": int((now - GONE_SECONDS) * 1e6),
         "node": span.node,
     }
     seconds = min(until, time.time()) - since
@@ -67,16 +72,15 @@ def read(store: Store, span: Range) -> Readings:
     # the ledger before flows: what is stored in between shows as surplus of a window that is still open
     epochs = ask(audit_sql.epochs(seconds))
     windows = ask(audit_sql.windows(seconds))
-    reaches = ask(audit_sql.REACH)
+    reaches = ask(reach_sql.REACHES)
+    gaps = ask(reach_sql.GAPS) if ask(reach_sql.RINGS)[0]["suspicious"] else []
     losses = ask(audit_sql.LOSSES)
     rollups = [row for period, table in audit_sql.ROLLUPS.items() for row in _rollup(store, table, period, span)]
     return Readings(
+        now=now,
         epochs=tuple(_epochs(row) for row in epochs),
         windows=tuple(_windows(row) for row in windows),
-        reaches=tuple(
-            Reach(node=row["node"], stored_until=row["stored_until"], ledger_until=row["ledger_until_us"] / 1e6)
-            for row in reaches
-        ),
+        reaches=_reaches(reaches, gaps),
         rollups=tuple(
             RollupDifference(
                 table=row["table"],
@@ -103,21 +107,6 @@ def _rollup(store: Store, table: str, period: int, span: Range) -> list[dict[str
     if not store.select(audit_sql.rollup(table, explain=False), where):
         return []
     return store.select(audit_sql.rollup(table, explain=True), where | {"order": model.ORDER_SECONDS})
-
-
-def run(store: Store, span: Range, *, form: str, out: TextIO, wait_seconds: float = 0) -> int:
-    """Audit, print, and return the exit code: 0 when all that is settled is exact.
-
-    `wait_seconds`: wait so long until nothing is in flight any more.
-    """
-    settling = settle.Settling(time.monotonic, wait_seconds=wait_seconds)
-    while settling.again(report := model.compare(read(store, span), now=time.time())):
-        time.sleep(settle.PAUSE_SECONDS)
-    if form == "json":
-        out.write(json.dumps(audit_report.as_json(report, span.since, span.until), ensure_ascii=False) + "\n")
-    else:
-        audit_report.show(report, out)
-    return 0 if report.exact and (report.settled or not wait_seconds) else 1
 
 
 def _used(sql: str, parameters: Parameters) -> Parameters:
@@ -153,6 +142,31 @@ def _epochs(row: Mapping[str, Any]) -> EpochTotals:
         kernel=_difference(row, "kernel"),
         kafka=_difference(row, "kafka"),
     )
+
+
+def _reaches(rows: list[dict[str, Any]], gaps: list[dict[str, Any]]) -> tuple[Reach, ...]:
+    missing = {
+        row["node"]: Gap(since=row["end_us"] / 1e6, first=row["first"], epochs=int(row["epochs"])) for row in gaps
+    }
+    found = []
+    for row in rows:
+        recorded_ms, end_us, ended, start_us, window_seconds = row["newest"]
+        found.append(
+            Reach(
+                node=row["node"],
+                kafka_partition=row["kafka_partition"] if row["stored_until"] else None,
+                stored_until=row["stored_until"],
+                begun=row["begun_us"] / 1e6,
+                inside=bool(row["inside"]),
+                ledger_until=start_us / 1e6,
+                closed_until=end_us / 1e6,
+                recorded=recorded_ms / 1e3,
+                ended=bool(ended),
+                window_seconds=window_seconds,
+                gap=missing.get(row["node"]),
+            )
+        )
+    return tuple(found)
 
 
 def _windows(row: Mapping[str, Any]) -> WindowTotals:

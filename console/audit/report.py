@@ -1,28 +1,31 @@
-"""The audit's result as a table with a sentence, and as JSON. Pure."""
+"""The audit's result as a table with sentences, and as JSON. Pure."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, TextIO
 
 from common.times import iso
-from console.audit.model import GRACE_SECONDS, Count, Difference, Loss, Report, RollupDifference, Row, total
-from console.query.times import EARLIEST, LATEST
+from console.audit.around import Around
+from console.audit.model import Difference, Report, RollupDifference, Row
+from console.audit.sentences import STAGES, heading, sentences
+from console.audit.settled import Settled
+from console.query.times import EARLIEST
 from console.show import tables
 
-_STAGES = {
-    "kernel": "the kernel's own outcomes do not add up to what it saw",
-    "kafka": "what the kernel handed over is not what streams consumed from Kafka",
-    "store": "what streams consumed is not what the table flows holds",
-}
 
-
-def show(report: Report, out: TextIO) -> None:
-    """A row a node, interface and direction, and a sentence."""
+def show(report: Report, around: Around, since: datetime, out: TextIO) -> None:
+    """Of what it speaks, a row a node, interface and direction, and what was found."""
+    out.write(heading(report, _begin(since)) + "\n")
     if report.rows:
         tables.show(_table(report.rows), out)
         out.write("\n")
-    out.writelines(line + "\n" for line in sentences(report))
+    out.writelines(line + "\n" for line in sentences(report, around))
+
+
+def _begin(since: datetime) -> float | None:
+    return None if since <= EARLIEST else since.timestamp()
 
 
 def _table(rows: Iterable[Row]) -> Any:
@@ -51,7 +54,7 @@ def _table(rows: Iterable[Row]) -> Any:
             f"{row.malformed.packets:,}",
             f"{row.unknown_link.packets:,}",
             f"{row.dropped.packets:,}",
-            _short(row.in_flight + row.overdue, plain=True),
+            _short(row.in_flight, plain=True),
             f"{row.stored.packets:,}",
             f"{row.coalesced.packets:,}",
             f"{row.unclosed.packets:,}",
@@ -73,139 +76,47 @@ def _short(difference: Difference, *, plain: bool = False) -> str:
     return " ".join(parts) or "0"
 
 
-def sentences(report: Report) -> list[str]:
-    """What the audit found, the verdict first."""
-    if report.empty:
-        return ["There is nothing to audit yet: the ledger and the table flows are empty in this range."]
-    found = [line for stage in _STAGES for row in report.rows if (line := _wrong(row, stage))]
-    found += [_unclosed(row) for row in report.rows if row.unclosed_epochs]
-    found += [_lost(loss) for loss in report.losses]
-    found += [
-        f"{rollup.table} differs from flows by {_amount(rollup.difference)} in {rollup.periods} period(s) from"
-        f" {iso(rollup.first_period)} on ({rollup.node} {rollup.interface})."
-        for rollup in report.rollups
-    ]
-    if found:
-        return ["Not exact:", *(f"  {line}" for line in found)]
-    late = [_overdue(row) for row in report.rows if row.overdue]
-    late += [_rollup_overdue(rollup) for rollup in report.rollups_in_flight if rollup.overdue]
-    if late:
-        return late
-    return [_exact(report)]
-
-
-def _wrong(row: Row, stage: str) -> str:
-    difference: Difference = getattr(row, stage)
-    if not difference:
-        return ""
-    parts = [f"{_amount(difference.missing)} missing"] if difference.missing else []
-    parts += [f"{_amount(difference.surplus)} too many"] if difference.surplus else []
-    place = f"{row.place.node} {row.place.interface} {row.place.direction}"
-    since = ""
-    if stage == "store" and row.first_wrong_window is not None:
-        since = f", from the window of {iso(row.first_wrong_window)} on"
-    return f"{place}: {_STAGES[stage]}: {' and '.join(parts)}{since}."
-
-
-def _unclosed(row: Row) -> str:
-    return (
-        f"{row.place.node} {row.place.interface} {row.place.direction}: {_amount(row.unclosed)} stored of"
-        f" {row.unclosed_epochs:,} epoch(s) whose counters never came: their ring was given up, or messages were lost."
-        " What else the kernel saw in them is not known."
-    )
-
-
-def _lost(loss: Loss) -> str:
-    since = f" (noticed at {iso(loss.noticed)})"
-    if loss.kind == "messages":
-        return (
-            f"partition {loss.kafka_partition}: up to {loss.lost:,} message(s), offsets {loss.first:,} to"
-            f" {loss.behind - 1:,}, were removed from Kafka before streams acknowledged them{since}; see"
-            " kafka.packets_retention_hours."
-        )
-    if loss.kind == "idle":
-        return (
-            f"{loss.node}: nothing was counted from {iso(loss.first / 1e9)} to {iso(loss.behind / 1e9)}: no producer"
-            " had told the kernel program that one lives; see capture.orphan_timeout_seconds."
-        )
-    what = "events of the ring" if loss.kind == "events" else "coalesced entries"
-    count = f"{loss.lost:,}" if loss.lost is not None else f"{loss.behind - loss.first:,} bytes of"
-    return f"{loss.node}: {count} {what} never came{since}; each is one packet or more."
-
-
-def _overdue(row: Row) -> str:
-    place = f"{row.place.node} {row.place.interface} {row.place.direction}"
-    if row.overdue.missing:
-        return (
-            f"Not settled: {place}: {_amount(row.overdue.missing)} consumed but not stored for more than"
-            f" {GRACE_SECONDS} s; is streams running? See `ayaflow doctor`."
-        )
-    return (
-        f"Not settled: {place}: {_amount(row.overdue.surplus)} stored whose epoch the kernel's ledger has not closed"
-        f" for more than {GRACE_SECONDS} s; did the producer stop without a clean end? Start it again: it goes on"
-        " where it was."
-    )
-
-
-def _rollup_overdue(rollup: RollupDifference) -> str:
-    return (
-        f"Not settled: {rollup.table} lacks {_amount(rollup.difference)} that are in flows ({rollup.node}"
-        f" {rollup.interface}) for more than {GRACE_SECONDS} s; is streams running? It puts them there when it starts."
-    )
-
-
-def _exact(report: Report) -> str:
-    rows = report.rows
-    seen, stored = total(row.seen for row in rows), total(row.stored for row in rows)
-    parts = [f"{_amount(stored)} stored"]
-    for name, count in (
-        ("not IP", total(row.non_ip for row in rows)),
-        ("malformed", total(row.malformed for row in rows)),
-        ("of devices with unknown link headers", total(row.unknown_link for row in rows)),
-        ("dropped and counted", total(row.dropped for row in rows)),
-        ("in flight", total(row.in_flight.net() for row in rows)),
-    ):
-        if count:
-            parts.append(f"{_amount(count)} {name}")
-    nodes = len({row.place.node for row in rows})
-    coalesced = total(row.coalesced for row in rows)
-    detail = f" {_amount(coalesced)} of them came coalesced by flow." if coalesced else ""
-    coming = total(rollup.difference for rollup in report.rollups_in_flight)
-    rollups = f"The rollups still lack {_amount(coming)}." if coming else "The rollups agree."
-    return (
-        f"Exact: {_amount(seen)} seen by the kernel on {nodes} node{'s' if nodes > 1 else ''} ="
-        f" {' + '.join(parts)}.{detail} {rollups}"
-    )
-
-
-def _amount(count: Count) -> str:
-    return f"{count.packets:,} packet{'' if count.packets == 1 else 's'} ({count.bytes:,} bytes)"
-
-
-def as_json(report: Report, since: datetime, until: datetime) -> dict[str, Any]:
-    """The same figures; limits that were not given are null."""
+def as_json(report: Report, around: Around, since: datetime) -> dict[str, Any]:
+    """The same figures. `since` is null when it was not given; `until` is the moment up to which the audit speaks."""
     return {
         "exact": report.exact,
         "settled": report.settled,
         "empty": report.empty,
         "since": None if since <= EARLIEST else iso(since),
-        "until": None if until >= LATEST else iso(until),
-        "message": " ".join(line.strip() for line in sentences(report)),
+        "until": _moment(report.until),
+        "settled_until": _moment(report.settled_until),
+        "heading": heading(report, _begin(since)),
+        "message": " ".join(line.strip() for line in sentences(report, around)),
         "rows": [_row_json(row) for row in report.rows],
-        "nodes": [
-            {
-                "node": reach.node,
-                "stored_until": iso(reach.stored_until) if reach.stored_until else None,
-                "ledger_until": iso(reach.ledger_until) if reach.ledger_until else None,
-            }
-            for reach in report.reaches
-        ],
+        "nodes": [_node_json(node) for node in report.nodes],
+        "not_settled": [node.node for node in report.behind],
         "rollups": [_rollup_json(rollup) for rollup in report.rollups],
         "rollups_in_flight": [
             _rollup_json(rollup) | {"overdue": rollup.overdue} for rollup in report.rollups_in_flight
         ],
         "losses": [asdict(loss) | {"noticed": iso(loss.noticed)} for loss in report.losses],
+        "backlog": dict(around.backlog) if around.backlog else {"error": around.backlog_said},
+        "held": asdict(around.held) if around.held else None,
+        "troubles": list(around.troubles),
     }
+
+
+def _node_json(node: Settled) -> dict[str, Any]:
+    reach = node.reach
+    return {
+        "node": node.node,
+        "partition": reach.kafka_partition,
+        "standing": str(node.standing),
+        "settled_until": _moment(node.until),
+        "stored_until": _moment(reach.stored_until),
+        "ledger_until": _moment(reach.closed_until),
+        "recorded": _moment(reach.recorded),
+    }
+
+
+def _moment(seconds: float) -> str | None:
+    """Null: never, or for good."""
+    return iso(seconds) if seconds and math.isfinite(seconds) else None
 
 
 def _rollup_json(rollup: RollupDifference) -> dict[str, Any]:
@@ -237,7 +148,6 @@ def _row_json(row: Row) -> dict[str, Any]:
         ("ahead_of_ledger", row.in_flight.surplus),
     ):
         result[f"{name}_packets"], result[f"{name}_bytes"] = count.packets, count.bytes
-    result["overdue"] = asdict(row.overdue)
-    result["differences"] = {stage: asdict(getattr(row, stage)) for stage in _STAGES}
+    result["differences"] = {stage: asdict(getattr(row, stage)) for stage in STAGES}
     result["first_wrong_window"] = None if row.first_wrong_window is None else iso(row.first_wrong_window)
     return result

@@ -15,11 +15,11 @@ MARGIN_SECONDS = 7_200
 """An epoch in the range can touch windows outside of it: a window is an hour at most, and packets can be late."""
 
 _SHORT_SECONDS = 3 * 86_400
-_NODE = "({node:String} = '' OR node = {node:String})"
-_IN_RANGE = f"""end_time > fromUnixTimestamp64Micro({{since_us:Int64}}, 'UTC')
-      AND end_time <= fromUnixTimestamp64Micro({{until_us:Int64}}, 'UTC') AND {_NODE}"""
+NODE = "({node:String} = '' OR node = {node:String})"
+IN_RANGE = f"""end_time > fromUnixTimestamp64Micro({{since_us:Int64}}, 'UTC')
+      AND end_time <= fromUnixTimestamp64Micro({{until_us:Int64}}, 'UTC') AND {NODE}"""
 _IN_MARGIN = f"""end_time > toDateTime({{oldest:UInt32}}, 'UTC')
-      AND end_time <= toDateTime({{newest:UInt32}}, 'UTC') AND {_NODE}"""
+      AND end_time <= toDateTime({{newest:UInt32}}, 'UTC') AND {NODE}"""
 _CHOSEN = "end_us > {since_us:Int64} AND end_us <= {until_us:Int64}"
 
 
@@ -69,7 +69,7 @@ FROM (
                                          + malformed_bytes + unknown_link_bytes + ring_full_bytes) AS kernel_b,
            if(closed, toInt64(emitted_packets + coalesced_packets) - toInt64(consumed_p), 0) AS kafka_p,
            if(closed, toInt64(emitted_bytes + coalesced_bytes) - toInt64(consumed_b), 0) AS kafka_b
-    {ledger(_IN_RANGE, span_seconds)} AND interface != ''
+    {ledger(IN_RANGE, span_seconds)} AND interface != ''
 ) AS l
 GROUP BY node, interface, direction
 ORDER BY node, interface, direction
@@ -121,7 +121,7 @@ FROM (
                                sum(if(direction = 'egress', bytes, bytes_rev)))] AS sides
             FROM flows
             WHERE window_start >= toDateTime({{oldest:UInt32}}, 'UTC')
-              AND window_start < toDateTime({{newest:UInt32}}, 'UTC') AND {_NODE}
+              AND window_start < toDateTime({{newest:UInt32}}, 'UTC') AND {NODE}
             GROUP BY node, interface, window_start, window_seconds
         )
         ARRAY JOIN sides AS side
@@ -147,36 +147,10 @@ WHERE if(l.kind = 'idle',
          intDiv(l.gap_end, 1000) > {{since_us:Int64}} AND intDiv(l.gap_start, 1000) <= {{until_us:Int64}},
          l.time > fromUnixTimestamp64Micro({{since_us:Int64}}, 'UTC')
          AND l.time <= fromUnixTimestamp64Micro({{until_us:Int64}}, 'UTC'))
-  AND (l.kind = 'messages' OR {_NODE.replace("node =", "l.node =")})
+  AND (l.kind = 'messages' OR {NODE.replace("node =", "l.node =")})
 GROUP BY kind, l.topic_id, kafka_partition, node, ring_id, behind
 ORDER BY noticed, kind, kafka_partition, node, behind
 """  # noqa: S608  constants of this file
-
-# How far each node's windows are stored (a later window of its Kafka partition proves that the earlier ones were
-# closed) and how far its ledger reaches.
-REACH = f"""
-SELECT node, max(stored_s) AS stored_until, max(ledger_us) AS ledger_until_us
-FROM (
-    SELECT nodes.node AS node, partitions.stored_s AS stored_s, toInt64(0) AS ledger_us
-    FROM (
-        SELECT node, argMax(kafka_partition, window_start) AS kafka_partition FROM flows
-        WHERE window_start >= toDateTime({{oldest:UInt32}}, 'UTC') AND {_NODE}
-        GROUP BY node
-    ) AS nodes
-    INNER JOIN (
-        SELECT kafka_partition, max(toInt64(toUnixTimestamp(window_start)) + window_seconds) AS stored_s
-        FROM flows WHERE window_start >= toDateTime({{oldest:UInt32}}, 'UTC')
-        GROUP BY kafka_partition
-    ) AS partitions ON nodes.kafka_partition = partitions.kafka_partition
-    UNION ALL
-    SELECT node, toInt64(0) AS stored_s, max(toUnixTimestamp64Micro(start_time)) AS ledger_us FROM ledger
-    WHERE end_time > toDateTime({{oldest:UInt32}}, 'UTC') AND {_NODE}
-    GROUP BY node
-)
-GROUP BY node
-ORDER BY node
-"""  # noqa: S608  constants of this file
-
 
 _MEASURES = ("packets", "bytes", "packets_rev", "bytes_rev")
 

@@ -65,6 +65,7 @@ IO_LIBRARIES = {
 MOST_MODULES = 14
 ENTRY_POINTS = {  # what a user starts, beside cli/: only there all settings are at hand; a part is given its section
     "console.app",
+    "console.audit.run",  # asks the neighbours, too
     "console.health",  # asks every stage
     "deploy.local.clickhouse.server",
     "deploy.local.kafka.broker",

@@ -47,7 +47,8 @@ def stages(opened: TestClient) -> tuple[int, dict[str, dict[str, Any]]]:
     answer = opened.get("/api/health")
     state = answer.json()
     assert state["ok"] is (answer.status_code == 200)
-    assert [one["stage"] for one in state["stages"]] == ["kafka", "clickhouse", "producer", "streams", "console"]
+    names = ["kafka", "clickhouse", "producer", "streams", "storing", "console"]
+    assert [one["stage"] for one in state["stages"]] == names
     return answer.status_code, {one["stage"]: one for one in state["stages"]}
 
 
@@ -65,6 +66,15 @@ def test_health_names_each_stage_that_is_away_and_what_to_do() -> None:
         assert found[name]["ok"] is False
         assert NOBODY in found[name]["message"]
         assert command in found[name]["message"]
+    assert "what is not stored yet is not known: Kafka does not tell" in found["storing"]["message"]
+
+
+def test_a_probe_may_ask_by_head() -> None:
+    with client() as opened:
+        for path, status in (("/", 200), ("/api/health", 503), ("/metrics", 200)):
+            answer = opened.head(path)
+            assert (answer.status_code, answer.content) == (status, b"")
+            assert int(answer.headers["content-length"]) > 0
 
 
 def test_health_passes_on_what_the_components_say() -> None:

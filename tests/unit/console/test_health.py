@@ -14,6 +14,9 @@ from console.health import Question, Verdict, questions
 from tests.unit.console.answering import answering
 
 
+UNSAID = "says that it is not well, and not why; its log, in data_dir/logs, has more"
+
+
 def asked(stage: str, *, timeout_seconds: float = 5.0, **values: str) -> tuple[Question, Verdict]:
     loaded = settings_module.load(flags={name.replace("__", "."): value for name, value in values.items()})
     question = next(one for one in questions(loaded, timeout_seconds=timeout_seconds) if one.stage == stage)
@@ -44,8 +47,15 @@ def test_a_stage_that_is_well_tells_its_details() -> None:
     [
         (503, {"ok": False, "error": "ClickHouse is read-only"}, "ClickHouse is read-only"),
         (503, {"ok": False, "waiting_for": "Kafka"}, "streams at x waits for Kafka"),
-        (503, {"ok": False}, "streams at x says that it is not well"),
-        (200, {"stages": 7}, "streams at x says that it is not well"),
+        (503, {"ok": False}, f"streams at x {UNSAID}"),
+        (200, {"stages": 7}, f"streams at x {UNSAID}"),
+        (503, {"ok": False, "troubles": 7}, f"streams at x {UNSAID}"),
+        (503, {"ok": False, "troubles": [{"error": "no room", "service": "ClickHouse"}, 7]}, "no room"),
+        (
+            503,
+            {"ok": False, "troubles": [{"error": "no", "partition": 0, "window_start": "W", "since": "S"}]},
+            "partition 0, the window of W: no (since S)",
+        ),
         (403, {"error": "192.0.2.7 may not ask here"}, "192.0.2.7 may not ask here"),
         (500, b"no", "streams at x answers 500"),
         (200, b"no", "streams at x does not answer (what answers is not a part of ayaflow)"),

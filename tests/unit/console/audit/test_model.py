@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from common.errors import QueryError
+from console.audit import model
 from console.audit import report as audit_report
 from console.audit.model import (
     Cell,
@@ -17,21 +18,22 @@ from console.audit.model import (
     EpochTotals,
     Loss,
     Place,
-    Reach,
     Readings,
     Report,
     RollupDifference,
     WindowTotals,
-    compare,
 )
+from console.audit.around import Around
 from console.audit.read import Range
 from console.audit.settle import PAUSE_SECONDS, Settling
-from console.query.times import EARLIEST, LATEST
+from console.audit.settled import Reach
+from console.query.times import EARLIEST
 
 START = 1_800_000_000  # a window of 10 s begins here
 END = START + 10
 PLACE = Place(node="n1", interface="eth0", direction="ingress")
 NOTHING = Count()
+AROUND = Around(backlog={"messages": 0, "partitions": []})
 
 
 def count(packets: int) -> Count:
@@ -83,22 +85,36 @@ def readings(
     ledger_until: float = 0,
     rollups: tuple[RollupDifference, ...] = (),
 ) -> Readings:
+    """Of a node whose ledger reaches until now."""
     return Readings(
+        now=0,
         epochs=(epoch_totals,) if epoch_totals else (),
         windows=(window_totals,) if window_totals else (),
-        reaches=(Reach(node="n1", stored_until=stored_until, ledger_until=ledger_until),),
+        reaches=(
+            Reach(
+                node="n1",
+                stored_until=stored_until,
+                ledger_until=ledger_until,
+                closed_until=END + 86_400,
+                recorded=END + 86_400,
+            ),
+        ),
         rollups=rollups,
     )
 
 
-def text(report: Report) -> str:
+def compare(found: Readings, *, now: float) -> Report:
+    return model.compare(replace(found, now=now))
+
+
+def text(report: Report, around: Around = AROUND) -> str:
     out = io.StringIO()
-    audit_report.show(report, out)
+    audit_report.show(report, around, EARLIEST, out)
     return out.getvalue()
 
 
 def adds_up(report: Report) -> bool:
-    """Every row: seen + unclosed = outcomes + stored + in flight + overdue + differences."""
+    """Every row: seen + unclosed = outcomes + stored + in flight + differences."""
     return all(
         row.seen + row.unclosed
         == row.non_ip
@@ -107,7 +123,6 @@ def adds_up(report: Report) -> bool:
         + row.dropped
         + row.stored
         + row.in_flight.net()
-        + row.overdue.net()
         + row.difference().net()
         for row in report.rows
     )
@@ -123,7 +138,7 @@ def test_equal_totals_are_exact() -> None:
 
 
 def test_nothing_stored_is_not_exact_and_says_so() -> None:
-    report = compare(Readings(epochs=(), windows=(), reaches=(), rollups=()), now=END)
+    report = compare(Readings(now=0, epochs=(), windows=(), reaches=(), rollups=()), now=END)
     assert (report.exact, report.empty) == (False, True)
     assert "nothing to audit yet" in text(report)
 
@@ -131,7 +146,7 @@ def test_nothing_stored_is_not_exact_and_says_so() -> None:
 def test_a_window_that_is_not_closed_is_in_flight() -> None:
     report = compare(readings(epochs(100), windows(100, cell(40, 0)), stored_until=START), now=END + 1)
     (row,) = report.rows
-    assert (report.exact, report.settled) == (True, False)
+    assert (report.exact, report.settled, report.settled_until) == (True, True, START)
     assert row.in_flight == Difference(missing=count(40))
     assert row.stored == count(60)
     assert adds_up(report)
@@ -169,20 +184,38 @@ def test_stored_but_not_in_the_ledger_is_wrong_when_the_ledger_is_past_it(ledger
     assert adds_up(report)
 
 
-@pytest.mark.parametrize(("now", "overdue"), [(END + 60, False), (END + 60.1, True)])
-def test_in_flight_for_too_long_is_not_called_exact(now: float, overdue: bool) -> None:
+@pytest.mark.parametrize(("now", "late"), [(START + 80, False), (START + 80.1, True)])
+def test_a_window_in_flight_for_too_long_is_not_settled_and_is_not_called_missing(now: float, late: bool) -> None:
     report = compare(readings(epochs(100), windows(100, cell(40, 0, epoch_end=END))), now=now)
-    assert report.exact is not overdue
+    assert report.exact is report.settled is not late
     assert not report.differs
-    assert bool(report.rows[0].overdue) is overdue
     assert adds_up(report)
-    assert ("is streams running?" in text(report)) is overdue
+    said = "Not settled since 2027-01-15T08:00:00Z:\n  n1: packets of windows from 2027-01-15T08:00:00Z on are consumed"
+    assert (said in text(report)) is late
+    assert "streams" not in text(report), "nobody found out that it is streams"
 
 
-def test_stored_without_a_ledger_row_for_too_long_asks_for_the_producer() -> None:
-    report = compare(readings(None, windows(0, cell(0, 7))), now=END + 100)
-    assert not report.exact
-    assert "did the producer stop" in text(report)
+def test_a_correction_in_flight_does_not_set_back_the_moment_by_hours() -> None:
+    late = cell(40, 30, epoch_end=END + 3600)
+    report = compare(readings(epochs(100), windows(100, late), stored_until=END + 3590), now=END + 3605)
+    assert (report.exact, report.settled_until) == (True, END + 3590)
+
+
+def test_rows_of_a_node_that_the_ledger_does_not_know_are_not_settled() -> None:
+    found = replace(readings(None, windows(0, cell(0, 7))), reaches=())
+    report = compare(found, now=END + 200)
+    assert (report.exact, report.settled_until) == (False, START)
+    assert "n1: windows from 2027-01-15T08:00:00Z on are stored, and none of its epochs is known." in text(report)
+
+
+def test_what_is_stored_ahead_of_its_ledger_row_is_a_figure_of_its_own_and_never_a_negative_one() -> None:
+    report = compare(readings(epochs(100), windows(100, cell(40, 60))), now=END + 5)
+    assert report.exact
+    said = text(report)
+    assert "= 100 packets (10,000 bytes) stored + 3 packets (300 bytes) not IP" in said
+    assert "20 packets (2,000 bytes) more are stored ahead of their ledger row." in said
+    assert "in flight" not in said.splitlines()[-2]
+    assert "-" not in said.splitlines()[-2]
 
 
 def test_missing_and_surplus_do_not_cancel_out() -> None:
@@ -250,11 +283,12 @@ def test_what_a_rollup_lacks_of_a_window_that_is_being_stored_is_in_flight_and_t
     )
     found = readings(epochs(100), windows(100), rollups=(lacking,))
     report = compare(found, now=END + 1)
-    assert (report.exact, report.settled, report.rollups) == (True, False, ())
+    assert (report.exact, report.settled, report.rollups) == (True, True, ())
     assert "The rollups still lack 3 packets (300 bytes)." in text(report)
     report = compare(found, now=END + 61)
     assert (report.exact, report.settled, report.rollups) == (False, False, ())
-    assert "Not settled: flows_1h lacks 3 packets (300 bytes)" in text(report)
+    assert "Not settled" in text(report)
+    assert "flows_1h lacks 3 packets (300 bytes)" in text(report)
 
 
 def test_more_wrong_windows_than_are_listed_are_still_a_difference() -> None:
@@ -284,7 +318,7 @@ def test_an_epoch_without_the_kernels_counters_is_not_exact_and_says_why() -> No
     assert adds_up(report)
     assert report.rows[0].difference() == Difference()
     assert "7 packets (700 bytes) stored of 2 epoch(s) whose counters never came" in text(report)
-    (row,) = audit_report.as_json(report, EARLIEST, LATEST)["rows"]
+    (row,) = audit_report.as_json(report, AROUND, EARLIEST)["rows"]
     assert (row["unclosed_epochs"], row["unclosed_packets"], row["coalesced_packets"]) == (2, 7, 4)
 
 
@@ -308,14 +342,15 @@ MESSAGES = Loss(kind="messages", node="", kafka_partition=3, ring_id=0, first=10
             replace(MESSAGES, kind="idle", node="n1", first=START * 10**9, behind=(START + 90) * 10**9, lost=None),
             "n1: nothing was counted from 2027-01-15T08:00:00Z to 2027-01-15T08:01:30Z",
         ),
+        (replace(MESSAGES, kind="of a later version", lost=None), "all nodes, partition 3: lost: of a later version from"),
     ],
 )
 def test_what_was_lost_on_the_way_is_not_exact(loss: Loss, said: str) -> None:
-    for found in (readings(epochs(100), windows(100)), Readings(epochs=(), windows=(), reaches=(), rollups=())):
+    for found in (readings(epochs(100), windows(100)), Readings(now=0, epochs=(), windows=(), reaches=(), rollups=())):
         report = compare(replace(found, losses=(loss,)), now=END)
         assert (report.exact, report.empty, report.differs) == (False, False, True)
         assert said in text(report)
-        assert audit_report.as_json(report, EARLIEST, LATEST)["losses"][0]["noticed"] == "2027-01-15T08:00:00Z"
+        assert audit_report.as_json(report, AROUND, EARLIEST)["losses"][0]["noticed"] == "2027-01-15T08:00:00Z"
 
 
 def test_a_window_of_a_clock_that_was_ahead_proves_nothing() -> None:
@@ -326,16 +361,16 @@ def test_a_window_of_a_clock_that_was_ahead_proves_nothing() -> None:
 
 def test_json_has_the_same_figures() -> None:
     report = compare(readings(epochs(100), windows(100, cell(40, 30)), stored_until=END + 60), now=END + 5)
-    found = json.loads(json.dumps(audit_report.as_json(report, EARLIEST, LATEST)))
+    found = json.loads(json.dumps(audit_report.as_json(report, AROUND, EARLIEST)))
     (row,) = found["rows"]
-    assert (found["exact"], found["since"], found["until"]) == (False, None, None)
+    assert (found["exact"], found["since"], found["until"]) == (False, None, "2027-01-15T08:00:15Z")
     assert (row["seen_packets"], row["ring_full_packets"], row["stored_packets"]) == (106, 1, 90)
     assert row["differences"]["store"]["missing"] == {"packets": 10, "bytes": 1000}
     assert row["first_wrong_window"] == "2027-01-15T08:00:00Z"
 
 
 EXACT = compare(readings(epochs(100), windows(100)), now=END)
-FLYING = compare(readings(epochs(100), windows(100, cell(40, 0))), now=END)
+FLYING = model.compare(replace(readings(epochs(100), windows(100, cell(40, 0))), now=END), until=END)
 WRONG = compare(readings(epochs(100), windows(100, cell(40, 0)), stored_until=END + 60), now=END + 30)
 
 

@@ -1,0 +1,85 @@
+"""What is known besides the ledger of packets that are not stored: the broker's backlog, a producer on this machine
+that holds some, what streams tries in vain. Pure.
+
+It explains what the ledger shows, and names what the ledger cannot know. A producer or streams on another machine is
+not asked, and nothing is said of it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from console import health
+from console.audit.settled import Settled
+from console.health import Verdict
+
+STAGES = ("storing", "producer", "streams")
+"""Whose verdicts are wanted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What a producer on this machine has not sent, or Kafka not acknowledged."""
+
+    node: str
+    spool_bytes: int
+    batches: int  # handed to Kafka's client
+    error: str  # why it cannot send; empty: it can
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Around:
+    """The neighbours at one moment."""
+
+    backlog: Mapping[str, Any] | None = None  # as console.storing tells it; None: Kafka did not answer
+    backlog_said: str = ""  # which partitions stand still; without a backlog, why it is not known
+    held: Held | None = None
+    troubles: tuple[str, ...] = ()  # what streams cannot do
+
+    @classmethod
+    def of(cls, verdicts: Mapping[str, Verdict], place: str) -> "Around":
+        """From the verdicts of STAGES. `place`: how sentences name the topic."""
+        storing = verdicts["storing"]
+        return cls(
+            backlog=storing.details or None,
+            backlog_said=storing.sentence(place),
+            held=_held(verdicts["producer"]),
+            troubles=tuple(health.troubles(verdicts["streams"].details)),
+        )
+
+    def late(self) -> list[Mapping[str, Any]]:
+        """Partitions that stand still."""
+        return [each for each in (self.backlog or {}).get("partitions", ()) if each["late"]]
+
+    def stuck_since(self, nodes: Iterable[Settled], node: str, now: float) -> float | None:
+        """Since when something waits that the ledger cannot know of; seconds since the Unix epoch.
+
+        `node`: the one that is audited, or empty for all. What stands still may be anybody's, but a node of which all
+        is settled in another partition is not concerned.
+        """
+        known = {each.node: each.reach.kafka_partition for each in nodes}
+        moments = [
+            now - each["oldest_age_seconds"]
+            for each in self.late()
+            if not node or known.get(node) in {None, each["partition"]}
+        ]
+        if self.held and self.held.error and self.held.node not in known and node in {"", self.held.node}:
+            moments.append(now)
+        return min(moments, default=None)
+
+
+def _held(verdict: Verdict) -> Held | None:
+    told = verdict.details
+    spool_bytes, batches = _number(told.get("spool_bytes")), _number(told.get("queue"))
+    if not told.get("node") or (verdict.ok and not spool_bytes):
+        return None
+    return Held(
+        node=str(told["node"]),
+        spool_bytes=spool_bytes,
+        batches=batches,
+        error="" if verdict.ok else verdict.sentence("it"),
+    )
+
+
+def _number(value: Any) -> int:
+    return int(value) if isinstance(value, int | float) else 0

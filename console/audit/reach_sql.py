@@ -1,0 +1,69 @@
+"""The questions of the audit about how far each node has come. Pure text; parameters as in console.audit.sql.
+
+`heard_us`, microseconds: nodes whose newest epoch ends later are told, too, when they have none in the range.
+"""
+
+from console.audit.sql import IN_RANGE, NODE
+
+NOW = "SELECT toUnixTimestamp64Micro(now64(6)) AS now_us"
+"""ClickHouse's clock, by which rows are recorded."""
+
+# Rows of a node in the order in which they were recorded; of those of one insert, the newest epoch, its end last. A
+# later window of its Kafka partition proves that the earlier ones were closed.
+REACHES = f"""
+SELECT nodes.node AS node, nodes.newest AS newest, nodes.begun_us AS begun_us, nodes.inside AS inside,
+       places.stored_until AS stored_until, places.kafka_partition AS kafka_partition
+FROM (
+    SELECT node, toUnixTimestamp64Micro(min(end_time)) AS begun_us, max({IN_RANGE}) AS inside,
+           max((toUnixTimestamp64Milli(recorded), toUnixTimestamp64Micro(end_time), ended,
+                toUnixTimestamp64Micro(start_time), window_seconds)) AS newest,
+           max(toUnixTimestamp64Micro(start_time)) AS start_us
+    FROM ledger
+    WHERE end_time > fromUnixTimestamp64Micro(least({{since_us:Int64}}, {{heard_us:Int64}}), 'UTC') AND {NODE}
+    GROUP BY node
+) AS nodes
+GLOBAL LEFT JOIN (
+    SELECT own.node AS node, own.kafka_partition AS kafka_partition, all.stored_until AS stored_until
+    FROM (
+        SELECT node, argMax(kafka_partition, window_start) AS kafka_partition FROM flows
+        WHERE window_start >= toDateTime({{oldest:UInt32}}, 'UTC') AND {NODE}
+        GROUP BY node
+    ) AS own
+    GLOBAL INNER JOIN (
+        SELECT kafka_partition, max(toInt64(toUnixTimestamp(window_start)) + window_seconds) AS stored_until
+        FROM flows WHERE window_start >= toDateTime({{oldest:UInt32}}, 'UTC')
+        GROUP BY kafka_partition
+    ) AS all ON own.kafka_partition = all.kafka_partition
+) AS places ON nodes.node = places.node
+ORDER BY node
+"""  # noqa: S608  constants of this file
+
+_RINGS = f"""SELECT node, ring_id, min(epoch) AS lowest, max(epoch) AS highest,
+           highest - lowest + 1 - toInt64(groupBitmap(toUInt64(epoch))) AS missing
+    FROM ledger WHERE {IN_RANGE}
+    GROUP BY node, ring_id
+    HAVING missing != 0"""  # noqa: S608  constants of this file
+
+RINGS = f"SELECT count() AS suspicious FROM ({_RINGS})"  # noqa: S608  constants of this file
+"""Rings of which not all epochs between the first and the last in the range are in the range."""
+
+# Outside of the range, too: where a node's clock was stepped, an epoch may be anywhere.
+GAPS = f"""
+SELECT node, epoch + 1 AS first, sum(next - epoch - 1) OVER (PARTITION BY node) AS epochs, end_us
+FROM (
+    SELECT node, ring_id, epoch, end_us,
+           leadInFrame(epoch, 1, epoch + 1) OVER (PARTITION BY node, ring_id ORDER BY epoch
+                                                  ROWS BETWEEN CURRENT ROW AND 1 FOLLOWING) AS next
+    FROM (
+        SELECT l.node AS node, l.ring_id AS ring_id, l.epoch AS epoch,
+               toUnixTimestamp64Micro(max(l.end_time)) AS end_us
+        FROM ledger AS l GLOBAL INNER JOIN ({_RINGS}) AS r ON l.node = r.node AND l.ring_id = r.ring_id
+        WHERE l.epoch >= r.lowest AND l.epoch <= r.highest
+        GROUP BY node, ring_id, epoch
+    )
+)
+WHERE next > epoch + 1
+ORDER BY node, end_us
+LIMIT 1 BY node
+"""  # noqa: S608  constants of this file
+"""The first of a node's epochs that are not there, and how many there are."""

@@ -1,0 +1,66 @@
+"""`ayaflow audit`: reads and judges until what differs is believed, and prints the result."""
+
+import json
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TextIO
+
+from common.settings import Settings
+from console import health
+from console.audit import around, model, read, report, settle, settled
+from console.audit.around import Around
+from console.audit.model import Readings, Report
+from console.audit.read import Range
+from console.health import Verdict
+from console.store.client import Store
+from console.storing import Storing
+
+
+def judge(
+    readings: Readings, neighbours: Around, span: Range, *, until: float | None, node_timeout_seconds: float
+) -> Report:
+    """What the readings say, and the neighbours that the ledger cannot know of. `until`: see model.compare."""
+    found = model.compare(readings, until=until, node_timeout_seconds=node_timeout_seconds)
+    return found.with_stuck(neighbours.stuck_since(found.nodes, span.node, readings.now))
+
+
+def run(settings: Settings, span: Range, *, form: str, out: TextIO, wait_seconds: float = 0) -> int:
+    """Audit, print, and return the exit code: 0 when all is settled and exact.
+
+    `wait_seconds`: so long it waits until all is settled that was seen up to now. Raises QueryError,
+    ServiceUnavailable.
+    """
+    settling = settle.Settling(time.monotonic, wait_seconds=wait_seconds)
+    until = span.asked_until
+    streams = settings.streams
+    asked = Storing(
+        settings.kafka, streams, patience_seconds=settled.patience(streams.window_seconds, streams.node_timeout_seconds)
+    )
+    try:
+        with Store(settings.clickhouse) as store, ThreadPoolExecutor(len(around.STAGES)) as threads:
+            while True:
+                verdicts = threads.submit(_verdicts, settings, asked, threads)
+                readings = read.read(store, span)
+                if until is None and wait_seconds:
+                    until = readings.now
+                neighbours = Around.of(verdicts.result(), asked.topic)
+                found = judge(
+                    readings, neighbours, span, until=until, node_timeout_seconds=streams.node_timeout_seconds
+                )
+                if not settling.again(found):
+                    break
+                time.sleep(settle.PAUSE_SECONDS)
+    finally:
+        asked.close()
+    if form == "json":
+        out.write(json.dumps(report.as_json(found, neighbours, span.since), ensure_ascii=False) + "\n")
+    else:
+        report.show(found, neighbours, span.since, out)
+    return 0 if found.exact else 1
+
+
+def _verdicts(settings: Settings, asked: Storing, threads: ThreadPoolExecutor) -> Mapping[str, Verdict]:
+    questions = [each for each in health.questions(settings) if each.stage in around.STAGES]
+    answers = {each.stage: threads.submit(each.ask) for each in questions}
+    return {"storing": asked.question().ask(), **{stage: answer.result() for stage, answer in answers.items()}}

@@ -1,0 +1,139 @@
+"""What the neighbours say beside the ledger, and which sentences come of it."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from console.audit import model, sentences
+from console.audit.around import Around, Held
+from console.audit.model import Readings, Report
+from console.audit.settled import Reach
+from console.health import Verdict
+
+NOW = 1_800_000_000.0
+WELL = Verdict(ok=True)
+PLACE = "the topic ayaflow.packets"
+
+
+def backlog(*partitions: tuple[int, float, bool]) -> Verdict:
+    """(number, age of the oldest, late)."""
+    details = {
+        "topic": "ayaflow.packets",
+        "oldest_age_seconds": max((age for _, age, _ in partitions), default=0),
+        "messages": 9 * len(partitions),
+        "partitions": [
+            {"partition": number, "messages": 9, "oldest_age_seconds": age, "read": True, "late": late}
+            for number, age, late in partitions
+        ],
+    }
+    late = any(late for *_, late in partitions)
+    return Verdict(ok=not late, message="partition 6 stands still" if late else "", in_its_words=True, details=details)
+
+
+def around(storing: Verdict, *, producer: Verdict = WELL, streams: Verdict = WELL) -> Around:
+    return Around.of({"storing": storing, "producer": producer, "streams": streams}, PLACE)
+
+
+def report(*reaches: Reach, neighbours: Around, node: str = "", until: float | None = None) -> Report:
+    found = model.compare(Readings(now=NOW, epochs=(), windows=(), reaches=reaches, rollups=()), until=until)
+    return found.with_stuck(neighbours.stuck_since(found.nodes, node, NOW))
+
+
+def reach(node: str, *, silent: float = 0, partition: int = 2) -> Reach:
+    return Reach(node=node, closed_until=NOW - 1 - silent, recorded=NOW - 1 - silent, kafka_partition=partition)
+
+
+def test_a_partition_that_stands_still_is_not_exact_although_the_ledger_shows_nothing() -> None:
+    neighbours = around(backlog((2, 4, False), (6, 300, True)))
+    found = report(reach("n1"), neighbours=neighbours)
+    assert (found.exact, found.settled_until) == (False, NOW - 300)
+    assert sentences.sentences(found, neighbours)[:2] == [
+        "Not settled since 2027-01-15T07:55:00Z:",
+        "  partition 6 stands still.",
+    ]
+    assert report(reach("n1"), neighbours=neighbours, until=NOW - 400).exact, "what waits is younger"
+    assert report(reach("n1"), neighbours=neighbours, node="n1").exact, "it is in another partition"
+    assert not report(reach("n1", partition=6), neighbours=neighbours, node="n1").exact
+
+
+def test_kafka_that_does_not_answer_is_said_beside_what_the_ledger_proves() -> None:
+    away = around(Verdict(ok=False, message="does not answer (no answer in time)"))
+    found = report(reach("n1"), neighbours=away)
+    verdict, note = sentences.sentences(found, away)
+    assert verdict.startswith("Exact: ")
+    assert note == (
+        "Whether Kafka holds more is not known: this is what the ledger proves. "
+        "the topic ayaflow.packets does not answer (no answer in time)."
+    )
+
+
+def test_a_silent_node_is_told_with_what_to_do_and_no_guess_is_made() -> None:
+    quiet, silent = around(backlog((2, 4, False))), reach("n1", silent=200)
+    (_, line, *_) = sentences.sentences(report(silent, neighbours=quiet), quiet)
+    assert line == (
+        "  n1 has sent nothing since 2027-01-15T07:56:39Z. If it was switched off, audit until then: "
+        "--until 2027-01-15T07:56:39Z; else look there: `ayaflow doctor`."
+    )
+    stuck = around(backlog((2, 200, True)), streams=Verdict(ok=False, details={"troubles": [trouble()]}))
+    said = sentences.sentences(report(silent, neighbours=stuck), stuck)
+    assert said[1:] == [
+        "  n1: nothing that it saw after 2027-01-15T07:56:39Z is in the ledger.",
+        "  partition 6 stands still.",
+        "  streams: partition 2, the window of 2027-01-15T07:55:50Z: ClickHouse refuses it"
+        " (since 2027-01-15T07:56:40Z).",
+        "Kafka holds 9 messages that are not stored yet; the oldest is 200 s old.",
+    ]
+
+
+def trouble() -> dict[str, Any]:
+    return {
+        "service": "ClickHouse",
+        "partition": 2,
+        "window_start": "2027-01-15T07:55:50Z",
+        "since": "2027-01-15T07:56:40Z",
+        "error": "ClickHouse refuses it",
+    }
+
+
+@pytest.mark.parametrize(
+    ("verdict", "held"),
+    [
+        (WELL, None),
+        (Verdict(ok=False, message="does not answer (connection refused)"), None),
+        (Verdict(ok=True, details={"node": "n1", "spool_bytes": 0, "queue": 3}), None),
+        (
+            Verdict(ok=True, details={"node": "n1", "spool_bytes": 700, "queue": 3}),
+            Held(node="n1", spool_bytes=700, batches=3, error=""),
+        ),
+        (
+            Verdict(ok=False, message="too large", in_its_words=True, details={"node": "n1", "queue": "?"}),
+            Held(node="n1", spool_bytes=0, batches=0, error="too large"),
+        ),
+    ],
+)
+def test_what_a_producer_on_this_machine_holds(verdict: Verdict, held: Held | None) -> None:
+    assert around(backlog(), producer=verdict).held == held
+
+
+def test_a_producer_that_cannot_send_is_named_also_when_the_ledger_has_never_heard_of_it() -> None:
+    error = Verdict(ok=False, message="Kafka refuses it", in_its_words=True, details={"node": "n9", "spool_bytes": 7})
+    neighbours = around(backlog((2, 4, False)), producer=error)
+    found = report(reach("n1"), neighbours=neighbours)
+    assert not found.exact
+    assert "  The producer of n9 cannot send: Kafka refuses it." in sentences.sentences(found, neighbours)
+    assert report(reach("n1"), neighbours=neighbours, node="n1").exact
+    on_its_way = replace(neighbours, held=Held(node="n1", spool_bytes=7, batches=1, error=""))
+    assert "The producer of n1 has 7 bytes on disk that are not sent yet." in sentences.sentences(found, on_its_way)
+
+
+def test_the_heading_says_which_range_until_when_and_of_which_nodes() -> None:
+    nodes = (
+        reach("n1"),
+        replace(reach("n2", silent=7200), ended=True),
+        reach("n3", silent=100_000),
+    )
+    assert sentences.heading(report(*nodes, neighbours=around(backlog())), NOW - 200_000) == (
+        "From 2027-01-13T00:26:40Z until 2027-01-15T07:59:59Z; "
+        "3 nodes: n1, n2 (ended at 2027-01-15T05:59:59Z), n3 (nothing since 2027-01-14T04:13:19Z)."
+    )
