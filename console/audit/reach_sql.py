@@ -8,18 +8,24 @@ from console.audit.sql import IN_RANGE, NODE
 NOW = "SELECT toUnixTimestamp64Micro(now64(6)) AS now_us"
 """ClickHouse's clock, by which rows are recorded."""
 
-# Rows of a node in the order in which they were recorded; of those of one insert, the newest epoch, its end last. A
-# later window of its Kafka partition proves that the earlier ones were closed.
+# The newest ring of a node is the one that was recorded last, its newest epoch the one with the highest number: a
+# producer that was killed while it ended may be followed by one that goes on. A later window of a node's Kafka
+# partition proves that the earlier ones were closed.
 REACHES = f"""
 SELECT nodes.node AS node, nodes.newest AS newest, nodes.begun_us AS begun_us, nodes.inside AS inside,
        places.stored_until AS stored_until, places.kafka_partition AS kafka_partition
 FROM (
-    SELECT node, toUnixTimestamp64Micro(min(end_time)) AS begun_us, max({IN_RANGE}) AS inside,
-           max((toUnixTimestamp64Milli(recorded), toUnixTimestamp64Micro(end_time), ended,
-                toUnixTimestamp64Micro(start_time), window_seconds)) AS newest,
-           max(toUnixTimestamp64Micro(start_time)) AS start_us
-    FROM ledger
-    WHERE end_time > fromUnixTimestamp64Micro(least({{since_us:Int64}}, {{heard_us:Int64}}), 'UTC') AND {NODE}
+    SELECT node, min(ring_begun_us) AS begun_us, max(ring_inside) AS inside,
+           max((recorded_ms, last_epoch)) AS newest
+    FROM (
+        SELECT node, ring_id, toUnixTimestamp64Micro(min(end_time)) AS ring_begun_us, max({IN_RANGE}) AS ring_inside,
+               toUnixTimestamp64Milli(max(recorded)) AS recorded_ms,
+               argMax((toUnixTimestamp64Micro(end_time), ended, toUnixTimestamp64Micro(start_time), window_seconds),
+                      (epoch, ended)) AS last_epoch
+        FROM ledger
+        WHERE end_time > fromUnixTimestamp64Micro(least({{since_us:Int64}}, {{heard_us:Int64}}), 'UTC') AND {NODE}
+        GROUP BY node, ring_id
+    )
     GROUP BY node
 ) AS nodes
 GLOBAL LEFT JOIN (

@@ -150,7 +150,7 @@ def _reaches(rows: list[dict[str, Any]], gaps: list[dict[str, Any]]) -> tuple[Re
     }
     found = []
     for row in rows:
-        recorded_ms, end_us, ended, start_us, window_seconds = row["newest"]
+        recorded_ms, (end_us, ended, start_us, window_seconds) = row["newest"]
         found.append(
             Reach(
                 node=row["node"],

@@ -16,6 +16,9 @@ from console.health import Verdict
 from console.store.client import Store
 from console.storing import Storing
 
+NEIGHBOUR_SECONDS = 2.0
+"""A neighbour may take so long to answer; without an answer the ledger alone is judged."""
+
 
 def judge(
     readings: Readings, neighbours: Around, span: Range, *, until: float | None, node_timeout_seconds: float
@@ -35,7 +38,10 @@ def run(settings: Settings, span: Range, *, form: str, out: TextIO, wait_seconds
     until = span.asked_until
     streams = settings.streams
     asked = Storing(
-        settings.kafka, streams, patience_seconds=settled.patience(streams.window_seconds, streams.node_timeout_seconds)
+        settings.kafka,
+        streams,
+        patience_seconds=settled.patience(streams.window_seconds, streams.node_timeout_seconds),
+        timeout_seconds=NEIGHBOUR_SECONDS,
     )
     try:
         with Store(settings.clickhouse) as store, ThreadPoolExecutor(len(around.STAGES)) as threads:
@@ -61,6 +67,7 @@ def run(settings: Settings, span: Range, *, form: str, out: TextIO, wait_seconds
 
 
 def _verdicts(settings: Settings, asked: Storing, threads: ThreadPoolExecutor) -> Mapping[str, Verdict]:
-    questions = [each for each in health.questions(settings) if each.stage in around.STAGES]
+    asked_of_all = health.questions(settings, timeout_seconds=NEIGHBOUR_SECONDS)
+    questions = [each for each in asked_of_all if each.stage in around.STAGES]
     answers = {each.stage: threads.submit(each.ask) for each in questions}
     return {"storing": asked.question().ask(), **{stage: answer.result() for stage, answer in answers.items()}}

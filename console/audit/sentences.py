@@ -164,7 +164,7 @@ def _notes(report: Report, around: Around) -> Iterable[str]:
     elif around.backlog and around.backlog.get("messages"):
         age = around.backlog.get("oldest_age_seconds", 0)
         messages = around.backlog["messages"]
-        yield f"Kafka holds {_plural(messages, 'message')} that are not stored yet; the oldest is {age:.0f} s old."
+        yield f"Kafka holds {_plural(messages, 'message')} that streams has not acknowledged; the oldest is {age:.0f} s old."
     if around.held and not around.held.error:
         yield f"The producer of {around.held.node} has {around.held.spool_bytes:,} bytes on disk that are not sent yet."
     if ahead := total(row.in_flight.surplus for row in report.rows):

@@ -12,6 +12,7 @@ import pytest
 
 from cli.main import main
 from common import settings as settings_module
+from console.audit import run as audit_run
 from console.audit import settle
 from schemas.clickhouse.ddl import migrations
 
@@ -80,6 +81,10 @@ class Tables:
             f" ({texts}, {end - 0.5:.6f}, {end:.6f}, {list(windows)})"
         )
 
+    def end(self, *, at: float, epoch: int, node: str = "n1") -> None:
+        """The producer ended, and sent all."""
+        self.ledger(end=at, windows={}, epoch=epoch, node=node, interface="", ended=1)
+
     def insert_raw(self, table: str, data: bytes, form: str, **settings: Any) -> None:
         """The bytes of a format."""
         self._client.raw_insert(f"{self.database}.{table}", ["node", "active_flows"], data, settings, form)
@@ -107,6 +112,8 @@ def run(tables: Tables, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     for name in [name for name in os.environ if name.startswith("AYAFLOW_")]:
         monkeypatch.delenv(name)
     monkeypatch.setattr(settle, "PATIENCE_SECONDS", 0.6)  # one more look is enough here
+    monkeypatch.setattr(audit_run, "NEIGHBOUR_SECONDS", 0.1)  # there is no Kafka here
+    monkeypatch.setenv("AYAFLOW_KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
     monkeypatch.setenv("AYAFLOW_CLICKHOUSE_URL", tables.url)
     monkeypatch.setenv("AYAFLOW_CLICKHOUSE_DATABASE", tables.database)
 

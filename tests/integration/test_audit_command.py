@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from common.times import iso
 from console.audit import sql as audit_sql
 from tests.integration.fix_tables import Run, Tables
 
@@ -47,6 +48,7 @@ def stored_traffic(tables: Tables, window: int) -> None:
     )
     tables.ledger(end=window + 9.9, windows={window: (5, 500)}, epoch=1, direction="egress")
     tables.ledger(end=window + 10.4, windows={window + 10: (4, 400)}, epoch=2, direction="egress")
+    tables.end(at=window + 10.4, epoch=2)
 
 
 def test_equal_totals_are_exact_by_direction(run: Run, tables: Tables, window: int) -> None:
@@ -60,8 +62,11 @@ def test_equal_totals_are_exact_by_direction(run: Run, tables: Tables, window: i
     assert (ingress["stored_bytes"], egress["stored_packets"], egress["stored_bytes"]) == (1760, 9, 900)
     code, out, _ = run("audit")
     assert code == 0
-    assert out.splitlines()[1].split() == ["n1", "eth0", "in", "24", "3", "1", "2", "0", "18", "0", "0", "0"]
-    assert out.splitlines()[-1].startswith("Exact: 33 packets")
+    heading, _, first, *_, exact, note = out.splitlines()
+    assert heading.endswith(f"; 1 node: n1 (ended at {iso(window + 10)}).")
+    assert first.split() == ["n1", "eth0", "in", "24", "3", "1", "0", "2", "0", "18", "0", "0", "0"]
+    assert exact.startswith("Exact: 33 packets")
+    assert note.startswith("Whether Kafka holds more is not known: this is what the ledger proves.")
 
 
 def test_ledger_rows_that_were_written_twice_count_once(run: Run, tables: Tables, window: int) -> None:
@@ -75,8 +80,8 @@ def test_a_short_range_of_the_ledger_is_read_like_a_long_one(tables: Tables, win
     tables.ledger(end=window + 10.2, windows={window: (9, 900)}, epoch=1)  # another end of an epoch that was there
     for since, until, expected in (
         (0, 10, (1, 5)),
-        (0, 11, (4, 9 + 16 + 5 + 4)),
-        (10.3, 11, (2, 16 + 4)),
+        (0, 11, (5, 9 + 16 + 5 + 4)),
+        (10.3, 11, (3, 16 + 4)),
         (20, 30, (0, 0)),
     ):
         times = (f"toDateTime64({window + seconds}, 6, 'UTC')" for seconds in (since, until))
@@ -138,6 +143,7 @@ def test_each_kind_of_difference_is_found_at_its_stage(
     stored_traffic(tables, window)
     tables.flow(window_start=window + 60, packets=1, bytes=1)  # proof that all before is settled
     tables.ledger(end=window + 60.5, windows={window + 60: (1, 1)}, epoch=3)
+    tables.end(at=window + 61, epoch=4)
     tables.command(f"{change} SETTINGS mutations_sync = 1" if "ALTER" in change else change)
     code, report = audit(run, "--node", "n1")
     assert code == 1
@@ -162,6 +168,7 @@ def test_a_rollup_that_lost_rows_is_found(run: Run, tables: Tables, window: int,
     stored_traffic(tables, window)
     tables.flow(window_start=window + 20, packets=2, bytes=200)  # proves that the windows before are stored
     tables.ledger(end=window + 21, windows={window + 20: (2, 200)}, epoch=3)
+    tables.end(at=window + 22, epoch=4)
     assert audit(run)[0] == 0
     tables.command(f"ALTER TABLE DB.{table} DELETE WHERE direction = 'egress' SETTINGS mutations_sync = 1")
     code, report = audit(run)
@@ -177,7 +184,7 @@ def test_what_a_rollup_lacks_of_the_last_insert_is_in_flight(run: Run, tables: T
     stored_traffic(tables, last - 10)
     tables.command(f"ALTER TABLE DB.{table} DELETE WHERE direction = 'egress' SETTINGS mutations_sync = 1")
     code, report = audit(run)
-    assert (code, report["settled"], report["rollups"]) == (0, False, [])
+    assert (code, report["settled"], report["rollups"]) == (0, True, [])
     (rollup,) = report["rollups_in_flight"]
     assert (rollup["table"], rollup["difference"], rollup["overdue"]) == (table, {"packets": 11, "bytes": 1100}, False)
     assert "The rollups still lack 11 packets (1,100 bytes)." in report["message"]
@@ -188,15 +195,68 @@ def test_what_a_rollup_lacks_of_the_last_insert_is_in_flight(run: Run, tables: T
     assert report["rollups"]
 
 
-def test_a_window_that_is_still_open_is_in_flight(run: Run, tables: Tables) -> None:
-    stored_traffic(tables, int(time.time()) // 10 * 10 - 40)
+def test_a_window_that_is_still_open_is_in_flight_and_the_audit_speaks_up_to_it(run: Run, tables: Tables) -> None:
     current = int(time.time()) // 10 * 10
-    tables.ledger(end=current + 0.5, windows={current: (6, 600)}, epoch=9)
+    stored_traffic(tables, current - 40)
+    tables.ledger(end=current + 0.5, windows={current: (6, 600)}, epoch=3)
     code, report = audit(run)
-    assert (code, report["settled"]) == (0, False)
+    assert (code, report["settled"], report["until"]) == (0, True, iso(current))
     assert (report["rows"][0]["in_flight_packets"], report["rows"][0]["stored_packets"]) == (6, 18)
     code, out, _ = run("audit", "--wait", "0.4")
-    assert code == 1  # asked to wait, and still in flight
-    assert "6 packets (600 bytes) in flight" in out
+    assert code == 1  # asked to wait until all is settled that was seen up to now
+    assert f"Not settled since {iso(current)}:" in out
     tables.flow(window_start=current, packets=6, bytes=600)
+    tables.end(at=current + 0.6, epoch=4)
     assert run("audit", "--wait", "5")[0] == 0
+
+
+def test_a_node_that_is_silent_is_not_settled_since_then_unless_it_is_asked_until_then(
+    run: Run, tables: Tables, window: int
+) -> None:
+    stored_traffic(tables, window)
+    tables.ledger(end=window + 11, windows={}, epoch=3, interface="")  # it lives, and sees nothing
+    code, report = audit(run)
+    assert (code, report["settled"], report["until"], report["not_settled"]) == (1, False, iso(window + 11), ["n1"])
+    assert not report["rollups"]
+    assert audit(run, "--until", iso(window + 11))[0] == 0
+    assert audit(run, "--until", "now")[0] == 1
+    tables.command("ALTER TABLE DB.ledger UPDATE recorded = now() - 86500 WHERE 1 SETTINGS mutations_sync = 1")
+    code, report = audit(run)  # it is long gone
+    assert (code, report["nodes"][0]["standing"]) == (0, "gone")
+    assert f"n1 (nothing since {iso(window + 11)})" in report["heading"]
+
+
+def test_an_epoch_that_is_not_in_the_ledger_although_later_ones_are_is_not_settled(
+    run: Run, tables: Tables, window: int
+) -> None:
+    stored_traffic(tables, window)
+    tables.ledger(end=window - 3600, windows={}, epoch=3, interface="")  # the clock was stepped: it is not missing
+    tables.end(at=window + 12, epoch=4)
+    assert audit(run, "--since", iso(window - 60))[0] == 0
+    tables.end(at=window + 14, epoch=7)
+    code, report = audit(run, "--since", iso(window - 60))
+    assert (code, report["settled_until"]) == (1, iso(window + 12))
+    assert f"n1: 2 epoch(s) from 5 on, which began at {iso(window + 12)}, are not in the ledger" in report["message"]
+
+
+def test_a_clock_of_next_year_does_not_make_it_settled_until_then(run: Run, tables: Tables, window: int) -> None:
+    stored_traffic(tables, window)
+    tables.ledger(end=time.time() + 365 * 86_400, windows={}, epoch=3, interface="")
+    code, report = audit(run)
+    assert code == 0
+    assert iso(time.time() - 60) < report["until"] <= iso(time.time())
+    tables.command("ALTER TABLE DB.ledger UPDATE recorded = now() - 600 WHERE 1 SETTINGS mutations_sync = 1")
+    code, report = audit(run)
+    assert (code, report["not_settled"]) == (1, ["n1"])
+    assert report["until"] < iso(time.time() - 500)
+
+
+def test_a_node_that_fell_silent_before_the_range_is_still_in_it(run: Run, tables: Tables, window: int) -> None:
+    stored_traffic(tables, window)
+    tables.ledger(end=window + 11, windows={}, epoch=3, interface="")
+    recent = int(time.time()) // 10 * 10 - 20
+    tables.flow(window_start=recent, node="n2", packets=1, bytes=60)
+    tables.ledger(end=recent + 1, windows={recent: (1, 60)}, node="n2")
+    code, report = audit(run, "--since", "1m")
+    assert (code, report["not_settled"]) == (1, ["n1"])
+    assert audit(run, "--since", "1m", "--node", "n2")[0] == 0

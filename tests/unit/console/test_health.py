@@ -13,7 +13,6 @@ from common.errors import SettingsError
 from console.health import Question, Verdict, questions
 from tests.unit.console.answering import answering
 
-
 UNSAID = "says that it is not well, and not why; its log, in data_dir/logs, has more"
 
 

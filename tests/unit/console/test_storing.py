@@ -26,14 +26,7 @@ def test_the_last_message_of_a_silent_node_may_wait_as_long_as_streams_keeps_it(
 
 @pytest.mark.parametrize(
     ("committed", "age", "late"),
-    [
-        (100, None, False),
-        (90, 80, False),
-        (90, 680, False),
-        (90, 680.1, True),
-        (-1, 80, False),
-        (-1, 80.1, True),
-    ],
+    [(100, None, False), (90, 80, False), (90, 680, False), (90, 680.1, True), (-1, 80, False), (-1, 80.1, True)],
 )
 def test_a_partition_stands_still_when_its_oldest_message_is_too_old(
     committed: int, age: float | None, late: bool

@@ -11,6 +11,7 @@ import pytest
 from common.errors import QueryError
 from console.audit import model
 from console.audit import report as audit_report
+from console.audit.around import Around
 from console.audit.model import (
     Cell,
     Count,
@@ -23,7 +24,6 @@ from console.audit.model import (
     RollupDifference,
     WindowTotals,
 )
-from console.audit.around import Around
 from console.audit.read import Range
 from console.audit.settle import PAUSE_SECONDS, Settling
 from console.audit.settled import Reach
@@ -342,7 +342,10 @@ MESSAGES = Loss(kind="messages", node="", kafka_partition=3, ring_id=0, first=10
             replace(MESSAGES, kind="idle", node="n1", first=START * 10**9, behind=(START + 90) * 10**9, lost=None),
             "n1: nothing was counted from 2027-01-15T08:00:00Z to 2027-01-15T08:01:30Z",
         ),
-        (replace(MESSAGES, kind="of a later version", lost=None), "all nodes, partition 3: lost: of a later version from"),
+        (
+            replace(MESSAGES, kind="of a later version", lost=None),
+            "all nodes, partition 3: lost: of a later version from",
+        ),
     ],
 )
 def test_what_was_lost_on_the_way_is_not_exact(loss: Loss, said: str) -> None:
