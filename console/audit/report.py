@@ -81,6 +81,7 @@ def as_json(report: Report, around: Around, since: datetime) -> dict[str, Any]:
     return {
         "exact": report.exact,
         "settled": report.settled,
+        "differs": report.differs,
         "empty": report.empty,
         "since": None if since <= EARLIEST else iso(since),
         "until": _moment(report.until),

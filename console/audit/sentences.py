@@ -163,8 +163,8 @@ def _notes(report: Report, around: Around) -> Iterable[str]:
         yield f"Whether Kafka holds more is not known: this is what the ledger proves. {_ended(around.backlog_said)}"
     elif around.backlog and around.backlog.get("messages"):
         age = around.backlog.get("oldest_age_seconds", 0)
-        messages = around.backlog["messages"]
-        yield f"Kafka holds {_plural(messages, 'message')} that streams has not acknowledged; the oldest is {age:.0f} s old."
+        messages = _plural(around.backlog["messages"], "message")
+        yield f"Kafka holds {messages} that streams has not acknowledged; the oldest is {age:.0f} s old."
     if around.held and not around.held.error:
         yield f"The producer of {around.held.node} has {around.held.spool_bytes:,} bytes on disk that are not sent yet."
     if ahead := total(row.in_flight.surplus for row in report.rows):

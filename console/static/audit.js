@@ -3,12 +3,13 @@
 
 import { get } from "./api.js";
 import { byId, el, notice, place, setText } from "./dom.js";
-import { bytes, clock, whole } from "./format.js";
+import { bytes, clock, duration, whole } from "./format.js";
 import { read } from "./view.js";
 
 const COLUMNS = ["seen", "non_ip", "malformed", "unknown_link", "ring_full", "emitted", "coalesced", "consumed", "in_flight", "stored"];
 const NOTHING = { packets: 0, bytes: 0 };
-const BAD = ["dropped", "overdue", "differing", "never counted"];
+const BAD = ["dropped", "differing", "never counted"];
+const STANDING = { ended: "ended; it ", gone: "has sent nothing for a day; it " };
 const TIMES = { "1h": "the last hour", "24h": "the last day", "7d": "the last week", "": "all that is kept" };
 
 /** Asks when the tab is shown and when the range changes. */
@@ -44,11 +45,10 @@ export class Audit {
     byId("audit-content").hidden = report.empty;
     if (report.empty) return;
     const verdict = byId("verdict");
-    const differs = report.rows.some((row) => differences(row).length) || report.rollups?.length;
-    verdict.dataset.state = report.exact ? "good" : differs ? "bad" : "warn";
-    setText(verdict.querySelector("strong"), report.exact ? "Exact" : differs ? "Not exact" : "Not settled yet");
-    setText(verdict.querySelector("p"), report.message.replace(/^(Exact|Not exact): */, ""));
-    setText(byId("audit-span"), `Epochs of ${span}.`);
+    verdict.dataset.state = report.exact ? "good" : report.differs ? "bad" : "warn";
+    setText(verdict.querySelector("strong"), report.exact ? "Exact" : report.differs ? "Not exact" : "Not settled");
+    setText(verdict.querySelector("p"), report.message.replace(/^(Exact|Not exact|Not settled): */, ""));
+    setText(byId("audit-span"), `Epochs of ${span}, until ${report.until ? clock(report.until) : "now"}.`);
     byId("account").replaceChildren(...account(report.rows));
     byId("audit-rows").replaceChildren(...report.rows.map((row) => el(
       "tr", {},
@@ -59,8 +59,12 @@ export class Audit {
     )));
     byId("audit-nodes").replaceChildren(...(report.nodes ?? []).map((node) => el(
       "li", {}, el("b", { text: node.node }),
-      ` is stored until ${node.stored_until ? clock(node.stored_until) : "– (nothing yet)"}; its ledger reaches `
-      + `${node.ledger_until ? clock(node.ledger_until) : "– (nothing yet)"}.`,
+      ` ${STANDING[node.standing] ?? ""}is ${node.settled_until ? `settled until ${clock(node.settled_until)}` : "settled for good"}; `
+      + `its ledger reaches ${node.ledger_until ? clock(node.ledger_until) : "– (nothing yet)"}.`,
+    )), ...(report.backlog?.partitions ?? []).filter((one) => one.messages).map((one) => el(
+      "li", { class: one.late ? "bad" : "" }, el("b", { text: `partition ${one.partition}` }),
+      ` of ${report.backlog.topic}: ${whole(one.messages)} messages are not acknowledged${one.read ? "" : ", and nobody has read it"}; `
+      + `the oldest is ${duration(one.oldest_age_seconds ?? 0)} old.`,
     )));
   }
 }
@@ -80,11 +84,11 @@ function account(rows) {
     ["−", "malformed", sum("malformed"), "headers that are cut short or cannot be: counted, not recorded"],
     ["−", "unknown link", sum("unknown_link"), "of devices whose link header is not known: counted, not recorded"],
     ["−", "dropped", sum("ring_full"), "no room in the ring buffer: lost, and counted"],
-    ["−", "in flight", plus(sum("in_flight"), sum("ahead_of_ledger"), -1), "in Kafka or in an open window; stored within seconds"],
-    ["−", "overdue", net((row) => [row.overdue]), "in flight for too long: look at the stages above, or ask ayaflow doctor"],
+    ["−", "in flight", sum("in_flight"), "consumed, and its window is not stored yet"],
+    ["+", "stored ahead", sum("ahead_of_ledger"), "of epochs whose ledger rows are still to come"],
     ["−", "differing", net((row) => Object.values(row.differences ?? {})), "missing (or, below 0, too many): see the table below"],
     ["=", "Stored in flows", sum("stored"), "what the table holds"],
-  ].filter(([, title, count]) => !["overdue", "differing", "never counted", "unknown link"].includes(title) || count.packets || count.bytes);
+  ].filter(([, title, count]) => !["stored ahead", "differing", "never counted", "unknown link"].includes(title) || count.packets || count.bytes);
   return lines.map(([sign, title, count, why]) => el(
     "tr", { class: "−+".includes(sign) && sign ? "" : "sum" },
     el("td", { class: "sign", text: sign }), el("th", { scope: "row", text: title }),

@@ -41,6 +41,7 @@ async function ask() {
 }
 
 function well(one) {
+  if (one.stage === "storing") return `well; the oldest message that is not stored is ${duration(one.age_seconds ?? 0)} old`;
   return typeof one.age_seconds === "number" ? `well; last event ${duration(one.age_seconds)} ago` : "well";
 }
 

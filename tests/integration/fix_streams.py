@@ -1,6 +1,7 @@
 """The streams component as a process of its own, and what goes into it and comes out."""
 
 import contextlib
+import io
 import json
 import signal
 import subprocess
@@ -16,8 +17,11 @@ from typing import Any
 import clickhouse_connect
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+import common.settings
 from common import kafka
 from common.settings import KafkaSettings
+from console.audit import run as audit_run
+from console.audit.read import Range
 from schemas.avro.codec import Codec
 from schemas.packets import PacketBatch
 from schemas.topics import TopicNames, topics
@@ -121,6 +125,22 @@ class Pipeline:
 
     def stored_packets(self) -> int:
         return self.count("SELECT sum(packets + packets_rev) FROM flows")
+
+    def audit(self, span: Range | None = None) -> tuple[int, dict[str, Any]]:
+        """`ayaflow audit` -> exit code, its JSON."""
+        out = io.StringIO()
+        settings = common.settings.load(
+            flags={
+                "kafka.bootstrap_servers": self.kafka,
+                "kafka.topic_prefix": self.prefix,
+                "clickhouse.url": self.clickhouse,
+                "clickhouse.database": self.database,
+                "streams.app_id": self.database,
+                "streams.metrics_listen": self.metrics,
+            }
+        )
+        code = audit_run.run(settings, span or Range(), form="json", out=out)
+        return code, json.loads(out.getvalue())
 
     def health(self) -> dict[str, Any]:
         try:

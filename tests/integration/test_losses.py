@@ -1,7 +1,5 @@
 """What Kafka loses is told, and a topic that is made anew is not taken for the old one. Real Kafka and ClickHouse."""
 
-import io
-import json
 import signal
 import time
 from dataclasses import replace
@@ -15,8 +13,7 @@ from confluent_kafka.admin import AdminClient
 from common import kafka
 from common.errors import ServiceUnavailable
 from common.settings import ClickHouseSettings, KafkaSettings
-from console.audit import read
-from console.store.client import Store
+from console.audit.read import Range
 from schemas.topics import topics
 from streams.partition.storing import KafkaPartition, WindowId
 from streams.store.clickhouse import ClickHouseStore
@@ -36,12 +33,9 @@ def remove_all(p: Pipeline) -> int:
     return int(answer.result(HANG_SECONDS).low_watermark)
 
 
-def audit(p: Pipeline, span: read.Range | None = None) -> tuple[int, dict[str, Any]]:
-    out = io.StringIO()
-    settings = ClickHouseSettings(url=p.clickhouse, database=p.database)
-    with Store(settings) as store:
-        code = read.run(store, span or read.Range(), form="json", out=out)
-    return code, json.loads(out.getvalue())
+def until_the_clock(node: Node) -> Range:
+    """A range up to its newest epoch: nothing comes of it any more, and it has not ended."""
+    return Range(until=datetime.fromtimestamp(node.clock / SECOND, UTC))
 
 
 def until_acknowledged(p: Pipeline, offset: int) -> None:
@@ -65,7 +59,7 @@ def test_messages_that_go_while_streams_is_stopped_are_a_counted_loss(
         kept = node.packets
         p.until(lambda: p.stored_packets() == kept)
         p.until(lambda: p.count("SELECT uniqExact(epoch) FROM ledger") == 10)
-        assert audit(p)[0] == 0
+        assert p.audit(until_the_clock(node))[0] == 0
         p.stop()
         node.clock += 120 * SECOND
         p.send([each for _ in range(10) for each in node.batches()])
@@ -81,7 +75,7 @@ def test_messages_that_go_while_streams_is_stopped_are_a_counted_loss(
         assert p.metric("ayaflow_streams_lost_messages_total") == messages
         assert "removed from Kafka" in p.output
         p.until(lambda: p.count("SELECT uniqExact(epoch) FROM ledger") == 20)
-        code, report = audit(p)
+        code, report = p.audit()
         assert (code, report["exact"]) == (1, False)
         assert [(loss["kind"], loss["lost"]) for loss in report["losses"]] == [("messages", messages)]
         assert "were removed from Kafka" in report["message"]
@@ -138,7 +132,7 @@ def test_messages_that_go_under_a_running_streams_are_told_with_the_events_in_th
         ]
         assert p.metric("ayaflow_streams_lost_events_total") == 7 * lost
         p.until(lambda: p.count("SELECT uniqExact(epoch) FROM ledger") == count - lost)
-        code, report = audit(p)
+        code, report = p.audit()
         assert code == 1
         assert f"n1: {7 * lost} events of the ring never came" in report["message"]
         until_acknowledged(p, behind)
@@ -156,13 +150,13 @@ def test_a_time_in_which_nothing_was_counted_is_not_exact(kafka_broker: str, cli
         p.until(lambda: p.stored_packets() == node.packets)
         p.until(lambda: p.count("SELECT count() FROM losses FINAL") == 1)
         assert p.query("SELECT kind, node, gap_start, gap_end, lost FROM losses") == [("idle", "n1", *idle, None)]
-        code, report = audit(p)
+        code, report = p.audit()
         assert (code, report["exact"]) == (1, False)
         assert "n1: nothing was counted from" in report["message"]
         begin = datetime.fromtimestamp(clock / SECOND, UTC)
         for since, until, told in ((-30, -8, False), (-30, -6, True), (-2, 30, True), (0, 30, False)):
-            span = read.Range(since=begin + timedelta(seconds=since), until=begin + timedelta(seconds=until))
-            assert ("nothing was counted" in audit(p, span)[1]["message"]) == told, (since, until)
+            span = Range(since=begin + timedelta(seconds=since), until=begin + timedelta(seconds=until))
+            assert ("nothing was counted" in p.audit(span)[1]["message"]) == told, (since, until)
         assert p.stop() == 0
 
 
@@ -196,7 +190,7 @@ def test_a_topic_that_is_made_anew_begins_afresh(kafka_broker: str, clickhouse_s
         assert p.stored_packets() == first.packets + second.packets
         assert p.count("SELECT uniqExact(topic_id) FROM flows") == 2
         assert p.count("SELECT sum(packets + packets_rev) FROM flows_1m") == first.packets + second.packets
-        code, report = audit(p)
+        code, report = p.audit(until_the_clock(second))
         assert (code, report["exact"]) == (0, True), report["message"]
         assert p.stop() == 0
 
