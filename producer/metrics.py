@@ -28,6 +28,18 @@ class ProducerMetrics:
         )
         for reason in ("non_ip", "malformed", "unknown_link", "ring_full"):
             self._dropped.labels(reason)
+        self._device_packets = Counter(
+            "ayaflow_producer_device_packets",
+            "Packets by the device's own counters, which are not ours.",
+            ["interface", "direction"],
+            registry=registry,
+        )
+        self._unseen_packets = Counter(
+            "ayaflow_producer_unseen_packets",
+            "Of the device's packets, those that the hooks did not see; a device keeps some frames to itself.",
+            ["interface", "direction"],
+            registry=registry,
+        )
         self.events = Counter(
             "ayaflow_producer_events", "Events read from the ring buffer and encoded.", registry=registry
         )
@@ -98,3 +110,6 @@ class ProducerMetrics:
             self._dropped.labels("unknown_link").inc(row.unknown_link_packets)
             self._dropped.labels("ring_full").inc(row.ring_full_packets)
             self._coalesced.inc(row.coalesced_packets)
+            if row.device_epochs:
+                self._device_packets.labels(*labels).inc(row.device_packets)
+                self._unseen_packets.labels(*labels).inc(row.unseen_packets)

@@ -13,6 +13,7 @@ from common.metrics import MetricsServer
 from common.settings import Settings
 from producer.capture.batch import Source
 from producer.capture.capture import Capture
+from producer.capture.devices import Devices
 from producer.capture.epochs import Epochs, slots_of
 from producer.capture.heartbeat import Heartbeat
 from producer.capture.timing import Timing
@@ -50,6 +51,7 @@ class NodeParts:
         self._topics = TopicNames.of(settings.kafka.topic_prefix)
         self._clock, self._metrics, self._status = WallClock(), ProducerMetrics(), Status(settings.node)
         self._capture: Capture | None = None  # of the run that we watch with
+        self._devices: Devices | None = None  # likewise
         self._began = time.monotonic()
         self.flush_seconds = settings.producer.flush_ms / 1000
 
@@ -148,6 +150,8 @@ class NodeParts:
             monotonic=time.monotonic_ns,
             on_change=change,
         )
+        epochs.devices.follow(hooks.device_counts)
+        self._devices = epochs.devices
         return hooks
 
     @contextlib.contextmanager
@@ -167,6 +171,7 @@ class NodeParts:
                 publisher.progress,
                 ring_fill=capture.ring_fill,
                 coalescing=capture.coalescing,
+                holes=self._devices.holes if self._devices else (),
                 now_ns=self._clock.monotonic(),
             )
 

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from producer.capture.devices import Devices
 from producer.clock import WallClock
 from producer.kernel.abi import COALESCED, COALESCED_KEY, COUNTERS, Records, counter_key
 from producer.kernel.run_state import RunState
@@ -98,6 +99,7 @@ class Epochs:
     ) -> None:
         """`slots`: where the kernel counts already."""
         self._maps, self._state, self._clock, self._position = maps, state, clock, producer_position
+        self.devices = Devices(clock.monotonic)
         self._slots: dict[Slot, int | None] = dict.fromkeys(slots)  # and the last epoch that may have counted there
         self._idle_end = 0  # of the time that the epoch that is not stored tells of; monotonic
         self._keys: Records | None = None  # of the flow table of the epoch that is not stored; None: not known
@@ -132,6 +134,7 @@ class Epochs:
     def forget(self, slots: tuple[Slot, ...]) -> int:
         """The kernel counts there no more. Returns the last epoch that may have something of it."""
         for slot in slots:
+            self.devices.forget(slot.interface)
             self._slots[slot] = self.number + 1  # a program that was running at the swap may be in the next one
         return self.number + 1
 
@@ -150,6 +153,7 @@ class Epochs:
         """Close the open epoch, and open the next. Only when the one before is stored. `last`: none comes behind it."""
         if self.stored != self.number - 1:
             raise RuntimeError("an epoch is not safe yet: its maps are needed")
+        self.devices.before()
         self._clock.refresh()
         self._state.closing_ns = self._clock.monotonic()
         self._state.closing = self.number
@@ -159,6 +163,7 @@ class Epochs:
         number, state = self.number, self._state
         self._maps.open(number + 1)
         position = self._position() if position is None else position
+        self.devices.after()
         closed_ns = int(state.closing_ns)
         state.note(number, closed_ns=closed_ns, end_position=position)
         closed, entries = self._read(number, position, last=last)
@@ -189,7 +194,8 @@ class Epochs:
         start_ns = self._clock.wall_ns(self._state.of(number, "opened_ns"))
         end_ns = self._clock.wall_ns(self._state.of(number, "closed_ns"))
         rows = [self._counters(slot, number, start_ns, end_ns) for slot in self._slots]
-        counters = [row for row in rows if row.seen_packets]
+        rows = self.devices.compare(number, rows)
+        counters = [row for row in rows if row.seen_packets or row.device_packets]
         if last or not counters:
             counters.append(EpochCounters.nothing(epoch=number, start_ns=start_ns, end_ns=end_ns, ended=last))
         self._keys, flows = np.zeros(0, COALESCED_KEY), no_flows()

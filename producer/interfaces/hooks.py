@@ -7,21 +7,22 @@ Hooks are looked at, not remembered: all of them every 30 s, and those of an int
 (another may have come in its place, with the same name and ifindex) or that something was attached or removed there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from common import logs
 from common.errors import AyaflowError, EnvironmentProblem
+from producer.capture.devices import DeviceCount, Passage
 from producer.capture.epochs import Epochs, slots_of
 from producer.interfaces.attach.attacher import Attacher, Attaching
 from producer.interfaces.attach.hook import ATTACHED, FAILED, GONE, Hook, Outcome
-from producer.interfaces.link_types import link_flags
+from producer.interfaces.link_types import counts_what_passes, link_flags
 from producer.interfaces.observer import News
-from producer.interfaces.rtnetlink import Link
+from producer.interfaces.rtnetlink import Link, LinkStats
 from producer.interfaces.selection import Selection, automatic
 from producer.interfaces.topology import Place, World, elsewhere
-from producer.kernel.abi import ELSEWHERE, MAX_INTERFACES, UNKNOWN_LINK, WATCHED
+from producer.kernel.abi import EGRESS, ELSEWHERE, INGRESS, MAX_INTERFACES, UNKNOWN_LINK, WATCHED
 
 LOOK_NS = 100_000_000  # between two looks at what the kernel says, while it says something
 RETRY_NS = 5_000_000_000
@@ -65,6 +66,9 @@ class Observes(Protocol):
 
     def name(self, place: Place, link: Link) -> str:
         """The interface's name as it is shown."""
+
+    def stats(self, numbers: Iterable[int]) -> dict[Place, LinkStats]:
+        """What the devices of these namespaces have counted, as far as the kernel answers."""
 
     def path(self, number: int) -> str | None:
         """A file that setns takes; None: our own namespace."""
@@ -129,6 +133,21 @@ class Hooks:
     def unknown_links(self) -> tuple[str, ...]:
         """Of these, those whose packets are counted only, since nobody knows what they begin with."""
         return tuple(sorted(f"{each.name} (link type {each.link_type})" for each in self._unknown()))
+
+    def device_counts(self) -> dict[Passage, DeviceCount]:
+        """What the devices' own counters say, of those whose hooks are there and that count what passes them."""
+        links = self._world.links if self._world else {}
+        names = {
+            place: each.name
+            for place, each in self._watched.items()
+            if each.attached and place in links and counts_what_passes(links[place].kind)
+        }
+        found = {}
+        for place, stats in self._observer.stats({place[0] for place in names}).items():
+            if name := names.get(place):
+                found[name, INGRESS] = DeviceCount(stats.rx_packets, stats.rx_bytes)
+                found[name, EGRESS] = DeviceCount(stats.tx_packets, stats.tx_bytes)
+        return found
 
     def begin(self) -> None:
         """Attach to all that is there, and wait for it; let go of what is wanted no more.

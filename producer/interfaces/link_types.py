@@ -1,7 +1,8 @@
-"""What stands before the IP header of a device's packets, by the type that the kernel gives it (ARPHRD_…). Pure.
+"""What a device is: what stands before the IP header of its packets, and what its own counters count. Pure.
 
-A device of a type that is in neither set has a header that the kernel program does not know (InfiniBand, IEEE 802.15.4,
-CAN, monitors of WLAN, netlink, …): to read it as Ethernet would give addresses that were never on the wire.
+The header follows from the type that the kernel gives the device (ARPHRD_…). A device of a type that is in neither set
+has one that the kernel program does not know (InfiniBand, IEEE 802.15.4, CAN, monitors of WLAN, netlink, …): to read it
+as Ethernet would give addresses that were never on the wire.
 """
 
 from producer.kernel.abi import NO_ETHERNET, UNKNOWN_LINK
@@ -19,9 +20,26 @@ _NOTHING = frozenset(
     }
 )
 
+_COUNTED = frozenset(
+    {
+        "",  # hardware, loopback
+        *("veth", "bridge", "tun", "vlan", "macvlan", "dummy"),
+        *("gre", "gretap", "ipip", "sit", "ip6tnl", "ip6gre", "ip6gretap"),
+    }
+)
+
 
 def link_flags(link_type: int) -> int:
     """Of struct interface: how packets of a device of this type are to be read."""
     if link_type in _ETHERNET:
         return 0
     return NO_ETHERNET if link_type in _NOTHING else UNKNOWN_LINK
+
+
+def counts_what_passes(kind: str) -> bool:
+    """Whether a device of this kind counts, in either direction, no more than what passes its hooks.
+
+    A bond counts what its idle ports receive, wireguard its keep-alives, vxlan each copy of a flooded packet; what ifb
+    and vrf receive passes no ingress hook of theirs. Of kinds that nobody has looked at, nothing is said.
+    """
+    return kind in _COUNTED

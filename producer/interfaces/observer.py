@@ -1,14 +1,15 @@
 """What interfaces there are on this machine, in our namespace and in others, and when that changes."""
 
+import contextlib
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from producer.interfaces import namespaces
 from producer.interfaces.names import shown, shown_in
-from producer.interfaces.rtnetlink import Changes, Link, Listing, RouteSocket
+from producer.interfaces.rtnetlink import Changes, Link, LinkStats, Listing, RouteSocket
 from producer.interfaces.topology import Place, World
 
 NAMESPACES_NS = 500_000_000  # between two looks at /run/netns
@@ -33,6 +34,9 @@ class Listening(Protocol):
 
     def links(self) -> Listing:
         """All interfaces now. Raises OSError."""
+
+    def stats(self) -> dict[int, LinkStats]:
+        """What the devices have counted, by ifindex. Raises OSError."""
 
     def nsid(self, namespace_fd: int) -> int | None:
         """The number that this namespace has for another; None: it has none."""
@@ -180,6 +184,16 @@ class Observer:
         if any(space.problem for space in self._spaces.values()):
             self._again_ns = self._now_ns + AGAIN_NS
         return World(links=found, namespaces=self._numbers())
+
+    def stats(self, numbers: Iterable[int]) -> dict[Place, LinkStats]:
+        """What the devices of these namespaces have counted, as far as the kernel answers."""
+        found: dict[Place, LinkStats] = {}
+        for number in numbers:
+            if number in self._spaces:
+                with contextlib.suppress(OSError):
+                    stats = self._spaces[number].socket.stats()
+                    found |= {(number, ifindex): each for ifindex, each in stats.items()}
+        return found
 
     def name(self, place: Place, link: Link) -> str:
         """The interface's name as it is shown: NAMESPACE/INTERFACE outside of ours."""

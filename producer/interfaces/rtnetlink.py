@@ -16,6 +16,7 @@ _NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
 _NEWROUTE, _DELROUTE = 24, 25
 _DELQDISC, _NEWTFILTER, _DELTFILTER = 37, 44, 45
 _NEWNSID, _GETNSID = 88, 90
+_NEWSTATS, _GETSTATS = 92, 94
 _ERROR, _DONE = 2, 3
 _REQUEST, _DUMP, _DUMP_INTR = 0x01, 0x300, 0x10
 _TRIES = 5  # of a question, when what is asked for changes while it is answered
@@ -28,6 +29,9 @@ _BUFFER = 1 << 20
 _HEADER = struct.Struct("=IHHII")
 _LINK = struct.Struct("=BxHiII")
 _TC = struct.Struct("=BxxxiIII")
+_STATS = struct.Struct("=BxxxII")  # family, ifindex, which statistics
+_STATS_LINK_64 = 1
+_PASSED = struct.Struct("=4Q")  # the first of struct rtnl_link_stats64: received and sent packets, then bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,16 @@ class Listing:
 
     links: tuple[Link, ...]
     whole: bool  # all that there are; else interfaces changed each time that it was asked for: some may be missing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkStats:
+    """What a device has counted."""
+
+    rx_packets: int
+    tx_packets: int
+    rx_bytes: int
+    tx_bytes: int
 
 
 @dataclass(slots=True)
@@ -137,6 +151,19 @@ class RouteSocket:
                 return Listing(links=tuple(links), whole=True)
             found |= {link.ifindex: link for link in links}
         return Listing(links=tuple(found.values()), whole=False)
+
+    def stats(self) -> dict[int, LinkStats]:
+        """Of all interfaces, by ifindex, as far as the kernel answers. Raises OSError."""
+        asked = _STATS.pack(0, 0, 1 << (_STATS_LINK_64 - 1))
+        found = {}
+        for kind, body in self._request(_GETSTATS, asked, _DUMP)[0]:
+            values = dict(_attributes(body[_STATS.size :])).get(_STATS_LINK_64, b"")
+            if kind == _NEWSTATS and len(values) >= _PASSED.size:
+                received, sent, received_bytes, sent_bytes = _PASSED.unpack_from(values)
+                found[_STATS.unpack_from(body)[1]] = LinkStats(
+                    rx_packets=received, tx_packets=sent, rx_bytes=received_bytes, tx_bytes=sent_bytes
+                )
+        return found
 
     def nsid(self, namespace_fd: int) -> int | None:
         """The number that this namespace has for another; None: it has none."""

@@ -10,7 +10,7 @@ from typing import Any
 from common.errors import AyaflowError
 from producer.interfaces.attach.hook import ATTACHED, FAILED, KEPT, Hook, Outcome, Seen
 from producer.interfaces.observer import News
-from producer.interfaces.rtnetlink import Changes, Link, Listing
+from producer.interfaces.rtnetlink import Changes, Link, LinkStats, Listing
 from producer.interfaces.topology import Place, World
 
 
@@ -43,6 +43,7 @@ class MemoryObserver:
         self.links: dict[Place, Link] = {}
         self.spaces = {0: "", 1: "blue"}
         self.changed, self.unhooked = False, set[Place]()
+        self.counted: dict[Place, LinkStats] = {}
         self.closed = False
 
     def add(self, name: str, ifindex: int, *, namespace: int = 0, **fields: Any) -> Place:
@@ -65,6 +66,9 @@ class MemoryObserver:
 
     def world(self) -> World:
         return World(links=dict(self.links), namespaces={})
+
+    def stats(self, numbers: Iterable[int]) -> dict[Place, LinkStats]:
+        return {place: stats for place, stats in self.counted.items() if place[0] in numbers}
 
     def name(self, place: Place, link: Link) -> str:
         space = self.spaces[place[0]]
@@ -149,6 +153,7 @@ class MemoryListening:
     number: int  # instead of a descriptor
     found: list[Link] = field(default_factory=list)
     heard: Changes = field(default_factory=Changes)
+    counted: dict[int, LinkStats] = field(default_factory=dict)  # by ifindex
     numbers: dict[int, int] = field(default_factory=dict)  # descriptor of a namespace -> our number for it
     error: OSError | None = None  # of listing and of hearing
     whole: bool = True  # what is found is all that there is
@@ -171,6 +176,9 @@ class MemoryListening:
         if self.error is not None:
             raise self.error
         return Listing(links=tuple(self.found), whole=self.whole)
+
+    def stats(self) -> dict[int, LinkStats]:
+        return self.counted
 
     def nsid(self, namespace_fd: int) -> int | None:
         self.asked += 1

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from producer.capture.devices import Hole
 from producer.health import STALLED_SECONDS, Status, health
 from producer.kafka.progress import Progress
 
@@ -11,9 +12,11 @@ SECOND = 1_000_000_000
 NOW = 100 * SECOND
 
 
-def told(**progress: Any) -> dict[str, Any]:
+def told(*holes: Hole, **progress: Any) -> dict[str, Any]:
     status = Status("n", interfaces=("eth0",), packets=7)
-    return health(status, Progress(**({"released": 0} | progress)), ring_fill=0.123456, coalescing=True, now_ns=NOW)
+    return health(
+        status, Progress(**({"released": 0} | progress)), ring_fill=0.123456, coalescing=True, holes=holes, now_ns=NOW
+    )
 
 
 def test_a_producer_that_has_sent_nothing_is_well() -> None:
@@ -23,6 +26,7 @@ def test_a_producer_that_has_sent_nothing_is_well() -> None:
         "node": "n",
         "interfaces": ["eth0"],
         "unknown_links": [],
+        "unseen": [],
         "packets": 7,
         "last_ack_age_seconds": None,
         "ring_fill": 0.1235,
@@ -51,3 +55,12 @@ def test_an_error_of_kafka_is_not_well_and_one_of_the_disk_alone_is_told() -> No
     found = told(disk_error="no room")
     assert (found["ok"], found["error"]) == (True, "no room")
     assert told(error="no topic", disk_error="no room")["error"] == "no room"
+
+
+def test_a_device_whose_packets_we_do_not_see_is_named() -> None:
+    answer = told(Hole(interface="v0", direction="ingress", device_packets=2_500, unseen_packets=2_500))
+    assert not answer["ok"]
+    assert "v0 ingress: 2,500 packets in a minute by the device's own counters, 2,500 of them unseen" in answer["error"]
+    assert answer["unseen"] == [
+        {"interface": "v0", "direction": "ingress", "device_packets": 2_500, "unseen_packets": 2_500}
+    ]

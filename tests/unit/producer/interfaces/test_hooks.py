@@ -3,11 +3,13 @@
 import pytest
 
 from common.errors import EnvironmentProblem
+from producer.capture.devices import DeviceCount
 from producer.capture.epochs import Epochs
 from producer.capture.testing import MemoryMaps, memory_state
 from producer.clock import WallClock
 from producer.interfaces.attach.hook import ATTACHED, FAILED, GONE
 from producer.interfaces.hooks import LOOK_NS, RETRY_NS, SWEEP_NS, SWEPT, Hooks
+from producer.interfaces.rtnetlink import LinkStats
 from producer.interfaces.selection import Selection
 from producer.interfaces.testing import MemoryAttacher, MemoryObserver, MemoryTables
 from producer.kernel.abi import (
@@ -100,6 +102,22 @@ def test_a_device_with_a_header_that_nobody_knows_is_named(caplog: pytest.LogCap
     assert list(node.hooks.unknown_links) == ["ib0 (link type 32)", "tun0 (link type 804)"]
     said = [record for record in caplog.records if "counted, not recorded" in record.message]
     assert len(said) == 2
+
+
+def test_devices_are_read_where_hooks_are_and_where_they_count_what_passes() -> None:
+    node = Following("*", "!lan0")
+    counted = LinkStats(rx_packets=1, tx_packets=2, rx_bytes=3, tx_bytes=4)
+    for number, (name, kind) in enumerate({"eth0": "", "lan0": "", "bond0": "bond", "veth0": "veth"}.items(), 2):
+        node.observer.counted[node.observer.add(name, number, kind=kind)] = counted
+    place = node.observer.add("e0", 2, namespace=1, kind="veth")
+    node.observer.counted[place] = counted
+    assert not node.hooks.device_counts()
+    node.hooks.begin()
+    assert node.hooks.device_counts() == {
+        (name, direction): count
+        for name in ("eth0", "veth0", "blue/e0")
+        for direction, count in ((INGRESS, DeviceCount(1, 3)), (EGRESS, DeviceCount(2, 4)))
+    }
 
 
 def test_routes_are_not_asked_for_when_nothing_is_automatic() -> None:

@@ -5,10 +5,11 @@ import struct
 
 import pytest
 
-from producer.interfaces.rtnetlink import Changes, Link, Listing, RouteSocket
+from producer.interfaces.rtnetlink import Changes, Link, LinkStats, Listing, RouteSocket
 from producer.interfaces.testing import MemoryNetlink
 
 NEWLINK, DELLINK, NEWROUTE, DELROUTE, DELQDISC, NEWTFILTER, DELTFILTER, NEWNSID = 16, 17, 24, 25, 37, 44, 45, 88
+NEWSTATS = 92
 ERROR, DONE = 2, 3
 INTERRUPTED = 0x10
 
@@ -45,6 +46,18 @@ def ask() -> MemoryNetlink:
 @pytest.fixture
 def route(events: MemoryNetlink, ask: MemoryNetlink) -> RouteSocket:
     return RouteSocket(events, ask)
+
+
+def test_devices_counters_are_read_by_ifindex(route: RouteSocket, ask: MemoryNetlink) -> None:
+    def stats(ifindex: int, *attributes: bytes) -> bytes:
+        return message(NEWSTATS, struct.pack("=BxxxII", 0, ifindex, 1) + b"".join(attributes))
+
+    counted = attribute(1, struct.pack("=25Q", *range(10, 35)))
+    ask.incoming.append(stats(3, attribute(2, b"other"), counted) + stats(4) + stats(5, attribute(1, b"short")))
+    ask.incoming.append(message(DONE, number(0)))
+    assert route.stats() == {3: LinkStats(rx_packets=10, tx_packets=11, rx_bytes=12, tx_bytes=13)}
+    (asked,) = ask.sent
+    assert struct.unpack("=IHH", asked[:8]) == (28, 94, 0x301)
 
 
 def test_nothing_has_happened(route: RouteSocket) -> None:

@@ -1,0 +1,165 @@
+"""What the devices' own counters say beside those of our hooks: they move where a hook is not there. Does no I/O.
+
+Every few seconds, right before an epoch is closed, all are read, and again right after the next one is open: what a
+device counted from then until the next reading passed while epochs were open that are known exactly. So it is never
+more than the hooks had to see, unless something kept packets from them. It is often less: a device may count a
+super-packet as one, later than the hook (a queue, counters that the hardware brings up to date once a second), or not
+at all. What was seen and not counted yet is remembered for one reading.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from common import logs
+from producer.clock import Nanoseconds
+from schemas.fields import DIRECTIONS
+from schemas.packets import EpochCounters
+from schemas.unseen import SPAN_SECONDS, is_hole
+
+READ_NS = 5_000_000_000
+
+Passage = tuple[str, int]
+"""Interface and direction."""
+
+log = logs.get("producer")
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCount:
+    """Of one direction, since the device was made."""
+
+    packets: int
+    bytes: int
+
+
+ReadDevices = Callable[[], Mapping[Passage, DeviceCount]]
+"""All devices whose hooks are there; those that cannot be read now are missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hole:
+    """Packets of the last minute that passed our hooks by."""
+
+    interface: str
+    direction: str
+    device_packets: int
+    unseen_packets: int
+
+
+@dataclass(slots=True, kw_only=True)
+class _Compared:
+    """A device and the hooks on it since the last reading."""
+
+    begin: DeviceCount
+    epoch: int  # at whose end that was
+    seen: int = 0
+    credit: int | None = None  # seen before `begin`, and perhaps counted behind it; None: nobody looked
+    recent: deque[tuple[int, int, int]] = field(default_factory=deque)  # of SPAN_SECONDS: when, device, unseen
+
+    def unseen(self, moved: int) -> int:
+        """Of what the device counted since `begin`."""
+        if self.credit is None:  # what was seen before the hooks were there may be counted behind it, too
+            return 0 if self.seen else moved
+        return max(0, moved - self.seen - self.credit)
+
+
+class Devices:
+    """Compares each device's counters with ours, epoch by epoch."""
+
+    def __init__(self, monotonic: Nanoseconds) -> None:
+        self.holes: tuple[Hole, ...] = ()
+        self._monotonic = monotonic
+        self._read: ReadDevices = dict
+        self._due_ns = 0
+        self._ending: Mapping[Passage, DeviceCount] | None = None  # None: not read with this epoch
+        self._beginning: Mapping[Passage, DeviceCount] = {}
+        self._compared: dict[Passage, _Compared] = {}
+
+    def follow(self, read: ReadDevices) -> None:
+        """Ask this for the devices from now on."""
+        self._read = read
+
+    def forget(self, interface: str) -> None:
+        """Its hooks are not there any more; those that come under this name may be another device's."""
+        for direction in range(len(DIRECTIONS)):
+            self._compared.pop((interface, direction), None)
+
+    def before(self) -> None:
+        """An epoch is about to be closed."""
+        now, self._ending = self._monotonic(), None
+        if now >= self._due_ns:
+            self._due_ns, self._ending = now + READ_NS, self._read()
+
+    def after(self) -> None:
+        """The next one is open."""
+        if self._ending is not None:
+            self._beginning = self._read()
+
+    def compare(self, epoch: int, rows: list[EpochCounters]) -> list[EpochCounters]:
+        """Rows of the epoch that was closed, with what the devices counted where that was read."""
+        for row in rows:
+            if row.seen_packets and (compared := self._compared.get((row.interface, row.direction))):
+                compared.seen += row.seen_packets
+        if self._ending is None:
+            return rows
+        moved = {passage: self._moved(passage, count, epoch) for passage, count in self._ending.items()}
+        self._begin(epoch)
+        self._judge()
+        return [
+            replace(row, **more) if row.primary and (more := moved.pop((row.interface, row.direction), None)) else row
+            for row in rows
+        ]
+
+    def _moved(self, passage: Passage, count: DeviceCount, epoch: int) -> dict[str, Any] | None:
+        """The device's columns of EpochCounters; None: it was not read before, or began anew."""
+        compared = self._compared.get(passage)
+        if compared is None:
+            return None
+        packets, octets = count.packets - compared.begin.packets, count.bytes - compared.begin.bytes
+        if packets < 0 or octets < 0:  # a driver's reset, 32 bits that are full, a device of the same name
+            compared.credit = None
+            return None
+        unseen = compared.unseen(packets)
+        compared.credit = max(0, compared.seen - packets)
+        compared.recent.append((self._monotonic(), packets, unseen))
+        return {
+            "device_epochs": epoch - compared.epoch,
+            "device_packets": packets,
+            "device_bytes": octets,
+            "unseen_packets": unseen,
+        }
+
+    def _begin(self, epoch: int) -> None:
+        """Of those that could not be read at the end, what began before goes on."""
+        assert self._ending is not None
+        for passage, count in self._beginning.items():
+            compared = self._compared.get(passage)
+            if compared is None:
+                self._compared[passage] = _Compared(begin=count, epoch=epoch)
+            elif passage in self._ending:
+                compared.begin, compared.epoch, compared.seen = count, epoch, 0
+        for passage in self._ending.keys() - self._beginning.keys():
+            self._compared.pop(passage, None)
+
+    def _judge(self) -> None:
+        oldest = self._monotonic() - SPAN_SECONDS * 1_000_000_000
+        known = {(hole.interface, hole.direction) for hole in self.holes}
+        holes = []
+        for (interface, direction), compared in self._compared.items():
+            while compared.recent and compared.recent[0][0] <= oldest:
+                compared.recent.popleft()
+            device, unseen = (sum(each[i] for each in compared.recent) for i in (1, 2))
+            if not is_hole(device, unseen):
+                continue
+            hole = Hole(
+                interface=interface, direction=DIRECTIONS[direction], device_packets=device, unseen_packets=unseen
+            )
+            holes.append(hole)
+            if (hole.interface, hole.direction) not in known:
+                log.warning(
+                    "packets passed our hooks by: they are not there, or something before them takes packets",
+                    **asdict(hole),
+                )
+        self.holes = tuple(holes)
