@@ -14,6 +14,7 @@ from common.errors import ServiceUnavailable
 from schemas.flows import FlowColumns, LedgerRow, Loss
 from streams.partition.opening import Begin
 from streams.partition.storing import KafkaPartition, WindowId
+from streams.windowing.initiators import Connections
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -192,6 +193,13 @@ class MemoryStore:
         """The highest offset below which something is stored; 0: nothing."""
         self._called("stored_until")
         return max((end for name, (end, _) in self.blocks.items() if name.partition == partition), default=0)
+
+    def turned(self, partition: KafkaPartition, window_seconds: int) -> Sequence[Connections]:
+        """All rows of the last windows."""
+        self._called("turned")
+        names = sorted(name for name in self.blocks if name.partition == partition)
+        since = names[-1].window.start - max(600, 3 * window_seconds) if names else 0
+        return [self.blocks[name][1] for name in names if name.window.start > since]
 
     def insert_losses(self, losses: Sequence[Loss], partition: KafkaPartition) -> None:
         """Store losses."""

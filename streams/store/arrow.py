@@ -10,6 +10,7 @@ from schemas.fields import STORED, Field, Kind, Role, names
 from schemas.flows import LOSS_KINDS, FlowColumns, LedgerRow, Loss
 from schemas.packets import COUNTS
 from streams.partition.storing import KafkaPartition, WindowId
+from streams.windowing.initiators import TCP, StoredConnections
 
 _ROWS = tuple(field for field in STORED if field.role is not Role.WINDOW)
 _NUMPY = {"UInt8": np.uint8, "UInt16": np.uint16, "UInt32": np.uint32, "UInt64": np.uint64}
@@ -17,6 +18,8 @@ _NUMPY = {"UInt8": np.uint8, "UInt16": np.uint16, "UInt32": np.uint32, "UInt64":
 
 COLUMNS = names(_ROWS)
 """What flow_columns needs of a SELECT."""
+CONNECTION = ("node", "src_addr", "dst_addr", "src_port", "dst_port")
+"""What tells connections apart."""
 
 
 def flow_table(flows: FlowColumns, partition: KafkaPartition, revision: int, offset_end: int) -> pa.Table:
@@ -49,10 +52,29 @@ def flow_columns(table: pa.Table, window: WindowId) -> FlowColumns:
                 case Kind.NAME:
                     columns[f"{name}_names"], columns[name] = _names(column)
                 case Kind.ADDRESS:
-                    columns[name] = np.frombuffer(b"".join(column.to_pylist()), np.uint8).reshape(-1, 16)
+                    columns[name] = _addresses(column)
                 case _:
                     columns[name] = column.to_numpy().astype(field.type.numpy)
     return FlowColumns(window_start=window.start, window_seconds=window.seconds, **columns)
+
+
+def connections(table: pa.Table) -> StoredConnections:
+    """The rows of a SELECT with the columns of CONNECTION and `newest`, a window's start, all of TCP."""
+    node_names, node = _names(table.column("node"))
+    return StoredConnections(
+        node_names=node_names,
+        node=node,
+        protocol=np.full(len(table), TCP, np.uint8),
+        src_addr=_addresses(table.column("src_addr")),
+        dst_addr=_addresses(table.column("dst_addr")),
+        src_port=table.column("src_port").to_numpy().astype(np.uint16),
+        dst_port=table.column("dst_port").to_numpy().astype(np.uint16),
+        window_start=table.column("newest").to_numpy().astype(np.uint32),
+    )
+
+
+def _addresses(column: pa.ChunkedArray) -> Any:
+    return np.frombuffer(b"".join(column.to_pylist()), np.uint8).reshape(-1, 16)
 
 
 def _stored(flows: FlowColumns, field: Field, name: str) -> pa.Array:

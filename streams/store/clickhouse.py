@@ -13,9 +13,10 @@ from common.settings import ClickHouseSettings
 from schemas.clickhouse.horizon import Horizon
 from schemas.flows import FlowColumns, LedgerRow, Loss
 from streams.partition.storing import KafkaPartition, WindowId
-from streams.store import rollups
-from streams.store.arrow import COLUMNS, flow_columns, flow_table, ledger_table, loss_table
+from streams.store import rollups, turned
+from streams.store.arrow import COLUMNS, connections, flow_columns, flow_table, ledger_table, loss_table
 from streams.store.connection import Connection
+from streams.windowing.initiators import MOST, Connections
 
 log = logs.get("streams")
 
@@ -131,6 +132,18 @@ class ClickHouseStore:
             partition=partition.number,
             topic=partition.topic_id,
         )
+
+    def turned(self, partition: KafkaPartition, window_seconds: int) -> Sequence[Connections]:
+        """Rows of the last windows whose src is not the side that by_rule tells, and those of their mirror images.
+
+        The last windows are ten minutes, or three windows, before the newest that is stored.
+        """
+        of = {"partition": partition.number, "topic": partition.topic_id}
+        newest = self._number(turned.NEWEST, **of)
+        if not newest:
+            return []
+        since = newest - max(turned.SECONDS, 3 * window_seconds)
+        return [self._connection.arrow(turned.ROWS, connections, **of, since=since, most=MOST)]
 
     def insert_losses(self, losses: Sequence[Loss], partition: KafkaPartition) -> None:
         """Store losses; one that is there already is replaced by its like."""

@@ -183,7 +183,7 @@ class Initiators:
         if not len(self) and not turned.any():
             return
         identity = identities(rows.node_names, rows.node[tcp], a, b)
-        new = np.flatnonzero(turned | self.turned(identity))
+        new = np.flatnonzero(self.turned(identity) | perhaps_among(identity[turned], identity))
         if not len(new):
             return
         windows = np.broadcast_to(np.asarray(rows.window_start, np.uint32), len(rows.protocol))

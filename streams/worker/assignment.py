@@ -80,6 +80,7 @@ class Assignment:
         state.topic_id = begin.topic_id
         find = partial(self._store.other_lengths, state.source, seconds, offset)
         other = await self._again.insist(CLICKHOUSE, lane.at(), lane.closing, find)
+        await self._again.insist(CLICKHOUSE, lane.at(), lane.closing, partial(self._recall, state, seconds))
         if isinstance(decision, AskTable):
             ask = partial(self._store.stored_until, state.source)
             decision = read_after(await self._again.insist(CLICKHOUSE, lane.at(), lane.closing, ask), offset, begin)
@@ -92,6 +93,11 @@ class Assignment:
         lane.task = asyncio.create_task(self._write(lane), name=f"partition {partition}")
         log.info("reading", partition=partition, offset=offset)
         return lane
+
+    def _recall(self, state: Partition, window_seconds: int) -> None:
+        """Who began connections that live on, as our predecessor knew."""
+        for rows in self._store.turned(state.source, window_seconds):
+            state.initiators.learn(rows)
 
     async def _begin(self, lane: Lane) -> Begin:
         return await self._again.insist(

@@ -11,6 +11,7 @@ from schemas.flows import FlowColumns, LedgerRow, Loss
 from schemas.packets import PacketBatch
 from streams.partition.opening import Begin
 from streams.partition.storing import KafkaPartition, Store
+from streams.windowing.initiators import Connections
 
 Acknowledge = Callable[[], None]
 """Called once, when everything of a message is stored: its offset may be committed."""
@@ -55,6 +56,9 @@ class FlowStore(Store, Protocol):
 
     def stored_until(self, partition: KafkaPartition) -> int:
         """The highest offset below which something is stored; 0: nothing, or nothing lately."""
+
+    def turned(self, partition: KafkaPartition, window_seconds: int) -> Sequence[Connections]:
+        """Rows of the last windows, oldest first, of which Initiators learns what our predecessor knew."""
 
     def insert_losses(self, losses: Sequence[Loss], partition: KafkaPartition) -> None:
         """Store losses; one that is there already is replaced by its like."""

@@ -9,11 +9,12 @@ import subprocess
 import sys
 import termios
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer
-from scapy.layers.inet import IP, UDP
+from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
 
 from schemas.avro.codec import Codec
@@ -79,6 +80,32 @@ def test_flows_come_as_json_lines_and_the_summary_says_what_became_of_each_frame
         "10 non-IP, 0 malformed, 0 unsupported ("
     )
     assert done.stderr.count(b"\n") == 1
+
+
+def test_a_connection_has_one_source_in_all_windows_of_a_capture(tmp_path: Path) -> None:
+    """NFS from its SYN on, two ports alike that were connected before, and a SYN against what the ports say."""
+    connections = [("10.0.0.1", 775, "10.0.0.2", 2049), ("10.0.0.1", 40_000, "10.0.0.2", 50_000)]
+    against = ("10.0.0.9", 22, "10.0.0.1", 50_022)
+    frames = list[Frame]()
+
+    def frame(second: float, src: str, sport: int, dst: str, dport: int, flags: str = "A") -> None:
+        octets = bytes(ETHER / IP(src=src, dst=dst) / TCP(sport=sport, dport=dport, flags=flags))
+        frames.append(Frame(octets=octets, wire=len(octets), time_ns=BEGIN_NS + int(second * SECOND)))
+
+    for window in range(6):
+        for number, (client, port, server, service) in enumerate([*connections, against]):
+            if window == 0 and number != 1:
+                frame(number, client, port, server, service, "S")
+            there, back = (client, port, server, service), (server, service, client, port)
+            for after, ends in enumerate([there, back] if window % 2 else [back, there]):
+                frame(window * 10 + 4 + number + after / 2, *ends)
+    (tmp_path / "nfs.pcap").write_bytes(pcap(frames))
+    done = ayaflow(str(tmp_path / "nfs.pcap"), "--output", "-", "--window", "10", data_dir=tmp_path)
+    found = Counter(
+        (flow["src_addr"], flow["src_port"], flow["dst_addr"], flow["dst_port"])
+        for flow in map(json.loads, done.stdout.splitlines())
+    )
+    assert found == dict.fromkeys([*connections, against], 6)
 
 
 def test_a_broken_capture_from_standard_input_gives_what_could_be_read_and_exit_code_1(tmp_path: Path) -> None:

@@ -3,14 +3,17 @@
 Each gets a store, and a partition that nobody else uses.
 """
 
+import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from schemas.flows import FlowColumns, Loss
 from streams.partition.accounting import Accounts
 from streams.partition.state import Partition
 from streams.partition.storing import KafkaPartition, WindowId, store_window
 from streams.testing import MemoryStore
+from streams.windowing.initiators import Initiators
 from streams.windowing.windows import split
 from streams.worker.neighbours import FlowStore
 from tests.unit.streams.batches import SECOND, Packet, batch, counters
@@ -21,14 +24,7 @@ WINDOW = WindowId(START, 10)
 
 def flows(packets: int, window: WindowId = WINDOW, *, rows: int = 1) -> FlowColumns:
     """Rows of so many packets each."""
-    state = Partition(0, position=0, window_seconds=window.seconds, node_timeout_seconds=10)
-    made = [Packet(time_ns=window.start * SECOND, packets=packets, src_port=1024 + row) for row in range(rows)]
-    state.take(0, batch(made, clock_ns=window.end_ns), 0.0)
-    (job,) = state.due(0.0)
-    store = MemoryStore()
-    store_window(job, store)
-    ((_, stored),) = store.blocks.values()
-    return stored
+    return _of([Packet(time_ns=0, packets=packets, src_port=1024 + row) for row in range(rows)], window)
 
 
 def another(partition: KafkaPartition) -> KafkaPartition:
@@ -113,6 +109,81 @@ def losses_can_be_stored_twice(store: FlowStore, partition: KafkaPartition) -> N
     store.insert_losses([loss], partition)
 
 
+def who_began_is_told_where_ports_do_not_tell_it(store: FlowStore, partition: KafkaPartition) -> None:
+    rng = random.Random(5)
+    ports = [
+        *rng.sample(range(1, 65536), 60),
+        22,
+        111,
+        443,
+        514,
+        775,
+        993,
+        1023,
+        1024,
+        2049,
+        32767,
+        32768,
+        50051,
+        65535,
+    ]
+    addresses = ["10.0.0.1", "10.0.0.200", "9.255.0.1", "2001:db8::1", "2001:db8::ffff", "::1"]
+
+    def pair() -> list[Packet]:
+        (src, dst), src_port, dst_port = rng.sample(addresses, 2), rng.choice(ports), rng.choice(ports)
+        return [Packet(time_ns=0, src=src, dst=dst, src_port=src_port, dst_port=dst_port, tcp_flags=2)]
+
+    initiators, last = Initiators(), START - 600 - 10
+    assert _known(_learned(store, partition)) == _known(initiators)
+    for start in (last - 10, last, START - 300, START):
+        packets = [packet for _ in range(300) for packet in pair()]
+        made = _of(packets, WindowId(start, 10))
+        store.insert(made, partition, 0, 40)
+        if start > last:
+            initiators.learn(made)
+    store.insert(
+        _of([Packet(time_ns=0, src="10.7.0.2", dst="10.7.0.1", tcp_flags=2, protocol=17)], WINDOW), partition, 1, 50
+    )
+    assert len(initiators) > 100
+    assert _known(_learned(store, partition)) == _known(initiators)
+    assert len(_learned(store, another(partition))) == 0
+
+
+def a_connection_that_was_turned_back_is_told_so(store: FlowStore, partition: KafkaPartition) -> None:
+    one = Packet(time_ns=0, src="10.8.0.2", dst="10.8.0.1", src_port=40000, dst_port=50000, tcp_flags=2)
+    other = Packet(time_ns=0, src="10.8.0.1", dst="10.8.0.2", src_port=50000, dst_port=40000, tcp_flags=2)
+    store.insert(_of([one], WindowId(START - 20, 10)), partition, 0, 40)
+    assert len(_learned(store, partition)) == 1
+    store.insert(_of([other], WindowId(START - 10, 10)), partition, 0, 50)
+    assert len(_learned(store, partition)) == 0
+    store.insert(_of([one], WINDOW), partition, 0, 60)
+    assert len(_learned(store, partition)) == 1
+
+
+def _of(packets: list[Packet], window: WindowId) -> FlowColumns:
+    """The rows of a window with these packets, at its begin."""
+    state = Partition(0, position=0, window_seconds=window.seconds, node_timeout_seconds=10)
+    state.take(
+        0, batch([replace(each, time_ns=window.start * SECOND) for each in packets], clock_ns=window.end_ns), 0.0
+    )
+    (job,) = state.due(0.0)
+    store = MemoryStore()
+    store_window(job, store)
+    ((_, stored),) = store.blocks.values()
+    return stored
+
+
+def _learned(store: FlowStore, partition: KafkaPartition) -> Initiators:
+    initiators = Initiators()
+    for rows in store.turned(partition, 10):
+        initiators.learn(rows)
+    return initiators
+
+
+def _known(initiators: Initiators) -> list[tuple[int, int]]:
+    return list(zip(*(column.tolist() for column in initiators._turned), strict=True))
+
+
 CONTRACT: list[Callable[[FlowStore, KafkaPartition], None]] = [
     nothing_is_stored_at_first,
     what_is_stored_is_read_back,
@@ -122,4 +193,6 @@ CONTRACT: list[Callable[[FlowStore, KafkaPartition], None]] = [
     rows_that_are_too_old_are_not_kept,
     epochs_are_found_in_the_ledger,
     losses_can_be_stored_twice,
+    who_began_is_told_where_ports_do_not_tell_it,
+    a_connection_that_was_turned_back_is_told_so,
 ]

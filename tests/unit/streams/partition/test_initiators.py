@@ -9,6 +9,7 @@ import pytest
 
 from schemas.addresses import to_text
 from schemas.flows import FlowColumns
+from schemas.packets import PacketBatch
 from streams.live.feed import LiveFeed
 from streams.partition.state import Partition
 from streams.partition.storing import store_window
@@ -27,21 +28,33 @@ class Streams:
     """A partition, its live view, and the table."""
 
     table: MemoryStore = field(default_factory=MemoryStore)
-    sent: int = 0
+    log: list[tuple[PacketBatch, float]] = field(default_factory=list)  # what Kafka has, and when it came
+    sent: int = 0  # events
     now: float = START
 
     def __post_init__(self) -> None:
-        self.state = Partition(0, position=0, window_seconds=WINDOW, node_timeout_seconds=1e9)
         self.feed = LiveFeed(1000)
+        self.open(0)
         self.take([], clock=0)
+
+    def open(self, offset: int) -> None:
+        """As a worker does, be it the first or another one, from a message on."""
+        self.state = Partition(0, position=offset, window_seconds=WINDOW, node_timeout_seconds=1e9)
+        for rows in self.table.turned(self.state.source, WINDOW):
+            self.state.initiators.learn(rows)
+        self.read()
+
+    def read(self) -> None:
+        for made, now in self.log[self.state.position :]:
+            self.feed.add(self.state, made, self.state.take(self.state.position, made, now))
 
     def take(self, packets: Sequence[Packet], clock: float) -> None:
         """Packets of a node that has seen all up to `clock`, seconds after START."""
         self.now = START + clock
         made = batch(list(packets), clock_ns=int(self.now * SECOND), ring_start=self.sent * STRIDE)
         self.sent += len(packets)
-        taken = self.state.take(self.state.position, made, self.now)
-        self.feed.add(self.state, made, taken)
+        self.log.append((made, self.now))
+        self.read()
 
     def store(self, seconds: float = 0) -> None:
         """Write what is due so many seconds later."""
@@ -118,6 +131,25 @@ def test_while_nothing_can_be_stored_the_live_view_knows_who_began() -> None:
         assert streams.live() == {connection}
 
 
+@pytest.mark.parametrize("connection", CONNECTIONS)
+@pytest.mark.parametrize("open_window", [True, False])
+def test_whoever_has_the_partition_next_knows_who_began(connection: tuple[Side, Side], open_window: bool) -> None:
+    streams, shown = Streams(), set[tuple[Side, Side]]()
+    for window in range(6):
+        begin = [packet(1, *connection, tcp_flags=SYN)] if window == 0 else []
+        streams.take(begin + both(window * WINDOW + 2, *connection), clock=window * WINDOW + 5)
+        if open_window:
+            streams.open(streams.state.committable(streams.now))
+            streams.take([], clock=window * WINDOW + 6)
+        shown |= streams.live()
+        streams.take([], clock=(window + 1) * WINDOW)
+        streams.store()
+        if not open_window:
+            streams.open(streams.state.committable(streams.now))
+    assert sorted(streams.stored()) == [(window * WINDOW, *connection) for window in range(6)]
+    assert shown == {connection}
+
+
 def test_late_packets_have_the_source_of_their_connection() -> None:
     streams, connection = Streams(), (("10.0.0.9", 22), ("10.0.0.1", 50022))
     streams.take([packet(1, *connection, tcp_flags=SYN)], clock=30)
@@ -175,7 +207,7 @@ class Network:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_over_many_windows_sources_stay_and_totals_are_exact(seed: int) -> None:
-    """A tenth of the packets comes a window late; no SYN does: a row that is stored is never changed."""
+    """A tenth of the packets comes a window late, no SYN does: a stored row is not changed. Workers restart."""
     network, streams = Network(seed), Streams()
     sent, late = list[Packet](), list[Packet]()
     for window in range(10):
@@ -185,6 +217,8 @@ def test_over_many_windows_sources_stay_and_totals_are_exact(seed: int) -> None:
         streams.take(late + [each for each in made if each not in tardy], clock=(window + 1) * WINDOW)
         streams.store(seconds=network.random.choice([0, 5]))
         late = tardy
+        if network.random.random() < 0.3:
+            streams.open(streams.state.committable(streams.now))
     streams.take(late, clock=101)
     streams.store(seconds=100)
     sources = defaultdict[frozenset[Side], set[Side]](set)

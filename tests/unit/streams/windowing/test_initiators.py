@@ -157,8 +157,14 @@ def test_the_newest_window_counts_and_of_one_window_what_comes_later() -> None:
     initiators.learn(connections(AGAINST, AGAINST, window=30))
     assert (len(initiators), turned(initiators, *RULE)) == (1, True)
     mixed = connections(RULE, AGAINST, RULE)
-    initiators.learn(replace(mixed, window_start=np.array([50, 60, 40], np.uint32)))
-    assert turned(initiators, *RULE)
+    for known in (initiators, Initiators()):
+        known.learn(replace(mixed, window_start=np.array([50, 60, 40], np.uint32)))
+        assert turned(known, *RULE)
+        known.learn(replace(mixed, window_start=np.array([80, 70, 70], np.uint32)))
+        assert len(known) == 0
+    fresh = Initiators()
+    fresh.learn(replace(mixed, window_start=np.array([80, 70, 70], np.uint32)))
+    assert len(fresh) == 0
 
 
 def test_memory_is_bounded_and_the_oldest_go_first() -> None:

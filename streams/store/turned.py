@@ -1,0 +1,41 @@
+"""The question which connections began against the rule, for the flows table. Pure."""
+
+from streams.store.arrow import CONNECTION
+from streams.windowing.initiators import TCP
+from streams.windowing.services import BELOW_1024, BELOW_32768, EPHEMERAL, RANKS
+
+
+def _rank(port: str) -> str:
+    """services.RANKS of a column."""
+    usual = f"multiIf({port} < 1024, {BELOW_1024}, {port} < 32768, {BELOW_32768}, {EPHEMERAL})"
+    of_services = {n: rank for n, rank in enumerate(RANKS.tolist()) if rank not in {BELOW_1024, BELOW_32768, EPHEMERAL}}
+    return f"transform({port}, {list(of_services)}, {list(of_services.values())}, {usual})"
+
+
+_SRC, _DST = _rank("src_port"), _rank("dst_port")
+_AGAINST = f"({_SRC} < {_DST} OR ({_SRC} = {_DST} AND (src_addr, src_port) > (dst_addr, dst_port)))"
+"""That src is not the side that initiators.by_rule tells. (It knows multicast, too, and is asked of what is found.)"""
+_PARTITION = "kafka_partition = {partition:Int32} AND topic_id IN ({topic:UInt64}, 0)"
+_LATELY = f"{_PARTITION} AND window_start > toDateTime({{since:UInt32}}, 'UTC') AND protocol = {TCP}"
+_COLUMNS = ", ".join(CONNECTION)
+
+_MOST_IN_SET, _MOST_GROUPS, _MOST_SECONDS = 1 << 20, 1 << 22, 10
+
+NEWEST = f"""
+    SELECT max(start) FROM (
+        SELECT toUnixTimestamp(window_start) AS start FROM flows
+        WHERE {_PARTITION} AND window_start BETWEEN now() - INTERVAL 7 DAY AND now() ORDER BY window_start DESC LIMIT 1)
+"""  # noqa: S608  constants
+"""Start of a partition's newest window; 0: none lately. In the order of the table, so that little of it is read."""
+SECONDS = 600
+"""Before it, of which ROWS is asked."""
+ROWS = f"""
+    SELECT {_COLUMNS}, toUnixTimestamp(max(window_start)) AS newest FROM flows
+    WHERE {_LATELY} AND ({_AGAINST} OR (dst_port, src_port) GLOBAL IN (
+        SELECT src_port, dst_port FROM flows WHERE {_LATELY} AND {_AGAINST}))
+    GROUP BY {_COLUMNS} ORDER BY newest DESC LIMIT {{most:UInt32}}
+    SETTINGS max_execution_time = {_MOST_SECONDS}, timeout_overflow_mode = 'break',
+        max_rows_in_set = {_MOST_IN_SET}, set_overflow_mode = 'break',
+        max_rows_to_group_by = {_MOST_GROUPS}, group_by_overflow_mode = 'any'
+"""  # noqa: S608  constants
+"""Ports are read first: of most rows they are enough. What is not found within these bounds is left out."""
