@@ -12,6 +12,8 @@ An epoch is `unclosed` when the kernel's counters never came, because its ring w
 is stored, what else the kernel saw is not known. A `loss` is a gap that streams noticed on its way from the kernel to
 the ledger. With either the audit is not exact.
 
+Nor is it with a hole: packets that a device counted by itself and that its hooks never saw (schemas.unseen).
+
 A window that differs is `in flight` as long as nothing proves that it will stay so. More consumed than stored: proven
 when a window that ends later is stored for the same partition of Kafka, because windows of a partition close in
 order. More stored than consumed: proven when the node's ledger has an epoch that began after the window's end, or the
@@ -102,6 +104,7 @@ class EpochTotals:
     consumed: Count
     unclosed_epochs: int  # without the kernel's counters
     unclosed: Count  # consumed of these
+    device: Count  # by the device's own counters, where they were read
     kernel: Difference  # seen - outcomes, epoch by epoch
     kafka: Difference  # emitted + coalesced - consumed, epoch by closed epoch
 
@@ -165,6 +168,17 @@ class Loss:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hole:
+    """Packets that a device counted and its hooks did not see; of the minutes in which they were a hole."""
+
+    place: Place
+    minutes: int
+    first_minute: int  # seconds since the Unix epoch
+    device_packets: int  # in these minutes
+    unseen_packets: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Readings:
     """What was read from the store at one moment."""
 
@@ -174,6 +188,7 @@ class Readings:
     reaches: tuple[Reach, ...]
     rollups: tuple[RollupDifference, ...]
     losses: tuple[Loss, ...] = ()
+    holes: tuple[Hole, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +215,8 @@ class Row:
     in_flight: Difference = field(default_factory=Difference)  # surplus: stored ahead of its ledger row
     flight_since: float | None = None  # before this moment nothing waits to be stored, seconds since the Unix epoch
     ahead_since: float | None = None  # the first window that is stored ahead of its ledger row
+    device: Count = Count()
+    hole: Hole | None = None
     kernel: Difference = field(default_factory=Difference)
     kafka: Difference = field(default_factory=Difference)
     store: Difference = field(default_factory=Difference)
@@ -244,7 +261,9 @@ class Report:
     @property
     def differs(self) -> bool:
         """Some stage is known to be wrong."""
-        return bool(self.rollups or self.losses) or any(row.difference() or row.unclosed_epochs for row in self.rows)
+        return bool(self.rollups or self.losses) or any(
+            row.difference() or row.unclosed_epochs or row.hole for row in self.rows
+        )
 
     @property
     def settled(self) -> bool:
@@ -264,8 +283,9 @@ def compare(readings: Readings, *, until: float | None = None, node_timeout_seco
     windows = {totals.place: totals for totals in readings.windows}
     # a window of a clock that was ahead proves nothing of what comes until then
     reaches = {r.node: replace(r, stored_until=min(r.stored_until, now)) for r in readings.reaches}
+    holes = {hole.place: hole for hole in readings.holes}
     rows = [
-        _row(place, epochs.get(place), windows.get(place), reaches.get(place.node))
+        replace(_row(place, epochs.get(place), windows.get(place), reaches.get(place.node)), hole=holes.get(place))
         for place in sorted(epochs.keys() | windows.keys(), key=_order)
     ]
     nodes = settled.settle(
@@ -359,6 +379,7 @@ def _row(place: Place, epochs: EpochTotals | None, windows: WindowTotals | None,
         in_flight=in_flight,
         flight_since=since,
         ahead_since=ahead,
+        device=epochs.device,
         kernel=epochs.kernel,
         kafka=epochs.kafka,
         store=store,

@@ -14,6 +14,7 @@ from console.audit.model import (
     Count,
     Difference,
     EpochTotals,
+    Hole,
     Loss,
     Place,
     Readings,
@@ -75,6 +76,7 @@ def read(store: Store, span: Range) -> Readings:
     reaches = ask(reach_sql.REACHES)
     gaps = ask(reach_sql.GAPS) if ask(reach_sql.RINGS)[0]["suspicious"] else []
     losses = ask(audit_sql.LOSSES)
+    holes = ask(audit_sql.holes(seconds))
     rollups = [row for period, table in audit_sql.ROLLUPS.items() for row in _rollup(store, table, period, span)]
     return Readings(
         now=now,
@@ -94,6 +96,7 @@ def read(store: Store, span: Range) -> Readings:
             for row in rollups
         ),
         losses=tuple(Loss(**row) for row in losses),
+        holes=tuple(_hole(row) for row in holes),
     )
 
 
@@ -139,8 +142,19 @@ def _epochs(row: Mapping[str, Any]) -> EpochTotals:
         unknown_link=_count(row, "unknown_link_"),
         ring_full=_count(row, "ring_full_"),
         consumed=_count(row, "consumed_"),
+        device=_count(row, "device_"),
         kernel=_difference(row, "kernel"),
         kafka=_difference(row, "kafka"),
+    )
+
+
+def _hole(row: Mapping[str, Any]) -> Hole:
+    return Hole(
+        place=_place(row),
+        minutes=row["minutes"],
+        first_minute=row["first_minute"],
+        device_packets=int(row["device_packets"]),
+        unseen_packets=int(row["unseen_packets"]),
     )
 
 

@@ -147,8 +147,11 @@ def _row_json(row: Row) -> dict[str, Any]:
         ("unclosed", row.unclosed),
         ("in_flight", row.in_flight.missing),
         ("ahead_of_ledger", row.in_flight.surplus),
+        ("device", row.device),
     ):
         result[f"{name}_packets"], result[f"{name}_bytes"] = count.packets, count.bytes
+    result["unseen_packets"] = row.hole.unseen_packets if row.hole else 0
+    result["unseen_since"] = iso(row.hole.first_minute) if row.hole else None
     result["differences"] = {stage: asdict(getattr(row, stage)) for stage in STAGES}
     result["first_wrong_window"] = None if row.first_wrong_window is None else iso(row.first_wrong_window)
     return result

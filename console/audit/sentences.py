@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from common.times import iso
 from console.audit.around import Around
-from console.audit.model import Count, Difference, Loss, Report, RollupDifference, Row, total
+from console.audit.model import Count, Difference, Hole, Loss, Report, RollupDifference, Row, total
 from console.audit.settled import Reason, Settled, Standing
 
 STAGES = {
@@ -52,6 +52,7 @@ def sentences(report: Report, around: Around) -> list[str]:
 def _differences(report: Report) -> list[str]:
     found = [line for stage in STAGES for row in report.rows if (line := _wrong(row, stage))]
     found += [_unclosed(row) for row in report.rows if row.unclosed_epochs]
+    found += [_unseen(row, row.hole) for row in report.rows if row.hole]
     found += [_lost(loss) for loss in report.losses]
     found += [
         f"{rollup.table} differs from flows by {amount(rollup.difference)} in {rollup.periods} period(s) from"
@@ -82,6 +83,14 @@ def _unclosed(row: Row) -> str:
         f"{_place(row)}: {amount(row.unclosed)} stored of"
         f" {row.unclosed_epochs:,} epoch(s) whose counters never came: their ring was given up, or messages were lost."
         " What else the kernel saw in them is not known."
+    )
+
+
+def _unseen(row: Row, hole: Hole) -> str:
+    return (
+        f"{_place(row)}: of {_plural(hole.device_packets, 'packet')} by the device's own counters in"
+        f" {_plural(hole.minutes, 'minute')} from {iso(hole.first_minute)} on, {hole.unseen_packets:,} were not seen:"
+        " the hook was not there, or something before it (XDP, TCX, a full backlog) took them."
     )
 
 

@@ -8,6 +8,8 @@ Sums are made on the server, so that an answer has a row a node, interface and d
 windows that do not match are listed one by one.
 """
 
+from schemas.unseen import SPAN_SECONDS, hole_sql
+
 CELLS = 10_000
 """So many windows that do not match are listed for a node, interface and direction; the rest is a sum."""
 
@@ -60,6 +62,7 @@ SELECT l.node AS node, l.interface AS interface, toString(l.direction) AS direct
        sum(l.consumed_p) AS consumed_packets, sum(l.consumed_b) AS consumed_bytes,
        countIf(NOT l.closed) AS unclosed_epochs,
        sumIf(l.consumed_p, NOT l.closed) AS unclosed_packets, sumIf(l.consumed_b, NOT l.closed) AS unclosed_bytes,
+       sum(l.device_packets) AS device_packets, sum(l.device_bytes) AS device_bytes,
        {_differences("kernel")}, {_differences("kafka")}
 FROM (
     SELECT *, arraySum(consumed_packets) AS consumed_p, arraySum(consumed_bytes) AS consumed_b,
@@ -71,6 +74,23 @@ FROM (
            if(closed, toInt64(emitted_bytes + coalesced_bytes) - toInt64(consumed_b), 0) AS kafka_b
     {ledger(IN_RANGE, span_seconds)} AND interface != ''
 ) AS l
+GROUP BY node, interface, direction
+ORDER BY node, interface, direction
+"""  # noqa: S608  constants of this file
+
+
+def holes(span_seconds: float) -> str:
+    """Minutes in which a device counted what its hooks did not see: a row a node, interface and direction."""
+    return f"""
+SELECT node, interface, toString(direction) AS direction, count() AS minutes,
+       toUnixTimestamp(min(minute)) AS first_minute, sum(device) AS device_packets, sum(unseen) AS unseen_packets
+FROM (
+    SELECT node, interface, direction, toStartOfInterval(end_time, INTERVAL {SPAN_SECONDS} SECOND) AS minute,
+           sum(ledger.device_packets) AS device, sum(ledger.unseen_packets) AS unseen
+    {ledger(IN_RANGE, span_seconds)} AND device_epochs > 0
+    GROUP BY node, interface, direction, minute
+    HAVING {hole_sql("device", "unseen")}
+)
 GROUP BY node, interface, direction
 ORDER BY node, interface, direction
 """  # noqa: S608  constants of this file

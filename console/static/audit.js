@@ -101,10 +101,11 @@ function plus(one, other, sign = 1) {
   return { packets: one.packets + sign * other.packets, bytes: one.bytes + sign * other.bytes };
 }
 
-/** What differs in a row: "5 missing (kafka)". */
+/** What differs in a row: "5 missing (kafka)", "400 unseen". */
 function differences(row) {
   const words = { missing: "missing", surplus: "too many" };
-  return Object.entries(row.differences ?? {}).flatMap(([stage, difference]) => Object.entries(words)
+  const unseen = row.unseen_packets ? [`${whole(row.unseen_packets)} unseen`] : [];
+  return unseen.concat(Object.entries(row.differences ?? {}).flatMap(([stage, difference]) => Object.entries(words)
     .filter(([kind]) => difference[kind] && (difference[kind].packets || difference[kind].bytes))
-    .map(([kind, word]) => `${whole(difference[kind].packets)} ${word} (${stage})`));
+    .map(([kind, word]) => `${whole(difference[kind].packets)} ${word} (${stage})`)));
 }

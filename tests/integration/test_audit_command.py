@@ -8,6 +8,7 @@ import pytest
 
 from common.times import iso
 from console.audit import sql as audit_sql
+from schemas.unseen import hole_sql, is_hole
 from tests.integration.fix_tables import Run, Tables
 
 pytestmark = pytest.mark.clickhouse
@@ -260,3 +261,41 @@ def test_a_node_that_fell_silent_before_the_range_is_still_in_it(run: Run, table
     code, report = audit(run, "--since", "1m")
     assert (code, report["not_settled"]) == (1, ["n1"])
     assert audit(run, "--since", "1m", "--node", "n2")[0] == 0
+
+
+def test_what_a_device_counted_and_no_hook_saw_is_named(run: Run, tables: Tables, window: int) -> None:
+    stored_traffic(tables, window)
+    device = {"device_epochs": 10, "device_packets": 2_500, "device_bytes": 250_000}
+    tables.ledger(end=window + 10.4, windows={}, epoch=2, interface="v0", **device, unseen_packets=2_500)
+    code, report = audit(run)
+    assert (code, report["differs"]) == (1, True)
+    row = report["rows"][-1]
+    figures = ("interface", "seen_packets", "device_packets", "device_bytes", "unseen_packets", "unseen_since")
+    minute = iso((window + 10) // 60 * 60)
+    assert [row[name] for name in figures] == ["v0", 0, 2_500, 250_000, 2_500, minute]
+    assert report["message"].startswith(
+        "Not exact: n1 v0 ingress: of 2,500 packets by the device's own counters in 1 minute from"
+        f" {minute} on, 2,500 were not seen: the hook was not there"
+    )
+
+
+def test_a_hole_is_looked_for_by_the_minute(run: Run, tables: Tables, window: int) -> None:
+    stored_traffic(tables, window)
+    start = window // 60 * 60
+    for number in range(
+        12
+    ):  # a minute with all, then one in which 5 % are not seen, with what a device keeps to itself
+        for at, unseen in ((start + 5 * number, 1), (start + 60 + 5 * number, 50)):
+            device = {"device_epochs": 10, "device_packets": 1_000, "unseen_packets": unseen}
+            tables.ledger(end=at, windows={}, epoch=100 + at, interface="v0", **device)
+    _, report = audit(run)
+    assert (report["rows"][-1]["unseen_packets"], report["rows"][-1]["unseen_since"]) == (600, iso(start + 60))
+    assert report["rows"][-1]["device_packets"] == 24_000
+
+
+def test_the_rule_is_the_same_in_sql(tables: Tables) -> None:
+    counts = [(device, unseen) for device in (0, 9, 10, 17, 18, 400, 2_000, 10_000) for unseen in range(401)]
+    counts = [(device, unseen) for device, unseen in counts if unseen <= device]
+    pairs = ", ".join(map(str, counts))
+    found = tables.rows(f"SELECT c.1, c.2, {hole_sql('c.1', 'c.2')} FROM (SELECT arrayJoin([{pairs}]) AS c)")
+    assert [bool(hole) for *_, hole in found] == [is_hole(device, unseen) for device, unseen in counts]

@@ -55,6 +55,7 @@ def epochs(consumed: int, *, kernel: Difference | None = None, kafka: Difference
         unknown_link=count(0),
         ring_full=count(1),
         consumed=count(consumed),
+        device=count(0),
         kernel=kernel,
         kafka=kafka,
         unclosed_epochs=0,
