@@ -10,7 +10,9 @@ Acknowledged is less than stored: streams keeps back the last message of each ri
 next one has come, or ten minutes. Who knows better what is stored says so to `look`.
 """
 
+import bisect
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -31,6 +33,7 @@ _PROPERTIES = {
     "fetch.wait.max.ms": 100,
 }
 _AGAIN_SECONDS = 0.2
+_MOST_SAMPLES = 1_000
 _FINAL = (
     KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -47,7 +50,8 @@ class PartitionBacklog:
     committed: int  # the offset that the group acknowledged; -1: none
     first: int  # the first offset that is still there and neither acknowledged nor, as far as is known, stored
     end: int  # the offset behind the last message
-    oldest_unix_s: float | None  # time stamp of the first message at or after `first`; None: there is none
+    oldest_unix_s: float | None  # when the first message at or after `first` came; None: there is none
+    read: bool  # by a member of the group
 
     @property
     def messages(self) -> int:
@@ -78,10 +82,11 @@ class Backlog:
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`timeout_seconds`: of each question. Raises SettingsError."""
-        self._topic, self._timeout, self._clock = topic, timeout_seconds, clock
+        self._topic, self._group, self._timeout, self._clock = topic, group, timeout_seconds, clock
         self._consumer = kafka.consumer(settings, group=group, ours=_PROPERTIES)
         self._admin = kafka.admin(settings)
-        self._seen: dict[int, tuple[int, float]] = {}  # partition -> offset of the first message, its time
+        self._stamps: dict[int, tuple[int, float]] = {}  # partition -> offset of the first message, its time stamp
+        self._ends: dict[int, list[tuple[int, float]]] = defaultdict(list)  # partition -> what `end` was when, upwards
 
     def __enter__(self) -> Self:
         return self
@@ -113,7 +118,8 @@ class Backlog:
             time.sleep(_AGAIN_SECONDS)
 
     def _look(self, stored: Mapping[int, int]) -> tuple[PartitionBacklog, ...]:
-        partitions = self._partitions()
+        now = self._clock()
+        partitions, read = self._partitions(), self._read_partitions()
         committed = {
             each.partition: max(int(each.offset), -1)
             for each in self._consumer.committed(partitions, timeout=self._timeout)
@@ -124,6 +130,8 @@ class Backlog:
             number: first_offset(begin[number], max(committed[number], stored.get(number, -1)), end[number])
             for number in end
         }
+        for number, offset in end.items():
+            self._note(number, offset, now)
         oldest = self._oldest({number: offset for number, offset in first.items() if offset < end[number]})
         return tuple(
             PartitionBacklog(
@@ -133,6 +141,7 @@ class Backlog:
                 first=first[number],
                 end=end[number],
                 oldest_unix_s=oldest.get(number),
+                read=number in read,
             )
             for number in sorted(end)
         )
@@ -148,16 +157,46 @@ class Backlog:
         asked = self._admin.list_offsets(dict.fromkeys(partitions, which), request_timeout=self._timeout)
         return {each.partition: int(answer.result(self._timeout).offset) for each, answer in asked.items()}
 
-    def _oldest(self, first: dict[int, int]) -> dict[int, float]:
-        """The times of the messages at these offsets, by partition.
+    def _read_partitions(self) -> set[int]:
+        """Those that some member of the group has."""
+        asked = self._admin.describe_consumer_groups([self._group], request_timeout=self._timeout)
+        try:
+            members = asked[self._group].result(self._timeout).members
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return set()
+            raise
+        return {
+            each.partition
+            for member in members
+            for each in (member.assignment.topic_partitions if member.assignment else ())
+            if each.topic == self._topic
+        }
 
-        A time is what the sender says: one in the future counts as the moment when we saw the message first.
+    def _oldest(self, first: dict[int, int]) -> dict[int, float]:
+        """When the messages at these offsets came, by partition.
+
+        A time stamp is what the sender says. Between what earlier looks saw it is believed: the message came after the
+        last look that did not see it, and before the first that did.
         """
-        self._seen = {number: seen for number, seen in self._seen.items() if first.get(number) == seen[0]}
-        wanted = {number: offset for number, offset in first.items() if number not in self._seen}
+        self._stamps = {number: stamp for number, stamp in self._stamps.items() if first.get(number) == stamp[0]}
+        wanted = {number: offset for number, offset in first.items() if number not in self._stamps}
         if wanted:
             self._read(wanted)
-        return {number: unix_s for number, (_, unix_s) in self._seen.items()}
+        oldest = {}
+        for number, (offset, stamp) in self._stamps.items():
+            samples = self._ends[number]
+            seen = bisect.bisect_right(samples, offset, key=lambda sample: sample[0])
+            oldest[number] = min(max(stamp, samples[seen - 1][1] if seen else 0.0), samples[seen][1])
+        return oldest
+
+    def _note(self, number: int, end: int, now: float) -> None:
+        samples = self._ends[number]
+        if samples and samples[-1][0] > end:  # the topic was made anew
+            samples.clear()
+        samples.append((end, now))
+        if len(samples) > _MOST_SAMPLES:
+            del samples[1:-1:2]
 
     def _read(self, wanted: dict[int, int]) -> None:
         self._consumer.assign([TopicPartition(self._topic, number, offset) for number, offset in wanted.items()])
@@ -175,11 +214,8 @@ class Backlog:
                     continue
                 offset = missing.pop(number)
                 if error is None:
-                    self._seen[number] = (offset, self._time(message.timestamp()[1]))
+                    stamp_ms = message.timestamp()[1]  # negative: there is none
+                    self._stamps[number] = (offset, stamp_ms / 1000 if stamp_ms >= 0 else float("inf"))
                 self._consumer.incremental_unassign([TopicPartition(self._topic, number)])
         finally:
             self._consumer.unassign()
-
-    def _time(self, stamp_ms: int) -> float:
-        now = self._clock()
-        return min(stamp_ms / 1000, now) if stamp_ms >= 0 else now

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import faust
+from faust.exceptions import ConsumerNotStarted
 from faust.types import TP
 
 from common import logs
@@ -105,6 +106,13 @@ class Fetching:
         """Fetch it again."""
         self._app.consumer.on_buffer_drop(TP(self._topic, partition))
 
+    def assigned(self) -> set[int]:
+        """The partitions that the group gave us."""
+        try:
+            return {tp.partition for tp in self._app.consumer.assignment()} if self._app.consumer else set()
+        except ConsumerNotStarted:
+            return set()
+
 
 class Acknowledgement:
     """Gives a message's offset free to be committed."""
@@ -117,12 +125,6 @@ class Acknowledgement:
     def __call__(self) -> None:
         """Faust may commit it."""
         self._message.ack(self._app.consumer)
-
-
-def lag(app: Any, topic: str, partition: int, position: int) -> int:
-    """Messages of a partition that are not consumed yet; 0 while it is not known."""
-    end = app.consumer.highwater(TP(topic, partition)) if app.consumer else None
-    return max(0, end - position) if end is not None else 0
 
 
 def credentials(settings: KafkaSettings) -> Any:

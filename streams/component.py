@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from common import kafka, logs
+from common import logs
 from common.errors import AyaflowError, ServiceUnavailable
 from common.metrics import MetricsServer
 from common.outages import Outages
@@ -15,12 +15,13 @@ from common.settings import Settings
 from common.stopping import END_SECONDS, Stop, end_now, stop_on_signals
 from schemas.avro.codec import Codec
 from schemas.clickhouse.horizon import Horizon
-from schemas.topics import TopicNames, topics
+from schemas.topics import TopicNames
 from streams import app as faust_app
 from streams import metrics as streams_metrics
+from streams.kafka.broker import KafkaBroker, make_missing_topics
+from streams.kafka.offsets import KafkaOffsets
 from streams.store.clickhouse import ClickHouseStore
 from streams.worker.clock import pause
-from streams.worker.offsets import KafkaOffsets
 from streams.worker.publisher import KafkaPublisher
 from streams.worker.worker import Worker
 
@@ -95,7 +96,7 @@ class Component:
         return False
 
     def _make_topics(self) -> None:
-        if made := kafka.create_missing(self._settings.kafka, topics(self._settings.kafka), timeout_seconds=5):
+        if made := make_missing_topics(self._settings.kafka):
             log.info("made topics", names=made)
 
     async def _work(self, store: ClickHouseStore, stopping: asyncio.Event) -> None:
@@ -104,6 +105,7 @@ class Component:
         publisher = KafkaPublisher(settings.kafka, codec)
         app = faust_app.build(settings.streams, settings.kafka, settings.data_dir)
         offsets = KafkaOffsets(settings.kafka, group=settings.streams.app_id, topic=self._topics.packets)
+        broker = KafkaBroker(settings.kafka, group=settings.streams.app_id)
         worker = Worker(
             settings.streams,
             codec=codec,
@@ -112,7 +114,7 @@ class Component:
             offsets=offsets,
             metrics=self._metrics,
             fetching=faust_app.Fetching(app, self._topics.packets),
-            lag=lambda partition, position: faust_app.lag(app, self._topics.packets, partition, position),
+            broker=broker,
         )
         self._worker = worker
         faust_app.connect(app, self._topics, worker)
@@ -134,6 +136,7 @@ class Component:
             publisher.close()
             store.close()
             offsets.close()
+            broker.close()
             codec.close()
             for task in (stop, died, starting):
                 task.cancel()

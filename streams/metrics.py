@@ -49,6 +49,7 @@ class Metrics:
     open_window_bytes: Gauge
     watermark_delay_seconds: Gauge
     lag_messages: Gauge
+    oldest_unstored_seconds: Gauge  # labelled by partition
     troubles: Gauge  # labelled by service
     clock_skew_seconds: Gauge  # labelled by which
     shared_names: Gauge
@@ -82,6 +83,12 @@ def create(registry: CollectorRegistry = REGISTRY) -> Metrics:
         "Seconds that a node's clock is ahead of ours: of the one most ahead, and of the one most behind (or whose "
         "messages waited longest)",
         ["which"],
+        registry=registry,
+    )
+    oldest = Gauge(
+        "ayaflow_streams_oldest_unstored_seconds",
+        "How long the oldest message that is not stored is in Kafka; of partitions that this worker or nobody reads",
+        ["partition"],
         registry=registry,
     )
     return Metrics(
@@ -122,7 +129,11 @@ def create(registry: CollectorRegistry = REGISTRY) -> Metrics:
         watermark_delay_seconds=gauge(
             "watermark_delay_seconds", "Age of the oldest partition's watermark; negative: it is in the future"
         ),
-        lag_messages=gauge("lag_messages", "Messages in Kafka that were not taken yet"),
+        lag_messages=gauge(
+            "lag_messages",
+            "Messages in Kafka that were not taken yet, of partitions that this worker or nobody reads; NaN: not known",
+        ),
+        oldest_unstored_seconds=oldest,
         troubles=troubles,
         clock_skew_seconds=skew,
         shared_names=gauge("shared_names", "Node names by which several producers call themselves"),

@@ -5,16 +5,18 @@ Nothing here waits or starts a thread: time is moved by ManualClock.advance, and
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
+from common.backlog import PartitionBacklog, first_offset
 from common.errors import ServiceUnavailable
 from schemas.flows import FlowColumns, LedgerRow, Loss
 from streams.partition.opening import Begin
 from streams.partition.storing import KafkaPartition, WindowId
 from streams.windowing.initiators import Connections
+from streams.worker.neighbours import Look
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -294,10 +296,11 @@ class MemoryOffsets:
 
 
 class MemoryFetching:
-    """The partitions that are not fetched; a worker.Fetching."""
+    """The partitions that are ours, and those that are not fetched; a worker.Fetching."""
 
     def __init__(self) -> None:
         self.paused: set[int] = set()
+        self.ours = {0}
 
     def pause(self, partition: int) -> None:
         """Not now."""
@@ -306,3 +309,40 @@ class MemoryFetching:
     def resume(self, partition: int) -> None:
         """Again."""
         self.paused.discard(partition)
+
+    def assigned(self) -> set[int]:
+        """The partitions that the group gave us."""
+        return self.ours
+
+
+class MemoryBroker:
+    """The packets topic; a worker.Broker."""
+
+    def __init__(self, topic_id: int = 1) -> None:
+        self.topic_id = topic_id
+        self.end: dict[int, int] = {}  # offset of the next message, by partition
+        self.came: dict[tuple[int, int], float] = {}  # partition, offset -> when; else when it began
+        self.begun = 0.0
+        self.read: set[int] = set()  # by some member of the group
+        self.committed: dict[int, int] = defaultdict(lambda: -1)
+        self.away = False
+
+    def look(self, stored: Mapping[int, int]) -> Look:
+        """All partitions."""
+        if self.away:
+            raise ServiceUnavailable("Kafka does not tell how far it is read")
+        return Look(self.topic_id, [self._partition(number, stored) for number in sorted(self.end)])
+
+    def _partition(self, number: int, stored: Mapping[int, int]) -> PartitionBacklog:
+        committed, end = self.committed[number], self.end[number]
+        first = first_offset(0, max(committed, stored.get(number, -1)), end)
+        came = self.came.get((number, first), self.begun) if first < end else None
+        return PartitionBacklog(
+            partition=number,
+            begin=0,
+            committed=committed,
+            first=first,
+            end=end,
+            oldest_unix_s=came,
+            read=number in self.read,
+        )

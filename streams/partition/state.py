@@ -335,6 +335,14 @@ class Partition:
         return self.acked
 
     @property
+    def stored_until(self) -> int:
+        """Everything of the messages below this offset is stored, though they may not be acknowledged yet."""
+        needed = [offset for window in self._windows.values() if (offset := window.lowest_offset) is not None]
+        needed += [offset for offset, _ in self._losses]
+        needed += [epoch.first_offset for epoch in self.accounts.closed()]
+        return min(needed, default=self.position)
+
+    @property
     def nbytes(self) -> int:
         """Memory of the open windows."""
         return sum(window.nbytes for window in self._windows.values())

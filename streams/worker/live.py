@@ -18,16 +18,24 @@ class LiveStatistics:
         self._publisher, self._executor = publisher, executor
 
     async def send(self, lags: dict[int, int]) -> str | None:
-        """Send them; `lags` as LiveFeed.due has them. Returns what is wrong with Kafka or the registry."""
+        """Send them; `lags` as LiveFeed.due has them. Returns what is wrong with Kafka or the registry.
+
+        Raises what a summary failed of, when the others are sent.
+        """
         summaries = self.feed.due(lags)
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._send, summaries)
 
     def _send(self, summaries: list[Callable[[], dict[str, Any]]]) -> str | None:
-        try:
-            for summary in summaries:
+        failure: Exception | None = None
+        for summary in summaries:
+            try:
                 self._publisher.live(summary())
-        except ServiceUnavailable as error:  # the schema registry; the next second has newer figures
-            return str(error)
+            except ServiceUnavailable as error:  # the schema registry; the next second has newer figures
+                return str(error)
+            except Exception as error:  # noqa: BLE001  one node's; those of the others are sent all the same
+                failure = error
+        if failure:
+            raise failure
         return self._publisher.check()
 
     def close(self) -> None:

@@ -4,9 +4,10 @@ All of it but Message and Acknowledge is blocking, and used from a thread. Servi
 that the same call may work later.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence, Set
+from typing import Any, NamedTuple, Protocol
 
+from common.backlog import PartitionBacklog
 from schemas.flows import FlowColumns, LedgerRow, Loss
 from schemas.packets import PacketBatch
 from streams.partition.opening import Begin
@@ -15,8 +16,6 @@ from streams.windowing.initiators import Connections
 
 Acknowledge = Callable[[], None]
 """Called once, when everything of a message is stored: its offset may be committed."""
-Lag = Callable[[int, int], int]
-"""(partition, position) -> messages of the partition that lie at or after the position."""
 
 
 class Message(Protocol):
@@ -36,6 +35,9 @@ class Fetching(Protocol):
 
     def resume(self, partition: int) -> None:
         """Again."""
+
+    def assigned(self) -> Set[int]:
+        """The partitions that the group gave us."""
 
 
 class Decoder(Protocol):
@@ -91,3 +93,17 @@ class Offsets(Protocol):
 
     def begin(self, partition: int) -> Begin:
         """Where a partition stands."""
+
+
+class Look(NamedTuple):
+    """The packets topic, as the broker sees it."""
+
+    topic_id: int  # of common.kafka.topic_id
+    partitions: Sequence[PartitionBacklog]  # all of them
+
+
+class Broker(Protocol):
+    """Who knows how far all partitions are read."""
+
+    def look(self, stored: Mapping[int, int]) -> Look:
+        """Ask. `stored`: partition -> the offset below which everything is stored, acknowledged or not."""

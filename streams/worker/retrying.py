@@ -15,7 +15,8 @@ T = TypeVar("T")
 
 CLICKHOUSE, REGISTRY = "ClickHouse", "the schema registry"
 KAFKA, OFFSETS, BROKER = "Kafka", "the offsets in Kafka", "a broker of Kafka"
-SERVICES = (CLICKHOUSE, KAFKA, OFFSETS, BROKER, REGISTRY)
+PACKETS, LIVE = "the packets topic", "live statistics"
+SERVICES = (CLICKHOUSE, KAFKA, OFFSETS, BROKER, REGISTRY, PACKETS, LIVE)
 _FIRST_DELAY, _LONGEST_DELAY = 0.2, 10.0
 
 Executors = Callable[[str], Executor]

@@ -47,7 +47,7 @@ class Trouble:
 
 
 class Troubles:
-    """All that is wrong, by service and place."""
+    """All that is wrong, by service and place. Reported from one thread, asked from any."""
 
     def __init__(self, log: Log, clock: Clock) -> None:
         self._clock = clock
@@ -57,8 +57,8 @@ class Troubles:
     def __bool__(self) -> bool:
         return bool(self._all)
 
-    def report(self, service: str, error: str | None, place: Place = ANYWHERE) -> None:
-        """Note what is wrong with a service at a place, or that nothing is."""
+    def report(self, service: str, error: str | None, place: Place = ANYWHERE, *, retried: bool = True) -> None:
+        """Note what is wrong with a service at a place, or that nothing is. `retried`: the same work is done again."""
         key = (service, place)
         if error is None:
             if self._all.pop(key, None) and not self.count(service):
@@ -68,15 +68,21 @@ class Troubles:
         since = before.since if before else self._clock.time()
         self._all[key] = Trouble(service=service, place=place, since=since, error=error)
         where = {name: value for name, value in place._asdict().items() if value is not None}
-        self._outages.away(service, "trying again until it works", error=error, places=self.count(service), **where)
+        self._outages.away(
+            service,
+            "trying again until it works" if retried else "not well",
+            error=error,
+            places=self.count(service),
+            **where,
+        )
 
     def count(self, service: str) -> int:
         """Places where something is wrong with a service."""
-        return sum(of == service for of, _ in self._all)
+        return sum(of == service for of, _ in list(self._all))
 
     def of(self, service: str) -> str | None:
         """What is wrong with a service for longest."""
-        return next((trouble.error for (of, _), trouble in self._all.items() if of == service), None)
+        return next((trouble.error for (of, _), trouble in list(self._all.items()) if of == service), None)
 
     def told(self) -> list[dict[str, str | int | None]]:
         """The oldest, for /health."""

@@ -15,19 +15,20 @@ from common.errors import DecodeError, ServiceUnavailable
 from common.settings import StreamsSettings
 from schemas.packets import PacketBatch
 from streams.metrics import Metrics
-from streams.partition.state import Taken
+from streams.partition.state import Partition, Taken
 from streams.worker.aside import DeadLetters
 from streams.worker.assignment import Assignment
 from streams.worker.clock import Clock, SystemClock
 from streams.worker.intake import Intake
 from streams.worker.lane import Lane
 from streams.worker.live import LiveStatistics
-from streams.worker.neighbours import Acknowledge, Decoder, Fetching, FlowStore, Lag, Message, Offsets, Publisher
+from streams.worker.neighbours import Acknowledge, Broker, Decoder, Fetching, FlowStore, Message, Offsets, Publisher
 from streams.worker.nodes import Nodes
 from streams.worker.retrying import (
     BROKER,
     CLICKHOUSE,
     KAFKA,
+    LIVE,
     OFFSETS,
     REGISTRY,
     SERVICES,
@@ -36,12 +37,14 @@ from streams.worker.retrying import (
     Retrying,
     thread,
 )
+from streams.worker.watching import LOOK_SECONDS, Watch
 from streams.worker.writing import Writing
 
 log = logs.get("streams")
 
 _MOST_BYTES = 512 << 20  # of all open windows, from which on partitions with more than their share take none
 _TICK = 0.2  # seconds between two looks at what is due
+_ANEW_LOOKS = 3  # until then Kafka has told the group of its new topic, and all partitions are opened anew
 _LIVE_SECONDS = 1.0  # between two live statistics
 
 
@@ -57,12 +60,12 @@ class Worker:
         publisher: Publisher,
         offsets: Offsets,
         metrics: Metrics,
-        lag: Lag,
+        broker: Broker,
         fetching: Fetching,
         clock: Clock | None = None,
         executors: Executors = thread,
     ) -> None:
-        self._codec, self._metrics, self._lag = codec, metrics, lag
+        self._codec, self._metrics, self._fetching = codec, metrics, fetching
         self._clock = clock = clock or SystemClock()
         self._again = again = Retrying(clock, metrics.insert_retries.inc, executors)
         self._writing = Writing(store, publisher, metrics, again, clock, publish_flows=settings.publish_flows)
@@ -70,7 +73,16 @@ class Worker:
         self._nodes = Nodes(metrics, clock)
         self._live = LiveStatistics(settings.live_top, publisher, executors("live"))
         self._intake = Intake(self._take, fetching, self._guard)
-        self._live_task: asyncio.Task[None] | None = None
+        self._watch = Watch(
+            broker,
+            metrics,
+            again.troubles,
+            clock,
+            executors("broker"),
+            open_seconds=settings.window_seconds + settings.node_timeout_seconds,
+        )
+        self._failures = logs.Limit(clock.monotonic)
+        self._tasks: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._assignment = Assignment(
@@ -78,16 +90,20 @@ class Worker:
         )
 
     async def start(self) -> None:
-        """Begin with the live statistics; partitions begin with their first message."""
-        self._live_task = asyncio.create_task(self._guard(self._publish_live()), name="live")
+        """Begin with the live statistics and the looks at Kafka; partitions begin with their first message."""
+        self._tasks = [
+            asyncio.create_task(self._guard(work), name=name)
+            for name, work in (("live", self._publish_live()), ("watch", self._look_at_kafka()))
+        ]
 
     async def stop(self) -> None:
         """Finish running inserts; open windows stay in Kafka."""
         self._stopping.set()
         await self.release_all()
-        if self._live_task:
-            self._live_task.cancel()
-            await asyncio.gather(self._live_task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._watch.close()
         self._again.close()
         self._live.close()
 
@@ -111,7 +127,7 @@ class Worker:
             lane.messages.append((message.offset, acknowledge))
             try:
                 batch = await self._decoded(lane, message.value)
-                self._count(lane, lane.state.take(message.offset, batch, self._clock.time()), batch)
+                self._count(lane, self._entered(lane, message.offset, batch), batch)
             except DecodeError as error:
                 await self._aside.send(lane, message, str(error))
                 lane.state.skip(message.offset)
@@ -131,6 +147,15 @@ class Worker:
         if value is None or self._codec.at_hand(value):
             return self._decode(value)
         return await self._again.insist(REGISTRY, lane.at(), lane.closing, partial(self._decode, value))
+
+    def _entered(self, lane: Lane, offset: int, batch: PacketBatch) -> Taken:
+        """Add a batch to its partition. Raises DecodeError, also of a bug: who ends by it meets it again, for ever."""
+        try:
+            return lane.state.take(offset, batch, self._clock.time())
+        except (DecodeError, MemoryError):
+            raise
+        except Exception as error:
+            raise DecodeError(f"the message cannot be taken: {error!r}") from error
 
     def _decode(self, value: bytes | None) -> PacketBatch:
         if value is None:
@@ -162,7 +187,10 @@ class Worker:
                 events="unknown" if taken.gap_events is None else taken.gap_events,
                 coalesced_entries=taken.gap_entries,
             )
-        self._live.feed.add(lane.state, batch, taken)
+        try:
+            self._live.feed.add(lane.state, batch, taken)
+        except Exception as error:  # noqa: BLE001  its packets are taken, whatever the live view makes of them
+            self._live_failed(error)
 
     async def _write(self, lane: Lane) -> None:
         await self._guard(self._write_what_is_due(lane))
@@ -173,22 +201,40 @@ class Worker:
             await self._clock.wait(lane.closing, _TICK)
 
     async def _publish_live(self) -> None:
-        while True:
+        while not self._stopping.is_set():
             await self._clock.wait(self._stopping, _LIVE_SECONDS)
-            if self._stopping.is_set():
-                return
-            lags = {lane.state.number: self._behind(lane) for lane in self._assignment.lanes}
-            self._again.troubles.report(BROKER, await self._live.send(lags))
+            lags = {number: self._watch.behind(number, state.position) for number, state in self._states().items()}
+            try:
+                trouble = await self._live.send(lags)
+            except Exception as error:  # noqa: BLE001  a view is not worth a component; the next second has newer figures
+                self._live_failed(error)
+            else:
+                self._again.troubles.report(LIVE, None)
+                self._again.troubles.report(BROKER, trouble)
             self._gauges()
 
-    def _behind(self, lane: Lane) -> int:
-        return self._lag(lane.state.number, lane.state.position)
+    def _live_failed(self, error: Exception) -> None:
+        if self._failures.due(LIVE):
+            log.error("live statistics failed", cause=error)
+        self._again.troubles.report(LIVE, repr(error), retried=False)
+
+    async def _look_at_kafka(self) -> None:
+        anew = 0  # looks since we read a topic that is no longer there
+        while not self._stopping.is_set():
+            await self._watch.look(self._states(), self._fetching.assigned)
+            foreign = {state.topic_id for state in self._states().values()} - {0, self._watch.topic_id}
+            anew = anew + 1 if self._watch.known and foreign else 0
+            if anew >= _ANEW_LOOKS:
+                raise ServiceUnavailable("the packets topic was made anew; start again, to read it from its beginning")
+            await self._clock.wait(self._stopping, LOOK_SECONDS)
+
+    def _states(self) -> dict[int, Partition]:
+        return {lane.state.number: lane.state for lane in self._assignment.lanes}
 
     def _gauges(self) -> None:
         self._nodes.look(lane.state for lane in self._assignment.lanes)
         health = self.health()
         self._metrics.open_windows.set(health["open_windows"])
-        self._metrics.lag_messages.set(health["lag_messages"])
         self._metrics.watermark_delay_seconds.set(health["watermark_delay_seconds"] or 0)
         self._metrics.open_window_bytes.set(self._assignment.nbytes)
         for service in SERVICES:
@@ -224,7 +270,7 @@ class Worker:
             "watermark_delay_seconds": round(now - min(watermarks) / 1e9, 3) if watermarks else None,
             "clocks": self._nodes.clocks,
             "open_windows": sum(lane.state.open_windows for lane in lanes),
-            "lag_messages": sum(self._behind(lane) for lane in lanes),
+            **self._watch.told(self._states()),
             "rows_stored": self._writing.rows_stored,
             "last_insert_age_seconds": round(now - inserted, 3) if inserted is not None else None,
             "clickhouse": troubles.of(CLICKHOUSE) or "ok",

@@ -116,6 +116,13 @@ class Pipeline:
         finally:
             client.close()
 
+    def command(self, sql: str) -> None:
+        client = clickhouse_connect.get_client(dsn=f"{self.clickhouse}/{self.database}", autogenerate_session_id=False)
+        try:
+            client.command(sql)
+        finally:
+            client.close()
+
     def count(self, sql: str) -> int:
         """One number; 0 while there is no such table yet."""
         try:
@@ -151,12 +158,15 @@ class Pipeline:
         except OSError:
             return {}
 
-    def metric(self, name: str) -> float:
+    def metrics_page(self) -> str:
         try:
             with urllib.request.urlopen(f"http://{self.metrics}/metrics", timeout=HANG_SECONDS) as answer:
-                lines = answer.read().decode().splitlines()
+                return str(answer.read().decode())
         except OSError as error:
             raise AssertionError(f"{error}\n{self.output[-4000:]}") from error
+
+    def metric(self, name: str) -> float:
+        lines = self.metrics_page().splitlines()
         return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
     def messages(self, topic: str, partitions: int = 1) -> list[Any]:

@@ -39,7 +39,7 @@ def until_the_clock(node: Node) -> Range:
 
 
 def until_acknowledged(p: Pipeline, offset: int) -> None:
-    from streams.worker.offsets import KafkaOffsets
+    from streams.kafka.offsets import KafkaOffsets
 
     offsets = KafkaOffsets(KafkaSettings(bootstrap_servers=p.kafka), group=p.database, topic=p.topics.packets)
     try:

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]
 
 from common import kafka
 from common.settings import KafkaSettings
 from schemas.avro.registry import HEADER, FixedRegistry
+from schemas.topics import topics
+from tests import waiting
 from tests.integration.fix_streams import Pipeline, pipeline
 from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch
 from tests.waiting import HANG_SECONDS
@@ -136,3 +138,84 @@ def test_partitions_that_are_added_under_traffic_are_read_within_seconds(
         assert time.monotonic() - begun < 20
         p.until(lambda: p.health()["watermark_delay_seconds"] is None)  # it is silent, and was in partition 0 before
         assert p.stop() == 0
+
+
+def test_a_partition_that_gets_stuck_is_named_while_the_others_go_on(kafka_broker: str, clickhouse_server: str) -> None:
+    with pipeline(kafka_broker, clickhouse_server, partitions=2) as p:
+        p.start()
+        stuck, free = Node(p, "stuck"), Node(p, "free")
+        stuck.send(1)
+        free.send(0)
+        p.until(lambda: stuck.stored() and free.stored())
+        refuse = "ALTER TABLE flows ADD CONSTRAINT no CHECK node != 'stuck'"
+        p.command(refuse)
+        stuck.send(1)
+        p.until(lambda: bool(p.health()["troubles"]))
+        for _ in range(3):
+            free.send(0)
+            p.until(free.stored)
+            health = p.health()
+            assert not health["ok"]
+            assert {trouble["partition"] for trouble in health["troubles"]} == {1}
+            assert all(trouble["window_start"] for trouble in health["troubles"])
+        p.until(lambda: {each["partition"] for each in p.health()["backlog"]} >= {1})
+        assert 'ayaflow_streams_oldest_unstored_seconds{partition="1"}' in p.metrics_page()
+        p.command("ALTER TABLE flows DROP CONSTRAINT no")
+        p.until(stuck.stored)
+        p.until(lambda: bool(p.health()["ok"]))
+        assert p.stop() == 0
+
+
+@pytest.mark.parametrize("which", ["flows", "live", "dead_letter"])
+def test_an_output_topic_that_is_deleted_is_made_anew(kafka_broker: str, clickhouse_server: str, which: str) -> None:
+    with pipeline(kafka_broker, clickhouse_server) as p:
+        p.start()
+        node = Node(p, "n1")
+        node.send(0)
+        p.until(node.stored)
+        name = getattr(p.topics, which)
+        admin = kafka.admin(KafkaSettings(bootstrap_servers=kafka_broker))
+        admin.delete_topics([name])[name].result(HANG_SECONDS)
+        begun = time.monotonic()
+        node.send(0)
+        p.send([b"nonsense"])
+        p.until(node.stored)
+        p.until(lambda: "a topic was gone" in p.output and bool(p.messages(name)))
+        p.until(lambda: bool(p.health()["ok"]))
+        assert time.monotonic() - begun < 60
+        assert p.stop() == 0
+
+
+def test_a_packets_topic_that_is_made_anew_with_fewer_partitions_under_streams_is_read(
+    kafka_broker: str, clickhouse_server: str
+) -> None:
+    with pipeline(kafka_broker, clickhouse_server, partitions=3) as p:
+        p.start()
+        old = Node(p, "old")
+        for partition in range(3):
+            old.send(partition)
+        p.until(old.stored)
+        admin = kafka.admin(KafkaSettings(bootstrap_servers=kafka_broker))
+        admin.delete_topics([p.topics.packets])[p.topics.packets].result(HANG_SECONDS)
+        settings = KafkaSettings(bootstrap_servers=kafka_broker, topic_prefix=p.prefix, partitions=1)
+        waiting.until(lambda: p.topics.packets in made(settings) or known(admin, p.topics.packets))
+        p.connect()
+        new = Node(p, "new")
+        new.send(0)
+
+        def stored() -> bool:
+            if p.processes[-1].poll() is not None:  # as whoever runs it does
+                assert "made anew" in p.output
+                p.start()
+            return new.stored()
+
+        waiting.until(stored, lambda: p.output[-4000:])
+        assert p.stop() == 0
+
+
+def made(settings: KafkaSettings) -> list[str]:
+    return kafka.create_missing(settings, topics(settings))
+
+
+def known(admin: AdminClient, topic: str) -> bool:
+    return topic in admin.list_topics(timeout=HANG_SECONDS).topics

@@ -17,6 +17,7 @@ def partition(number: int, *, committed: int, age: float | None, end: int = 100)
         first=max(0, committed),
         end=end,
         oldest_unix_s=None if age is None else NOW - age,
+        read=True,
     )
 
 

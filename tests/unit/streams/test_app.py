@@ -12,7 +12,7 @@ from faust.types import TP
 from common.errors import SettingsError
 from common.settings import KafkaSettings, StreamsSettings
 from schemas.topics import TopicNames
-from streams.app import Acknowledgement, Fetching, build, connect, credentials, lag, take_all
+from streams.app import Acknowledgement, Fetching, build, connect, credentials, take_all
 from streams.worker.neighbours import Acknowledge, Message
 
 
@@ -130,12 +130,3 @@ async def test_partitions_that_are_revoked_are_released() -> None:
     assert [str(agent.channel) for agent in app.agents.values()] == ["t.packets"]
     await app.on_partitions_revoked.send(set())
     assert worker.released == 1
-
-
-def test_how_far_a_partition_is_behind_is_told_when_it_is_known() -> None:
-    ends = {("packets", 3): 50}
-    app = SimpleNamespace(consumer=SimpleNamespace(highwater=ends.get))
-    assert lag(app, "packets", 3, 40) == 10
-    assert lag(app, "packets", 3, 60) == 0
-    assert lag(app, "packets", 4, 40) == 0
-    assert lag(SimpleNamespace(consumer=None), "packets", 3, 40) == 0

@@ -15,6 +15,7 @@ from streams import metrics
 from streams.testing import (
     HandThreads,
     ManualClock,
+    MemoryBroker,
     MemoryFetching,
     MemoryOffsets,
     MemoryPublisher,
@@ -73,13 +74,16 @@ class Rig:
     publisher: MemoryPublisher = field(default_factory=MemoryPublisher)
     offsets: MemoryOffsets = field(default_factory=MemoryOffsets)
     fetching: MemoryFetching = field(default_factory=MemoryFetching)
+    broker: MemoryBroker = field(default_factory=MemoryBroker)
     threads: HandThreads = field(default_factory=HandThreads)
     codec: Any = field(default_factory=Codec)
     acked: list[tuple[int, int]] = field(default_factory=list)  # partition, offset
-    end: dict[int, int] = field(default_factory=dict)  # offset of the next message, by partition
+    end: dict[int, int] = field(init=False)  # offset of the next message, by partition
 
     def __post_init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.end = self.broker.end
+        self.broker.begun = START
         settings = {"window_seconds": WINDOW, "node_timeout_seconds": 1000, "publish_flows": True, **self.settings}
         self.worker = Worker(
             StreamsSettings(**settings),
@@ -89,7 +93,7 @@ class Rig:
             offsets=self.offsets,
             metrics=metrics.create(self.registry),
             fetching=self.fetching,
-            lag=lambda partition, position: self.end.get(partition, 0) - position,
+            broker=self.broker,
             clock=self.clock,
             executors=self.threads,
         )

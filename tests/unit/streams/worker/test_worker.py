@@ -1,13 +1,18 @@
+from typing import Any
+
 import pytest
 
 from common.errors import DecodeError, ServiceUnavailable
 from schemas.avro.codec import Codec
 from schemas.packets import PacketBatch
+from streams.live.feed import LiveFeed
+from streams.live.view import LiveNode, Second
+from streams.partition.state import Partition, Taken
 from streams.partition.storing import KafkaPartition, WindowId
 from streams.testing import settle
 from streams.worker import intake
 from streams.worker import worker as limits
-from streams.worker.retrying import CLICKHOUSE, KAFKA, REGISTRY
+from streams.worker.retrying import CLICKHOUSE, KAFKA, LIVE, REGISTRY
 from tests.unit.streams.worker.rig import Rig, Source
 
 
@@ -95,8 +100,25 @@ async def test_a_bug_in_the_decoder_is_a_message_set_aside() -> None:
     rig = Rig(codec=Registry())
     rig.codec.bug = True
     await rig.send(b"anything")
-    assert rig.worker.health()["lag_messages"] == 0
     assert "ZeroDivisionError" in rig.publisher.dead_letters[0].error
+    await rig.worker.stop()
+
+
+async def test_a_message_at_which_a_partition_fails_is_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig, node = Rig(), Source()
+    take = Partition.take
+
+    def broken(state: Partition, offset: int, *args: Any) -> Taken:
+        if offset == 1:
+            raise OverflowError("int too large to convert")
+        return take(state, offset, *args)
+
+    monkeypatch.setattr(Partition, "take", broken)
+    await rig.send(node.batch(1, clock=2), node.batch(2, clock=3), node.batch(3, clock=10))
+    await rig.clock.advance(1)
+    assert [letter.offset for letter in rig.publisher.dead_letters] == [1]
+    assert "OverflowError" in rig.publisher.dead_letters[0].error
+    assert (rig.store.packets, rig.worker.failure.done()) == (2, False)
     await rig.worker.stop()
 
 
@@ -299,6 +321,7 @@ async def test_live_statistics_are_sent_once_a_second() -> None:
     assert [stats["node"] for stats in rig.publisher.statistics] == ["n1"]
     await rig.clock.advance(1)
     assert len(rig.publisher.statistics) == 1  # it sent nothing since
+    await rig.clock.advance(5)  # to the next look at Kafka
     assert (rig.metric("open_windows"), rig.metric("lag_messages")) == (1, 0)
     assert rig.metric("open_window_bytes") > 0
     await rig.worker.stop()
@@ -334,7 +357,10 @@ async def test_health_says_what_there_is_and_what_waits() -> None:
         "watermark_delay_seconds": None,
         "clocks": {},
         "open_windows": 0,
-        "lag_messages": 0,
+        "lag_messages": None,  # nobody has asked yet
+        "oldest_unstored_seconds": None,
+        "partitions_unread": None,
+        "backlog": [],
         "rows_stored": 0,
         "last_insert_age_seconds": None,
         "clickhouse": "ok",
@@ -344,9 +370,11 @@ async def test_health_says_what_there_is_and_what_waits() -> None:
         "dead_letters": 0,
     }
     await rig.clock.advance(11)
+    rig.broker.read = {0, 1}
     await rig.send(node.batch(1, clock=10))
     rig.end[0] += 4
     await rig.send(node.batch(11, clock=10.5), partition=1)
+    await rig.worker.start()
     await rig.clock.advance(2)
     health = rig.worker.health()
     assert (health["partitions"], health["open_windows"], health["lag_messages"]) == (2, 1, 4)
@@ -383,6 +411,46 @@ async def test_a_clock_that_is_ahead_and_a_name_that_two_have_are_told() -> None
     await rig.worker.stop()
 
 
+async def test_a_partition_that_its_node_left_has_no_say_in_the_watermarks_delay() -> None:
+    rig, node = Rig(settings={"node_timeout_seconds": 5}), Source()
+    await rig.send(node.batch(1, clock=2))
+    await rig.clock.advance(600)
+    await rig.send(node.batch(599, clock=599), partition=1)
+    await rig.clock.advance(1)
+    assert rig.worker.health()["watermark_delay_seconds"] == 2.0
+    await rig.worker.stop()
+
+
+async def test_a_failing_summary_is_told_and_tried_again_and_holds_nothing_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig, bad, good = Rig(), Source("bad"), Source("good")
+    await rig.worker.start()
+    summarize = LiveNode.summarize
+
+    def broken(view: LiveNode, second: Second, *args: Any) -> dict[str, Any]:
+        if second.node == "bad":
+            raise OverflowError("date value out of range")
+        return summarize(view, second, *args)
+
+    monkeypatch.setattr(LiveNode, "summarize", broken)
+    await rig.send(bad.batch(1, clock=2))
+    await rig.send(good.batch(1, clock=2), partition=1)
+    await rig.clock.advance(0.5)
+    await rig.send(bad.batch(2, clock=3))
+    await rig.send(good.batch(2, clock=3), partition=1)
+    await rig.clock.advance(0.5)
+    assert [stats["node"] for stats in rig.publisher.statistics] == ["good"]
+    [trouble] = rig.worker.health()["troubles"]
+    assert (trouble["service"], trouble["error"]) == (LIVE, "OverflowError('date value out of range')")
+    monkeypatch.setattr(LiveNode, "summarize", summarize)
+    await rig.send(bad.batch(3, clock=4))
+    await rig.clock.advance(1)
+    assert [stats["node"] for stats in rig.publisher.statistics] == ["good", "bad"]
+    assert rig.worker.health()["ok"]
+    await rig.worker.stop()
+
+
 async def test_a_watermark_in_the_future_is_told_as_such() -> None:
     rig = Rig()
     await rig.worker.start()
@@ -390,4 +458,19 @@ async def test_a_watermark_in_the_future_is_told_as_such() -> None:
     await rig.clock.advance(1)
     assert rig.worker.health()["watermark_delay_seconds"] == -86_400
     assert rig.metric("watermark_delay_seconds") == -86_400
+    await rig.worker.stop()
+
+
+async def test_a_live_view_that_fails_at_a_message_does_not_hold_its_packets_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig, node = Rig(), Source()
+
+    def broken(*_: Any) -> None:
+        raise OverflowError("date value out of range")
+
+    monkeypatch.setattr(LiveFeed, "add", broken)
+    await rig.send(node.batch(1, clock=10))
+    await rig.clock.advance(0.2)
+    assert (rig.store.packets, rig.worker.health()["troubles"][0]["service"]) == (1, LIVE)
     await rig.worker.stop()

@@ -1,0 +1,1 @@
+"""What streams asks of Kafka beside reading and sending. Blocking; used from threads."""

@@ -1,0 +1,51 @@
+"""What the broker says of our topics: how far the packets are read, and whether all topics are there."""
+
+import threading
+from collections.abc import Mapping
+
+from common import kafka, logs
+from common.backlog import Backlog
+from common.settings import KafkaSettings
+from schemas.topics import TopicNames, topics
+from streams.worker.neighbours import Look
+
+log = logs.get("streams")
+
+_TIMEOUT = 5.0  # of each question
+_CLOSE_SECONDS = 1.0
+
+
+def make_missing_topics(settings: KafkaSettings) -> list[str]:
+    """Make the topics that are not there. Returns their names; raises ServiceUnavailable."""
+    return kafka.create_missing(settings, topics(settings), timeout_seconds=_TIMEOUT)
+
+
+class KafkaBroker:
+    """Looks again and again; topics that were deleted meanwhile are made anew."""
+
+    def __init__(self, settings: KafkaSettings, *, group: str) -> None:
+        self._settings = settings
+        self._packets = TopicNames.of(settings.topic_prefix).packets
+        self._asking = threading.Lock()
+        self._backlog = Backlog(settings, topic=self._packets, group=group, timeout_seconds=_TIMEOUT)
+
+    def look(self, stored: Mapping[int, int]) -> Look:
+        """All partitions of the packets topic. Raises ServiceUnavailable."""
+        with self._asking:
+            return self._look(stored)
+
+    def _look(self, stored: Mapping[int, int]) -> Look:
+        made = make_missing_topics(self._settings)
+        for name in made:
+            if name == self._packets:
+                log.error("the packets topic was gone, with what it had and is not stored; it is made anew", topic=name)
+            else:
+                log.warning("a topic was gone; it is made anew", topic=name)
+        partitions = self._backlog.look(stored)
+        identity = kafka.topic_id(self._settings, self._packets, timeout_seconds=_TIMEOUT)
+        return Look(topic_id=identity, partitions=partitions)
+
+    def close(self) -> None:
+        """Close the connections; while a look waits for Kafka they are left to the end of the process."""
+        if self._asking.acquire(timeout=_CLOSE_SECONDS):
+            self._backlog.close()
