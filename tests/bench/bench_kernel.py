@@ -32,7 +32,7 @@ def _test_runs(ours: Programs) -> Iterator[Row]:
         for flows, label in FLOWS.items():
             for hook in ("ingress", "egress"):
                 ours.flows(flows)
-                empty, full = ours.nanoseconds("bench_empty"), ours.nanoseconds(f"bench_{hook}")
+                empty, full = ours.nanoseconds("bench_empty"), ours.nanoseconds(f"hook_bench_{hook}")
                 yield Row(
                     what=f"detail: {detail}, {hook}, {label}, above empty",
                     value=full - empty,
@@ -49,7 +49,7 @@ def _on_a_wire(ours: Programs, sender: str, watched: str) -> Iterator[Row]:
     for detail in DETAILS:
         ours.watch(0, detail)
         for flows, label in FLOWS.items():
-            full = _measured(ours, "ayaflow_ingress", sender, watched, flows)
+            full = _measured(ours, "hook_ayaflow_ingress", sender, watched, flows)
             yield Row(
                 what=f"on a veth: detail: {detail}, ingress, {label}, above empty",
                 value=full - empty,

@@ -4,6 +4,7 @@
 struct bench_state {
     u64 next, flows;
 };
+BPF_PROG_ARRAY(bench_programs, 2); /* instead of `programs`: bench_ingress and bench_egress */
 BPF_PERCPU_ARRAY(bench, struct bench_state, 1);
 
 /* An Ethernet, IPv4 (no options) and UDP header: the source port and the last half of the source address are the flow's. */

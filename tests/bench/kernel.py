@@ -16,9 +16,11 @@ from pyroute2 import IPRoute
 
 from common.settings import CaptureSettings
 from producer.capture.epochs import slots_of
+from producer.interfaces.attach.entry import Entries, Label
 from producer.kernel import bpfsys, loader
 from producer.kernel.abi import COALESCED, COALESCED_KEY, WATCHED, interface
 from producer.kernel.maps import fresh_counters
+from producer.kernel.pins import PROGRAMS
 from producer.kernel.ring import Ring
 
 RING_PAGES = 16_384  # 64 MiB: what a burst of the generator fills
@@ -62,7 +64,19 @@ class Programs:
             loader.fill(self.module)
         self.ring = Ring(self.map("events"), RING_PAGES * 4096)
         self.cpus = bpfsys.possible_cpus()
+        self._enter("programs", "ayaflow")
+        self._enter("bench_programs", "bench")
         self.watch(slot=0)
+
+    def _enter(self, programs: str, kind: str) -> None:
+        """Make `hook_KIND_DIRECTION`: what is attached to an interface, of slot 0, and goes on in KIND_DIRECTION."""
+        with Entries(
+            entered=os.dup(self.map("entered")), programs=os.dup(self.map(programs)), label=Label(node="bench", run="0")
+        ) as entries:
+            for direction, name in enumerate(PROGRAMS):
+                program = struct.pack("=I", self.fds[f"{kind}_{name}"])
+                bpfsys.map_update(self.map(programs), struct.pack("=I", direction), program)
+                self.fds[f"hook_{kind}_{name}"] = entries.load(0, direction)
 
     def map(self, name: str) -> int:
         return int(self.module[name.encode()].map_fd)

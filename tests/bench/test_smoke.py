@@ -17,7 +17,7 @@ def test_the_kernel_program_costs_a_few_empty_ones() -> None:
     with programs() as ours:
         ours.flows(50_000)
         empty = ours.nanoseconds("bench_empty", rounds=15)
-        full = {hook: ours.nanoseconds(f"bench_{hook}", rounds=15) for hook in ("ingress", "egress")}
+        full = {hook: ours.nanoseconds(f"hook_bench_{hook}", rounds=15) for hook in ("ingress", "egress")}
     assert all(each < 12 * empty for each in full.values()), (
         f"{full} ns a packet, an empty program {empty}"
     )  # measured: 4

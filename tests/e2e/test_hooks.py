@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from producer.kernel import tcx
+from producer.kernel import pins, tcx
 from tests.e2e.fix_producer import Node, by_flow, check_ledger, frames, once, running, stop
 from tests.e2e.test_producer_death import Sender, sent_to
 from tests.kernel import veth
@@ -183,6 +183,7 @@ def test_from_filters_to_tcx_each_packet_is_counted_once(node: Node, size: int, 
             assert hooks(pair[0]) == hooks(pair[1]) == BOTH
             assert "clsact" not in veth.tc("qdisc", "show", "dev", pair[0])
             sender.sends(2_000)
+        until(lambda: not pins.set_aside_runs(node.pin_directory), node.output.read_text)
         assert stop(process) == 0
     batches = sent_to(kafka_broker, node)
     assert by_flow(batches) == sender.wanted()

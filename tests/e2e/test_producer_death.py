@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from producer.kernel import pins
 from schemas.avro.arrow import decode_record
 from schemas.avro.codec import Codec
 from schemas.avro.registry import newest
@@ -168,6 +169,7 @@ def test_with_other_settings_what_the_last_producer_left_is_sent_first(
                 node.environment["AYAFLOW_CAPTURE_RING_BYTES"] = str(size)
                 process = node.start()
                 node.wait_for(process)
+        until(lambda: not pins.set_aside_runs(node.pin_directory), node.output.read_text)
         assert stop(process) == 0
         assert not node.pin_directory.exists()
     batches = sent_to(kafka_broker, node)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from producer.interfaces import namespaces
 from producer.interfaces.attach import entry, filters, links
-from producer.interfaces.attach.entry import Entries
+from producer.interfaces.attach.entry import Entries, Label, open_entries
 from producer.interfaces.attach.filters import Filters
 from producer.interfaces.attach.hook import ATTACHED, FAILED, GONE, KEPT, Hook, Outcome
 from producer.interfaces.attach.links import Links, closing
@@ -51,7 +51,7 @@ class Attach:
         """Attach where it is not attached. Each has an outcome, whatever becomes of others. Raises OSError."""
         ordered = sorted(hooks, key=_namespace)
         found: list[Outcome] = []
-        with Entries(self.directory, node=self.node, run=self.run) as entries:
+        with open_entries(self.directory, Label(node=self.node, run=self.run)) as entries:
             for _, group in itertools.groupby(ordered, _namespace):
                 there = list(group)
                 try:

@@ -35,20 +35,18 @@ class Label:
 class Entries:
     """Makes the entry programs of a run. A context manager."""
 
-    def __init__(self, pin_directory: Path, *, node: str, run: str) -> None:
-        """`pin_directory`: of the run. Raises OSError."""
-        self._fds: list[int] = []
-        self._entered = self._kept(bpfsys.obj_get(pin_directory / "entered"))
-        self._programs = self._kept(bpfsys.obj_get(pin_directory / "programs"))
-        self._label = self._kept(bpfsys.map_create(_LABEL, _LABEL_BYTES, 1))
-        octets = f"{node}@{run}".encode()[:_LABEL_BYTES].ljust(_LABEL_BYTES, b"\0")
+    def __init__(self, *, entered: int, programs: int, label: Label) -> None:
+        """`entered`, `programs`: descriptors of the run's maps, ours to close. Raises OSError."""
+        self._entered, self._programs = entered, programs
+        self._label = bpfsys.map_create(_LABEL, _LABEL_BYTES, 1)
+        octets = f"{label.node}@{label.run}".encode()[:_LABEL_BYTES].ljust(_LABEL_BYTES, b"\0")
         bpfsys.map_update(self._label, bytes(4), octets)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for fd in self._fds:
+        for fd in (self._entered, self._programs, self._label):
             os.close(fd)
 
     def load(self, slot: int, direction: int, *, marks: int | None = None, minds: int | None = None) -> int:
@@ -73,9 +71,11 @@ class Entries:
             raise
         return program
 
-    def _kept(self, fd: int) -> int:
-        self._fds.append(fd)
-        return fd
+
+def open_entries(directory: Path, label: Label) -> Entries:
+    """Of the run that is pinned in the node's folder. Raises OSError."""
+    entered = bpfsys.obj_get(directory / "entered")
+    return Entries(entered=entered, programs=bpfsys.obj_get(directory / "programs"), label=label)
 
 
 def passed() -> int:
