@@ -60,7 +60,7 @@ def looks(settings: Settings) -> list[tuple[str, Look]]:
     """All checks, in the order of the path of a packet."""
     found: list[tuple[str, Look]] = [
         ("privileges", _well(environment.check_privileges, "may load programs into the kernel")),
-        ("kernel", _well(environment.check_kernel, "has BPF")),
+        ("kernel", _kernel),
         ("bcc", lambda: f"version {environment.bcc_version()}"),
         ("kernel headers", _well(environment.check_headers, "found")),
         ("interfaces", _well(lambda: preflight.watched(settings.capture), "found")),
@@ -85,6 +85,11 @@ def _well(look: Callable[[], None], message: str) -> Look:
         return message
 
     return ask
+
+
+def _kernel() -> str:
+    environment.check_kernel()
+    return f"has BPF; {environment.attaches_by()}"
 
 
 def _answers(question: Question, advice: str) -> Look:

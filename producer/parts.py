@@ -191,6 +191,7 @@ class NodeParts:
             child.run("detach", {"node": node}, log=self._logs / f"kernel-{node}.detach.log")
         except EnvironmentProblem as error:
             log.warning("could not detach; run: ayaflow detach", error=str(error))
+        pins.remove_hooks(self._directory)  # also those on interfaces that have moved to where nobody looks
 
     def unpin(self, kernel: PinnedRun) -> None:
         """Remove a run from the kernel."""

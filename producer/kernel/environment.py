@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import EnvironmentProblem
+from producer.kernel import tcx
 
 OLDEST_KERNEL = "5.12"
 """The first with the atomic instructions of bpf/coalesce.h. Distributions bring them to older ones, so nothing is
 refused by its version: the verifier says whether it knows them."""
 
-_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_BPF": 39}
-_CAP_SYS_ADMIN = 21
+_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_PERFMON": 38, "CAP_BPF": 39}
+_CAP_SYS_ADMIN = 21  # stands for the last two
 _BCC_SECONDS = 30
 _INSTALL_BCC = (
     "run make setup, or: sudo apt-get install python3-bpfcc (PyPI's bcc is another program); the virtual environment "
@@ -26,14 +27,15 @@ def check_privileges(status: str | None = None) -> None:
     """Raise EnvironmentProblem unless we may load and attach. `status`: the text of /proc/self/status."""
     text = status if status is not None else Path("/proc/self/status").read_text("ascii")
     effective = next((int(line.split()[1], 16) for line in text.splitlines() if line.startswith("CapEff:")), 0)
+    everything = effective >> _CAP_SYS_ADMIN & 1
     lacking = [
         name
         for name, bit in _CAPABILITIES.items()
-        if not effective >> bit & 1 and not (name == "CAP_BPF" and effective >> _CAP_SYS_ADMIN & 1)
+        if not effective >> bit & 1 and not (everything and name != "CAP_NET_ADMIN")
     ]
     if lacking:
         raise EnvironmentProblem(
-            f"ayaflow loads a program into the kernel and lacks {' and '.join(lacking)}: run it as root (sudo)"
+            f"ayaflow loads a program into the kernel and lacks {', '.join(lacking)}: run it as root (sudo)"
         )
 
 
@@ -58,6 +60,19 @@ def check_byte_order(order: str) -> None:
             f"{os.uname().machine} is a big-endian machine, on which addresses would be read wrong: ayaflow watches "
             "and replays on little-endian machines only (x86-64, ARM, RISC-V, ppc64le)"
         )
+
+
+def attaches_by() -> str:
+    """How programs are attached to interfaces on this kernel, for people."""
+    try:
+        if tcx.is_known():
+            return "attaches by TCX, beside any qdisc"
+    except PermissionError:
+        return "only root can see how it attaches to interfaces"
+    return (
+        "attaches by clsact, since it has no TCX (Linux 6.6): nobody can add an `ingress` qdisc to the interfaces that "
+        "are watched, and where one is already, what leaves is not seen"
+    )
 
 
 def check_headers(

@@ -157,4 +157,4 @@ def test_a_privilege_that_is_missing_is_named(tmp_path: Path, bpffs: Path) -> No
     node = Node(tmp_path, bpffs, "127.0.0.1:1", "lo")
     process = node.start("setpriv", "--reuid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all")
     assert process.wait(HANG_SECONDS) == 3
-    assert "lacks CAP_NET_ADMIN and CAP_BPF: run it as root" in node.output.read_text()
+    assert "lacks CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF: run it as root" in node.output.read_text()

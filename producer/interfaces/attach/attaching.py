@@ -51,21 +51,21 @@ class Attach:
         """Attach where it is not attached. Each has an outcome, whatever becomes of others. Raises OSError."""
         ordered = sorted(hooks, key=_namespace)
         found: list[Outcome] = []
+        ours = Links(self.directory, self.run) if self.by_tcx and tcx.is_known() else None
         with open_entries(self.directory, Label(node=self.node, run=self.run)) as entries:
             for _, group in itertools.groupby(ordered, _namespace):
                 there = list(group)
                 try:
                     with namespaces.entered(there[0].namespace):
-                        found += self._attach_here(there, entries)
+                        found += self._attach_here(there, entries, ours)
                 except FileNotFoundError:
                     found += [Outcome(slot=hook.slot, state=GONE) for hook in there]
                 except OSError as error:
                     found += [_refused(hook, error, "enter the network namespace of") for hook in there]
         return found
 
-    def _attach_here(self, hooks: list[Hook], entries: Entries) -> Iterator[Outcome]:
-        """In this thread's network namespace."""
-        ours = Links(self.directory, self.run) if self.by_tcx and tcx.is_known() else None
+    def _attach_here(self, hooks: list[Hook], entries: Entries, ours: Links | None) -> Iterator[Outcome]:
+        """In this thread's network namespace. `ours`: None where there is no TCX."""
         others: Filters | None = None
         with contextlib.ExitStack() as opened:
             for hook in hooks:

@@ -1,5 +1,7 @@
 """What the kernel program needs of a machine, and the sentences where it lacks that."""
 
+import errno
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,20 +9,34 @@ from pathlib import Path
 import pytest
 
 from common.errors import EnvironmentProblem
-from producer.kernel.environment import OLDEST_KERNEL, check_byte_order, check_headers, check_kernel, check_privileges
+from producer.kernel import tcx
+from producer.kernel.environment import (
+    OLDEST_KERNEL,
+    attaches_by,
+    check_byte_order,
+    check_headers,
+    check_kernel,
+    check_privileges,
+)
 
 ROOT = Path(__file__).parents[4]
 
 
 @pytest.mark.parametrize(
-    ("mask", "lacking"), [(0, "CAP_NET_ADMIN and CAP_BPF"), (1 << 39, "CAP_NET_ADMIN:"), (1 << 12, "lacks CAP_BPF")]
+    ("mask", "lacking"),
+    [
+        (0, "lacks CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF:"),
+        (1 << 38 | 1 << 39, "lacks CAP_NET_ADMIN:"),
+        (1 << 21, "lacks CAP_NET_ADMIN:"),
+        (1 << 12 | 1 << 39, "lacks CAP_PERFMON:"),
+    ],
 )
 def test_missing_privileges_are_named(mask: int, lacking: str) -> None:
     with pytest.raises(EnvironmentProblem, match=f"{lacking}.*sudo"):
         check_privileges(f"Name:\tx\nCapEff:\t{mask:016x}\n")
 
 
-@pytest.mark.parametrize("mask", [1 << 12 | 1 << 39, 1 << 12 | 1 << 21, (1 << 41) - 1])
+@pytest.mark.parametrize("mask", [1 << 12 | 1 << 38 | 1 << 39, 1 << 12 | 1 << 21, (1 << 41) - 1])
 def test_enough_privileges_are_enough(mask: int) -> None:
     check_privileges(f"CapEff:\t{mask:016x}\n")
 
@@ -70,3 +86,17 @@ def test_a_bcc_that_is_none_is_told(tmp_path: Path, text: str, said: str) -> Non
     assert done.returncode == EnvironmentProblem.exit_code
     assert said in done.stderr
     assert "apt-get install python3-bpfcc" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(None, "by TCX"), (errno.EINVAL, "by clsact.*what leaves is not seen"), (errno.EPERM, "only root can see")],
+)
+def test_how_it_attaches_is_told(error: int | None, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def query(ifindex: int, place: int) -> tcx.Attached:
+        if error:
+            raise OSError(error, "no")
+        return tcx.Attached(programs=(), links=())
+
+    monkeypatch.setattr(tcx, "query", query)
+    assert re.search(said, attaches_by())
