@@ -11,7 +11,8 @@ import pytest
 from scapy.layers.inet import UDP
 from scapy.packet import Raw
 
-from producer.kernel import bpfsys, child, pins
+from producer.interfaces.attach.links import closing
+from producer.kernel import bpfsys, child, pins, tcx
 from tests.kernel import veth
 from tests.kernel.attached import programs
 from tests.kernel.frames import V4
@@ -100,3 +101,53 @@ def test_tcx_programs_before_and_after_ours_see_what_we_see_and_stay(
             each.detach()
         program.close()
         pins.remove(directory)
+
+
+PASSING = b"""
+#include <uapi/linux/bpf.h>
+BPF_ARRAY(found, u32, 2);
+int says(struct __sk_buff *skb)
+{
+    skb->tc_classid = 0x1234;
+    skb->cb[0] = 0x5678;
+    return -1;
+}
+int hears(struct __sk_buff *skb)
+{
+    int classid = 0, cb = 1;
+    u32 *first = found.lookup(&classid), *second = found.lookup(&cb);
+    if (first)
+        *first = skb->tc_classid;
+    if (second)
+        *second = skb->cb[0];
+    return -1;
+}
+"""
+
+
+def test_what_one_program_leaves_in_the_buffer_for_another_passes_ours(
+    cable: tuple[str, str], bpffs: Path, tmp_path: Path
+) -> None:
+    import bcc
+
+    a, b = cable
+    module = bcc.BPF(text=PASSING)
+    directory = pins.node_directory(bpffs, "tcx-buffer")
+
+    def attached(name: bytes) -> int:
+        return tcx.attach(module.load_func(name, bcc.BPF.SCHED_CLS).fd, socket.if_nametoindex(b), TCX_INGRESS)
+
+    with closing(attached(b"hears")):
+        program = Program(directory, tmp_path / "k.log", interfaces=(a, b))
+        try:
+            with closing(attached(b"says")):
+                assert programs(b, 0) == ["says", "ayaflow_i1", "hears"]
+                veth.send(a, bytes(V4 / UDP(sport=1111, dport=53) / Raw(bytes(30))))
+                table = module[b"found"].map_fd
+                heard = [struct.unpack("=I", bpfsys.map_lookup(table, struct.pack("=I", key), 4))[0] for key in (0, 1)]
+                assert heard == [0x1234, 0x5678]
+        finally:
+            child.run("detach", {"node": program.node}, log=tmp_path / "d.log")
+            program.close()
+            pins.remove(directory)
+    module.cleanup()

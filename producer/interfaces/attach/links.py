@@ -99,7 +99,7 @@ def detach(*, node: str | None, keep: Collection[str] = ()) -> list[str]:
     removed = []
     for ifindex, name in socket.if_nameindex() if tcx.is_known() else ():
         for direction in range(len(TCX)) if name not in keep else ():
-            # it went meanwhile; or we may only open what has a pin (else it takes CAP_SYS_ADMIN): those are the caller's
+            # it went meanwhile; or we may only open what has a pin (no CAP_SYS_ADMIN): those are the caller's
             with contextlib.suppress(FileNotFoundError, PermissionError):
                 removed += [
                     f"{line} on {name} {PROGRAMS[direction]}" for line in _detach_from(ifindex, direction, node)
