@@ -21,16 +21,19 @@ class Found:
 
 
 def stored(system: Installation) -> Totals:
-    """Packets and bytes by source port."""
+    """Packets and bytes of the node by source port."""
     rows = system.rows(
-        "SELECT src_port, sum(packets + packets_rev) AS p, sum(bytes + bytes_rev) AS b FROM flows GROUP BY src_port"
+        "SELECT src_port, sum(packets + packets_rev) AS p, sum(bytes + bytes_rev) AS b FROM flows "
+        f"WHERE node = '{system.node}' GROUP BY src_port"
     )
     return {row["src_port"]: (row["p"], row["b"]) for row in rows}
 
 
 def audit(system: Installation, *, wait: float = 0) -> tuple[int, dict[str, Any]]:
-    """`ayaflow audit` -> exit code, its JSON. Raises AssertionError when it has none."""
-    done = system.ayaflow("audit", "--format", "json", *(("--wait", f"{wait:g}") if wait else ()))
+    """`ayaflow audit` of the node -> exit code, its JSON. Raises AssertionError when it has none."""
+    done = system.ayaflow(
+        "audit", "--node", system.node, "--format", "json", *(("--wait", f"{wait:g}") if wait else ())
+    )
     assert done.stdout, done.stderr + system.logs()
     return done.returncode, json.loads(done.stdout)
 

@@ -171,7 +171,7 @@ class Installation:
         return (
             kafka_answers(self.kafka)
             and clickhouse_answers(f"http://127.0.0.1:{CLICKHOUSE}")
-            and self.health(PRODUCER).get("interfaces") == [self.watched]
+            and self.watched in self.health(PRODUCER).get("interfaces", ())
             and all(self.health(STREAMS + i).get("ok") for i in range(len(self.streams)))
             and bool(self.health(CONSOLE, "/api/health"))
         )
@@ -231,12 +231,13 @@ def installation(
     brokers: int = 1,
     window_seconds: int = 2,
     disks: bool = False,
+    also_watched: Sequence[str] = (),
     **settings: Mapping[str, object],
 ) -> Iterator[Installation]:
     """All parts, ready. `settings`: sections with what is to be other than here.
 
     `workers` of streams; `brokers`: 1, or 3 for a cluster. `disks`: file systems of their own for Kafka, ClickHouse and
-    the spool, which can be filled.
+    the spool, which can be filled. `also_watched`: patterns of further interfaces.
     """
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(temporary_directory())
@@ -252,7 +253,7 @@ def installation(
         tree: dict[str, Any] = {
             "node": "faults",
             "data_dir": str(data),
-            "capture": {"interfaces": [watched], "bpffs": str(bpffs)},
+            "capture": {"interfaces": [watched, *also_watched], "bpffs": str(bpffs)},
             "kafka": {"partitions": 4},
             "local": {"kafka_heap_mb": 256},
             "streams": {"window_seconds": window_seconds, "node_timeout_seconds": 4},

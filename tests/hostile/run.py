@@ -1,0 +1,83 @@
+"""One run: an installation, steady traffic through it, and its neighbours in a seeded order beside it."""
+
+import contextlib
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tests.faults import check
+from tests.faults.installation import CONSOLE, installation
+from tests.faults.proxy import running
+from tests.faults.traffic import Sender
+from tests.hostile.neighbourhood import ACTS, Neighbourhood
+from tests.hostile.watching import DIFFERS, EXACT, Watching
+
+REGISTRY = 8081  # in front of the console's
+
+
+def hostile(
+    seed: int, *, seconds: float, longest: float, pause: float, names: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Let it happen; all is stored once, and audit and health were right all the time -> figures.
+
+    `names`: each of these once, in this order; None: all, again and again, until so many seconds have passed.
+    """
+    dice = random.Random(seed)
+    with contextlib.ExitStack() as stack:
+        system = stack.enter_context(
+            installation(
+                workers=2,
+                also_watched=("hv*",),
+                schema_registry={"url": f"http://127.0.0.1:{REGISTRY}/schema-registry"},
+            )
+        )
+        registry = stack.enter_context(running(REGISTRY, CONSOLE))
+        here = Neighbourhood(system=system, registry=registry, dice=dice)
+        begin = time.monotonic()
+        with Sender(system.sends, rate=2_000) as sender, Watching(system) as watching:
+            for name in names or _endless(dice, lambda: time.monotonic() - begin < seconds):
+                here.happened.append(f"{time.monotonic() - begin:.1f} {name}")
+                end = ACTS[name](here)
+                try:
+                    system.mind(dice.uniform(1, longest))
+                finally:
+                    end()
+                system.mind(dice.uniform(0, pause))
+        print("\n".join(here.happened))
+        return _judge(here, sender, watching)
+
+
+def _endless(dice: random.Random, goes_on: Callable[[], bool]) -> Any:
+    """All kinds before any again."""
+    bag: list[str] = []
+    while goes_on():
+        if not bag:
+            bag = sorted(ACTS)
+            dice.shuffle(bag)
+        yield bag.pop()
+
+
+def _judge(here: Neighbourhood, sender: Sender, watching: Watching) -> dict[str, Any]:
+    system = here.system
+    sent = sender.totals() | here.sent
+    found = check.exact(system, sent)
+    stored = {
+        row["node"]: row["p"]
+        for row in system.rows("SELECT node, sum(packets + packets_rev) AS p FROM flows GROUP BY node")
+    }
+    assert {name: stored.get(name) for name in here.strangers} == dict(here.strangers)
+    assert watching.lies == []
+    alarms = [said for said in watching.said if said.audit == DIFFERS]
+    assert alarms == [], f"{len(alarms)} of {len(watching.said)}: {alarms[0]}"
+    assert system.deaths() == []
+    return {
+        "acts": len(here.happened),
+        "sent": sum(packets for packets, _ in sent.values()),
+        "stored": found.packets,
+        "strangers": sum(here.strangers.values()),
+        "audits": len(watching.said),
+        "exact": sum(said.audit == EXACT for said in watching.said),
+        "well": sum(said.well for said in watching.said),
+        "settled_after_s": found.settle_seconds,
+    }
