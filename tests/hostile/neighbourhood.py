@@ -1,7 +1,9 @@
 """What surrounds an installation: things that others do to it, each with a beginning and an end, in seeded order."""
 
 import contextlib
+import os
 import random
+import socket
 import subprocess
 import time
 import urllib.parse
@@ -23,6 +25,7 @@ from tests.faults.traffic import Totals
 from tests.hostile import poison
 from tests.hostile.strangers import NAMES, Stranger
 from tests.kernel import veth
+from tests.kernel.attached import detach, hooks
 
 End = Callable[[], None]
 YEAR = 365 * 86_400
@@ -84,26 +87,32 @@ class Neighbourhood:
 
     # interfaces
 
-    def pair(self, name: str, peer: str, *, index: int | None = None) -> int:
-        """A cable: what `name` sends `peer` receives. Returns `name`'s index; `peer` has the next."""
-        if index is None:
-            index, self._index = self._index, self._index + 2
-        lines = [
-            f"link add {name} index {index} type veth peer name {peer} index {index + 1}",
-            *(f"link set {each} arp off addrgenmode none up" for each in (name, peer)),
-        ]
-        _batch(lines)
+    def index(self) -> int:
+        """Of a new interface; the next one is its peer's."""
+        index, self._index = self._index, self._index + 2
         return index
 
     def is_watched(self, interface: str) -> bool:
         return interface in self.system.health(PRODUCER).get("interfaces", ())
 
     def until_watched(self, interface: str) -> None:
-        """Wait for the hooks of an interface that came."""
+        """Wait until an interface is watched and our hooks are on it, both."""
         end = time.monotonic() + SHOWN_SECONDS
-        while not self.is_watched(interface):
+        while not (self.is_watched(interface) and len(hooks(interface)) == 2):
             assert time.monotonic() < end, f"{interface} is not watched: {self.system.health(PRODUCER)}"
             self.system.mind(0.2)
+
+    @contextlib.contextmanager
+    def cable(self) -> Iterator[tuple[str, str]]:
+        """An interface to send into, and one that is to be watched; what was sent is counted before they go."""
+        number = self.number()
+        name, peer = f"hw{number}", f"hv{number}"
+        _batch(_pair(name, peer, self.index()))
+        try:
+            yield name, peer
+            self.system.mind(2)
+        finally:
+            _batch([f"link del {name}"])
 
     def frames(self, interface: str, count: int = 50) -> None:
         """Send packets that must be found again."""
@@ -125,6 +134,14 @@ class Neighbourhood:
 def _batch(lines: list[str]) -> None:
     """Many commands of `ip` at once, so that nobody sees the moments in between."""
     subprocess.run(["ip", "-batch", "-"], input="\n".join(lines) + "\n", text=True, check=True, capture_output=True)
+
+
+def _pair(name: str, peer: str, index: int) -> list[str]:
+    """What makes a cable: what `name` sends `peer` receives."""
+    return [
+        f"link add {name} index {index} type veth peer name {peer} index {index + 1}",
+        *(f"link set {each} arp off addrgenmode none up" for each in (name, peer)),
+    ]
 
 
 def _udp(port: int) -> bytes:
@@ -250,29 +267,77 @@ def a_window_is_refused(here: Neighbourhood) -> End:
 
 def an_interface_comes_anew(here: Neighbourhood) -> End:
     """Deleted and made again with the same name and index, within one look, beside other news."""
-    number = here.number()
-    name, peer = f"hw{number}", f"hv{number}"
-    index = here.pair(name, peer)
-    here.until_watched(peer)
-    here.frames(name)
-    here.system.mind(1)  # what it has seen is its own
-    _batch(
-        [
-            "link set lo mtu 65535",
-            f"link del {name}",
-            f"link add {name} index {index} type veth peer name {peer} index {index + 1}",
-            *(f"link set {each} arp off addrgenmode none up" for each in (name, peer)),
-            "link set lo mtu 65536",
-        ]
-    )
-
-    def end() -> None:
+    with here.cable() as (name, peer):
         here.until_watched(peer)
         here.frames(name)
-        here.system.mind(2)
-        _batch([f"link del {name}"])
+        here.system.mind(1)  # what it has seen is its own
+        index = socket.if_nametoindex(name)
+        _batch(["link set lo mtu 65535", f"link del {name}", *_pair(name, peer, index), "link set lo mtu 65536"])
+        here.until_watched(peer)
+        here.frames(name)
+    return nothing
 
-    return end
+
+def an_ingress_qdisc_is_there_first(here: Neighbourhood) -> End:
+    """As the bandwidth plugin of containers makes it; and it can be added beside our hooks."""
+    with here.cable() as (name, peer):
+        veth.tc("qdisc", "add", "dev", peer, "handle", "ffff:", "ingress")
+        here.until_watched(peer)
+        here.frames(name)
+    with here.cable() as (name, peer):
+        here.until_watched(peer)
+        veth.tc("qdisc", "add", "dev", peer, "handle", "ffff:", "ingress")
+        here.frames(name)
+        veth.tc("qdisc", "del", "dev", peer, "ingress")
+        here.frames(name)
+    return nothing
+
+
+def our_hooks_are_removed(here: Neighbourhood) -> End:
+    """By somebody who may, behind our back; they come back, and nothing had passed meanwhile."""
+    with here.cable() as (name, peer):
+        here.until_watched(peer)
+        here.frames(name)
+        for direction in (0, 1):
+            detach(peer, direction)
+        assert not hooks(peer)
+        here.until_watched(peer)
+        here.frames(name)
+    return nothing
+
+
+def an_interface_has_a_name_that_does_harm(here: Neighbourhood) -> End:
+    """Linux lets an interface be called nearly anything."""
+    for octets in (b"hv\x1b[31m", b"hv\xff\xfe", "hv\u202egpj".encode(), b"hv'\"`$x"):
+        name = os.fsdecode(octets)
+        subprocess.run(
+            ["ip", "link", "add", "hwx", "index", str(here.index()), "type", "veth", "peer", "name", name], check=True
+        )
+        try:
+            _batch(["link set hwx arp off addrgenmode none up"])
+            subprocess.run(["ip", "link", "set", name, "arp", "off", "addrgenmode", "none", "up"], check=True)
+            end = time.monotonic() + SHOWN_SECONDS
+            while len(hooks(name)) < 2:
+                assert time.monotonic() < end, f"{octets!r} is not watched: {here.system.health(PRODUCER)}"
+                here.system.mind(0.2)
+            here.system.mind(0.5)  # it is told to the kernel program a moment later
+            here.frames("hwx")
+            here.system.mind(2)
+        finally:
+            _batch(["link del hwx"])
+    return nothing
+
+
+def two_nodes_have_one_name(here: Neighbourhood) -> End:
+    """Two machines made of one image."""
+    name, now = f"twin-{here.number()}", time.time()
+    twins = [Stranger(name, now, seed=ring_id, ring_id=ring_id) for ring_id in (7, 8)]
+    for _ in range(8):
+        for each in twins:
+            here.send(each.batches(1))
+    here.send([each.end() for each in twins])
+    here.strangers[name] += sum(each.packets for each in twins)
+    return nothing
 
 
 ACTS: dict[str, Callable[[Neighbourhood], End]] = {
@@ -286,4 +351,8 @@ ACTS: dict[str, Callable[[Neighbourhood], End]] = {
     "ClickHouse is silent": clickhouse_is_silent,
     "a window is refused": a_window_is_refused,
     "an interface comes anew": an_interface_comes_anew,
+    "an ingress qdisc is there first": an_ingress_qdisc_is_there_first,
+    "our hooks are removed": our_hooks_are_removed,
+    "an interface has a name that does harm": an_interface_has_a_name_that_does_harm,
+    "two nodes have one name": two_nodes_have_one_name,
 }

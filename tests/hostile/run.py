@@ -3,17 +3,19 @@
 import contextlib
 import random
 import time
+import urllib.parse
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from tests.faults import check
-from tests.faults.installation import CONSOLE, installation
+from tests.faults.installation import installation
 from tests.faults.proxy import running
 from tests.faults.traffic import Sender
+from tests.fix_registry import running_registry
 from tests.hostile.neighbourhood import ACTS, Neighbourhood
 from tests.hostile.watching import DIFFERS, EXACT, Watching
 
-REGISTRY = 8081  # in front of the console's
+REGISTRY, PATH = 8081, "/apis/ccompat/v7"  # of the proxy in front of it
 
 
 def hostile(
@@ -27,15 +29,16 @@ def hostile(
     with contextlib.ExitStack() as stack:
         system = stack.enter_context(
             installation(
-                workers=2,
-                also_watched=("hv*",),
-                schema_registry={"url": f"http://127.0.0.1:{REGISTRY}/schema-registry"},
+                workers=2, also_watched=("hv*",), schema_registry={"url": f"http://127.0.0.1:{REGISTRY}{PATH}"}
             )
         )
-        registry = stack.enter_context(running(REGISTRY, CONSOLE))
+        address = urllib.parse.urlsplit(stack.enter_context(running_registry()))
+        assert address.path == PATH
+        registry = stack.enter_context(running(REGISTRY, address.port or 0))
         here = Neighbourhood(system=system, registry=registry, dice=dice)
         begin = time.monotonic()
         with Sender(system.sends, rate=2_000) as sender, Watching(system) as watching:
+            stack.callback(_tell, here, watching)
             for name in names or _endless(dice, lambda: time.monotonic() - begin < seconds):
                 here.happened.append(f"{time.monotonic() - begin:.1f} {name}")
                 end = ACTS[name](here)
@@ -44,8 +47,15 @@ def hostile(
                 finally:
                     end()
                 system.mind(dice.uniform(0, pause))
-        print("\n".join(here.happened))
         return _judge(here, sender, watching)
+
+
+def _tell(here: Neighbourhood, watching: Watching) -> None:
+    """For whoever looks for the cause of a failure."""
+    print("\n".join(here.happened))
+    print("\n".join(here.system.deaths()))
+    print(here.system.logs(20))
+    print("\n".join(str(said) for said in watching.said[-10:]))
 
 
 def _endless(dice: random.Random, goes_on: Callable[[], bool]) -> Any:

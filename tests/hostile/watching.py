@@ -78,10 +78,10 @@ class Watching:
 
     def _hold_to_it(self, report: dict[str, Any]) -> None:
         """It said up to when all is there: what the interface had received by then must be in it."""
-        until = datetime.fromisoformat(report["settled_until"]).timestamp()
+        until = datetime.fromisoformat(report["until"]).timestamp()
         rows = [row for row in report["rows"] if row["interface"] == self.system.watched]
         seen = sum(row["seen_packets"] for row in rows)
         # a clock read a moment apart, and the epoch in which it was
         number = bisect_right(self._samples, (until - 1.5, 0)) - 1
         if number >= 0 and self._samples[number][1] > seen:
-            self.lies.append(f"exact until {report['settled_until']}: {seen} of {self._samples[number][1]} packets")
+            self.lies.append(f"exact until {report['until']}: {seen} of {self._samples[number][1]} packets")

@@ -1,13 +1,10 @@
 """`schema_registry.url`: ids from a real registry that is not ours (Apicurio Registry, Confluent's API)."""
 
 import json
-import os
 import socket
-import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from confluent_kafka.schema_registry import SchemaRegistryClient
@@ -20,43 +17,17 @@ from schemas.avro.codec import Codec
 from schemas.avro.registry import HEADER
 from schemas.packets import PacketBatch
 from schemas.topics import TopicNames
+from tests.fix_registry import running_registry
 from tests.unit.schemas.strategies import batches
-from tests.waiting import HANG_SECONDS, until
+from tests.waiting import HANG_SECONDS
 
 TOPICS = TopicNames.of("registry-test.")
-RUNNER = Path(__file__).parent / "registry"
 
 
 @pytest.fixture(scope="module")
 def registry() -> Iterator[str]:
-    runners = list(RUNNER.glob("*-runner.jar"))
-    if not runners:
-        missing = f"no Apicurio Registry in {RUNNER}: run make setup-test"
-        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        ["java", "-Xmx256m", f"-Dquarkus.http.port={port}", "-Dquarkus.http.host=127.0.0.1", "-jar", str(runners[0])],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}/apis/ccompat/v7"
-    try:
-
-        def answers() -> bool:
-            assert process.poll() is None, "the registry ended"
-            try:
-                urllib.request.urlopen(f"{url}/subjects", timeout=HANG_SECONDS).close()
-            except OSError:
-                return False
-            return True
-
-        until(answers)
+    with running_registry() as url:
         yield url
-    finally:
-        process.terminate()
-        process.wait(HANG_SECONDS)
 
 
 def put(url: str, body: object) -> None:
