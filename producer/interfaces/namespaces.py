@@ -3,8 +3,11 @@
 import contextlib
 import ctypes
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+
+from producer.interfaces.names import shown
 
 RUN_NETNS = Path("/run/netns")
 OWN = "/proc/self/ns/net"
@@ -26,6 +29,11 @@ def named(directory: Path = RUN_NETNS) -> dict[str, tuple[int, int]]:
                 if status.st_dev == nsfs and status.st_ino != own.st_ino:
                     found[entry.name] = (status.st_dev, status.st_ino)
     return found
+
+
+def interfaces() -> dict[int, str]:
+    """Those of this thread's namespace: as they are shown, by ifindex."""
+    return {ifindex: shown(os.fsencode(name)) for ifindex, name in socket.if_nameindex()}
 
 
 @contextlib.contextmanager

@@ -1,14 +1,13 @@
 """Which interfaces to watch. `Links.of_this_machine` reads what there is; the choice itself asks nobody."""
 
 import difflib
-import os
-import socket
 from collections.abc import Collection
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from common.errors import EnvironmentProblem, SettingsError
+from producer.interfaces import namespaces
 from producer.interfaces.names import shown
 
 _DEFAULT_V6 = b"0" * 32
@@ -27,7 +26,7 @@ class Links:
     def of_this_machine(cls) -> "Links":
         """As they are now, in our network namespace."""
         return cls(
-            names=tuple(shown(os.fsencode(name)) for _, name in socket.if_nameindex()),
+            names=tuple(namespaces.interfaces().values()),
             routes_v4=_read(Path("/proc/net/route")),
             routes_v6=_read(Path("/proc/net/ipv6_route")),
         )

@@ -4,7 +4,6 @@ import contextlib
 import errno
 import itertools
 import os
-import socket
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,13 +66,14 @@ class Attach:
     def _attach_here(self, hooks: list[Hook], entries: Entries, ours: Links | None) -> Iterator[Outcome]:
         """In this thread's network namespace. `ours`: None where there is no TCX."""
         others: Filters | None = None
+        names = namespaces.interfaces()
         with contextlib.ExitStack() as opened:
             for hook in hooks:
                 try:
                     if ours is not None and ours.look(hook).in_place:
                         yield Outcome(slot=hook.slot, state=KEPT)
                         continue
-                    if socket.if_indextoname(hook.ifindex) != hook.name.rpartition("/")[2]:
+                    if names.get(hook.ifindex) != hook.name.rpartition("/")[2]:
                         yield Outcome(slot=hook.slot, state=GONE)
                         continue
                     others = others or opened.enter_context(filters.open_filters(node=self.node, run=self.run))

@@ -17,6 +17,7 @@ from typing import Any
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from producer.interfaces import namespaces
 from producer.interfaces.attach.hook import Hook
 from producer.interfaces.attach.links import closing
 
@@ -123,7 +124,7 @@ def detach(*, node: str | None = None, keep: Collection[str] = ()) -> list[str]:
     `keep`: interfaces that are left alone. Returns a line for each thing that was removed. Raises OSError.
     """
     with IPRoute() as route, _as_os_error():
-        links = {link["index"]: link.get_attr("IFLA_IFNAME") for link in route.get_links()}
+        links = namespaces.interfaces()
         found = [(index, kind, links.get(index, str(index))) for index, kind in sorted(_qdiscs(route).items())]
         return [
             line

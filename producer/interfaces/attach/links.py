@@ -8,11 +8,11 @@ and whoever removes the pin detaches it.
 import contextlib
 import errno
 import os
-import socket
 from collections.abc import Collection, Iterator
 from functools import cached_property
 from pathlib import Path
 
+from producer.interfaces import namespaces
 from producer.interfaces.attach import entry
 from producer.interfaces.attach.entry import Entries
 from producer.interfaces.attach.hook import Hook, Seen
@@ -97,7 +97,7 @@ def detach(*, node: str | None, keep: Collection[str] = ()) -> list[str]:
     `keep`: names of interfaces that are left alone. Returns a line for each hook that was removed. Raises OSError.
     """
     removed = []
-    for ifindex, name in socket.if_nameindex() if tcx.is_known() else ():
+    for ifindex, name in namespaces.interfaces().items() if tcx.is_known() else ():
         for direction in range(len(TCX)) if name not in keep else ():
             # it went meanwhile; or we may only open what has a pin (no CAP_SYS_ADMIN): those are the caller's
             with contextlib.suppress(FileNotFoundError, PermissionError):
