@@ -1,8 +1,8 @@
 """What the devices' own counters say beside those of our hooks: they move where a hook is not there. Does no I/O.
 
-Every few seconds, right before an epoch is closed, all are read, and again right after the next one is open: what a
-device counted from then until the next reading passed while epochs were open that are known exactly. So it is never
-more than the hooks had to see, unless something kept packets from them. It is often less: a device may count a
+Every few seconds, right before an epoch is closed, all are read, and again right after the next one is open. What a
+device counted from after one close until before another passed while epochs were open that are known exactly: so it is
+never more than the hooks had to see, unless something kept packets from them. It is often less: a device may count a
 super-packet as one, later than the hook (a queue, counters that the hardware brings up to date once a second), or not
 at all. What was seen and not counted yet is remembered for one reading.
 """
@@ -52,17 +52,18 @@ class Hole:
 class _Compared:
     """A device and the hooks on it since the last reading."""
 
-    begin: DeviceCount
-    epoch: int  # at whose end that was
+    before: DeviceCount  # that reading, right before an epoch's end
+    after: DeviceCount  # and right after it
+    epoch: int  # that epoch
     seen: int = 0
-    credit: int | None = None  # seen before `begin`, and perhaps counted behind it; None: nobody looked
+    credit: int | None = None  # seen before `after`, and perhaps counted behind it; None: nobody looked
     recent: deque[tuple[int, int, int]] = field(default_factory=deque)  # of SPAN_SECONDS: when, device, unseen
 
-    def unseen(self, moved: int) -> int:
-        """Of what the device counted since `begin`."""
-        if self.credit is None:  # what was seen before the hooks were there may be counted behind it, too
-            return 0 if self.seen else moved
-        return max(0, moved - self.seen - self.credit)
+    def settle(self, packets: int) -> int:
+        """How many of the packets that the device counted since `after` were not seen."""
+        credit = self.seen if self.credit is None else self.credit  # of as long a time as this one
+        self.credit = max(0, self.seen - packets)
+        return max(0, packets - self.seen - credit)
 
 
 class Devices:
@@ -117,12 +118,12 @@ class Devices:
         compared = self._compared.get(passage)
         if compared is None:
             return None
-        packets, octets = count.packets - compared.begin.packets, count.bytes - compared.begin.bytes
-        if packets < 0 or octets < 0:  # a driver's reset, 32 bits that are full, a device of the same name
+        packets, octets = count.packets - compared.before.packets, count.bytes - compared.before.bytes
+        counted = count.packets - compared.after.packets
+        if min(counted, packets, octets) < 0:  # a driver's reset, 32 bits that are full, a device of the same name
             compared.credit = None
             return None
-        unseen = compared.unseen(packets)
-        compared.credit = max(0, compared.seen - packets)
+        unseen = compared.settle(counted)
         compared.recent.append((self._monotonic(), packets, unseen))
         return {
             "device_epochs": epoch - compared.epoch,
@@ -133,14 +134,14 @@ class Devices:
 
     def _begin(self, epoch: int) -> None:
         """Of those that could not be read at the end, what began before goes on."""
-        assert self._ending is not None
+        ending = self._ending or {}
         for passage, count in self._beginning.items():
             compared = self._compared.get(passage)
             if compared is None:
-                self._compared[passage] = _Compared(begin=count, epoch=epoch)
-            elif passage in self._ending:
-                compared.begin, compared.epoch, compared.seen = count, epoch, 0
-        for passage in self._ending.keys() - self._beginning.keys():
+                self._compared[passage] = _Compared(before=ending.get(passage, count), after=count, epoch=epoch)
+            elif before := ending.get(passage):
+                compared.before, compared.after, compared.epoch, compared.seen = before, count, epoch, 0
+        for passage in ending.keys() - self._beginning.keys():
             self._compared.pop(passage, None)
 
     def _judge(self) -> None:

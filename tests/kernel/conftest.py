@@ -5,6 +5,9 @@ import pytest
 
 from producer.kernel import pins
 from tests.kernel.harness import Program
+from tests.kernel.watching import watch
+
+__all__ = ["program", "watch"]
 
 
 @pytest.fixture(scope="session")

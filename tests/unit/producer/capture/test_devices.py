@@ -82,6 +82,15 @@ def test_a_hook_that_never_was_there_is_a_hole_at_the_first_reading() -> None:
     assert holes(device) == [(400, 400)]
 
 
+def test_what_was_seen_before_anybody_looked_may_be_counted_in_the_first_reading() -> None:
+    device = Device()
+    device.reading(500, seen=400)  # counters that the hardware brings up to date once a second
+    assert not holes(device)
+    device = Device()
+    device.reading(402, seen=2)
+    assert holes(device) == [(402, 398)]
+
+
 def test_five_in_a_hundred_over_a_minute_are_a_hole_one_is_none() -> None:
     device = Device()
     for _ in range(13):
