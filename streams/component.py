@@ -20,9 +20,9 @@ from streams import app as faust_app
 from streams import metrics as streams_metrics
 from streams.kafka.broker import KafkaBroker, make_missing_topics
 from streams.kafka.offsets import KafkaOffsets
+from streams.kafka.publisher import KafkaPublisher
 from streams.store.clickhouse import ClickHouseStore
 from streams.worker.clock import pause
-from streams.worker.publisher import KafkaPublisher
 from streams.worker.worker import Worker
 
 log = logs.get("streams")

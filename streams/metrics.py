@@ -43,6 +43,9 @@ class Metrics:
     lost_entries: Counter
     expired_rows: Counter
     dead_letters: Counter
+    refused_packets: Counter
+    unpublished_flows: Counter
+    unpublished_windows: Gauge
     ledger_rows: Counter
     ledger_packets: dict[str, Counter]  # by figure
     open_windows: Gauge
@@ -122,6 +125,14 @@ def create(registry: CollectorRegistry = REGISTRY) -> Metrics:
             "expired_rows", "Rows older than clickhouse.flows_retention_days, which ClickHouse did not keep"
         ),
         dead_letters=counter("dead_letters", "Messages that were set aside in the dead-letter topic"),
+        refused_packets=counter(
+            "refused_packets",
+            "Packets of windows that ClickHouse refused, and that were set aside in the table refused",
+        ),
+        unpublished_flows=counter(
+            "unpublished_flows", "Flow records that the flows topic did not take in time; the table flows has them"
+        ),
+        unpublished_windows=gauge("unpublished_windows", "Stored windows whose flow records wait for the flows topic"),
         ledger_rows=counter("ledger_rows", "Ledger rows stored"),
         ledger_packets={figure: ledger.labels(figure) for figure in LEDGER_FIGURES},
         open_windows=gauge("open_windows", "Windows that hold packets that are not stored"),

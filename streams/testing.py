@@ -14,7 +14,7 @@ from common.backlog import PartitionBacklog, first_offset
 from common.errors import ServiceUnavailable
 from schemas.flows import FlowColumns, LedgerRow, Loss
 from streams.partition.opening import Begin
-from streams.partition.storing import KafkaPartition, WindowId
+from streams.partition.storing import Aside, KafkaPartition, Refused, WindowId
 from streams.windowing.initiators import Connections
 from streams.worker.neighbours import Look
 
@@ -137,6 +137,9 @@ class MemoryStore:
         self.away = False  # nobody answers
         self.lose_answer = False  # of the next insert, which is done
         self.die = False  # in the next insert, between the table and its rollup
+        self.kept_aside: dict[Name, tuple[int, FlowColumns, str]] = {}  # E, rows, what was wrong
+        self.still_aside: set[Name] = set()
+        self.refuses: set[int] = set()  # starts of windows
         self.kept_from = 0  # windows that start before are too old for the table
 
     def revisions(self, partition: KafkaPartition, window: WindowId) -> list[tuple[int, int]]:
@@ -152,6 +155,8 @@ class MemoryStore:
         """Store rows under a name, unless something has it."""
         self._called("insert")
         name = Name(partition, WindowId(flows.window_start, flows.window_seconds), revision)
+        if name.window.start in self.refuses:
+            raise Refused("a constraint is violated")
         if self.expired(name.window):
             return
         self._put(name, offset_end, flows)
@@ -180,6 +185,34 @@ class MemoryStore:
         flows = self.rows(partition, window, revision)
         self.rollup.setdefault(Name(partition, window, revision), flows)
         return flows
+
+    def set_aside(
+        self, flows: FlowColumns, partition: KafkaPartition, revision: int, offset_end: int, error: str
+    ) -> None:
+        """Keep rows that the table refuses beside it, under their name."""
+        self._called("set_aside")
+        name = Name(partition, WindowId(flows.window_start, flows.window_seconds), revision)
+        self.kept_aside[name] = offset_end, flows, error
+        self.still_aside.add(name)
+
+    def aside(self, partition: KafkaPartition, window: WindowId) -> list[tuple[int, int]]:
+        """(k, E) of all of a window that ever was set aside, by k."""
+        kept = self.kept_aside.items()
+        return sorted((name.revision, kept[0]) for name, kept in kept if name[:2] == (partition, window))
+
+    def all_aside(self, partition: int) -> list[Aside]:
+        """What is set aside of a partition and not in the table yet."""
+        names = sorted(name for name in self.still_aside if name.partition.number == partition)
+        return [Aside(*name, self.kept_aside[name][0]) for name in names]
+
+    def rows_aside(self, aside: Aside) -> FlowColumns:
+        """What was set aside under a name."""
+        return self.kept_aside[Name(*aside[:3])][1]
+
+    def brought_in(self, aside: Aside) -> None:
+        """The table has it now."""
+        self._called("brought_in")
+        self.still_aside.discard(Name(*aside[:3]))
 
     def other_lengths(self, partition: KafkaPartition, window_seconds: int, offset: int) -> tuple[int, int] | None:
         """The window length that was used before ours, and the offset up to which it stored; None: the same."""

@@ -1,1 +1,1 @@
-"""What streams asks of Kafka beside reading and sending. Blocking; used from threads."""
+"""What streams asks of Kafka beside reading, and what it sends. Blocking; used from threads."""

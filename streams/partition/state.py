@@ -4,6 +4,7 @@ take() adds a message; due() says which windows are to be written; the caller ru
 hands the outcome to stored(); committable() says how far offsets may be acknowledged.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -323,10 +324,14 @@ class Partition:
         self.accounts.stored(epochs)
         self._ledger_since = self._steady.time(now) if self.accounts.closed() else None
 
-    def committable(self, now: float) -> int:
-        """The offset from which a successor must read; never goes back."""
+    def committable(self, now: float, unpublished: Sequence[int] = ()) -> int:
+        """The offset from which a successor must read; never goes back.
+
+        `unpublished`: offsets of messages of which something is stored and not sent yet.
+        """
         now = self._steady.time(now)
-        needed = [offset for window in self._windows.values() if (offset := window.lowest_offset) is not None]
+        needed = [*unpublished]
+        needed += [offset for window in self._windows.values() if (offset := window.lowest_offset) is not None]
         needed += self._rings.anchors(now)
         needed += [offset for offset, _ in self._losses]
         needed += self.accounts.needed(lambda node: self._rings.is_silent(node, now))

@@ -7,11 +7,12 @@ none from E on. The table is thereby its own commit log:
 - before the first insert of a window the revisions that are there are read: contributions below their E are stored;
 - an insert is named by (topic, its id, P, window, k), *without* E, and the server keeps the first of a name. Of two
   workers that both believe to own the partition one wins;
+- what the table refuses for too long is set aside, under the name that it would have, and counts as stored;
 - after the insert E is read back. When it is not ours, a rival (or our own try whose answer was lost) was first, and
   what lies from its E on is kept for the next revision.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from common.errors import ServiceUnavailable
@@ -71,6 +72,29 @@ class Store(Protocol):
     def complete(self, partition: KafkaPartition, window: WindowId, revision: int, offset_end: int) -> FlowColumns:
         """What is stored under a name. The rollups have it, too, when this returns."""
 
+    def set_aside(
+        self, flows: FlowColumns, partition: KafkaPartition, revision: int, offset_end: int, error: str
+    ) -> None:
+        """Keep rows that the table refuses beside it, under their name."""
+
+    def aside(self, partition: KafkaPartition, window: WindowId) -> list[tuple[int, int]]:
+        """(k, E) of all of a window that ever was set aside, by k."""
+
+    def rows_aside(self, aside: "Aside") -> FlowColumns:
+        """What was set aside under a name."""
+
+    def brought_in(self, aside: "Aside") -> None:
+        """The table has it now."""
+
+
+class Aside(NamedTuple):
+    """The name of what was set aside, and its E."""
+
+    partition: KafkaPartition
+    window: WindowId
+    revision: int
+    offset_end: int
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowJob:
@@ -96,6 +120,7 @@ class Outcome:
     packets: int  # in these rows
     expired: int  # inserted, but older than what the table keeps
     publish: tuple[tuple[int, FlowColumns], ...]  # revision, rows: for the flows topic
+    aside: int = 0  # packets that were set aside
 
 
 def catch_up(job: WindowJob, store: Store) -> Outcome:
@@ -106,7 +131,9 @@ def catch_up(job: WindowJob, store: Store) -> Outcome:
     And they are published.
     """
     revisions = store.revisions(job.partition, job.window)
-    known = Known(revisions[-1][0] + 1, revisions[-1][1]) if revisions else Known(0, 0)
+    taken = {**dict(store.aside(job.partition, job.window)), **dict(revisions)}
+    last = max(taken, default=-1)
+    known = Known(last + 1, taken.get(last, 0))
     publish: list[tuple[int, FlowColumns]] = []
     if len(from_offset(job.pieces, known.offset_end)) < len(job.pieces):
         for revision, offset_end in revisions:
@@ -127,19 +154,9 @@ def store_window(job: WindowJob, store: Store) -> Outcome:
     """
     before = catch_up(job, store)
     known, publish = before.known, list(before.publish)
-    pieces = from_offset(job.pieces, known.offset_end)
-    if not pieces:
+    flows = _rest(job, known)
+    if flows is None:
         return before
-    flows = merge(
-        concatenate([piece.rows for piece in pieces]),
-        window_start=job.window.start,
-        window_seconds=job.window.seconds,
-        node_names=job.node_names,
-        interface_names=job.interface_names,
-        tunnels=job.tunnels,
-        initiators=job.initiators,
-    )
-    job.initiators.learn(flows)
     store.insert(flows, job.partition, known.revision, job.offset_end)
     offset_end = dict(store.revisions(job.partition, job.window)).get(known.revision)
     if offset_end is None:
@@ -159,3 +176,48 @@ def store_window(job: WindowJob, store: Store) -> Outcome:
         expired=0,
         publish=tuple(publish),
     )
+
+
+def set_aside(job: WindowJob, store: Store, error: str) -> Outcome:
+    """Keep what the table refuses of a window beside it. Raises as store_window does.
+
+    It has the next name of the window, as if it were stored: a worker that reads its messages again leaves it out.
+    """
+    before = catch_up(replace(job, known=None), store)
+    flows = _rest(job, before.known)
+    if flows is None:
+        return before
+    revision = before.known.revision
+    store.set_aside(flows, job.partition, revision, job.offset_end, error)
+    stored = dict(store.revisions(job.partition, job.window)).get(revision)
+    if stored is not None:  # a rival, whom the table did not refuse
+        return replace(before, known=Known(revision + 1, stored))
+    packets = int(flows.packets.sum() + flows.packets_rev.sum())
+    return replace(before, known=Known(revision + 1, job.offset_end), aside=packets)
+
+
+def bring_in(aside: Aside, store: Store) -> FlowColumns:
+    """Store what was set aside, under its name -> its rows. Raises Refused when the table still does not take it."""
+    flows = store.rows_aside(aside)
+    if aside.revision not in dict(store.revisions(aside.partition, aside.window)):
+        store.insert(flows, aside.partition, aside.revision, aside.offset_end)
+    store.brought_in(aside)
+    return flows
+
+
+def _rest(job: WindowJob, known: Known) -> FlowColumns | None:
+    """The rows of a window that are not stored; None: there are none."""
+    pieces = from_offset(job.pieces, known.offset_end)
+    if not pieces:
+        return None
+    flows = merge(
+        concatenate([piece.rows for piece in pieces]),
+        window_start=job.window.start,
+        window_seconds=job.window.seconds,
+        node_names=job.node_names,
+        interface_names=job.interface_names,
+        tunnels=job.tunnels,
+        initiators=job.initiators,
+    )
+    job.initiators.learn(flows)
+    return flows

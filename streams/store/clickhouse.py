@@ -4,6 +4,8 @@ One window is one insert and one block. The name of an insert (its deduplication
 streams.partition.storing for what that is for.
 """
 
+import base64
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,9 +14,10 @@ from common import logs
 from common.settings import ClickHouseSettings
 from schemas.clickhouse.horizon import Horizon
 from schemas.flows import FlowColumns, LedgerRow, Loss
-from streams.partition.storing import KafkaPartition, WindowId
+from streams.partition.storing import Aside, KafkaPartition, Refused, WindowId
 from streams.store import rollups, turned
 from streams.store.arrow import COLUMNS, connections, flow_columns, flow_table, ledger_table, loss_table
+from streams.store.aside import aside_table, rows_of
 from streams.store.connection import Connection
 from streams.windowing.initiators import MOST, Connections
 
@@ -105,11 +108,57 @@ class ClickHouseStore:
                 revision=revision,
             )
             if age < _RECENT_SECONDS:
-                self.insert(flows, partition, revision, offset_end)
-                break
+                with contextlib.suppress(Refused):  # then they are mended
+                    self.insert(flows, partition, revision, offset_end)
+                    break
             log.warning("a rollup lacked rows of flows; it has them now", rollup=rollup, window_start=window.start)
             self._connection.command(rollups.mend(rollup), {"insert_deduplicate": 0}, **period)
         return flows
+
+    def set_aside(
+        self, flows: FlowColumns, partition: KafkaPartition, revision: int, offset_end: int, error: str
+    ) -> None:
+        """Keep rows that the table refuses in the table `refused`, under their name."""
+        aside = Aside(partition, WindowId(flows.window_start, flows.window_seconds), revision, offset_end)
+        self._connection.insert("refused", aside_table(aside, flows, error, self._clock()))
+
+    def aside(self, partition: KafkaPartition, window: WindowId) -> list[tuple[int, int]]:
+        """(k, E) of all of a window that ever was set aside, by k."""
+        return self._connection.query(
+            f"SELECT revision, max(kafka_offset_end) FROM refused WHERE {_WINDOW} AND {_PARTITION} "  # noqa: S608  constants
+            "GROUP BY revision ORDER BY revision",
+            lambda rows: [(int(revision), int(offset_end)) for revision, offset_end in rows],
+            **_named(partition, window),
+        )
+
+    def all_aside(self, partition: int) -> list[Aside]:
+        """What is set aside of a partition and not in the table yet, the oldest first."""
+        return self._connection.query(
+            "SELECT topic_id, toUnixTimestamp(window_start), window_seconds, revision, kafka_offset_end "
+            "FROM refused FINAL WHERE kafka_partition = {partition:Int32} AND NOT brought_in ORDER BY window_start",
+            lambda rows: [
+                Aside(KafkaPartition(topic_id, partition), WindowId(start, seconds), revision, offset_end)
+                for topic_id, start, seconds, revision, offset_end in rows
+            ],
+            partition=partition,
+        )
+
+    def rows_aside(self, aside: Aside) -> FlowColumns:
+        """What was set aside under a name."""
+        return self._connection.query(
+            f"SELECT base64Encode(flows) FROM refused FINAL WHERE {_NAMED}",  # noqa: S608  constants
+            lambda rows: rows_of(base64.b64decode(rows[0][0]), aside.window),
+            **_named(aside.partition, aside.window),
+            revision=aside.revision,
+        )
+
+    def brought_in(self, aside: Aside) -> None:
+        """The table has it now."""
+        self._connection.command(
+            f"INSERT INTO refused SELECT * REPLACE ('' AS flows, 1 AS brought_in) FROM refused FINAL WHERE {_NAMED}",  # noqa: S608  constants
+            **_named(aside.partition, aside.window),
+            revision=aside.revision,
+        )
 
     def other_lengths(self, partition: KafkaPartition, window_seconds: int, offset: int) -> tuple[int, int] | None:
         """The window length that our predecessor used, and the offset up to which it stored; None: the same as ours."""

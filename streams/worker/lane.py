@@ -4,10 +4,33 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 
+from schemas.flows import FlowColumns
 from streams.partition.state import Partition
 from streams.partition.storing import WindowId
 from streams.worker.neighbours import Acknowledge
 from streams.worker.troubles import Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Unpublished:
+    """A revision of a window that is stored, and whose messages Kafka does not have."""
+
+    window: WindowId
+    revision: int
+    flows: FlowColumns | None  # None: it is read back
+    nbytes: int  # of these
+    rows: int
+    needed: int  # the offset from which a successor must read to send it
+    since: float  # on the monotonic clock
+
+
+@dataclass(slots=True)
+class Refusal:
+    """A window that ClickHouse refuses. Times are those of the monotonic clock, in seconds."""
+
+    since: float
+    delay: float  # until it is tried again
+    next_try: float
 
 
 @dataclass(slots=True, eq=False)
@@ -18,6 +41,9 @@ class Lane:
     messages: deque[tuple[int, Acknowledge]] = field(default_factory=deque)  # by offset
     closing: asyncio.Event = field(default_factory=asyncio.Event)  # it is no longer ours
     task: asyncio.Task[None] | None = None
+    refused: dict[WindowId, Refusal] = field(default_factory=dict)
+    next_bring_in: float = 0.0  # on the monotonic clock: when to look what is set aside
+    unpublished: deque[Unpublished] = field(default_factory=deque)  # in the order in which it was stored
 
     def at(self, window: WindowId | None = None) -> Place:
         """The partition, or a window of it, as a place where something may go wrong."""
@@ -25,6 +51,6 @@ class Lane:
 
     def acknowledge(self, now: float) -> None:
         """The messages of which everything is stored."""
-        offset = self.state.committable(now)
+        offset = self.state.committable(now, [each.needed for each in self.unpublished])
         while self.messages and self.messages[0][0] < offset:
             self.messages.popleft()[1]()

@@ -11,7 +11,7 @@ from common.backlog import PartitionBacklog
 from schemas.flows import FlowColumns, LedgerRow, Loss
 from schemas.packets import PacketBatch
 from streams.partition.opening import Begin
-from streams.partition.storing import KafkaPartition, Store
+from streams.partition.storing import Aside, KafkaPartition, Store
 from streams.windowing.initiators import Connections
 
 Acknowledge = Callable[[], None]
@@ -52,6 +52,9 @@ class Decoder(Protocol):
 
 class FlowStore(Store, Protocol):
     """The flows, losses and ledger tables."""
+
+    def all_aside(self, partition: int) -> list[Aside]:
+        """What is set aside of a partition and not in the table yet."""
 
     def other_lengths(self, partition: KafkaPartition, window_seconds: int, offset: int) -> tuple[int, int] | None:
         """The window length that our predecessor used, and the offset up to which it stored; None: the same as ours."""

@@ -16,8 +16,9 @@ T = TypeVar("T")
 CLICKHOUSE, REGISTRY = "ClickHouse", "the schema registry"
 KAFKA, OFFSETS, BROKER = "Kafka", "the offsets in Kafka", "a broker of Kafka"
 PACKETS, LIVE = "the packets topic", "live statistics"
-SERVICES = (CLICKHOUSE, KAFKA, OFFSETS, BROKER, REGISTRY, PACKETS, LIVE)
-_FIRST_DELAY, _LONGEST_DELAY = 0.2, 10.0
+FLOWS, ASIDE = "the flows topic", "windows that were set aside"
+SERVICES = (CLICKHOUSE, KAFKA, OFFSETS, BROKER, REGISTRY, PACKETS, LIVE, FLOWS, ASIDE)
+FIRST_DELAY, LONGEST_DELAY = 0.2, 10.0
 
 Executors = Callable[[str], Executor]
 """Makes the executor of a service."""
@@ -37,7 +38,7 @@ class Retrying:
 
     def __init__(self, clock: Clock, on_retry: Callable[[], None], executors: Executors = thread) -> None:
         self._clock, self._on_retry = clock, on_retry
-        self._executors = {service: executors(service) for service in (CLICKHOUSE, KAFKA, OFFSETS, REGISTRY)}
+        self._executors = {service: executors(service) for service in (CLICKHOUSE, KAFKA, OFFSETS, REGISTRY, FLOWS)}
         self.troubles = Troubles(log, clock)
 
     async def insist(self, service: str, place: Place, closing: asyncio.Event, work: Callable[[], T]) -> T:
@@ -45,7 +46,7 @@ class Retrying:
 
         `place`: where the work is done; what is wrong there is in `troubles` until it succeeds or is given up.
         """
-        delay = _FIRST_DELAY
+        delay = FIRST_DELAY
         try:
             while True:
                 try:
@@ -56,9 +57,13 @@ class Retrying:
                 await self._clock.wait(closing, delay)
                 if closing.is_set():
                     raise Released
-                delay = min(delay * 2, _LONGEST_DELAY)
+                delay = min(delay * 2, LONGEST_DELAY)
         finally:
             self.troubles.report(service, None, place)
+
+    async def once(self, service: str, work: Callable[[], T]) -> T:
+        """Try it once, in the service's thread. Raises what it raises."""
+        return await asyncio.get_running_loop().run_in_executor(self._executors[service], work)
 
     def close(self) -> None:
         """Nothing more is asked; what runs is not waited for."""

@@ -25,8 +25,10 @@ from streams.worker.live import LiveStatistics
 from streams.worker.neighbours import Acknowledge, Broker, Decoder, Fetching, FlowStore, Message, Offsets, Publisher
 from streams.worker.nodes import Nodes
 from streams.worker.retrying import (
+    ASIDE,
     BROKER,
     CLICKHOUSE,
+    FLOWS,
     KAFKA,
     LIVE,
     OFFSETS,
@@ -193,12 +195,20 @@ class Worker:
             self._live_failed(error)
 
     async def _write(self, lane: Lane) -> None:
-        await self._guard(self._write_what_is_due(lane))
+        publishing = self._writing.publishing
+        try:
+            await asyncio.gather(self._guard(self._write_what_is_due(lane)), self._guard(publishing.run(lane)))
+            await self._guard(publishing.finish(lane))
+        finally:
+            publishing.leave(lane)
 
     async def _write_what_is_due(self, lane: Lane) -> None:
-        while not lane.closing.is_set():
-            await self._writing.once(lane)
-            await self._clock.wait(lane.closing, _TICK)
+        try:
+            while not lane.closing.is_set():
+                await self._writing.once(lane)
+                await self._clock.wait(lane.closing, _TICK)
+        finally:
+            self._writing.leave(lane)
 
     async def _publish_live(self) -> None:
         while not self._stopping.is_set():
@@ -239,6 +249,7 @@ class Worker:
         self._metrics.open_window_bytes.set(self._assignment.nbytes)
         for service in SERVICES:
             self._metrics.troubles.labels(service).set(self._again.troubles.count(service))
+        self._metrics.unpublished_windows.set(health["unpublished_windows"])
         self._metrics.active_connections.set(self._live.feed.active_flows)
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
@@ -273,9 +284,11 @@ class Worker:
             **self._watch.told(self._states()),
             "rows_stored": self._writing.rows_stored,
             "last_insert_age_seconds": round(now - inserted, 3) if inserted is not None else None,
-            "clickhouse": troubles.of(CLICKHOUSE) or "ok",
-            "kafka": next(filter(None, map(troubles.of, (BROKER, OFFSETS, KAFKA))), "ok"),
+            "clickhouse": troubles.of(CLICKHOUSE) or troubles.of(ASIDE) or "ok",
+            "kafka": next(filter(None, map(troubles.of, (BROKER, OFFSETS, KAFKA, FLOWS))), "ok"),
             "registry": troubles.of(REGISTRY) or "ok",
+            "unpublished_windows": sum(len(lane.unpublished) for lane in lanes),
+            "unpublished_flows": self._writing.publishing.given_up,
             "troubles": troubles.told(),
             "dead_letters": self._aside.count,
         }

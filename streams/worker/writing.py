@@ -1,6 +1,7 @@
 """A partition's way into ClickHouse: its due windows one after the other, losses, the ledger, then the acknowledgement.
 
-A failed insert is tried again for ever.
+A failed insert is tried again for ever; a window that is refused (streams.worker.refusals) holds up no other.
+Publishing (streams.worker.publishing) goes on beside it.
 """
 
 from dataclasses import replace
@@ -10,11 +11,13 @@ from common import logs
 from schemas.flows import LedgerRow
 from streams.metrics import Metrics
 from streams.partition.accounting import figures
-from streams.partition.storing import Outcome, WindowId, WindowJob, catch_up, store_window
+from streams.partition.storing import Outcome, Refused, WindowJob, catch_up, store_window
 from streams.worker.clock import Clock
 from streams.worker.lane import Lane
 from streams.worker.neighbours import FlowStore, Publisher
-from streams.worker.retrying import CLICKHOUSE, KAFKA, Retrying
+from streams.worker.publishing import Publishing
+from streams.worker.refusals import Refusals
+from streams.worker.retrying import CLICKHOUSE, Retrying
 
 log = logs.get("streams")
 
@@ -32,8 +35,9 @@ class Writing:
         *,
         publish_flows: bool,
     ) -> None:
-        self._store, self._publisher, self._metrics = store, publisher, metrics
-        self._again, self._clock, self._publish_flows = again, clock, publish_flows
+        self._store, self._metrics, self._again, self._clock = store, metrics, again, clock
+        self.publishing = Publishing(store, publisher, metrics, again, clock, wanted=publish_flows)
+        self._refusals = Refusals(store, self.publishing, metrics, again, clock)
         self.rows_stored = 0
         self.last_insert: float | None = None  # on the clock
 
@@ -43,10 +47,18 @@ class Writing:
         for job in lane.state.due(self._clock.time()):
             if lane.closing.is_set():
                 return
-            await self._write(lane, job)
+            if self._refusals.waiting(lane, job.window):
+                lane.state.failed(job)
+            else:
+                await self._write(lane, job)
+        await self._refusals.bring_in(lane)
         await self._write_losses(lane)
         await self._write_ledger(lane)
         lane.acknowledge(self._clock.time())
+
+    def leave(self, lane: Lane) -> None:
+        """The lane is closed."""
+        self._refusals.leave(lane)
 
     async def _compact(self, lane: Lane) -> None:
         for window in lane.state.compactable():
@@ -55,21 +67,30 @@ class Writing:
                 outcome = await self._again.insist(
                     CLICKHOUSE, lane.at(window), lane.closing, partial(catch_up, job, self._store)
                 )
-                await self._publish(lane, job.window, outcome)
+                self.publishing.add(lane, job, outcome)
                 lane.state.stored(job, outcome.known)
                 lane.state.compact(window)
 
     async def _write(self, lane: Lane, job: WindowJob) -> None:
         tries = 0
 
-        def attempt() -> Outcome:
+        def attempt() -> Outcome | Refused:
             nonlocal tries
             tries += 1
-            return store_window(job if tries == 1 else replace(job, known=None), self._store)
+            first = tries == 1 and job.window not in lane.refused
+            try:
+                return store_window(job if first else replace(job, known=None), self._store)
+            except Refused as error:
+                return error
 
         begun = self._clock.monotonic()
-        outcome = await self._again.insist(CLICKHOUSE, lane.at(job.window), lane.closing, attempt)
+        found = await self._again.insist(CLICKHOUSE, lane.at(job.window), lane.closing, attempt)
         self._metrics.insert_seconds.observe(self._clock.monotonic() - begun)
+        outcome = await self._refusals.refused(lane, job, found) if isinstance(found, Refused) else found
+        if outcome is None:
+            lane.state.failed(job)  # the others go on
+            return
+        self._refusals.stored(lane, job.window)
         if outcome.expired:
             self._metrics.expired_rows.inc(outcome.expired)
             log.warning(
@@ -85,7 +106,7 @@ class Writing:
                 self._metrics.corrections.inc()
             self.rows_stored += outcome.rows
             self.last_insert = self._clock.time()
-        await self._publish(lane, job.window, outcome)
+        self.publishing.add(lane, job, outcome)
         lane.state.stored(job, outcome.known)
         log.debug(
             "stored",
@@ -95,12 +116,6 @@ class Writing:
             revision=outcome.known.revision - 1,
             offset_end=outcome.known.offset_end,
         )
-
-    async def _publish(self, lane: Lane, window: WindowId, outcome: Outcome) -> None:
-        if self._publish_flows:
-            for revision, flows in outcome.publish:
-                send = partial(self._publisher.flows, flows, revision)
-                await self._again.insist(KAFKA, lane.at(window), lane.closing, send)
 
     async def _write_losses(self, lane: Lane) -> None:
         losses = lane.state.losses()

@@ -1,5 +1,6 @@
 """The real partition state and storing protocol against a model of Kafka, ClickHouse and all that can go wrong."""
 
+import contextlib
 import os
 import random
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from schemas.packets import EpochCounters, PacketBatch
 from streams.partition.accounting import difference
 from streams.partition.rings import RING_MESSAGES
 from streams.partition.state import Partition
-from streams.partition.storing import WindowId, WindowJob, catch_up, store_window
+from streams.partition.storing import Outcome, Refused, WindowId, WindowJob, bring_in, catch_up, set_aside, store_window
 from streams.testing import MemoryStore, Name
 from streams.windowing.windows import StraddlesOffset
 from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch, coalesced, counters
@@ -63,13 +64,10 @@ class Consumer:
             self.world.table.lose_answer = lose_answer
             self.world.table.die = lose_answer and self.world.random.random() < 0.5
             try:
-                outcome = store_window(job, self.world.table)
-            except ServiceUnavailable:
-                self.world.table.lose_answer = self.world.table.die = False
-                if self.world.random.random() < 0.5:
-                    self.state.failed(job)
-                    continue
-                outcome = store_window(replace(job, known=None), self.world.table)  # as the worker does
+                outcome = self._store(job)
+            except ServiceUnavailable:  # also when it is refused
+                self.state.failed(job)
+                continue
             except StraddlesOffset:
                 self.state = self._fresh()
                 return
@@ -81,6 +79,26 @@ class Consumer:
             except StraddlesOffset:
                 self.state = self._fresh()
                 return
+
+    def _store(self, job: WindowJob) -> Outcome:
+        """Try again, or not; set aside, or not."""
+        try:
+            return store_window(job, self.world.table)
+        except Refused as error:
+            if self.world.random.random() < 0.7:
+                raise
+            return set_aside(job, self.world.table, str(error))
+        except ServiceUnavailable:
+            self.world.table.lose_answer = self.world.table.die = False
+            if self.world.random.random() < 0.5:
+                raise
+            return store_window(replace(job, known=None), self.world.table)  # as the worker does
+
+    def bring_in(self) -> None:
+        for aside in self.world.table.all_aside(0):
+            with contextlib.suppress(Refused):
+                bring_in(aside, self.world.table)
+                self.world.published.add((aside.window, aside.revision))
 
     def compact(self) -> None:
         for window_id in list(self.state._windows):
@@ -237,8 +255,13 @@ class World:
                 worker.consume()
             elif x < 0.8:
                 worker.write(lose_answer=r.random() < 0.2)
-            elif x < 0.84:
+            elif x < 0.82:
                 worker.compact()
+            elif x < 0.83:
+                worker.bring_in()
+            elif x < 0.84:
+                starts = [packet.time_ns // SECOND // WINDOW * WINDOW for node in self.nodes for packet in node.sent()]
+                self.table.refuses = set(r.sample(starts, min(len(starts), r.randint(0, 3))))
             elif x < 0.9:
                 worker.ledger()
             elif x < 0.96:
@@ -255,6 +278,7 @@ class World:
         # rings before are given up when their nodes go on and they do not
         self.log += [node.batch(len(node.events), []) for _ in range(RING_MESSAGES) for node in self.nodes]
         self.generation += 1
+        self.table.refuses = set()
         last = Consumer(self)
         for _ in range(20):
             while last.state.position < len(self.log):
@@ -262,6 +286,7 @@ class World:
             self.now += 2
             last.write(lose_answer=False)
             last.ledger()
+        last.bring_in()
         last.commit()
         assert last.state.open_windows == 0
 
@@ -294,13 +319,14 @@ RUNS = int(os.environ.get("MODEL_RUNS", "400"))
 
 
 def test_totals_are_exact_after_crashes_lost_answers_rivals_late_packets_and_duplicates() -> None:
-    corrections = unclosed = 0
+    corrections = unclosed = aside = 0
     for seed in range(RUNS):
         world = World(seed, MemoryStore())
         world.run(world.random.randint(50, 250))
         assert world.stored() == world.wanted(), f"seed {seed}"
         assert world.rolled_up() == world.wanted(), f"seed {seed}: a rollup lacks rows"
         corrections += sum(name.revision > 0 for name in world.table.blocks)
+        aside += len(world.table.kept_aside)
         stored = {(name.window, name.revision) for name in world.table.blocks}
         assert world.published == stored, f"seed {seed}: a revision was never published"
         for row in world.table.ledger.values():
@@ -314,6 +340,7 @@ def test_totals_are_exact_after_crashes_lost_answers_rivals_late_packets_and_dup
         if all(node.tells or not node.entries for node in world.nodes):  # else the last coalesced message is kept
             assert world.committed >= len(world.log) - len(world.nodes) * 2, f"seed {seed}"
     assert corrections > RUNS / 10  # the runs do have late packets
+    assert aside > RUNS / 100
     assert unclosed > RUNS / 100  # and rings that were given up
 
 

@@ -10,6 +10,7 @@ from streams.partition.rings import RING_MESSAGES, RING_SECONDS
 from streams.partition.storing import KafkaPartition
 from streams.testing import settle
 from streams.windowing import windows
+from streams.worker import publishing
 from streams.worker.retrying import CLICKHOUSE
 from tests.unit.streams.worker.rig import START, Rig, Source
 
@@ -58,8 +59,8 @@ async def test_flows_are_published_before_their_messages_are_acknowledged() -> N
     assert (rig.store.packets, rig.publisher.sent, rig.acked) == (1, [], [])
     assert rig.worker.health()["kafka"] == "Kafka did not take a message"
     rig.publisher.refuses = False
-    await rig.clock.advance(10)
-    await rig.clock.advance(1)
+    for _ in range(3):
+        await rig.clock.advance(10)
     ((revision, flows),) = rig.publisher.sent
     assert (revision, int(flows.packets.sum())) == (0, 1)
     assert rig.acked == [(0, 0)]
@@ -235,4 +236,138 @@ async def test_a_window_that_is_refused_stays_in_sight_while_others_are_stored()
     ]
     assert rig.metric("troubles", service=CLICKHOUSE) == 1
     assert rig.store.packets == 60
+    await rig.worker.stop()
+
+
+async def test_a_flows_topic_that_takes_nothing_holds_up_neither_table_nor_dead_letters() -> None:
+    rig, node = Rig(), Source()
+    rig.publisher.refuses = True
+    for number in range(1, 6):
+        await rig.send(node.batch(10 * number - 1, clock=10 * number))
+        await rig.clock.advance(1)
+    assert (rig.store.packets, rig.publisher.sent, rig.acked) == (5, [], [])
+    health = rig.worker.health()
+    assert (health["ok"], health["unpublished_windows"], health["clickhouse"]) == (False, 5, "ok")
+    rig.publisher.refuses = False
+    for _ in range(3):
+        await rig.clock.advance(10)
+    assert [flows.window_start - START for _, flows in rig.publisher.sent] == [0, 10, 20, 30, 40]
+    assert rig.acked == [(0, offset) for offset in range(4)]
+    assert rig.worker.health()["ok"]
+    await rig.worker.stop()
+
+
+async def test_what_waits_beyond_its_memory_is_read_back_from_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publishing, "MOST_BYTES", 1)
+    rig, node = Rig(), Source()
+    rig.publisher.refuses = True
+    await rig.send(node.batch(1, clock=10), node.batch(11, clock=20))
+    await rig.clock.advance(1)
+    rig.publisher.refuses = False
+    await rig.clock.advance(10)
+    await rig.clock.advance(10)
+    assert [(int(flows.packets.sum()), flows.window_start - START) for _, flows in rig.publisher.sent] == [
+        (1, 0),
+        (1, 10),
+    ]
+    await rig.worker.stop()
+
+
+async def test_flows_that_nobody_takes_for_long_are_given_up_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    rig, node = Rig(), Source()
+    rig.publisher.refuses = True
+    await rig.send(node.batch(1, clock=10), node.batch(clock=11))
+    await rig.clock.advance(1)
+    for _ in range(70):
+        await rig.clock.advance(10)
+    assert rig.acked[0] == (0, 0)
+    assert (rig.metric("unpublished_flows_total"), rig.worker.health()["unpublished_flows"]) == (1, 1)
+    assert "the table has them" in caplog.text
+    rig.publisher.refuses = False
+    await rig.send(node.batch(11, clock=20))
+    await rig.clock.advance(10)
+    await rig.clock.advance(10)
+    assert [flows.window_start - START for _, flows in rig.publisher.sent] == [10]
+    await rig.worker.stop()
+
+
+async def refused(rig: Rig, node: Source) -> None:
+    """The first of three windows is refused; the others are stored."""
+    rig.store.refuses = {START}
+    await rig.send(node.batch(1, 1, clock=10), node.batch(11, clock=20), node.batch(21, clock=30), node.batch(clock=31))
+    await rig.clock.advance(1)
+    await rig.clock.advance(1)
+
+
+async def test_a_window_that_is_refused_holds_up_no_other_and_is_told_while_it_lasts() -> None:
+    rig, node = Rig(), Source()
+    await refused(rig, node)
+    assert (rig.store.packets, rig.acked, len(rig.store.ledger)) == (2, [], 3)
+    for _ in range(20):
+        await rig.clock.advance(5)
+        (trouble,) = rig.worker.health()["troubles"]
+        assert (trouble["window_start"], trouble["error"]) == (iso(START), "a constraint is violated")
+    rig.store.refuses = set()
+    await rig.clock.advance(30)
+    for _ in range(3):
+        await rig.clock.advance(1)
+    assert (rig.store.packets, rig.acked, rig.store.kept_aside) == (4, [(0, 0), (0, 1), (0, 2)], {})
+    assert rig.worker.health()["ok"]
+    await rig.worker.stop()
+
+
+async def test_a_window_that_is_refused_for_long_is_set_aside_and_stored_when_it_is_no_longer() -> None:
+    rig, node = Rig(), Source()
+    await refused(rig, node)
+    for _ in range(70):
+        await rig.clock.advance(5)
+    ((name, (offset_end, flows, error)),) = rig.store.kept_aside.items()
+    assert (name.window.start, name.revision, offset_end) == (START, 0, 4)
+    assert (int(flows.packets.sum()), error) == (2, "a constraint is violated")
+    assert (rig.store.packets, rig.acked) == (2, [(0, 0), (0, 1), (0, 2)])
+    assert rig.metric("refused_packets_total") == 2
+    health = rig.worker.health()
+    assert (health["ok"], "1 window(s)" in health["clickhouse"]) == (False, True)
+    rig.store.refuses = set()
+    await rig.send(node.batch(2, clock=32))  # late: the name of the first is taken
+    for _ in range(70):
+        await rig.clock.advance(1)
+    assert sorted((name.window.start - START, name.revision) for name in rig.store.blocks) == [
+        (0, 0),
+        (0, 1),
+        (10, 0),
+        (20, 0),
+    ]
+    assert (rig.store.packets, rig.store.still_aside, rig.worker.health()["ok"]) == (5, set(), True)
+    await rig.worker.stop()
+
+
+async def test_what_was_set_aside_is_not_stored_again_by_who_reads_its_messages_again() -> None:
+    first = Rig()
+    await refused(first, Source())
+    for _ in range(70):
+        await first.clock.advance(5)
+    await first.worker.stop()  # and nothing of what it acknowledged was committed
+    first.store.refuses = set()
+    second, node = Rig(store=first.store), Source()
+    await second.send(node.batch(1, 1, clock=10), node.batch(11, clock=20))
+    await second.send(node.batch(21, clock=30), node.batch(clock=31))
+    for _ in range(4):
+        await second.clock.advance(1)
+    assert second.store.packets == 4
+    assert sorted((name.window.start - START, name.revision) for name in second.store.blocks) == [
+        (0, 0),
+        (10, 0),
+        (20, 0),
+    ]
+    assert (second.acked, second.store.still_aside) == ([(0, 0), (0, 1), (0, 2)], set())
+    await second.worker.stop()
+
+
+async def test_a_partition_that_goes_takes_its_refusals_out_of_health() -> None:
+    rig, node = Rig(), Source()
+    await refused(rig, node)
+    assert not rig.worker.health()["ok"]
+    await rig.worker.release_all()
+    assert rig.worker.health()["ok"]
     await rig.worker.stop()

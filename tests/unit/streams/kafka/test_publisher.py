@@ -7,7 +7,7 @@ from confluent_kafka import KafkaError, KafkaException
 from common.errors import ServiceUnavailable
 from common.settings import KafkaSettings
 from schemas.avro.codec import Codec
-from streams.worker.publisher import KafkaPublisher
+from streams.kafka.publisher import KafkaPublisher
 from tests.unit.streams.store_contract import flows
 
 Report = Callable[[KafkaError | None, Any], None]

@@ -1,15 +1,18 @@
 """What streams sends to Kafka: flow records, live statistics, dead letters. Blocking; used from threads.
 
-confluent-kafka and not Faust's producer: idempotent, and twenty times faster with small messages.
+confluent-kafka and not Faust's producer: idempotent, and twenty times faster with small messages. Flow records have a
+client of their own: while their topic is missing or full, dead letters and live statistics go on.
 
 Delivery: flow records are sent after their window is stored, and the packets' offsets are acknowledged only after
-Kafka has them. A crash in between sends them again, equal to what is stored: at least once; (node, interface,
-direction, vlan_id, community_id, window_start, revision) tells a consumer that it has seen one.
+Kafka has them, or did not take them for long (streams.worker.publishing). A crash in between sends them again, equal
+to what is stored: (node, interface, direction, vlan_id, community_id, window_start, revision) tells a consumer that it
+has seen one.
 """
 
 import contextlib
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -28,15 +31,63 @@ _DEAD_LETTER_BYTES = (1 << 20, 1 << 14, 256, 0)  # of a message that is set asid
 _MOST_KEY, _MOST_ERROR = 4096, 1000
 _CHUNK = 10_000
 _WAIT_SECONDS = 30.0
+_FLUSH_SECONDS = 0.5  # between two looks whether the component ends
 
 
 class _TooLargeError(ServiceUnavailable):
     """A message is larger than librdkafka or the broker takes."""
 
 
-def _refused(error: KafkaError) -> ServiceUnavailable:
-    kind = _TooLargeError if error.code() == KafkaError.MSG_SIZE_TOO_LARGE else ServiceUnavailable
-    return kind(f"Kafka did not take a message: {error.str()}")
+class _Deliveries:
+    """A client of librdkafka whose callers wait until the broker has what they sent; one at a time."""
+
+    def __init__(self, connect: Callable[[], Any]) -> None:
+        self._connect = connect
+        self.client = connect()
+        self._lock = threading.Lock()
+        self._failure: KafkaError | None = None
+        self._closing = threading.Event()
+
+    @contextlib.contextmanager
+    def awaited(self) -> Iterator[Any]:
+        """The client, to send with `on_delivery=self.done`. Raises ServiceUnavailable when not all was delivered."""
+        with self._lock:
+            self._failure = None
+            try:
+                yield self.client
+                left = self._wait()
+                if left:
+                    raise ServiceUnavailable(f"Kafka has not acknowledged {left} messages in {_WAIT_SECONDS:.0f} s")
+            except KafkaException as error:
+                raise self._refused(error.args[0]) from error
+            finally:
+                self.client.purge()  # of what was delivered nothing is left; else it would come twice
+                self.client.flush(1)
+            if self._failure is not None:
+                raise self._refused(self._failure)
+
+    def _wait(self) -> int:
+        """Until all is delivered, or for too long -> how many messages are left."""
+        for _ in range(round(_WAIT_SECONDS / _FLUSH_SECONDS)):
+            if not (left := self.client.flush(_FLUSH_SECONDS)) or self._closing.is_set():
+                break
+        return int(left)
+
+    def done(self, error: KafkaError | None, _: Any) -> None:
+        """What the broker said of a message."""
+        if error is not None:
+            self._failure = error
+
+    def _refused(self, error: KafkaError) -> ServiceUnavailable:
+        if error.fatal():  # an idempotent client that lost count takes nothing any more
+            self.client = self._connect()
+        kind = _TooLargeError if error.code() == KafkaError.MSG_SIZE_TOO_LARGE else ServiceUnavailable
+        return kind(f"Kafka did not take a message: {error.str()}")
+
+    def close(self) -> None:
+        """Wait a moment for what is on its way."""
+        self._closing.set()
+        self.client.flush(5)
 
 
 class KafkaPublisher:
@@ -46,29 +97,34 @@ class KafkaPublisher:
         """`connect`: makes the client of librdkafka."""
         self._topics = TopicNames.of(settings.topic_prefix)
         self._codec = codec
-        self._lock = threading.Lock()  # one caller at a time waits for its deliveries
-        self._failure: KafkaError | None = None
         self.trouble: str | None = None  # no broker answers
-        self._producer = connect(
-            settings,
-            on_error=self._troubled,
-            ours={"message.max.bytes": _MAX_MESSAGE},
-            defaults={"log_level": 3, "linger.ms": 5, "queue.buffering.max.messages": 200_000},
-        )
+
+        def make() -> Any:
+            return connect(
+                settings,
+                on_error=self._troubled,
+                ours={"message.max.bytes": _MAX_MESSAGE},
+                defaults={"log_level": 3, "linger.ms": 5, "queue.buffering.max.messages": 200_000},
+            )
+
+        self._flows, self._others = _Deliveries(make), _Deliveries(make)
 
     def flows(self, flows: FlowColumns, revision: int) -> None:
         """Send one message a row, and wait for them. Raises ServiceUnavailable when not all were delivered."""
         keys, values = self._codec.encode_flow_records(flows, revision)
-        with self._deliveries():
+        with self._flows.awaited() as client:
             for begin in range(0, len(keys), _CHUNK):
                 messages: list[dict[str, Any]] = [
                     {"key": key, "value": value}
                     for key, value in zip(keys[begin : begin + _CHUNK], values[begin : begin + _CHUNK], strict=True)
                 ]
+                until = time.monotonic() + _WAIT_SECONDS
                 while messages:
-                    self._producer.produce_batch(self._topics.flows, messages, on_delivery=self._delivered)
+                    client.produce_batch(self._topics.flows, messages, on_delivery=self._flows.done)
                     messages = [self._again(message) for message in messages if "_error" in message]
-                    self._producer.poll(0.05 if messages else 0)
+                    client.poll(0.05 if messages else 0)
+                    if messages and time.monotonic() > until:
+                        raise ServiceUnavailable(f"Kafka has taken nothing in {_WAIT_SECONDS:.0f} s")
 
     def dead_letter(self, value: bytes | None, key: bytes | None, *, partition: int, offset: int, error: str) -> None:
         """Set a message aside, with its origin in the headers, and wait. Raises ServiceUnavailable.
@@ -90,13 +146,13 @@ class KafkaPublisher:
                 if whole is not None and part is not None and len(part) < len(whole)
             ]
             try:
-                with self._deliveries():
-                    self._producer.produce(
+                with self._others.awaited() as client:
+                    client.produce(
                         self._topics.dead_letter,
                         value=cut_value,
                         key=cut_key,
                         headers=[*headers, *cut],
-                        on_delivery=self._delivered,
+                        on_delivery=self._others.done,
                     )
             except _TooLargeError:
                 continue
@@ -113,15 +169,15 @@ class KafkaPublisher:
         """Send a node's live statistics; when Kafka is away they are lost, being of no use later."""
         message = self._codec.encode_live_stats(stats)
         with contextlib.suppress(BufferError, KafkaException):
-            self._producer.produce(self._topics.live, value=message, key=stats["node"].encode())
-        self._producer.poll(0)
+            self._others.client.produce(self._topics.live, value=message, key=stats["node"].encode())
+        self._others.client.poll(0)
 
     def check(self) -> str | None:
         """What is wrong with Kafka, as far as is known; asks it when something was."""
-        self._producer.poll(0)
+        self._others.client.poll(0)
         if self.trouble:
             with contextlib.suppress(KafkaException):
-                self._producer.list_topics(timeout=2)
+                self._others.client.list_topics(timeout=2)
                 self.trouble = None
         return self.trouble
 
@@ -131,27 +187,8 @@ class KafkaPublisher:
 
     def close(self) -> None:
         """Wait a moment for what is on its way."""
-        self._producer.flush(5)
-
-    @contextlib.contextmanager
-    def _deliveries(self) -> Any:
-        with self._lock:
-            self._failure = None
-            try:
-                yield
-            except KafkaException as error:
-                raise _refused(error.args[0]) from error
-            left = self._producer.flush(_WAIT_SECONDS)
-            if self._failure is not None:
-                raise _refused(self._failure)
-            if left:
-                self._producer.purge()
-                self._producer.flush(1)
-                raise ServiceUnavailable(f"Kafka has not acknowledged {left} messages in {_WAIT_SECONDS:.0f} s")
-
-    def _delivered(self, error: KafkaError | None, _: Any) -> None:
-        if error is not None:
-            self._failure = error
+        self._flows.close()
+        self._others.close()
 
     @staticmethod
     def _again(message: dict[str, Any]) -> dict[str, Any]:

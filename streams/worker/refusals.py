@@ -1,0 +1,101 @@
+"""Windows that ClickHouse refuses: a constraint, a type that does not fit. The others go on at once.
+
+Such a window is tried again and again, and set aside after PATIENCE_SECONDS: its rows are kept in the table `refused`,
+under the name that they would have in `flows`, and its messages are acknowledged. From there it is tried now and then,
+by whoever has the partition; so it is stored in the end when somebody drops the constraint.
+"""
+
+from functools import partial
+
+from common import logs
+from schemas.flows import FlowColumns
+from streams.metrics import Metrics
+from streams.partition.storing import Aside, Outcome, Refused, WindowId, WindowJob, bring_in, set_aside
+from streams.worker.clock import Clock
+from streams.worker.lane import Lane, Refusal
+from streams.worker.neighbours import FlowStore
+from streams.worker.publishing import Publishing
+from streams.worker.retrying import ASIDE, CLICKHOUSE, FIRST_DELAY, Retrying
+
+log = logs.get("streams")
+
+PATIENCE_SECONDS = 300.0  # from the first refusal on
+_LONGEST_DELAY = 30.0
+BRING_IN_SECONDS = 60.0  # between two tries to store what is set aside
+
+
+class Refusals:
+    """What a lane cannot store now, and what is done about it."""
+
+    def __init__(
+        self, store: FlowStore, publishing: Publishing, metrics: Metrics, again: Retrying, clock: Clock
+    ) -> None:
+        self._store, self._publishing, self._metrics = store, publishing, metrics
+        self._again, self._clock = again, clock
+
+    def waiting(self, lane: Lane, window: WindowId) -> bool:
+        """Whether it was refused and is not to be tried again yet."""
+        refusal = lane.refused.get(window)
+        return refusal is not None and self._clock.monotonic() < refusal.next_try
+
+    async def refused(self, lane: Lane, job: WindowJob, error: Refused) -> Outcome | None:
+        """A window was refused. None: it is tried again later; else it was set aside."""
+        now = self._clock.monotonic()
+        refusal = lane.refused.setdefault(job.window, Refusal(since=now, delay=FIRST_DELAY, next_try=now))
+        self._metrics.insert_retries.inc()
+        self._again.troubles.report(CLICKHOUSE, str(error), lane.at(job.window))
+        if now - refusal.since < PATIENCE_SECONDS:
+            refusal.next_try, refusal.delay = now + refusal.delay, min(2 * refusal.delay, _LONGEST_DELAY)
+            return None
+        keep = partial(set_aside, job, self._store, str(error))
+        outcome = await self._again.insist(CLICKHOUSE, lane.at(job.window), lane.closing, keep)
+        self.stored(lane, job.window)
+        if outcome.aside:
+            self._metrics.refused_packets.inc(outcome.aside)
+            log.error(
+                "set a window aside that ClickHouse refuses; its rows are in the table refused until it takes them",
+                partition=lane.state.number,
+                window_start=job.window.start,
+                packets=outcome.aside,
+                error=str(error),
+            )
+            lane.next_bring_in = 0.0  # and say so
+        return outcome
+
+    def stored(self, lane: Lane, window: WindowId) -> None:
+        """A window is where it belongs."""
+        if lane.refused.pop(window, None):
+            self._again.troubles.report(CLICKHOUSE, None, lane.at(window))
+
+    async def bring_in(self, lane: Lane) -> None:
+        """Now and then, try to store what was set aside of this partition, also by others."""
+        now = self._clock.monotonic()
+        if now < lane.next_bring_in:
+            return
+        lane.next_bring_in = now + BRING_IN_SECONDS
+        look = partial(self._store.all_aside, lane.state.number)
+        aside = await self._again.insist(CLICKHOUSE, lane.at(), lane.closing, look)
+        left = 0
+        for each in aside:
+            flows = await self._again.insist(CLICKHOUSE, lane.at(), lane.closing, partial(self._try, each))
+            if flows is None:
+                left += 1
+            else:  # its messages were acknowledged long ago
+                self._publishing.send(lane, each.window, each.revision, flows, needed=lane.state.position)
+        trouble = f"ClickHouse refuses {left} window(s); they are set aside in the table refused, see its column error"
+        self._again.troubles.report(ASIDE, trouble if left else None, lane.at())
+
+    def _try(self, aside: Aside) -> FlowColumns | None:
+        """Its rows when it is stored now."""
+        try:
+            flows = bring_in(aside, self._store)
+        except Refused:
+            return None
+        log.info("a window that was set aside is stored", partition=aside.partition.number, **aside.window._asdict())
+        return flows
+
+    def leave(self, lane: Lane) -> None:
+        """The partition goes: it is somebody else's trouble."""
+        self._again.troubles.report(ASIDE, None, lane.at())
+        for window in list(lane.refused):
+            self.stored(lane, window)
