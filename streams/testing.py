@@ -140,6 +140,7 @@ class MemoryStore:
         self.kept_aside: dict[Name, tuple[int, FlowColumns, str]] = {}  # E, rows, what was wrong
         self.still_aside: set[Name] = set()
         self.refuses: set[int] = set()  # starts of windows
+        self.refuses_ledger = False
         self.kept_from = 0  # windows that start before are too old for the table
 
     def revisions(self, partition: KafkaPartition, window: WindowId) -> list[tuple[int, int]]:
@@ -249,6 +250,8 @@ class MemoryStore:
     def insert_ledger(self, rows: Sequence[LedgerRow]) -> None:
         """Store ledger rows."""
         self._called("insert_ledger")
+        if self.refuses_ledger:
+            raise Refused("a constraint is violated")
         for row in rows:
             of = row.counters
             self.ledger[row.node, row.ring_id, of.epoch, of.interface, of.direction, of.primary] = row

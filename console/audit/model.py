@@ -157,14 +157,14 @@ class RollupDifference:
 class Loss:
     """A gap that streams noticed; see schemas.flows.Loss."""
 
-    kind: str  # one of schemas.flows.LOSS_KINDS
+    kind: str  # one of schemas.flows.LOSS_KINDS, or "refused": a window that ClickHouse did not take
     node: str  # "" with messages
     kafka_partition: int
-    ring_id: int
-    first: int  # offset, ring position, number, or ns since the Unix epoch
+    ring_id: int  # of a window its revision
+    first: int  # offset, ring position, number, ns or (a window) seconds since the Unix epoch
     behind: int
     noticed: float  # seconds since the Unix epoch
-    lost: int | None  # how many of what the kind says; None: not known
+    lost: int | None  # how many of what the kind says, of a window packets; None: not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,7 +75,7 @@ def read(store: Store, span: Range) -> Readings:
     windows = ask(audit_sql.windows(seconds))
     reaches = ask(reach_sql.REACHES)
     gaps = ask(reach_sql.GAPS) if ask(reach_sql.RINGS)[0]["suspicious"] else []
-    losses = ask(audit_sql.LOSSES)
+    losses = ask(audit_sql.LOSSES) + ask(audit_sql.REFUSED)
     holes = ask(audit_sql.holes(seconds))
     rollups = [row for period, table in audit_sql.ROLLUPS.items() for row in _rollup(store, table, period, span)]
     return Readings(

@@ -107,6 +107,11 @@ def _lost(loss: Loss) -> str:
             f"{loss.node}: nothing was counted from {iso(loss.first / 1e9)} to {iso(loss.behind / 1e9)}: no producer"
             " had told the kernel program that one lives; see capture.orphan_timeout_seconds."
         )
+    if loss.kind == "refused":
+        return (
+            f"{loss.node}: {loss.lost:,} packet(s) of the window {iso(loss.first)} are in the table refused and not in"
+            f" flows, since ClickHouse refuses them{since}; see its column error. They are stored when it takes them."
+        )
     if what := _LOST.get(loss.kind):
         count = f"{loss.lost:,}" if loss.lost is not None else f"{loss.behind - loss.first:,} bytes of"
         return f"{loss.node}: {count} {what} never came{since}; each is one packet or more."

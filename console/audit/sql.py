@@ -172,6 +172,16 @@ GROUP BY kind, l.topic_id, kafka_partition, node, ring_id, behind
 ORDER BY noticed, kind, kafka_partition, node, behind
 """  # noqa: S608  constants of this file
 
+REFUSED = """
+SELECT 'refused' AS kind, arrayStringConcat(nodes, ', ') AS node, kafka_partition, toInt64(revision) AS ring_id,
+       toInt64(toUnixTimestamp(window_start)) AS first, first + window_seconds AS behind,
+       toUnixTimestamp(time) AS noticed, packets AS lost
+FROM refused FINAL
+WHERE NOT brought_in AND behind * 1000000 > {since_us:Int64} AND first * 1000000 <= {until_us:Int64}
+  AND ({node:String} = '' OR has(nodes, {node:String}))
+ORDER BY first, kafka_partition, revision
+"""
+
 _MEASURES = ("packets", "bytes", "packets_rev", "bytes_rev")
 
 

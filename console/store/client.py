@@ -15,7 +15,7 @@ from common.clickhouse import connect
 from common.errors import QueryError, ServiceUnavailable
 from common.settings import ClickHouseSettings
 
-TABLES = ("flows", "flows_1m", "flows_1h", "ledger", "schema_migrations")
+TABLES = ("flows", "flows_1m", "flows_1h", "ledger", "losses", "refused", "schema_migrations")
 Parameters = Mapping[str, str | int]
 
 # readonly=2: nothing is written, and the settings of a query can be given

@@ -26,7 +26,7 @@ class Unpublished:
 
 @dataclass(slots=True)
 class Refusal:
-    """A window that ClickHouse refuses. Times are those of the monotonic clock, in seconds."""
+    """What ClickHouse refuses. Times are those of the monotonic clock, in seconds."""
 
     since: float
     delay: float  # until it is tried again
@@ -41,7 +41,7 @@ class Lane:
     messages: deque[tuple[int, Acknowledge]] = field(default_factory=deque)  # by offset
     closing: asyncio.Event = field(default_factory=asyncio.Event)  # it is no longer ours
     task: asyncio.Task[None] | None = None
-    refused: dict[WindowId, Refusal] = field(default_factory=dict)
+    refused: dict[WindowId | str, Refusal] = field(default_factory=dict)  # windows, and tables beside flows
     next_bring_in: float = 0.0  # on the monotonic clock: when to look what is set aside
     unpublished: deque[Unpublished] = field(default_factory=deque)  # in the order in which it was stored
 

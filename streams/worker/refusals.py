@@ -5,7 +5,9 @@ under the name that they would have in `flows`, and its messages are acknowledge
 by whoever has the partition; so it is stored in the end when somebody drops the constraint.
 """
 
+from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 from common import logs
 from schemas.flows import FlowColumns
@@ -15,9 +17,10 @@ from streams.worker.clock import Clock
 from streams.worker.lane import Lane, Refusal
 from streams.worker.neighbours import FlowStore
 from streams.worker.publishing import Publishing
-from streams.worker.retrying import ASIDE, CLICKHOUSE, FIRST_DELAY, Retrying
+from streams.worker.retrying import ASIDE, CLICKHOUSE, FIRST_DELAY, LEDGER, Retrying
 
 log = logs.get("streams")
+T = TypeVar("T")
 
 PATIENCE_SECONDS = 300.0  # from the first refusal on
 _LONGEST_DELAY = 30.0
@@ -33,19 +36,15 @@ class Refusals:
         self._store, self._publishing, self._metrics = store, publishing, metrics
         self._again, self._clock = again, clock
 
-    def waiting(self, lane: Lane, window: WindowId) -> bool:
-        """Whether it was refused and is not to be tried again yet."""
-        refusal = lane.refused.get(window)
+    def waiting(self, lane: Lane, what: WindowId | str) -> bool:
+        """Whether a window, or the rows of a table, were refused and are not to be tried again yet."""
+        refusal = lane.refused.get(what)
         return refusal is not None and self._clock.monotonic() < refusal.next_try
 
     async def refused(self, lane: Lane, job: WindowJob, error: Refused) -> Outcome | None:
         """A window was refused. None: it is tried again later; else it was set aside."""
-        now = self._clock.monotonic()
-        refusal = lane.refused.setdefault(job.window, Refusal(since=now, delay=FIRST_DELAY, next_try=now))
-        self._metrics.insert_retries.inc()
         self._again.troubles.report(CLICKHOUSE, str(error), lane.at(job.window))
-        if now - refusal.since < PATIENCE_SECONDS:
-            refusal.next_try, refusal.delay = now + refusal.delay, min(2 * refusal.delay, _LONGEST_DELAY)
+        if self._postpone(lane, job.window) < PATIENCE_SECONDS:
             return None
         keep = partial(set_aside, job, self._store, str(error))
         outcome = await self._again.insist(CLICKHOUSE, lane.at(job.window), lane.closing, keep)
@@ -61,6 +60,37 @@ class Refusals:
             )
             lane.next_bring_in = 0.0  # and say so
         return outcome
+
+    async def insist(self, lane: Lane, table: str, work: Callable[[], T]) -> T | None:
+        """Put rows into a table beside flows. None: it refuses them, and they are tried again later, for ever.
+
+        Without them nothing is acknowledged; the windows go on.
+        """
+        if self.waiting(lane, table):
+            return None
+
+        def attempt() -> T | Refused:
+            try:
+                return work()
+            except Refused as error:
+                return error
+
+        found = await self._again.insist(CLICKHOUSE, lane.at(), lane.closing, attempt)
+        if isinstance(found, Refused):
+            self._postpone(lane, table)
+            self._again.troubles.report(LEDGER, str(found), lane.at())
+            return None
+        if lane.refused.pop(table, None):
+            self._again.troubles.report(LEDGER, None, lane.at())
+        return found
+
+    def _postpone(self, lane: Lane, what: WindowId | str) -> float:
+        """It was refused: try it again later -> for how many seconds it has been refused."""
+        now = self._clock.monotonic()
+        refusal = lane.refused.setdefault(what, Refusal(since=now, delay=FIRST_DELAY, next_try=now))
+        refusal.next_try, refusal.delay = now + refusal.delay, min(2 * refusal.delay, _LONGEST_DELAY)
+        self._metrics.insert_retries.inc()
+        return now - refusal.since
 
     def stored(self, lane: Lane, window: WindowId) -> None:
         """A window is where it belongs."""
@@ -96,6 +126,8 @@ class Refusals:
 
     def leave(self, lane: Lane) -> None:
         """The partition goes: it is somebody else's trouble."""
-        self._again.troubles.report(ASIDE, None, lane.at())
-        for window in list(lane.refused):
-            self.stored(lane, window)
+        for service in (ASIDE, LEDGER):
+            self._again.troubles.report(service, None, lane.at())
+        for what in list(lane.refused):
+            if isinstance(what, WindowId):
+                self.stored(lane, what)

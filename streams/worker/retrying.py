@@ -16,8 +16,8 @@ T = TypeVar("T")
 CLICKHOUSE, REGISTRY = "ClickHouse", "the schema registry"
 KAFKA, OFFSETS, BROKER = "Kafka", "the offsets in Kafka", "a broker of Kafka"
 PACKETS, LIVE = "the packets topic", "live statistics"
-FLOWS, ASIDE = "the flows topic", "windows that were set aside"
-SERVICES = (CLICKHOUSE, KAFKA, OFFSETS, BROKER, REGISTRY, PACKETS, LIVE, FLOWS, ASIDE)
+FLOWS, ASIDE, LEDGER = "the flows topic", "windows that were set aside", "the tables ledger and losses"
+SERVICES = (CLICKHOUSE, KAFKA, OFFSETS, BROKER, REGISTRY, PACKETS, LIVE, FLOWS, ASIDE, LEDGER)
 FIRST_DELAY, LONGEST_DELAY = 0.2, 10.0
 
 Executors = Callable[[str], Executor]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from common import logs
-from schemas.flows import LedgerRow
+from schemas.flows import LedgerRow, Loss
 from streams.metrics import Metrics
 from streams.partition.accounting import figures
 from streams.partition.storing import Outcome, Refused, WindowJob, catch_up, store_window
@@ -119,9 +119,14 @@ class Writing:
 
     async def _write_losses(self, lane: Lane) -> None:
         losses = lane.state.losses()
-        if losses:
-            store = partial(self._store.insert_losses, losses, lane.state.source)
-            await self._again.insist(CLICKHOUSE, lane.at(), lane.closing, store)
+        if not losses:
+            return
+
+        def store() -> list[Loss]:
+            self._store.insert_losses(losses, lane.state.source)
+            return losses
+
+        if await self._refusals.insist(lane, "losses", store):
             lane.state.losses_stored(losses)
 
     async def _write_ledger(self, lane: Lane) -> None:
@@ -138,7 +143,9 @@ class Writing:
                 self._store.insert_ledger(rows)
             return rows
 
-        rows = await self._again.insist(CLICKHOUSE, lane.at(), lane.closing, store)
+        rows = await self._refusals.insist(lane, "ledger", store)
+        if rows is None:
+            return
         sums = figures(rows)
         self._metrics.ledger_rows.inc(len(rows))
         for figure, counter in self._metrics.ledger_packets.items():

@@ -54,6 +54,7 @@ class Pipeline:
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     prefix: str = field(default_factory=lambda: f"t{time.time_ns()}.")
     partitions: int = 1
+    prelude: str = ""  # Python, before the component starts
 
     def __post_init__(self) -> None:
         self.topics = TopicNames.of(self.prefix)
@@ -83,7 +84,7 @@ class Pipeline:
         }
         with (self.directory / "streams.out").open("a") as output:
             process = subprocess.Popen(
-                [sys.executable, "-W", "error::ResourceWarning", "-c", ENTRY],
+                [sys.executable, "-W", "error::ResourceWarning", "-c", self.prelude + ENTRY],
                 cwd=REPOSITORY,
                 env=environment(**settings),
                 stdin=subprocess.DEVNULL,
@@ -205,10 +206,12 @@ class Pipeline:
 
 
 @contextlib.contextmanager
-def pipeline(kafka: str, clickhouse: str, *, partitions: int = 1, **settings: str) -> Iterator[Pipeline]:
+def pipeline(
+    kafka: str, clickhouse: str, *, partitions: int = 1, prelude: str = "", **settings: str
+) -> Iterator[Pipeline]:
     """A pipeline whose processes are gone afterwards."""
     with temporary_directory() as directory:
-        made = Pipeline(kafka, clickhouse, directory, settings=settings, partitions=partitions)
+        made = Pipeline(kafka, clickhouse, directory, settings=settings, partitions=partitions, prelude=prelude)
         try:
             yield made
         finally:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from schemas.flows import FlowColumns, Loss
 from streams.partition.accounting import Accounts
 from streams.partition.state import Partition
-from streams.partition.storing import KafkaPartition, WindowId, store_window
+from streams.partition.storing import Aside, KafkaPartition, WindowId, bring_in, store_window
 from streams.testing import MemoryStore
 from streams.windowing.initiators import Initiators
 from streams.windowing.windows import split
@@ -184,6 +184,23 @@ def _known(initiators: Initiators) -> list[tuple[int, int]]:
     return list(zip(*(column.tolist() for column in initiators._turned), strict=True))
 
 
+def what_is_set_aside_has_its_name_and_is_kept_until_it_is_brought_in(
+    store: FlowStore, partition: KafkaPartition
+) -> None:
+    assert (store.aside(partition, WINDOW), store.all_aside(partition.number)) == ([], [])
+    for _ in range(2):  # the answer was lost
+        store.set_aside(flows(3, rows=2), partition, 1, 50, "it is wrong")
+    assert store.aside(partition, WINDOW) == [(1, 50)]
+    (aside,) = store.all_aside(partition.number)
+    assert aside == Aside(partition, WINDOW, 1, 50)
+    assert store.rows_aside(aside).packets.tolist() == [3, 3]
+    assert store.revisions(partition, WINDOW) == []
+    assert bring_in(aside, store).packets.tolist() == [3, 3]
+    assert store.revisions(partition, WINDOW) == store.aside(partition, WINDOW) == [(1, 50)]
+    assert store.all_aside(partition.number) == []
+    assert int(store.complete(partition, WINDOW, 1, 50).packets.sum()) == 6
+
+
 CONTRACT: list[Callable[[FlowStore, KafkaPartition], None]] = [
     nothing_is_stored_at_first,
     what_is_stored_is_read_back,
@@ -195,4 +212,5 @@ CONTRACT: list[Callable[[FlowStore, KafkaPartition], None]] = [
     losses_can_be_stored_twice,
     who_began_is_told_where_ports_do_not_tell_it,
     a_connection_that_was_turned_back_is_told_so,
+    what_is_set_aside_has_its_name_and_is_kept_until_it_is_brought_in,
 ]

@@ -331,6 +331,10 @@ MESSAGES = Loss(kind="messages", node="", kafka_partition=3, ring_id=0, first=10
     [
         (MESSAGES, "partition 3: up to 40 message(s), offsets 10 to 49, were removed from Kafka"),
         (
+            replace(MESSAGES, kind="refused", node="n1", first=1_800_000_000, behind=1_800_000_010),
+            "n1: 40 packet(s) of the window 2027-01-15T08:00:00Z are in the table refused",
+        ),
+        (
             replace(MESSAGES, kind="events", node="n1", first=800, behind=1600, lost=10),
             "n1: 10 events of the ring never",
         ),

@@ -371,3 +371,19 @@ async def test_a_partition_that_goes_takes_its_refusals_out_of_health() -> None:
     await rig.worker.release_all()
     assert rig.worker.health()["ok"]
     await rig.worker.stop()
+
+
+async def test_a_ledger_that_is_refused_holds_up_the_acknowledgement_and_no_window() -> None:
+    rig, node = Rig(), Source()
+    rig.store.refuses_ledger = True
+    for number in range(1, 5):
+        await rig.send(node.batch(10 * number - 1, clock=10 * number))
+        await rig.clock.advance(10)
+    assert (rig.store.packets, rig.store.ledger, rig.acked) == (4, {}, [])
+    assert rig.worker.health()["clickhouse"] == "a constraint is violated"
+    rig.store.refuses_ledger = False
+    for _ in range(3):
+        await rig.clock.advance(30)
+    assert (len(rig.store.ledger), rig.acked) == (4, [(0, 0), (0, 1), (0, 2)])
+    assert rig.worker.health()["ok"]
+    await rig.worker.stop()
