@@ -4,9 +4,9 @@ confluent-kafka and not Faust's producer: idempotent, and twenty times faster wi
 client of their own: while their topic is missing or full, dead letters and live statistics go on.
 
 Delivery: flow records are sent after their window is stored, and the packets' offsets are acknowledged only after
-Kafka has them, or did not take them for long (streams.worker.publishing). A crash in between sends them again, equal
-to what is stored: (node, interface, direction, vlan_id, community_id, window_start, revision) tells a consumer that it
-has seen one.
+Kafka has them, or did not take them for long (streams.worker.output.publishing). A crash in between sends them again,
+equal to what is stored: (node, interface, direction, vlan_id, community_id, window_start, revision) tells a consumer
+that it has seen one.
 """
 
 import contextlib

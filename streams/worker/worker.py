@@ -1,7 +1,7 @@
 """From messages to stored windows: the asynchronous shell around streams.partition. Knows nothing of Faust.
 
 For each partition a task takes what came (streams.worker.intake) and another writes what is due
-(streams.worker.writing); no partition waits for another. ClickHouse, Kafka and the registry are used from threads, so
+(streams.worker.output); no partition waits for another. ClickHouse, Kafka and the registry are used from threads, so
 that the loop, and with it the consumer's heartbeats, live on. A partition of which too much waits takes no more.
 """
 
@@ -24,6 +24,7 @@ from streams.worker.lane import Lane
 from streams.worker.live import LiveStatistics
 from streams.worker.neighbours import Acknowledge, Broker, Decoder, Fetching, FlowStore, Message, Offsets, Publisher
 from streams.worker.nodes import Nodes
+from streams.worker.output.writing import Writing
 from streams.worker.retrying import (
     ASIDE,
     BROKER,
@@ -41,7 +42,6 @@ from streams.worker.retrying import (
     thread,
 )
 from streams.worker.watching import LOOK_SECONDS, Watch
-from streams.worker.writing import Writing
 
 log = logs.get("streams")
 

@@ -19,7 +19,7 @@ from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch, counters
 
 pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse]
 
-SHORT = "from streams.worker import refusals; refusals.PATIENCE_SECONDS, refusals.BRING_IN_SECONDS = {}, 1.0\n"
+SHORT = "from streams.worker.output import refusals; refusals.PATIENCE_SECONDS, refusals.BRING_IN_SECONDS = {}, 1.0\n"
 
 
 class Node:

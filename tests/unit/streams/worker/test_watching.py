@@ -32,6 +32,7 @@ async def test_what_waits_is_told_by_partition_with_its_age() -> None:
     await rig.clock.advance(5)  # stored, though the last message that knows the ring is not acknowledged
     health = rig.worker.health()
     assert (health["oldest_unstored_seconds"], health["backlog"]) == (0.0, [])
+    await rig.clock.advance(1)
     assert rig.acked == [(0, 0)]
     await rig.worker.stop()
 

@@ -10,7 +10,7 @@ from streams.partition.rings import RING_MESSAGES, RING_SECONDS
 from streams.partition.storing import KafkaPartition
 from streams.testing import settle
 from streams.windowing import windows
-from streams.worker import publishing
+from streams.worker.output import publishing
 from streams.worker.retrying import CLICKHOUSE
 from tests.unit.streams.worker.rig import START, Rig, Source
 

@@ -16,7 +16,7 @@ from streams.partition.storing import Aside, Outcome, Refused, WindowId, WindowJ
 from streams.worker.clock import Clock
 from streams.worker.lane import Lane, Refusal
 from streams.worker.neighbours import FlowStore
-from streams.worker.publishing import Publishing
+from streams.worker.output.publishing import Publishing
 from streams.worker.retrying import ASIDE, CLICKHOUSE, FIRST_DELAY, LEDGER, Retrying
 
 log = logs.get("streams")

@@ -1,7 +1,7 @@
 """A partition's way into ClickHouse: its due windows one after the other, losses, the ledger, then the acknowledgement.
 
-A failed insert is tried again for ever; a window that is refused (streams.worker.refusals) holds up no other.
-Publishing (streams.worker.publishing) goes on beside it.
+A failed insert is tried again for ever; a window that is refused (streams.worker.output.refusals) holds up no other.
+Publishing (streams.worker.output.publishing) goes on beside it.
 """
 
 from dataclasses import replace
@@ -15,8 +15,8 @@ from streams.partition.storing import Outcome, Refused, WindowJob, catch_up, sto
 from streams.worker.clock import Clock
 from streams.worker.lane import Lane
 from streams.worker.neighbours import FlowStore, Publisher
-from streams.worker.publishing import Publishing
-from streams.worker.refusals import Refusals
+from streams.worker.output.publishing import Publishing
+from streams.worker.output.refusals import Refusals
 from streams.worker.retrying import CLICKHOUSE, Retrying
 
 log = logs.get("streams")

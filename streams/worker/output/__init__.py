@@ -1,0 +1,1 @@
+"""What becomes of a window: it is stored and published, or refused."""
