@@ -57,6 +57,8 @@ class Metrics:
     clock_skew_seconds: Gauge  # labelled by which
     shared_names: Gauge
     active_connections: Gauge
+    live_bytes: Gauge
+    live_left_out_rows: Gauge
 
 
 def create(registry: CollectorRegistry = REGISTRY) -> Metrics:
@@ -148,5 +150,9 @@ def create(registry: CollectorRegistry = REGISTRY) -> Metrics:
         troubles=troubles,
         clock_skew_seconds=skew,
         shared_names=gauge("shared_names", "Node names by which several producers call themselves"),
+        live_bytes=gauge("live_bytes", "Memory of the live view's rows"),
+        live_left_out_rows=gauge(
+            "live_left_out_rows", "Rows that the live view left out for want of room, since the start; totals have them"
+        ),
         active_connections=Gauge("ayaflow_active_connections", "Flows in the open windows", registry=registry),
     )

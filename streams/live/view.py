@@ -3,7 +3,7 @@
 For each open window a table of one-directional rows, sorted by a 64-bit hash of the key, is brought up to date once
 a second: the second's rows are grouped, found by binary search and added, so that the cost goes with the new rows.
 Two keys of one hash would be shown as one connection; nothing but this view uses the hash alone. (And it may name
-another tunnel, when 65,536 new ones came since the window was stored.)
+another interface or tunnel, when thousands of new ones came since the window was stored.)
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from schemas import addresses
 from schemas.fields import DIRECTIONS, FIELDS, Field, Kind
 from schemas.flows import FlowColumns
-from schemas.packets import BARE_SYN, I64, EpochCounters
+from schemas.packets import BARE_SYN, I64
 from streams.partition.storing import WindowId
 from streams.windowing.biflow import canonical, merge
 from streams.windowing.initiators import Initiators
@@ -25,7 +25,13 @@ from streams.windowing.keys import U64, hashes, take
 from streams.windowing.rows import FIRST, MERGED, Rows, compact, concatenate, no_rows
 from streams.windowing.tunnels import Table
 
-MOST_ROWS = 1 << 20  # rows of a table; flows that come later are in the totals, not in the top list
+MOST_ROWS = 1 << 20  # of a node; flows that come later are in the totals, not in the top list
+MOST_TABLES = 64  # of a node, likewise
+COUNTED = ("non_ip_packets", "malformed_packets", "unknown_link_packets", "ring_full_packets", "coalesced_packets")
+"""Of EpochCounters, in InterfaceStats."""
+_STALE_SECONDS = (
+    10.0  # behind its length, in which a window got nothing: then it is over, whatever its node's clock says
+)
 
 
 @dataclass(slots=True)
@@ -35,12 +41,14 @@ class _Table:
     key_hash: U64
     flow_hash: U64  # the same for both directions
     rows: Rows
+    heard: float = 0.0  # when it got something, by our clock
 
     @classmethod
     def empty(cls) -> "_Table":
         return cls(key_hash=np.zeros(0, np.uint64), flow_hash=np.zeros(0, np.uint64), rows=no_rows())
 
-    def add(self, rows: Rows) -> None:
+    def add(self, rows: Rows, room: int) -> None:
+        """`room`: for so many new ones."""
         rows = compact(_whole(rows))
         key_hash = hashes(rows.keys)
         at = np.searchsorted(self.key_hash, key_hash)
@@ -53,7 +61,7 @@ class _Table:
             getattr(self.rows, name)[at[earlier]] = getattr(rows, name)[earlier]
         for name, (function, _) in MERGED.items():
             function.at(getattr(self.rows, name), old, getattr(rows, name)[known])
-        new = np.flatnonzero(~found)[: max(0, MOST_ROWS - len(self.key_hash))]
+        new = np.flatnonzero(~found)[: max(0, room)]
         if not len(new):
             return
         new = new[np.argsort(key_hash[new])]
@@ -86,11 +94,11 @@ class Second:
     """What a node's messages brought since the last summary."""
 
     node: str
-    clock_ns: int  # the node's clock; 0: not known
+    clock_ns: int  # the node's clock, of its last message; 0: not known
     interval_ms: int  # time that the totals cover
     rows: tuple[tuple[WindowId, Rows], ...]
     totals: dict[tuple[str, int], tuple[int, int]]  # (interface, direction) -> packets, bytes
-    counters: tuple[EpochCounters, ...]  # epochs that were closed
+    counted: dict[tuple[str, int], dict[str, int]]  # likewise -> COUNTED, of epochs that were closed
     open_windows: int
     lag_messages: int
 
@@ -105,14 +113,9 @@ class LiveNode:
         self.active_flows = 0
 
     def summarize(
-        self,
-        second: Second,
-        watermark_ns: int,
-        node_names: tuple[str, ...],
-        interface_names: tuple[str, ...],
-        tunnels: Table,
+        self, second: Second, now: float, node_names: tuple[str, ...], interface_names: tuple[str, ...], tunnels: Table
     ) -> dict[str, Any]:
-        """Take in a second; the LiveStats message."""
+        """Take in a second; the LiveStats message. `now`: our clock, in seconds."""
 
         def merged(rows: Rows, window_start: int) -> FlowColumns:
             return merge(
@@ -128,9 +131,12 @@ class LiveNode:
         parts: dict[WindowId, list[Rows]] = {}
         for window, rows in second.rows:
             parts.setdefault(window, []).append(rows)
-        for window, several in parts.items():
-            self._tables.setdefault(window, _Table.empty()).add(concatenate(several))
-        for window in [window for window in sorted(self._tables) if window.end_ns <= watermark_ns]:
+        for window in sorted(parts):
+            if window in self._tables or len(self._tables) < MOST_TABLES:
+                table = self._tables.setdefault(window, _Table.empty())
+                table.heard = now
+                table.add(concatenate(parts[window]), MOST_ROWS - self._rows())
+        for window in self._over(second.clock_ns, now):
             began = self._tables.pop(window).with_syn()
             if len(began):
                 self._initiators.learn(merged(began, window.start))
@@ -145,6 +151,22 @@ class LiveNode:
             "lag_messages": second.lag_messages,
             "top": self._top_flows(heaviest, merged),
         }
+
+    def _rows(self) -> int:
+        return sum(len(table.rows) for table in self._tables.values())
+
+    def _over(self, clock_ns: int, now: float) -> list[WindowId]:
+        """Windows of which nothing more is to come: the node's clock is past them, or they had nothing for long."""
+        return [
+            window
+            for window, table in sorted(self._tables.items(), key=lambda entry: entry[0])
+            if window.end_ns <= clock_ns or now - table.heard > window.seconds + _STALE_SECONDS
+        ]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of its tables; another thread may ask."""
+        return sum(table.rows.nbytes for table in tuple(self._tables.values()))
 
     def _heaviest(self) -> U64:
         """Count the flows of all open windows; the hashes of those with most bytes."""
@@ -184,8 +206,6 @@ def _whole(rows: Rows) -> Rows:
 
 
 _NAMES = tuple(name for field in FIELDS if field.live and field.name != "node" for name in field.names)
-_COUNTED = ("non_ip_packets", "malformed_packets", "unknown_link_packets", "ring_full_packets", "coalesced_packets")
-"""Of EpochCounters, in InterfaceStats."""
 _KINDS = {name: field for field in FIELDS for name in field.names}
 
 
@@ -215,18 +235,15 @@ def _shown(flows: FlowColumns, field: Field, name: str, order: I64) -> Sequence[
 
 def _interfaces(second: Second) -> list[dict[str, Any]]:
     table: dict[tuple[str, int], dict[str, Any]] = {}
-    for interface, direction in {*second.totals, *((row.interface, row.direction) for row in second.counters)}:
+    for interface, direction in {*second.totals, *second.counted}:
         packets, octets = second.totals.get((interface, direction), (0, 0))
         table[interface, direction] = {
             "interface": interface,
             "direction": DIRECTIONS[direction],
             "packets": packets,
             "bytes": octets,
-            **dict.fromkeys(_COUNTED, 0),
+            **second.counted.get((interface, direction), dict.fromkeys(COUNTED, 0)),
         }
-    for row in second.counters:
-        for name in _COUNTED:
-            table[row.interface, row.direction][name] += getattr(row, name)
     return [table[passage] for passage in sorted(table)]
 
 

@@ -17,12 +17,12 @@ class LiveStatistics:
         self.feed = LiveFeed(top)
         self._publisher, self._executor = publisher, executor
 
-    async def send(self, lags: dict[int, int]) -> str | None:
-        """Send them; `lags` as LiveFeed.due has them. Returns what is wrong with Kafka or the registry.
+    async def send(self, lags: dict[int, int], now: float) -> str | None:
+        """Send them; `lags` and `now` as LiveFeed.due has them. Returns what is wrong with Kafka or the registry.
 
         Raises what a summary failed of, when the others are sent.
         """
-        summaries = self.feed.due(lags)
+        summaries = self.feed.due(lags, now)
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._send, summaries)
 
     def _send(self, summaries: list[Callable[[], dict[str, Any]]]) -> str | None:

@@ -191,7 +191,7 @@ class Worker:
                 coalesced_entries=taken.gap_entries,
             )
         try:
-            self._live.feed.add(lane.state, batch, taken)
+            self._live.feed.add(lane.state, batch, taken, self._clock.monotonic())
         except Exception as error:  # noqa: BLE001  its packets are taken, whatever the live view makes of them
             self._live_failed(error)
 
@@ -216,7 +216,7 @@ class Worker:
             await self._clock.wait(self._stopping, _LIVE_SECONDS)
             lags = {number: self._watch.behind(number, state.position) for number, state in self._states().items()}
             try:
-                trouble = await self._live.send(lags)
+                trouble = await self._live.send(lags, self._clock.monotonic())
             except Exception as error:  # noqa: BLE001  a view is not worth a component; the next second has newer figures
                 self._live_failed(error)
             else:
@@ -252,6 +252,8 @@ class Worker:
             self._metrics.troubles.labels(service).set(self._again.troubles.count(service))
         self._metrics.unpublished_windows.set(health["unpublished_windows"])
         self._metrics.active_connections.set(self._live.feed.active_flows)
+        self._metrics.live_bytes.set(self._live.feed.nbytes)
+        self._metrics.live_left_out_rows.set(self._live.feed.left_out)
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         """Whatever a task dies of ends the component: it begins again from what is acknowledged."""
@@ -273,10 +275,11 @@ class Worker:
         lanes, inserted = self._assignment.lanes, self._writing.last_insert
         # of partitions that no node sends to any more it stands still for good
         watermarks = [mark.value for mark in (lane.state.watermark for lane in lanes) if mark.value and mark.living]
+        error = self._nodes.error
         return {
-            "ok": not troubles and not self._nodes.error and not self.failure.done(),
+            "ok": not troubles and not error and not self.failure.done(),
             "stage": "streams",
-            "error": self._nodes.error,
+            "error": error,
             "warnings": self._nodes.warnings,
             "partitions": len(lanes),
             "watermark_delay_seconds": round(now - min(watermarks) / 1e9, 3) if watermarks else None,

@@ -94,3 +94,12 @@ def test_our_own_lines_are_not_limited() -> None:
     for _ in range(3):
         logs.get("x").info("attached")
     assert len(stream.getvalue().splitlines()) == 3
+
+
+def test_texts_that_are_all_different_are_not_all_remembered_nor_said() -> None:
+    now = [0.0]
+    limit = Limit(lambda: now[0])
+    assert sum(bool(limit.due(number)) for number in range(10_000)) == len(limit._said) == 1000
+    now[0] = EVERY_SECONDS
+    assert limit.due("another") == 1
+    assert len(limit._said) == 1

@@ -2,11 +2,12 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.avro.codec import Codec
-from streams.live.feed import LiveFeed
+from streams.live.feed import OTHERS, LiveFeed
 from streams.partition.state import Partition
 from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch, counters
 
@@ -20,16 +21,20 @@ class Feed:
         self.state = Partition(0, position=0, window_seconds=window_seconds, node_timeout_seconds=10)
         self.feed = LiveFeed(top)
         self.positions: Counter[str] = Counter()
+        self.now = 0.0
 
-    def add(self, packets: list[Packet], second: float, node: str = "n1", closing: Any = ()) -> None:
+    def add(
+        self, packets: list[Packet], second: float, node: str = "n1", closing: Any = (), now: float | None = None
+    ) -> None:
+        """`second`: of the node's clock; `now` of ours, if that is another."""
         clock = int((START + second) * SECOND)
+        self.now = START + (second if now is None else now)
         made = batch(packets, node=node, clock_ns=clock, ring_start=self.positions[node], counters=closing)
         self.positions[node] += STRIDE * len(packets)
-        self.feed.add(self.state, made, self.state.take(self.state.position, made, START + second))
-        self.state.watermark.advance(START + second, START + second, 10)
+        self.feed.add(self.state, made, self.state.take(self.state.position, made, self.now), self.now)
 
     def summaries(self, lag: int = 0) -> list[dict[str, Any]]:
-        return [summary() for summary in self.feed.due({0: lag})]
+        return [summary() for summary in self.feed.due({0: lag}, self.now)]
 
 
 def at(second: float, **fields: Any) -> Packet:
@@ -117,8 +122,80 @@ def test_nodes_are_told_apart_and_an_idle_one_is_told_once() -> None:
 def test_nodes_of_a_partition_that_went_are_forgotten() -> None:
     feed = Feed()
     feed.add([at(0.5)], 1)
-    assert feed.feed.due({}) == []
+    assert feed.feed.due({}, feed.now) == []
     assert feed.feed.active_flows == 0
+
+
+@pytest.mark.parametrize("step", [-3600, 365 * 86_400])
+def test_a_step_of_a_nodes_clock_keeps_nothing_back(step: int) -> None:
+    feed = Feed()
+    most = 0
+    for now in range(299):
+        ahead = step if 20 <= now < 200 else 0
+        seen = [at(now + ahead + 0.5, src_port=1000 + port) for port in range(20)]
+        feed.add(seen, now + 1 + ahead, now=now + 1)
+        if now:
+            (stats,) = feed.summaries()
+            # an hour ahead may be what was behind
+            assert 900 <= stats["interval_ms"] <= (3_601_000 if now == 200 else 1100)
+            assert sum(one["packets"] for one in stats["interfaces"]) == (40 if now == 1 else 20)
+            most = max(most, feed.feed.nbytes)
+    assert 0 < most < 1_000_000
+    assert stats["active_flows"] == 20
+
+
+def test_windows_of_a_node_that_is_ahead_of_the_others_end_by_its_own_clock() -> None:
+    feed = Feed()
+    for now in range(100):
+        feed.add([], now, node="right")
+        feed.add([at(now + 7200, src_port=1000 + now)], now + 7200.5, node="ahead", now=now)
+        ahead = [stats for stats in feed.summaries() if stats["node"] == "ahead"]
+    assert ahead[0]["active_flows"] == 10
+
+
+def test_windows_that_get_nothing_more_are_over_whatever_their_nodes_clock_says() -> None:
+    feed = Feed()
+    feed.add([], 0)
+    feed.add([at(86_400 + 10 * window) for window in range(500)], 1)
+    (stats,) = feed.summaries()
+    assert stats["active_flows"] == 1
+    for now in range(2, 30):
+        feed.add([], now)
+        (stats,) = feed.summaries()
+    assert stats["active_flows"] == 0
+    assert feed.feed.nbytes == 0
+
+
+def test_where_there_is_no_room_only_totals_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.live.feed.MOST_BYTES", 2_000)
+    feed = Feed()
+    feed.add([], 0)
+    feed.add([at(1, src_port=port) for port in range(1, 100)], 1)
+    (stats,) = feed.summaries()
+    assert (stats["interfaces"][0]["packets"], stats["top"], feed.feed.left_out) == (99, [], 99)
+
+
+def test_of_many_interfaces_the_rest_are_told_of_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.live.feed.MOST_PASSAGES", 10)
+    feed = Feed()
+    feed.add([], 0)
+    feed.add([at(1, interface=f"veth{number}") for number in range(100)], 1)
+    (stats,) = feed.summaries()
+    assert len(stats["interfaces"]) == 11
+    assert sum(one["packets"] for one in stats["interfaces"]) == 100
+    assert next(one for one in stats["interfaces"] if one["interface"] == OTHERS)["packets"] == 90
+
+
+def test_a_node_that_is_silent_is_forgotten_by_our_clock() -> None:
+    feed = Feed()
+    feed.add([at(1)], 1)
+    feed.add([at(1)], 1 - 7200, node="behind", now=1)
+    feed.now += 60
+    feed.summaries()
+    assert feed.feed.nodes == 2
+    feed.now += 1
+    feed.summaries()
+    assert (feed.feed.nodes, feed.feed.nbytes) == (0, 0)
 
 
 sizes = st.lists(st.tuples(st.integers(1, 60), st.integers(1, 1000), st.booleans()), min_size=1, max_size=120)

@@ -46,7 +46,7 @@ class Streams:
 
     def read(self) -> None:
         for made, now in self.log[self.state.position :]:
-            self.feed.add(self.state, made, self.state.take(self.state.position, made, now))
+            self.feed.add(self.state, made, self.state.take(self.state.position, made, now), now)
 
     def take(self, packets: Sequence[Packet], clock: float) -> None:
         """Packets of a node that has seen all up to `clock`, seconds after START."""
@@ -65,7 +65,7 @@ class Streams:
         """What the live view shows: initiator and responder."""
         return {
             ((row["src_addr"], row["src_port"]), (row["dst_addr"], row["dst_port"]))
-            for summary in self.feed.due({0: 0})
+            for summary in self.feed.due({0: 0}, self.now)
             for row in summary()["top"]
         }
 
@@ -127,7 +127,6 @@ def test_while_nothing_can_be_stored_the_live_view_knows_who_began() -> None:
     for window in range(5):
         begin = [packet(1, *connection, tcp_flags=SYN)] if window == 0 else []
         streams.take(begin + both(window * WINDOW + 2, *connection), clock=window * WINDOW + 5)
-        streams.state.watermark.advance(streams.now, streams.now, WINDOW)
         assert streams.live() == {connection}
 
 
