@@ -48,6 +48,7 @@ def build_app(settings: Settings, *, health_timeout_seconds: float = TIMEOUT_SEC
             # without the console, which would ask itself
             [*(question for question in asked if question.stage != "console"), storing.question()],
             node=settings.node,
+            own=lambda: app.state.services.hub.health() if app.state.services else ("", {}),
             timeout_seconds=health_timeout_seconds,
         )
         database = Database(settings.console, settings.clickhouse)

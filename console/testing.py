@@ -79,6 +79,8 @@ class MemoryReader:
 
     heard: Heard
     problem: str = ""
+    left_out: int = 0
+    reason: str = ""
     runs: bool = False
 
     def start(self) -> None:

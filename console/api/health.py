@@ -63,12 +63,13 @@ class Health:
         questions: Sequence[Question],
         *,
         node: str,
+        own: Callable[[], tuple[str, Mapping[str, Any]]] = lambda: ("", {}),
         timeout_seconds: float = TIMEOUT_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`questions`: of the others; that the console is well, its answer shows."""
+        """`questions`: of the others. `own`: what is wrong with the console itself, and details."""
         self._questions = questions
-        self._node = node
+        self._node, self._own = node, own
         self._patience = timeout_seconds + _GRACE_SECONDS
         self._clock = clock
         self._started = clock()
@@ -84,7 +85,16 @@ class Health:
         verdicts = await self.verdicts()
         stages = [_stage(question, verdicts[question.stage]) for question in self._questions]
         uptime = {"uptime_seconds": round(self._clock() - self._started, 1)}
-        stages.append({"stage": "console", "ok": True, "message": "", "age_seconds": None, "details": uptime})
+        problem, details = self._own()
+        stages.append(
+            {
+                "stage": "console",
+                "ok": not problem,
+                "message": problem,
+                "age_seconds": None,
+                "details": {**uptime, **details},
+            }
+        )
         return {"ok": all(one["ok"] for one in stages), "node": self._node, "stages": stages}
 
     async def verdicts(self, stages: Collection[str] = ()) -> Mapping[str, Verdict]:

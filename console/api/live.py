@@ -1,4 +1,7 @@
-"""`/api/live`, `/api/stats` and `/api/stream`: what passes now, from the live topic."""
+"""`/api/live`, `/api/stats` and `/api/stream`: what passes now, from the live topic.
+
+Plain functions take a thread: with many nodes an answer takes longer than the event loop may.
+"""
 
 import contextlib
 import json
@@ -35,7 +38,7 @@ def router() -> APIRouter:
     known = [Depends(only_known)]
 
     @routes.get("/stats", dependencies=known, responses=example(_STATS))
-    async def stats(context: Context) -> Response:
+    def stats(context: Context) -> Response:
         """Totals since this console started, rates of the last second, connections that are active now."""
         return Response(json.dumps(context.hub.stats()), media_type="application/json", headers=_NOT_KEPT)
 
@@ -44,7 +47,7 @@ def router() -> APIRouter:
         dependencies=known,
         responses=example({"time": "2026-05-01T12:00:15.000000Z", "connections": [CONNECTION]}),
     )
-    async def live(
+    def live(
         context: Context,
         flow_filter: Chosen,
         sort: Annotated[Literal["bytes", "packets", "rate"], Query(description="The largest first.")] = "bytes",

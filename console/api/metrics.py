@@ -91,10 +91,11 @@ class LiveCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Values now."""
-        packets, octets, dropped, coalesced, active = families = _families()
+        packets, octets, dropped, coalesced, left_out, active = families = _families()
         hub = self._hub()
         if hub is not None:
             passed, connections = hub.metrics()
+            left_out.add_metric((), hub.left_out)
             for place, sums in passed.items():
                 packets.add_metric(place, sums["packets"])
                 octets.add_metric(place, sums["bytes"])
@@ -105,7 +106,7 @@ class LiveCollector(Collector):
         return families
 
 
-def _families() -> tuple[_Counter, _Counter, _Counter, _Counter, GaugeMetricFamily]:
+def _families() -> tuple[_Counter, _Counter, _Counter, _Counter, _Counter, GaugeMetricFamily]:
     place = ("node", "interface", "direction")
     return (
         CounterMetricFamily("ayaflow_packets", "Recorded packets since this console started.", labels=place),
@@ -115,6 +116,9 @@ def _families() -> tuple[_Counter, _Counter, _Counter, _Counter, GaugeMetricFami
         ),
         CounterMetricFamily(
             "ayaflow_coalesced_packets", "Packets that the kernel added up by flow, of the recorded.", labels=place
+        ),
+        CounterMetricFamily(
+            "ayaflow_console_live_left_out", "Messages of the live topic that cannot be right and were left out."
         ),
         GaugeMetricFamily("ayaflow_active_connections", "Flows in the open windows.", labels=("node",)),
     )
@@ -126,7 +130,7 @@ def router(metrics: HttpMetrics) -> APIRouter:
 
     @routes.head("/metrics", include_in_schema=False)
     @routes.get("/metrics", summary="Prometheus metrics of the console", response_class=Response)
-    async def scrape(request: Request) -> Response:
+    def scrape(request: Request) -> Response:
         """In the text format, or OpenMetrics when that is asked for."""
         encode, kind = choose_encoder(request.headers.get("Accept", ""))
         return Response(encode(metrics.registry), headers={"Content-Type": kind})

@@ -1,5 +1,6 @@
 """What the routes of the API have in common: parameters, errors as JSON, services of the application."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -88,7 +89,9 @@ async def chosen_flows(
     node: Annotated[str, Query(description="Only this node.", examples=["gateway-1"])] = "",
 ) -> Filter:
     """`filter` and `node` together. Raises FilterError."""
-    return filters.of_node(plain(node, "node")).and_also(filters.parse(plain(filter, "filter")))
+    of_node, text = filters.of_node(plain(node, "node")), plain(filter, "filter")
+    # a name of a service or protocol may be asked of the system, which may ask a network
+    return of_node.and_also(await asyncio.to_thread(filters.parse, text) if text else filters.parse(text))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

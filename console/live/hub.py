@@ -1,7 +1,7 @@
 """The live view of one console: a thread reads the topic, the event loop answers from what it keeps.
 
-Once a second a message for /api/stream is made, once for all clients; a client gets the newest when it is ready for
-one, so a slow one misses messages and holds nobody up.
+Once a second a message for /api/stream is made, once for all clients, and only while there are any; a client gets the
+newest when it is ready for one, so a slow one misses messages and holds nobody up. What takes long takes a thread.
 """
 
 import asyncio
@@ -14,12 +14,16 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Protocol, Self
 
+from common import logs
+from common.background import Background
 from common.settings import KafkaSettings, LiveSettings
 from common.times import iso
 from console.live.reader import Heard, LiveReader
 from console.live.state import LiveState
 from console.query import match
 from console.query.filters import Filter
+
+log = logs.get("console")
 
 STREAM_TOP = 50
 TICK_SECONDS = 1.0
@@ -32,6 +36,8 @@ class Reader(Protocol):
     """What gives the hub its messages."""
 
     problem: str  # why there is nothing new, a sentence; empty: nothing is wrong
+    left_out: int  # messages that cannot be right
+    reason: str  # what was wrong with the last of them
 
     def start(self) -> None:
         """Begin, in a thread of its own."""
@@ -50,15 +56,19 @@ class LiveHub:
         *,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
+        background: Background | None = None,
     ) -> None:
         """A connection is active for `timeout_seconds` after its last packet."""
         self._state = LiveState(timeout_seconds)
         self._clock, self._wall = clock, wall
+        self._background = background or Background(log, clock)
         self._lock = threading.Lock()
         self._reader = open_reader(self._heard)
         self._answers: dict[tuple[str, int, Filter], bytes] = {}
         self._answered: tuple[int, int] = (0, 0)
-        self._tick = asyncio.Condition()
+        self._tick, self._making = asyncio.Condition(), asyncio.Lock()
+        self._waiting = 0  # for the next message
+        self._made = float("-inf")  # when the newest was
         self._message = ""
         self._number = 0
         self._ticking: asyncio.Task[None] | None = None
@@ -66,11 +76,13 @@ class LiveHub:
     @classmethod
     def of(cls, settings: LiveSettings, kafka: KafkaSettings, registry_url: str | None) -> Self:
         """Of a deployment's live topic."""
-        return cls(settings.connection_timeout_seconds, partial(LiveReader.of, kafka, registry_url))
+        background = Background(log)
+        open_reader = partial(LiveReader.of, kafka, registry_url, background=background)
+        return cls(settings.connection_timeout_seconds, open_reader, background=background)
 
     async def __aenter__(self) -> Self:
         self._reader.start()
-        self._ticking = asyncio.create_task(self._run())
+        self._ticking = asyncio.create_task(self._background.keep("what makes the live view's messages", self._run))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -88,6 +100,17 @@ class LiveHub:
     def problem(self) -> str:
         """Why there is nothing new, a sentence; empty: nothing is wrong."""
         return self._reader.problem
+
+    def health(self) -> tuple[str, dict[str, Any]]:
+        """What is wrong with the console itself, a sentence or nothing, and what else there is to know."""
+        reader = self._reader
+        details = {"live_messages_left_out": reader.left_out, "left_out_because": reader.reason}
+        return self._background.problem, details if reader.left_out else {}
+
+    @property
+    def left_out(self) -> int:
+        """Live messages that could not be right."""
+        return self._reader.left_out
 
     def connections(self, sort: str, limit: int, flow_filter: Filter) -> bytes:
         """The answer of /api/live. It is made once a message and second, however many ask."""
@@ -132,10 +155,7 @@ class LiveHub:
     def metrics(self) -> tuple[dict[tuple[str, str, str], dict[str, int]], Mapping[str, int]]:
         """Sums by node, interface and direction; flows in open windows by node."""
         with self._lock:
-            return (
-                {place: dict(sums) for place, sums in self._state.passed.items()},
-                self._state.active_connections(self._clock()),
-            )
+            return (self._state.passed, self._state.active_connections(self._clock()))
 
     def snapshot(self) -> str:
         """A message of /api/stream, as of now."""
@@ -146,22 +166,32 @@ class LiveHub:
         return _encode({"time": iso(wall, digits=6), "nodes": nodes, "connections": rows, "problem": self.problem})
 
     async def next(self, after: int) -> tuple[int, str]:
-        """The newest message with a number above `after`; waits for it."""
-        async with self._tick:
-            await self._tick.wait_for(lambda: self._number > after)
-            return self._number, self._message
+        """The newest message with a number above `after`; waits for it. 0: the first, which is made if need be."""
+        if after == 0:
+            async with self._making:
+                if self._clock() - self._made >= TICK_SECONDS:
+                    await self.tick()
+        self._waiting += 1
+        try:
+            async with self._tick:
+                await self._tick.wait_for(lambda: self._number > after)
+                return self._number, self._message
+        finally:
+            self._waiting -= 1
 
     async def tick(self) -> None:
         """Make the next message, for all that wait for one."""
+        message = await asyncio.to_thread(self.snapshot)
         async with self._tick:
-            self._message, self._number = self.snapshot(), self._number + 1
+            self._message, self._number, self._made = message, self._number + 1, self._clock()
             self._tick.notify_all()
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
-            await self.tick()
+            if self._waiting:
+                await self.tick()
             due = max(due + TICK_SECONDS, loop.time())
             await asyncio.sleep(due - loop.time())
 

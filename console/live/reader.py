@@ -10,11 +10,16 @@ from typing import Any, Protocol, Self
 
 from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
 
-from common import kafka
+from common import kafka, logs
+from common.background import Background
 from common.errors import AyaflowError, DecodeError
+from common.recent import Recent
 from common.settings import KafkaSettings
+from console.live.message import MOST_OCTETS, check
 from schemas.avro.codec import Codec
 from schemas.topics import TopicNames
+
+log = logs.get("console")
 
 AGAIN_SECONDS = 2.0
 SILENCE_SECONDS = 30.0  # then it looks again: the topic may have been made anew
@@ -53,7 +58,10 @@ class Done(Protocol):
 
 
 class LiveReader(threading.Thread):
-    """`stats` has each node's newest LiveStats, `problem` a sentence while it cannot be read. Use it with `with`."""
+    """`stats` has each node's newest LiveStats, `problem` a sentence while it cannot be read. Use it with `with`.
+
+    Messages that cannot be right are left out: `left_out` counts them, `reason` says what was wrong with the last.
+    """
 
     def __init__(
         self,
@@ -64,6 +72,7 @@ class LiveReader(threading.Thread):
         heard: Heard | None = None,
         done: Done | None = None,
         clock: Callable[[], float] = time.monotonic,
+        background: Background | None = None,
     ) -> None:
         super().__init__(name="live", daemon=True)
         self._topics = topics
@@ -73,11 +82,20 @@ class LiveReader(threading.Thread):
         self._done = done or threading.Event()
         self._clock = clock
         self._next: dict[int, int] = {}  # partition -> offset to go on with
+        self._background = background or Background(log)
+        self._newest: Recent[str, dict[str, Any]] = Recent(NODES_KEPT)
         self.stats: dict[str, dict[str, Any]] = {}
-        self.problem = ""
+        self.problem = self.reason = ""
+        self.left_out = 0
 
     @classmethod
-    def of(cls, settings: KafkaSettings, registry_url: str | None, heard: Heard | None = None) -> Self:
+    def of(
+        cls,
+        settings: KafkaSettings,
+        registry_url: str | None,
+        heard: Heard | None = None,
+        background: Background | None = None,
+    ) -> Self:
         """Of a deployment's live topic."""
         group = f"ayaflow-view-{uuid.uuid4()}"  # joins none: assigned
         return cls(
@@ -85,6 +103,7 @@ class LiveReader(threading.Thread):
             partial(kafka.consumer, settings, group=group, from_end=True),
             registry_url=registry_url,
             heard=heard,
+            background=background,
         )
 
     def __enter__(self) -> Self:
@@ -107,6 +126,10 @@ class LiveReader(threading.Thread):
                 self._read()
             except (KafkaException, AyaflowError) as error:
                 self.problem = f"cannot read {self._topics.live}: {kafka.reason(error)}"
+                self._done.wait(AGAIN_SECONDS)
+            except Exception as error:  # noqa: BLE001  told, whatever it is
+                self.problem = f"cannot read {self._topics.live}: {error!r}"
+                self._background.failed("what reads the live topic", error)
                 self._done.wait(AGAIN_SECONDS)
 
     def _read(self) -> None:
@@ -134,16 +157,33 @@ class LiveReader(threading.Thread):
                 self._decode(codec, message.value() or b"")
 
     def _decode(self, codec: Codec, value: bytes) -> None:
+        """One foreign message does not end the view."""
         try:
-            stats = codec.decode_live_stats(value)
-        except DecodeError as error:  # one foreign message does not end the view
-            self.problem = f"a message of {self._topics.live} is left out: {error}"
+            stats = _read(codec, value)
+        except DecodeError as error:
+            self._leave_out(str(error))
             return
-        self._keep(stats)
-        if self._heard:
-            self._heard(stats)
+        try:
+            self._keep(stats)
+            if self._heard:
+                self._heard(stats)
+        except Exception as error:  # noqa: BLE001  told, whatever it is
+            self._background.failed("what takes in live messages", error)
+            self._leave_out(repr(error))
+
+    def _leave_out(self, reason: str) -> None:
+        self.left_out, self.reason = self.left_out + 1, reason[:300]
+        self.problem = f"a message of {self._topics.live} is left out: {self.reason}"
 
     def _keep(self, stats: dict[str, Any]) -> None:
-        kept = {**self.stats, str(stats["node"]): stats}
-        newest = sorted(kept, key=lambda node: kept[node]["time"])[-NODES_KEPT:]
-        self.problem, self.stats = "", {node: kept[node] for node in newest}  # replaced whole: another thread reads
+        self._newest.use(stats["node"], stats)
+        self.problem, self.stats = "", dict(self._newest.items())  # replaced whole: another thread reads
+
+
+def _read(codec: Codec, value: bytes) -> dict[str, Any]:
+    """Raises DecodeError."""
+    if len(value) > MOST_OCTETS:
+        raise DecodeError(f"it has {len(value):,} octets")
+    stats = codec.decode_live_stats(value)
+    check(stats)
+    return stats

@@ -1,5 +1,8 @@
 """What the nodes are doing now, put together from their LiveStats messages. Pure: the clock is given.
 
+Messages count in the order in which they come, and what is active, or silent, is so by our clock: a node's own may be
+wrong, and set at any time.
+
 LiveStats lists a node's top connections with what they have in its open windows. Here a connection stays until it
 has been without a packet for the timeout, and its counts go on when a window closes: what the closed window had is
 taken from the message before, with a share of the second in which the next window began. So counts of a connection
@@ -10,8 +13,10 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from heapq import nlargest
 from typing import Any
 
+from common.recent import Recent
 from common.times import iso
 from console.query.vocabulary import protocol_name
 from schemas.fields import LIVE_KEYS, names
@@ -38,13 +43,20 @@ PASSED_SECONDS = 3
 """What passed an interface is averaged over so long: a message has whole batches, and so more or less than its time."""
 NODES_KEPT = 1_000
 CONNECTIONS_KEPT = 20_000  # of a node; those longest without a packet go first
+ALL_CONNECTIONS_KEPT = 200_000  # of all nodes; those of the node that has new ones go first
+PASSED_KEPT = 20_000  # interfaces and directions, those that were told of last
+PASSED_KEPT_SECONDS = 600.0  # without a message that tells of it, an interface has gone
+LAG_MESSAGES = 100  # so many wait: what a node says is old, and its clock not wrong
+_STEP = timedelta(days=1)
 Counts = tuple[int, int, int, int]
+Place = tuple[str, str, str]
+"""Node, interface, direction."""
 _NONE: Counts = (0, 0, 0, 0)
 
 
 @dataclass(slots=True)
 class Connection:
-    """One connection of a node. Times are the node's."""
+    """One connection of a node. Times are the node's, but `active` and `listed`, monotonic seconds of ours."""
 
     node: str
     flow: Mapping[str, Any]  # KEY and values of the newest message
@@ -52,12 +64,18 @@ class Connection:
     last_seen: datetime
     window_first: datetime  # first_seen of the newest message: of the open windows
     open: Counts  # of the newest message
+    active: float = 0.0  # its last packet
+    listed: float = 0.0  # when the newest message that lists it came
     total: Counts = _NONE
     heard: deque[tuple[datetime, Counts, Counts]] = field(default_factory=lambda: deque(maxlen=64))
     """Message's time, counts in it, and the total then."""
 
-    def add(self, time: datetime, flow: Mapping[str, Any]) -> None:
-        """The next message that lists it."""
+    def add(self, time: datetime, flow: Mapping[str, Any], now: float, *, stepped: bool) -> None:
+        """The next message that lists it. `stepped`: the node's clock was set since the one before."""
+        if stepped:
+            self.heard.clear()
+        self.listed = now
+        self.active = now - max(0.0, (time - flow["last_seen"]).total_seconds())
         counts: Counts = (flow["packets"], flow["bytes"], flow["packets_rev"], flow["bytes_rev"])
         closed = self._closed(flow["first_seen"])
         # counts of the windows that are still open never fall
@@ -65,7 +83,7 @@ class Connection:
         a, b, c, d = self.total
         self.total = (a + grown[0], b + grown[1], c + grown[2], d + grown[3])
         self.open, self.flow = counts, flow
-        self.window_first, self.last_seen = flow["first_seen"], max(self.last_seen, flow["last_seen"])
+        self.window_first, self.last_seen = flow["first_seen"], flow["last_seen"]
         self.heard.append((time, counts, self.total))
         # two are kept whatever their age, for the rate
         while len(self.heard) > 2 and (time - self.heard[1][0]).total_seconds() > max(RATE_SECONDS, 2):
@@ -118,26 +136,29 @@ class Node:
 
     stats: Mapping[str, Any]  # the newest message
     heard: float  # when it came; monotonic seconds
-    recent: deque[Mapping[str, Any]] = field(default_factory=deque)  # the newest, of PASSED_SECONDS
+    recent: deque[tuple[float, Mapping[str, Any]]] = field(default_factory=lambda: deque(maxlen=64))
+    """When they came, and the newest messages, of PASSED_SECONDS."""
     connections: dict[tuple[Any, ...], Connection] = field(default_factory=dict)
 
-    def clock(self, now: float) -> datetime:
-        """The node's time."""
-        moment: datetime = self.stats["time"]
-        return moment + timedelta(seconds=max(0.0, now - self.heard))
-
-    def add(self, stats: Mapping[str, Any], now: float) -> None:
-        """The next message."""
+    def add(self, stats: Mapping[str, Any], now: float) -> bool:
+        """The next message. Returns whether the node's clock was set since the one before."""
+        passed: timedelta = stats["time"] - self.stats["time"]
         self.stats, self.heard = stats, now
-        self.recent.append(stats)
-        while (stats["time"] - self.recent[0]["time"]).total_seconds() >= PASSED_SECONDS - 0.5:
+        self.recent.append((now, stats))
+        while now - self.recent[0][0] >= PASSED_SECONDS - 0.5:
             self.recent.popleft()
+        return not timedelta(0) < passed <= _STEP
+
+    def delay(self, now: float, wall: datetime) -> float:
+        """How old is what it says, in seconds: since it came, and how long it waited to be read."""
+        waited = (wall - self.stats["time"]).total_seconds() if self.stats["lag_messages"] >= LAG_MESSAGES else 0.0
+        return max(0.0, now - self.heard, waited)
 
     def interfaces(self) -> list[dict[str, Any]]:
         """Each interface and direction of the newest message: rates of the last seconds, its other counts."""
-        seconds = max(1, sum(stats["interval_ms"] for stats in self.recent)) / 1000
+        seconds = max(1, sum(stats["interval_ms"] for _, stats in self.recent)) / 1000
         sums: dict[tuple[str, str], list[int]] = {}
-        for stats in self.recent:
+        for _, stats in self.recent:
             for one in stats["interfaces"]:
                 both = sums.setdefault((one["interface"], one["direction"]), [0, 0])
                 both[0] += one["packets"]
@@ -156,30 +177,33 @@ class Node:
         ]
 
 
+@dataclass(slots=True)
+class _Passed:
+    """What passed an interface in one direction."""
+
+    heard: float  # when it was told of last; monotonic seconds
+    sums: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PASSED, 0))
+
+
 class LiveState:
     """All nodes. Not safe for two threads at once."""
 
     def __init__(self, timeout_seconds: float) -> None:
         self._timeout = timeout_seconds
-        self._nodes: dict[str, Node] = {}
-        self.passed: dict[tuple[str, str, str], dict[str, int]] = {}
-        """(node, interface, direction) -> sums of PASSED since the start."""
+        self._nodes: Recent[str, Node] = Recent(NODES_KEPT)
+        self._passed: Recent[Place, _Passed] = Recent(PASSED_KEPT)
+        self._totals = dict.fromkeys(PASSED, 0)
         self.version = 0  # grows with each message
 
     def add(self, stats: Mapping[str, Any], now: float) -> None:
-        """A LiveStats message, as the codec decodes it. `now`: monotonic seconds."""
+        """A LiveStats message, as console.live.message lets it through. `now`: monotonic seconds."""
         name, time = str(stats["node"]), stats["time"]
-        node = self._nodes.get(name)
-        if node is None:
-            node = self._nodes[name] = Node(stats=stats, heard=now)
-        if time < node.stats["time"] - timedelta(seconds=1):  # a message of before the start, read late
-            return
+        node = self._nodes.get(name) or Node(stats=stats, heard=now)
+        self._nodes.use(name, node)
         self.version += 1
-        node.add(stats, now)
+        stepped = node.add(stats, now)
         for one in stats["interfaces"]:
-            sums = self.passed.setdefault((name, one["interface"], one["direction"]), dict.fromkeys(PASSED, 0))
-            for count in PASSED:
-                sums[count] += one.get(count, 0)
+            self._count((name, one["interface"], one["direction"]), one, now)
         for flow in stats["top"]:
             key = tuple(flow[part] for part in KEY)
             known = node.connections.get(key)
@@ -192,24 +216,41 @@ class LiveState:
                     window_first=flow["first_seen"],
                     open=_NONE,
                 )
-            known.add(time, flow)
-        self._forget(node, time)
+            known.add(time, flow, now, stepped=stepped)
+        self._forget(node, now)
 
-    def _forget(self, node: Node, time: datetime) -> None:
-        """What has been without a packet for too long."""
-        oldest = time - timedelta(seconds=self._timeout)
-        gone = [key for key, one in node.connections.items() if one.last_seen < oldest]
-        rest = len(node.connections) - len(gone) - CONNECTIONS_KEPT
+    def _count(self, place: Place, interface: Mapping[str, Any], now: float) -> None:
+        passed = self._passed.get(place) or _Passed(now)
+        self._passed.use(place, passed)
+        passed.heard = now
+        for count in PASSED:
+            more = interface.get(count, 0)
+            passed.sums[count] += more
+            self._totals[count] += more
+
+    def _forget(self, node: Node, now: float) -> None:
+        """What has been without a packet for too long, and interfaces and nodes that have gone."""
+        gone = [key for key, one in node.connections.items() if one.active < now - self._timeout]
+        all_of_them = sum(len(each.connections) for _, each in self._nodes.newest_first())
+        rest = max(len(node.connections) - CONNECTIONS_KEPT, all_of_them - ALL_CONNECTIONS_KEPT) - len(gone)
         if rest > 0:
-            gone += sorted(node.connections, key=lambda key: node.connections[key].last_seen)[:rest]
+            gone += sorted(node.connections, key=lambda key: node.connections[key].active)[: rest + len(gone)]
         for key in gone:
             node.connections.pop(key, None)
-        if len(self._nodes) > NODES_KEPT:
-            del self._nodes[min(self._nodes, key=lambda name: self._nodes[name].heard)]
+        while (oldest := self._nodes.oldest()) and now - oldest[1].heard > max(self._timeout, PASSED_KEPT_SECONDS):
+            self._nodes.forget(oldest[0])
+        while (first := self._passed.oldest()) and now - first[1].heard > PASSED_KEPT_SECONDS:
+            self._passed.forget(first[0])
+
+    @property
+    def passed(self) -> dict[Place, dict[str, int]]:
+        """Sums of PASSED since the start, of each node, interface and direction that is told of now."""
+        return {place: dict(passed.sums) for place, passed in self._passed.items()}
 
     def nodes(self, now: float) -> dict[str, Node]:
         """The nodes that were heard of within the timeout."""
-        return {name: node for name, node in sorted(self._nodes.items()) if now - node.heard <= self._timeout}
+        heard = {name: node for name, node in self._nodes.items() if now - node.heard <= self._timeout}
+        return dict(sorted(heard.items()))
 
     def connections(
         self,
@@ -223,15 +264,15 @@ class LiveState:
         found: list[tuple[float, Connection, bool]] = []
         value = SORTS[sort]
         for node in self.nodes(now).values():
-            clock, newest = node.clock(now), node.stats["time"]
             for one in node.connections.values():
-                if (clock - one.last_seen).total_seconds() <= self._timeout:
+                if now - one.active <= self._timeout:
                     # a connection that fell out of the top list has no rate that is known
-                    quiet = not one.heard or one.heard[-1][0] < newest
+                    quiet = one.listed < node.heard
                     found.append((0.0 if sort == "rate" and quiet else value(one), one, quiet))
-        found.sort(key=lambda entry: entry[0], reverse=True)
         if chosen is None:
-            return [one.shown(quiet=quiet) for _, one, quiet in found[:limit]]
+            largest = nlargest(limit, found, key=lambda entry: entry[0])
+            return [one.shown(quiet=quiet) for _, one, quiet in largest]
+        found.sort(key=lambda entry: entry[0], reverse=True)
         rows: list[dict[str, Any]] = []
         for _, one, quiet in found:
             if len(rows) == limit:
@@ -250,7 +291,7 @@ class LiveState:
             {
                 "node": name,
                 "time": iso(node.stats["time"], digits=6),
-                "delay_seconds": round(max(0.0, (wall - node.stats["time"]).total_seconds()), 3),
+                "delay_seconds": round(node.delay(now, wall), 3),
                 "interfaces": node.interfaces(),
                 "active_flows": node.stats["active_flows"],
                 "open_windows": node.stats["open_windows"],
@@ -260,8 +301,8 @@ class LiveState:
         ]
 
     def totals(self) -> dict[str, int]:
-        """Sums of PASSED over everything."""
-        return {name: sum(one[name] for one in self.passed.values()) for name in PASSED}
+        """Sums of PASSED over everything, since the start."""
+        return dict(self._totals)
 
     def rates(self, now: float, fresh_seconds: float) -> tuple[float, float]:
         """Packets and bytes a second of all nodes that were heard of just now."""

@@ -1,6 +1,7 @@
 """A node's messages in the live topic."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from confluent_kafka import Producer
 
@@ -24,7 +25,8 @@ class Node:
         """The time of the last message, as the API writes it."""
         return iso(self._start + timedelta(seconds=self._second), digits=6)
 
-    def send(self, node: str = "n1") -> None:
+    def send(self, node: str = "n1", **changes: Any) -> None:
+        """`changes`: what this one says otherwise."""
         self._second += 1
         time = self._start + timedelta(seconds=self._second)
         stats = {
@@ -67,6 +69,7 @@ class Node:
                 }
                 for port in (1000, 2000)
             ],
+            **changes,
         }
         self._producer.produce(self._topic, self._codec.encode_live_stats(stats), key=node)
         self._producer.produce(self._topic, b"not one of ours")

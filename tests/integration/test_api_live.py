@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -48,6 +49,35 @@ def heard(url: str, node: Node) -> dict[str, Any]:
         return answer if answer["connections"] else {}
 
     return until(sent_and_shown)
+
+
+def test_what_anybody_writes_to_the_topic_ends_nothing(live_url: str, kafka_broker: str) -> None:
+    node = Node(kafka_broker, "ayaflow.")
+    heard(live_url, node)
+    for time in (datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC), datetime(1900, 1, 1, tzinfo=UTC)):
+        node.send("evil", time=time)
+    node.send("evil", interval_ms=-5)
+    node.send("n" * 100_000)
+    node.send(time=datetime(2105, 1, 1, tzinfo=UTC))  # this one can be: a node whose clock is wrong, and then set
+
+    async def stream() -> list[Any]:
+        async with connect(f"ws://{urlsplit(live_url).netloc}/api/stream") as socket:
+            messages = []
+            for _ in range(4):
+                await asyncio.to_thread(node.send)
+                messages.append(json.loads(await asyncio.wait_for(socket.recv(), HANG_SECONDS)))
+            return messages
+
+    messages = asyncio.run(stream())
+    assert len({message["time"] for message in messages}) == 4
+    assert messages[-1]["nodes"][0]["time"] < "2100"
+    answer = httpx.get(f"{live_url}/api/live")
+    assert answer.status_code == 200
+    assert {row["node"] for row in answer.json()["connections"]} == {"n1"}
+    (console,) = [one for one in httpx.get(f"{live_url}/api/health").json()["stages"] if one["stage"] == "console"]
+    assert console["ok"]
+    assert console["details"]["live_messages_left_out"] >= 4
+    assert "ayaflow_console_live_left_out_total" in httpx.get(f"{live_url}/metrics").text
 
 
 def test_live_shows_what_is_in_the_topic(live_url: str, kafka_broker: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from console.live import hub as hub_module
 from console.live.hub import STREAM_TOP, LiveHub
 from console.live.reader import Heard
 from console.query import filters
@@ -107,8 +108,6 @@ def test_a_client_that_is_slow_gets_the_newest_and_misses_the_others(setup: Setu
 def test_all_that_wait_get_the_same_message_and_none_gets_it_twice(setup: Setup) -> None:
     async def play() -> tuple[list[tuple[int, str]], bool]:
         waiting = [asyncio.create_task(setup.hub.next(0)) for _ in range(3)]
-        await asyncio.sleep(0)
-        await setup.hub.tick()
         found = await asyncio.wait_for(asyncio.gather(*waiting), LONG)
         again = asyncio.create_task(setup.hub.next(found[0][0]))
         await asyncio.sleep(0)
@@ -131,3 +130,59 @@ def test_it_ticks_and_reads_while_it_is_open(setup: Setup) -> None:
     assert number >= 1
     assert json.loads(message)["problem"] == ""
     assert not setup.reader.runs
+
+
+def test_without_a_client_no_messages_are_made(setup: Setup) -> None:
+    made = 0
+
+    def snapshot() -> str:
+        nonlocal made
+        made += 1
+        return "{}"
+
+    async def play() -> tuple[int, int]:
+        setup.hub.snapshot = snapshot  # type: ignore[method-assign]
+        async with setup.hub as hub:
+            await asyncio.sleep(2.5 * hub_module.TICK_SECONDS)
+            before = made
+            await asyncio.wait_for(hub.next((await hub.next(0))[0]), LONG)
+            return before, made
+
+    hub_module.TICK_SECONDS = 0.02
+    try:
+        before, after = asyncio.run(play())
+    finally:
+        hub_module.TICK_SECONDS = 1.0
+    assert (before, after) == (0, 2)
+
+
+def test_a_snapshot_that_fails_is_told_and_the_next_one_is_made(setup: Setup) -> None:
+    failing = True
+    good = setup.hub.snapshot
+
+    def snapshot() -> str:
+        if failing:
+            raise OverflowError("date value out of range")
+        return good()
+
+    async def play() -> tuple[str, int]:
+        nonlocal failing
+        setup.hub.snapshot = snapshot  # type: ignore[method-assign]
+        async with setup.hub as hub:
+            waiting = asyncio.create_task(hub.next(-1))
+            hub._number = -1  # as a client that has one already
+            for _ in range(6_000):
+                if hub.health()[0]:
+                    break
+                await asyncio.sleep(0.01)
+            problem = hub.health()[0]
+            failing = False
+            return problem, (await asyncio.wait_for(waiting, LONG))[0]
+
+    problem, number = asyncio.run(play())
+    assert problem.startswith("what makes the live view's messages fails again and again (OverflowError")
+    assert number >= 0
+    setup.now += 60
+    assert setup.hub.health() == ("", {})
+    setup.reader.left_out, setup.reader.reason = 3, "no framing"
+    assert setup.hub.health()[1] == {"live_messages_left_out": 3, "left_out_because": "no framing"}

@@ -1,10 +1,11 @@
 """Reading the live topic: brokers that go and come back, foreign messages, a topic that is made anew."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from console.live.reader import AGAIN_SECONDS, NODES_KEPT, SILENCE_SECONDS, LiveReader
-from console.testing import MemoryTopic, live_stats
+from console.testing import MemoryTopic, flow, live_stats
 from schemas.avro.codec import Codec
 from schemas.topics import TopicNames
 
@@ -109,6 +110,79 @@ def test_a_foreign_message_is_left_out_and_told_until_the_next_good_one() -> Non
     assert play.problems[1].startswith("a message of ayaflow.live is left out: ")
     assert play.problems[2] == ""
     assert play.topic.opened == 1
+
+
+def test_messages_that_cannot_be_right_are_left_out_and_counted() -> None:
+    def send(play: Play) -> None:
+        for wrong in (
+            {"time": datetime(9999, 12, 31, tzinfo=UTC)},
+            {"time": datetime(1900, 1, 1, tzinfo=UTC)},
+            {"node": ""},
+            {"node": "n" * 10_000},
+            {"interval_ms": -1},
+            {"active_flows": -(2**62)},
+            {"lag_messages": 2**62},
+            {"interfaces": [{**live_stats(1)["interfaces"][0], "packets": -1}]},
+            {"interfaces": [{**live_stats(1)["interfaces"][0], "interface": "e" * 1_000}]},
+            {"interfaces": live_stats(1)["interfaces"] * 20_000},
+            {"top": [flow(0, 1, 100, src_addr="nowhere")]},
+            {"top": [flow(0, 1, 100, src_port=70_000)]},
+            {"top": [flow(0, 1, -100)]},
+            {"top": [{**flow(0, 1, 100), "last_seen": datetime(9999, 1, 1, tzinfo=UTC)}]},
+        ):
+            play.send(CODEC.encode_live_stats({**live_stats(1, node="evil"), **wrong}))
+        play.send(b"\x00" * 10_000_000)
+        play.send(b"")
+
+    play = Play(send, lambda play: play.send(message(2))).run()
+    assert play.heard == [("n1", 2)]
+    assert play.reader.left_out == 16
+    assert "octets" in play.reader.reason or "framing" in play.reader.reason
+    assert play.reader.problem == ""
+    assert play.topic.opened == 1
+
+
+def test_a_message_that_we_fail_at_is_left_out_and_told() -> None:
+    play = Play(lambda play: play.send(message(1, "bad")), lambda play: play.send(message(2)))
+    hear = play.hear
+
+    def heard(stats: dict[str, Any]) -> None:
+        if stats["node"] == "bad":
+            raise KeyError("interfaces")
+        hear(stats)
+
+    play.reader._heard = heard
+    play.run()
+    assert play.heard == [("n1", 2)]
+    assert (play.reader.left_out, play.reader.reason) == (1, "KeyError('interfaces')")
+    assert play.reader._background.problem.startswith("what takes in live messages fails again and again (KeyError")
+
+
+def test_what_nobody_foresaw_ends_no_reading() -> None:
+    play = Play(lambda play: play.send(message(1)))
+    connect, failures = play.topic.connect, [RuntimeError("no more threads")]
+
+    def broken() -> Any:
+        if failures:
+            raise failures.pop()
+        return connect()
+
+    play.reader._connect = broken
+    play._steps.insert(0, lambda play: None)
+    play.run()
+    assert play.problems[0] == "cannot read ayaflow.live: RuntimeError('no more threads')"
+    assert play.heard == [("n1", 1)]
+
+
+def test_the_nodes_that_are_kept_are_those_heard_of_last_whatever_their_clocks() -> None:
+    def send(play: Play) -> None:
+        play.send(message(50_000, "ahead"))
+        for number in range(NODES_KEPT):
+            play.send(message(number / 1000, f"n{number}"))
+
+    play = Play(send).run()
+    assert "ahead" not in play.reader.stats
+    assert len(play.reader.stats) == NODES_KEPT
 
 
 def test_a_topic_that_does_not_exist_yet_is_waited_for() -> None:

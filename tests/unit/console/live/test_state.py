@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.live.state import LiveState
+from console.live.state import NODES_KEPT, PASSED_KEPT, LiveState
 from console.testing import at, flow
 from console.testing import live_stats as stats
 
@@ -131,12 +131,54 @@ def test_sorting_limit_and_choice() -> None:
     assert [row["src_port"] for row in state.connections(2, limit=1, chosen=lambda row: row["src_port"] == 3)] == [3]
 
 
-def test_a_message_from_before_the_newest_changes_nothing() -> None:
+@pytest.mark.parametrize("step", [-3600, 3600, 30 * 86_400])
+def test_a_step_of_a_nodes_clock_freezes_nothing(step: int) -> None:
+    """Messages count as they come. The first of the connections ends with the step."""
     state = LiveState(60)
-    state.add(stats(10, flow(0, 10, 500), bytes=5), 10)
-    state.add(stats(5, flow(0, 5, 200), bytes=5), 11)
-    assert state.totals()["bytes"] == 5
-    assert state.connections(11)[0]["bytes"] == 500
+    for second in range(1, 200):
+        time = second + (step if second >= 100 else 0)
+        port = 1 if second < 100 else 2
+        first = time // 10 * 10
+        state.add(stats(time, flow(first, time, (time - first) * 100, src_port=port), packets=1, bytes=100), second)
+        assert state.nodes(second)
+        assert 90 <= state.rates(second, 10)[1] <= 110
+        listed = {row["src_port"]: row for row in state.connections(second)}
+        assert set(listed) == {*([1] if second < 160 else []), *([2] if second >= 100 else [])}
+    assert 0 <= listed[2]["bytes_per_second"] <= 200
+    assert max(len(node.recent) for node in state.nodes(199).values()) <= 4
+    assert state.totals()["packets"] == 199
+    (row,) = state.node_rows(199, at(199))
+    assert (row["time"], row["delay_seconds"]) == (at(199 + step).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), 0)
+
+
+def test_a_clock_that_stands_still_makes_no_wild_rates() -> None:
+    state = LiveState(60)
+    for second in range(1, 100):
+        state.add(stats(5, flow(0, 5, 100 * second), packets=1, bytes=100), second)
+    assert state.connections(99)[0]["bytes_per_second"] < 10_000
+    assert 90 <= state.rates(99, 10)[1] <= 110
+
+
+def test_what_a_node_says_is_old_while_its_messages_wait_and_not_for_a_wrong_clock() -> None:
+    state = LiveState(60)
+    state.add(stats(0), 3600)
+    assert state.node_rows(3602, at(3602))[0]["delay_seconds"] == 2
+    state.add({**stats(1), "lag_messages": 5_000}, 3603)
+    assert state.node_rows(3603, at(3603))[0]["delay_seconds"] == 3602
+
+
+def test_interfaces_and_nodes_that_have_gone_are_forgotten_and_totals_stay() -> None:
+    state = LiveState(60)
+    for number in range(30_000):
+        one = {**stats(number / 100, packets=1)["interfaces"][0], "interface": f"veth{number}"}
+        state.add({**stats(number / 100, node=f"n{number % 2_000}"), "interfaces": [one]}, number / 100)
+    assert len(state.passed) == PASSED_KEPT
+    assert len(state._nodes) == NODES_KEPT
+    assert state.totals()["packets"] == 30_000
+    state.add(stats(2_000, packets=1), 2_000)
+    assert list(state.passed) == [("n1", "eth0", "ingress")]
+    assert len(state._nodes) == 1
+    assert state.totals()["packets"] == 30_001
 
 
 def test_a_flood_of_connections_is_bounded(monkeypatch: Any) -> None:
@@ -148,3 +190,14 @@ def test_a_flood_of_connections_is_bounded(monkeypatch: Any) -> None:
         )
     assert len(state.connections(5, limit=1000)) == 100
     assert min(row["src_port"] for row in state.connections(5, limit=1000)) == 200
+
+
+def test_connections_of_all_nodes_are_bounded(monkeypatch: Any) -> None:
+    monkeypatch.setattr("console.live.state.ALL_CONNECTIONS_KEPT", 100)
+    state = LiveState(60)
+    for second in range(1, 6):
+        for node in range(10):
+            ports = range(50 * second, 50 * second + 20)
+            flows = [flow(second - 1, second, 100, src_port=port) for port in ports]
+            state.add(stats(second, *flows, node=f"n{node}"), second)
+    assert len(state.connections(5, limit=1000)) <= 100
