@@ -18,7 +18,8 @@ from streams.windowing.services import RANKS
 
 Bools = npt.NDArray[np.bool_]
 
-MOST = 1 << 20  # connections, of 12 octets each
+MOST = 1 << 20  # connections, of 16 octets each
+GRACE_SECONDS = 600
 TCP = 6
 
 _SEED = np.uint64(secrets.randbits(64))
@@ -149,18 +150,32 @@ class StoredConnections:
 
 class _Turned(NamedTuple):
     identity: U64  # ascending, each once
-    window: U32  # start of the last window with a row, seconds since the Unix epoch
+    since: U32  # start of the first window with a row, seconds since the Unix epoch
+    window: U32  # of the last one
+
+    def at(self, places: npt.NDArray[np.intp]) -> "_Turned":
+        return _Turned(self.identity[places], self.since[places], self.window[places])
+
+    def and_then(self, identity: U64, window: U32) -> "_Turned":
+        """With rows that came later, connections several times and in any order."""
+        since, last = np.concatenate([self.since, window]), np.concatenate([self.window, window])
+        return _Turned(np.concatenate([self.identity, identity]), since, last)
+
+
+_NOBODY = _Turned(np.zeros(0, np.uint64), np.zeros(0, np.uint32), np.zeros(0, np.uint32))
 
 
 class Initiators:
     """The turned connections of a partition: those whose newest row has another src than `by_rule` says.
 
-    Of more than `most` those are forgotten whose newest row is the oldest. One thread learns; others may ask meanwhile.
+    Of more than `most` those are forgotten whose newest row is the oldest. What lasted for some time counts as so much
+    newer, up to GRACE_SECONDS: a flood of SYNs does not push out the connections that live. One thread learns; others
+    may ask meanwhile.
     """
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
-        self._turned = _Turned(np.zeros(0, np.uint64), np.zeros(0, np.uint32))  # replaced, never changed
+        self._turned = _NOBODY  # replaced, never changed
 
     def __len__(self) -> int:
         return len(self._turned.identity)
@@ -186,22 +201,20 @@ class Initiators:
         new = np.flatnonzero(self.turned(identity) | perhaps_among(identity[turned], identity))
         if not len(new):
             return
-        windows = np.broadcast_to(np.asarray(rows.window_start, np.uint32), len(rows.protocol))
-        self._turned = self._newest(
-            np.concatenate([self._turned.identity, identity[new]]),
-            np.concatenate([self._turned.window, windows[tcp[new]]]),
-            np.concatenate([np.ones(len(self), np.bool_), turned[new]]),
-        )
+        window = np.broadcast_to(np.asarray(rows.window_start, np.uint32), len(rows.protocol))[tcp[new]]
+        was = np.ones(len(self), np.bool_)
+        self._turned = self._newest(self._turned.and_then(identity[new], window), np.append(was, turned[new]))
 
-    def _newest(self, identity: U64, window: U32, turned: Bools) -> _Turned:
-        order = np.lexsort((window, identity))  # stable: what came later stays behind
-        ordered = identity[order]
-        last = order[np.append(ordered[1:] != ordered[:-1], True)]
-        last = last[turned[last]]
-        if len(last) > self._most:
-            newest = np.argsort(window[last], kind="stable")[-self._most :]
-            last = last[np.sort(newest)]
-        return _Turned(identity[last], window[last])
+    def _newest(self, rows: _Turned, turned: Bools) -> _Turned:
+        order = np.lexsort((rows.window, rows.identity))  # stable: what came later stays behind
+        changes = np.diff(rows.identity[order]) != 0
+        first, last = order[np.append(True, changes)], order[np.append(changes, True)]
+        kept = np.flatnonzero(turned[last])
+        found = rows.at(last[kept])._replace(since=rows.since[first[kept]])
+        if len(found.identity) <= self._most:
+            return found
+        counts_as = found.window + np.minimum(found.window - found.since, GRACE_SECONDS)
+        return found.at(np.sort(np.argsort(counts_as, kind="stable")[-self._most :]))
 
 
 def perhaps_among(known: U64, asked: U64) -> Bools:

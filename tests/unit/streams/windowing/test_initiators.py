@@ -178,6 +178,19 @@ def test_memory_is_bounded_and_the_oldest_go_first() -> None:
     assert not turned(initiators, (A, 40001), (B, 443))
 
 
+def test_a_flood_of_syns_does_not_push_out_a_connection_that_lives() -> None:
+    initiators = Initiators(most=100)
+    for window in range(0, 60, 10):
+        initiators.learn(connections(AGAINST, window=window))
+    for window in range(60, 100, 10):
+        initiators.learn(connections(*(((B, 443), (A, 40001 + window * 10 + n)) for n in range(200)), window=window))
+        assert len(initiators) == 100
+        assert turned(initiators, *RULE)
+    for window in range(100, 120, 10):  # it was silent for longer than it lived
+        initiators.learn(connections(*(((B, 443), (A, 40001 + window * 10 + n)) for n in range(200)), window=window))
+    assert not turned(initiators, *RULE)
+
+
 def test_a_copy_learns_by_itself() -> None:
     first = Initiators()
     first.learn(connections(AGAINST))
