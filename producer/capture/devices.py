@@ -4,7 +4,8 @@ Every few seconds, right before an epoch is closed, all are read, and again righ
 device counted from after one close until before another passed while epochs were open that are known exactly: so it is
 never more than the hooks had to see, unless something kept packets from them. It is often less: a device may count a
 super-packet as one, later than the hook (a queue, counters that the hardware brings up to date once a second), or not
-at all. What was seen and not counted yet is remembered for one reading.
+at all. What was seen and not counted yet is remembered for one reading; the first of a device, of which nobody knows,
+is short.
 """
 
 from collections import deque
@@ -19,6 +20,7 @@ from schemas.packets import EpochCounters
 from schemas.unseen import SPAN_SECONDS, is_hole
 
 READ_NS = 5_000_000_000
+FIRST_NS = 2_000_000_000  # after the first reading of a device: until then its counters may lag behind what was before
 
 Passage = tuple[str, int]
 """Interface and direction."""
@@ -138,6 +140,7 @@ class Devices:
         for passage, count in self._beginning.items():
             compared = self._compared.get(passage)
             if compared is None:
+                self._due_ns = min(self._due_ns, self._monotonic() + FIRST_NS)
                 self._compared[passage] = _Compared(before=ending.get(passage, count), after=count, epoch=epoch)
             elif before := ending.get(passage):
                 compared.before, compared.after, compared.epoch, compared.seen = before, count, epoch, 0

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from producer.capture.devices import READ_NS, DeviceCount, Devices
+from producer.capture.devices import FIRST_NS, READ_NS, DeviceCount, Devices
 from producer.capture.testing import counters
 from schemas.packets import EGRESS, INGRESS, EpochCounters
 
+SECOND = READ_NS // 5
 PLACE = ("v0", INGRESS)
 
 
@@ -21,6 +22,7 @@ class Device:
         self.there = True
         self.rows: list[EpochCounters] = []
         self.close()
+        self.now += FIRST_NS - READ_NS  # so that the first reading, too, is five epochs later
 
     def passes(self, packets: int, *, seen: int | None = None) -> None:
         """The device counts so many, and the hook sees all, or so many."""
@@ -41,7 +43,7 @@ class Device:
     def reading(self, packets: int = 0, **seen: int) -> EpochCounters:
         """Five epochs, the last of which ends with a reading; packets pass in the third."""
         for each in range(5):
-            self.now += READ_NS // 5
+            self.now += SECOND
             if each == 2:
                 self.passes(packets, **seen)
             row = self.close()
