@@ -23,7 +23,7 @@ from streams.worker.troubles import Place, Troubles
 
 LOOK_SECONDS = 5.0  # between two looks
 _KNOWN_SECONDS = 60.0  # for so long a look is worth something; one takes as long when nobody answers
-_GRACE_SECONDS = 60.0  # a node's clock may be behind the others' by so much
+_GRACE_SECONDS = 60.0
 _MOST_TOLD = 20
 
 
@@ -38,11 +38,15 @@ class Watch:
         clock: Clock,
         executor: Executor,
         *,
-        open_seconds: float,
+        window_seconds: float,
+        node_timeout_seconds: float,
     ) -> None:
-        """`open_seconds`: a window is open for so long when all is well."""
+        """The settings say for how long a window is open when all is well."""
         self._broker, self._metrics, self._troubles, self._clock = broker, metrics, troubles, clock
-        self._executor, self._limit = executor, open_seconds + _GRACE_SECONDS
+        self._executor = executor
+        # as long as streams.partition.watermark lets a node whose clock is behind hold windows open
+        grace = max(_GRACE_SECONDS, 2 * window_seconds, node_timeout_seconds)
+        self._limit = window_seconds + node_timeout_seconds + grace
         self._ours: list[PartitionBacklog] = []  # and those that nobody reads
         self._late: set[int] = set()
         self._at: float | None = None  # of the last look that was answered

@@ -82,7 +82,8 @@ class Worker:
             again.troubles,
             clock,
             executors("broker"),
-            open_seconds=settings.window_seconds + settings.node_timeout_seconds,
+            window_seconds=settings.window_seconds,
+            node_timeout_seconds=settings.node_timeout_seconds,
         )
         self._failures = logs.Limit(clock.monotonic)
         self._tasks: list[asyncio.Task[None]] = []

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]
 
 from common import kafka
@@ -180,10 +181,17 @@ def test_an_output_topic_that_is_deleted_is_made_anew(kafka_broker: str, clickho
         node.send(0)
         p.send([b"nonsense"])
         p.until(node.stored)
-        p.until(lambda: "a topic was gone" in p.output and bool(p.messages(name)))
+        p.until(lambda: "a topic was gone" in p.output and has_messages(p, name))
         p.until(lambda: bool(p.health()["ok"]))
         assert time.monotonic() - begun < 60
         assert p.stop() == 0
+
+
+def has_messages(p: Pipeline, topic: str) -> bool:
+    try:
+        return bool(p.messages(topic))
+    except KafkaException:  # it has just been made, and has no leader yet
+        return False
 
 
 def test_a_packets_topic_that_is_made_anew_with_fewer_partitions_under_streams_is_read(
@@ -219,3 +227,24 @@ def made(settings: KafkaSettings) -> list[str]:
 
 def known(admin: AdminClient, topic: str) -> bool:
     return topic in admin.list_topics(timeout=HANG_SECONDS).topics
+
+
+@pytest.mark.parametrize("megabytes", [12, 100])
+def test_poison_of_any_size_in_one_partition_holds_no_other(
+    kafka_broker: str, clickhouse_server: str, megabytes: int
+) -> None:
+    with pipeline(kafka_broker, clickhouse_server, partitions=2) as p:
+        p.start()
+        free, behind = Node(p, "free"), Node(p, "behind")
+        hostile = Producer(
+            {"bootstrap.servers": kafka_broker, "compression.type": "zstd", "message.max.bytes": 200 << 20}
+        )
+        for _ in range(3):
+            hostile.produce(p.topics.packets, value=bytes(megabytes << 20), key=b"evil", partition=1)
+        assert hostile.flush(HANG_SECONDS) == 0
+        behind.send(1)
+        free.send(0)
+        p.until(lambda: free.stored() and behind.stored())
+        p.until(lambda: len(p.messages(p.topics.dead_letter)) == 3)
+        p.until(lambda: bool(p.health()["ok"]))
+        assert p.stop() == 0

@@ -13,7 +13,8 @@ import pytest
 
 from common.errors import DecodeError, ServiceUnavailable
 from schemas.avro import registry
-from schemas.avro.registry import UNKNOWN_SECONDS, ConfluentRegistry, FixedRegistry, fixed_schemas, newest
+from schemas.avro.codec import Codec
+from schemas.avro.registry import HEADER, UNKNOWN_SECONDS, ConfluentRegistry, FixedRegistry, fixed_schemas, newest
 from schemas.topics import TopicNames
 
 ALL = fixed_schemas(TopicNames.of("ayaflow."))
@@ -105,6 +106,15 @@ def test_a_registry_that_accepts_and_is_silent_is_given_up(monkeypatch: pytest.M
         connection.close()
 
 
+def test_what_needs_no_answer_of_a_registry_is_at_hand() -> None:
+    with Codec() as fixed:
+        assert fixed.at_hand(HEADER.pack(0, 99))
+    with Codec("http://127.0.0.1:1") as asked:
+        assert not asked.at_hand(HEADER.pack(0, 9) + b"anything")
+        assert asked.at_hand(b"")
+        assert asked.at_hand(HEADER.pack(1, 9))  # nobody's framing: it is refused as it is
+
+
 def test_an_id_that_nobody_knows_is_not_asked_for_with_each_message() -> None:
     requests: list[bytes] = []
     body = b'{"error_code": 40403, "message": "Schema 99 not found"}'
@@ -119,11 +129,14 @@ def test_an_id_that_nobody_knows_is_not_asked_for_with_each_message() -> None:
     with server(unknown) as url:
         asked = ConfluentRegistry(url, TopicNames.of("t."), monotonic=lambda: now[0])
         with contextlib.closing(asked):
+            assert not asked.at_hand(99)
             for _ in range(3):
                 with pytest.raises(DecodeError):
                     asked.schema(99)
+                assert asked.at_hand(99)
             once = len(requests)
             now[0] = UNKNOWN_SECONDS + 1  # it may have been registered since
+            assert not asked.at_hand(99)
             with pytest.raises(DecodeError):
                 asked.schema(99)
     assert once == len(requests) // 2 > 0
