@@ -1,10 +1,12 @@
 """`ayaflow doctor`: looks at each stage along the path of a packet and says in a sentence what to do."""
 
+import contextlib
 import json
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TextIO
 
 from rich.console import Console
@@ -13,8 +15,10 @@ from rich.text import Text
 
 from common.errors import AyaflowError, ServiceUnavailable
 from common.settings import Settings
+from console.audit.settled import patience
 from console.health import Question, questions
 from console.store.client import Store
+from console.storing import Storing
 from deploy.local.up import preflight
 from producer.kernel import environment
 from schemas.clickhouse.ddl import migrations
@@ -36,9 +40,18 @@ Look = Callable[[], str]
 """Returns what is well; raises AyaflowError with what is wrong and what to do."""
 
 
-def run(settings: Settings, as_json: bool = False, out: TextIO | None = None) -> int:
-    """Check everything and print it. Returns 0 when all is well, else 1."""
-    found = list(check(looks(settings)))
+def run(settings: Settings, *, beside: Path | None = None, as_json: bool = False, out: TextIO | None = None) -> int:
+    """Check everything and print it. Returns 0 when all is well, else 1.
+
+    `beside`: the settings file of the `ayaflow up` that runs here.
+    """
+    storing = Storing(
+        settings.kafka,
+        settings.streams,
+        patience_seconds=patience(settings.streams.window_seconds, settings.streams.node_timeout_seconds),
+    )
+    with contextlib.closing(storing):
+        found = list(check(looks(settings, storing, beside)))
     if as_json:
         document = {"ok": all(one.ok for one in found), "checks": [asdict(one) for one in found]}
         print(json.dumps(document, indent=2), file=out)
@@ -56,9 +69,10 @@ def check(what: Iterable[tuple[str, Look]]) -> Iterable[Check]:
             yield Check(name=name, ok=False, message=str(error))
 
 
-def looks(settings: Settings) -> list[tuple[str, Look]]:
+def looks(settings: Settings, storing: Storing, beside: Path | None = None) -> list[tuple[str, Look]]:
     """All checks, in the order of the path of a packet."""
-    found: list[tuple[str, Look]] = [
+    found: list[tuple[str, Look]] = [("settings", lambda: f"of the running `ayaflow up`: {beside}")] if beside else []
+    found += [
         ("privileges", _well(environment.check_privileges, "may load programs into the kernel")),
         ("kernel", _kernel),
         ("bcc", lambda: f"version {environment.bcc_version()}"),
@@ -75,7 +89,7 @@ def looks(settings: Settings) -> list[tuple[str, Look]]:
     found += [("clickhouse", _answers(clickhouse, advice)), ("tables", lambda: _tables(settings))]
     found.append(("deduplication", lambda: deduplication(settings)))
     found += [(question.stage, _answers(question, advice)) for question in others]
-    found.append(("data", lambda: _data(settings)))
+    found += [("storing", _stored(storing)), ("data", lambda: _data(settings))]
     return found
 
 
@@ -96,8 +110,25 @@ def _answers(question: Question, advice: str) -> Look:
     def look() -> str:
         verdict = question.ask()
         if not verdict.ok:
-            raise ServiceUnavailable(f"{verdict.sentence(question.place)}. {advice}")
+            raise ServiceUnavailable(f"{verdict.sentence(question.place)}. {verdict.advice or advice}")
         return "answers and is well"
+
+    return look
+
+
+def _stored(storing: Storing) -> Look:
+    question = storing.question()
+
+    def look() -> str:
+        verdict = question.ask()
+        if not verdict.ok:
+            raise ServiceUnavailable(". ".join(filter(None, (verdict.sentence(question.place), verdict.advice))))
+        ages = [
+            f"{each['oldest_age_seconds']:.0f} s (partition {each['partition']})"
+            for each in verdict.details["partitions"]
+            if each["messages"]
+        ]
+        return f"the oldest messages that are not stored: {', '.join(ages) or 'none'}"
 
     return look
 
@@ -161,9 +192,12 @@ def _data(settings: Settings) -> str:
         )[0]
     if not int(recent["epochs"]):
         raise ServiceUnavailable(
-            f"nothing was stored in the last {DATA_SECONDS} s. If a stage above is not well, begin there; else the "
-            "watched interfaces carry no packets: choose others with --interface"
+            f"nothing came into the ledger in the last {DATA_SECONDS} s, and a node that sees nothing says that each "
+            "second. If a stage above is not well, begin there; else no producer runs: start it with `ayaflow up` or "
+            "`ayaflow producer`"
         )
+    if not int(recent["packets"]):
+        return f"no packet in the last {DATA_SECONDS} s: watch other interfaces with --interface, if there should be"
     return f"{int(recent['packets'])} packets in the last {DATA_SECONDS} s"
 
 

@@ -1,5 +1,6 @@
 """Options that every command takes, before or after its name, and how settings come of them."""
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,9 +24,14 @@ class Flags:
     config: Path | None = None
     values: dict[str, Any] = field(default_factory=dict)  # dotted names of settings
 
-    def load(self) -> Settings:
-        """The settings. Raises SettingsError."""
-        return settings_module.load(self.config, self.values)
+    @property
+    def names_a_file(self) -> bool:
+        """Whether somebody said where the settings are."""
+        return bool(self.config or os.environ.get(settings_module.CONFIG_ENV))
+
+    def load(self, config: Path | None = None) -> Settings:
+        """The settings; `config`: another file. Raises SettingsError."""
+        return settings_module.load(config or self.config, self.values)
 
 
 def flags_of(context: click.Context) -> Flags:

@@ -31,7 +31,8 @@ class Waiting:
     messages: int
     since: float | None  # time stamp of the oldest, seconds since the Unix epoch; None: there is none
     read: bool  # somebody has acknowledged messages of it
-    late: bool  # it waits for longer than it may
+    slow: bool  # the oldest waits for longer than its window may take
+    late: bool  # for longer than it may
 
     def told(self, now: float) -> dict[str, Any]:
         """For JSON."""
@@ -41,6 +42,7 @@ class Waiting:
             "messages": self.messages,
             "oldest_age_seconds": age,
             "read": self.read,
+            "slow": self.slow,
             "late": self.late,
         }
 
@@ -58,6 +60,7 @@ def _judge(each: PartitionBacklog, now: float, patience_seconds: float) -> Waiti
         messages=each.messages,
         since=each.oldest_unix_s,
         read=read,
+        slow=age > patience_seconds,
         late=age > patience_seconds + (ANCHOR_SECONDS if read else 0),
     )
 
@@ -66,8 +69,8 @@ def sentence(waiting: Sequence[Waiting], topic: str) -> str:
     """Which partitions stand still, and since when; empty when none does."""
     late = [each for each in waiting if each.late]
     parts = [
-        f"partition {each.partition} of {topic} has {each.messages:,} messages"
-        f" {'that are not stored' if each.read else 'that nobody has read'}, the oldest from {iso(each.since or 0)}"
+        f"partition {each.partition} of {topic} has {each.messages:,} message{'' if each.messages == 1 else 's'}"
+        f" that {'streams has not stored' if each.read else 'nobody has read'}, the oldest from {iso(each.since or 0)}"
         for each in late[:_MOST_NAMED]
     ]
     if more := len(late) - len(parts):

@@ -61,14 +61,21 @@ def audit(context: click.Context, *, since: str | None, until: str | None, node:
 def doctor(context: click.Context, *, form: str) -> int:
     """Check each stage in order and say what to do.
 
+    Beside a running `ayaflow up` the settings are those that it runs with, unless --config names others.
+
     \b
     Example:
       ayaflow doctor
     """
     settings = begin(context)
     from cli import doctor as checks
+    from deploy.local.up.run import running
 
-    return checks.run(settings, as_json=form == "json")
+    flags = options.flags_of(context)
+    beside = None if flags.names_a_file else running(settings.data_dir)
+    if beside:
+        settings = flags.load(beside)
+    return checks.run(settings, beside=beside, as_json=form == "json")
 
 
 COMMANDS = (audit, doctor)

@@ -1,7 +1,7 @@
 """The console's own /metrics: totals of the live view, and counters of its requests."""
 
 import time
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 
 from console.access import Application, Receive, Scope, Send
 from console.live.hub import LiveHub
+from console.storing import STAGE
 
 _Counter = CounterMetricFamily
 
@@ -46,12 +47,27 @@ class HttpMetrics:
             registry=self.registry,
         )
         self.streams = Gauge("ayaflow_console_streams", "Open WebSocket streams.", registry=self.registry)
+        self._unstored_age, self._unstored = (
+            Gauge(f"ayaflow_console_{name}", text, ("partition",), registry=self.registry)
+            for name, text in (
+                ("oldest_unstored_seconds", "Age of a partition's oldest message that streams has not acknowledged."),
+                ("unstored_messages", "Messages of a partition that streams has not acknowledged, as Kafka says."),
+            )
+        )
         # nothing resolves names or inspects payloads yet: these stay 0, as ayaFlow has them without its options
         for name, text in (
             ("ayaflow_domains_resolved", "Domain names found for addresses."),
             ("ayaflow_deep_inspect_packets", "Packets whose payload was inspected."),
         ):
             Counter(name, text, registry=self.registry)
+
+    def take_backlog(self, partitions: Iterable[Mapping[str, Any]]) -> None:
+        """What console.storing tells of the partitions; nothing while Kafka does not answer."""
+        self._unstored_age.clear()
+        self._unstored.clear()
+        for each in partitions:
+            self._unstored_age.labels(each["partition"]).set(each["oldest_age_seconds"] or 0)
+            self._unstored.labels(each["partition"]).set(each["messages"])
 
     def middleware(self, application: Application) -> Application:
         """Counts what passes; the route's pattern, not the path, is the label."""
@@ -132,6 +148,8 @@ def router(metrics: HttpMetrics) -> APIRouter:
     @routes.get("/metrics", summary="Prometheus metrics of the console", response_class=Response)
     def scrape(request: Request) -> Response:
         """In the text format, or OpenMetrics when that is asked for."""
+        verdicts = await request.app.state.health.verdicts((STAGE,))
+        metrics.take_backlog(verdicts[STAGE].details.get("partitions", ()))
         encode, kind = choose_encoder(request.headers.get("Accept", ""))
         return Response(encode(metrics.registry), headers={"Content-Type": kind})
 

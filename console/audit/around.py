@@ -34,7 +34,7 @@ class Around:
     backlog: Mapping[str, Any] | None = None  # as console.storing tells it; None: Kafka did not answer
     backlog_said: str = ""  # which partitions stand still; without a backlog, why it is not known
     held: Held | None = None
-    troubles: tuple[str, ...] = ()  # what streams cannot do
+    troubles: tuple[str, ...] = ()  # what streams cannot do, or that it does not answer
 
     @classmethod
     def of(cls, verdicts: Mapping[str, Verdict], place: str) -> "Around":
@@ -44,12 +44,21 @@ class Around:
             backlog=storing.details or None,
             backlog_said=storing.sentence(place),
             held=_held(verdicts["producer"]),
-            troubles=tuple(health.troubles(verdicts["streams"].details)),
+            troubles=tuple(_troubles(verdicts["streams"])),
         )
 
     def late(self) -> list[Mapping[str, Any]]:
         """Partitions that stand still."""
         return [each for each in (self.backlog or {}).get("partitions", ()) if each["late"]]
+
+    @property
+    def nothing_waits(self) -> bool:
+        """Kafka holds nothing that should be stored by now, and no producer here holds anything."""
+        return (
+            self.backlog is not None
+            and self.held is None
+            and not any(each["slow"] for each in self.backlog["partitions"])
+        )
 
     def stuck_since(self, nodes: Iterable[Settled], node: str, now: float) -> float | None:
         """Since when something waits that the ledger cannot know of; seconds since the Unix epoch.
@@ -79,6 +88,12 @@ def _held(verdict: Verdict) -> Held | None:
         batches=batches,
         error="" if verdict.ok else verdict.sentence("it"),
     )
+
+
+def _troubles(streams: Verdict) -> list[str]:
+    if streams.ok:
+        return []
+    return health.troubles(streams.details) or [streams.sentence("it")]
 
 
 def _number(value: Any) -> int:

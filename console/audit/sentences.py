@@ -133,7 +133,7 @@ def _unsettled(report: Report, around: Around) -> list[str]:
         lines.append(f"  {around.backlog_said}.")
     if around.held and around.held.error:
         lines.append(f"  The producer of {around.held.node} cannot send: {_ended(around.held.error)}")
-    lines += [f"  streams: {_ended(trouble)}" for trouble in around.troubles]
+    lines += [f"  streams, as asked from here: {_ended(trouble)}" for trouble in around.troubles]
     return lines
 
 
@@ -156,7 +156,7 @@ def _behind(node: Settled, around: Around) -> str:
             f"{node.node}: its newest epoch ended at {since}, and was recorded just now: streams is catching up, or the"
             " clock of that node is behind."
         )
-    if around.backlog is not None and not around.late() and not (around.held and around.held.node == node.node):
+    if around.nothing_waits:
         return (
             f"{node.node} has sent nothing since {since}. If it was switched off, audit until then: --until {since};"
             " else look there: `ayaflow doctor`."

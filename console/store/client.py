@@ -89,6 +89,8 @@ class Store:
             result = self._client.query(sql, parameters=dict(parameters or {}), settings=self._query_settings)
         except (self._errors, OSError) as error:
             raise self._explain(error) from error
+        except Exception as error:  # of the driver or of urllib3, when an answer breaks off
+            raise self._broken(error) from error
         return [dict(zip(result.column_names, row, strict=True)) for row in result.result_rows]
 
     def columns(self, sql: str, parameters: Parameters | None = None) -> tuple[list[str], list[str]] | None:
@@ -146,10 +148,7 @@ class Store:
                 try:
                     chunk = source.read(_PIECE_BYTES)
                 except Exception as error:
-                    raise ServiceUnavailable(
-                        f"the connection to ClickHouse at {self._settings.url} broke in the middle of the result"
-                        f" ({_reason(str(error))}); try again"
-                    ) from error
+                    raise self._broken(error) from error
                 if not chunk:
                     break
                 held += chunk
@@ -160,6 +159,12 @@ class Store:
             yield held[: match.start()]
             raise explain(held[match.start() :].decode(errors="replace"), self._settings)
         yield held
+
+    def _broken(self, error: Exception) -> ServiceUnavailable:
+        return ServiceUnavailable(
+            f"the connection to ClickHouse at {self._settings.url} broke in the middle of the result"
+            f" ({_reason(str(error))}); try again"
+        )
 
     def _explain(self, error: Exception) -> QueryError | ServiceUnavailable:
         return explain(str(error), self._settings)

@@ -67,6 +67,18 @@ def make_directory(path: Path) -> None:
         ) from error
 
 
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock file `path` (see only_one)."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 @contextlib.contextmanager
 def only_one(path: Path, what: str) -> Iterator[None]:
     """Hold the lock file `path`. Raises EnvironmentProblem when another process holds it; kill -9 frees it."""

@@ -1,5 +1,7 @@
 """`ayaflow audit` while things fail: it may be unable to tell, but may not call packets missing."""
 
+import json
+
 from tests.bench.process import Every
 from tests.faults.installation import Installation
 
@@ -11,11 +13,18 @@ class Auditing(Every):
         super().__init__(every_seconds, self._look)
         self._system = system
         self.exact = 0  # so often
+        self.unsettled = 0
         self.alarms: list[str] = []
 
     def _look(self) -> None:
-        done = self._system.ayaflow("audit")
-        if done.returncode == 0:
+        done = self._system.ayaflow("audit", "--format", "json")
+        if not done.stdout:  # ClickHouse does not answer
+            return
+        report = json.loads(done.stdout)
+        assert report["exact"] is (done.returncode == 0)
+        if report["differs"]:
+            self.alarms.append(report["message"])
+        elif report["exact"]:
             self.exact += 1
-        elif "Not exact" in done.stdout:  # else ClickHouse does not answer, or the ledger waits for a producer
-            self.alarms.append(done.stdout)
+        else:  # a part stands still: the audit says since when
+            self.unsettled += 1

@@ -46,6 +46,7 @@ def all_in_one(group: str, seed: int, *, seconds: float, longest: float, rate: i
             "coalesced": found.coalesced,
             "dropped": 0,
             "audits_meanwhile": auditing.exact,
+            "audits_not_settled": auditing.unsettled,
             "settled_after_s": found.settle_seconds,
             "ended_by_itself": dict(system.restarts()),
             "schedule": runner.happened,

@@ -145,6 +145,8 @@ class Pipeline:
                 "clickhouse.database": self.database,
                 "streams.app_id": self.database,
                 "streams.metrics_listen": self.metrics,
+                "streams.window_seconds": "2",
+                "streams.node_timeout_seconds": "3",
             }
         )
         code = audit_run.run(settings, span or Range(), form="json", out=out)

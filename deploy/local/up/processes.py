@@ -41,6 +41,11 @@ class Child:
         self._process.wait()
 
 
+def settings_file(data_dir: Path) -> Path:
+    """Where `ayaflow up` writes all of its settings."""
+    return data_dir / "run/settings.yaml"
+
+
 class Programs:
     """Starts the stages, each a command of `ayaflow` with our settings, its output in a log of its own.
 
@@ -49,7 +54,7 @@ class Programs:
 
     def __init__(self, settings: Mapping[str, Any], data_dir: Path, names: Iterable[str]) -> None:
         """Writes the settings, all of them, by section, for the children. Raises EnvironmentProblem."""
-        self._config = data_dir / "run/settings.yaml"
+        self._config = settings_file(data_dir)
         _write_settings(self._config, settings)
         self._logs = {name: LogFile(data_dir / "logs" / f"{name}.log") for name in names}
 

@@ -5,6 +5,7 @@ Without a terminal it prints one line, `ready http://…`, once every part is he
 
 import sys
 import time
+from pathlib import Path
 
 from common import logs
 from common.clickhouse import Endpoint
@@ -12,10 +13,10 @@ from common.settings import Settings
 from common.stopping import Stop, stop_on_signals
 from console.health import console_url, questions
 from deploy.local import endpoints
-from deploy.local.process import only_one
+from deploy.local.process import is_held, only_one
 from deploy.local.up import preflight
 from deploy.local.up.probes import Probes
-from deploy.local.up.processes import Programs
+from deploy.local.up.processes import Programs, settings_file
 from deploy.local.up.screen import Screen
 from deploy.local.up.stages import PLANS
 from deploy.local.up.supervisor import Supervisor
@@ -32,7 +33,7 @@ def run(settings: Settings) -> int:
     Raises EnvironmentProblem or SettingsError, with a sentence for each thing that is wrong, before anything starts;
     and when a part cannot start for such a reason.
     """
-    with stop_on_signals() as stop, only_one(settings.data_dir / "up.lock", "ayaflow up"):
+    with stop_on_signals() as stop, only_one(_lock(settings.data_dir), "ayaflow up"):
         preflight.check(settings)
         with Probes(questions(settings)) as probes:
             supervisor = _supervisor(settings, probes)
@@ -45,6 +46,15 @@ def run(settings: Settings) -> int:
                     clean = supervisor.stop(lambda: stop.hurry, screen.draw)
                     screen.say("stopped" if clean else "stopped, but not every part by itself: see the logs")
     return 0 if clean else 1
+
+
+def running(data_dir: Path) -> Path | None:
+    """The settings of the `ayaflow up` that runs on this directory; None: none does."""
+    return settings_file(data_dir) if is_held(_lock(data_dir)) else None
+
+
+def _lock(data_dir: Path) -> Path:
+    return data_dir / "up.lock"
 
 
 def _supervisor(settings: Settings, probes: Probes) -> Supervisor:

@@ -1,11 +1,17 @@
 """The doctor's report, on a machine where nothing of ours runs."""
 
+import contextlib
 import json
+import os
 import socket
 from io import StringIO
 from pathlib import Path
 
+import pytest
+import yaml
+
 from cli import doctor
+from cli.main import main
 from common.errors import EnvironmentProblem
 from common.settings import (
     ClickHouseSettings,
@@ -15,6 +21,8 @@ from common.settings import (
     Settings,
     StreamsSettings,
 )
+from deploy.local.process import only_one
+from deploy.local.up.processes import settings_file
 
 
 def unused() -> str:
@@ -47,10 +55,45 @@ def test_with_nothing_running_each_stage_says_what_to_do(tmp_path: Path) -> None
     assert doctor.run(settings, as_json=True, out=out) == 1
     report = json.loads(out.getvalue())
     checks = {one["name"]: one for one in report["checks"]}
-    for name in ("kafka", "clickhouse", "tables", "producer", "streams", "console", "data"):
+    for name in ("kafka", "clickhouse", "tables", "producer", "streams", "console", "storing", "data"):
         assert not checks[name]["ok"]
+    for name in ("kafka", "clickhouse", "tables", "producer", "streams", "console", "data"):
         assert "ayaflow" in checks[name]["message"]
     assert checks["disk"]["ok"]
     text = StringIO()
     assert doctor.run(settings, out=text) == 1
     assert "FAIL" in text.getvalue()
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_beside_a_running_up_the_settings_are_its_own(
+    tmp_path: Path, runs: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AYAFLOW_")]:
+        monkeypatch.delenv(name)
+    nobody = unused()
+    settings_file(tmp_path).parent.mkdir()
+    settings_file(tmp_path).write_text(
+        yaml.safe_dump(
+            {
+                "data_dir": str(tmp_path),
+                "capture": {"interfaces": ["lo"]},
+                "kafka": {"bootstrap_servers": nobody},
+                "clickhouse": {"url": f"http://{nobody}"},
+                "producer": {"metrics_listen": nobody},
+                "streams": {"metrics_listen": nobody},
+                "console": {"listen": nobody},
+            }
+        )
+    )
+    elsewhere = [f"--set={name}={nobody}" for name in ("kafka.bootstrap_servers", "console.listen")]
+    with only_one(tmp_path / "up.lock", "ayaflow up") if runs else contextlib.nullcontext():
+        main(["doctor", "--format", "json", "--data-dir", str(tmp_path), *elsewhere])
+    checks = {one["name"]: one for one in json.loads(capsys.readouterr().out)["checks"]}
+    if runs:
+        assert checks["settings"]["message"] == f"of the running `ayaflow up`: {settings_file(tmp_path)}"
+        assert checks["interfaces"]["ok"]
+        assert nobody in checks["producer"]["message"]
+    else:
+        assert "settings" not in checks
+        assert nobody not in checks["producer"]["message"]

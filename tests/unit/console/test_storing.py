@@ -48,7 +48,7 @@ def test_those_that_stand_still_are_named_and_whether_somebody_has_read_them() -
     )
     said = sentence(waiting, "packets")
     assert said.startswith(
-        "partition 2 of packets has 40 messages that are not stored, the oldest from 2027-01-15T07:00:00Z; "
+        "partition 2 of packets has 40 messages that streams has not stored, the oldest from 2027-01-15T07:00:00Z; "
         "partition 3 of packets has 100 messages that nobody has read, the oldest from"
     )
     assert said.endswith("; and 2 more")
@@ -58,5 +58,6 @@ def test_those_that_stand_still_are_named_and_whether_somebody_has_read_them() -
         "messages": 40,
         "oldest_age_seconds": 3600.0,
         "read": True,
+        "slow": True,
         "late": True,
     }

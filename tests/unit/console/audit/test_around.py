@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from console import health
 from console.audit import model, sentences
 from console.audit.around import Around, Held
 from console.audit.model import Readings, Report
@@ -23,7 +24,14 @@ def backlog(*partitions: tuple[int, float, bool]) -> Verdict:
         "oldest_age_seconds": max((age for _, age, _ in partitions), default=0),
         "messages": 9 * len(partitions),
         "partitions": [
-            {"partition": number, "messages": 9, "oldest_age_seconds": age, "read": True, "late": late}
+            {
+                "partition": number,
+                "messages": 9,
+                "oldest_age_seconds": age,
+                "read": True,
+                "slow": age > 80,
+                "late": late,
+            }
             for number, age, late in partitions
         ],
     }
@@ -75,12 +83,16 @@ def test_a_silent_node_is_told_with_what_to_do_and_no_guess_is_made() -> None:
         "  n1 has sent nothing since 2027-01-15T07:56:39Z. If it was switched off, audit until then: "
         "--until 2027-01-15T07:56:39Z; else look there: `ayaflow doctor`."
     )
+    waits = around(backlog((2, 200, False)))
+    assert "  n1: nothing that it saw after 2027-01-15T07:56:39Z is in the ledger." in sentences.sentences(
+        report(silent, neighbours=waits), waits
+    )
     stuck = around(backlog((2, 200, True)), streams=Verdict(ok=False, details={"troubles": [trouble()]}))
     said = sentences.sentences(report(silent, neighbours=stuck), stuck)
     assert said[1:] == [
         "  n1: nothing that it saw after 2027-01-15T07:56:39Z is in the ledger.",
         "  partition 6 stands still.",
-        "  streams: partition 2, the window of 2027-01-15T07:55:50Z: refused (since 2027-01-15T07:56:40Z).",
+        f"  streams, as asked from here: {health.troubles({'troubles': [trouble()]})[0]}.",
         "Kafka holds 9 messages that streams has not acknowledged; the oldest is 200 s old.",
     ]
 
