@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from common.errors import QueryError
+from common.errors import QueryError, ServiceUnavailable
 from console.audit import model, reach_sql
 from console.audit import sql as audit_sql
 from console.audit.model import (
@@ -55,7 +55,7 @@ class Range:
 
 def read(store: Store, span: Range) -> Readings:
     """One reading of everything that is compared."""
-    now = store.select(reach_sql.NOW)[0]["now_us"] / 1e6
+    now = _one(store.select(reach_sql.NOW), "now_us") / 1e6
     since, until = int(span.since.timestamp()), int(span.until.timestamp())
     everything: dict[str, str | int] = {
         "since_us": int(span.since.timestamp() * 1e6),
@@ -74,8 +74,13 @@ def read(store: Store, span: Range) -> Readings:
     epochs = ask(audit_sql.epochs(seconds))
     windows = ask(audit_sql.windows(seconds))
     reaches = ask(reach_sql.REACHES)
+<<<<<<< HEAD
     gaps = ask(reach_sql.GAPS) if ask(reach_sql.RINGS)[0]["suspicious"] else []
     losses = ask(audit_sql.LOSSES) + ask(audit_sql.REFUSED)
+=======
+    gaps = ask(reach_sql.GAPS) if _one(ask(reach_sql.RINGS), "suspicious") else []
+    losses = ask(audit_sql.LOSSES)
+>>>>>>> 1633de7 (console: whatever answers at ClickHouse's address, the audit says a sentence)
     holes = ask(audit_sql.holes(seconds))
     rollups = [row for period, table in audit_sql.ROLLUPS.items() for row in _rollup(store, table, period, span)]
     return Readings(
@@ -98,6 +103,13 @@ def read(store: Store, span: Range) -> Readings:
         losses=tuple(Loss(**row) for row in losses),
         holes=tuple(_hole(row) for row in holes),
     )
+
+
+def _one(rows: list[dict[str, Any]], column: str) -> int:
+    """The value of a query that has always a row."""
+    if not rows or column not in rows[0]:
+        raise ServiceUnavailable("ClickHouse answers a question with nothing; is it ClickHouse that answers?")
+    return int(rows[0][column])
 
 
 def _rollup(store: Store, table: str, period: int, span: Range) -> list[dict[str, Any]]:

@@ -87,11 +87,11 @@ class Store:
         """All rows of a small result, each by column name, in Python's types."""
         try:
             result = self._client.query(sql, parameters=dict(parameters or {}), settings=self._query_settings)
+            return [dict(zip(result.column_names, row, strict=True)) for row in result.result_rows]
         except (self._errors, OSError) as error:
             raise self._explain(error) from error
         except Exception as error:  # of the driver or of urllib3, when an answer breaks off
             raise self._broken(error) from error
-        return [dict(zip(result.column_names, row, strict=True)) for row in result.result_rows]
 
     def columns(self, sql: str, parameters: Parameters | None = None) -> tuple[list[str], list[str]] | None:
         """Names and types of a SELECT's result without running it; None for other statements and wrong ones."""

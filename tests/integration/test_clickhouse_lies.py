@@ -11,8 +11,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from common.errors import ServiceUnavailable
+from cli.main import main
+from common.errors import AyaflowError, ServiceUnavailable
 from common.settings import ClickHouseSettings
+from console.audit import read
+from console.audit import run as audit_run
+from console.store.client import Store
 from streams.partition.storing import KafkaPartition, Refused
 from streams.store.clickhouse import ClickHouseStore
 from tests.unit.streams.store_contract import WINDOW, flows
@@ -113,8 +117,13 @@ def liar(clickhouse_server: str) -> Iterator[Liar]:
 
 
 @pytest.fixture(scope="module")
-def store(liar: Liar) -> Iterator[ClickHouseStore]:
-    made = ClickHouseStore(ClickHouseSettings(url=liar.url, database=f"db_{time.time_ns()}"), "packets")
+def settings(liar: Liar) -> ClickHouseSettings:
+    return ClickHouseSettings(url=liar.url, database=f"db_{time.time_ns()}")
+
+
+@pytest.fixture(scope="module")
+def store(settings: ClickHouseSettings) -> Iterator[ClickHouseStore]:
+    made = ClickHouseStore(settings, "packets")
     yield made
     made.close()
 
@@ -147,6 +156,30 @@ def test_a_lie_is_a_sentence_and_ends_nothing(liar: Liar, store: ClickHouseStore
             assert not isinstance(caught.value, Refused)
     liar.answer = None
     assert store.revisions(PARTITION, WINDOW) == [(0, 40)]
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_the_audit_too_has_a_sentence_for_a_lie(
+    liar: Liar,
+    settings: ClickHouseSettings,
+    store: ClickHouseStore,
+    lie: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(audit_run, "NEIGHBOUR_SECONDS", 0.1)
+    liar.answer = None
+    store.check()
+    liar.answer = LIES[lie]
+    words = [f"--set=clickhouse.{name}={getattr(settings, name)}" for name in ("url", "database")]
+    assert main(["audit", *words, "--set=kafka.bootstrap_servers=127.0.0.1:1"]) != 0
+    assert "ClickHouse at" in capsys.readouterr().err
+    liar.answer = None
+    with Store(settings) as opened:
+        liar.answer = LIES[lie]
+        with pytest.raises(AyaflowError):
+            read.read(opened, read.Range())
+    liar.answer = None
 
 
 def test_a_connection_that_failed_is_closed(liar: Liar, store: ClickHouseStore) -> None:
