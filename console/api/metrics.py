@@ -17,6 +17,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
+from starlette.concurrency import run_in_threadpool
 
 from console.access import Application, Receive, Scope, Send
 from console.live.hub import LiveHub
@@ -146,11 +147,12 @@ def router(metrics: HttpMetrics) -> APIRouter:
 
     @routes.head("/metrics", include_in_schema=False)
     @routes.get("/metrics", summary="Prometheus metrics of the console", response_class=Response)
-    def scrape(request: Request) -> Response:
+    async def scrape(request: Request) -> Response:
         """In the text format, or OpenMetrics when that is asked for."""
         verdicts = await request.app.state.health.verdicts((STAGE,))
         metrics.take_backlog(verdicts[STAGE].details.get("partitions", ()))
         encode, kind = choose_encoder(request.headers.get("Accept", ""))
-        return Response(encode(metrics.registry), headers={"Content-Type": kind})
+        text = await run_in_threadpool(encode, metrics.registry)
+        return Response(text, headers={"Content-Type": kind})
 
     return routes

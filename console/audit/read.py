@@ -74,13 +74,8 @@ def read(store: Store, span: Range) -> Readings:
     epochs = ask(audit_sql.epochs(seconds))
     windows = ask(audit_sql.windows(seconds))
     reaches = ask(reach_sql.REACHES)
-<<<<<<< HEAD
-    gaps = ask(reach_sql.GAPS) if ask(reach_sql.RINGS)[0]["suspicious"] else []
-    losses = ask(audit_sql.LOSSES) + ask(audit_sql.REFUSED)
-=======
     gaps = ask(reach_sql.GAPS) if _one(ask(reach_sql.RINGS), "suspicious") else []
-    losses = ask(audit_sql.LOSSES)
->>>>>>> 1633de7 (console: whatever answers at ClickHouse's address, the audit says a sentence)
+    losses = ask(audit_sql.LOSSES) + ask(audit_sql.REFUSED)
     holes = ask(audit_sql.holes(seconds))
     rollups = [row for period, table in audit_sql.ROLLUPS.items() for row in _rollup(store, table, period, span)]
     return Readings(
