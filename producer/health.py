@@ -5,9 +5,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from producer.capture.devices import Hole
+from producer.interfaces.troubles import Trouble
 from producer.kafka.progress import Progress
 
 STALLED_SECONDS = 10
+MOST_TROUBLES = 20  # that are told one by one
 
 
 @dataclass(slots=True)
@@ -17,6 +19,7 @@ class Status:
     node: str
     interfaces: tuple[str, ...] = ()  # that are watched
     unknown_links: tuple[str, ...] = ()  # of these, whose packets are counted only
+    troubles: tuple[Trouble, ...] = ()  # what is wanted and is not
     packets: int = 0  # acknowledged
 
 
@@ -31,11 +34,16 @@ def health(
         error = f"Kafka has not answered for {STALLED_SECONDS} s"
     if error is None and holes:
         error = "; ".join(map(_unseen, holes))
+    if error is None and status.troubles:
+        more = f" ({len(status.troubles) - 1} more in `unwatched`)" if len(status.troubles) > 1 else ""
+        error = f"{status.troubles[0].error}{more}"
     return {
-        "ok": not stalled and progress.error is None and not holes,
+        "ok": not (stalled or progress.error or holes or status.troubles),
         "stage": "producer",
         "node": status.node,
         "interfaces": list(status.interfaces),
+        "unwatched": [asdict(trouble) for trouble in status.troubles[:MOST_TROUBLES]],
+        "unwatched_interfaces": len(status.troubles),
         "unknown_links": list(status.unknown_links),
         "unseen": [asdict(hole) for hole in holes],
         "packets": status.packets,

@@ -1,6 +1,6 @@
 """What the producer counts about itself and what passed."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
@@ -19,6 +19,19 @@ class ProducerMetrics:
         )
         self._bytes = Counter(
             "ayaflow_bytes", "Bytes that passed, layer 2 without FCS.", ["interface", "direction"], registry=registry
+        )
+        self._lines = set[tuple[str, str]]()  # of interfaces and directions
+        self._all_packets = Counter(
+            "ayaflow_producer_seen_packets", "Packets that passed, of all interfaces together.", registry=registry
+        )
+        self._all_bytes = Counter(
+            "ayaflow_producer_seen_bytes", "Bytes that passed, of all interfaces together.", registry=registry
+        )
+        self._unwatched = Gauge(
+            "ayaflow_producer_unwatched_interfaces",
+            "Interfaces, or places of some, that are wanted and not watched, by reason; /health names them.",
+            ["reason"],
+            registry=registry,
         )
         self._dropped = Counter(
             "ayaflow_producer_dropped_packets",
@@ -103,6 +116,9 @@ class ProducerMetrics:
             if not row.interface:
                 continue
             labels = (row.interface, DIRECTIONS[row.direction])
+            self._all_packets.inc(row.seen_packets)
+            self._all_bytes.inc(row.seen_bytes)
+            self._lines.add(labels)
             self._packets.labels(*labels).inc(row.seen_packets)
             self._bytes.labels(*labels).inc(row.seen_bytes)
             self._dropped.labels("non_ip").inc(row.non_ip_packets)
@@ -113,3 +129,15 @@ class ProducerMetrics:
             if row.device_epochs:
                 self._device_packets.labels(*labels).inc(row.device_packets)
                 self._unseen_packets.labels(*labels).inc(row.unseen_packets)
+
+    def keep(self, interfaces: Collection[str]) -> None:
+        """Forget the lines of all but these; what is of all together stays."""
+        for labels in [labels for labels in self._lines if labels[0] not in interfaces]:
+            for lines in (self._packets, self._bytes, self._device_packets, self._unseen_packets):
+                lines.remove(*labels)
+            self._lines.discard(labels)
+
+    def unwatched(self, counts: Mapping[str, int]) -> None:
+        """Interfaces that are wanted and not watched, by reason."""
+        for reason, count in counts.items():
+            self._unwatched.labels(reason).set(count)

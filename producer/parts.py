@@ -23,6 +23,7 @@ from producer.interfaces.attach.attacher import ChildAttacher
 from producer.interfaces.hooks import Hooks
 from producer.interfaces.observer import Observer
 from producer.interfaces.selection import Selection
+from producer.interfaces.troubles import Trouble, by_reason
 from producer.kafka.client import open_kafka
 from producer.kafka.encoding import PatientEncoding, open_encoding
 from producer.kafka.outbox import Entry
@@ -52,6 +53,7 @@ class NodeParts:
         self._clock, self._metrics, self._status = WallClock(), ProducerMetrics(), Status(settings.node)
         self._capture: Capture | None = None  # of the run that we watch with
         self._devices: Devices | None = None  # likewise
+        self._interfaces = set[str]()  # of which something may still be counted
         self._began = time.monotonic()
         self.flush_seconds = settings.producer.flush_ms / 1000
 
@@ -128,10 +130,14 @@ class NodeParts:
         """What attaches the program to interfaces. Raises EnvironmentProblem."""
         settings = self._settings
 
-        def change(names: dict[int, str], watched: tuple[str, ...]) -> None:
+        def change(names: dict[int, str], watched: tuple[str, ...], troubles: tuple[Trouble, ...]) -> None:
             if self._capture is not None:  # else it will read them in the kernel's tables
                 self._capture.name_interfaces(names)
             self._status.interfaces, self._status.unknown_links = watched, hooks.unknown_links
+            self._status.troubles = troubles
+            self._interfaces = set(names.values())
+            self._metrics.keep(self._interfaces)
+            self._metrics.unwatched(by_reason(troubles))
 
         with refused("rtnetlink"):
             observer = Observer(all_namespaces=settings.capture.namespaces)
@@ -200,6 +206,7 @@ class NodeParts:
             pins.remove_files(self._directory)
         else:
             pins.remove(kernel.directory)
+            self._metrics.keep(self._interfaces)  # others were counted there
 
     def unpin_all(self) -> None:
         """Remove all that is pinned, and the folder."""

@@ -7,25 +7,26 @@ Hooks are looked at, not remembered: all of them every 30 s, and those of an int
 (another may have come in its place, with the same name and ifindex) or that something was attached or removed there.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from common import logs
-from common.errors import AyaflowError, EnvironmentProblem
+from common.errors import AyaflowError
+from common.outages import Outages
 from producer.capture.devices import DeviceCount, Passage
 from producer.capture.epochs import Epochs, slots_of
 from producer.interfaces.attach.attacher import Attacher, Attaching
-from producer.interfaces.attach.hook import ATTACHED, FAILED, GONE, Hook, Outcome
+from producer.interfaces.attach.hook import ATTACHED, FAILED, GONE, Hook
 from producer.interfaces.link_types import counts_what_passes, link_flags
 from producer.interfaces.observer import News
 from producer.interfaces.rtnetlink import Link, LinkStats
 from producer.interfaces.selection import Selection, automatic
 from producer.interfaces.topology import Place, World, elsewhere
+from producer.interfaces.troubles import RETRY_NS, Trouble, Troubles, partly, refused, too_many, unseen
 from producer.kernel.abi import EGRESS, ELSEWHERE, INGRESS, MAX_INTERFACES, UNKNOWN_LINK, WATCHED
 
 LOOK_NS = 100_000_000  # between two looks at what the kernel says, while it says something
-RETRY_NS = 5_000_000_000
 SWEEP_NS = 30_000_000_000  # between two times that the kernel is asked for all hooks: not every change is told
 SWEPT = 32  # hooks that are looked at in one step
 
@@ -54,6 +55,10 @@ class Observes(Protocol):
     @property
     def looks_every(self) -> float:
         """Seconds between two looks at what no descriptor tells."""
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """Why it is not seen which interfaces there are, by where: sentences."""
 
     def descriptors(self) -> tuple[int, ...]:
         """Those that can be read when there are news."""
@@ -101,13 +106,13 @@ class Hooks:
         tables: KernelTables,
         epochs: Epochs,
         monotonic: Callable[[], int],
-        on_change: Callable[[dict[int, str], tuple[str, ...]], None],
+        on_change: Callable[[dict[int, str], tuple[str, ...], tuple[Trouble, ...]], None],
         automatic: Callable[[], list[str]] = automatic,
     ) -> None:
         """`adopted`: names by slot of interfaces that an earlier process has attached to.
 
-        `on_change`: gets names by slot, also of late ones, and the names that are watched now. `automatic`: the
-        interfaces with a default route. `monotonic`: in ns.
+        `on_change`: gets names by slot, also of late ones, the names that are watched now, and what is wanted and not
+        watched. `automatic`: the interfaces with a default route. `monotonic`: in ns.
         """
         self._adopted = {name: slot for slot, name in adopted.items()}
         self._selection, self._observer, self._attacher, self._automatic = selection, observer, attacher, automatic
@@ -115,11 +120,14 @@ class Hooks:
         self._watched: dict[Place, _Watched] = {}
         self._names: dict[int, str] = dict(adopted)
         self._late: dict[int, int] = {}  # slot of an interface that has gone -> the last epoch with something of it
-        self._failed: dict[tuple[Place, str], int] = {}  # tried again at
+        self._troubles = Troubles()
+        self._outages = Outages(log, lambda: monotonic() / 1e9)
         self._look: set[Place] = set()  # the hooks may not be there any more
         self._swept_ns = monotonic()
         self._check: set[Place] = set()  # they are not
         self._attaching: Attaching | None = None
+        self._failed = False  # attaching as a whole, the last time
+        self._held_until_ns = 0  # it is not tried again before
         self._world: World | None = None
         self._changed = True
         self._heard_ns = 0
@@ -150,20 +158,19 @@ class Hooks:
         return found
 
     def begin(self) -> None:
-        """Attach to all that is there, and wait for it; let go of what is wanted no more.
-
-        Raises AyaflowError when one cannot be attached.
-        """
+        """Attach to all that is there and can be attached to, and wait for it; let go of what is wanted no more."""
         for place in self._tables.places():  # of an earlier run, which numbered namespaces in its own way
             if place[0]:
                 self._tables.unwatch(place)
         self.step()
-        if self._attaching is not None:
-            self._finish_attaching(self._attaching.wait(), strict=True)
+        self._finish_attaching()
         for place in self._tables.places() - {place for place, each in self._watched.items() if each.attached}:
             self._tables.unwatch(place)
         if self._adopted:
-            self._attacher.detach_others(self.names)
+            try:
+                self._attacher.detach_others(self.names)
+            except AyaflowError as error:  # they count nothing any more; at our end they are removed
+                log.warning("cannot detach from what is not wanted any more", error=str(error))
             for name, slot in self._adopted.items():
                 self._tables.set_interface(slot, 0, 0, name)
                 self._attacher.release(slot)
@@ -172,9 +179,10 @@ class Hooks:
 
     def patience(self) -> float:
         """Seconds after which `step` may have something to do, although no descriptor says so."""
-        if self._attaching or self._failed or self._changed or self._look or self._check or self._has_just_heard():
+        if self._attaching or self._changed or self._look or self._check or self._has_just_heard():
             return LOOK_NS / 1e9
-        return min(self._observer.looks_every, SWEEP_NS / 1e9)
+        due = self._troubles.due_in(self._monotonic())
+        return min(self._observer.looks_every, (SWEEP_NS if due is None else min(due, SWEEP_NS)) / 1e9)
 
     def descriptors(self) -> tuple[int, ...]:
         """Those that can be read when `step` has something to do. None right after news: there may be many more."""
@@ -187,10 +195,8 @@ class Hooks:
         """Do what is due."""
         now = self._monotonic()
         if self._attaching is not None and self._attaching.is_done():
-            try:
-                self._finish_attaching(self._attaching.wait(), strict=False)
-            except AyaflowError as error:
-                self._attaching_failed(error, now)
+            self._finish_attaching()
+        self._forget_late()
         if self._has_just_heard():
             return
         news = self._observer.poll(now)
@@ -200,8 +206,9 @@ class Hooks:
         self._changed |= news.changed
         if not self._changed:  # else the world first: a namespace may have gone
             self._look_at_hooks(now)
-        retry = any(when <= now for when in self._failed.values())
-        if self._attaching is None and (self._changed or self._check or retry):
+        if now < self._held_until_ns:
+            return
+        if self._attaching is None and (self._changed or self._check or self._troubles.due_in(now) == 0):
             self._reconcile(now)
 
     def close(self) -> None:
@@ -215,24 +222,28 @@ class Hooks:
         world = self._world = self._observer.world()
         names = {place: self._observer.name(place, link) for place, link in world.links.items()}
         for place in [place for place, each in self._watched.items() if names.get(place) != each.name]:
+            if self._watched[place].attached:
+                log.info("interface has gone", interface=self._watched[place].name)
             self._forget(place)
-        self._failed = {key: when for key, when in self._failed.items() if names.get(key[0]) == key[1] and when > now}
         automatic = self._automatic() if self._selection.auto else []
-        new = [
-            place
+        wanted = {
+            place: name
             for place, name in names.items()
-            if place not in self._watched
-            and (place, name) not in self._failed
-            and self._selection.takes(name, automatic, loopback=world.links[place].loopback)
-        ]
-        for place in new:
-            self._add(place, names[place], world)
+            if self._selection.takes(name, automatic, loopback=world.links[place].loopback)
+        }
+        self._troubles.keep(wanted)
+        for place, name in wanted.items():
+            if place not in self._watched and not self._troubles.holds_back(place, now):
+                self._add(place, name, world, now)
         self._set_flags(world)
         self._tell()
         lacking = [place for place, each in self._watched.items() if not each.attached or place in self._check]
         self._check.clear()
         if lacking:
-            self._attaching = self._attacher.attach([self._hook(place) for place in lacking])
+            try:
+                self._attaching = self._attacher.attach([self._hook(place) for place in lacking])
+            except AyaflowError as error:
+                self._attaching_failed(error)
 
     def _look_at_hooks(self, now: int) -> None:
         """At some of those that are due; the others have their turn in the next steps."""
@@ -255,20 +266,13 @@ class Hooks:
                         programs=", ".join(seen.before),
                     )
 
-    def _add(self, place: Place, name: str, world: World) -> None:
-        stored = self._epochs.stored  # whose events and counters have been sent
-        free = (
-            slot
-            for slot in range(MAX_INTERFACES)
-            if slot not in self._names or self._late.get(slot, stored + 1) <= stored
-        )
+    def _add(self, place: Place, name: str, world: World, now: int) -> None:
+        free = (slot for slot in range(MAX_INTERFACES) if slot not in self._names)
         adopted = self._adopted.pop(name, None)
         slot = next(free, None) if adopted is None else adopted
         if slot is None:
-            log.warning("too many interfaces; this one is not watched", interface=name, most=MAX_INTERFACES)
-            self._failed[place, name] = self._monotonic() + RETRY_NS
+            self._troubles.add(place, too_many(name, MAX_INTERFACES), now)
             return
-        self._late.pop(slot, None)
         self._names[slot] = name
         if adopted is None:
             self._epochs.watch(slots_of(slot, name))
@@ -279,10 +283,19 @@ class Hooks:
         each = self._watched.pop(place)
         if each.attached:
             self._tables.unwatch(place)
-            log.info("interface has gone", interface=each.name)
         self._tables.set_interface(each.slot, 0, 0, each.name)
         self._attacher.release(each.slot)
         self._late[each.slot] = self._epochs.forget(slots_of(each.slot, each.name))
+
+    def _forget_late(self) -> None:
+        """Interfaces that have gone, when all their events and counters have been sent."""
+        stored = self._epochs.stored
+        slots = [slot for slot, last in self._late.items() if last <= stored]
+        for slot in slots:
+            del self._late[slot], self._names[slot]
+            self._tables.set_interface(slot, 0, 0, "")
+        if slots:
+            self._tell()
 
     def _set_flags(self, world: World) -> None:
         """Tell the kernel who is primary. An interface counts as watched when its hooks are there, or will be soon."""
@@ -307,23 +320,41 @@ class Hooks:
         return [each for each in self._watched.values() if each.flags & UNKNOWN_LINK]
 
     def _tell(self) -> None:
-        self._on_change(dict(self._names), self.names)
+        half = [partly(each.name, each.lacking) for each in self._watched.values() if each.lacking]
+        troubles = self._troubles.all([*half, *(unseen(*each) for each in self._observer.problems.items())])
+        if troubles:
+            self._outages.away(
+                "interfaces",
+                "not all that is wanted is watched; trying again",
+                kind=",".join(sorted({trouble.reason for trouble in troubles})),
+                interfaces=len(troubles),
+                first=troubles[0].interface,
+                error=troubles[0].error,
+            )
+        else:
+            self._outages.back("interfaces")
+        self._on_change(dict(self._names), self.names, troubles)
 
     def _hook(self, place: Place) -> Hook:
         each = self._watched[place]
         return Hook(slot=each.slot, ifindex=place[1], name=each.name, namespace=self._observer.path(place[0]))
 
-    def _finish_attaching(self, outcomes: list[Outcome], *, strict: bool) -> None:
-        self._attaching = None
+    def _finish_attaching(self) -> None:
+        """See what became of it; wait for it, if need be."""
+        if self._attaching is None:
+            return
+        try:
+            outcomes = self._attaching.wait()
+        except AyaflowError as error:
+            self._attaching_failed(error)
+            return
+        self._attaching, self._failed = None, False
         places = {each.slot: place for place, each in self._watched.items()}
         for outcome in outcomes:
             place = places[outcome.slot]
             each = self._watched[place]
             if outcome.state == FAILED:
-                if strict:
-                    raise EnvironmentProblem(outcome.error)
-                self._failed[place, each.name] = self._monotonic() + RETRY_NS
-                log.warning("cannot attach; trying again", interface=each.name, error=outcome.error)
+                self._troubles.add(place, refused(each.name, outcome.error), self._monotonic())
                 self._forget(place)
             elif outcome.state == GONE:
                 self._forget(place)
@@ -331,10 +362,8 @@ class Hooks:
             else:
                 if outcome.state == ATTACHED:
                     self._say_attached(each)
-                if outcome.error != each.lacking:
-                    each.lacking = outcome.error
-                    if outcome.error:
-                        log.warning("not all is seen", interface=each.name, error=outcome.error)
+                each.lacking = outcome.error
+                self._troubles.over(place)
                 if not each.attached:
                     each.attached = True
                     self._tables.watch(place)
@@ -348,11 +377,13 @@ class Hooks:
         else:
             log.info("attached", interface=each.name)
 
-    def _attaching_failed(self, error: AyaflowError, now: int) -> None:
-        """None of what was asked for may have been done."""
+    def _attaching_failed(self, error: AyaflowError) -> None:
+        """None of what was asked for may have been done. Hooks that somebody removed are looked after at once, once."""
         self._attaching = None
-        log.warning("cannot attach; trying again", error=str(error))
+        self._held_until_ns = self._monotonic() + RETRY_NS * self._failed
+        self._failed = True
         for place in [place for place, each in self._watched.items() if not each.attached]:
-            self._failed[place, self._watched[place].name] = now + RETRY_NS
+            self._troubles.add(place, refused(self._watched[place].name, str(error)), self._monotonic())
             self._forget(place)
         self._check |= set(self._watched)
+        self._tell()

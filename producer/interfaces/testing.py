@@ -44,6 +44,7 @@ class MemoryObserver:
         self.spaces = {0: "", 1: "blue"}
         self.changed, self.unhooked = False, set[Place]()
         self.counted: dict[Place, LinkStats] = {}
+        self.problems: dict[str, str] = {}
         self.closed = False
 
     def add(self, name: str, ifindex: int, *, namespace: int = 0, **fields: Any) -> Place:
@@ -98,10 +99,14 @@ class MemoryAttacher:
         self.asked: list[list[Hook]] = []
         self.kept: list[tuple[str, ...]] = []
         self.done, self.killed = True, False
-        self.error: AyaflowError | None = None
+        self.error: AyaflowError | None = None  # of what was begun
+        self.refuses: AyaflowError | None = None  # to begin
+        self.keeps: AyaflowError | None = None  # what is to be let go
 
     def attach(self, hooks: Iterable[Hook]) -> "MemoryAttaching":
         self.asked.append(list(hooks))
+        if self.refuses is not None:
+            raise self.refuses
         return MemoryAttaching(self, self.asked[-1])
 
     def look(self, hooks: Iterable[Hook]) -> dict[int, Seen]:
@@ -116,6 +121,8 @@ class MemoryAttacher:
         self.released.append(slot)
 
     def detach_others(self, keep: Collection[str]) -> None:
+        if self.keeps is not None:
+            raise self.keeps
         self.kept.append(tuple(keep))
 
 

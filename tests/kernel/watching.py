@@ -23,6 +23,7 @@ from producer.interfaces.attach.attacher import ChildAttacher
 from producer.interfaces.hooks import Hooks
 from producer.interfaces.observer import Observer
 from producer.interfaces.selection import Selection
+from producer.interfaces.troubles import Trouble
 from producer.kernel import child, pins
 from producer.kernel.abi import SECONDARY
 from producer.kernel.ring import submitted
@@ -83,7 +84,7 @@ class Watching:
         self.hooks.begin()
         self.epochs.devices.follow(self.hooks.device_counts)
 
-    def _change(self, names: dict[int, str], watched: tuple[str, ...]) -> None:
+    def _change(self, names: dict[int, str], watched: tuple[str, ...], _: tuple[Trouble, ...]) -> None:
         self.names, self.watched = names, watched
 
     def until(self, condition: Callable[[], bool]) -> None:

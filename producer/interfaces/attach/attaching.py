@@ -14,6 +14,7 @@ from producer.interfaces.attach.entry import Entries, Label, open_entries
 from producer.interfaces.attach.filters import Filters
 from producer.interfaces.attach.hook import ATTACHED, FAILED, GONE, KEPT, Hook, Outcome
 from producer.interfaces.attach.links import Links, closing
+from producer.interfaces.names import shown, shown_in
 from producer.kernel import tcx
 
 _GONE = {errno.ENODEV, errno.ENXIO}  # the interface, while we look at it
@@ -121,9 +122,10 @@ def detach_everywhere(*, node: str | None = None, keep: Collection[str] = ()) ->
     """
     removed = _detach(node, keep)
     for name in namespaces.named():
-        own = {interface.removeprefix(f"{name}/") for interface in keep if interface.startswith(f"{name}/")}
+        each_name = {interface.rpartition("/")[2] for interface in keep}
+        own = {each for each in each_name if shown_in(os.fsencode(name), each) in keep}
         with contextlib.suppress(OSError), namespaces.entered(str(namespaces.RUN_NETNS / name)):
-            removed += [f"{line} in namespace {name}" for line in _detach(node, own)]
+            removed += [f"{line} in namespace {shown(os.fsencode(name))}" for line in _detach(node, own)]
     return removed
 
 

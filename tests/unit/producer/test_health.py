@@ -5,15 +5,16 @@ from typing import Any
 import pytest
 
 from producer.capture.devices import Hole
-from producer.health import STALLED_SECONDS, Status, health
+from producer.health import MOST_TROUBLES, STALLED_SECONDS, Status, health
+from producer.interfaces.troubles import Trouble, refused
 from producer.kafka.progress import Progress
 
 SECOND = 1_000_000_000
 NOW = 100 * SECOND
 
 
-def told(*holes: Hole, **progress: Any) -> dict[str, Any]:
-    status = Status("n", interfaces=("eth0",), packets=7)
+def told(*holes: Hole, troubles: tuple[Trouble, ...] = (), **progress: Any) -> dict[str, Any]:
+    status = Status("n", interfaces=("eth0",), troubles=troubles, packets=7)
     return health(
         status, Progress(**({"released": 0} | progress)), ring_fill=0.123456, coalescing=True, holes=holes, now_ns=NOW
     )
@@ -25,6 +26,8 @@ def test_a_producer_that_has_sent_nothing_is_well() -> None:
         "stage": "producer",
         "node": "n",
         "interfaces": ["eth0"],
+        "unwatched": [],
+        "unwatched_interfaces": 0,
         "unknown_links": [],
         "unseen": [],
         "packets": 7,
@@ -64,3 +67,15 @@ def test_a_device_whose_packets_we_do_not_see_is_named() -> None:
     assert answer["unseen"] == [
         {"interface": "v0", "direction": "ingress", "device_packets": 2_500, "unseen_packets": 2_500}
     ]
+
+
+def test_what_is_wanted_and_not_watched_is_not_well_and_named() -> None:
+    found = told(troubles=tuple(refused(f"v{number}", "File exists") for number in range(MOST_TROUBLES + 5)))
+    assert not found["ok"]
+    assert found["error"] == "File exists. Or leave it out: capture.interfaces '!v0' (24 more in `unwatched`)"
+    assert (len(found["unwatched"]), found["unwatched_interfaces"]) == (MOST_TROUBLES, MOST_TROUBLES + 5)
+    assert found["unwatched"][1] == {
+        "interface": "v1",
+        "reason": "refused",
+        "error": "File exists. Or leave it out: capture.interfaces '!v1'",
+    }

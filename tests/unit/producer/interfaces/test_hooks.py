@@ -1,17 +1,19 @@
 """Hooks follow interfaces: which are attached to, what becomes of their slots, and what is tried again."""
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 
 from common.errors import EnvironmentProblem
 from producer.capture.devices import DeviceCount
 from producer.capture.epochs import Epochs
-from producer.capture.testing import MemoryMaps, memory_state
+from producer.capture.testing import MemoryMaps, counters, memory_state
 from producer.clock import WallClock
-from producer.interfaces.attach.hook import ATTACHED, FAILED, GONE
-from producer.interfaces.hooks import LOOK_NS, RETRY_NS, SWEEP_NS, SWEPT, Hooks
+from producer.interfaces.attach.hook import FAILED, GONE
+from producer.interfaces.hooks import LOOK_NS, SWEEP_NS, SWEPT, Hooks
 from producer.interfaces.rtnetlink import LinkStats
 from producer.interfaces.selection import Selection
 from producer.interfaces.testing import MemoryAttacher, MemoryObserver, MemoryTables
+from producer.interfaces.troubles import LONGEST_RETRY_NS, PARTLY, REFUSED, RETRY_NS, TOO_MANY, UNSEEN, Trouble
 from producer.kernel.abi import (
     EGRESS,
     ELSEWHERE,
@@ -22,6 +24,7 @@ from producer.kernel.abi import (
     WATCHED,
     counter_key,
 )
+from producer.metrics import ProducerMetrics
 
 BOTH = ELSEWHERE << INGRESS | ELSEWHERE << EGRESS
 
@@ -42,6 +45,7 @@ class Following:
         )
         self.names: dict[int, str] = {}
         self._watched: tuple[str, ...] = ()
+        self.troubles: tuple[Trouble, ...] = ()
         self.hooks = Hooks(
             adopted=adopted or {},
             selection=Selection.of(list(patterns)),
@@ -54,8 +58,11 @@ class Following:
             automatic=lambda: list(routes),
         )
 
-    def _change(self, names: dict[int, str], watched: tuple[str, ...]) -> None:
-        self.names, self._watched = names, watched
+    def _change(self, names: dict[int, str], watched: tuple[str, ...], troubles: tuple[Trouble, ...]) -> None:
+        self.names, self._watched, self.troubles = names, watched, troubles
+
+    def reasons(self) -> dict[str, str]:
+        return {trouble.interface: trouble.reason for trouble in self.troubles}
 
     def after(self, nanoseconds: int = 2 * LOOK_NS) -> None:
         """Let time pass; attaching takes no longer than one look."""
@@ -127,30 +134,67 @@ def test_routes_are_not_asked_for_when_nothing_is_automatic() -> None:
     assert not node.watched()
 
 
-def test_what_cannot_be_attached_to_at_the_start_is_an_error() -> None:
-    node = Following("eth0")
-    node.observer.add("eth0", 2)
-    node.attacher.becomes["eth0"] = FAILED
-    with pytest.raises(EnvironmentProblem, match="cannot attach to eth0"):
-        node.hooks.begin()
+def test_what_cannot_be_attached_to_at_the_start_is_named_and_holds_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    node = Following("eth*")
+    for number in range(5):
+        node.observer.add(f"eth{number}", number + 2)
+    node.attacher.becomes = {"eth0": FAILED, "eth3": FAILED}
+    node.hooks.begin()
+    assert node.watched() == ("eth1", "eth2", "eth4")
+    assert node.reasons() == {"eth0": REFUSED, "eth3": REFUSED}
+    assert node.troubles[0].error == "cannot attach to eth0. Or leave it out: capture.interfaces '!eth0'"
+    node.attacher.becomes = {}
+    node.after(RETRY_NS)
+    assert node.watched() == ("eth0", "eth1", "eth2", "eth3", "eth4")
+    assert not node.troubles
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
+        "not all that is wanted is watched; trying again"
+    ]
 
 
-def test_what_cannot_be_attached_to_later_is_tried_again() -> None:
+def test_what_cannot_be_attached_to_is_tried_again_more_and_more_rarely(caplog: pytest.LogCaptureFixture) -> None:
     node = Following("eth*")
     node.observer.add("eth0", 2)
     node.hooks.begin()
-    node.observer.add("eth1", 3)
+    place = node.observer.add("eth1", 3)
     node.attacher.becomes["eth1"] = FAILED
     node.after()
     assert node.watched() == ("eth0",)
     assert node.flags() == {"eth0": WATCHED}
-    node.attacher.becomes["eth1"] = ATTACHED
+    tries = len(node.attacher.asked)
+    for _ in range(100):
+        node.after(RETRY_NS)
+        assert node.reasons() == {"eth1": REFUSED}
+    assert 100 * RETRY_NS / LONGEST_RETRY_NS < len(node.attacher.asked) - tries < 20
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) < 12, "a line a minute at most"
+    assert 0 < node.hooks.patience() <= LONGEST_RETRY_NS / 1e9
+    node.observer.remove(place)
     node.after()
-    assert node.watched() == ("eth0",)
-    assert node.hooks.patience() == LOOK_NS / 1e9
-    node.after(RETRY_NS)
-    assert node.watched() == ("eth0", "eth1")
+    assert not node.troubles
     assert node.hooks.patience() == node.observer.looks_every
+
+
+def test_an_interface_that_is_attached_to_again_and_cannot_be_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    node = Following("*")
+    place = node.observer.add("eth0", 2)
+    node.hooks.begin()
+    node.attacher.attached.clear()
+    node.attacher.becomes["eth0"] = FAILED
+    node.observer.unhooked = {place}
+    node.after()
+    assert not node.watched()
+    assert node.reasons() == {"eth0": REFUSED}
+    assert "has gone" not in caplog.text
+
+
+def test_where_interfaces_are_not_seen_is_named() -> None:
+    node = Following("*")
+    node.observer.problems = {"blue/*": "cannot look into blue"}
+    node.hooks.begin()
+    assert node.troubles == (Trouble(interface="blue/*", reason=UNSEEN, error="cannot look into blue"),)
+    node.observer.problems, node.observer.changed = {}, True
+    node.after()
+    assert not node.troubles
 
 
 def test_a_child_that_tells_nothing_is_asked_again() -> None:
@@ -161,11 +205,39 @@ def test_a_child_that_tells_nothing_is_asked_again() -> None:
     node.attacher.error = EnvironmentProblem("no child")
     node.after()
     assert node.watched() == ("eth0",)
+    assert node.reasons() == {"eth1": REFUSED}
     node.attacher.error = None
     node.after()  # those that are attached are looked after at once
     assert [hook.name for hook in node.attacher.asked[-1]] == ["eth0"]
     node.after(RETRY_NS)
     assert node.watched() == ("eth0", "eth1")
+
+
+@pytest.mark.parametrize("when", ["start", "wait"])
+def test_a_child_that_cannot_be_started_at_the_start_ends_nothing_and_is_not_asked_all_the_time(when: str) -> None:
+    node = Following("eth*")
+    node.observer.add("eth0", 2)
+    error = EnvironmentProblem("cannot write the log. Set data_dir to a folder that can be written")
+    node.attacher.refuses, node.attacher.error = (error, None) if when == "start" else (None, error)
+    node.hooks.begin()
+    assert "Set data_dir" in node.troubles[0].error
+    for _ in range(100):
+        node.after()
+    assert len(node.attacher.asked) < 10
+    node.attacher.refuses = node.attacher.error = None
+    node.after(LONGEST_RETRY_NS)
+    assert node.watched() == ("eth0",)
+    assert not node.troubles
+
+
+def test_what_is_wanted_no_more_is_let_go_at_our_end_if_it_cannot_be_now(caplog: pytest.LogCaptureFixture) -> None:
+    node = Following("eth*", adopted={4: "old0"})
+    node.observer.add("eth0", 2)
+    node.attacher.keeps = EnvironmentProblem("no child")
+    node.hooks.begin()
+    assert node.watched() == ("eth0",)
+    assert node.tables.interfaces[4] == (0, 0, "old0")
+    assert "cannot detach" in caplog.text
 
 
 def test_an_interface_that_has_gone_meanwhile_is_forgotten() -> None:
@@ -267,7 +339,7 @@ def test_a_program_that_runs_before_ours_is_told_of_once(caplog: pytest.LogCaptu
     assert len(told) == 2
 
 
-def test_what_cannot_be_seen_of_an_interface_is_told_once_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_cannot_be_seen_of_an_interface_is_named_and_tried_again() -> None:
     node = Following("*")
     node.observer.add("eth0", 2)
     node.attacher.lacks["eth0"] = "what leaves is not seen"
@@ -277,7 +349,7 @@ def test_what_cannot_be_seen_of_an_interface_is_told_once_and_tried_again(caplog
         node.attacher.attached.clear()  # such a hook is not in place
         node.after(SWEEP_NS)
     assert len(node.attacher.asked) == 3
-    assert sum("not all is seen" in record.message for record in caplog.records) == 1
+    assert node.troubles == (Trouble(interface="eth0", reason=PARTLY, error="what leaves is not seen"),)
 
 
 def test_what_was_attached_to_an_interface_that_went_is_let_go() -> None:
@@ -325,6 +397,8 @@ def test_more_interfaces_than_slots_are_not_watched_until_one_is_free() -> None:
     assert len(node.watched()) == MAX_INTERFACES
     last = f"eth{MAX_INTERFACES + 1}"
     assert last not in node.watched()
+    assert node.reasons() == {last: TOO_MANY}
+    assert "512 interfaces are, which is the most" in node.troubles[0].error
     node.observer.remove((0, 1))
     node.after()
     for _ in range(2):
@@ -332,6 +406,29 @@ def test_more_interfaces_than_slots_are_not_watched_until_one_is_free() -> None:
     node.after(RETRY_NS)
     assert last in node.watched()
     assert node.names[0] == last
+    assert not node.troubles
+
+
+def test_all_that_is_known_of_an_interface_is_forgotten_when_its_counters_have_been_sent() -> None:
+    node = Following("*")
+    registry = CollectorRegistry()
+    metrics = ProducerMetrics(registry)
+    for number in range(1_000):
+        place = node.observer.add(f"veth{number}", number + 2)
+        node.after()
+        closed = node.epochs.close()
+        metrics.count([counters(interface=f"veth{number}", seen_packets=3, seen_bytes=180)])
+        node.observer.remove(place)
+        node.after()
+        node.epochs.confirm(closed.number)
+        node.epochs.confirm(node.epochs.close().number)
+        node.after()
+        metrics.keep(node.names.values())
+    assert len(node.names) <= 2
+    assert len(generate_latest(registry).splitlines()) < 150
+    assert len([name for _, _, name in node.tables.interfaces.values() if name]) <= 2
+    assert registry.get_sample_value("ayaflow_producer_seen_packets_total") == 3_000
+    assert registry.get_sample_value("ayaflow_producer_seen_bytes_total") == 180_000
 
 
 def test_while_there_are_news_nobody_looks_at_each_of_them() -> None:
