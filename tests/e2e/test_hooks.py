@@ -185,6 +185,8 @@ def test_from_filters_to_tcx_each_packet_is_counted_once(node: Node, size: int, 
             sender.sends(2_000)
         until(lambda: not pins.set_aside_runs(node.pin_directory), node.output.read_text)
         assert stop(process) == 0
+        # where the machine is busy, a veth refuses whole bursts: what arrived is counted, before any hook
+        arrived = int(Path(f"/sys/class/net/{pair[1]}/statistics/rx_packets").read_text())
     batches = sent_to(kafka_broker, node)
-    assert by_flow(batches) == sender.wanted()
+    assert counted(kafka_broker, node) == {(pair[0], "egress"): sender.packets, (pair[1], "ingress"): arrived}
     once(batches)
