@@ -7,23 +7,26 @@ That a port is registered is not enough: 775 is, and Linux' NFS clients ask from
 
 import numpy as np
 
-ASKED_BY_ROOT, SYSTEM, USER, BELOW_1024, HIGH, BELOW_32768, EPHEMERAL = range(7)
+WELL_KNOWN, ASKED_BY_ROOT, SYSTEM, USER, BELOW_1024, HIGH, BELOW_32768, EPHEMERAL = range(8)
 """Ranks, the most likely service first."""
 
-_ASKED_BY_ROOT = """
-    111 sunrpc  512 exec  513 login  514 shell, syslog  515 printer  2049 nfs  4045 lockd  20048 mountd
-"""
-"""Their clients bind ports from 512 to 1023 too, which may be those of another service (873, 993)."""
-_SYSTEM = """
+_WELL_KNOWN = """
     7 echo  9 discard  13 daytime  17 qotd  19 chargen  21 ftp  22 ssh  23 telnet  25 smtp  37 time  43 whois
     49 tacacs  53 domain  67 bootps  69 tftp  70 gopher  79 finger  80 http  88 kerberos  102 iso-tsap  104 acr-nema
-    109 pop2  110 pop3  113 ident  119 nntp  123 ntp  135 epmap  137 netbios-ns  138 netbios-dgm  139 netbios-ssn
-    143 imap  161 snmp  162 snmptrap  177 xdmcp  179 bgp  194 irc  199 smux  213 ipx  319 ptp-event  320 ptp-general
-    389 ldap  427 svrloc  443 https  445 microsoft-ds  464 kpasswd  465 submissions  500 isakmp  502 mbap  520 router
-    521 ripng  524 ncp  543 klogin  544 kshell  547 dhcpv6-server  548 afpovertcp  554 rtsp  563 nntps  587 submission
-    593 http-rpc-epmap  623 asf-rmcp  631 ipp  636 ldaps  639 msdp  646 ldp  647 dhcp-failover  749 kerberos-adm
-    830 netconf-ssh  853 domain-s  860 iscsi  862 twamp-control  873 rsync  902 vmware-auth  989 ftps-data  990 ftps
-    992 telnets  993 imaps  995 pop3s
+    109 pop2  110 pop3  111 sunrpc  113 ident  119 nntp  123 ntp  135 epmap  137 netbios-ns  138 netbios-dgm
+    139 netbios-ssn  143 imap  161 snmp  162 snmptrap  177 xdmcp  179 bgp  194 irc  199 smux  213 ipx  319 ptp-event
+    320 ptp-general  389 ldap  427 svrloc  443 https  445 microsoft-ds  464 kpasswd  465 submissions  500 isakmp
+    502 mbap
+"""
+_ASKED_BY_ROOT = """
+    512 exec  513 login  514 shell, syslog  515 printer  2049 nfs  4045 lockd  20048 mountd
+"""
+"""Their clients bind ports from 512 to 1023, which may be those of another service (873, 993)."""
+_SYSTEM = """
+    520 router  521 ripng  524 ncp  543 klogin  544 kshell  547 dhcpv6-server  548 afpovertcp  554 rtsp  563 nntps
+    587 submission  593 http-rpc-epmap  623 asf-rmcp  631 ipp  636 ldaps  639 msdp  646 ldp  647 dhcp-failover
+    749 kerberos-adm  830 netconf-ssh  853 domain-s  860 iscsi  862 twamp-control  873 rsync  902 vmware-auth
+    989 ftps-data  990 ftps  992 telnets  993 imaps  995 pop3s
 """
 _USER = """
     1080 socks  1099 rmiregistry  1194 openvpn  1352 lotusnote  1433 ms-sql-s  1434 ms-sql-m  1494 ica  1521 oracle
@@ -94,7 +97,8 @@ def _ranks() -> "np.ndarray[tuple[int], np.dtype[np.uint8]]":
     ranks = np.full(1 << 16, EPHEMERAL, np.uint8)
     ranks[:32768] = BELOW_32768
     ranks[:1024] = BELOW_1024
-    for rank, table in ((HIGH, _HIGH), (USER, _USER), (SYSTEM, _SYSTEM), (ASKED_BY_ROOT, _ASKED_BY_ROOT)):
+    tables = {WELL_KNOWN: _WELL_KNOWN, ASKED_BY_ROOT: _ASKED_BY_ROOT, SYSTEM: _SYSTEM, USER: _USER, HIGH: _HIGH}
+    for rank, table in tables.items():
         ranks[_ports(table)] = rank
     ranks.flags.writeable = False
     return ranks

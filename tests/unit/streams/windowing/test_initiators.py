@@ -38,6 +38,7 @@ def began(*sides: Side) -> Side:
         (68, 67),
         (546, 547),
         (8080, 443),  # a client that may take any port above 1023
+        (2049, 443),
         (50000, 775),  # a service that took a privileged port
         (700, 3306),
         (12345, 51820),
@@ -87,15 +88,16 @@ def test_the_rule_says_the_same_both_ways(one: Side, other: Side) -> None:
 
 def test_each_table_of_services_ascends_and_is_in_its_range() -> None:
     for table, low, high in (
-        (services._ASKED_BY_ROOT, 1, 32767),
-        (services._SYSTEM, 1, 1023),
+        (services._WELL_KNOWN, 1, 511),
+        (services._ASKED_BY_ROOT, 512, 32767),
+        (services._SYSTEM, 512, 1023),
         (services._USER, 1024, 32767),
         (services._HIGH, 32768, 65535),
     ):
         ports = services._ports(table)
         assert ports == sorted(set(ports))
         assert low <= ports[0] <= ports[-1] <= high
-    sizes = np.bincount(services.RANKS, minlength=7).tolist()
+    sizes = np.bincount(services.RANKS, minlength=8).tolist()
     assert sum(sizes) == 65536
     assert min(sizes) > 0
 
