@@ -61,7 +61,7 @@ class Attach:
                 except FileNotFoundError:
                     found += [Outcome(slot=hook.slot, state=GONE) for hook in there]
                 except OSError as error:
-                    found += [_refused(hook, error, "enter the network namespace of") for hook in there]
+                    found += [refused(hook, error, "enter the network namespace of") for hook in there]
         return found
 
     def _attach_here(self, hooks: list[Hook], entries: Entries, ours: Links | None) -> Iterator[Outcome]:
@@ -80,7 +80,7 @@ class Attach:
                     others = others or opened.enter_context(filters.open_filters(node=self.node, run=self.run))
                     yield _by_filters(hook, entries, others) if ours is None else _by_tcx(hook, entries, ours, others)
                 except OSError as error:
-                    yield _refused(hook, error, "attach to")
+                    yield refused(hook, error, "attach to")
 
 
 def _by_tcx(hook: Hook, entries: Entries, ours: Links, others: Filters) -> Outcome:
@@ -103,7 +103,8 @@ def _by_filters(hook: Hook, entries: Entries, others: Filters) -> Outcome:
     return Outcome(slot=hook.slot, state=KEPT if kept else ATTACHED, error=lacking)
 
 
-def _refused(hook: Hook, error: OSError, what: str) -> Outcome:
+def refused(hook: Hook, error: OSError, what: str) -> Outcome:
+    """What the kernel's answer means for one interface. `what`: we tried to do with it."""
     if error.errno in _GONE:
         return Outcome(slot=hook.slot, state=GONE)
     said = f"cannot {what} {hook.name}: {os.strerror(error.errno or 0)}"
