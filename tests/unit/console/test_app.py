@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from prometheus_client import generate_latest
 from starlette.testclient import TestClient
 
 from common import settings as settings_module
 from common.errors import EnvironmentProblem
 from console import app
+from console.api.metrics import HttpMetrics
 from console.api.registry import CONTENT_TYPE
 from schemas.avro.registry import fixed_schemas
 from schemas.topics import TopicNames
@@ -67,6 +69,18 @@ def test_health_names_each_stage_that_is_away_and_what_to_do() -> None:
         assert NOBODY in found[name]["message"]
         assert command in found[name]["message"]
     assert "what is not stored yet is not known: Kafka does not tell" in found["storing"]["message"]
+
+
+def test_what_kafka_holds_is_a_metric_by_partition_and_goes_with_it() -> None:
+    metrics = HttpMetrics(lambda: None)
+    partition = {"partition": 3, "messages": 7, "oldest_age_seconds": 12.5}
+    metrics.take_backlog([partition, {"partition": 4, "messages": 0, "oldest_age_seconds": None}])
+    text = generate_latest(metrics.registry).decode()
+    assert 'ayaflow_console_oldest_unstored_seconds{partition="3"} 12.5' in text
+    assert 'ayaflow_console_oldest_unstored_seconds{partition="4"} 0.0' in text
+    assert 'ayaflow_console_unstored_messages{partition="3"} 7.0' in text
+    metrics.take_backlog([])
+    assert 'partition="3"' not in generate_latest(metrics.registry).decode()
 
 
 def test_a_probe_may_ask_by_head() -> None:
