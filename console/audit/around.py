@@ -19,12 +19,17 @@ STAGES = ("storing", "producer", "streams")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """What a producer on this machine has not sent, or Kafka not acknowledged."""
+    """What a producer on this machine has not sent, and what else is wrong with it."""
 
     node: str
     spool_bytes: int
-    batches: int  # handed to Kafka's client
-    error: str  # why it cannot send; empty: it can
+    batches: int  # handed to Kafka's client, and not acknowledged
+    error: str  # in its own words; empty: nothing
+
+    @property
+    def unsent(self) -> bool:
+        """Whether there is something that it has not sent."""
+        return bool(self.spool_bytes or self.batches)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +59,9 @@ class Around:
     @property
     def nothing_waits(self) -> bool:
         """Kafka holds nothing that should be stored by now, and no producer here holds anything."""
-        return (
-            self.backlog is not None
-            and self.held is None
-            and not any(each["slow"] for each in self.backlog["partitions"])
-        )
+        if self.backlog is None or (self.held and self.held.unsent):
+            return False
+        return not any(each["slow"] for each in self.backlog["partitions"])
 
     def stuck_since(self, nodes: Iterable[Settled], node: str, now: float) -> float | None:
         """Since when something waits that the ledger cannot know of; seconds since the Unix epoch.
@@ -72,7 +75,8 @@ class Around:
             for each in self.late()
             if not node or known.get(node) in {None, each["partition"]}
         ]
-        if self.held and self.held.error and self.held.node not in known and node in {"", self.held.node}:
+        held = self.held
+        if held and held.error and held.unsent and held.node not in known and node in {"", held.node}:
             moments.append(now)
         return min(moments, default=None)
 

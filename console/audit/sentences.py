@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 
 from common.times import iso
-from console.audit.around import Around
+from console.audit.around import Around, Held
 from console.audit.model import Count, Difference, Hole, Loss, Report, RollupDifference, Row, total
 from console.audit.settled import Reason, Settled, Standing
 
@@ -131,8 +131,8 @@ def _unsettled(report: Report, around: Around) -> list[str]:
     lines += [f"  {_rollup_overdue(rollup)}" for rollup in report.rollups_in_flight if rollup.overdue]
     if around.late():
         lines.append(f"  {around.backlog_said}.")
-    if around.held and around.held.error:
-        lines.append(f"  The producer of {around.held.node} cannot send: {_ended(around.held.error)}")
+    if around.held:
+        lines.append(f"  {_held(around.held)}")
     lines += [f"  streams, as asked from here: {_ended(trouble)}" for trouble in around.troubles]
     return lines
 
@@ -171,6 +171,12 @@ def _rollup_overdue(rollup: RollupDifference) -> str:
     )
 
 
+def _held(held: Held) -> str:
+    parts = [f"has {held.spool_bytes:,} bytes on disk that are not sent yet"] if held.spool_bytes else []
+    parts += [f"says: {_ended(held.error)}"] if held.error else []
+    return f"The producer of {held.node} {_ended(', and '.join(parts))}"
+
+
 def _notes(report: Report, around: Around) -> Iterable[str]:
     """What is to be known besides, whatever the verdict."""
     if around.backlog is None and around.backlog_said:
@@ -179,8 +185,8 @@ def _notes(report: Report, around: Around) -> Iterable[str]:
         age = around.backlog.get("oldest_age_seconds", 0)
         messages = _plural(around.backlog["messages"], "message")
         yield f"Kafka holds {messages} that streams has not acknowledged; the oldest is {age:.0f} s old."
-    if around.held and not around.held.error:
-        yield f"The producer of {around.held.node} has {around.held.spool_bytes:,} bytes on disk that are not sent yet."
+    if around.held and report.settled:
+        yield _held(around.held)
     if ahead := total(row.in_flight.surplus for row in report.rows):
         yield f"{amount(ahead)} more are stored ahead of their ledger row."
 

@@ -132,10 +132,21 @@ def test_a_producer_that_cannot_send_is_named_also_when_the_ledger_has_never_hea
     neighbours = around(backlog((2, 4, False)), producer=error)
     found = report(reach("n1"), neighbours=neighbours)
     assert not found.exact
-    assert "  The producer of n9 cannot send: Kafka refuses it." in sentences.sentences(found, neighbours)
+    assert (
+        "  The producer of n9 has 7 bytes on disk that are not sent yet, and says: Kafka refuses it."
+        in sentences.sentences(found, neighbours)
+    )
     assert report(reach("n1"), neighbours=neighbours, node="n1").exact
     on_its_way = replace(neighbours, held=Held(node="n1", spool_bytes=7, batches=1, error=""))
+    found = report(reach("n1"), neighbours=on_its_way)
     assert "The producer of n1 has 7 bytes on disk that are not sent yet." in sentences.sentences(found, on_its_way)
+    other = replace(neighbours, held=Held(node="n1", spool_bytes=0, batches=0, error="v1 is not watched"))
+    found = report(neighbours=other)
+    assert not found.differs
+    assert not found.stuck, "what is wrong with it holds back nothing"
+    found = report(reach("n1"), neighbours=other)
+    assert found.exact
+    assert "The producer of n1 says: v1 is not watched." in sentences.sentences(found, other)
 
 
 def test_the_heading_says_which_range_until_when_and_of_which_nodes() -> None:
