@@ -21,24 +21,29 @@ class Status:
     unknown_links: tuple[str, ...] = ()  # of these, whose packets are counted only
     troubles: tuple[Trouble, ...] = ()  # what is wanted and is not
     packets: int = 0  # acknowledged
+    quiet_seconds: float = 1.0  # between two messages of a producer that sees nothing
 
 
 def health(
-    status: Status, progress: Progress, *, ring_fill: float, coalescing: bool, holes: Sequence[Hole], now_ns: int
+    status: Status,
+    progress: Progress,
+    *,
+    encoding_error: str | None,
+    ring_fill: float,
+    coalescing: bool,
+    holes: Sequence[Hole],
+    now_ns: int,
 ) -> dict[str, Any]:
-    """The answer of /health. `now_ns`: on the monotonic clock."""
-    last = progress.acknowledged_ns
-    stalled = progress.waiting_ns(now_ns) > STALLED_SECONDS * 1_000_000_000
-    error = progress.disk_error or progress.error
-    if error is None and stalled:
-        error = f"Kafka has not answered for {STALLED_SECONDS} s"
-    if error is None and holes:
-        error = "; ".join(map(_unseen, holes))
-    if error is None and status.troubles:
+    """The answer of /health. `now_ns`: on the monotonic clock. `encoding_error`: why nothing can be encoded."""
+    last, since = progress.acknowledged_ns, progress.waiting_since_ns
+    wrong = progress.error or encoding_error or _silence(status, progress, now_ns)
+    if wrong is None and holes:
+        wrong = "; ".join(map(_unseen, holes))
+    if wrong is None and status.troubles:
         more = f" ({len(status.troubles) - 1} more in `unwatched`)" if len(status.troubles) > 1 else ""
-        error = f"{status.troubles[0].error}{more}"
+        wrong = f"{status.troubles[0].error}{more}"
     return {
-        "ok": not (stalled or progress.error or holes or status.troubles),
+        "ok": wrong is None,
         "stage": "producer",
         "node": status.node,
         "interfaces": list(status.interfaces),
@@ -52,8 +57,28 @@ def health(
         "coalescing": coalescing,
         "spool_bytes": progress.spool_bytes,
         "queue": progress.in_flight,
-        "error": error,
+        "waiting_batches": progress.unacknowledged,
+        "waiting_bytes": progress.waiting_bytes,
+        "waiting_seconds": None if since is None else round((now_ns - since) / 1e9, 3),
+        "silent_seconds": round(progress.silent_ns(now_ns) / 1e9, 3),
+        "error": progress.disk_error or wrong,
     }
+
+
+def _silence(status: Status, progress: Progress, now_ns: int) -> str | None:
+    """What is wrong when nothing says what is: somebody does not answer. What nobody sends is not waited for."""
+    stuck, silent = (now_ns - progress.looked_ns) / 1e9, progress.silent_ns(now_ns) / 1e9
+    if stuck > STALLED_SECONDS:
+        return (
+            f"the producer has waited for {stuck:.0f} s for something that does not answer: its disk or the kernel; "
+            "packets are counted meanwhile. Restart it if that does not end"
+        )
+    if silent > STALLED_SECONDS + status.quiet_seconds or progress.waiting_ns(now_ns) > STALLED_SECONDS * 1e9:
+        return (
+            f"Kafka has acknowledged nothing for {silent:.0f} s. See whether it is well (`ayaflow doctor`), "
+            "or correct kafka.bootstrap_servers"
+        )
+    return None
 
 
 def _unseen(hole: Hole) -> str:

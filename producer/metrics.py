@@ -89,6 +89,21 @@ class ProducerMetrics:
         self._queue = Gauge(
             "ayaflow_producer_kafka_queue_messages", "Messages that Kafka has not acknowledged.", registry=registry
         )
+        self._waiting_bytes = Gauge(
+            "ayaflow_producer_waiting_bytes",
+            "Bytes that Kafka has not acknowledged, under way or on disk.",
+            registry=registry,
+        )
+        self._waiting_seconds = Gauge(
+            "ayaflow_producer_waiting_seconds",
+            "Age of the oldest message that Kafka has not acknowledged, under way or on disk; 0: there is none.",
+            registry=registry,
+        )
+        self._silent_seconds = Gauge(
+            "ayaflow_producer_silent_seconds",
+            "Since Kafka has acknowledged something, or since the start; a producer sends something once a second.",
+            registry=registry,
+        )
         self.ack_seconds = Histogram(
             "ayaflow_producer_ack_seconds",
             "From encoding a batch to Kafka's acknowledgement.",
@@ -103,12 +118,19 @@ class ProducerMetrics:
         coalescing: Callable[[], bool],
         spool_bytes: Callable[[], int],
         queue: Callable[[], int],
+        waiting_bytes: Callable[[], int],
+        waiting_since: Callable[[], int | None],
+        silent_ns: Callable[[], int],
+        monotonic: Callable[[], int],
     ) -> None:
         """What to ask when somebody asks us."""
         self._ring_fill.set_function(ring_fill)
         self._coalescing.set_function(coalescing)
         self._spool_bytes.set_function(spool_bytes)
         self._queue.set_function(queue)
+        self._waiting_bytes.set_function(waiting_bytes)
+        self._waiting_seconds.set_function(lambda: _seconds_since(waiting_since(), monotonic()))
+        self._silent_seconds.set_function(lambda: silent_ns() / 1e9)
 
     def count(self, counters: Iterable[EpochCounters]) -> None:
         """Add the kernel's counters of a closed epoch."""
@@ -141,3 +163,7 @@ class ProducerMetrics:
         """Interfaces that are wanted and not watched, by reason."""
         for reason, count in counts.items():
             self._unwatched.labels(reason).set(count)
+
+
+def _seconds_since(then_ns: int | None, now_ns: int) -> float:
+    return 0.0 if then_ns is None else max(0, now_ns - then_ns) / 1e9

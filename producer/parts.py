@@ -51,6 +51,7 @@ class NodeParts:
         self._shared = contextlib.ExitStack()
         self._topics = TopicNames.of(settings.kafka.topic_prefix)
         self._clock, self._metrics, self._status = WallClock(), ProducerMetrics(), Status(settings.node)
+        self._status.quiet_seconds = max(1.0, settings.capture.epoch_ms / 1000)
         self._capture: Capture | None = None  # of the run that we watch with
         self._devices: Devices | None = None  # likewise
         self._interfaces = set[str]()  # of which something may still be counted
@@ -169,12 +170,17 @@ class NodeParts:
             coalescing=lambda: capture.coalescing,
             spool_bytes=lambda: publisher.progress.spool_bytes,
             queue=lambda: publisher.progress.in_flight,
+            waiting_bytes=lambda: publisher.progress.waiting_bytes,
+            waiting_since=lambda: publisher.progress.waiting_since_ns,
+            silent_ns=lambda: publisher.progress.silent_ns(self._clock.monotonic()),
+            monotonic=self._clock.monotonic,
         )
 
         def report() -> dict[str, object]:
             return health(
                 self._status,
                 publisher.progress,
+                encoding_error=self._encoding.error,
                 ring_fill=capture.ring_fill,
                 coalescing=capture.coalescing,
                 holes=self._devices.holes if self._devices else (),

@@ -64,6 +64,8 @@ class PatientEncoding:
         self._encoding, self._monotonic = encoding, monotonic
         self._outages = Outages(log, lambda: monotonic() / 1e9)
         self._retry_at = 0
+        self.error: str | None = None
+        """Why nothing can be encoded now; any thread may read it."""
 
     def messages(self, events: PacketEvents) -> list[Message] | None:
         """See Encoder."""
@@ -74,8 +76,10 @@ class PatientEncoding:
             messages = self._encoding.messages(events)
         except ServiceUnavailable as error:
             self._retry_at = now + REGISTRY_RETRY_NS
-            self._outages.away("the schema registry", "cannot encode; trying again", error=str(error))
+            self.error = str(error)
+            self._outages.away("the schema registry", "cannot encode; trying again", error=self.error)
             raise
+        self.error = None
         self._outages.back("the schema registry")
         return messages
 

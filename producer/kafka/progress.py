@@ -17,6 +17,10 @@ class Progress(NamedTuple):
     held_back: bool = False  # messages that the client does not take now
     oldest_ns: int | None = None  # monotonic: when the oldest unacknowledged batch was sent
     acknowledged_ns: int | None = None  # monotonic: the last acknowledgement
+    begun_ns: int = 0  # monotonic: when sending began
+    looked_ns: int = 0  # monotonic: when this was true
+    waiting_bytes: int = 0  # that Kafka has not acknowledged, under way or on disk
+    waiting_since_ns: int | None = None  # monotonic: since when, at least; what an earlier process left: since we began
     spooling: bool = False  # batches go to the disk
     spool_bytes: int = 0  # on disk, and not in Kafka
     error: str | None = None  # why Kafka refused the last message, until one is acknowledged
@@ -30,3 +34,7 @@ class Progress(NamedTuple):
     def waiting_ns(self, now_ns: int) -> int:
         """Age of the oldest batch that Kafka has not acknowledged; 0: none."""
         return 0 if self.oldest_ns is None else now_ns - self.oldest_ns
+
+    def silent_ns(self, now_ns: int) -> int:
+        """For how long Kafka has acknowledged nothing. A producer sends something with the end of each epoch."""
+        return max(0, now_ns - max(self.begun_ns, self.acknowledged_ns or 0))

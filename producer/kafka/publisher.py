@@ -74,9 +74,11 @@ class Publisher:
         self._transport = open_transport(self._report)
         self._broken = False
         self._retry_at = 0
+        self._begun_ns = monotonic()
         self._outages = Outages(log, lambda: monotonic() / 1e9)
         self._spool = spool
         self._spooling = spool is not None and not spool.empty
+        self._spooling_since_ns = self._begun_ns
         self._to_spool: deque[tuple[Batch, Entry | None]] = deque()  # in order; with its entry when it is under way
         self.progress = self._progress()
         """How far everything has come, as it was when `poll` returned the last time; any thread may read it."""
@@ -84,10 +86,13 @@ class Publisher:
     def begin_at(self, position: int) -> None:
         """From now on the batches of another ring come, from this position on. All before are safe."""
         self._outbox.released, self._outbox.epoch = position, 0
+        self._begun_ns = self._monotonic()
         self.progress = self._progress()
 
     def _progress(self) -> Progress:
         outbox, spool = self._outbox, self._spool
+        oldest_ns = outbox.entries[0].sent_ns if outbox.entries else None
+        spool_bytes = spool.bytes if spool is not None else 0
         return Progress(
             released=outbox.released,
             epoch=outbox.epoch,
@@ -95,10 +100,14 @@ class Publisher:
             unacknowledged=len(outbox.entries),
             in_flight=outbox.in_flight,
             held_back=self._broken or bool(outbox.ready),
-            oldest_ns=outbox.entries[0].sent_ns if outbox.entries else None,
+            oldest_ns=oldest_ns,
             acknowledged_ns=self._acknowledged_ns,
+            begun_ns=self._begun_ns,
+            looked_ns=self._monotonic(),
+            waiting_bytes=spool_bytes if self._spooling else outbox.bytes,
+            waiting_since_ns=self._spooling_since_ns if self._spooling else oldest_ns,
             spooling=self._spooling,
-            spool_bytes=spool.bytes if spool is not None else 0,
+            spool_bytes=spool_bytes,
             error=self._error,
             disk_error=self._disk_error,
         )
@@ -155,7 +164,7 @@ class Publisher:
 
     def _begin_spooling(self) -> None:
         """Put what is under way on disk, and from now on all else."""
-        self._spooling = True
+        self._spooling, self._spooling_since_ns = True, self._monotonic() - self._waiting_ns()
         log.warning("kafka is away: batches go to disk", error=self._error or "no answer")
         self._to_spool.extend((entry.batch, entry) for entry in self._outbox.entries)
         self._write_spool()

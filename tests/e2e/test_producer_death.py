@@ -3,6 +3,7 @@
 import contextlib
 import random
 import signal
+import socket
 import threading
 import time
 from collections import Counter
@@ -263,3 +264,28 @@ def test_a_time_in_which_the_program_counted_nothing_is_told(
         assert began + 3_000_000_000 < start < began + 6_000_000_000
         assert began + 7_000_000_000 < end < time.time_ns()
         assert "nothing was counted" in node.output.read_text()
+
+
+def test_a_registry_that_is_silent_is_named_and_what_passes_meanwhile_is_counted(
+    kafka_broker: str, bpffs: Path, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with made(bpffs, tmp_path, kafka_broker, capture_orphan_timeout_seconds=5, schema_registry_url=url) as (
+            node,
+            pair,
+        ):
+            process = node.start()
+            health = node.wait_for(process, ok=False)
+            assert health["last_ack_age_seconds"] is None
+            assert f"the schema registry at {url} does not answer" in health["error"]
+            time.sleep(6)  # longer than the program counts without a word of us
+            veth.send(pair[0], *(octets for octets, _ in frames(70)))
+            process.kill()
+            process.wait()
+            del node.environment["AYAFLOW_SCHEMA_REGISTRY_URL"]
+            process = node.start()
+            node.wait_for(process, ok=True, packets=140)
+            assert stop(process) == 0
+        assert check_ledger(sent_to(kafka_broker, node))["seen"] == 140
+        assert not idle_times(kafka_broker, node)

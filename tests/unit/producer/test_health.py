@@ -13,10 +13,19 @@ SECOND = 1_000_000_000
 NOW = 100 * SECOND
 
 
-def told(*holes: Hole, troubles: tuple[Trouble, ...] = (), **progress: Any) -> dict[str, Any]:
+def told(
+    *holes: Hole, troubles: tuple[Trouble, ...] = (), encoding_error: str | None = None, **progress: Any
+) -> dict[str, Any]:
     status = Status("n", interfaces=("eth0",), troubles=troubles, packets=7)
+    fields = {"released": 0, "begun_ns": NOW, "looked_ns": NOW} | progress
     return health(
-        status, Progress(**({"released": 0} | progress)), ring_fill=0.123456, coalescing=True, holes=holes, now_ns=NOW
+        status,
+        Progress(**fields),
+        encoding_error=encoding_error,
+        ring_fill=0.123456,
+        coalescing=True,
+        holes=holes,
+        now_ns=NOW,
     )
 
 
@@ -36,6 +45,10 @@ def test_a_producer_that_has_sent_nothing_is_well() -> None:
         "coalescing": True,
         "spool_bytes": 0,
         "queue": 0,
+        "waiting_batches": 0,
+        "waiting_bytes": 0,
+        "waiting_seconds": None,
+        "silent_seconds": 0.0,
         "error": None,
     }
 
@@ -50,7 +63,39 @@ def test_kafkas_last_word_is_told_with_its_age() -> None:
 )
 def test_a_batch_that_waits_too_long_is_not_well(waits_ns: int, well: bool) -> None:
     found = told(oldest_ns=NOW - waits_ns)
-    assert (found["ok"], found["error"]) == (well, None if well else "Kafka has not answered for 10 s")
+    assert found["ok"] == well
+    assert well or "Kafka has acknowledged nothing" in found["error"]
+
+
+@pytest.mark.parametrize(("seconds", "well"), [(STALLED_SECONDS, True), (STALLED_SECONDS + 2, False)])
+def test_a_producer_of_which_nothing_is_ever_acknowledged_is_not_well(seconds: int, well: bool) -> None:
+    """Also when it has sent nothing: it says at least once a second that it lives."""
+    since = NOW - seconds * SECOND
+    never: dict[str, Any] = {"begun_ns": since}
+    no_more: dict[str, Any] = {"begun_ns": 0, "acknowledged_ns": since}
+    for progress in (never, no_more):
+        found = told(**progress)
+        assert (found["ok"], found["silent_seconds"]) == (well, seconds)
+        assert well or "correct kafka.bootstrap_servers" in found["error"]
+
+
+def test_a_registry_that_refuses_is_not_well_and_named() -> None:
+    found = told(encoding_error="the schema registry at http://r refused: no; start it or correct schema_registry.url")
+    assert (found["ok"], found["error"]) == (
+        False,
+        "the schema registry at http://r refused: no; start it or correct schema_registry.url",
+    )
+
+
+def test_what_waits_is_told_with_since_when() -> None:
+    found = told(unacknowledged=3, waiting_bytes=900, waiting_since_ns=NOW - 5 * SECOND, spooling=True, spool_bytes=900)
+    assert (found["waiting_batches"], found["waiting_bytes"], found["waiting_seconds"]) == (3, 900, 5.0)
+
+
+def test_a_loop_that_hangs_is_not_well() -> None:
+    found = told(looked_ns=NOW - 11 * SECOND)
+    assert not found["ok"]
+    assert "waited for 11 s for something that does not answer" in found["error"]
 
 
 def test_an_error_of_kafka_is_not_well_and_one_of_the_disk_alone_is_told() -> None:
