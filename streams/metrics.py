@@ -17,6 +17,7 @@ LEDGER_FIGURES = (
     "surplus",
     "unclosed",
 )
+SKEWS = ("ahead", "behind")
 _INSERT_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 

@@ -18,7 +18,7 @@ from streams.partition.steady import Steady
 from streams.partition.storing import KafkaPartition, Known, WindowId, WindowJob
 from streams.partition.watermark import Source, Watermark
 from streams.windowing.initiators import Initiators
-from streams.windowing.keys import Names, pack
+from streams.windowing.keys import Names, check_names, pack
 from streams.windowing.rows import Rows
 from streams.windowing.tunnels import Tunnels
 from streams.windowing.windows import Share, Window, from_offset, latest, split
@@ -84,6 +84,7 @@ class Partition:
         assert offset >= self.position, "offsets only go up; after a rebalance a new Partition begins"
         latest_ns = latest(batch)
         check_counters(batch)
+        check_names(batch)
         wall, now = now, self._steady.time(now)
         verdict = self._rings.judge(Extent.of(batch), offset, now)
         self.position = offset + 1

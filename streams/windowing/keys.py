@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from common.errors import DecodeError
 from schemas.fields import KEYS, Kind
-from schemas.packets import I32, I64, U32, FlowKeys
+from schemas.packets import I32, I64, U32, FlowKeys, PacketBatch
 
 U64 = npt.NDArray[np.uint64]
 Keys = npt.NDArray[np.void]  # of dtype KEY
@@ -48,6 +49,15 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 MANY = 1 << 12  # containers come and go with names of their own: from here on those that are not in use are forgotten
+
+MOST_NAME = 512  # characters; Linux gives an interface 15, and its namespace as many as a file
+
+
+def check_names(batch: PacketBatch) -> None:
+    """Raises DecodeError for a name that nobody has, which would be remembered and shown."""
+    names = (batch.node, *batch.interface_names, *(row.interface for row in batch.counters))
+    if max(map(len, names)) > MOST_NAME:
+        raise DecodeError(f"a PacketBatch with a name of {max(map(len, names))} characters")
 
 
 class Names:

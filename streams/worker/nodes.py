@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from common import logs
-from streams.metrics import Metrics
+from streams.metrics import SKEWS, Metrics
 from streams.partition.rings import Shared
 from streams.partition.state import Partition
 from streams.partition.watermark import Skew
@@ -31,7 +31,7 @@ class Nodes:
         partitions = list(partitions)
         skews = [skew for partition in partitions for skew in partition.watermark.skews()]
         self._ahead, self._behind = max(skews, default=None), min(skews, default=None)
-        for which, skew in (("ahead", self._ahead), ("behind", self._behind)):
+        for which, skew in zip(SKEWS, (self._ahead, self._behind), strict=True):
             self._metrics.clock_skew_seconds.labels(which).set(skew.seconds if skew else 0)
         self._shared = [name for partition in partitions for name in partition.shared_names(self._clock.time())]
         self._metrics.shared_names.set(len(self._shared))
@@ -45,7 +45,7 @@ class Nodes:
     @property
     def clocks(self) -> dict[str, Any]:
         """The clock most ahead of ours and the one most behind: its node, and seconds ahead."""
-        skews = (("ahead", self._ahead), ("behind", self._behind))
+        skews = zip(SKEWS, (self._ahead, self._behind), strict=True)
         return {which: {"node": skew.node, "seconds": round(skew.seconds, 3)} for which, skew in skews if skew}
 
     @property

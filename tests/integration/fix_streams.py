@@ -67,7 +67,10 @@ class Pipeline:
 
     def connect(self) -> None:
         """A producer that knows the topics as they are now."""
-        self.producer = Producer({"bootstrap.servers": self.kafka, "linger.ms": 0, "message.max.bytes": 8 << 20})
+        self.producer = Producer(
+            # as our own: or what is tried again may come behind what was sent later
+            {"bootstrap.servers": self.kafka, "linger.ms": 0, "message.max.bytes": 8 << 20, "enable.idempotence": True}
+        )
 
     def start(self) -> subprocess.Popen[bytes]:
         settings = {

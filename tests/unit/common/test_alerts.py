@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from streams.metrics import LEDGER_FIGURES
+from streams.metrics import LEDGER_FIGURES, SKEWS
 from tests.unit.common.promtool import found_promtool
 
 ROOT = Path(__file__).parents[3]
@@ -31,7 +31,7 @@ def test_a_rule_asks_for_metrics_that_there_are(rule: dict[str, Any]) -> None:
         assert name in METRICS
         if label:
             assert label in METRICS[name]
-            assert set(values.split("|")) <= set(LEDGER_FIGURES)
+            assert set(values.split("|")) <= {*LEDGER_FIGURES, *SKEWS}
 
 
 def test_each_figure_that_may_not_be_is_watched() -> None:

@@ -294,6 +294,9 @@ def test_a_wrong_message_changes_nothing() -> None:
         state.take(0, replace(good, ring_end=-5), 0.0)
     with pytest.raises(DecodeError):
         state.take(0, replace(good, base_ns=-5), 0.0)
+    for wrong in (replace(good, node="n" * 1000), replace(good, interface_names=("e" * 1000,))):
+        with pytest.raises(DecodeError, match="1000 characters"):
+            state.take(0, wrong, 0.0)
     state.skip(0)
     assert (state.position, state.open_windows, state.committable(0.0)) == (1, 0, 1)
 
