@@ -7,6 +7,7 @@ where too much comes, only totals are.
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from schemas.packets import PacketBatch
 from streams.live.view import COUNTED, LiveNode, Second
 from streams.partition.state import Partition, Taken
 from streams.partition.storing import WindowId
+from streams.windowing.initiators import Initiators
 from streams.windowing.rows import Rows
 
 SILENT_SECONDS = 60.0  # a node that sent nothing for so long is left out
@@ -29,9 +31,8 @@ _DAY_NS = 86_400 * 1_000_000_000
 class _Pending:
     """A node since the last summary."""
 
-    def __init__(self, state: Partition, top: int, clock_ns: int, now: float) -> None:
-        self.state = state
-        self.view = LiveNode(top, state.initiators.copy())
+    def __init__(self, state: Partition, view: LiveNode, clock_ns: int, now: float) -> None:
+        self.state, self.view = state, view
         self.clock_ns = self.summarized_ns = clock_ns
         self.heard = self.summarized = now
         self.clear()
@@ -62,6 +63,7 @@ class LiveFeed:
     def __init__(self, top: int) -> None:
         self._top = top
         self._nodes: Recent[str, _Pending] = Recent(MOST_NODES)
+        self._initiators = WeakKeyDictionary[Partition, Initiators]()  # of a partition's nodes: as bounded as its own
         self._pending = self._shown = 0  # bytes: since the last summaries, and of the views
         self.left_out = 0  # rows, ever
 
@@ -69,7 +71,8 @@ class LiveFeed:
         """A message was taken."""
         node = self._nodes.get(batch.node)
         if node is None or node.state is not state:
-            node = _Pending(state, self._top, batch.clock_ns, now)
+            initiators = self._initiators.setdefault(state, state.initiators.copy())
+            node = _Pending(state, LiveNode(self._top, initiators), batch.clock_ns, now)
         for _, forgotten in self._nodes.use(batch.node, node):
             self._pending -= forgotten.nbytes
         node.messages += 1

@@ -226,3 +226,10 @@ def test_the_top_list_is_that_of_a_simple_count(seconds: list[list[tuple[int, in
     top = [(flow["bytes"] + flow["bytes_rev"]) for flow in stats["top"]]
     assert top == sorted(total.values(), reverse=True)[:5]
     assert all(total[flow["src_port"] - 40000] == flow["bytes"] + flow["bytes_rev"] for flow in stats["top"])
+
+
+def test_the_nodes_of_a_partition_share_what_is_known_of_who_began() -> None:
+    feed = Feed()
+    for number in range(20):
+        feed.add([at(1)], 1, node=f"n{number}")
+    assert len({id(each.view._initiators) for _, each in feed.feed._nodes.items()}) == 1
