@@ -6,14 +6,12 @@ from datetime import UTC, datetime
 
 import clickhouse_connect
 import pytest
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource  # type: ignore[attr-defined]
 
-from common import kafka
-from common.settings import ClickHouseSettings, KafkaSettings
+from common.settings import ClickHouseSettings
 from console.audit import sentences
 from console.audit.read import Range, read
 from console.store.client import Store
-from schemas.topics import topics
 from tests.integration.fix_streams import Pipeline, pipeline
 from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch, counters
 
@@ -122,7 +120,40 @@ def test_a_refused_window_is_stored_once_wherever_streams_is_killed(kafka_broker
         assert p.stop() == 0
 
 
-def test_without_its_flows_topic_the_table_goes_on_and_what_waited_is_published(
+def test_while_the_flows_topic_takes_nothing_the_table_goes_on_and_what_waited_is_published(
+    kafka_broker: str, clickhouse_server: str
+) -> None:
+    with pipeline(kafka_broker, clickhouse_server) as p:
+        node = Node(p, "n1", 0)
+        p.start()
+        node.send(80)
+        p.until(lambda: len(p.messages(p.topics.flows)) == 1)
+        largest_message(p, 1)
+        for port in range(7001, 7004):
+            node.send(port)
+            p.until(lambda port=port: port in ports(p))  # type: ignore[misc]
+        p.until(lambda: "too large" in p.health()["kafka"])
+        assert p.health()["unpublished_windows"] == 3
+        p.stop(signal.SIGKILL)  # who comes next sends it
+        p.start()
+        node.send(7004)
+        p.until(lambda: 7004 in ports(p))
+        assert len(p.messages(p.topics.flows)) == 1
+        largest_message(p, 8 << 20)
+        p.until(lambda: len({message.key() for message in p.messages(p.topics.flows)}) == 5)  # a connection each
+        p.until(lambda: bool(p.health()["ok"]))
+        assert p.stop() == 0
+
+
+def largest_message(p: Pipeline, octets: int) -> None:
+    """That the flows topic takes."""
+    change = ConfigEntry("max.message.bytes", str(octets), incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ConfigResource.Type.TOPIC, p.topics.flows, incremental_configs=[change])
+    admin = AdminClient({"bootstrap.servers": p.kafka})
+    admin.incremental_alter_configs([resource])[resource].result(60)
+
+
+def test_a_flows_topic_that_is_deleted_under_traffic_holds_up_nothing(
     kafka_broker: str, clickhouse_server: str
 ) -> None:
     with pipeline(kafka_broker, clickhouse_server) as p:
@@ -132,13 +163,14 @@ def test_without_its_flows_topic_the_table_goes_on_and_what_waited_is_published(
         p.until(lambda: len(p.messages(p.topics.flows)) == 1)
         admin = AdminClient({"bootstrap.servers": kafka_broker})
         admin.delete_topics([p.topics.flows])[p.topics.flows].result(60)
-        p.until(lambda: p.topics.flows not in admin.list_topics(timeout=10).topics)
+        gone = time.monotonic()
         for port in range(7001, 7006):
             node.send(port)
-            p.until(lambda port=port: port in ports(p))  # type: ignore[misc]
-        p.until(lambda: p.health()["kafka"] != "ok")
-        settings = KafkaSettings(bootstrap_servers=kafka_broker, topic_prefix=p.prefix, partitions=1)
-        kafka.create_missing(settings, topics(settings))
+        p.until(lambda: ports(p) == [80, *range(7001, 7006)])
+        assert time.monotonic() - gone < 20
+        p.until(lambda: "it is made anew" in p.output)  # by streams itself
+        node.send(7006)
+        p.until(lambda: 7006 in ports(p) and p.health()["unpublished_windows"] == 0)
+        assert p.messages(p.topics.flows)
         p.until(lambda: bool(p.health()["ok"]))
-        assert len({message.key() for message in p.messages(p.topics.flows)}) == 5  # a connection each
         assert p.stop() == 0
