@@ -245,6 +245,9 @@ class Rings:
         elif ring.numbers is not None and extent.coalesced_end:
             gap_entries = ring.numbers.move(extent.coalesced_start, extent.coalesced_end, offset, now, self._spans)
         gap = ring.positions.move(extent.start, extent.end, offset, now, self._spans)
+        if not extent.start and ring.numbers is not None and ring.numbers.anchor is not None:
+            # to a successor that begins here it would look as if no coalesced entries had been before
+            self._spans[ring.numbers.anchor] = offset
         stride = ring.stride = ring.stride or extent.stride
         return Verdict(
             begin=begin,

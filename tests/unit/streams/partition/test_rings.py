@@ -117,6 +117,17 @@ def test_coalesced_entries_of_a_ring_that_is_not_known_from_its_beginning_are_ta
     assert coalesced(rings, 40, 45, 2).begin == 5
 
 
+def test_nobody_begins_at_the_first_events_of_a_ring_when_coalesced_entries_came_before() -> None:
+    rings = Rings()
+    coalesced(rings, 0, 5, 0, at=0)
+    judge(rings, 0, 100, 1)
+    assert rings.spans() == {0: 1}
+    successor = Rings()
+    coalesced(successor, 0, 5, 0, at=0)
+    judge(successor, 0, 100, 1)
+    assert coalesced(successor, 5, 6, 2).gap_entries == 0
+
+
 def test_a_new_ring_begins_anew() -> None:
     rings = Rings()
     judge(rings, 500, 600, 0)
