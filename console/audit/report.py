@@ -13,15 +13,16 @@ from console.audit.sentences import STAGES, heading, sentences
 from console.audit.settled import Settled
 from console.query.times import EARLIEST
 from console.show import tables
+from console.show.plain import plain
 
 
 def show(report: Report, around: Around, since: datetime, out: TextIO) -> None:
     """Of what it speaks, a row a node, interface and direction, and what was found."""
-    out.write(heading(report, _begin(since)) + "\n")
+    out.write(plain(heading(report, _begin(since))) + "\n")
     if report.rows:
         tables.show(_table(report.rows), out)
         out.write("\n")
-    out.writelines(line + "\n" for line in sentences(report, around))
+    out.writelines(plain(line) + "\n" for line in sentences(report, around))
 
 
 def _begin(since: datetime) -> float | None:

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from console.show.plain import plain
+
 _PIPED_WIDTH = 4_000
 _NUMBER = re.compile(r"(?:LowCardinality\()?(?:Nullable\()?(?:U?Int\d|B?Float\d|Decimal)")
 _STEPS = ("", "k", "M", "G", "T", "P", "E")
@@ -58,8 +60,8 @@ def without(
 
 def _cell(value: Any) -> str:
     if isinstance(value, (list, dict)):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return "" if value is None else str(value)
+        return plain(json.dumps(value, ensure_ascii=False, default=str))
+    return "" if value is None else plain(str(value))
 
 
 def show(table: Table, out: TextIO | None = None) -> None:
