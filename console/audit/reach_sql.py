@@ -1,9 +1,12 @@
 """The questions of the audit about how far each node has come. Pure text; parameters as in console.audit.sql.
 
-`heard_us`, microseconds: nodes whose newest epoch ends later are told, too, when they have none in the range.
+`heard_us`, microseconds: nodes whose newest epoch ends later are told, too, when they have none in the range. Their
+moment is read from one in _SAMPLE epochs, half a minute: a day of rows is then read in a tenth of the time.
 """
 
 from console.audit.sql import IN_RANGE, NODE
+
+_SAMPLE = 64
 
 NOW = "SELECT toUnixTimestamp64Micro(now64(6)) AS now_us"
 """ClickHouse's clock, by which rows are recorded."""
@@ -23,7 +26,10 @@ FROM (
                argMax((toUnixTimestamp64Micro(end_time), ended, toUnixTimestamp64Micro(start_time), window_seconds),
                       (epoch, ended)) AS last_epoch
         FROM ledger
-        WHERE end_time > fromUnixTimestamp64Micro(least({{since_us:Int64}}, {{heard_us:Int64}}), 'UTC') AND {NODE}
+        WHERE (end_time > fromUnixTimestamp64Micro({{since_us:Int64}}, 'UTC')
+               OR (end_time > fromUnixTimestamp64Micro({{heard_us:Int64}}, 'UTC')
+                   AND (epoch % {_SAMPLE} = 0 OR epoch < {_SAMPLE} OR ended)))
+          AND {NODE}
         GROUP BY node, ring_id
     )
     GROUP BY node
