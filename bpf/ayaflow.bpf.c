@@ -160,38 +160,36 @@ static __always_inline int capture(struct __sk_buff *skb, u32 direction, u64 kti
     u64 bytes = WIRE_BYTES(skb);
     u32 tag_bytes = skb->vlan_present ? VLAN_TAG_BYTES : 0;
     u32 segment_bytes = skb->gso_size;
-    if (segment_bytes && result == PARSED) {
+    if (segment_bytes) {
         packets = skb->gso_segs;
-        if (!packets && bytes > p->offset)
-            packets = (bytes - p->offset + segment_bytes - 1) / segment_bytes;
+        if (result == PARSED) {
+            if (!packets && bytes > p->offset)
+                packets = (bytes - p->offset + segment_bytes - 1) / segment_bytes;
+            if (packets > 1) {
+                bytes += (packets - 1) * p->offset;
+                segment_wire = segment_bytes + p->offset + tag_bytes;
+                if (segment_wire > 0xffff)
+                    segment_wire = 0xffff;
+            }
+        } /* else nobody knows where its headers end: the bytes stay the super-packet's */
         if (!packets)
             packets = 1;
-        bytes += (packets - 1) * p->offset;
-        if (packets > 1) {
-            segment_wire = segment_bytes + p->offset + tag_bytes;
-            if (segment_wire > 0xffff)
-                segment_wire = 0xffff;
-        }
     }
-    if (segment_bytes && result != PARSED && skb->gso_segs)
-        packets = skb->gso_segs; /* where its headers end is not known: the bytes stay the super-packet's */
     bytes += packets * tag_bytes;
 
     counters->seen_packets += packets;
     counters->seen_bytes += bytes;
-    if (result == NON_IP) {
-        counters->non_ip_packets += packets;
-        counters->non_ip_bytes += bytes;
-        return TC_ACT_UNSPEC;
-    }
-    if (result == UNREAD) {
-        counters->unknown_link_packets += packets;
-        counters->unknown_link_bytes += bytes;
-        return TC_ACT_UNSPEC;
-    }
     if (result != PARSED) {
-        counters->malformed_packets += packets;
-        counters->malformed_bytes += bytes;
+        if (result == NON_IP) {
+            counters->non_ip_packets += packets;
+            counters->non_ip_bytes += bytes;
+        } else if (result == UNREAD) {
+            counters->unknown_link_packets += packets;
+            counters->unknown_link_bytes += bytes;
+        } else {
+            counters->malformed_packets += packets;
+            counters->malformed_bytes += bytes;
+        }
         return TC_ACT_UNSPEC;
     }
     struct event *room = settings->coalesce ? 0 : events.ringbuf_reserve(sizeof(*room));
