@@ -79,9 +79,8 @@ class EpochCounters:
 
     @classmethod
     def nothing(cls, *, epoch: int, start_ns: int, end_ns: int, **more: Any) -> "EpochCounters":
-        """Zeros; `more`: of an interface, or that the node ended."""
-        values: dict[str, Any] = {"interface": "", "direction": INGRESS, **more}
-        values |= dict.fromkeys(COUNTS, 0)
+        """Zeros but for `more`."""
+        values: dict[str, Any] = {"interface": "", "direction": INGRESS, **dict.fromkeys(COUNTS, 0), **more}
         return cls(epoch=epoch, start_ns=start_ns, end_ns=end_ns, **values)
 
 

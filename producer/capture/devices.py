@@ -37,7 +37,7 @@ class DeviceCount:
 
 
 ReadDevices = Callable[[], Mapping[Passage, DeviceCount]]
-"""All devices whose hooks are there; those that cannot be read now are missing."""
+"""All devices that are, or should be, watched; those that cannot be read now are missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,13 +79,14 @@ class Devices:
         self._ending: Mapping[Passage, DeviceCount] | None = None  # None: not read with this epoch
         self._beginning: Mapping[Passage, DeviceCount] = {}
         self._compared: dict[Passage, _Compared] = {}
+        self._absent: set[Passage] = set()  # at the last reading
 
     def follow(self, read: ReadDevices) -> None:
         """Ask this for the devices from now on."""
         self._read = read
 
     def forget(self, interface: str) -> None:
-        """Its hooks are not there any more; those that come under this name may be another device's."""
+        """The device has gone; one that comes under its name is another."""
         for direction in range(len(DIRECTIONS)):
             self._compared.pop((interface, direction), None)
 
@@ -100,8 +101,11 @@ class Devices:
         if self._ending is not None:
             self._beginning = self._read()
 
-    def compare(self, epoch: int, rows: list[EpochCounters]) -> list[EpochCounters]:
-        """Rows of the epoch that was closed, with what the devices counted where that was read."""
+    def compare(self, epoch: int, rows: list[EpochCounters], start_ns: int, end_ns: int) -> list[EpochCounters]:
+        """Rows of the epoch that was closed, with what the devices counted where that was read.
+
+        A device on which there is no hook has a row, too. `start_ns`, `end_ns`: of the epoch.
+        """
         for row in rows:
             if row.seen_packets and (compared := self._compared.get((row.interface, row.direction))):
                 compared.seen += row.seen_packets
@@ -110,9 +114,16 @@ class Devices:
         moved = {passage: self._moved(passage, count, epoch) for passage, count in self._ending.items()}
         self._begin(epoch)
         self._judge()
-        return [
+        found = [
             replace(row, **more) if row.primary and (more := moved.pop((row.interface, row.direction), None)) else row
             for row in rows
+        ]
+        return found + [
+            EpochCounters.nothing(
+                epoch=epoch, start_ns=start_ns, end_ns=end_ns, interface=interface, direction=direction, **more
+            )
+            for (interface, direction), more in moved.items()
+            if more
         ]
 
     def _moved(self, passage: Passage, count: DeviceCount, epoch: int) -> dict[str, Any] | None:
@@ -135,7 +146,7 @@ class Devices:
         }
 
     def _begin(self, epoch: int) -> None:
-        """Of those that could not be read at the end, what began before goes on."""
+        """Of those that could not be read at the end, what began before goes on, once."""
         ending = self._ending or {}
         for passage, count in self._beginning.items():
             compared = self._compared.get(passage)
@@ -144,8 +155,9 @@ class Devices:
                 self._compared[passage] = _Compared(before=ending.get(passage, count), after=count, epoch=epoch)
             elif before := ending.get(passage):
                 compared.before, compared.after, compared.epoch, compared.seen = before, count, epoch, 0
-        for passage in ending.keys() - self._beginning.keys():
+        for passage in [*(ending.keys() - self._beginning.keys()), *(self._absent - ending.keys())]:
             self._compared.pop(passage, None)
+        self._absent = self._compared.keys() - ending.keys() - self._beginning.keys()
 
     def _judge(self) -> None:
         oldest = self._monotonic() - SPAN_SECONDS * 1_000_000_000

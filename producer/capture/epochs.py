@@ -134,7 +134,6 @@ class Epochs:
     def forget(self, slots: tuple[Slot, ...]) -> int:
         """The kernel counts there no more. Returns the last epoch that may have something of it."""
         for slot in slots:
-            self.devices.forget(slot.interface)
             self._slots[slot] = self.number + 1  # a program that was running at the swap may be in the next one
         return self.number + 1
 
@@ -194,7 +193,7 @@ class Epochs:
         start_ns = self._clock.wall_ns(self._state.of(number, "opened_ns"))
         end_ns = self._clock.wall_ns(self._state.of(number, "closed_ns"))
         rows = [self._counters(slot, number, start_ns, end_ns) for slot in self._slots]
-        rows = self.devices.compare(number, rows)
+        rows = self.devices.compare(number, rows, start_ns, end_ns)
         counters = [row for row in rows if row.seen_packets or row.device_packets]
         if last or not counters:
             counters.append(EpochCounters.nothing(epoch=number, start_ns=start_ns, end_ns=end_ns, ended=last))

@@ -143,12 +143,11 @@ class Hooks:
         return tuple(sorted(f"{each.name} (link type {each.link_type})" for each in self._unknown()))
 
     def device_counts(self) -> dict[Passage, DeviceCount]:
-        """What the devices' own counters say, of those whose hooks are there and that count what passes them."""
+        """What the devices' own counters say, of those that are watched, and of those that are to be and cannot be."""
         links = self._world.links if self._world else {}
+        names = {place: each.name for place, each in self._watched.items() if each.attached} | self._troubles.names()
         names = {
-            place: each.name
-            for place, each in self._watched.items()
-            if each.attached and place in links and counts_what_passes(links[place].kind)
+            place: name for place, name in names.items() if place in links and counts_what_passes(links[place].kind)
         }
         found = {}
         for place, stats in self._observer.stats({place[0] for place in names}).items():
@@ -224,6 +223,7 @@ class Hooks:
         for place in [place for place, each in self._watched.items() if names.get(place) != each.name]:
             if self._watched[place].attached:
                 log.info("interface has gone", interface=self._watched[place].name)
+            self._epochs.devices.forget(self._watched[place].name)
             self._forget(place)
         automatic = self._automatic() if self._selection.auto else []
         wanted = {
@@ -357,6 +357,7 @@ class Hooks:
                 self._troubles.add(place, refused(each.name, outcome.error), self._monotonic())
                 self._forget(place)
             elif outcome.state == GONE:
+                self._epochs.devices.forget(each.name)
                 self._forget(place)
                 self._changed = True
             else:

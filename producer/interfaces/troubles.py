@@ -58,6 +58,10 @@ class Troubles:
         """In how many ns the next is to be tried again; None: there is none."""
         return max(0, min(each.again_ns for each in self._tried.values()) - now_ns) if self._tried else None
 
+    def names(self) -> dict[Place, str]:
+        """Of the interfaces."""
+        return {place: each.trouble.interface for place, each in self._tried.items()}
+
     def all(self, others: Iterable[Trouble]) -> tuple[Trouble, ...]:
         """With `others`, by name."""
         return tuple(sorted([*(each.trouble for each in self._tried.values()), *others], key=lambda one: one.interface))

@@ -36,7 +36,7 @@ class Device:
         row = counters(epoch=self.epoch, interface="v0", seen_packets=self.seen, seen_bytes=100 * self.seen)
         self.seen = 0
         self.devices.after()
-        (row,) = self.devices.compare(self.epoch, [row])
+        (row,) = self.devices.compare(self.epoch, [row], 0, 0)
         self.rows.append(row)
         return row
 
@@ -189,8 +189,31 @@ def test_both_passages_are_one_of_the_device() -> None:
             for direction in (INGRESS, EGRESS)
             for primary in (False, True)
         ]
-        return [(row.device_packets, row.unseen_packets) for row in devices.compare(epoch, rows)]
+        return [(row.device_packets, row.unseen_packets) for row in devices.compare(epoch, rows, 0, 0)]
 
     assert close(1) == [(0, 0)] * 4
     count = DeviceCount(20, 2_000)
     assert close(2) == [(0, 0), (20, 0)] * 2
+
+
+def test_a_device_without_a_hook_has_a_row_of_its_own() -> None:
+    devices, now = Devices(lambda: now), READ_NS
+    count = DeviceCount(0, 0)
+    devices.follow(lambda: {PLACE: count})
+    for epoch in (1, 2):
+        devices.before()
+        devices.after()
+        rows = devices.compare(epoch, [], 7, 8)
+        now, count = now + READ_NS, DeviceCount(400, 40_000)
+    wanted = {"device_epochs": 1, "device_packets": 400, "device_bytes": 40_000, "unseen_packets": 400}
+    assert rows == [counters(epoch=2, start_ns=7, end_ns=8, interface="v0", **wanted)]
+
+
+def test_what_has_gone_is_forgotten() -> None:
+    device = Device()
+    device.reading(10)
+    device.there = False
+    device.reading()
+    assert device.devices._compared
+    device.reading()
+    assert not device.devices._compared

@@ -127,6 +127,18 @@ def test_devices_are_read_where_hooks_are_and_where_they_count_what_passes() -> 
     }
 
 
+def test_devices_that_cannot_be_watched_are_read_as_well() -> None:
+    node = Following("*")
+    node.attacher.becomes["v1"] = FAILED
+    for number, name in enumerate(("v0", "v1"), 2):
+        stats = LinkStats(rx_packets=number, tx_packets=0, rx_bytes=0, tx_bytes=0)
+        node.observer.counted[node.observer.add(name, number, kind="veth")] = stats
+    node.hooks.begin()
+    assert node.watched() == ("v0",)
+    counted = node.hooks.device_counts()
+    assert [counted[name, INGRESS].packets for name in ("v0", "v1")] == [2, 3]
+
+
 def test_routes_are_not_asked_for_when_nothing_is_automatic() -> None:
     node = Following("eth0", routes=("ppp0",))
     node.observer.add("ppp0", 3)
