@@ -98,8 +98,8 @@ class Publishes(Protocol):
     def progress(self) -> Progress:
         """As it was at the last `poll`."""
 
-    def begin_at(self, position: int) -> None:
-        """From now on the batches of another ring come, from this position on."""
+    def begin_at(self, position: int, partition: int) -> None:
+        """From now on the batches of another ring come, from this position on; the last is in this partition."""
 
     def poll(self, seconds: float) -> Progress:
         """Handle what Kafka has answered; wait up to `seconds` for it."""
@@ -186,7 +186,7 @@ class Run(Generic[K]):
         """Send all that another version has left in the kernel, and remove it. False: we are to stop before that."""
         log.info("sending what another version has left", ring_id=old.state.ring_id)
         capture = self._parts.capture(old, self._parts.epochs(old, adopted=True), adopted=True)
-        self._publisher.begin_at(capture.position)
+        self._publisher.begin_at(capture.position, old.state.kafka_partition)
         capture.finish()
         while not capture.is_drained():
             if self._stop.is_set():
@@ -197,7 +197,7 @@ class Run(Generic[K]):
         return True
 
     def _watch(self, hooks: Hooks, capture: Capture, kernel: K) -> None:
-        self._publisher.begin_at(capture.position)
+        self._publisher.begin_at(capture.position, kernel.state.kafka_partition)
         watch(
             stop=self._stop,
             publisher=self._publisher,

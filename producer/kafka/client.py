@@ -15,8 +15,11 @@ Delivered = Callable[[Any, Any], None]  # (KafkaError or None, message)
 class Transport(Protocol):
     """What we use of confluent_kafka.Producer."""
 
-    def produce(self, topic: str, *, key: bytes, value: bytes, on_delivery: Delivered) -> None:
-        """Queue a message. Raises BufferError when the queue is full, KafkaException when the client is broken."""
+    def produce(self, topic: str, *, key: bytes, value: bytes, partition: int, on_delivery: Delivered) -> None:
+        """Queue a message. `partition` -1: by the key.
+
+        Raises BufferError when the queue is full, KafkaException when the client is broken or the partition unknown.
+        """
 
     def poll(self, timeout: float) -> int:
         """Call the delivery callbacks that are due; wait for the first of them."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 
 from common import logs
 from common.outages import Outages
@@ -67,6 +67,7 @@ class Publisher:
         self._outbox = Outbox(position)
         self._acknowledged_ns: int | None = None
         self._stored: tuple[int, int] | None = None
+        self._partition = -1  # of the ring; -1: the first batch goes by the node's name
         self._error: str | None = None
         self._disk_error: str | None = None
         self._key = node.encode()
@@ -83,10 +84,15 @@ class Publisher:
         self.progress = self._progress()
         """How far everything has come, as it was when `poll` returned the last time; any thread may read it."""
 
-    def begin_at(self, position: int) -> None:
-        """From now on the batches of another ring come, from this position on. All before are safe."""
+    def begin_at(self, position: int, partition: int = -1) -> None:
+        """From now on the batches of another ring come, from this position on. All before are safe.
+
+        `partition`: where Kafka has the ring's last batch; -1: nowhere yet. A ring stays in its partition, however many
+        are added to the topic: else part of an epoch would be in one, the rest and its counters in another.
+        """
         self._outbox.released, self._outbox.epoch = position, 0
         self._begun_ns = self._monotonic()
+        self._partition = partition
         self.progress = self._progress()
 
     def _progress(self) -> Progress:
@@ -208,12 +214,15 @@ class Publisher:
                     message.topic,
                     key=self._key,
                     value=message.value,
+                    partition=self._partition if message is entry.batch.messages[-1] else -1,
                     on_delivery=partial(self._delivered, entry, message),
                 )
             except BufferError:  # full: `poll` goes on
                 return
             except KafkaException as error:
                 self._report(error.args[0])
+                if self._is_gone(error.args[0]):
+                    continue
                 self._break()
                 return
             self._outbox.handed_over()
@@ -222,6 +231,7 @@ class Publisher:
         now = self._monotonic()
         if error is not None:
             self._report(error)
+            self._is_gone(error)
             self._retry_at = now + RETRY_NS
             self._outbox.refuse(entry, message)
             return
@@ -229,10 +239,19 @@ class Publisher:
         self._acknowledged_ns, self._error = now, None
         if message is entry.batch.messages[-1]:  # what goes before it is the record encoding
             self._stored = stored.partition(), stored.offset()
+            if self._partition < 0:
+                self._partition = stored.partition()
         for done in self._outbox.acknowledged(entry):
             if done.spooled and self._spool is not None:
                 self._spool.done()
             self._on_done(done, now)
+
+    def _is_gone(self, error: Any) -> bool:
+        """Whether the ring's partition is no longer there; then its batches go by the node's name again."""
+        gone = self._partition >= 0 and error.code() == KafkaError._UNKNOWN_PARTITION  # noqa: SLF001  the library's name
+        if gone:
+            self._partition = -1
+        return gone
 
     def _break(self) -> None:
         """This client cannot go on (a fatal error of the idempotent protocol): a new one will take over."""

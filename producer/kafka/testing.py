@@ -15,9 +15,10 @@ class Stored:
     """What librdkafka says of an acknowledged message."""
 
     number: int
+    place: int = 0
 
     def partition(self) -> int:
-        return 0
+        return self.place
 
     def offset(self) -> int:
         return self.number
@@ -32,10 +33,16 @@ class MemoryTransport:
     stored: list[bytes] = field(default_factory=list)
     waiting: deque[tuple[str, bytes, Delivered]] = field(default_factory=deque)
     purged: bool = False
+    partitions: int = 1_000
+    by_key: int = 0  # the partition of the node's name
+    places: list[int] = field(default_factory=list)  # where each message went
 
-    def produce(self, topic: str, *, key: bytes, value: bytes, on_delivery: Delivered) -> None:
+    def produce(self, topic: str, *, key: bytes, value: bytes, partition: int, on_delivery: Delivered) -> None:
         if len(self.waiting) >= self.room:
             raise BufferError
+        if partition >= self.partitions:
+            raise KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION))
+        self.places.append(self.by_key if partition < 0 else partition)
         self.waiting.append((topic, value, on_delivery))
 
     def poll(self, timeout: float) -> int:
@@ -55,7 +62,7 @@ class MemoryTransport:
         self.waiting.rotate(place)
         if error is None:
             self.stored.append(value)
-        on_delivery(error, Stored(len(self.stored) - 1))
+        on_delivery(error, Stored(len(self.stored) - 1, self.places[-1]))
 
 
 @dataclass

@@ -121,6 +121,33 @@ def test_a_full_queue_is_waited_for_and_the_order_kept() -> None:
     assert setup.publisher.has_room()
 
 
+def test_a_ring_stays_in_its_partition_however_many_are_added() -> None:
+    setup = Setup()
+    setup.broker.by_key = 2
+    setup.send(10)
+    setup.broker.answer()
+    setup.broker.by_key = 6  # there are more partitions now
+    setup.send(20)
+    setup.broker.answer()
+    assert setup.broker.places == [2, 2]
+    setup.publisher.begin_at(20, 2)  # of a ring that an earlier producer sent to 2
+    setup.send(30)
+    assert setup.broker.places == [2, 2, 2]
+    setup.publisher.begin_at(0, -1)  # a new one
+    setup.send(10)
+    assert setup.broker.places == [2, 2, 2, 6]
+
+
+def test_a_ring_whose_partition_is_gone_goes_where_its_name_belongs() -> None:
+    setup = Setup(partitions=1)
+    setup.publisher.begin_at(0, 2)
+    setup.send(10)
+    assert setup.broker.places == [0]
+    setup.broker.answer()
+    assert setup.released == 10
+    assert len(setup.transports) == 1  # the client is well
+
+
 def test_unacknowledged_batches_are_bounded() -> None:
     setup = Setup()
     half = bytes(MAX_UNACKED_BYTES // 2)
