@@ -77,6 +77,7 @@ class Pipeline:
             "data_dir": str(self.directory),
             "kafka_bootstrap_servers": self.kafka,
             "kafka_topic_prefix": self.prefix,
+            "kafka_partitions": str(self.partitions),
             "clickhouse_url": self.clickhouse,
             "clickhouse_database": self.database,
             "streams_app_id": self.database,

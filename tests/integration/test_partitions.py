@@ -197,7 +197,7 @@ def has_messages(p: Pipeline, topic: str) -> bool:
 def test_a_packets_topic_that_is_made_anew_with_fewer_partitions_under_streams_is_read(
     kafka_broker: str, clickhouse_server: str
 ) -> None:
-    with pipeline(kafka_broker, clickhouse_server, partitions=3) as p:
+    with pipeline(kafka_broker, clickhouse_server, partitions=3, kafka_partitions="1") as p:
         p.start()
         old = Node(p, "old")
         for partition in range(3):
