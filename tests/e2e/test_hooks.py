@@ -89,7 +89,10 @@ def test_without_tcx_what_leaves_by_such_an_interface_is_not_seen_and_that_is_sa
 ) -> None:
     with with_an_ingress_qdisc() as (a, b), running(node.attaching_by("clsact")) as process:
         watched(node, a, b)
-        assert f"what leaves by {b} is not seen: there is an `ingress` qdisc" in node.output.read_text()
+        (trouble,) = until(lambda: node.health().get("unwatched", ()), node.output.read_text)
+        assert trouble["interface"] == b
+        assert f"what leaves by {b} is not seen: there is an `ingress` qdisc" in trouble["error"]
+        assert not node.health()["ok"]
         send(a)
         send(b)
         assert stop(process) == 0
