@@ -1,6 +1,6 @@
 # `make help` lists what people run. CI runs the same.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test up test test-unit test-kernel test-integration test-faults test-e2e soak coverage lint format bench bench-smoke setup-bench docs sizes wheel lock clean
+.PHONY: help setup setup-test up test test-unit test-kernel test-integration test-faults test-hostile test-e2e soak coverage lint format bench bench-smoke setup-bench docs sizes wheel lock clean
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
@@ -45,6 +45,9 @@ coverage: setup-test ## branches that the unit and integration tests run, by pac
 
 test-faults:     ## each part killed, stopped, harmed, alone and all in one; an hour, as root (SEEDS=20 seeded runs)
 	@tests/apart.sh $(PYTEST) tests/faults -rA; code=$$?; cat docs/benchmarks/faults.md; exit $$code
+
+test-hostile:    ## an hour among hostile neighbours: poison, clocks, interfaces, silence; as root (SECONDS_HOSTILE=3600 SEED=1)
+	@tests/apart.sh $(PYTEST) tests/hostile/test_hour.py -rA -s
 
 soak:            ## steady traffic; memory of each process, its slope in MB an hour (as root; MINUTES=30)
 	tests/apart.sh $(PYTHON) -m tests.faults.soak --minutes $(MINUTES)

@@ -41,12 +41,13 @@ class Neighbourhood:
     system: Installation
     registry: Proxy  # in front of the schema registry
     dice: random.Random
-    codec: Codec = field(default_factory=Codec)
-    topics: TopicNames = field(default_factory=lambda: TopicNames.of("ayaflow."))
+    codec: Codec
+    topics: TopicNames
     strangers: Counter[str] = field(default_factory=Counter)  # packets by node
     sent: Totals = field(default_factory=dict)  # on interfaces that come and go, by port
     partitions: int = 4
     happened: list[str] = field(default_factory=list)
+    spans: list[tuple[str, float, float]] = field(default_factory=list)  # name, and from when to when it lasted
     _numbers: Iterator[int] = field(default_factory=lambda: iter(range(1_000_000)))
     _index: int = 5000  # of the next interface
 
@@ -356,3 +357,6 @@ ACTS: dict[str, Callable[[Neighbourhood], End]] = {
     "an interface has a name that does harm": an_interface_has_a_name_that_does_harm,
     "two nodes have one name": two_nodes_have_one_name,
 }
+
+STANDSTILLS = {"the registry is silent", "ClickHouse is silent", "a window is refused"}
+"""Something is not stored while these last."""

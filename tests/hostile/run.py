@@ -7,8 +7,10 @@ import urllib.parse
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from schemas.avro.codec import Codec
+from schemas.topics import TopicNames
 from tests.faults import check
-from tests.faults.installation import installation
+from tests.faults.installation import CONSOLE, installation
 from tests.faults.proxy import running
 from tests.faults.traffic import Sender
 from tests.fix_registry import running_registry
@@ -32,19 +34,24 @@ def hostile(
                 workers=2, also_watched=("hv*",), schema_registry={"url": f"http://127.0.0.1:{REGISTRY}{PATH}"}
             )
         )
-        address = urllib.parse.urlsplit(stack.enter_context(running_registry()))
+        url = stack.enter_context(running_registry())
+        address = urllib.parse.urlsplit(url)
         assert address.path == PATH
+        topics = TopicNames.of("ayaflow.")
+        codec = stack.enter_context(Codec(url, topics))
         registry = stack.enter_context(running(REGISTRY, address.port or 0))
-        here = Neighbourhood(system=system, registry=registry, dice=dice)
+        here = Neighbourhood(system=system, registry=registry, dice=dice, codec=codec, topics=topics)
         begin = time.monotonic()
         with Sender(system.sends, rate=2_000) as sender, Watching(system) as watching:
             stack.callback(_tell, here, watching)
             for name in names or _endless(dice, lambda: time.monotonic() - begin < seconds):
                 here.happened.append(f"{time.monotonic() - begin:.1f} {name}")
                 end = ACTS[name](here)
+                began = time.time()
                 try:
                     system.mind(dice.uniform(1, longest))
                 finally:
+                    here.spans.append((name, began, time.time()))
                     end()
                 system.mind(dice.uniform(0, pause))
         return _judge(here, sender, watching)
@@ -55,6 +62,7 @@ def _tell(here: Neighbourhood, watching: Watching) -> None:
     print("\n".join(here.happened))
     print("\n".join(here.system.deaths()))
     print(here.system.logs(20))
+    print(_differing(here))
     print("\n".join(str(said) for said in watching.said[-10:]))
 
 
@@ -68,16 +76,23 @@ def _endless(dice: random.Random, goes_on: Callable[[], bool]) -> Any:
         yield bag.pop()
 
 
+def _differing(here: Neighbourhood) -> dict[str, tuple[int, int]]:
+    """Packets of strangers, sent and stored, where these differ."""
+    rows = here.system.rows("SELECT node, sum(packets + packets_rev) AS p FROM flows GROUP BY node")
+    stored = {row["node"]: row["p"] for row in rows}
+    return {name: (sent, stored[name]) for name, sent in here.strangers.items() if stored.setdefault(name, 0) != sent}
+
+
 def _judge(here: Neighbourhood, sender: Sender, watching: Watching) -> dict[str, Any]:
     system = here.system
     sent = sender.totals() | here.sent
     found = check.exact(system, sent)
-    stored = {
-        row["node"]: row["p"]
-        for row in system.rows("SELECT node, sum(packets + packets_rev) AS p FROM flows GROUP BY node")
-    }
-    assert {name: stored.get(name) for name in here.strangers} == dict(here.strangers)
+    system.until(lambda: not _differing(here), "all of the strangers stored")
+    system.until(lambda: bool(system.health(CONSOLE, "/api/health").get("ok")), "all well")
+    done = system.ayaflow("audit")
+    assert done.returncode == 0, done.stdout  # the strangers' packets, too
     assert watching.lies == []
+    assert [span for span in here.spans if not watching.told(*span)] == []
     alarms = [said for said in watching.said if said.audit == DIFFERS]
     assert alarms == [], f"{len(alarms)} of {len(watching.said)}: {alarms[0]}"
     assert system.deaths() == []

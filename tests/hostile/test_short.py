@@ -9,4 +9,4 @@ pytestmark = [pytest.mark.root, pytest.mark.kafka, pytest.mark.clickhouse]
 
 
 def test_every_kind_of_neighbour_once_and_all_is_stored_once() -> None:
-    hostile(1, seconds=0, longest=3, pause=1, names=sorted(ACTS))
+    hostile(1, seconds=0, longest=2, pause=0.5, names=sorted(ACTS))

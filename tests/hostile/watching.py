@@ -10,7 +10,9 @@ from typing import Any
 from tests.bench.process import Every
 from tests.faults.installation import CONSOLE, Installation
 from tests.faults.traffic import received
+from tests.hostile.neighbourhood import STANDSTILLS
 
+TOLD_SECONDS = 20  # in which a standstill must have been told of
 EXACT, DIFFERS, NOT_SETTLED, SILENT = "exact", "differs", "not settled", "no answer"
 
 
@@ -46,6 +48,14 @@ class Watching:
     def __exit__(self, *_: object) -> None:
         for each in self._threads:
             each.__exit__()
+
+    def told(self, name: str, begin: float, end: float) -> bool:
+        """Whether health or audit said that something stands still, of what is long enough for that."""
+        return (
+            name not in STANDSTILLS
+            or end - begin < TOLD_SECONDS
+            or any(begin < said.at < end + 5 and not (said.well and said.audit == EXACT) for said in self.said)
+        )
 
     def _sample(self) -> None:
         self._samples.append((time.time(), received(self.system.watched)))
