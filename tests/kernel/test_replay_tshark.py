@@ -156,6 +156,16 @@ def test_frames_cut_short_are_as_tshark_has_them(ours: Ours, tmp_path: Path, sna
     assert check(ours, cut).counted["emitted_packets"] == len(frames)
 
 
+def test_frames_of_which_more_was_captured_than_they_had_on_the_wire_are_as_tshark_has_them(
+    ours: Ours, tmp_path: Path
+) -> None:
+    octets = bytes(ETHER / IP(src="10.0.0.1", dst="10.0.1.1") / TCP(sport=1, dport=2, flags="SA") / Raw(bytes(252)))
+    path = tmp_path / "a.pcap"
+    frames = [Frame(octets=octets, wire=wire, time_ns=BEGIN_NS) for wire in (51, 36, 14, 10, 0, len(octets))]
+    path.write_bytes(pcap(frames, unit=1))
+    assert check(ours, path).counted["emitted_packets"] == len(frames)
+
+
 def test_other_forms_of_a_capture_are_as_tshark_has_them(ours: Ours, tmp_path: Path) -> None:
     first, second, raw = (tmp_path / name for name in ("first.pcap", "second.pcap", "raw.pcap"))
     first.write_bytes(pcap(random_capture(11, count=100), unit=1000))

@@ -35,7 +35,7 @@ class Frames:
     data: U8  # octets of the file, writable
     start: I64  # of each frame's first octet in `data`, ascending; this and what follows have shape (n,)
     captured: I64  # octets that are there
-    wire: I64  # octets that there were, at least `captured`
+    wire: I64  # octets that there were, as the capture says: of some, fewer than `captured`
     time_ns: I64  # since the Unix epoch, 0 to LATEST_NS
     direction: U8  # INGRESS, EGRESS or UNDIRECTED
     link: I32  # index into links
@@ -70,14 +70,14 @@ def make(
     link: I32 | None = None,
     direction: U8 | None = None,
 ) -> Frames:
-    """Frames whose times and lengths are brought into range."""
+    """Frames whose times are brought into range."""
     bad = (time_ns < 0) | (time_ns > LATEST_NS)
     count = len(start)
     return Frames(
         data=np.frombuffer(data, np.uint8),
         start=start,
         captured=captured,
-        wire=np.maximum(wire, captured),
+        wire=wire,
         time_ns=np.clip(time_ns, 0, LATEST_NS),
         direction=np.full(count, UNDIRECTED, np.uint8) if direction is None else direction,
         link=np.zeros(count, np.int32) if link is None else link,
