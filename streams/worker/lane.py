@@ -26,9 +26,8 @@ class Unpublished:
 
 @dataclass(slots=True)
 class Refusal:
-    """What ClickHouse refuses. Times are those of the monotonic clock, in seconds."""
+    """A table beside flows that refuses its rows. Times are those of the monotonic clock, in seconds."""
 
-    since: float
     delay: float  # until it is tried again
     next_try: float
 
@@ -41,7 +40,7 @@ class Lane:
     messages: deque[tuple[int, Acknowledge]] = field(default_factory=deque)  # by offset
     closing: asyncio.Event = field(default_factory=asyncio.Event)  # it is no longer ours
     task: asyncio.Task[None] | None = None
-    refused: dict[WindowId | str, Refusal] = field(default_factory=dict)  # windows, and tables beside flows
+    refused: dict[str, Refusal] = field(default_factory=dict)  # by table
     next_bring_in: float = 0.0  # on the monotonic clock: when to look what is set aside
     unpublished: deque[Unpublished] = field(default_factory=deque)  # in the order in which it was stored
 

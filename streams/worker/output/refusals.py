@@ -1,8 +1,8 @@
-"""Windows that ClickHouse refuses: a constraint, a type that does not fit. The others go on at once.
+"""Windows that ClickHouse refuses: a constraint, a type that does not fit.
 
-Such a window is tried again and again, and set aside after PATIENCE_SECONDS: its rows are kept in the table `refused`,
-under the name that they would have in `flows`, and its messages are acknowledged. From there it is tried now and then,
-by whoever has the partition; so it is stored in the end when somebody drops the constraint.
+Such a window is set aside at once, before a later one is stored: its rows are kept in the table `refused`, under the
+name that they would have in `flows`, so that whoever reads the tables knows where they are. From there it is tried now
+and then, by whoever has the partition; so it is stored in the end when somebody drops the constraint.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from common import logs
+from common.times import iso
 from schemas.flows import FlowColumns
 from streams.metrics import Metrics
 from streams.partition.storing import Aside, Outcome, Refused, WindowId, WindowJob, bring_in, set_aside
@@ -22,7 +23,6 @@ from streams.worker.retrying import ASIDE, CLICKHOUSE, FIRST_DELAY, LEDGER, Retr
 log = logs.get("streams")
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 300.0  # from the first refusal on
 _LONGEST_DELAY = 30.0
 BRING_IN_SECONDS = 60.0  # between two tries to store what is set aside
 
@@ -36,19 +36,10 @@ class Refusals:
         self._store, self._publishing, self._metrics = store, publishing, metrics
         self._again, self._clock = again, clock
 
-    def waiting(self, lane: Lane, what: WindowId | str) -> bool:
-        """Whether a window, or the rows of a table, were refused and are not to be tried again yet."""
-        refusal = lane.refused.get(what)
-        return refusal is not None and self._clock.monotonic() < refusal.next_try
-
-    async def refused(self, lane: Lane, job: WindowJob, error: Refused) -> Outcome | None:
-        """A window was refused. None: it is tried again later; else it was set aside."""
-        self._again.troubles.report(CLICKHOUSE, str(error), lane.at(job.window))
-        if self._postpone(lane, job.window) < PATIENCE_SECONDS:
-            return None
+    async def refused(self, lane: Lane, job: WindowJob, error: Refused) -> Outcome:
+        """A window was refused: set it aside."""
         keep = partial(set_aside, job, self._store, str(error))
         outcome = await self._again.insist(CLICKHOUSE, lane.at(job.window), lane.closing, keep)
-        self.stored(lane, job.window)
         if outcome.aside:
             self._metrics.refused_packets.inc(outcome.aside)
             log.error(
@@ -58,7 +49,7 @@ class Refusals:
                 packets=outcome.aside,
                 error=str(error),
             )
-            lane.next_bring_in = 0.0  # and say so
+            self._again.troubles.report(ASIDE, _sentence(job.window, error), lane.at())
         return outcome
 
     async def insist(self, lane: Lane, table: str, work: Callable[[], T]) -> T | None:
@@ -66,7 +57,8 @@ class Refusals:
 
         Without them nothing is acknowledged; the windows go on.
         """
-        if self.waiting(lane, table):
+        refusal = lane.refused.get(table)
+        if refusal is not None and self._clock.monotonic() < refusal.next_try:
             return None
 
         def attempt() -> T | Refused:
@@ -84,18 +76,12 @@ class Refusals:
             self._again.troubles.report(LEDGER, None, lane.at())
         return found
 
-    def _postpone(self, lane: Lane, what: WindowId | str) -> float:
-        """It was refused: try it again later -> for how many seconds it has been refused."""
-        now = self._clock.monotonic()
-        refusal = lane.refused.setdefault(what, Refusal(since=now, delay=FIRST_DELAY, next_try=now))
-        refusal.next_try, refusal.delay = now + refusal.delay, min(2 * refusal.delay, _LONGEST_DELAY)
+    def _postpone(self, lane: Lane, table: str) -> None:
+        """It was refused: try it again later."""
+        refusal = lane.refused.setdefault(table, Refusal(delay=FIRST_DELAY, next_try=0.0))
+        refusal.next_try = self._clock.monotonic() + refusal.delay
+        refusal.delay = min(2 * refusal.delay, _LONGEST_DELAY)
         self._metrics.insert_retries.inc()
-        return now - refusal.since
-
-    def stored(self, lane: Lane, window: WindowId) -> None:
-        """A window is where it belongs."""
-        if lane.refused.pop(window, None):
-            self._again.troubles.report(CLICKHOUSE, None, lane.at(window))
 
     async def bring_in(self, lane: Lane) -> None:
         """Now and then, try to store what was set aside of this partition, also by others."""
@@ -105,22 +91,21 @@ class Refusals:
         lane.next_bring_in = now + BRING_IN_SECONDS
         look = partial(self._store.all_aside, lane.state.number)
         aside = await self._again.insist(CLICKHOUSE, lane.at(), lane.closing, look)
-        left = 0
+        trouble = ""
         for each in aside:
             flows = await self._again.insist(CLICKHOUSE, lane.at(), lane.closing, partial(self._try, each))
-            if flows is None:
-                left += 1
+            if isinstance(flows, Refused):
+                trouble = trouble or _sentence(each.window, flows)
             else:  # its messages were acknowledged long ago
                 self._publishing.send(lane, each.window, each.revision, flows, needed=lane.state.position)
-        trouble = f"ClickHouse refuses {left} window(s); they are set aside in the table refused, see its column error"
-        self._again.troubles.report(ASIDE, trouble if left else None, lane.at())
+        self._again.troubles.report(ASIDE, trouble or None, lane.at())
 
-    def _try(self, aside: Aside) -> FlowColumns | None:
-        """Its rows when it is stored now."""
+    def _try(self, aside: Aside) -> FlowColumns | Refused:
+        """Its rows when it is stored now, else why it is not."""
         try:
             flows = bring_in(aside, self._store)
-        except Refused:
-            return None
+        except Refused as error:
+            return error
         log.info("a window that was set aside is stored", partition=aside.partition.number, **aside.window._asdict())
         return flows
 
@@ -128,6 +113,7 @@ class Refusals:
         """The partition goes: it is somebody else's trouble."""
         for service in (ASIDE, LEDGER):
             self._again.troubles.report(service, None, lane.at())
-        for what in list(lane.refused):
-            if isinstance(what, WindowId):
-                self.stored(lane, what)
+
+
+def _sentence(window: WindowId, error: Refused) -> str:
+    return f"the window of {iso(window.start)} is set aside in the table refused, which ClickHouse refuses: {error}"

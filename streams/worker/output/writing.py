@@ -1,6 +1,6 @@
 """A partition's way into ClickHouse: its due windows one after the other, losses, the ledger, then the acknowledgement.
 
-A failed insert is tried again for ever; a window that is refused (streams.worker.output.refusals) holds up no other.
+A failed insert is tried again for ever; a window that is refused is set aside (streams.worker.output.refusals).
 Publishing (streams.worker.output.publishing) goes on beside it.
 """
 
@@ -47,10 +47,7 @@ class Writing:
         for job in lane.state.due(self._clock.time()):
             if lane.closing.is_set():
                 return
-            if self._refusals.waiting(lane, job.window):
-                lane.state.failed(job)
-            else:
-                await self._write(lane, job)
+            await self._write(lane, job)
         await self._refusals.bring_in(lane)
         await self._write_losses(lane)
         await self._write_ledger(lane)
@@ -77,9 +74,8 @@ class Writing:
         def attempt() -> Outcome | Refused:
             nonlocal tries
             tries += 1
-            first = tries == 1 and job.window not in lane.refused
             try:
-                return store_window(job if first else replace(job, known=None), self._store)
+                return store_window(job if tries == 1 else replace(job, known=None), self._store)
             except Refused as error:
                 return error
 
@@ -87,10 +83,6 @@ class Writing:
         found = await self._again.insist(CLICKHOUSE, lane.at(job.window), lane.closing, attempt)
         self._metrics.insert_seconds.observe(self._clock.monotonic() - begun)
         outcome = await self._refusals.refused(lane, job, found) if isinstance(found, Refused) else found
-        if outcome is None:
-            lane.state.failed(job)  # the others go on
-            return
-        self._refusals.stored(lane, job.window)
         if outcome.expired:
             self._metrics.expired_rows.inc(outcome.expired)
             log.warning(

@@ -299,35 +299,19 @@ async def refused(rig: Rig, node: Source) -> None:
     await rig.clock.advance(1)
 
 
-async def test_a_window_that_is_refused_holds_up_no_other_and_is_told_while_it_lasts() -> None:
+async def test_a_window_that_is_refused_is_set_aside_at_once_and_stored_when_it_is_no_longer() -> None:
     rig, node = Rig(), Source()
     await refused(rig, node)
-    assert (rig.store.packets, rig.acked, len(rig.store.ledger)) == (2, [], 3)
-    for _ in range(20):
-        await rig.clock.advance(5)
-        (trouble,) = rig.worker.health()["troubles"]
-        assert (trouble["window_start"], trouble["error"]) == (iso(START), "a constraint is violated")
-    rig.store.refuses = set()
-    await rig.clock.advance(30)
-    for _ in range(3):
-        await rig.clock.advance(1)
-    assert (rig.store.packets, rig.acked, rig.store.kept_aside) == (4, [(0, 0), (0, 1), (0, 2)], {})
-    assert rig.worker.health()["ok"]
-    await rig.worker.stop()
-
-
-async def test_a_window_that_is_refused_for_long_is_set_aside_and_stored_when_it_is_no_longer() -> None:
-    rig, node = Rig(), Source()
-    await refused(rig, node)
-    for _ in range(70):
-        await rig.clock.advance(5)
     ((name, (offset_end, flows, error)),) = rig.store.kept_aside.items()
-    assert (name.window.start, name.revision, offset_end) == (START, 0, 4)
+    assert (name.window.start, name.revision, offset_end) == (START, 0, 2)
     assert (int(flows.packets.sum()), error) == (2, "a constraint is violated")
-    assert (rig.store.packets, rig.acked) == (2, [(0, 0), (0, 1), (0, 2)])
+    assert (rig.store.packets, rig.acked) == (2, [(0, 0), (0, 1)])  # and the others go on
     assert rig.metric("refused_packets_total") == 2
-    health = rig.worker.health()
-    assert (health["ok"], "1 window(s)" in health["clickhouse"]) == (False, True)
+    for _ in range(20):
+        await rig.clock.advance(10)
+        (trouble,) = rig.worker.health()["troubles"]
+        assert f"the window of {iso(START)} is set aside" in trouble["error"]
+        assert "a constraint is violated" in trouble["error"]
     rig.store.refuses = set()
     await rig.send(node.batch(2, clock=32))  # late: the name of the first is taken
     for _ in range(70):
@@ -345,8 +329,6 @@ async def test_a_window_that_is_refused_for_long_is_set_aside_and_stored_when_it
 async def test_what_was_set_aside_is_not_stored_again_by_who_reads_its_messages_again() -> None:
     first = Rig()
     await refused(first, Source())
-    for _ in range(70):
-        await first.clock.advance(5)
     await first.worker.stop()  # and nothing of what it acknowledged was committed
     first.store.refuses = set()
     second, node = Rig(store=first.store), Source()
