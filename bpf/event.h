@@ -17,8 +17,8 @@ struct packet_event {
     u16 slot;          /* of the interface: see struct interface */
     u16 segment_bytes; /* of a super-packet: length of each of its packets but the last, at most 65535; else 0 */
     u16 packets;       /* on the wire */
-    u16 src_port;      /* ICMP, ICMPv6: the type */
-    u16 dst_port;      /* ICMP, ICMPv6: the code */
+    u16 src_port;      /* ICMP, ICMPv6: the type, or NO_ICMP_TYPE */
+    u16 dst_port;      /* ICMP, ICMPv6: the code, or 0 */
     u16 vlan_id;       /* outer tag, 0: none */
     u16 tcp_flags;     /* bit 0 FIN ... bit 7 CWR, bit 8 AE */
     u8 protocol;       /* IANA number */
@@ -28,7 +28,8 @@ struct packet_event {
     u8 epoch;          /* low bits of the epoch that counted it */
     u8 flags;          /* SECONDARY */
 };
-#define SECONDARY 1u /* passed, or will pass, another watched interface of the node, which counts it */
+#define NO_ICMP_TYPE 0xffffu /* of fragments other than the first, and of what is cut before its code */
+#define SECONDARY 1u         /* passed, or will pass, another watched interface of the node, which counts it */
 
 /* -DDECAPSULATE=mask: the tunnels that are opened, 1 << enum tunnel_type each. With any, a packet is that in the tunnel,
  * and a `struct tunnel` follows its event: 112 bytes, 120 with the ring's header. */

@@ -8,7 +8,7 @@
  * - A layer-4 header cut short keeps the packet: ports if their 4 octets are there, flags if their octet is, else 0.
  *   What lies behind the IP total length (Ethernet padding) is not the packet's.
  * - A TCP header that says it is shorter than one can be has ports and no flags.
- * - A fragment other than the first has no ports.
+ * - A fragment other than the first has no ports. Where ICMP has no type it says so: 0 would be an Echo Reply.
  *
  * What nearly every packet has is read by pointer. What few have (tags, extension headers) is read by
  * bpf_skb_load_bytes at an offset that is a mere number: as pointers, each combination of them was a path of its own
@@ -225,13 +225,14 @@ static __always_inline int parse_ipv6(void *at, void *end, struct packet *p)
     return (void *)(ip + 1) > end ? SHORT : read_ipv6(ip, p);
 }
 
-/* Ports, or ICMP's type and code in their place, and TCP's flags. */
+/* Ports, or ICMP's type and code in their place, and TCP's flags; what a fragment other than the first has of them. */
 static __always_inline int parse_layer4(void *at, void *end, struct packet *p)
 {
     u8 *header = at;
     u8 protocol = p->event.protocol;
     if (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6) {
-        if (p->room < 2)
+        p->event.src_port = NO_ICMP_TYPE;
+        if (!p->has_ports || p->room < 2)
             return PARSED;
         if ((void *)(header + 2) > end)
             return SHORT_LAYER4;
@@ -242,7 +243,7 @@ static __always_inline int parse_layer4(void *at, void *end, struct packet *p)
     if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP && protocol != IPPROTO_UDPLITE && protocol != IPPROTO_SCTP
         && protocol != IPPROTO_DCCP)
         return PARSED;
-    if (p->room < 4)
+    if (!p->has_ports || p->room < 4)
         return PARSED;
     if ((void *)(header + 4) > end)
         return SHORT_LAYER4;
@@ -299,7 +300,7 @@ static __always_inline int parse_linear(struct __sk_buff *skb, struct packet *p,
         if (result == PARSED && is_extension(p->event.protocol))
             result = parse_extensions(skb, p);
     }
-    if (result != PARSED || !p->has_ports)
+    if (result != PARSED)
         return result;
     return parse_layer4(data + (p->offset & MAX_OFFSET), end, p);
 }

@@ -189,7 +189,7 @@ static __always_inline void parse_inner_layer4(struct __sk_buff *skb, struct pac
         if (bpf_skb_load_bytes(skb, p->offset, header, 4)) {
             end = header + 2;
             if (bpf_skb_load_bytes(skb, p->offset, header, 2))
-                return;
+                end = header;
         }
     }
     parse_layer4(header, end, p);
@@ -230,8 +230,7 @@ static __always_inline void decapsulate(struct __sk_buff *skb, struct packet *p)
         if (inner.room > room - used)
             inner.room = room - used;
     }
-    if (inner.has_ports)
-        parse_inner_layer4(skb, &inner);
+    parse_inner_layer4(skb, &inner);
     inner.event.vlan_id = p->event.vlan_id;
     __builtin_memcpy(inner.tunnel.outer_src, p->event.src, sizeof(p->event.src));
     __builtin_memcpy(inner.tunnel.outer_dst, p->event.dst, sizeof(p->event.dst));

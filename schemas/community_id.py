@@ -2,7 +2,7 @@
 
 The same value for both directions of a flow: base64 of SHA-1 over seed, the lower endpoint, the higher endpoint,
 protocol, padding and ports. ICMP types stand in for ports, so that a request and its reply share an id; types that
-have no reply are hashed as they are.
+have no reply are hashed as they are. ICMP without a type is hashed as a protocol without ports.
 """
 
 import binascii
@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schemas.packets import U8, U16, is_ipv4
+from schemas.fields import NO_ICMP_TYPE
+from schemas.packets import I16, U8, U16, is_ipv4
 
 ICMP, TCP, UDP, ICMP6, SCTP = 1, 6, 17, 58, 132
 
@@ -35,11 +36,11 @@ ICMP6_COUNTERPARTS = {
 }
 
 
-def counterparts(protocol: U8, icmp_type: U8) -> npt.NDArray[np.int16]:
+def counterparts(protocol: U8, icmp_type: I16) -> npt.NDArray[np.int16]:
     """For each row the ICMP type that answers it; -1 where there is none or it is not ICMP. Shape (n,)."""
     result = np.full(len(protocol), -1, np.int16)
     for number, table in ((ICMP, ICMP_COUNTERPARTS), (ICMP6, ICMP6_COUNTERPARTS)):
-        lookup = np.full(256, -1, np.int16)
+        lookup = np.full(257, -1, np.int16)  # the last is that of NO_ICMP_TYPE
         lookup[list(table)] = list(table.values())
         rows = protocol == number
         result[rows] = lookup[icmp_type[rows]]
@@ -52,14 +53,15 @@ def community_ids(**columns: npt.NDArray[Any]) -> list[str]:
 
 
 def encoded_ids(
-    *, protocol: U8, src_addr: U8, dst_addr: U8, src_port: U16, dst_port: U16, icmp_type: U8, icmp_code: U8
+    *, protocol: U8, src_addr: U8, dst_addr: U8, src_port: U16, dst_port: U16, icmp_type: I16, icmp_code: U8
 ) -> npt.NDArray[np.bytes_]:
     """The ids of n flows as ASCII, dtype S30; addresses have shape (n, 16), the rest (n,)."""
     n = len(protocol)
     icmp = (protocol == ICMP) | (protocol == ICMP6)
-    has_ports = icmp | (protocol == TCP) | (protocol == UDP) | (protocol == SCTP)
+    untyped = icmp & (icmp_type == NO_ICMP_TYPE)
+    has_ports = (icmp & ~untyped) | (protocol == TCP) | (protocol == UDP) | (protocol == SCTP)
     answer = counterparts(protocol, icmp_type)
-    one_way = icmp & (answer < 0)
+    one_way = icmp & ~untyped & (answer < 0)
     first = np.where(icmp, icmp_type, src_port).astype(">u2")
     second = np.where(icmp, np.where(one_way, icmp_code, answer), dst_port).astype(">u2")
 

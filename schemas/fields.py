@@ -17,6 +17,9 @@ DIRECTIONS = ("ingress", "egress")
 """Symbols of the Avro enum and of ClickHouse's Enum8, by value."""
 TUNNEL_TYPES = ("none", "vxlan", "geneve", "gre", "ipip", "gtpu")
 """Likewise; bpf/event.h has the same numbers."""
+NO_ICMP_TYPE = -1
+"""The icmp_type of ICMP and ICMPv6 packets that have none: 0 is an Echo Reply's, and any octet may be on the wire.
+The flows of other protocols have 0, as those without ports have ports of 0."""
 
 
 class Role(Enum):
@@ -67,6 +70,7 @@ ADDRESS = Type("string", "u1", "IPv6")
 FLAG = Type("boolean", "u1", "Bool")
 U8 = Type("int", "u1", "UInt8")
 U16 = Type("int", "<u2", "UInt16")
+I16 = Type("int", "<i2", "Int16")
 U32 = Type("long", "<u4", "UInt32")
 COUNT = Type("long", "<i8", "UInt64")
 OFFSET = Type("", "<i8", "UInt32")  # microseconds after window_start; in the table alone
@@ -93,7 +97,8 @@ class Field:
     kind: Kind
     type: Type
     choices: tuple[str, ...] = ()
-    largest: int = 0  # of a number, port or protocol
+    smallest: int = 0  # of a number, port or protocol
+    largest: int = 0  # likewise
     merge: Merge | None = None  # of a measure
     packet: str = ""  # the column of PacketBatch that a measure is made of; see streams.windowing.windows
     both_ways: bool = False  # there is a NAME_rev, for packets from dst to src
@@ -138,6 +143,7 @@ def _derived(name: str, kind: Kind, type_: Type, doc: str, **more: Any) -> Field
 
 
 _RAW = {"in_rollups": False}
+_ICMP_TYPE = {"smallest": NO_ICMP_TYPE, "largest": 255}
 _IN_TUNNEL = {"in_rollups": False, "tunnel": True}
 _ROLLED_UP = {"in_rollups": True, "live": True, "largest": 2**64 - 1}
 _IN_TABLE = {"both_ways": False, "filterable": False, "exported": False}
@@ -156,8 +162,8 @@ FIELDS = (
     _key("src_port", Kind.PORT, U16, "Port of the initiator, or 0", **_RAW),
     _key("dst_port", Kind.PORT, U16, "Port of the responder, or 0"),
     _key("vlan_id", Kind.NUMBER, U16, "Outer 802.1Q tag, or 0", largest=4_095),
-    _key("icmp_type", Kind.NUMBER, U8, "ICMP type from src to dst"),
-    _key("icmp_code", Kind.NUMBER, U8, "ICMP code from src to dst"),
+    _key("icmp_type", Kind.NUMBER, I16, "ICMP type from src to dst; -1: none, as in later fragments", **_ICMP_TYPE),
+    _key("icmp_code", Kind.NUMBER, U8, "ICMP code from src to dst, or 0"),
     _key("tunnel_type", Kind.CHOICE, TUNNEL, "Tunnel that the packets were in, or none", choices=TUNNEL_TYPES, **_RAW),
     _key("tunnel_id", Kind.NUMBER, U32, "VNI, GRE key or TEID of the tunnel, or 0", **_IN_TUNNEL),
     _key("outer_src_addr", Kind.ADDRESS, ADDRESS, "Source address of the tunnel, from src to dst", **_IN_TUNNEL),

@@ -15,6 +15,7 @@ from console.api.parameters import Chosen, Context, Range, example, only_known
 from console.query import flow_sql
 from console.query.filter_sql import Parameters
 from console.show.flows import CSV_HEADER, FORMATS
+from schemas.fields import KEYS
 
 MOST_HISTORY = 1_000
 MEDIA_TYPES = {
@@ -23,6 +24,7 @@ MEDIA_TYPES = {
     "arrow": "application/vnd.apache.arrow.stream",
 }
 _KINDS: dict[str, type] = {"String": str, "IPv6": str, "Bool": bool}
+_SMALLEST = {field.name: field.smallest for field in KEYS}
 
 _STREAMED = example(FLOW, MEDIA_TYPES["json"])
 _STREAMED[200]["content"].update({MEDIA_TYPES[form]: {} for form in ("csv", "arrow")})
@@ -103,7 +105,8 @@ def _position(cursor: str) -> Parameters:
         kinds = tuple(_KINDS.get(kind, int) for kind in flow_sql.KEYS.values())
         position: Parameters = dict(zip(flow_sql.KEYS, values, strict=True))
         ours = tuple(map(type, values)) == kinds and all(
-            0 <= value < 2**32 if isinstance(value, int) else "\0" not in value for value in values
+            _SMALLEST.get(key, 0) <= value < 2**32 if isinstance(value, int) else "\0" not in value
+            for key, value in position.items()
         )
     except (ValueError, TypeError, RecursionError):
         ours = False

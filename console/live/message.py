@@ -52,7 +52,7 @@ def _flow(flow: Mapping[str, Any]) -> None:
                 case Kind.CHOICE:
                     pass  # Avro's own
                 case _:
-                    _number(flow, name, min(field.largest, _MOST_COUNT))
+                    _number(flow, name, min(field.largest, _MOST_COUNT), least=field.smallest)
 
 
 def _name(of: Mapping[str, Any], name: str, *, empty: bool = True) -> None:
@@ -67,9 +67,9 @@ def _time(of: Mapping[str, Any], name: str) -> None:
         raise DecodeError(f"a LiveStats whose {name} is before 1970 or after 2105")
 
 
-def _number(of: Mapping[str, Any], name: str, most: int, value: Any = None) -> None:
+def _number(of: Mapping[str, Any], name: str, most: int, value: Any = None, *, least: int = 0) -> None:
     number = of[name] if value is None else value
-    if not isinstance(number, int) or not 0 <= number <= most:
+    if not isinstance(number, int) or not least <= number <= most:
         raise DecodeError(f"a LiveStats whose {name} is impossible: {str(number)[:40]}")
 
 

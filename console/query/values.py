@@ -12,7 +12,7 @@ from console.query.vocabulary import Field, protocol_names, protocol_number, ser
 from schemas.fields import Kind
 
 _MAPPED = 0xFFFF << 32  # ::ffff:0:0/96
-_NUMBER = re.compile(r"(\d{1,30})(k|ki|m|mi|g|gi|t|ti)?", re.IGNORECASE | re.ASCII)
+_NUMBER = re.compile(r"(-?\d{1,30})(k|ki|m|mi|g|gi|t|ti)?", re.IGNORECASE | re.ASCII)
 _SCALE = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
@@ -62,7 +62,8 @@ def value(field: Field, text: str, token: Token, *, ranges: bool) -> Value:
 def _numbers(field: Field, text: str, token: Token, *, ranges: bool) -> Value:
     """A number, or with `ranges` a range of them."""
     word = unquoted(token)
-    first, dash, last = word.partition("-")
+    rest, dash, last = word[1:].partition("-")
+    first = word[:1] + rest  # with its sign
     if ranges and dash:
         span = Span(first=_number(field, text, token, first), last=_number(field, text, token, last))
         if span.first > span.last:
@@ -112,6 +113,8 @@ def _number(field: Field, text: str, token: Token, word: str) -> int:
         hint = nearest(word, list(service_names())) if field.kind is Kind.PORT and word.isalpha() else ""
         fail(text, token, f"expected {field.expected} for {field.name}" + (hint if hint.startswith(";") else ""))
     number = int(scaled[1]) * _SCALE[(scaled[2] or "").lower()]
+    if number < field.smallest:
+        fail(text, token, f"{field.name} is at least {field.smallest}")
     if number > field.largest:
         fail(text, token, f"{field.name} is at most {field.largest}")
     return number

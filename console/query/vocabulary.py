@@ -28,7 +28,8 @@ class Field:
     columns: tuple[str, ...]
     sql_type: str  # ClickHouse type of a parameter compared with it
     choices: tuple[str, ...] = ()
-    largest: int = 0  # of a NUMBER, PORT or PROTOCOL
+    smallest: int = 0  # of a NUMBER, PORT or PROTOCOL
+    largest: int = 0  # likewise
     measure: bool = False  # merged over revisions: compared after the merge
     raw: bool = False  # only the raw windows have it, not the rollups
     live: bool = True  # connections of the live view have it
@@ -66,6 +67,7 @@ def _words(field: table.Field) -> list[Field]:
             columns=(name,),
             sql_type=_SQL_TYPES.get(field.kind, field.type.clickhouse),
             choices=field.choices,
+            smallest=field.smallest,
             largest=field.largest,
             measure=measure,
             raw=measure or not field.in_rollups,

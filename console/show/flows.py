@@ -8,6 +8,7 @@ from console.query import flow_sql
 from console.query.vocabulary import protocol_name, tcp_flag_names
 from console.show import tables
 from console.store.client import Parameters, Rows, Store
+from schemas.fields import NO_ICMP_TYPE
 
 FORMATS = {"json": "JSONEachRow", "csv": "CSV", "arrow": "ArrowStream"}
 """Ours, and ClickHouse's names for them."""
@@ -84,7 +85,9 @@ def _cells(row: dict[str, Any], *, node: bool) -> list[str]:
 
 def _protocol(row: dict[str, Any]) -> str:
     name = protocol_name(row["protocol"])
-    return f"{name} {row['icmp_type']}/{row['icmp_code']}" if row["protocol"] in {1, 58} else name
+    if row["protocol"] not in {1, 58}:
+        return name
+    return f"{name} -" if row["icmp_type"] == NO_ICMP_TYPE else f"{name} {row['icmp_type']}/{row['icmp_code']}"
 
 
 def endpoint(addr: str, port: int) -> str:

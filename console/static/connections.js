@@ -100,7 +100,9 @@ export class Connections {
 }
 
 function spoken(one) {
-  if (one.protocol === 1 || one.protocol === 58) return `${protocol(one.protocol)} ${one.icmp_type}/${one.icmp_code}`;
+  if (one.protocol === 1 || one.protocol === 58) {
+    return `${protocol(one.protocol)} ${one.icmp_type < 0 ? "-" : `${one.icmp_type}/${one.icmp_code}`}`;
+  }
   const name = service(one.dst_port);
   return name ? `${protocol(one.protocol)} ${name}` : protocol(one.protocol);
 }

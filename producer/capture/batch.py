@@ -192,7 +192,7 @@ def _flow_keys(events: Records, epochs: I64, source: Source) -> FlowKeys:
         "dst_addr": events["dst"],
         "src_port": np.where(icmp, 0, events["src_port"]).astype(np.uint16),
         "dst_port": np.where(icmp, 0, events["dst_port"]).astype(np.uint16),
-        "icmp_type": np.where(icmp, events["src_port"], 0).astype(np.uint8),
+        "icmp_type": np.where(icmp, events["src_port"], 0).astype(np.int16),
         "icmp_code": np.where(icmp, events["dst_port"], 0).astype(np.uint8),
         "primary": ((events["flags"] & SECONDARY) == 0).astype(np.uint8),
     }

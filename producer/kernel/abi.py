@@ -19,6 +19,8 @@ __all__ = ["BARE_SYN", "EGRESS", "INGRESS"]  # these the other side of Kafka kno
 
 Dtype = np.dtype[Any]
 
+NO_ICMP_TYPE = 0xFFFF
+"""Of an event's src_port: schemas.fields.NO_ICMP_TYPE in 16 bits."""
 SECONDARY = 1
 """Of an event's flags."""
 MAX_INTERFACES = 512

@@ -173,13 +173,14 @@ class _Columns:
     def text(self, name: str) -> str:
         return str(self.get(name, pa.string())[0].as_py())
 
-    def numbers(self, name: str, kind: Any) -> Any:
-        return self._fitting(name, kind, self.get(name, pa.int64()).to_numpy(zero_copy_only=False))
+    def numbers(self, name: str, kind: Any, limits: tuple[int, int] | None = None) -> Any:
+        """`limits`: the smallest and the largest that there may be; None: what `kind` holds."""
+        return self._fitting(name, kind, self.get(name, pa.int64()).to_numpy(zero_copy_only=False), limits)
 
-    def _fitting(self, name: str, kind: Any, values: Any) -> Any:
-        if values.dtype == kind:
+    def _fitting(self, name: str, kind: Any, values: Any, limits: tuple[int, int] | None = None) -> Any:
+        if values.dtype == kind and not limits:
             return values
-        lowest, highest = _limits(kind)
+        lowest, highest = limits or _limits(kind)
         if len(values) and not lowest <= int(values.min()) <= int(values.max()) <= highest:
             raise DecodeError(f"{self._name}.{name} is out of range")
         return values.astype(kind)
@@ -281,7 +282,8 @@ def _keys(rows: _Columns) -> dict[str, Any]:
             case Kind.ADDRESS:
                 found[field.name] = rows.get(field.name, pa.string())
             case _:
-                found[field.name] = rows.numbers(field.name, np.dtype(field.type.numpy))
+                limits = field.smallest, field.largest
+                found[field.name] = rows.numbers(field.name, np.dtype(field.type.numpy), limits)
     both = addresses.from_arrow(pa.concat_arrays([found["src_addr"], found["dst_addr"]]))
     found["src_addr"], found["dst_addr"] = both[: len(rows)], both[len(rows) :]
     for field in KEYS:

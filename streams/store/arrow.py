@@ -13,7 +13,7 @@ from streams.partition.storing import KafkaPartition, WindowId
 from streams.windowing.initiators import TCP, StoredConnections
 
 _ROWS = tuple(field for field in STORED if field.role is not Role.WINDOW)
-_NUMPY = {"UInt8": np.uint8, "UInt16": np.uint16, "UInt32": np.uint32, "UInt64": np.uint64}
+_NUMPY = {"Int16": np.int16, "UInt8": np.uint8, "UInt16": np.uint16, "UInt32": np.uint32, "UInt64": np.uint64}
 """Types of the table's numbers."""
 
 COLUMNS = names(_ROWS)

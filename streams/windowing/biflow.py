@@ -9,7 +9,8 @@ Who is `src`, the initiator:
 1. the sender of a SYN without ACK; of two, the one whose first packet came first;
 2. who it was in the connection's last window (streams.windowing.initiators);
 3. ICMP types that ask and answer (as in Community ID v1): the side that asks, even when only the answer was seen.
-   Other ICMP types go one way and are never merged with their mirror image;
+   Other ICMP types go one way and are never merged with their mirror image. What has no type (fragments) says nothing,
+   and is taken as what has no ports;
 4. what ports and addresses tell (streams.windowing.initiators.by_rule), whoever sends first.
 1 and 2 are decided once for a connection, from all its rows on a node: those of several interfaces, VLANs and tunnels
 have the same src.
@@ -23,9 +24,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from schemas.fields import KEYS, MEASURES, Kind, Merge
+from schemas.fields import KEYS, MEASURES, NO_ICMP_TYPE, Kind, Merge
 from schemas.flows import FlowColumns
-from schemas.packets import BARE_SYN, I64, U8, U16
+from schemas.packets import BARE_SYN, I16, I64, U8, U16
 from streams.windowing.initiators import TCP, Bools, End, Initiators, by_rule, greater, identities, perhaps_among
 from streams.windowing.keys import KEY, U64, Groups, Keys, chosen, group, take, words
 from streams.windowing.rows import COLUMNS, MERGED, NEVER, TCP_FLAGS, Rows, merged
@@ -43,14 +44,20 @@ _KEPT = frozenset(  # keys that both directions have alike
 class Canonical:
     """Keys of which both directions are equal."""
 
-    keys: Keys  # low end as src, high end as dst; icmp_type of the side that asks
+    keys: Keys  # low end as src, high end as dst; icmp_type of the side that asks, and above it whether that is `high`
     mirrored: Bools  # the row's own src is the high end
     asks_high: Bools  # ICMP with an answer: the high end is the side that asks
 
 
-def _tables() -> tuple[U8, U8, U8]:
-    """By [is IPv6, type]: role (0 one way, 1 asks, 2 answers), the type that asks, the type that answers."""
-    role, asking, answering = (np.zeros((2, 256), np.uint8) for _ in range(3))
+_ASKS_HIGH = np.int16(256)  # of a canonical key's icmp_type
+
+
+def _tables() -> tuple[U8, I16, I16]:
+    """By [is IPv6, type]: role (0 one way, 1 asks, 2 answers), the type that asks, the type that answers.
+
+    The last row of each is that of NO_ICMP_TYPE, which is -1.
+    """
+    role, asking, answering = (np.zeros((2, 257), kind) for kind in (np.uint8, np.int16, np.int16))
     for version, pairs in enumerate((_ASKS_V4, _ASKS_V6)):
         for ask, answer in pairs.items():
             role[version, ask], role[version, answer] = 1, 2
@@ -67,13 +74,13 @@ def canonical(keys: Keys) -> Canonical:
     icmp = (keys["protocol"] == 1) | (keys["protocol"] == 58)
     version = (keys["protocol"] == 58).astype(np.intp)
     role = np.where(icmp, _ROLE[version, keys["icmp_type"]], 0)
-    asking = _ASKING[version, keys["icmp_type"]].astype(np.uint16)
-    answering = _ANSWERING[version, keys["icmp_type"]].astype(np.uint16)
+    asking, answering = _ASKING[version, keys["icmp_type"]], _ANSWERING[version, keys["icmp_type"]]
     # ICMP with an answer: the types order the two sides as ports do, so that two pings that cross stay apart
     src_port = np.select([role == 1, role == 2], [asking, answering], keys["src_port"])
     dst_port = np.select([role == 1, role == 2], [answering, asking], keys["dst_port"])
     src, dst = _ends(keys)
-    mirrored = greater(End(src.address, src_port), End(dst.address, dst_port)) & ~(icmp & (role == 0))
+    one_way = icmp & (role == 0) & (keys["icmp_type"] != NO_ICMP_TYPE)
+    mirrored = greater(End(src.address, src_port), End(dst.address, dst_port)) & ~one_way
     out = words(keys).copy().view(KEY).reshape(-1)
     turn = np.flatnonzero(mirrored)
     turned = words(keys).take(turn, axis=0)
@@ -82,12 +89,10 @@ def canonical(keys: Keys) -> Canonical:
     out["direction"][turn] = 1 - keys["direction"][turn]
     out["tunnel"][turn] = reverse(keys["tunnel"][turn])
     pairs = role > 0
-    out["icmp_type"][pairs] = asking[pairs].astype(np.uint8)
-    source_asks = role == 1
-    asks_low = pairs & (source_asks != mirrored)
-    # the two sides of a ping differ in the key by which of them asks
-    out["asks"] = np.where(pairs, np.where(asks_low, 1, 2), 0)
-    return Canonical(keys=out, mirrored=mirrored, asks_high=pairs & ~asks_low)
+    asks_high = pairs & ((role == 1) == mirrored)
+    # two pings that cross differ in the key by which of the sides asks
+    out["icmp_type"] = np.where(pairs, asking + _ASKS_HIGH * asks_high, keys["icmp_type"])
+    return Canonical(keys=out, mirrored=mirrored, asks_high=asks_high)
 
 
 def _ends(keys: Keys) -> tuple[End, End]:
@@ -116,7 +121,8 @@ def merge(
     low, high = (merged(groups, _only(rows, which)) for which in (~known.mirrored, known.mirrored))
     low_end, high_end = _ends(keys)
     icmp = (keys["protocol"] == 1) | (keys["protocol"] == 58)
-    from_low = np.where(icmp, ~known.asks_high[groups.first_rows], by_rule(low_end, high_end))
+    asks_high = known.asks_high[groups.first_rows]
+    from_low = np.where(icmp & (keys["icmp_type"] != NO_ICMP_TYPE), ~asks_high, by_rule(low_end, high_end))
     tcp = np.flatnonzero(keys["protocol"] == TCP)
     if len(tcp):
         connections = partial(identities, node_names, keys["node"][tcp], low_end.at(tcp), high_end.at(tcp))
@@ -129,6 +135,7 @@ def merge(
     columns: dict[str, npt.NDArray[Any]] = {
         field.name: keys[field.name].astype(field.type.numpy) for field in KEYS if field.name in _KEPT
     }
+    columns["icmp_type"] -= _ASKS_HIGH * asks_high
     for name in ("addr", "port"):
         columns[f"src_{name}"], columns[f"dst_{name}"] = ends(keys[f"src_{name}"], keys[f"dst_{name}"])
     columns["direction"] = np.where(from_low, keys["direction"], 1 - keys["direction"]).astype(np.uint8)

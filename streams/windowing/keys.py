@@ -32,7 +32,6 @@ def _layout() -> np.dtype[Any]:
     """Addresses first, then by size, so that everything is aligned; as long as a number of 64-bit words."""
     numbers = [("node", "<u4"), ("interface", "<u4"), ("tunnel", "<u4")]
     numbers += [(field.name, field.type.numpy) for field in _PLAIN if field.kind not in {Kind.ADDRESS, Kind.NAME}]
-    numbers += [("asks", "u1")]
     numbers.sort(key=lambda column: -np.dtype(column[1]).itemsize)
     members: list[Any] = [("src_addr", "u1", 16), ("dst_addr", "u1", 16), *numbers]
     padding = -np.dtype(members).itemsize % 8
@@ -41,7 +40,7 @@ def _layout() -> np.dtype[Any]:
 
 KEY = _layout()
 """The keys of schemas.fields; `node` and `interface` are numbers of names (Names), `tunnel` one of
-streams.windowing.tunnels (0: none), `asks` is 0 but in the keys of biflow.canonical."""
+streams.windowing.tunnels (0: none)."""
 WORDS = KEY.itemsize // 8
 
 _SEED = np.uint64(secrets.randbits(64))  # a sender of packets cannot choose them to collide

@@ -17,6 +17,7 @@ from console import app as http
 from console.query import flow_sql
 from console.store.client import Store
 from schemas.clickhouse.ddl import migrations
+from schemas.fields import NO_ICMP_TYPE
 
 NOW = int(time.time()) // 3600 * 3600 - 1800  # of the stored windows; in the middle of an hour
 DATABASE = "api_tests"
@@ -80,7 +81,7 @@ def stored_rows() -> list[dict[str, Any]]:
                 "src_port": rng.choice([40_000, 40_001, 53]) if ports else 0,
                 "dst_port": rng.choice([53, 80, 443]) if ports else 0,
                 "vlan_id": rng.choice([0, 0, 100]),
-                "icmp_type": 0 if ports else 8,
+                "icmp_type": 0 if ports else rng.choice([8, 0, NO_ICMP_TYPE]),
                 "icmp_code": 0,
                 "revision": 0,
                 "primary": 1,

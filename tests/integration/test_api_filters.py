@@ -51,7 +51,7 @@ def values_of(name: str) -> st.SearchStrategy[str]:
             return st.sampled_from([*map(quoted, here), "nowhere"])
         case Kind.PROTOCOL:
             return st.sampled_from([*here, "tcp", "sctp"])
-    return st.sampled_from([*here, "0", "1"]) | st.integers(0, min(field.largest, 20_000)).map(str)
+    return st.sampled_from([*here, "0", "1"]) | st.integers(field.smallest, min(field.largest, 20_000)).map(str)
 
 
 PATTERNS = ["web", "^web1$", "1|2", "B", "(?i)B", ".", "h0", chr(92) * 2]

@@ -2,23 +2,33 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
+import hypothesis
 import pytest
 
+from common.clickhouse import connect
 from common.settings import ClickHouseSettings
+from schemas.community_id import community_ids
+from schemas.flows import FlowColumns
 from streams.partition.storing import KafkaPartition
 from streams.store.clickhouse import ClickHouseStore
 from streams.worker.neighbours import FlowStore
+from tests.unit.schemas.strategies import flow_columns
 from tests.unit.streams.store_contract import CONTRACT
 
 pytestmark = pytest.mark.clickhouse
 
 
 @pytest.fixture(scope="module")
-def store(clickhouse_server: str) -> Iterator[ClickHouseStore]:
-    settings = ClickHouseSettings(
+def settings(clickhouse_server: str) -> ClickHouseSettings:
+    return ClickHouseSettings(
         url=clickhouse_server, database=f"db_{time.time_ns()}", flows_retention_days=int(time.time()) // 86_400 - 1
     )
+
+
+@pytest.fixture(scope="module")
+def store(settings: ClickHouseSettings) -> Iterator[ClickHouseStore]:
     made = ClickHouseStore(settings, "packets")
     yield made
     made.close()
@@ -31,3 +41,23 @@ def test_clickhouse_keeps_the_contract(
     store: ClickHouseStore, number: int, promise: Callable[[FlowStore, KafkaPartition], None]
 ) -> None:
     promise(store, KafkaPartition(100 * number + 1, number))
+
+
+@hypothesis.settings(max_examples=20, deadline=None)
+@hypothesis.given(flows=flow_columns())
+def test_the_table_has_the_ids_and_icmp_types_of_the_messages(
+    settings: ClickHouseSettings, store: ClickHouseStore, flows: FlowColumns
+) -> None:
+    partition = KafkaPartition(time.time_ns(), 0)
+    store.insert(replace(flows, window_start=1_800_000_000), partition, 0, 9)
+    client = connect(settings, database=settings.database, timeout_seconds=60)
+    try:
+        (found,) = client.query(
+            "SELECT arraySort(groupArray((community_id, icmp_type))) FROM flows WHERE topic_id = %(topic_id)s",
+            parameters={"topic_id": partition.topic_id},
+        ).result_rows
+    finally:
+        client.close()
+    names = ("protocol", "src_addr", "dst_addr", "src_port", "dst_port", "icmp_type", "icmp_code")
+    ids = community_ids(**{name: getattr(flows, name) for name in names})
+    assert found[0] == sorted(zip(ids, flows.icmp_type.tolist(), strict=True))

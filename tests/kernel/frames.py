@@ -20,6 +20,8 @@ from scapy.layers.ppp import PPP, PPPoE
 from scapy.layers.sctp import SCTP
 from scapy.packet import Raw
 
+from producer.kernel.abi import NO_ICMP_TYPE
+
 A4, B4 = "10.0.0.1", "192.0.2.7"
 A6, B6 = "2001:db8::1", "fe80::2"
 ETHER = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
@@ -148,6 +150,31 @@ EVENTS = [
         dst_port=13,
     ),
     _v4(
+        "ICMP cut before its code has no type",
+        ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, proto=1) / Raw(b"\x03"),
+        protocol=1,
+        src_port=NO_ICMP_TYPE,
+    ),
+    _v4(
+        "Ethernet padding is not read as ICMP",
+        ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, proto=1, len=20) / Raw(b"\x08" * 26),
+        protocol=1,
+        src_port=NO_ICMP_TYPE,
+    ),
+    _v4(
+        "IPv4 first fragment of ICMP has a type",
+        ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, flags="MF") / ICMP(type=8) / PAYLOAD,
+        protocol=1,
+        src_port=8,
+    ),
+    _v4(
+        "IPv4 later fragment of ICMP has no type",
+        ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, frag=100, proto=1) / PAYLOAD,
+        protocol=1,
+        src_port=NO_ICMP_TYPE,
+    ),
+    _v4("ICMP type and code 255", V4 / ICMP(type=255, code=255), protocol=1, src_port=255, dst_port=255),
+    _v4(
         "IPv4 UDP cut before its ports",
         ETHER / IP(src=A4, dst=B4, ttl=61, tos=0xB8, proto=17) / Raw(bytes(_UDP)[:3]),
         protocol=17,
@@ -214,6 +241,24 @@ EVENTS = [
     _v6("IPv6 TCP", V6 / _TCP / PAYLOAD, protocol=6, tcp_flags=_SYN_ACK, **_PORTS),
     _v6("IPv6 UDP", V6 / _UDP / PAYLOAD, protocol=17, **_PORTS),
     _v6("ICMPv6", V6 / ICMPv6EchoRequest(), protocol=58, src_port=128, dst_port=0),
+    _v6(
+        "ICMPv6 cut before its type has none",
+        ETHER / IPv6(src=A6, dst=B6, hlim=62, tc=0xB9, nh=58, plen=1),
+        protocol=58,
+        src_port=NO_ICMP_TYPE,
+    ),
+    _v6(
+        "ICMPv6 first fragment has a type",
+        V6 / IPv6ExtHdrFragment(offset=0, m=1) / ICMPv6EchoRequest(),
+        protocol=58,
+        src_port=128,
+    ),
+    _v6(
+        "ICMPv6 later fragment has no type",
+        V6 / IPv6ExtHdrFragment(offset=10, nh=58) / PAYLOAD,
+        protocol=58,
+        src_port=NO_ICMP_TYPE,
+    ),
     _v6("IPv6 SCTP", V6 / SCTP(sport=1111, dport=53), protocol=132, **_PORTS),
     _v6("IPv6 without next header", ETHER / IPv6(src=A6, dst=B6, hlim=62, tc=0xB9, nh=59), protocol=59),
     _v6("IPv6 hop-by-hop", V6 / IPv6ExtHdrHopByHop() / _UDP, protocol=17, **_PORTS),

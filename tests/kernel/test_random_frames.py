@@ -26,6 +26,7 @@ from scapy.layers.ppp import PPP, PPPoE
 from scapy.layers.sctp import SCTP
 from scapy.packet import Packet, Raw
 
+from producer.kernel.abi import NO_ICMP_TYPE
 from tests.kernel.frames import ETHER, EVENTS, MALFORMED, NON_IP
 from tests.kernel.harness import UNSPEC, Program, shown
 
@@ -146,6 +147,8 @@ def read(octets: bytes) -> dict[str, int | str]:
         found["tcp_flags"] = int(upper.flags) if isinstance(upper, TCP) else 0
     elif whole and isinstance(upper, ICMP | ICMPv6EchoRequest | ICMPv6EchoReply):
         found |= {"src_port": upper.type, "dst_port": upper.code}
+    elif found["protocol"] in {1, 58}:
+        found["src_port"] = NO_ICMP_TYPE
     return found
 
 

@@ -83,6 +83,22 @@ def test_flows_are_what_scapy_reads_of_the_same_packets(replay: Replayer, tmp_pa
     assert (counted["emitted_packets"], counted["non_ip_packets"], counted["malformed_packets"]) == (1500, 5, 3)
 
 
+def test_fragments_of_a_ping_are_a_flow_without_a_type_and_no_ping_that_never_was(
+    replay: Replayer, tmp_path: Path
+) -> None:
+    there, back = IP(src="10.0.0.2", dst="10.0.0.1", id=1), IP(src="10.0.0.1", dst="10.0.0.2", id=2)
+    question, answer = there / ICMP(type=8) / bytes(4000), back / ICMP(type=0) / bytes(4000)
+    parts = [part for whole in (question, answer) for part in whole.fragment(1480)]  # type: ignore[no-untyped-call]
+    frames = [bytes(ETHER / part) for part in parts]
+    found = replay(save(tmp_path / "a.pcap", *frames))
+    (ping,) = [flow for flow in found.flows if flow["icmp_type"] == 8]
+    (rest,) = [flow for flow in found.flows if flow["icmp_type"] == -1]
+    assert len(found.flows) == 2
+    assert (ping["src_addr"], ping["packets"], ping["packets_rev"]) == ("10.0.0.2", 1, 1)
+    assert (rest["packets"], rest["packets_rev"], rest["icmp_code"]) == (2, 2, 0)
+    assert rest["community_id"] == "1:47NQm4XrelhIqVCgeZCTGUPhJyo="  # Wireshark's, of each of them
+
+
 def test_times_are_those_of_the_capture_to_the_microsecond(replay: Replayer, tmp_path: Path) -> None:
     rng = random.Random(5)
     frames: list[bytes | Frame] = []

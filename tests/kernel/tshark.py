@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from producer.kernel.abi import REPLAY_FRAMES
+from producer.kernel.abi import NO_ICMP_TYPE, REPLAY_FRAMES
 from producer.replay.files.frames import BrokenCaptureError
 from producer.replay.files.reader import read
 from producer.replay.links import prepare
@@ -164,14 +164,15 @@ def _ip(protocols: Sequence[str], place: int, values: Mapping[str, Iterator[str]
         if protocols[place] == "ipv6.fraghdr":
             fragment = int(next(values["ipv6.fraghdr.offset"], "0"))
         place += 1
-    one, other, flags = 0, 0, 0
+    one, other, flags = NO_ICMP_TYPE if protocol in {1, 58} else 0, 0, 0
     if not fragment and _NAMES.get(protocol) in protocols[place : place + 1]:
         if protocol in _WITH_PORTS:
             name = _WITH_PORTS[protocol]
             one, other = (int(next(values[f"{name}.{side}"], "0")) for side in ("srcport", "dstport"))
             flags = int(next(values["tcp.flags"], "0"), 16) & 0x1FF if protocol == 6 else 0
         else:
-            one, other = (int(next(values[f"{_NAMES[protocol]}.{part}"], "0")) for part in ("type", "code"))
+            one = int(next(values[f"{_NAMES[protocol]}.type"], NO_ICMP_TYPE))
+            other = int(next(values[f"{_NAMES[protocol]}.code"], "0"))
     return _Header(protocol=protocol, source=_text(source), one=one, target=_text(target), other=other, flags=flags)
 
 

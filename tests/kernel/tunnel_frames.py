@@ -8,6 +8,7 @@ from scapy.layers.l2 import Dot1Q
 from scapy.layers.vxlan import VXLAN
 from scapy.packet import Raw
 
+from producer.kernel.abi import NO_ICMP_TYPE
 from tests.kernel.frames import A4, B4, ETHER
 from tests.kernel.tunnel_headers import (
     DATAGRAM,
@@ -275,6 +276,25 @@ OPENED = [
         with_protocol(OUTER_4, 4, bytes(INNER_4 / ICMP(type=3, code=13))[:22]),
         "ipip",
         fields={"protocol": 1, "src_port": 3, "dst_port": 13},
+    ),
+    _of(
+        "inner ICMP cut before its code",
+        with_protocol(OUTER_4, 4, bytes(INNER_4 / ICMP(type=3, code=13))[:21]),
+        "ipip",
+        fields={"protocol": 1, "src_port": NO_ICMP_TYPE},
+    ),
+    _of(
+        "inner later fragment of ICMP",
+        with_protocol(OUTER_4, 4, bytes(IP(src=A4, dst=B4, ttl=61, tos=0xB8, frag=9, proto=1) / PAYLOAD)),
+        "ipip",
+        fields={"protocol": 1, "src_port": NO_ICMP_TYPE},
+    ),
+    _of(
+        "inner later fragment of ICMPv6",
+        with_protocol(OUTER_4, 41, bytes(INNER_6 / IPv6ExtHdrFragment(offset=9, nh=58) / PAYLOAD)),
+        "ipip",
+        v6=True,
+        fields={"protocol": 58, "src_port": NO_ICMP_TYPE},
     ),
     _of(
         "one level only",

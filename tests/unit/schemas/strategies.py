@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from schemas.fields import KEYS, MEASURES, PACKET_COLUMNS, Kind
+from schemas.fields import KEYS, MEASURES, NO_ICMP_TYPE, PACKET_COLUMNS, Kind
 from schemas.flows import FlowColumns
 from schemas.packets import BARE_SYN, MAPPED_PREFIX, EpochCounters, FlowKeys, PacketBatch, is_ipv4
 
@@ -31,7 +31,8 @@ def keys(rng: np.random.Generator, n: int, *, names: int, tunnels: bool) -> dict
             case Kind.CHOICE:
                 columns[field.name] = rng.integers(0, len(field.choices), n).astype(kind)
             case _:
-                columns[field.name] = rng.integers(0, field.largest + 1, n).astype(kind)
+                columns[field.name] = rng.integers(field.smallest, field.largest + 1, n).astype(kind)
+    columns["icmp_type"][rng.random(n) < 0.2] = NO_ICMP_TYPE
     columns["tunnel_type"] *= np.uint8(tunnels)
     inside = columns["tunnel_type"] > 0
     for field in KEYS:

@@ -117,6 +117,10 @@ def test_no_filter_matches_everything() -> None:
         ("dst_port =", 11, "the filter ends: expected a value"),
         ("dst_port = htps", 12, "did you mean https?"),
         ("dst_port = 65536", 12, "at most 65535"),
+        ("dst_port = -1", 12, "at least 0"),
+        ("packets in -9-5", 12, "at least 0"),
+        ("icmp_type = -2", 13, "at least -1"),
+        ("icmp_type = 256", 13, "at most 255"),
         ("dst_port = 1-5", 12, "written with 'in'"),
         ("dst_port in 5-1", 13, "the smaller one"),
         ("dst_port = 443 dst_port = 80", 16, "expected 'and', 'or' or the end"),
@@ -137,7 +141,7 @@ def test_no_filter_matches_everything() -> None:
         ("node ~ '('", 8, "is not a regular expression"),
         ("node ~ '(?=x)'", 8, "is not a regular expression"),
         ("node = '\ud800'", 8, "is not text"),
-        ("bytes > -1", 9, "expected a number"),
+        ("bytes > -1", 9, "bytes is at least 0"),
         ("bytes > ²", 9, "expected a number"),
         ("not " * 100 + "node=x", 1, "nested more than"),
         ("node = " + "x" * 9000, 1, "8000 are the most"),
@@ -220,7 +224,7 @@ def test_any_text_is_a_filter_or_a_sentence(text: str) -> None:
 def values_of(field: Field) -> st.SearchStrategy[str]:
     match field.kind:
         case Kind.NUMBER | Kind.PORT | Kind.PROTOCOL:
-            return st.integers(0, field.largest).map(str)
+            return st.integers(field.smallest, field.largest).map(str)
         case Kind.ADDRESS:
             return st.ip_addresses().map(str)
         case Kind.CHOICE:

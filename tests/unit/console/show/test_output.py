@@ -128,6 +128,10 @@ def shown(*rows: dict[str, object]) -> list[str]:
     return out.getvalue().splitlines()
 
 
+def test_icmp_without_a_type_is_no_type_0() -> None:
+    assert " icmp6 - " in " ".join(shown(FLOW | {"icmp_type": -1})[1].split())
+
+
 def test_a_flow_is_a_line() -> None:
     assert shown(FLOW)[1].split() == [
         "2026-05-01T12:00:00Z",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from producer.capture.batch import Source, Span, build, full_epochs
 from producer.capture.testing import records
-from producer.kernel.abi import BUSY, DISCARDED, RECORD
+from producer.kernel.abi import BUSY, DISCARDED, NO_ICMP_TYPE, RECORD
 from schemas.packets import PacketBatch
 
 SOURCE = Source(node="n", ring_id=7, interfaces=((9, "eth9"), (3, "eth3")))
@@ -37,7 +37,7 @@ rows = st.lists(
             "slot": st.sampled_from([3, 9]),
             "direction": st.integers(0, 1),
             "src": st.sampled_from([np.zeros(16, np.uint8), np.arange(16, dtype=np.uint8)]),
-            "src_port": st.integers(0, 3),
+            "src_port": st.sampled_from([0, 1, 2, 255, NO_ICMP_TYPE]),
             "dst_port": st.sampled_from([0, 255]),
             "protocol": st.sampled_from([1, 6, 17, 58]),
             "vlan_id": st.sampled_from([0, 4095]),
@@ -53,7 +53,8 @@ rows = st.lists(
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:
     icmp = row["protocol"] in {1, 58}
-    ports = (0, 0, row["src_port"], row["dst_port"]) if icmp else (row["src_port"], row["dst_port"], 0, 0)
+    kind = -1 if row["src_port"] == NO_ICMP_TYPE else row["src_port"]
+    ports = (0, 0, kind, row["dst_port"]) if icmp else (row["src_port"], row["dst_port"], 0, 0)
     name = {3: "eth3", 9: "eth9"}[row["slot"]]
     rest = (*ports, row["vlan_id"], 1 - row["flags"], row["epoch"])
     return (name, row["direction"], row["protocol"], row["src"].tobytes(), *rest)

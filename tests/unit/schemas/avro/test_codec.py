@@ -20,7 +20,7 @@ from schemas.fields import DIRECTIONS, TUNNEL_TYPES
 from schemas.flows import FlowColumns
 from schemas.packets import COUNTS, PacketBatch, PacketEvents
 from tests.unit.schemas.strategies import batches, flow_columns
-from tests.unit.streams.batches import Packet, coalesced
+from tests.unit.streams.batches import Packet, batch, coalesced
 
 CODEC = Codec()
 
@@ -204,6 +204,15 @@ def test_coalesced_entries_that_cannot_be_are_a_decode_error(change: dict[str, A
     assert CODEC.decode_packet_batch(CODEC.encode_packet_batch(good)).coalesced
     with pytest.raises(DecodeError):
         CODEC.decode_packet_batch(CODEC.encode_packet_batch(dataclasses.replace(good, **change)))
+
+
+@pytest.mark.parametrize(("name", "value"), [("icmp_type", -2), ("icmp_type", 256), ("vlan_id", 4096)])
+def test_a_key_that_cannot_be_is_a_decode_error(name: str, value: int) -> None:
+    good = batch([Packet(time_ns=5, protocol=1, icmp_type=-1)])
+    assert CODEC.decode_packet_batch(CODEC.encode_packet_batch(good)).flows.icmp_type.tolist() == [-1]
+    getattr(good.flows, name)[0] = value
+    with pytest.raises(DecodeError, match=f"{name} is out of range"):
+        CODEC.decode_packet_batch(CODEC.encode_packet_batch(good))
 
 
 def test_a_kind_of_tunnel_that_we_do_not_know_is_none() -> None:

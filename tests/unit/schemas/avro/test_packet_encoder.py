@@ -37,7 +37,7 @@ def _values(field: Field) -> st.SearchStrategy[Any]:
             return addresses_16
         case Kind.CHOICE:
             return st.integers(0, len(field.choices) - 1)
-    return st.integers(0, field.largest)
+    return st.integers(field.smallest, field.largest)
 
 
 _KEYS = {field.name: field for field in KEYS if field.name != "node"}

@@ -229,6 +229,18 @@ def test_icmp_without_an_answer_is_never_merged_with_its_mirror_image() -> None:
     ]
 
 
+@pytest.mark.parametrize("protocol", [1, 58])
+def test_icmp_without_a_type_is_one_flow_both_ways_by_the_rule_of_addresses_and_no_ping(protocol: int) -> None:
+    fragment = there(0, protocol=protocol, src_port=0, dst_port=0, icmp_type=-1)
+    expected = [(A, -1, 1, 1)]
+    for some in ([fragment, back(fragment, 1)], [back(fragment, 0), replace(fragment, time_ns=fragment.time_ns + 9)]):
+        found = flows(some)
+        assert [(f["src"], f["icmp_type"], f["packets"], f["packets_rev"]) for f in found] == expected
+    reply = replace(fragment, icmp_type=0 if protocol == 1 else 129)
+    last = replace(fragment, icmp_type=255)
+    assert sorted(f["icmp_type"] for f in flows([fragment, reply, last])) == [-1, 8 if protocol == 1 else 128, 255]
+
+
 def test_a_forwarded_packet_is_two_flows_on_one_interface() -> None:
     packet = there(0)
     found = flows([packet, replace(packet, direction=1)])
@@ -299,7 +311,7 @@ packets = st.builds(
     direction=st.integers(0, 1),
     primary=st.integers(0, 1),
     vlan_id=st.integers(0, 1),
-    icmp_type=st.sampled_from([0, 3, 8, 128, 129]),
+    icmp_type=st.sampled_from([-1, 0, 3, 8, 128, 129, 255]),
     packets=st.integers(1, 100),
     bytes=st.integers(0, 2**40),
     ttl=st.integers(0, 255),
