@@ -9,9 +9,9 @@ import ipaddress
 import json
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
-from common.address import Address, names_loopback
+from common import browsers
+from common.address import Address
 from common.settings import ConsoleSettings
 
 Scope = MutableMapping[str, Any]
@@ -34,6 +34,7 @@ SUBPROTOCOL = "ayaflow"
 """Browsers cannot send a token with a WebSocket but as a second protocol, `bearer.TOKEN`."""
 _OPEN_PATHS = ("/static/",)  # the dashboard itself knows nothing; it asks for the token
 _HEALTH = "/api/health"
+_METHODS = b"GET, HEAD, OPTIONS"
 _HOPS = 32  # of X-Forwarded-For that are looked at
 
 
@@ -71,7 +72,10 @@ class Access:
             return
         refusal = self.refusal(scope)
         guarded = self._with_headers(send)
-        if refusal is None:
+        if refusal is None and scope.get("method") == "OPTIONS":  # a grant to nobody
+            await guarded({"type": "http.response.start", "status": 204, "headers": [(b"allow", _METHODS)]})
+            await guarded({"type": "http.response.body", "body": b""})
+        elif refusal is None:
             await self._application(scope, receive, guarded)
         elif scope["type"] == "websocket":
             await receive()
@@ -91,10 +95,10 @@ class Access:
             and (client is None or not any(_within(client, network) for network in self._allowed))
         ):
             return 403, f"{client or 'this client'} may not ask here; console.allowed_ips lists who may"
-        if self._loopback_names_only and not _is_our_name(headers.get("host", "")):
-            return 403, "this console is for this machine only; open it as http://127.0.0.1 or http://localhost"
-        if scope["type"] == "websocket" and not _same_origin(headers):
-            return 403, "a page of another origin may not read this stream"
+        said = {**headers, "sec-fetch-site": "none"} if _is_visit(scope, headers) else headers
+        refused = browsers.refusal(said, loopback_names_only=self._loopback_names_only)
+        if refused:
+            return refused
         if self._tokens and not local_health and not _is_open(scope["path"]) and not self._has_token(headers):
             return 401, "send a token: Authorization: Bearer …"
         return None
@@ -171,10 +175,14 @@ def _headers(scope: Scope) -> dict[str, str]:
     return found
 
 
-def _same_origin(headers: dict[str, str]) -> bool:
-    """Browsers say where a page came from; programs say nothing."""
-    origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+def _is_visit(scope: Scope, headers: dict[str, str]) -> bool:
+    """Somebody followed a link to the page: the browser shows it, and whoever linked to it gets nothing."""
+    return (
+        scope["path"] == "/"
+        and scope.get("method") == "GET"
+        and headers.get("sec-fetch-mode") == "navigate"
+        and headers.get("sec-fetch-dest") == "document"
+    )
 
 
 def _is_open(path: str) -> bool:
@@ -183,10 +191,6 @@ def _is_open(path: str) -> bool:
 
 def _is_loopback(listen: str) -> bool:
     return Address.parse(listen, "console.listen").is_loopback
-
-
-def _is_our_name(host: str) -> bool:
-    return not host or names_loopback(host)  # HTTP/1.0 sends none
 
 
 async def _answer(send: Send, status: int, sentence: str) -> None:

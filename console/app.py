@@ -21,6 +21,7 @@ from console.api.metrics import HttpMetrics
 from console.api.parameters import Services, add_error_handlers
 from console.audit.settled import patience
 from console.health import TIMEOUT_SECONDS, questions
+from console.lines import PatientOnce
 from console.live.hub import LiveHub
 from console.store.pool import Database
 from console.storing import Storing
@@ -111,6 +112,7 @@ def run(settings: Settings) -> int:
                 access_log=False,
                 timeout_graceful_shutdown=_STOP_SECONDS,
                 server_header=False,
+                http=PatientOnce,
                 ws="websockets-sansio",
                 ws_per_message_deflate=False,
                 ws_max_size=1 << 16,

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from common.errors import QueryError
+from deploy.local.clickhouse import blocks
 
 TRANSPORT = frozenset(
     {
@@ -89,6 +90,7 @@ _STATUS = {
     46: 404,
     158: 500,
     159: 408,
+    209: 408,
     164: 403,
     192: 403,
     193: 403,
@@ -134,8 +136,8 @@ _BAD_REQUEST = frozenset(
         636,
     }
 )
-NOT_IMPLEMENTED, SYNTAX_ERROR, UNKNOWN_DATABASE, SESSION_IS_LOCKED, AUTHENTICATION_FAILED = 48, 62, 81, 373, 516
-NOT_ENOUGH_SPACE, UNKNOWN = 243, 1002
+BAD_ARGUMENTS, NOT_IMPLEMENTED, SYNTAX_ERROR, UNKNOWN_DATABASE, SOCKET_TIMEOUT = 36, 48, 62, 81, 209
+NOT_ENOUGH_SPACE, SESSION_IS_LOCKED, AUTHENTICATION_FAILED, UNKNOWN = 243, 373, 516, 1002
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,15 +154,18 @@ class Query:
     default_format: str  # when the query names none
     read_only: bool  # GET
     wait: bool  # answer when all is there, so that an error is never in the middle
+    compress: str | None  # the answer, in blocks of ClickHouse's own: LZ4, ZSTD or NONE
+    decompress: bool  # the body is made of such blocks
+    accepts_encoding: bool  # Accept-Encoding counts
 
 
 def parse(*, method: str, url: Mapping[str, str], headers: Mapping[str, str]) -> Query:
     """Read all but the body. Raises QueryError."""
-    if url.get("compress", "0") not in {"", "0"} or url.get("decompress", "0") not in {"", "0"}:
-        raise QueryError(
-            "ClickHouse's own block compression (compress=1, decompress=1) is not supported here; "
-            "use Content-Encoding and Accept-Encoding"
-        )
+    if method == "HEAD" and url.get("query"):
+        raise QueryError("HEAD runs no query: send it with GET or POST")
+    method_of_blocks = url.get("network_compression_method", "LZ4").upper()
+    if method_of_blocks not in blocks.METHODS:
+        raise QueryError(f"network_compression_method may be {', '.join(blocks.METHODS)}")
     settings = {name: value for name, value in url.items() if name not in TRANSPORT and not name.startswith("param_")}
     for name in settings:
         if not _NAME.fullmatch(name):
@@ -178,9 +183,16 @@ def parse(*, method: str, url: Mapping[str, str], headers: Mapping[str, str]) ->
         session_id=url.get("session_id") or None,
         session_seconds=min(max(session_seconds, 1), 3600),
         default_format=url.get("default_format") or headers.get("X-ClickHouse-Format") or "TabSeparated",
-        read_only=method == "GET" or url.get("readonly", "0") not in {"", "0"},
-        wait=url.get("wait_end_of_query", "0") == "1",
+        read_only=method != "POST" or _is_on(url, "readonly"),
+        wait=_is_on(url, "wait_end_of_query"),
+        compress=method_of_blocks if _is_on(url, "compress") else None,
+        decompress=_is_on(url, "decompress"),
+        accepts_encoding=_is_on(url, "enable_http_compression"),
     )
+
+
+def _is_on(url: Mapping[str, str], name: str) -> bool:
+    return url.get(name, "0").lower() not in {"", "0", "false"}
 
 
 def credentials(url: Mapping[str, str], headers: Mapping[str, str]) -> tuple[str, str]:
@@ -239,6 +251,9 @@ def summary(**numbers: int) -> str:
 
 
 def exception_trailer(message: str, tag: str) -> bytes:
-    """What follows the rows already sent when a query fails after its start (ClickHouse 25.11 and later)."""
-    text, mark = message.encode(), tag.encode()
-    return b"\r\n__exception__\r\n%b\r\n%b\r\n%d %b\r\n__exception__\r\n" % (mark, text, len(text), mark)
+    """What follows the rows already sent when a query fails after its start (ClickHouse 25.11 and later).
+
+    The length counts the message with its end of line.
+    """
+    text, mark = message.strip().encode() + b"\n", tag.encode()
+    return b"\r\n__exception__\r\n%b\r\n%b%d %b\r\n__exception__\r\n" % (mark, text, len(text), mark)

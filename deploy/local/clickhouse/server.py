@@ -9,7 +9,7 @@ import contextlib
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,13 +18,15 @@ from typing import Any
 from aiohttp import web
 
 from common import logs
-from common.address import Address, names_loopback
+from common.address import Address
 from common.clickhouse import Endpoint
 from common.errors import EnvironmentProblem, QueryError
 from common.settings import ClickHouseSettings, Settings
 from common.stopping import END_SECONDS, Stop, stop_on_signals
 from deploy.local import endpoints
-from deploy.local.clickhouse import compression, http_query, sql
+from deploy.local.clickhouse import blocks, compression, http_query, sql
+from deploy.local.clickhouse.body import PIECE_BYTES, Body, TooSlow
+from deploy.local.clickhouse.doors import KEEP_ALIVE_SECONDS, Doors
 from deploy.local.clickhouse.engine import Answer, Connection, Engine, EngineError
 from deploy.local.clickhouse.http_query import Query
 from deploy.local.clickhouse.sessions import SessionIsLocked, Sessions
@@ -34,9 +36,7 @@ log = logs.get("clickhouse")
 
 THREADS = 16  # statements that run at a time
 WRITERS = 4  # of them inserts, so that readers always find a thread
-PIECE_BYTES = 1 << 20  # of a request's body, handed to ClickHouse at a time
 QUERY_BYTES = 16 << 20  # largest statement
-COMPRESSED_BYTES = 256 << 20  # largest compressed body
 HELD_BYTES = 32 << 20  # of an answer that is to be sent when all is there; a larger one is sent as it comes
 STOP_SECONDS = 10
 
@@ -80,13 +80,18 @@ async def _serve(server: "Server", listen: Address, began: float, stop: Stop) ->
         access_log=None,
         handler_cancellation=True,
         auto_decompress=False,
+        keepalive_timeout=KEEP_ALIVE_SECONDS,
         max_line_size=1 << 20,
         max_field_size=1 << 20,
         shutdown_timeout=STOP_SECONDS,
     )
     await runner.setup()
+    listening, listener = runner.server, None
+    assert listening
     try:
-        await web.TCPSite(runner, listen.host, listen.port).start()
+        listener = await asyncio.get_running_loop().create_server(
+            lambda: server.doors.admit(listening()), listen.host, listen.port, backlog=512
+        )
         log.info(
             "ready",
             url=f"http://{listen.text}",
@@ -97,6 +102,8 @@ async def _serve(server: "Server", listen: Address, began: float, stop: Stop) ->
         with stop.on_loop() as stopping:
             await stopping.wait()
     finally:
+        if listener:
+            listener.close()
         await runner.cleanup()
         server.close()
 
@@ -112,15 +119,16 @@ class Server:
         self._killer = ThreadPoolExecutor(1, thread_name_prefix="kill")
         self._writing = asyncio.Semaphore(WRITERS)
         self._sessions = Sessions(engine.connection)
+        self.doors = Doors(_refuse)
         self.version = engine.version
 
     def application(self) -> web.Application:
         """The aiohttp application."""
-        application = web.Application(client_max_size=QUERY_BYTES)
+        application = web.Application(middlewares=[self.doors.middleware])
         application.router.add_get("/ping", self._ping)
         application.router.add_get("/replicas_status", self._ping)
         application.router.add_get("/health", self._health)
-        application.router.add_get("/", self._statement, allow_head=False)
+        application.router.add_get("/", self._statement)
         application.router.add_post("/", self._statement)
         return application
 
@@ -139,11 +147,10 @@ class Server:
     async def _statement(self, request: web.Request) -> web.StreamResponse:
         query_id = request.query.get("query_id", "")
         try:
-            _check_origin(request)
             self._authenticate(request)
             query = http_query.parse(method=request.method, url=request.query, headers=request.headers)
             query_id = query.query_id
-            if not query.text and request.method == "GET":
+            if not query.text and request.method in {"GET", "HEAD"}:
                 return web.Response(text="Ok.\n")
             return await self._answer(request, query)
         except (_Denied, SessionIsLocked, QueryError, EngineError) as error:
@@ -156,6 +163,8 @@ class Server:
                 return http_query.AUTHENTICATION_FAILED, str(error)
             case SessionIsLocked():
                 return http_query.SESSION_IS_LOCKED, str(error)
+            case TooSlow():
+                return http_query.SOCKET_TIMEOUT, str(error)
             case sql.Refusal():
                 return http_query.NOT_IMPLEMENTED, str(error)
             case QueryError():
@@ -175,13 +184,17 @@ class Server:
             raise _Denied(f"{user}: Authentication failed: password is incorrect, or there is no user with such name")
 
     async def _answer(self, request: web.Request, query: Query) -> web.StreamResponse:
-        body = _Body(request)
+        encodings = request.headers.get("Content-Encoding", "").split(",")
+        body = Body(request, [*([blocks.NAME] if query.decompress else []), *encodings])
         query, insert = await _read_statement(query, body)
         async with self._connection(query) as connection, self._writing if insert else contextlib.nullcontext():
             loop = asyncio.get_running_loop()
             pieces = body.pieces(insert.data, loop) if insert else iter(())
             work = loop.run_in_executor(self._threads, _execute, connection, query, insert, pieces)
-            outcome: Outcome = await self._or_kill(work, connection)
+            try:
+                outcome: Outcome = await self._or_kill(work, connection, gone=body.close)
+            finally:
+                body.close()
             return await self._send(request, query, connection, outcome)
 
     @contextlib.asynccontextmanager
@@ -199,11 +212,14 @@ class Server:
         with connection:
             yield connection
 
-    async def _or_kill(self, work: "asyncio.Future[Any]", connection: Connection) -> Any:
+    async def _or_kill(
+        self, work: "asyncio.Future[Any]", connection: Connection, gone: Callable[[], None] = lambda: None
+    ) -> Any:
         """Wait for a step; when the client goes away meanwhile, stop the query before the connection is closed."""
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
+            gone()
             while not work.done():
                 await asyncio.get_running_loop().run_in_executor(self._killer, self._engine.kill, connection.mark)
                 await asyncio.wait([work], timeout=0.2)
@@ -227,15 +243,14 @@ class Server:
                 held.append(piece)
                 size += len(piece)
         headers = _headers(query.query_id, outcome)
-        encoding = None
-        if request.query.get("enable_http_compression", "0") == "1" and not rest:
-            encoding = compression.choose(request.headers.get("Accept-Encoding", ""))
         body = b"".join(held)
+        encoder = None
+        if body or rest:
+            encoder = _encoder(request, query, headers)
+        if encoder:
+            body = await asyncio.to_thread(encoder.pack, body)
         if not rest:
-            if encoding and body:
-                headers["Content-Encoding"] = encoding
-                body = await loop.run_in_executor(self._threads, compression.compress, body, encoding)
-            return web.Response(body=body, headers=headers)
+            return web.Response(body=body + encoder.finish() if encoder else body, headers=headers)
         tag = secrets.token_hex(8)
         response = web.StreamResponse(headers={**headers, "X-ClickHouse-Exception-Tag": tag})
         response.enable_chunked_encoding()
@@ -245,9 +260,12 @@ class Server:
             while (
                 piece := await self._or_kill(loop.run_in_executor(self._threads, next, rest, None), connection)
             ) is not None:
-                await response.write(piece)
+                await response.write(await asyncio.to_thread(encoder.pack, piece) if encoder else piece)
         except EngineError as error:
-            await response.write(http_query.exception_trailer(http_query.clean(str(error)), tag))
+            trailer = http_query.exception_trailer(http_query.clean(str(error)), tag)
+            await response.write(encoder.pack(trailer) if encoder else trailer)
+        if encoder:
+            await response.write(encoder.finish())
         return response  # aiohttp ends it when the session is free again: the client's next request may come at once
 
 
@@ -255,54 +273,14 @@ class _Denied(Exception):
     """Not one who may ask."""
 
 
-class _Body:
-    """A request's body, read in pieces; a compressed one is read whole."""
-
-    def __init__(self, request: web.Request) -> None:
-        self._request = request
-        self._whole: bytes | None = None
-
-    async def read(self, size: int) -> bytes:
-        """Up to `size` bytes, as many as there are; nothing at the end. Raises QueryError."""
-        encoding = self._request.headers.get("Content-Encoding", "")
-        if encoding and self._whole is None:
-            data = await self._take(COMPRESSED_BYTES + 1)
-            if len(data) > COMPRESSED_BYTES:
-                raise QueryError(f"a compressed body may have {COMPRESSED_BYTES >> 20} MB; send it uncompressed")
-            self._whole = await asyncio.to_thread(compression.decompress, data, encoding)
-        if self._whole is None:
-            return await self._take(size)
-        part, self._whole = self._whole[:size], self._whole[size:]
-        return part
-
-    async def _take(self, size: int) -> bytes:
-        parts = []
-        while size > 0 and (part := await self._request.content.read(size)):
-            parts.append(part)
-            size -= len(part)
-        return b"".join(parts)
-
-    def pieces(self, first: bytes, loop: asyncio.AbstractEventLoop) -> Iterator[bytes]:
-        """`first` and the rest of the body; for a worker thread."""
-        if first:
-            yield first
-        while piece := asyncio.run_coroutine_threadsafe(self.read(PIECE_BYTES), loop).result():
-            yield piece
-
-
-async def _read_statement(query: Query, body: _Body) -> tuple[Query, sql.Insert | None]:
+async def _read_statement(query: Query, body: Body) -> tuple[Query, sql.Insert | None]:
     """The statement from the URL and the body, as ClickHouse puts them together. Raises QueryError."""
-    if query.text:
-        insert = sql.split_insert(query.text)
-        if insert:
-            return query, insert
-        more = await body.read(QUERY_BYTES)
-        return (replace(query, text=query.text + b"\n" + more) if more else query), None
-    text = await body.read(PIECE_BYTES)
-    insert = sql.split_insert(text)
+    beginning = query.text or await body.read(PIECE_BYTES)
+    insert = await asyncio.to_thread(sql.split_insert, beginning)
     if insert:
-        return replace(query, text=text), insert
-    text += await body.read(QUERY_BYTES)
+        return replace(query, text=beginning), insert
+    more = await body.read(QUERY_BYTES + 1 - len(beginning))
+    text = beginning + b"\n" + more if query.text and more else beginning + more
     if not text.strip():
         raise QueryError("Empty query: send one as ?query= or in the body")
     if len(text) > QUERY_BYTES:
@@ -312,7 +290,10 @@ async def _read_statement(query: Query, body: _Body) -> tuple[Query, sql.Insert 
 
 def _execute(connection: Connection, query: Query, insert: sql.Insert | None, pieces: Iterator[bytes]) -> Outcome:
     """Run a statement up to its first piece; in a worker thread. Raises EngineError or QueryError."""
-    text = query.text.decode("utf-8", "strict") if insert is None else insert.head
+    try:
+        text = query.text.decode() if insert is None else insert.head
+    except UnicodeDecodeError as error:
+        raise QueryError(f"a query must be UTF-8 text: {error}. Write other octets as unhex('…')") from error
     sql.refuse(text.encode())
     if query.database:
         connection.use(query.database)
@@ -361,6 +342,23 @@ def _headers(query_id: str, outcome: Outcome) -> dict[str, str]:
     return headers
 
 
+def _encoder(request: web.Request, query: Query, headers: dict[str, str]) -> compression.Encoder | None:
+    """What packs the answer, if the client wants that; `headers` says so to it."""
+    if query.compress:
+        return blocks.Encoder(query.compress)
+    encoding = compression.choose(request.headers.get("Accept-Encoding", "")) if query.accepts_encoding else None
+    if not encoding:
+        return None
+    headers["Content-Encoding"] = encoding
+    return compression.encoder(encoding)
+
+
+def _refuse(status: int, sentence: str) -> web.Response:
+    """For one who may not ask, before anything of the request is read."""
+    code = http_query.BAD_ARGUMENTS if status == 400 else http_query.AUTHENTICATION_FAILED
+    return _error(code, sentence, "")
+
+
 def _error(code: int, message: str, query_id: str) -> web.Response:
     if not message.startswith("Code: "):
         message = f"Code: {code}. DB::Exception: {message}."
@@ -373,14 +371,6 @@ def _error(code: int, message: str, query_id: str) -> web.Response:
             "X-ClickHouse-Timezone": "UTC",
         },
     )
-
-
-def _check_origin(request: web.Request) -> None:
-    """Refuse what a web page in this machine's browser would send: it is not from here, though its browser is."""
-    for header in ("Origin", "Host"):
-        value = request.headers.get(header, "").rpartition("//")[2]
-        if value and not names_loopback(value):
-            raise _Denied(f"requests are taken from this machine only, under a loopback name ({header}: {value})")
 
 
 def _memory_budget() -> int:

@@ -160,6 +160,55 @@ def test_a_page_of_another_origin_cannot_read_the_stream(origin: str | None, all
             assert stream.receive_json()["connections"] == []
 
 
+@pytest.mark.parametrize("path", ["/", "/static/main.js", "/api/stats", "/api/health", "/metrics", "/nope"])
+def test_a_page_of_another_origin_gets_nothing_of_us(path: str) -> None:
+    with client() as opened:
+        for method in ("GET", "HEAD", "POST", "OPTIONS"):
+            for site in ("cross-site", "same-site", "nonsense"):
+                answer = opened.request(method, path, headers={"Sec-Fetch-Site": site, "Sec-Fetch-Dest": "image"})
+                assert answer.status_code == 403
+                assert method == "HEAD" or "a page of another origin" in answer.json()["error"]
+            for site in ("none", "same-origin"):
+                assert opened.request(method, path, headers={"Sec-Fetch-Site": site}).status_code != 403
+            answer = opened.request(method, path, headers={"Origin": "https://evil.example"})
+            assert answer.status_code == 403
+            assert "access-control-allow-origin" not in answer.headers
+
+
+def test_a_link_of_another_site_opens_the_page_and_nothing_else() -> None:
+    followed = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    assert status("/", headers=followed) == 200
+    assert status("/api/stats", headers=followed) == 403
+    assert status("/", headers={**followed, "Sec-Fetch-Dest": "iframe"}) == 403
+    assert status("/", headers={**followed, "Host": "evil.example"}) == 403
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "127.0.0.1:abc"},
+        {"Host": "[::1"},
+        {"Host": "127.0.0.1:99999999"},
+        {"Origin": "http://["},
+        {"Origin": "nothing"},
+    ],
+)
+def test_a_header_that_says_nothing_is_a_sentence(headers: dict[str, str]) -> None:
+    with client() as opened:
+        answer = opened.get("/api/stats", headers=headers)
+    assert (answer.status_code, "is no " in answer.json()["error"]) == (400, True)
+
+
+def test_options_are_answered_and_nobody_is_granted_anything() -> None:
+    with client() as opened:
+        for path in ("/", "/api/stats", "/static/main.js"):
+            answer = opened.options(path)
+            assert (answer.status_code, answer.headers["allow"]) == (204, "GET, HEAD, OPTIONS")
+            assert "access-control-allow-origin" not in answer.headers
+        for path in ("/", "/api/health"):
+            assert opened.head(path).status_code == opened.get(path).status_code
+
+
 def test_a_browser_sends_its_token_as_a_subprotocol() -> None:
     url = "ws://127.0.0.1:8080/api/stream"
     token = "dG9rZW4"

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from common.errors import QueryError
-from deploy.local.clickhouse import compression, http_query
+from deploy.local.clickhouse import http_query
 
 
 def test_settings_parameters_and_transport_are_told_apart() -> None:
@@ -33,7 +33,7 @@ def test_get_is_read_only_and_headers_name_database_and_format() -> None:
     assert (query.read_only, query.database, query.default_format) == (True, "d", "CSV")
 
 
-@pytest.mark.parametrize("url", [{"compress": "1"}, {"decompress": "1"}, {"a b": "1"}, {"session_timeout": "soon"}])
+@pytest.mark.parametrize("url", [{"network_compression_method": "LZMA"}, {"a b": "1"}, {"session_timeout": "soon"}])
 def test_what_is_not_understood_is_a_sentence(url: dict[str, str]) -> None:
     with pytest.raises(QueryError):
         http_query.parse(method="POST", url=url, headers={})
@@ -81,19 +81,8 @@ def test_a_format_has_a_content_type(name: str, kind: str) -> None:
     assert http_query.content_type(name).startswith(kind)
 
 
-@pytest.mark.parametrize("encoding", ["lz4", "zstd", "gzip", "deflate", "br"])
-def test_each_encoding_gives_back_what_it_took(encoding: str) -> None:
-    data = bytes(range(256)) * 50
-    packed = compression.compress(data, encoding)
-    assert len(packed) < len(data)
-    assert compression.decompress(packed, encoding) == data
-    with pytest.raises(QueryError, match=encoding):
-        compression.decompress(b"not compressed at all", encoding)
-
-
-def test_the_first_encoding_that_we_speak_is_chosen() -> None:
-    assert compression.choose("snappy, zstd;q=0, lz4") == "lz4"
-    assert compression.choose("identity") is None
-    assert compression.decompress(b"x", "identity") == b"x"
-    with pytest.raises(QueryError, match="not known"):
-        compression.decompress(b"x", "rot13")
+def test_what_follows_the_rows_of_a_failed_query_is_found_from_its_end() -> None:
+    trailer = http_query.exception_trailer("Code: 395. DB::Exception: boom", "0123456789abcdef")
+    before, _, last = trailer.removesuffix(b"\r\n__exception__\r\n").rpartition(b"\n")
+    length, tag = last.split()
+    assert (tag, before[-int(length) + 1 :]) == (b"0123456789abcdef", b"Code: 395. DB::Exception: boom")
