@@ -81,7 +81,9 @@ class Engine:
         """Stop the queries that carry this mark, from another thread than theirs -> whether ClickHouse could."""
         try:
             with self._lock:
-                self._keeper.query(f"KILL QUERY WHERE Settings['log_comment'] = {sql.quote(mark)} ASYNC", "Null")
+                self._keeper.query(
+                    f"KILL QUERY WHERE startsWith(Settings['log_comment'], {sql.quote(mark)}) ASYNC", "Null"
+                )
         except Exception as error:  # noqa: BLE001  chDB has no type of its own; memory may be short, say
             log.warning("a query could not be stopped, trying again", error=str(error))
             return False
@@ -111,7 +113,7 @@ class Connection:
         self._streaming: Any = None  # the answer that is being read in pieces
         self._before: dict[str, str] = {}  # settings of the session that the request changed; empty: the default
         self.mark = f"ayaflow-{uuid.uuid4()}"
-        """Queries of this connection carry it as log_comment, so that they can be killed."""
+        """Queries of this connection carry it in their log_comment, at its beginning, so that they can be killed."""
         self._set({**defaults, "log_comment": self.mark})
         try:
             self.use(database)
@@ -165,12 +167,17 @@ class Connection:
         """Run a statement to its end. Raises EngineError."""
         return self._run(query, format_name, params)
 
-    def stream(self, query: str, format_name: str, params: Mapping[str, str]) -> Generator[bytes, None, None]:
+    def stream(self, query: str, format_name: str, params: Mapping[str, str]) -> Generator[Answer, None, None]:
         """The answer in pieces of some 65,000 rows; for formats without header and footer. Raises EngineError."""
         stream = self._streaming = self._guard(lambda: self._raw.send_query(query, format_name, params=dict(params)))
         try:
             while (piece := self._guard(stream.fetch)) is not None:
-                yield piece.bytes() or b""
+                yield Answer(
+                    body=piece.bytes() or b"",
+                    read_rows=piece.storage_rows_read(),
+                    read_bytes=piece.storage_bytes_read(),
+                    elapsed_ns=round(piece.elapsed() * 1e9),
+                )
         finally:
             if self._streaming is stream:  # not ended by close or reset
                 self._end_stream()

@@ -6,6 +6,7 @@ The interface is ClickHouse's own: https://clickhouse.com/docs/interfaces/http
 import base64
 import binascii
 import json
+import math
 import re
 import uuid
 from collections.abc import Mapping
@@ -14,41 +15,50 @@ from dataclasses import dataclass
 from common.errors import QueryError
 from deploy.local.clickhouse import blocks
 
-TRANSPORT = frozenset(
+HONOURED = frozenset(
     {
         "query",
         "database",
         "user",
         "password",
-        "quota_key",
         "query_id",
         "session_id",
         "session_timeout",
         "session_check",
+        "close_session",
         "compress",
         "decompress",
+        "network_compression_method",
         "default_format",
         "wait_end_of_query",
-        "buffer_size",
+        "http_wait_end_of_query",
         "client_protocol_version",
         "send_progress_in_http_headers",
-        "http_headers_progress_interval_ms",
         "enable_http_compression",
-        "http_zlib_compression_level",
-        "cancel_http_readonly_queries_on_client_close",
-        "add_http_cors_header",
         "readonly",
-        "log_comment",
-        "role",
-        "output_format_parallel_formatting",
-        "stacktrace",
-        "close_session",
-        "http_make_head_request",
-        "http_wait_end_of_query",
-        "http_write_exception_in_output_format",
     }
 )
-"""Parameters that steer the transport, or that are ours to set; all others are settings of the query."""
+"""Parameters that steer the transport: what they ask for is done here. All others are settings of the query."""
+
+WITHOUT_EFFECT = {
+    "buffer_size": "what is held before an answer begins is bounded here, and wait_end_of_query holds all of it",
+    "http_headers_progress_interval_ms": "headers go out once, with the last progress",
+    "http_zlib_compression_level": "answers are packed at the fastest level",
+    "http_native_compression_disable_checksumming_on_decompress": "checksums are always looked at",
+    "network_zstd_compression_level": "answers are packed at the fastest level",
+    "cancel_http_readonly_queries_on_client_close": "each query ends with its client",
+    "output_format_parallel_formatting": "the order of rows and the octets are the same",
+    "quota_key": "there are no quotas, as in a server that nobody gave any",
+}
+"""Parameters that change neither the octets nor the meaning of an answer, and why they are taken and not used."""
+
+REFUSED = {
+    "role": "there are no roles to choose from: leave it out",
+    "add_http_cors_header": "no page of another origin may read answers: leave it out",
+    "stacktrace": "errors never carry a stack trace: leave it out",
+    "http_write_exception_in_output_format": "errors are text, whatever the format: leave it out",
+}
+"""Parameters that ask for what is not to be had; empty, 0 and false ask for nothing."""
 
 STREAMABLE = frozenset(
     {
@@ -99,7 +109,10 @@ _STATUS = {
     497: 403,
     241: 500,
     243: 507,
+    216: 409,
+    372: 404,
     373: 409,
+    374: 400,
     394: 499,
     48: 501,
     344: 501,
@@ -137,7 +150,19 @@ _BAD_REQUEST = frozenset(
     }
 )
 BAD_ARGUMENTS, NOT_IMPLEMENTED, SYNTAX_ERROR, UNKNOWN_DATABASE, SOCKET_TIMEOUT = 36, 48, 62, 81, 209
-NOT_ENOUGH_SPACE, SESSION_IS_LOCKED, AUTHENTICATION_FAILED, UNKNOWN = 243, 373, 516, 1002
+SAME_ID, NOT_ENOUGH_SPACE, SESSION_NOT_FOUND, SESSION_IS_LOCKED, INVALID_SESSION_TIMEOUT = 216, 243, 372, 373, 374
+AUTHENTICATION_FAILED, UNKNOWN = 516, 1002
+
+
+MOST_SESSION_SECONDS = 3600
+
+
+class Unsupported(QueryError):
+    """A parameter that asks for what this server does not do."""
+
+
+class BadSessionTimeout(QueryError):
+    """Longer than a session may be idle."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +182,10 @@ class Query:
     compress: str | None  # the answer, in blocks of ClickHouse's own: LZ4, ZSTD or NONE
     decompress: bool  # the body is made of such blocks
     accepts_encoding: bool  # Accept-Encoding counts
+    session_check: bool  # the session must be there
+    close_session: bool  # it ends after this request
+    native_version: int  # the client_protocol_version in which it reads Native
+    progress: bool  # it looks for X-ClickHouse-Progress
 
 
 def parse(*, method: str, url: Mapping[str, str], headers: Mapping[str, str]) -> Query:
@@ -166,14 +195,22 @@ def parse(*, method: str, url: Mapping[str, str], headers: Mapping[str, str]) ->
     method_of_blocks = url.get("network_compression_method", "LZ4").upper()
     if method_of_blocks not in blocks.METHODS:
         raise QueryError(f"network_compression_method may be {', '.join(blocks.METHODS)}")
-    settings = {name: value for name, value in url.items() if name not in TRANSPORT and not name.startswith("param_")}
+    for name, why in REFUSED.items():
+        if _is_on(url, name):
+            raise Unsupported(f"{name}: {why}")
+    settings = {
+        name: value
+        for name, value in url.items()
+        if name not in HONOURED and name not in WITHOUT_EFFECT and name not in REFUSED and not name.startswith("param_")
+    }
     for name in settings:
         if not _NAME.fullmatch(name):
             raise QueryError(f"{name!r} in the URL is not the name of a setting")
-    try:
-        session_seconds = float(url.get("session_timeout", "60"))
-    except ValueError as error:
-        raise QueryError("session_timeout in the URL must be a number of seconds") from error
+    session_seconds = _number(url, "session_timeout", "60", "of seconds")
+    if not 0 < session_seconds <= MOST_SESSION_SECONDS:
+        raise BadSessionTimeout(
+            f"session_timeout may be from 1 to {MOST_SESSION_SECONDS} s (it is {session_seconds:g})"
+        )
     return Query(
         text=url.get("query", "").encode(),
         settings=settings,
@@ -181,14 +218,28 @@ def parse(*, method: str, url: Mapping[str, str], headers: Mapping[str, str]) ->
         database=url.get("database") or headers.get("X-ClickHouse-Database") or None,
         query_id=url.get("query_id") or str(uuid.uuid4()),
         session_id=url.get("session_id") or None,
-        session_seconds=min(max(session_seconds, 1), 3600),
+        session_seconds=session_seconds,
         default_format=url.get("default_format") or headers.get("X-ClickHouse-Format") or "TabSeparated",
         read_only=method != "POST" or _is_on(url, "readonly"),
-        wait=_is_on(url, "wait_end_of_query"),
+        wait=_is_on(url, "wait_end_of_query") or _is_on(url, "http_wait_end_of_query"),
         compress=method_of_blocks if _is_on(url, "compress") else None,
         decompress=_is_on(url, "decompress"),
         accepts_encoding=_is_on(url, "enable_http_compression"),
+        session_check=_is_on(url, "session_check"),
+        close_session=_is_on(url, "close_session"),
+        native_version=round(_number(url, "client_protocol_version", "0", "")),
+        progress=_is_on(url, "send_progress_in_http_headers"),
     )
+
+
+def _number(url: Mapping[str, str], name: str, default: str, unit: str) -> float:
+    try:
+        number = float(url.get(name) or default)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise QueryError(f"{name} in the URL must be a number {unit}".rstrip())
+    return number
 
 
 def _is_on(url: Mapping[str, str], name: str) -> bool:

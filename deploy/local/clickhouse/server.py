@@ -9,7 +9,7 @@ import contextlib
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,12 +24,13 @@ from common.errors import EnvironmentProblem, QueryError
 from common.settings import ClickHouseSettings, Settings
 from common.stopping import END_SECONDS, Stop, stop_on_signals
 from deploy.local import endpoints
-from deploy.local.clickhouse import blocks, compression, http_query, sql
+from deploy.local.clickhouse import blocks, compression, http_query, native, sql
 from deploy.local.clickhouse.body import PIECE_BYTES, Body, TooSlow
 from deploy.local.clickhouse.doors import KEEP_ALIVE_SECONDS, Doors
 from deploy.local.clickhouse.engine import Answer, Connection, Engine, EngineError
 from deploy.local.clickhouse.http_query import Query
-from deploy.local.clickhouse.sessions import SessionIsLocked, Sessions
+from deploy.local.clickhouse.running import Running, SameId
+from deploy.local.clickhouse.sessions import SessionIsLocked, SessionNotFound, Sessions
 from deploy.local.process import make_directory, only_one, rss_mb
 
 log = logs.get("clickhouse")
@@ -37,6 +38,7 @@ log = logs.get("clickhouse")
 THREADS = 16  # statements that run at a time
 WRITERS = 4  # of them inserts, so that readers always find a thread
 QUERY_BYTES = 16 << 20  # largest statement
+BEGINNING_BYTES = 64 << 10  # of an answer that are held in any case: a small one then tells of all its work
 HELD_BYTES = 32 << 20  # of an answer that is to be sent when all is there; a larger one is sent as it comes
 STOP_SECONDS = 10
 
@@ -47,7 +49,7 @@ class Outcome:
 
     answer: Answer
     format: str | None  # None: the statement has no result
-    rest: Generator[bytes, None, None] | None  # more pieces after answer.body
+    rest: Generator[Answer, None, None] | None  # more pieces after answer.body
 
 
 def run(settings: Settings) -> int:
@@ -119,6 +121,7 @@ class Server:
         self._killer = ThreadPoolExecutor(1, thread_name_prefix="kill")
         self._writing = asyncio.Semaphore(WRITERS)
         self._sessions = Sessions(engine.connection)
+        self._running = Running()
         self.doors = Doors(_refuse)
         self.version = engine.version
 
@@ -153,22 +156,13 @@ class Server:
             if not query.text and request.method in {"GET", "HEAD"}:
                 return web.Response(text="Ok.\n")
             return await self._answer(request, query)
-        except (_Denied, SessionIsLocked, QueryError, EngineError) as error:
+        except (_Denied, SessionIsLocked, SessionNotFound, SameId, QueryError, EngineError) as error:
             return _error(*self._explain(error), query_id)
 
     def _explain(self, error: Exception) -> tuple[int, str]:
         """ClickHouse's code and the message for an error."""
-        match error:
-            case _Denied():
-                return http_query.AUTHENTICATION_FAILED, str(error)
-            case SessionIsLocked():
-                return http_query.SESSION_IS_LOCKED, str(error)
-            case TooSlow():
-                return http_query.SOCKET_TIMEOUT, str(error)
-            case sql.Refusal():
-                return http_query.NOT_IMPLEMENTED, str(error)
-            case QueryError():
-                return http_query.SYNTAX_ERROR, str(error)
+        if not isinstance(error, EngineError):
+            return next(code for kind, code in _CODES.items() if isinstance(error, kind)), str(error)
         message = http_query.clean(str(error))
         if "No space left" in message or http_query.code_of(message) == http_query.NOT_ENOUGH_SPACE:
             message += f" The disk of {self._directory} is full: make room, or lower clickhouse.flows_retention_days."
@@ -190,19 +184,29 @@ class Server:
         async with self._connection(query) as connection, self._writing if insert else contextlib.nullcontext():
             loop = asyncio.get_running_loop()
             pieces = body.pieces(insert.data, loop) if insert else iter(())
-            work = loop.run_in_executor(self._threads, _execute, connection, query, insert, pieces)
-            try:
-                outcome: Outcome = await self._or_kill(work, connection, gone=body.close)
-            finally:
-                body.close()
-            return await self._send(request, query, connection, outcome)
+            with self._running.named(query.query_id, connection.mark):
+                work = loop.run_in_executor(
+                    self._threads, _execute, connection, query, insert, pieces, self._running.in_words_of_the_engine
+                )
+                try:
+                    outcome: Outcome = await self._or_kill(work, connection, gone=body.close)
+                finally:
+                    body.close()
+                return await self._send(request, query, connection, outcome)
 
     @contextlib.asynccontextmanager
     async def _connection(self, query: Query) -> AsyncIterator[Connection]:
         """A fresh connection, or the session's."""
         loop = asyncio.get_running_loop()
         if query.session_id:
-            with self._sessions.lease(query.session_id, query.session_seconds, time.monotonic()) as connection:
+            lease = self._sessions.lease(
+                query.session_id,
+                query.session_seconds,
+                time.monotonic(),
+                must_exist=query.session_check,
+                close=query.close_session,
+            )
+            with lease as connection:
                 try:
                     yield connection
                 finally:
@@ -230,20 +234,18 @@ class Server:
     async def _send(
         self, request: web.Request, query: Query, connection: Connection, outcome: Outcome
     ) -> web.StreamResponse:
-        answer = outcome.answer
-        rest: Generator[bytes, None, None] | None = outcome.rest
+        held = [outcome.answer]
+        rest: Generator[Answer, None, None] | None = outcome.rest
         loop = asyncio.get_running_loop()
-        held = [answer.body]
-        size = len(answer.body)
-        while rest and query.wait and size <= HELD_BYTES:
+        most = HELD_BYTES if query.wait else BEGINNING_BYTES
+        while rest and sum(len(piece.body) for piece in held) <= most:
             piece = await self._or_kill(loop.run_in_executor(self._threads, next, rest, None), connection)
             if piece is None:
                 rest = None
             else:
                 held.append(piece)
-                size += len(piece)
-        headers = _headers(query.query_id, outcome)
-        body = b"".join(held)
+        headers = _headers(query, outcome, held)
+        body = b"".join(piece.body for piece in held)
         encoder = None
         if body or rest:
             encoder = _encoder(request, query, headers)
@@ -260,7 +262,7 @@ class Server:
             while (
                 piece := await self._or_kill(loop.run_in_executor(self._threads, next, rest, None), connection)
             ) is not None:
-                await response.write(await asyncio.to_thread(encoder.pack, piece) if encoder else piece)
+                await response.write(await asyncio.to_thread(encoder.pack, piece.body) if encoder else piece.body)
         except EngineError as error:
             trailer = http_query.exception_trailer(http_query.clean(str(error)), tag)
             await response.write(encoder.pack(trailer) if encoder else trailer)
@@ -271,6 +273,19 @@ class Server:
 
 class _Denied(Exception):
     """Not one who may ask."""
+
+
+_CODES: dict[type[Exception], int] = {  # ClickHouse's own; the first that fits
+    _Denied: http_query.AUTHENTICATION_FAILED,
+    SessionIsLocked: http_query.SESSION_IS_LOCKED,
+    SessionNotFound: http_query.SESSION_NOT_FOUND,
+    SameId: http_query.SAME_ID,
+    http_query.BadSessionTimeout: http_query.INVALID_SESSION_TIMEOUT,
+    http_query.Unsupported: http_query.NOT_IMPLEMENTED,
+    TooSlow: http_query.SOCKET_TIMEOUT,
+    sql.Refusal: http_query.NOT_IMPLEMENTED,
+    QueryError: http_query.SYNTAX_ERROR,
+}
 
 
 async def _read_statement(query: Query, body: Body) -> tuple[Query, sql.Insert | None]:
@@ -288,7 +303,13 @@ async def _read_statement(query: Query, body: Body) -> tuple[Query, sql.Insert |
     return replace(query, text=text), None
 
 
-def _execute(connection: Connection, query: Query, insert: sql.Insert | None, pieces: Iterator[bytes]) -> Outcome:
+def _execute(
+    connection: Connection,
+    query: Query,
+    insert: sql.Insert | None,
+    pieces: Iterator[bytes],
+    translate: Callable[[str], str],
+) -> Outcome:
     """Run a statement up to its first piece; in a worker thread. Raises EngineError or QueryError."""
     try:
         text = query.text.decode() if insert is None else insert.head
@@ -308,35 +329,52 @@ def _execute(connection: Connection, query: Query, insert: sql.Insert | None, pi
             "Code: 164. DB::Exception: Cannot execute query in readonly mode. For queries over HTTP, "
             "method GET implies readonly. You should use method POST for modifying queries. (READONLY)"
         )
-    connection.set_for_query(query.settings, restore=query.session_id is not None)
+    settings = query.settings
+    if "log_comment" in settings:
+        settings = {**settings, "log_comment": f"{connection.mark} {settings['log_comment']}"}
+    connection.set_for_query(settings, restore=query.session_id is not None)
     if insert:
         return Outcome(
             answer=connection.insert(insert.head, insert.format, pieces, query.params), format=None, rest=None
         )
     format_name = sql.answer_format(query.text) or query.default_format
+    versioned = format_name == "Native" and query.native_version >= native.CUSTOM_SERIALIZATION
     if kind == "READ_ONLY" and format_name in http_query.STREAMABLE and first in {"select", "with"}:
         rest = connection.stream(text, format_name, query.params)
-        return Outcome(answer=Answer(body=next(rest, b"")), format=format_name, rest=rest)
-    answer = connection.query(text, format_name, query.params)
+        if versioned:
+            rest = _with_info(rest)
+        return Outcome(answer=next(rest, Answer(body=b"")), format=format_name, rest=rest)
+    answer = connection.query(translate(text), format_name, query.params)
+    if versioned:
+        answer = replace(answer, body=native.with_info(answer.body))
     return Outcome(answer=answer, format=format_name if kind == "READ_ONLY" or answer.body else None, rest=None)
 
 
-def _headers(query_id: str, outcome: Outcome) -> dict[str, str]:
-    answer = outcome.answer
+def _with_info(pieces: Generator[Answer, None, None]) -> Generator[Answer, None, None]:
+    with contextlib.closing(pieces):
+        for piece in pieces:
+            yield replace(piece, body=native.with_info(piece.body))
+
+
+def _headers(query: Query, outcome: Outcome, pieces: Sequence[Answer]) -> dict[str, str]:
+    """Of an answer. What they say of its work is that of the pieces which are at hand, as with a server."""
+    summary = http_query.summary(
+        read_rows=sum(piece.read_rows for piece in pieces),
+        read_bytes=sum(piece.read_bytes for piece in pieces),
+        written_rows=sum(piece.written_rows for piece in pieces),
+        written_bytes=sum(piece.written_bytes for piece in pieces),
+        result_bytes=sum(len(piece.body) for piece in pieces),
+        elapsed_ns=sum(piece.elapsed_ns for piece in pieces),
+    )
     headers = {
-        "X-ClickHouse-Query-Id": query_id,
+        "X-ClickHouse-Query-Id": query.query_id,
         "X-ClickHouse-Server-Display-Name": "ayaflow",
         "X-ClickHouse-Timezone": "UTC",
-        "X-ClickHouse-Summary": http_query.summary(
-            read_rows=answer.read_rows,
-            read_bytes=answer.read_bytes,
-            written_rows=answer.written_rows,
-            written_bytes=answer.written_bytes,
-            result_bytes=len(answer.body),
-            elapsed_ns=answer.elapsed_ns,
-        ),
+        "X-ClickHouse-Summary": summary,
         "Content-Type": http_query.content_type(outcome.format or "TabSeparated"),
     }
+    if query.progress:
+        headers["X-ClickHouse-Progress"] = summary
     if outcome.format:
         headers["X-ClickHouse-Format"] = outcome.format
     return headers

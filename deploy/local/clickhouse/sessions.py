@@ -12,6 +12,10 @@ class SessionIsLocked(Exception):
     """Another request of this session still runs."""
 
 
+class SessionNotFound(Exception):
+    """There is none of this name, and the client does not want a new one."""
+
+
 class Closable(Protocol):
     """What a session keeps."""
 
@@ -37,10 +41,17 @@ class Sessions(Generic[C]):
         self._sessions: dict[str, _Session[C]] = {}
 
     @contextlib.contextmanager
-    def lease(self, session_id: str, seconds: float, now: float) -> Iterator[C]:
-        """The session's connection, for one request; it ends when idle for `seconds`. Raises SessionIsLocked."""
+    def lease(
+        self, session_id: str, seconds: float, now: float, *, must_exist: bool = False, close: bool = False
+    ) -> Iterator[C]:
+        """The session's connection, for one request; it ends when idle for `seconds`, with `close` after this one.
+
+        Raises SessionIsLocked, and with `must_exist` SessionNotFound.
+        """
         self._expire(now)
         session = self._sessions.pop(session_id, None)
+        if session is None and must_exist:
+            raise SessionNotFound(f"Session {session_id} not found: it ended, or never was (session_check=1)")
         if session is None:
             session = _Session(self._connect(), now, busy=False)
         self._sessions[session_id] = session  # last in order: the first is the one idle longest
@@ -54,6 +65,9 @@ class Sessions(Generic[C]):
             yield session.connection
         finally:
             session.busy = False
+            if close:
+                del self._sessions[session_id]
+                session.connection.close()
 
     def close(self) -> None:
         """End all sessions."""
