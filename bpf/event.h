@@ -65,7 +65,7 @@ struct counters {
     u64 non_ip_packets, non_ip_bytes;
     u64 malformed_packets, malformed_bytes;
     u64 unknown_link_packets, unknown_link_bytes; /* of a device whose header we do not know: not parsed */
-    u64 ring_full_packets, ring_full_bytes; /* no room in either: dropped */
+    u64 ring_full_packets, ring_full_bytes;       /* no room in either: dropped */
 };
 
 /* Packets of one flow that were added up instead of becoming an event each: those of one epoch and one second of the wall
@@ -107,8 +107,8 @@ struct interface {
 };
 #define MAX_INTERFACES 512
 #define WATCHED 1u
-#define NO_ETHERNET 2u /* frames begin with the IP header: see producer/interfaces/link_types.py */
-#define ELSEWHERE 4u   /* shifted by the direction: all that passes in it is SECONDARY */
+#define NO_ETHERNET 2u   /* frames begin with the IP header: see producer/interfaces/link_types.py */
+#define ELSEWHERE 4u     /* shifted by the direction: all that passes in it is SECONDARY */
 #define UNKNOWN_LINK 16u /* what stands before the IP header is not known */
 
 /* Key of `watched`: the interfaces whose ingress is watched. A packet that leaves and has come in by one of them (the
