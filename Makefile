@@ -38,6 +38,9 @@ test-kernel:     ## tests of the kernel program (as root)
 test-integration: ## tests with real Kafka and ClickHouse
 	$(PYTEST) tests/integration
 
+test-clients: setup-test ## the ClickHouse clients of five languages at their defaults; installs them in tests/clients/.work
+	$(PYTHON) -m tests.clients $(CLIENTS)
+
 coverage: setup-test ## branches that the unit and integration tests run, by package, subprocesses too (as root)
 	@rm -rf .coverage-data && mkdir .coverage-data
 	@tests/apart.sh $(PYTHON) -m coverage run -m pytest $(COVERAGE_TESTS); code=$$?; \

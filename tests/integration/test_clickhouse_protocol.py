@@ -7,6 +7,8 @@ import uuid
 from typing import Any
 
 import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
+from clickhouse_connect.driver.external import ExternalData
 
 from deploy.local.clickhouse import native
 from tests.integration.fix_clickhouse import http
@@ -127,6 +129,22 @@ def test_the_summary_tells_what_was_read(clickhouse_server: str) -> None:
         headers = http(clickhouse_server, query, send_progress_in_http_headers="1")[1]
         assert json.loads(headers["X-ClickHouse-Summary"])["read_rows"] == "1000"
         assert headers["X-ClickHouse-Progress"] == headers["X-ClickHouse-Summary"]
+
+
+def test_external_data_is_a_table_of_one_query(client: Any, clickhouse_server: str) -> None:
+    data = ExternalData(file_name="ext.csv", fmt="CSV", structure="a UInt8, b String", data=b"1,x\n2,y\n")
+    for _ in range(2):  # the client keeps a session
+        found = client.query("SELECT b FROM ext WHERE a = {a:UInt8}", parameters={"a": 2}, external_data=data)
+        assert found.result_rows == [("y",)]
+    with pytest.raises(DatabaseError, match="ext"):
+        client.query("SELECT b FROM ext")
+    typed = ExternalData(file_name="other", types="UInt8,String", data=b"7\tz\n")
+    assert client.query("SELECT _2, _1 FROM other", external_data=typed).result_rows == [("z", 7)]
+    form = b'--X\r\nContent-Disposition: form-data; name="e"; filename="e"\r\n\r\n1\n\r\n--X--\r\n'
+    status, _, text = http(
+        clickhouse_server, form, {"Content-Type": "multipart/form-data; boundary=X"}, query="SELECT * FROM e"
+    )
+    assert (status, b"e_structure or e_types" in text) == (400, True)
 
 
 def test_every_parameter_is_in_one_list_alone() -> None:

@@ -12,7 +12,7 @@ FILES = [
     path
     for folder in FOLDERS
     for path in sorted((ROOT / folder).rglob("*"))
-    if (path.suffix in KINDS or path == ROOT / ".ci/run") and not {"jars", "registry"} & {*path.parts}
+    if (path.suffix in KINDS or path == ROOT / ".ci/run") and not {"jars", "registry", ".work"} & {*path.parts}
 ]
 
 

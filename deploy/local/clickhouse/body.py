@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 
-from aiohttp import ClientError, web
+from aiohttp import BodyPartReader, ClientError, web
 
 from common.errors import QueryError
 from deploy.local.clickhouse import compression
 
 PIECE_BYTES = 1 << 20  # of the plain body, handed to ClickHouse at a time
 RAW_BYTES = 64 << 10  # of the body as it comes, unpacked at a time
+FORM_SECONDS = 120
+FORM_BYTES = 64 << 20  # of a form, all its parts together
 IDLE_SECONDS = 30  # without an octet, while more of the body is to come
 
 
@@ -70,3 +72,30 @@ class Body:
             raise TooSlow(f"nothing more of the body came for {IDLE_SECONDS} s: send it without such pauses") from error
         except (ClientError, ConnectionError) as error:
             raise QueryError(f"the body broke off: {error}") from error
+
+
+async def read_form(request: web.Request) -> tuple[dict[str, str], dict[str, bytes]]:
+    """multipart/form-data: parameters, as in the URL, and the data of external tables by name. Raises QueryError."""
+    fields: dict[str, str] = {}
+    files: dict[str, bytes] = {}
+    size = 0
+    try:
+        async with asyncio.timeout(FORM_SECONDS):
+            async for part in await request.multipart():
+                if not isinstance(part, BodyPartReader) or not part.name:
+                    raise QueryError("a form: each part needs a name, and none may have parts of its own")
+                data = bytearray()
+                while chunk := await part.read_chunk(RAW_BYTES):
+                    data += chunk
+                    size += len(chunk)
+                    if size > FORM_BYTES:
+                        raise QueryError(f"a form may have {FORM_BYTES >> 20} MB: insert larger data into a table")
+                if part.filename is None:
+                    fields[part.name] = data.decode()
+                else:
+                    files[part.name] = bytes(data)
+    except TimeoutError as error:
+        raise TooSlow(f"the form was not there within {FORM_SECONDS} s") from error
+    except (ClientError, ConnectionError, ValueError) as error:
+        raise QueryError(f"the form cannot be read: {error}") from error
+    return fields, files

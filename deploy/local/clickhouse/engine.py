@@ -111,6 +111,7 @@ class Connection:
         self._raw, self._kill = raw, kill
         self._lock = threading.RLock()
         self._streaming: Any = None  # the answer that is being read in pieces
+        self._lent: list[str] = []  # temporary tables of this request alone
         self._before: dict[str, str] = {}  # settings of the session that the request changed; empty: the default
         self.mark = f"ayaflow-{uuid.uuid4()}"
         """Queries of this connection carry it in their log_comment, at its beginning, so that they can be killed."""
@@ -152,8 +153,10 @@ class Connection:
         self._set(settings)
 
     def reset(self) -> None:
-        """End what the request left open, and undo set_for_query."""
+        """End what the request left open, and undo set_for_query and lend."""
         self._end_stream()
+        while self._lent:
+            self._run(f"DROP TEMPORARY TABLE IF EXISTS {self._lent.pop()}", "Null", {})
         before, self._before = self._before, {}
         if before:
             self._run(
@@ -194,6 +197,13 @@ class Connection:
         if feed.error is not None:
             raise feed.error
         return replace(answer, body=b"", read_rows=answer.written_rows, read_bytes=answer.written_bytes)
+
+    def lend(self, name: str, structure: str, format_name: str, data: bytes) -> None:
+        """A temporary table with this data, until `reset`. Raises EngineError."""
+        quoted = sql.quote_name(name)
+        self._run(f"CREATE TEMPORARY TABLE {quoted} ({structure}) ENGINE = Memory", "Null", {})
+        self._lent.append(quoted)
+        self.insert(f"INSERT INTO {quoted}", format_name, [data], {})
 
     def _set(self, settings: Mapping[str, str]) -> None:
         if settings:

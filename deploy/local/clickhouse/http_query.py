@@ -9,7 +9,7 @@ import json
 import math
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from common.errors import QueryError
@@ -186,9 +186,10 @@ class Query:
     close_session: bool  # it ends after this request
     native_version: int  # the client_protocol_version in which it reads Native
     progress: bool  # it looks for X-ClickHouse-Progress
+    tables: tuple["Table", ...]  # external data
 
 
-def parse(*, method: str, url: Mapping[str, str], headers: Mapping[str, str]) -> Query:
+def parse(*, method: str, url: Mapping[str, str], headers: Mapping[str, str], tables: Sequence["Table"] = ()) -> Query:
     """Read all but the body. Raises QueryError."""
     if method == "HEAD" and url.get("query"):
         raise QueryError("HEAD runs no query: send it with GET or POST")
@@ -229,6 +230,7 @@ def parse(*, method: str, url: Mapping[str, str], headers: Mapping[str, str]) ->
         close_session=_is_on(url, "close_session"),
         native_version=round(_number(url, "client_protocol_version", "0", "")),
         progress=_is_on(url, "send_progress_in_http_headers"),
+        tables=tuple(tables),
     )
 
 
@@ -244,6 +246,31 @@ def _number(url: Mapping[str, str], name: str, default: str, unit: str) -> float
 
 def _is_on(url: Mapping[str, str], name: str) -> bool:
     return url.get(name, "0").lower() not in {"", "0", "false"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """External data: a table that is there for one query alone."""
+
+    name: str
+    format: str
+    structure: str  # name Type, …
+    data: bytes
+
+
+def external(files: Mapping[str, bytes], url: Mapping[str, str]) -> tuple[list[Table], dict[str, str]]:
+    """The tables of a form, and the parameters that do not describe them. Raises QueryError."""
+    rest = dict(url)
+    tables = []
+    for name, data in files.items():
+        form = rest.pop(f"{name}_format", "TabSeparated")
+        structure, types = rest.pop(f"{name}_structure", ""), rest.pop(f"{name}_types", "")
+        if not _NAME.fullmatch(name) or not _NAME.fullmatch(form) or bool(structure) == bool(types):
+            raise QueryError(f"external data {name!r} needs a name, and {name}_structure or {name}_types in the URL")
+        if types:
+            structure = ", ".join(f"_{number} {kind}" for number, kind in enumerate(types.split(","), 1))
+        tables.append(Table(name=name, format=form, structure=structure, data=data))
+    return tables, rest
 
 
 def credentials(url: Mapping[str, str], headers: Mapping[str, str]) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """`ayaflow clickhouse`: ClickHouse's HTTP interface over chDB, for machines without a ClickHouse server.
 
-Bound to a loopback address. curl, clickhouse-connect and Grafana's plugin talk to it as to a server. Queries run
+Bound to a loopback address. The clients of tests/clients talk to it at their defaults, as to a server. Queries run
 in threads, each on a connection of its own; the event loop only moves bytes.
 """
 
@@ -25,7 +25,7 @@ from common.settings import ClickHouseSettings, Settings
 from common.stopping import END_SECONDS, Stop, stop_on_signals
 from deploy.local import endpoints
 from deploy.local.clickhouse import blocks, compression, http_query, native, sql
-from deploy.local.clickhouse.body import PIECE_BYTES, Body, TooSlow
+from deploy.local.clickhouse.body import PIECE_BYTES, Body, TooSlow, read_form
 from deploy.local.clickhouse.doors import KEEP_ALIVE_SECONDS, Doors
 from deploy.local.clickhouse.engine import Answer, Connection, Engine, EngineError
 from deploy.local.clickhouse.http_query import Query
@@ -151,7 +151,13 @@ class Server:
         query_id = request.query.get("query_id", "")
         try:
             self._authenticate(request)
-            query = http_query.parse(method=request.method, url=request.query, headers=request.headers)
+            url = dict(request.query)
+            files: dict[str, bytes] = {}
+            if request.content_type == "multipart/form-data":
+                fields, files = await read_form(request)
+                url |= fields
+            tables, url = http_query.external(files, url)
+            query = http_query.parse(method=request.method, url=url, headers=request.headers, tables=tables)
             query_id = query.query_id
             if not query.text and request.method in {"GET", "HEAD"}:
                 return web.Response(text="Ok.\n")
@@ -332,6 +338,8 @@ def _execute(
     settings = query.settings
     if "log_comment" in settings:
         settings = {**settings, "log_comment": f"{connection.mark} {settings['log_comment']}"}
+    for table in query.tables:
+        connection.lend(table.name, table.structure, table.format, table.data)
     connection.set_for_query(settings, restore=query.session_id is not None)
     if insert:
         return Outcome(
