@@ -11,11 +11,14 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlencode
+from urllib.request import urlopen
 
 from tests.fix_local import running_clickhouse, temporary_directory
 
 HERE = Path(__file__).parent
 WORK = HERE / ".work"
+USER, PASSWORD = "ayaflow", "of-the-tests"  # who may write
 BUILD_SECONDS, RUN_SECONDS = 900, 300
 STEPS = (
     "connect",
@@ -80,13 +83,15 @@ CLIENTS = {
 }
 
 
-def results(client: Client, url: str, user: str, password: str) -> dict[str, tuple[str, str]]:
+def results(client: Client, url: str) -> dict[str, tuple[str, str]]:
     """Step -> ok or FAIL, what it saw."""
     missing = [tool for tool in client.tools if not shutil.which(tool)]
     if missing:
         return dict.fromkeys(STEPS, ("FAIL", f"not run: {', '.join(missing)} is not on this machine"))
     environment = {**os.environ, **client.environment}
-    for command, seconds in ((client.build, BUILD_SECONDS), ((*client.run, url, user, password), RUN_SECONDS)):
+    query = urlencode({"query": "CREATE DATABASE IF NOT EXISTS ayaflow", "user": USER, "password": PASSWORD})
+    urlopen(f"{url}/?{query}", data=b"", timeout=60).close()
+    for command, seconds in ((client.build, BUILD_SECONDS), ((*client.run, url, USER, PASSWORD), RUN_SECONDS)):
         if not command:
             continue
         try:
@@ -119,9 +124,10 @@ def main(names: list[str]) -> int:
     WORK.mkdir(exist_ok=True)
     shutil.copytree(HERE / "node", WORK / "node", dirs_exist_ok=True)
     table = {}
-    with temporary_directory() as directory, running_clickhouse(directory) as (url, _):
+    settings = {"clickhouse__username": USER, "clickhouse__password": PASSWORD}
+    with temporary_directory() as directory, running_clickhouse(directory, **settings) as (url, _):
         for name in names or CLIENTS:
-            table[CLIENTS[name].name] = results(CLIENTS[name], url, "default", "")
+            table[CLIENTS[name].name] = results(CLIENTS[name], url)
     width = max(map(len, table))
     print("step".ljust(14), *(name.ljust(width) for name in table))
     for step in STEPS:

@@ -132,7 +132,8 @@ def test_work_on_a_body_ends_with_its_client(lonely: tuple[str, int]) -> None:
     url, _ = lonely
     place = urlsplit(url)
     body = bomb("zstd")
-    head = f"POST /?query=INSERT+INTO+t+FORMAT+TSV HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Encoding: zstd\r\n"
+    who = "user=ayaflow&password=of-the-tests"  # who may write
+    head = f"POST /?{who}&query=INSERT+INTO+t+FORMAT+TSV HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Encoding: zstd\r\n"
     with socket.create_connection((place.hostname or "", place.port or 0)) as line:
         line.sendall(head.encode() + b"Content-Length: %d\r\n\r\n" % (len(body) + 1) + body)
         until(lambda: ask(url, b"SELECT count() FROM system.processes WHERE query LIKE 'INSERT INTO t%'")[2] == b"1\n")

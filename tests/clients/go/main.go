@@ -35,7 +35,7 @@ func code(err error, wanted int32) (any, error) {
 
 func main() {
 	place, _ := url.Parse(os.Args[1])
-	auth := clickhouse.Auth{Database: "default", Username: os.Args[2], Password: os.Args[3]}
+	auth := clickhouse.Auth{Database: "ayaflow", Username: os.Args[2], Password: os.Args[3]}
 	ctx := context.Background()
 	open := func(compression *clickhouse.Compression) clickhouse.Conn {
 		conn, err := clickhouse.Open(&clickhouse.Options{

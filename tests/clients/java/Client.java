@@ -56,7 +56,7 @@ public class Client {
     }
 
     public static void main(String[] arguments) throws Exception {
-        String url = "jdbc:clickhouse:" + arguments[0].replaceFirst("^http:", "") + "/default";
+        String url = "jdbc:clickhouse:" + arguments[0].replaceFirst("^http:", "") + "/ayaflow";
         Connection connection = DriverManager.getConnection(url, arguments[1], arguments[2]);
         Connection other = DriverManager.getConnection(url, arguments[1], arguments[2]);
         step("connect", () -> {

@@ -3,7 +3,7 @@
 import { createClient } from '@clickhouse/client'
 
 const [url, username, password] = process.argv.slice(2)
-const client = createClient({ url, username, password })
+const client = createClient({ url, username, password, database: 'ayaflow' })
 
 async function step(name, run) {
   try {

@@ -24,6 +24,7 @@ class Steps:
             "port": place.port,
             "username": user,
             "password": password,
+            "database": "ayaflow",
         }
         self.client = clickhouse_connect.get_client(**self.place)
         self.other = clickhouse_connect.get_client(**self.place)

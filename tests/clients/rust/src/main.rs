@@ -51,7 +51,7 @@ fn with_code<T>(result: Result<T, clickhouse::error::Error>, code: u32) -> Seen 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let given: Vec<String> = std::env::args().collect();
-    let client = Client::default().with_url(&given[1]).with_user(&given[2]).with_password(&given[3]).with_database("default");
+    let client = Client::default().with_url(&given[1]).with_user(&given[2]).with_password(&given[3]).with_database("ayaflow");
     let c = &client;
 
     step("connect", async { c.query("SELECT version()").fetch_one::<String>().await.map_err(text) }).await;
