@@ -1,6 +1,6 @@
 """`/api/top` and `/api/series`: sums by any dimension, read from the coarsest tables that are exact."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
@@ -8,7 +8,8 @@ from fastapi.responses import JSONResponse
 
 from common.times import iso
 from console.api.parameters import Chosen, Context, Range, Services, TimeRange, example, only_known
-from console.query import explore_sql
+from console.audit.settled import patience
+from console.query import explore_sql, watched
 from console.query.explore_sql import MEASURES, Question
 from console.query.filters import Filter
 from console.query.plan import Plan, oldest_raw
@@ -88,7 +89,11 @@ def router() -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=50, description="Series; all else is `other`.")] = 8,
         points: Annotated[int, Query(ge=1, le=2_000, description="About so many steps.")] = 200,
     ) -> JSONResponse:
-        """Sums by time for the largest groups. Steps start at multiples of `step_seconds` since the Unix epoch."""
+        """Sums by time for the largest groups. Steps start at multiples of `step_seconds` since the Unix epoch.
+
+        0 says that nothing passed; null that nothing is known of the step: no node was watching, or what it saw is
+        not stored yet.
+        """
         question = _question(context, explore_sql.dimensions(by), flow_filter, span)
         step = explore_sql.step_for(question.since, question.until, points, context.window_seconds)
         # as many as /api/top gives unless told: the dashboard asks both at once, and one query answers
@@ -96,15 +101,18 @@ def router() -> APIRouter:
         sql, parameters = explore_sql.series(question, named, measure=measure, step=step)
         plan = question.plan(step)
         starts = range(plan.since // step * step, plan.until, step)
-        values = {number: [0] * len(starts) for number in range(-1, len(named))}
+        values: dict[int, list[int | None]] = {number: [0] * len(starts) for number in range(-1, len(named))}
         for row in await context.database.rows(sql, parameters):
             values[row["series"]][(row["time"] - starts.start) // step] = row["value"]
+        if question.by and not any(values[-1]):
+            del values[-1]
+        await _unknown(context, question, named, starts, values, stored_until=_stored_until(context, span))
         shown: list[dict[str, Any]] = [
             {"name": _named(row, question.by), "values": values[number]} for number, row in enumerate(named)
         ]
         if not question.by:
             shown.append({"name": {}, "values": values[-1]})
-        elif any(values[-1]):
+        elif -1 in values:
             shown.append({"name": "other", "values": values[-1]})
         return JSONResponse(
             {**_read(plan), "step_seconds": step, "times": [iso(start, digits=6) for start in starts], "series": shown}
@@ -121,6 +129,46 @@ def _question(context: Services, by: tuple[str, ...], flow_filter: Filter, span:
         until=span.until,
         oldest_raw=oldest_raw(span.now, context.flows_retention_days),
     )
+
+
+def _stored_until(context: Services, span: TimeRange) -> float:
+    """Seconds since the Unix epoch: what is older is stored, if all is well."""
+    return span.now.timestamp() - patience(context.window_seconds, context.node_timeout_seconds)
+
+
+async def _unknown(
+    context: Services,
+    question: Question,
+    named: Sequence[Mapping[str, Any]],
+    starts: range,
+    values: Mapping[int, list[int | None]],
+    *,
+    stored_until: float,
+) -> None:
+    """Put None for 0 where the ledger does not say that nothing passed: of each node, where nodes are told apart."""
+    by_node = watched.NODE in question.by
+    groups: dict[str, list[list[int | None]]] = {}
+    for number, one in values.items():
+        groups.setdefault(named[number][watched.NODE] if by_node and number >= 0 else "", []).append(one)
+    empty = {name: [i for i in range(len(starts)) if not any(one[i] for one in ones)] for name, ones in groups.items()}
+    asked = [starts[i] for steps in empty.values() for i in steps]
+    if not asked:
+        return
+    sql, parameters = watched.epochs(
+        question.flow_filter, first=min(asked), last=max(asked) + starts.step, step=starts.step, by_node=by_node
+    )
+    rows = await context.database.rows(sql, parameters)
+    for name, steps in empty.items():
+        quiet = watched.quiet(
+            [row for row in rows if not name or row[watched.NODE] == name],
+            step=starts.step,
+            all_stored=question.flow_filter.expression is None,
+            stored_until=stored_until,
+        )
+        for i in steps:
+            if starts[i] not in quiet:
+                for one in groups[name]:
+                    one[i] = None
 
 
 async def _top(

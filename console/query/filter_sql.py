@@ -1,7 +1,7 @@
 """Filters as parameterised SQL: no value of a person's ever becomes part of the text of a query. Pure."""
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 
 from console.query.filters import Comparison, Every, Expression, Filter, Not, Some
@@ -33,11 +33,20 @@ def compile_filter(flow_filter: Filter, names: Mapping[str, str] | None = None) 
     keys = [writer.write(part) for part in parts if not _has_measure(part)]
     mixed = [part for part in parts if _has_measure(part)]
     # what a mixed part asks of the keys lets ClickHouse skip rows before the sum
-    keys += [writer.write(weaker) for part in mixed if (weaker := _on_keys(part, positive=True)) is not None]
+    keys += [writer.write(weaker) for part in mixed if (weaker := _weaker(part, _is_key, positive=True))]
     measures = [writer.write(part) for part in mixed]
     return SqlFilter(
         keys=" AND ".join(keys) or "1", measures=" AND ".join(measures) or "1", parameters=writer.parameters
     )
+
+
+def compile_of(flow_filter: Filter, names: Set[str]) -> SqlFilter:
+    """What follows from the filter for these fields: `keys` holds wherever the filter may."""
+    weaker = flow_filter.expression and _weaker(
+        flow_filter.expression, lambda field: field.name in names, positive=True
+    )
+    writer = _Writer({})
+    return SqlFilter(keys=writer.write(weaker) if weaker else "1", measures="1", parameters=writer.parameters)
 
 
 def _conjuncts(expression: Expression | None) -> list[Expression]:
@@ -52,22 +61,26 @@ def _has_measure(expression: Expression) -> bool:
     return any(field.measure for field in Filter(expression=expression).fields().values())
 
 
-def _on_keys(expression: Expression, *, positive: bool) -> Expression | None:
-    """A condition on keys alone that holds wherever the expression (or, not positive, its negation) does.
+def _is_key(field: Field) -> bool:
+    return not field.measure
 
-    None: nothing follows for the keys.
+
+def _weaker(expression: Expression, known: Callable[[Field], bool], *, positive: bool) -> Expression | None:
+    """A condition on known fields alone that holds wherever the expression (or, not positive, its negation) does.
+
+    None: nothing follows for them.
     """
     match expression:
         case Comparison(field=field):
-            return None if field.measure else expression if positive else Not(part=expression)
+            return None if not known(field) else expression if positive else Not(part=expression)
         case Not(part=part):
-            return _on_keys(part, positive=not positive)
+            return _weaker(part, known, positive=not positive)
         case Every(parts=parts) | Some(parts=parts):
-            found = [_on_keys(part, positive=positive) for part in parts]
-            known = tuple(part for part in found if part is not None)
+            found = [_weaker(part, known, positive=positive) for part in parts]
+            told = tuple(part for part in found if part is not None)
             if isinstance(expression, Every) is positive:  # and: each part that is known must hold
-                return Every(parts=known) if known else None
-            return Some(parts=known) if len(known) == len(found) else None
+                return Every(parts=told) if told else None
+            return Some(parts=told) if len(told) == len(found) else None
 
 
 class _Writer:

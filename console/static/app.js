@@ -8,10 +8,13 @@ import { Explore } from "./explore.js";
 import * as health from "./health.js";
 import { Live } from "./live.js";
 import { Stream } from "./stream.js";
+import { clean } from "./text.js";
 import * as theme from "./theme.js";
+import * as times from "./times.js";
 import { go, link, read, TABS } from "./view.js";
 
 theme.start(byId("theme"));
+times.start(byId("zone"));
 const live = new Live(new Stream());
 const explore = new Explore();
 const audit = new Audit();
@@ -25,7 +28,7 @@ function update() {
     if (tab === view.tab) anchor.setAttribute("aria-current", "page");
     else anchor.removeAttribute("aria-current");
   }
-  document.title = `ayaflow · ${view.tab}${view.tab === "explore" && view.filter ? ` · ${view.filter}` : ""}`;
+  document.title = clean(`ayaflow · ${view.tab}${view.tab === "explore" && view.filter ? ` · ${view.filter}` : ""}`);
   live.draw();
   explore.update();
   audit.update();

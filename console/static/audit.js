@@ -2,8 +2,9 @@
 // The Audit tab: whether what is stored is what the kernel saw, in plain words and in numbers.
 
 import { get } from "./api.js";
-import { byId, el, notice, place, setText } from "./dom.js";
-import { bytes, clock, duration, whole } from "./format.js";
+import { byId, el, named, notice, place, setText } from "./dom.js";
+import { bytes, duration, whole } from "./format.js";
+import { clock, localised } from "./times.js";
 import { read } from "./view.js";
 
 const COLUMNS = ["seen", "non_ip", "malformed", "unknown_link", "ring_full", "emitted", "coalesced", "consumed", "in_flight", "stored"];
@@ -16,6 +17,9 @@ const TIMES = { "1h": "the last hour", "24h": "the last day", "7d": "the last we
 export class Audit {
   constructor() {
     this.asking = null;
+    /** @type {[any, string] | null} */
+    this.drawn = null;
+    addEventListener("zone", () => this.drawn && this.draw(...this.drawn));
     byId("audit-range").addEventListener("change", () => this.load());
     byId("audit-again").addEventListener("click", () => this.load());
   }
@@ -41,24 +45,25 @@ export class Audit {
   }
 
   draw(report, span) {
+    this.drawn = [report, span];
     place(byId("audit-note"), report.empty ? notice("empty", "Nothing to audit yet", report.message) : null);
     byId("audit-content").hidden = report.empty;
     if (report.empty) return;
     const verdict = byId("verdict");
     verdict.dataset.state = report.exact ? "good" : report.differs ? "bad" : "warn";
     setText(verdict.querySelector("strong"), report.exact ? "Exact" : report.differs ? "Not exact" : "Not settled");
-    setText(verdict.querySelector("p"), report.message.replace(/^(Exact|Not exact|Not settled): */, ""));
+    setText(verdict.querySelector("p"), localised(report.message).replace(/^(Exact|Not exact|Not settled): */, ""));
     setText(byId("audit-span"), `Epochs of ${span}, until ${report.until ? clock(report.until) : "now"}.`);
     byId("account").replaceChildren(...account(report.rows));
     byId("audit-rows").replaceChildren(...report.rows.map((row) => el(
       "tr", {},
-      el("td", { text: row.node }), el("td", { text: row.interface }),
+      el("td", named(row.node)), el("td", named(row.interface)),
       el("td", { text: row.direction === "ingress" ? "↓ in" : "↑ out" }),
       ...COLUMNS.map((name) => el("td", { class: "number", title: bytes(row[`${name}_bytes`]), text: whole(row[`${name}_packets`]) })),
       el("td", { class: `number ${differences(row).length ? "bad" : "good"}`, text: differences(row).join(", ") || "0" }),
     )));
     byId("audit-nodes").replaceChildren(...(report.nodes ?? []).map((node) => el(
-      "li", {}, el("b", { text: node.node }),
+      "li", {}, el("b", named(node.node)),
       ` ${STANDING[node.standing] ?? ""}is ${node.settled_until ? `settled until ${clock(node.settled_until)}` : "settled for good"}; `
       + `its ledger reaches ${node.ledger_until ? clock(node.ledger_until) : "– (nothing yet)"}.`,
     )), ...(report.backlog?.partitions ?? []).filter((one) => one.messages).map((one) => el(

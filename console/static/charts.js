@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The chart library behind functions that know our themes. plotly.js is loaded when the first chart is drawn.
 
+import { clean } from "./text.js";
 import { colour, palette } from "./theme.js";
+import { stamp, ticks, zone } from "./times.js";
 
 const CONFIG = { displayModeBar: false, responsive: true, showTips: false, doubleClick: false };
 /** @type {Promise<any> | null} */
@@ -27,69 +29,141 @@ export function library() {
   return loading;
 }
 
-/** plotly reads some markup in text: data must not be able to write any. */
-export const plain = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+/** plotly reads some markup in text: data must not be able to write any, nor to turn it around. */
+export const plain = (text) => clean(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 
 function layout(more) {
   const ink = colour("--ink");
   const axis = { gridcolor: colour("--grid"), linecolor: colour("--line"), zeroline: false, tickcolor: colour("--line") };
   return {
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 66, r: 10, t: 6, b: 38 },
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 66, r: 10, t: 6, b: 42 },
     font: { family: colour("--font"), size: 12, color: colour("--muted") }, hovermode: "x unified", dragmode: false,
     hoverlabel: {
       bgcolor: colour("--panel"), bordercolor: colour("--line"), font: { color: ink, size: 12 }, namelength: 40,
     },
     showlegend: true,
     legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 12, color: ink }, itemclick: "toggle", traceorder: "normal" },
-    xaxis: { ...axis, type: "date", fixedrange: true, showgrid: false, ...more.xaxis },
+    xaxis: { ...axis, fixedrange: true, showgrid: false, ...more.xaxis },
     yaxis: { ...axis, fixedrange: true, rangemode: "tozero", nticks: 6, ...more.yaxis },
     ...Object.fromEntries(Object.entries(more).filter(([name]) => !name.endsWith("axis"))),
   };
 }
 
-/** plotly shows times as they are written: the browser's own time zone, to the millisecond. */
-export function localTime(time) {
-  const date = new Date(time);
-  return new Date(date.getTime() - date.getTimezoneOffset() * 60000).toISOString().slice(0, -1);
+/** An axis of moments in ms. plotly knows no zones: the marks and their text are ours. */
+function timeAxis(holder, [from, to]) {
+  const marks = ticks(from, to, Math.max(2, Math.floor(holder.clientWidth / 105)));
+  return {
+    type: "linear", range: [from, to], tickmode: "array", tickvals: marks.map((one) => one.time),
+    ticktext: marks.map((one) => one.text), tickangle: 0, unifiedhovertitle: { text: plain(zone()) },
+  };
 }
 
-/** The moment of a local time that plotly gives back, such as "2026-11-22 14:03:07.5". */
-export const fromLocalTime = (text) => new Date(String(text).replace(" ", "T"));
+/** A trace that is not seen: the first line of what is shown under the pointer. */
+const underPointer = (more, x, texts) => ({
+  ...more, x, y: x.map(() => 0), customdata: texts, hovertemplate: "%{customdata}<extra></extra>", showlegend: false,
+});
+
+/** What an axis of a rate looks like. */
+const rateAxis = (unit) => ({
+  tickformat: "~s", ticksuffix: unit === "B/s" ? "B/s" : "/s", zeroline: true, zerolinecolor: colour("--line"),
+});
+
+/** Legends have no tooltips of their own: `wholes`: the names in full, by what is shown of them. */
+function explain(holder, wholes) {
+  for (const text of holder.querySelectorAll(".legendtext")) {
+    const item = text.closest(".traces");
+    const whole = clean(wholes.get(text.dataset.unformatted) ?? "");
+    if (!item || item.firstChild?.textContent === whole) continue;
+    const title = document.createElementNS("http://www.w3.org/2000/svg", "title");
+    title.textContent = whole;
+    item.prepend(title);
+  }
+}
 
 /**
- * Stacked areas. `times`: milliseconds; `series`: [{name, values (per second, null: nothing known), colour, stack}];
- * `unit`: "B/s" or "packets/s"; `range`: [from, to] or null; `tickformat`: of the times;
- * `onRange(from, to)`: a span was chosen by dragging.
+ * Stacked bars, one a step. `steps`: [{from, to}] in ms; `series`: [{name, whole, values (a second; null: nothing is
+ * known), colour}]; `unit`: "B/s" or "packets/s"; `range`: [from, to] in ms; `onRange(from, to)`: a span was chosen by dragging.
  * @param {HTMLElement & Record<string, any>} holder
- * @param {{times: number[], series: any[], unit: string, range?: [number, number] | null, tickformat?: string | null,
- *   onRange?: ((from: Date, to: Date) => void) | null}} what
  */
-export async function areas(holder, { times, series, unit, range = null, tickformat = null, onRange = null }) {
+export async function bars(holder, { steps, series, unit, range, onRange }) {
   const plotly = await library();
-  const x = times.map(localTime);
-  const few = times.length < 2;
-  // where most are near 0, their lines would hide the area under them: only streams that mirror have lines
-  const lines = series.some((one) => one.stack);
-  const traces = series.map((one) => ({
-    type: "scatter", mode: few ? "markers" : "lines", x, y: one.values, name: plain(one.name),
-    stackgroup: one.stack ?? "all",
-    line: { width: lines ? 1.25 : 0, color: one.colour }, fillcolor: `${one.colour}${one.faint ? "3d" : lines ? "73" : "b8"}`, 
-    stackgaps: "infer zero",
-    customdata: one.values.map((value) => Math.abs(value ?? 0)), hovertemplate: `%{customdata:.3s}${unit}`,
-  }));
+  const x = steps.map((step) => (step.from + step.to) / 2);
+  const shape = { type: "bar", width: steps.map((step) => step.to - step.from) };
+  const nothing = (i) => series.every((one) => one.values[i] === null);
+  const traces = [
+    underPointer({ ...shape, marker: { color: "rgba(0,0,0,0)" } }, x, steps.map((step, i) => (
+      `${stamp(step.from)}${nothing(i) ? ": nothing is known" : ""}`))),
+    ...series.map((one) => ({
+      ...shape, x, y: one.values, name: plain(one.name), marker: { color: one.colour, line: { width: 0 } },
+      hovertemplate: `%{y:.3s}${unit}`,
+    })),
+  ];
   const first = !holder.classList.contains("js-plotly-plot");
+  holder.ayaflowRange = onRange;
   await plotly.react(holder, traces, layout({
-    dragmode: onRange ? "zoom" : false,
-    xaxis: { fixedrange: !onRange, ...(tickformat ? { tickformat } : {}), ...(range ? { range: range.map(localTime) } : {}) },
-    yaxis: { tickformat: "~s", ticksuffix: unit === "B/s" ? "B/s" : "/s", zeroline: true, zerolinecolor: colour("--line") },
+    dragmode: "zoom", barmode: "stack", bargap: 0, shapes: [...unknown(steps, nothing)].map(shade),
+    xaxis: { fixedrange: false, ...timeAxis(holder, range) }, yaxis: rateAxis(unit),
   }), CONFIG);
-  if (first && onRange) {
+  explain(holder, new Map(series.map((one) => [plain(one.name), one.whole])));
+  if (first) {
     holder.on("plotly_relayout", (event) => {
-      const from = event["xaxis.range[0]"];
-      const to = event["xaxis.range[1]"];
-      if (from && to) onRange(fromLocalTime(from), fromLocalTime(to));
+      const [from, to] = [event["xaxis.range[0]"], event["xaxis.range[1]"]];
+      if (from !== undefined && to !== undefined) holder.ayaflowRange(from, to);
     });
   }
+}
+
+/** Spans of steps of which nothing is known: {from, to} in ms. */
+function* unknown(steps, nothing) {
+  for (let i = 0; i < steps.length; i += 1) {
+    if (!nothing(i)) continue;
+    const { from } = steps[i];
+    while (i + 1 < steps.length && nothing(i + 1)) i += 1;
+    yield { from, to: steps[i].to };
+  }
+}
+
+const shade = ({ from, to }) => ({
+  type: "rect", xref: "x", yref: "paper", x0: from, x1: to, y0: 0, y1: 1, layer: "below", line: { width: 0 },
+  fillcolor: colour("--line"), opacity: 0.45,
+});
+
+/** Stretches in which the same series are known and no more than `longest` ms lie between two times: [first, end). */
+export function stretches(times, series, longest) {
+  const found = [];
+  times.forEach((time, i) => {
+    const known = series.filter((one) => one.values[i] !== null);
+    const last = found.at(-1);
+    const same = last && last.known.length === known.length && last.known.every((one, n) => one === known[n]);
+    if (same && time - times[i - 1] <= longest) last.end = i + 1;
+    else found.push({ first: i, end: i + 1, known });
+  });
+  return found.filter((one) => one.known.length);
+}
+
+/**
+ * Stacked areas that mirror at zero. `times`: milliseconds; `series`: [{name, whole, values (a second; null: nothing is
+ * known), colour, stack, faint}]; `longest`: ms between two times, beyond which there is a gap.
+ */
+export async function areas(holder, { times, series, unit, range, longest }) {
+  const plotly = await library();
+  const traces = stretches(times, series, longest).flatMap(({ first, end, known }) => known.map((one) => ({
+    type: "scatter", mode: end - first < 2 ? "markers" : "lines", x: times.slice(first, end), y: one.values.slice(first, end),
+    name: plain(one.name), legendgroup: plain(one.name), legendrank: 1 + series.indexOf(one), stackgroup: `${one.stack} ${first}`,
+    line: { width: 1.25, color: one.colour }, marker: { size: 4, color: one.colour },
+    fillcolor: `${one.colour}${one.faint ? "3d" : "73"}`,
+    customdata: one.values.slice(first, end).map(Math.abs), hovertemplate: `%{customdata:.3s}${unit}`,
+  })));
+  const named = new Set();
+  for (const trace of traces) {
+    trace.showlegend = !named.has(trace.name);
+    named.add(trace.name);
+  }
+  const pointer = { type: "scatter", mode: "lines", line: { width: 0 } };
+  await plotly.react(holder, [underPointer(pointer, times, times.map(stamp)), ...traces], layout({
+    xaxis: timeAxis(holder, range), yaxis: rateAxis(unit),
+  }), CONFIG);
+  explain(holder, new Map(series.map((one) => [plain(one.name), one.whole])));
 }
 
 /**

@@ -2,7 +2,7 @@
 // The table of the most active connections. Rows stay the same elements while a connection is among them.
 
 import { get } from "./api.js";
-import { el, notice, place, setText } from "./dom.js";
+import { el, notice, place, setName, setText } from "./dom.js";
 import { bytes, duration, endpoint, protocol, rate, service, si } from "./format.js";
 import { go } from "./view.js";
 
@@ -79,7 +79,7 @@ export class Connections {
     });
     row.children[1].append(button);
     setText(button, endpoint(one.src_addr, one.src_port));
-    setText(row.children[0], one.node);
+    setName(row.children[0], one.node);
     setText(row.children[2], "→");
     row.children[2].title = one.direction === "ingress" ? `into ${one.interface}` : `out of ${one.interface}`;
     setText(row.children[3], endpoint(one.dst_addr, one.dst_port));

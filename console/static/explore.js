@@ -2,12 +2,14 @@
 // The Explore tab: one filter and range, seen as a time series, a table of the largest, and a diagram of who to whom.
 
 import { address, ApiError, ask, get, token } from "./api.js";
-import { areas, clear, colours } from "./charts.js";
-import { byId, el, notice, place, setText } from "./dom.js";
+import { bars, clear, colours } from "./charts.js";
+import { byId, debounce, el, notice, place, setText } from "./dom.js";
 import { FilterBox } from "./filter_box.js";
 import { narrowed } from "./filter_text.js";
-import { amount, clock, dimension, duration, whole } from "./format.js";
+import { amount, dimension, duration, whole } from "./format.js";
 import { drawPaths } from "./paths.js";
+import { cut } from "./text.js";
+import { asked, iso, shown, stamp, zone } from "./times.js";
 import { drawTop } from "./top_table.js";
 import { go, link, read } from "./view.js";
 
@@ -28,13 +30,18 @@ export class Explore {
     })));
     byId("range-form").addEventListener("submit", (event) => {
       event.preventDefault();
-      this.change({ since: byId("since").value.trim() || "1h", until: byId("until").value.trim() || "now" });
+      this.change({ since: asked(byId("since").value) || "1h", until: asked(byId("until").value) || "now" });
     });
     byId("by").addEventListener("change", (event) => this.change({ by: event.target.value }));
     byId("measure").addEventListener("change", (event) => this.change({ measure: event.target.value }));
     byId("copy-link").addEventListener("click", () => this.copyLink());
     byId("csv").addEventListener("click", (event) => this.download(event));
     addEventListener("theme", () => this.draw());
+    addEventListener("zone", () => {
+      this.range(read());
+      this.draw();
+    });
+    addEventListener("resize", debounce(() => this.draw(), 200));
   }
 
   /** The same view once more is asked anew: time has gone on. */
@@ -47,8 +54,7 @@ export class Explore {
   update() {
     const view = read();
     if (view.tab !== "explore") return;
-    byId("since").value = view.since;
-    byId("until").value = view.until;
+    this.range(view);
     byId("measure").value = view.measure;
     const by = byId("by");
     if (![...by.options].some((option) => option.value === view.by)) by.append(el("option", { value: view.by, text: view.by }));
@@ -62,6 +68,11 @@ export class Explore {
     if (key === this.shown) return;
     this.shown = key;
     this.load(view);
+  }
+
+  range(view) {
+    byId("since").value = shown(view.since);
+    byId("until").value = shown(view.until);
   }
 
   csv(view) {
@@ -124,23 +135,25 @@ export class Explore {
     if (empty) return;
     const unit = view.measure === "bytes" ? "B/s" : "packets/s";
     setText(byId("series-title"), `${view.measure === "bytes" ? "Bytes" : "Packets"} a second by ${view.by.replaceAll(",", ", ")}`);
-    const span = `${clock(series.since)} – ${clock(series.until)}`;
-    setText(byId("series-span"), `${span}, ${duration(series.step_seconds)} a point, from ${series.table}`);
+    const [from, to] = [Date.parse(series.since), Date.parse(series.until)];
+    const steps = stepsOf(series);
+    const unknown = series.series.length > 0 && steps.some((_, i) => series.series.some((one) => one.values[i] === null));
+    setText(byId("series-span"), `${stamp(from)} – ${stamp(to)}${zone() === "UTC" ? "" : `, ${zone()}`}; ${duration(series.step_seconds)} a step, from `
+      + `${series.table}${unknown ? "; grey: nothing was watched, or it is not stored yet" : ""}`);
     const total = top.total[view.measure] + top.total[`${view.measure}_rev`];
     setText(byId("explore-summary"), `${amount(total, view.measure)}${view.measure === "packets" ? " packets" : ""} in `
       + `${whole(records)} flow records, both directions; answered in ${seconds.toFixed(2)} s`);
     const names = series.series.map((one) => nameOf(one.name));
     const hues = colours(names);
     const chart = byId("series-chart");
-    const steps = complete(series);
-    areas(chart, {
-      times: series.times.slice(0, steps).map((time) => Date.parse(time)), unit,
+    bars(chart, {
+      steps, unit,
       series: series.series.map((one, i) => ({
-        name: names[i], colour: hues.get(names[i]),
-        values: one.values.slice(0, steps).map((value) => (value ?? 0) / series.step_seconds),
+        name: labelOf(one.name), whole: names[i], colour: hues.get(names[i]),
+        values: steps.map((step, n) => (one.values[n] === null ? null : one.values[n] / ((step.to - step.from) / 1000))),
       })),
-      range: [Date.parse(series.since), Date.parse(series.until)],
-      onRange: (from, to) => this.change({ since: from.toISOString(), until: to.toISOString() }),
+      range: [from, to],
+      onRange: (first, last) => this.change({ since: iso(1000 * Math.floor(first / 1000)), until: iso(1000 * Math.ceil(last / 1000)) }),
     }).catch((error) => {
       clear(chart);
       chart.replaceChildren(notice("error", "No charts", error.message));
@@ -200,16 +213,14 @@ async function patient(...question) {
   }
 }
 
-/** How many steps to draw: not the last one while it lasts, nor those of which nothing is stored yet. */
-function complete(series) {
-  const step = series.step_seconds * 1000;
-  const until = Date.parse(series.until);
-  if (Date.now() - until > 60_000) return series.times.length;
-  let count = series.times.length;
-  while (count > 1 && Date.parse(series.times[count - 1]) + step > until) count -= 1;
-  const waiting = (i) => series.series.every((one) => !one.values[i]) && Date.parse(series.times[i]) + step > until - 30_000;
-  while (count > 1 && waiting(count - 1)) count -= 1;
-  return count;
+/** What each value is the sum of: [{from, to}] in ms, cut by the range. A last step that lasts still is left out. */
+function stepsOf(series) {
+  const [since, until] = [Date.parse(series.since), Date.parse(series.until)];
+  const steps = series.times.map(Date.parse).map((time) => ({
+    from: Math.max(since, time), to: Math.min(until, time + series.step_seconds * 1000), end: time + series.step_seconds * 1000,
+  }));
+  const lasts = Date.now() - until < 60_000;
+  return steps.filter((step, i) => i === 0 || !lasts || step.end <= until);
 }
 
 /** A series' name: "other", or the values of its dimensions. */
@@ -217,4 +228,11 @@ export function nameOf(name) {
   if (typeof name !== "object" || name === null) return String(name ?? "all");
   const parts = Object.entries(name).filter(([key]) => key !== "protocol_name").map(([key, value]) => dimension(key, value));
   return parts.join(" · ") || "all";
+}
+
+/** The same for a legend: names that others chose are cut. */
+function labelOf(name) {
+  if (typeof name !== "object" || name === null) return nameOf(name);
+  return Object.entries(name).filter(([key]) => key !== "protocol_name")
+    .map(([key, value]) => (Array.isArray(value) ? dimension(key, value) : cut(dimension(key, value)))).join(" · ") || "all";
 }

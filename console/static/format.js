@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Numbers, times and names as people read them. Thousands are 1000, as networks and the command line count.
+// Numbers and values as people read them. Thousands are 1000, as networks and the command line count.
 
 const STEPS = ["", "k", "M", "G", "T", "P", "E"];
 const PROTOCOLS = {
@@ -58,15 +58,6 @@ export function duration(seconds) {
     left -= count * size;
     return count ? `${count}${unit}` : "";
   }).filter(Boolean).join(" ");
-}
-
-/** An ISO time of the API as local "2026-11-22 14:03:07". */
-export function clock(iso) {
-  const time = new Date(iso);
-  if (Number.isNaN(time.getTime())) return String(iso);
-  const two = (number) => String(number).padStart(2, "0");
-  return `${time.getFullYear()}-${two(time.getMonth() + 1)}-${two(time.getDate())} `
-    + `${two(time.getHours())}:${two(time.getMinutes())}:${two(time.getSeconds())}`;
 }
 
 export const protocol = (number) => PROTOCOLS[number] ?? `ip/${number}`;

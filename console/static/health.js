@@ -2,8 +2,9 @@
 // The state of every stage, in the corner of each tab, and as a sentence when one is not well.
 
 import { address, token } from "./api.js";
-import { byId, el, place, setText } from "./dom.js";
+import { byId, el, place, setName, setText } from "./dom.js";
 import { duration, sentence } from "./format.js";
+import { localised } from "./times.js";
 
 const EVERY_MS = 5000;
 
@@ -30,12 +31,12 @@ async function ask() {
   const button = byId("health");
   button.dataset.state = bad === null ? "bad" : bad.length ? "warn" : "good";
   setText(byId("health-text"), refused ? "refused" : bad === null ? "console away" : bad.length ? `${bad.map((one) => one.stage).join(", ")} not well` : "all well");
-  if (state?.node) setText(byId("node-name"), state.node);
-  place(byId("banner"), refused ? el("p", { text: sentence(refused) }) : banner(bad));
+  if (state?.node) setName(byId("node-name"), state.node);
+  place(byId("banner"), refused ? el("p", { text: localised(sentence(refused)) }) : banner(bad));
   if (state?.stages) {
     byId("stages").replaceChildren(...state.stages.map((one) => el(
       "li", { data: { state: one.ok ? "good" : "bad" } }, el("b", { text: one.stage }),
-      el("span", { text: one.ok ? well(one) : one.message }),
+      el("span", { text: one.ok ? well(one) : localised(one.message) }),
     )));
   }
 }
@@ -49,5 +50,5 @@ function banner(bad) {
   if (bad === null) {
     return el("p", { text: `The console at ${location.host} does not answer. Start it with: ayaflow up (or ayaflow console).` });
   }
-  return bad.length ? el("ul", {}, ...bad.map((one) => el("li", { text: sentence(one.message || `${one.stage} is not well`) }))) : null;
+  return bad.length ? el("ul", {}, ...bad.map((one) => el("li", { text: localised(sentence(one.message || `${one.stage} is not well`)) }))) : null;
 }

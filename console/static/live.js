@@ -4,12 +4,16 @@
 import { get } from "./api.js";
 import { areas, colours } from "./charts.js";
 import { Connections } from "./connections.js";
-import { byId, el, notice, place, setText } from "./dom.js";
+import { byId, el, notice, place, setName, setText } from "./dom.js";
 import { bytes, duration, packetRate, rate, sentence, si, whole } from "./format.js";
 import { KEPT_SECONDS, STALE_SECONDS } from "./stream.js";
+import { cut } from "./text.js";
+import { zone } from "./times.js";
 import { go, read } from "./view.js";
 
 const STATS_EVERY_MS = 5000;
+const LONGEST_MS = 3000;    // between two messages; they come each second
+const GRACE_MS = 5000;      // a busy console may close a stream and serve the next; one that is away is said at once
 
 /** Draws each message of `stream` while the tab is shown. */
 export class Live {
@@ -20,7 +24,7 @@ export class Live {
     this.stats = null;
     this.connections = new Connections(byId("connections"), byId("connections-note"));
     this.rows = new Map();
-    stream.listeners.add(() => this.draw());
+    stream.listeners.add((message) => (message ? this.draw() : this.drawState()));
     byId("live-measure").addEventListener("change", (event) => {
       this.measure = event.target.value;
       this.draw();
@@ -32,6 +36,7 @@ export class Live {
       this.draw();
     });
     addEventListener("theme", () => this.draw());
+    addEventListener("zone", () => this.draw());
     setInterval(() => this.refreshStats(), STATS_EVERY_MS);
     this.refreshStats();
   }
@@ -52,9 +57,8 @@ export class Live {
   draw() {
     if (!this.shown) return;
     byId("live-sort").value = read().sort;
-    place(byId("live-note"), this.problem());
+    this.drawState();
     const message = this.stream.latest;
-    byId("live-content").classList.toggle("stale", this.stream.state !== "open");
     if (!message || this.paused) return;
     this.drawTiles(message);
     this.drawNodes(message);
@@ -62,9 +66,19 @@ export class Live {
     this.connections.show(message, read().sort);
   }
 
+  /** Whether what is shown is of now, and if not why. */
+  drawState() {
+    if (!this.shown) return;
+    place(byId("live-note"), this.problem());
+    byId("live-content").classList.toggle("stale", this.stream.state !== "open");
+  }
+
   problem() {
-    const { state, latest, reason, retryAt } = this.stream;
-    if (state === "waiting") {
+    const { latest, lostAt, reason, retryAt } = this.stream;
+    if (lostAt && !reason && Date.now() - lostAt < GRACE_MS) {
+      return notice("busy", "The live stream was closed; it is opened again …");
+    }
+    if (lostAt) {
       const seconds = Math.max(0, Math.round((retryAt - Date.now()) / 1000));
       return notice("error", "No live data", `${reason || "The console closed the stream."} Trying again in ${seconds} s.`);
     }
@@ -136,11 +150,13 @@ export class Live {
         }
         this.rows.get(key).classList.toggle("stale", node.delay_seconds > STALE_SECONDS);
         const cells = this.rows.get(key).children;
+        setName(cells[0], node.node);
+        setName(cells[1], one.interface);
         [
-          node.node, one.interface, one.direction === "ingress" ? "↓ in" : "↑ out", rate(one.bytes_per_second),
+          one.direction === "ingress" ? "↓ in" : "↑ out", rate(one.bytes_per_second),
           si(one.packets_per_second), whole(one.non_ip_packets), whole(one.malformed_packets),
           whole(one.unknown_link_packets), whole(one.ring_full_packets), `${(node.delay_seconds ?? 0).toFixed(1)} s`, whole(node.lag_messages),
-        ].forEach((text, i) => setText(cells[i], text));
+        ].forEach((text, i) => setText(cells[i + 2], text));
         cells[8].classList.toggle("bad", one.ring_full_packets > 0);
       }
     }
@@ -165,7 +181,7 @@ export class Live {
       const [node, direction] = key.split("\n");
       const sign = direction === "ingress" ? 1 : -1;
       return {
-        name: `${node} ${sign > 0 ? "↓ in" : "↑ out"}`, stack: direction, faint: sign < 0 && nodes.length > 1,
+        name: `${cut(node)} ${sign > 0 ? "↓ in" : "↑ out"}`, whole: node, stack: direction, faint: sign < 0 && nodes.length > 1,
         colour: hues.get(nodes.length > 1 ? node : direction),
         values: points.map((point) => (point.rates[key] ? sign * point.rates[key][index] : null)),
       };
@@ -175,9 +191,10 @@ export class Live {
     const width = Math.min(KEPT_SECONDS, Math.max(60, seconds));
     areas(byId("live-chart"), {
       times: points.map((point) => point.time), series, unit: this.measure === "bytes" ? "B/s" : "packets/s",
-      range: [last - width * 1000, last], tickformat: "%H:%M:%S",
+      range: [last - width * 1000, last], longest: LONGEST_MS,
     }).catch((error) => place(byId("live-note"), notice("error", "No charts", error.message)));
-    setText(byId("live-span"), seconds < KEPT_SECONDS - 5 ? `${duration(seconds)}, since this page was opened` : "last 5 minutes");
+    const span = seconds < KEPT_SECONDS - 5 ? `${duration(seconds)}, since this page was opened` : "last 5 minutes";
+    setText(byId("live-span"), `${span}; ${zone()}`);
   }
 }
 

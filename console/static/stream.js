@@ -16,6 +16,7 @@ export class Stream {
     this.latest = null;
     this.state = "connecting";
     this.retryAt = 0;
+    this.lostAt = 0;        // ms, since when there is no stream; 0: there is one, or the first is being opened
     this.heard = 0;         // ms, when a message last came
     this.listeners = new Set();
     this.failures = 0;
@@ -51,6 +52,7 @@ export class Stream {
     const seconds = Math.min(15, 2 ** this.failures);
     this.failures += 1;
     this.state = "waiting";
+    this.lostAt ||= Date.now();
     this.retryAt = Date.now() + seconds * 1000;
     // a refusal has no reason in a WebSocket; the same question over HTTP has one
     get("/api/stats").then(() => { this.reason = ""; }, (error) => { this.reason = error.message; })
@@ -58,9 +60,12 @@ export class Stream {
   }
 
   watch() {
-    if (this.state === "waiting" && Date.now() >= this.retryAt) {
-      this.state = "connecting";
-      this.open();
+    if (this.state === "waiting") {
+      if (Date.now() >= this.retryAt) {
+        this.state = "connecting";
+        this.open();
+      }
+      this.tell(null);
     } else if (this.socket && Date.now() - this.heard > SILENCE_SECONDS * 1000) {
       const silent = this.socket;
       this.wait();
@@ -82,6 +87,7 @@ export class Stream {
       return;
     }
     this.failures = 0;
+    this.lostAt = 0;
     this.reason = "";
     this.state = "open";
     this.latest = message;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The table of the largest by a dimension: shares, both directions, and a click that narrows the filter.
 
-import { el, setText } from "./dom.js";
+import { el, named, setText } from "./dom.js";
 import { amount, bytes, dimension, share, si, whole } from "./format.js";
 import { quote } from "./filter_text.js";
+import { cut } from "./text.js";
 
 const MEASURES = ["packets", "bytes", "packets_rev", "bytes_rev", "records", "protocol_name"];
 const TITLES = {
@@ -53,10 +54,10 @@ function cell(name, row, narrow) {
   const value = row[name];
   const text = dimension(name, value);
   const term = termOf(name, value, "=");
-  if (!term) return el("span", { text });
+  if (!term) return el("span", named(text));
   return el("span", { class: "narrow" },
     el("button", {
-      class: "cell", text, title: `Only these: ${term}`, on: { click: () => narrow(term) },
+      class: "cell name", text: Array.isArray(value) ? text : cut(text), title: `Only these: ${term}`, on: { click: () => narrow(term) },
     }),
     el("button", {
       class: "without", text: "≠", title: `Without these: ${termOf(name, value, "!=")}`,

@@ -40,7 +40,7 @@ def answered(page: Page) -> None:
     """Wait until the table and both charts are drawn, from the newest question."""
     expect(page.locator("#explore-content")).to_be_visible()
     expect(page.locator("#explore-content")).not_to_have_attribute("aria-busy", re.compile(".*"))
-    page.locator("#series-chart .scatterlayer .trace").first.wait_for(state="attached")
+    page.locator("#series-chart .barlayer .trace").first.wait_for(state="attached")
     page.locator("#paths .sankey-node").first.wait_for(state="attached")
 
 

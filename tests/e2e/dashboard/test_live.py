@@ -35,8 +35,8 @@ def test_live_values_move_while_packets_pass(page: Page, system: System, tmp_pat
         f"before => {{ const now = {AMOUNTS}; return now.filter((text, i) => text !== before[i]).length > 3 }}",
         arg=before,
     )
-    expect(page.locator("#live-chart .scatterlayer .trace")).to_have_count(2)
-    line = page.locator("#live-chart .scatterlayer .js-line").first
+    expect(page.locator("#live-chart .legendtext")).to_have_count(2)
+    line = page.locator("#live-chart .scatterlayer .js-line").last
     shape = line.get_attribute("d")
     page.wait_for_function("([line, shape]) => line.getAttribute('d') !== shape", arg=[line.element_handle(), shape])
     expect(page.locator("#tile-dropped dd")).to_have_text("0")

@@ -101,21 +101,25 @@ def test_data_cannot_become_markup(page: Page, system: System) -> None:
     found = page.evaluate(
         """async () => {
             const evil = '<img src=x onerror="window.hit=1"><a href="javascript:1">x</a>';
-            const [{ drawTop }, { areas, plain }, { notice }] = await Promise.all(
+            const [{ drawTop }, { areas, bars }, { notice }] = await Promise.all(
                 ['top_table', 'charts', 'dom'].map(name => import(`/static/${name}.js`)));
             const holder = document.createElement('div');
-            holder.innerHTML = '<table><caption></caption><thead></thead><tbody></tbody></table><div id="evil"></div>';
+            holder.innerHTML = '<table><caption></caption><thead></thead><tbody></tbody></table><div></div><div></div>';
             document.body.append(holder);
             const row = { interface: evil, packets: 1, bytes: 1, packets_rev: 0, bytes_rev: 0, records: 1 };
             drawTop(holder.firstChild, { rows: [row], total: row }, { measure: 'bytes' }, new Map(), () => {});
             holder.append(notice('error', evil, evil));
-            await areas(holder.children[1], { times: [0, 1000], unit: 'B/s', series: [
-                { name: evil, values: [1, 2], colour: '#2f6fb4' }] });
+            const series = [{ name: evil, whole: evil, values: [1, 2], colour: '#2f6fb4', stack: 'in' }];
+            const [unit, range] = ['B/s', [0, 2000]];
+            await areas(holder.children[1], { times: [0, 1000], unit, series, range, longest: 1000 });
+            await bars(holder.children[2], {
+                steps: [{ from: 0, to: 1000 }, { from: 1000, to: 2000 }], unit, series, range, onRange: () => {} });
             await new Promise(done => setTimeout(done, 300));
             return [holder.querySelectorAll('img, a').length, window.hit ?? 0,
-                holder.querySelector('.legendtext').textContent, holder.querySelector('button.cell').textContent];
+                holder.querySelector('button.cell').textContent,
+                ...[...holder.querySelectorAll('.legendtext')].map(text => text.textContent)];
         }"""
     )
     assert found[:2] == [0, 0]
-    assert "<img" in found[2]
-    assert found[3].startswith("<img")
+    assert len(found) == 5
+    assert all(text.startswith("<img") for text in found[2:])

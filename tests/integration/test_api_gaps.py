@@ -1,0 +1,89 @@
+"""Steps without flows: 0 where the ledger says that nothing passed, null where nothing is known."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import clickhouse_connect
+import pytest
+from starlette.testclient import TestClient
+
+from common import settings as settings_module
+from schemas.clickhouse.ddl import migrations
+from tests.integration.fix_api import api_client
+
+pytestmark = pytest.mark.clickhouse
+
+DATABASE = "gaps_tests"
+DAY = int(datetime(2026, 5, 1, tzinfo=UTC).timestamp())
+STEP = 60
+MINUTES = 10
+FIRST, STILL, OFF, FLYING, OTHERS = 0, 2, 4, 6, 8
+"""Minutes of DAY: flows of a; nothing, but a and b watch; only b watches; consumed and not stored; flows of b."""
+
+
+@pytest.fixture(scope="module")
+def gaps(clickhouse_server: str) -> Iterator[TestClient]:
+    loaded = settings_module.load(
+        flags={
+            "clickhouse.url": clickhouse_server,
+            "clickhouse.database": DATABASE,
+            "clickhouse.flows_retention_days": "20000",
+            "clickhouse.rollup_retention_days": "20000",
+            "kafka.bootstrap_servers": "127.0.0.1:1",
+        }
+    )
+    place = urlsplit(clickhouse_server)
+    client = clickhouse_connect.get_client(host=place.hostname, port=place.port, autogenerate_session_id=False)
+    client.command(f"CREATE DATABASE {DATABASE}")
+    for migration in migrations(loaded.clickhouse):
+        for statement in migration.statements:
+            client.command(statement)
+    client.insert(
+        f"{DATABASE}.flows",
+        [[DAY + STEP * minute, 10, node, 6, 7, 700] for minute, node in ((FIRST, "a"), (OTHERS, "b"))],
+        column_names=["window_start", "window_seconds", "node", "protocol", "packets", "bytes"],
+    )
+    consumed = f"start >= {DAY + FLYING * STEP} AND start < {DAY + (FLYING + 1) * STEP} AND node = 'a'"
+    client.command(
+        f"INSERT INTO {DATABASE}.ledger"
+        " (node, ring_id, epoch, start_time, end_time, consumed_windows, consumed_packets, consumed_bytes)"
+        f" SELECT arrayJoin(['a', 'b']) AS node, 1, 1 + number, {DAY} + number AS start, start + 1,"
+        f" if({consumed}, [toDateTime(intDiv(start, 10) * 10)], []), if({consumed}, [3], []), if({consumed}, [9], [])"
+        f" FROM numbers({MINUTES * STEP}) WHERE NOT (node = 'a' AND intDiv(number, {STEP}) = {OFF})"
+    )
+    with api_client(loaded) as opened:
+        yield opened
+    client.command(f"DROP DATABASE {DATABASE}")
+    client.close()
+
+
+def values(gaps: TestClient, **parameters: str) -> dict[Any, list[int | None]]:
+    span: dict[str, str | int] = {"since": f"{datetime.fromtimestamp(DAY, UTC):%FT%TZ}", "points": MINUTES}
+    until = f"{datetime.fromtimestamp(DAY + (MINUTES + 2) * STEP, UTC):%FT%TZ}"
+    answer = gaps.get("/api/series", params={**span, "until": until, **parameters})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["step_seconds"] == 120
+    return {str(one["name"]): one["values"] for one in answer.json()["series"]}
+
+
+def test_nothing_stored_is_zero_where_a_node_watched_and_all_is_stored(gaps: TestClient) -> None:
+    # in two minutes a step: flows, still, only b watches for a minute, in flight, flows of b, after the last epoch
+    assert values(gaps) == {"{}": [700, 0, 0, None, 700, None]}
+    # what was consumed may be others' flows, when it is so long ago
+    assert values(gaps, filter="protocol = tcp") == {"{}": [700, 0, 0, 0, 700, None]}
+
+
+def test_nodes_are_told_apart(gaps: TestClient) -> None:
+    found = values(gaps, by="node")
+    assert found == {"{'node': 'a'}": [700, 0, 0, None, 0, None], "{'node': 'b'}": [0, 0, 0, 0, 700, None]}
+
+
+@pytest.mark.parametrize(
+    ("text", "quiet"),
+    [("node = c", None), ("node = c and dst_port = 1", None), ("node = c or dst_port = 1", 0), ("not node = c", 0)],
+)
+def test_a_filter_that_means_no_node_that_watched_says_nothing(gaps: TestClient, text: str, quiet: int | None) -> None:
+    ((_, found),) = values(gaps, filter=f"{text} and not protocol = 6").items()
+    assert found[1] == quiet
