@@ -169,9 +169,16 @@ def allowed_ips(command: F) -> F:
 
 
 def time_range(since: str | None) -> Callable[[F], F]:
-    """`--since` and `--until`."""
+    """`--since` and `--until`, and in which zone they and the times that are shown are."""
 
     def add(command: F) -> F:
+        command = click.option(
+            "--utc/--local",
+            "utc",
+            default=True,
+            help="Days, TIME without an offset, and the times that are shown to people; json, csv and arrow are in UTC."
+            " Default: --utc.",
+        )(command)
         command = click.option(
             "--until", default="now" if since else None, show_default=bool(since), metavar="TIME", help="Like --since."
         )(command)
@@ -180,7 +187,7 @@ def time_range(since: str | None) -> Callable[[F], F]:
             default=since,
             show_default=True if since else "everything stored",
             metavar="TIME",
-            help="10m, 2h, 1d, today, yesterday, or ISO 8601 (UTC).",
+            help="10m, 2h, 1d, today, yesterday, or ISO 8601.",
         )(command)
 
     return add

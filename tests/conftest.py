@@ -3,5 +3,6 @@
 from tests import fix_hypothesis
 from tests.fix_local import clickhouse_server, kafka_broker
 from tests.fix_root import bpffs, root_and_bcc, way
+from tests.fix_zone import berlin
 
-__all__ = ["bpffs", "clickhouse_server", "fix_hypothesis", "kafka_broker", "root_and_bcc", "way"]
+__all__ = ["berlin", "bpffs", "clickhouse_server", "fix_hypothesis", "kafka_broker", "root_and_bcc", "way"]

@@ -25,7 +25,9 @@ from console.query import times
 )
 @options.form(choices=("table", "json"))
 @click.pass_context
-def audit(context: click.Context, *, since: str | None, until: str | None, node: str, wait: float, form: str) -> int:
+def audit(
+    context: click.Context, *, since: str | None, until: str | None, utc: bool, node: str, wait: float, form: str
+) -> int:
     """Check that every packet and byte the kernel saw is stored or counted as dropped.
 
     Speaks up to a moment, which it says: without --until as far as all is settled, which with everything running is
@@ -42,14 +44,14 @@ def audit(context: click.Context, *, since: str | None, until: str | None, node:
     from console.audit import read, run
 
     now = datetime.now(UTC)
-    first = times.parse(since, now=now, option="--since") if since else times.EARLIEST
-    last = times.parse(until, now=now, option="--until") if until else times.LATEST
+    first = times.parse(since, now=now, option="--since", local=not utc) if since else times.EARLIEST
+    last = times.parse(until, now=now, option="--until", local=not utc) if until else times.LATEST
     if first >= last:
         raise QueryError(f"--since {since} ({iso(first)}) is not before --until {until} ({iso(last)})")
     span = read.Range(since=first, until=last, node=node).within_retention(
         now, settings.clickhouse.flows_retention_days
     )
-    return run.run(settings, span, form=form, out=sys.stdout, wait_seconds=wait)
+    return run.run(settings, span, form=form, out=sys.stdout, wait_seconds=wait, utc=utc)
 
 
 @click.command()

@@ -8,7 +8,7 @@ import click
 from cli import options
 from cli.options import begin, flags_of
 from common.errors import QueryError
-from common.times import iso
+from common.times import iso, local
 from console.query import times
 
 
@@ -62,7 +62,15 @@ def top(context: click.Context, *, filter_words: tuple[str, ...], once: bool, so
 @click.argument("filter_words", metavar="[FILTER]", nargs=-1, shell_complete=options.complete_filter)
 @click.pass_context
 def flows(
-    context: click.Context, *, filter_words: tuple[str, ...], since: str, until: str, limit: int, sort: str, form: str
+    context: click.Context,
+    *,
+    filter_words: tuple[str, ...],
+    since: str,
+    until: str,
+    utc: bool,
+    limit: int,
+    sort: str,
+    form: str,
 ) -> int:
     """Show stored flows, one line a flow and window.
 
@@ -80,14 +88,15 @@ def flows(
     from console.show import flows as history
     from console.store.client import Store
 
-    first, last = times.parse_range(since, until, now=datetime.now(UTC))
+    first, last = times.parse_range(since, until, now=datetime.now(UTC), local=not utc)
     sql, parameters = flow_sql.flows(
         filters.parse(" ".join(filter_words)), since=first, until=last, sort=sort, limit=limit
     )
     with Store(settings.clickhouse) as store:
-        count = history.run(store, sql, parameters, form=form, out=sys.stdout, binary=sys.stdout.buffer)
+        count = history.run(store, sql, parameters, form=form, out=sys.stdout, binary=sys.stdout.buffer, utc=utc)
     if count == 0:
-        click.echo(f"no flows from {iso(first)} to {iso(last)} match", err=True)
+        said = f"no flows from {iso(first)} to {iso(last)} match"
+        click.echo(said if utc else local(said), err=True)
     elif count == limit:
         click.echo(f"the first {limit} are shown; --limit 0 shows all", err=True)
     return 0

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any, TextIO
 
-from common.times import iso
+from common.times import iso, local
 from console.audit.around import Around
 from console.audit.model import Difference, Report, RollupDifference, Row
 from console.audit.sentences import STAGES, heading, sentences
@@ -16,13 +16,14 @@ from console.show import tables
 from console.show.plain import plain
 
 
-def show(report: Report, around: Around, since: datetime, out: TextIO) -> None:
+def show(report: Report, around: Around, since: datetime, out: TextIO, *, utc: bool = True) -> None:
     """Of what it speaks, a row a node, interface and direction, and what was found."""
-    out.write(plain(heading(report, _begin(since))) + "\n")
+    zone = str if utc else local
+    out.write(plain(zone(heading(report, _begin(since)))) + "\n")
     if report.rows:
         tables.show(_table(report.rows), out)
         out.write("\n")
-    out.writelines(plain(line) + "\n" for line in sentences(report, around))
+    out.writelines(plain(zone(line)) + "\n" for line in sentences(report, around))
 
 
 def _begin(since: datetime) -> float | None:

@@ -28,11 +28,11 @@ def judge(
     return found.with_stuck(neighbours.stuck_since(found.nodes, span.node, readings.now))
 
 
-def run(settings: Settings, span: Range, *, form: str, out: TextIO, wait_seconds: float = 0) -> int:
+def run(settings: Settings, span: Range, *, form: str, out: TextIO, wait_seconds: float = 0, utc: bool = True) -> int:
     """Audit, print, and return the exit code: 0 when all is settled and exact.
 
-    `wait_seconds`: so long it waits until all is settled that was seen up to now. Raises QueryError,
-    ServiceUnavailable.
+    `wait_seconds`: so long it waits until all is settled that was seen up to now. `utc`: so are times in sentences,
+    not of this machine's clock. Raises QueryError, ServiceUnavailable.
     """
     settling = settle.Settling(time.monotonic, wait_seconds=wait_seconds)
     until = span.asked_until
@@ -62,7 +62,7 @@ def run(settings: Settings, span: Range, *, form: str, out: TextIO, wait_seconds
     if form == "json":
         out.write(json.dumps(report.as_json(found, neighbours, span.since), ensure_ascii=False) + "\n")
     else:
-        report.show(found, neighbours, span.since, out)
+        report.show(found, neighbours, span.since, out, utc=utc)
     return 0 if found.exact else 1
 
 

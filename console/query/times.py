@@ -1,7 +1,7 @@
-"""Points in time as people write them: `10m`, `yesterday`, `2026-05-01T12:00`. Pure; the clock is given."""
+"""Points in time as people write them: `10m`, `yesterday`, `2026-05-01T12:00`. The clock is given."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 
 from common.errors import QueryError
 from common.times import iso
@@ -12,19 +12,25 @@ FORMS = (
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(2106, 2, 7, tzinfo=UTC)  # ClickHouse's DateTime ends here
 
+_DAYS = {"today": 0, "yesterday": 1}  # ago
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _AGO = re.compile(r"-?((?:\d+(?:\.\d+)?[smhdw])+)")
 _PART = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 
 
-def parse(text: str, *, now: datetime, option: str = "time") -> datetime:
-    """A moment, in UTC. `now` is aware; errors name `option`. Raises QueryError that lists the forms."""
+def parse(text: str, *, now: datetime, option: str = "time", local: bool = False) -> datetime:
+    """A moment, in UTC. `now` is aware; errors name `option`. Raises QueryError that lists the forms.
+
+    `local`: days, and times without an offset, are those of this machine's clock; of an hour that it shows twice, the
+    first is meant.
+    """
     word = text.strip().lower()
+    midnight = datetime.combine(now.astimezone(None if local else UTC), time.min)
     now = now.astimezone(UTC)
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    words = {"now": now, "today": midnight, "yesterday": midnight - timedelta(days=1)}
-    if word in words:
-        return words[word]
+    if word == "now":
+        return now
+    if word in _DAYS:
+        return _utc(midnight - timedelta(days=_DAYS[word]), local=local)
     ago = _AGO.fullmatch(word)
     if ago:
         seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(ago[1]))
@@ -32,22 +38,30 @@ def parse(text: str, *, now: datetime, option: str = "time") -> datetime:
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise QueryError(f"{option} {text!r} is not a time; write {FORMS}") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
+        forms = FORMS.replace("UTC without", "local time without") if local else FORMS
+        raise QueryError(f"{option} {text!r} is not a time; write {forms}") from None
     try:
-        moment = moment.astimezone(UTC)
-    except OverflowError:
+        moment = _utc(moment, local=local)
+    except (OverflowError, ValueError):
         moment = LATEST + timedelta(days=1)
     if not EARLIEST <= moment <= LATEST:
         raise QueryError(f"{option} {text!r} is outside of 1970 to 2106, which is what the tables can hold")
     return moment
 
 
-def parse_range(since: str, until: str, *, now: datetime, prefix: str = "--") -> tuple[datetime, datetime]:
+def _utc(moment: datetime, *, local: bool) -> datetime:
+    """In UTC; without an offset it is UTC already, or of this machine's clock."""
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None and not local else moment.astimezone(UTC)
+
+
+def parse_range(
+    since: str, until: str, *, now: datetime, prefix: str = "--", local: bool = False
+) -> tuple[datetime, datetime]:
     """`--since` and `--until`; the first is earlier. Raises QueryError; `prefix` is how it names the two."""
     names = f"{prefix}since", f"{prefix}until"
-    first, last = parse(since, now=now, option=names[0]), parse(until, now=now, option=names[1])
+    first, last = (
+        parse(each, now=now, option=name, local=local) for each, name in zip((since, until), names, strict=True)
+    )
     if first >= last:
         raise QueryError(f"{names[0]} {since} ({iso(first)}) is not before {names[1]} {until} ({iso(last)})")
     return first, last

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, BinaryIO, TextIO
 
 from common.errors import QueryError
+from common.times import local
 from console.query import flow_sql
 from console.query.vocabulary import protocol_name, tcp_flag_names
 from console.show import tables
@@ -15,13 +16,15 @@ FORMATS = {"json": "JSONEachRow", "csv": "CSV", "arrow": "ArrowStream"}
 CSV_HEADER = (",".join(f'"{name}"' for name in flow_sql.COLUMNS) + "\n").encode()
 
 
-def run(store: Store, sql: str, parameters: Parameters, *, form: str, out: TextIO, binary: BinaryIO) -> int | None:
+def run(
+    store: Store, sql: str, parameters: Parameters, *, form: str, out: TextIO, binary: BinaryIO, utc: bool
+) -> int | None:
     """Query and write; returns the number of flows written, None where it is not known (arrow).
 
-    `binary` is what lies below `out`.
+    `binary` is what lies below `out`. `utc`: so are times in a table, not of this machine's clock.
     """
     if form == "table":
-        return _table(store.stream(sql, parameters), out)
+        return _table(store.stream(sql, parameters), out, utc=utc)
     if form not in FORMATS:
         raise QueryError(f"--format {form} is not known; use table, json, csv or arrow")
     out.flush()
@@ -36,8 +39,10 @@ def run(store: Store, sql: str, parameters: Parameters, *, form: str, out: TextI
     return None if form == "arrow" else count
 
 
-def _table(result: Rows, out: TextIO) -> int:
+def _table(result: Rows, out: TextIO, *, utc: bool) -> int:
     rows = [dict(zip(result.names, row, strict=True)) for row in result.rows]
+    if not utc:
+        rows = [row | {"window_start": local(row["window_start"])} for row in rows]
     tables.show(flow_table(rows), out)
     return len(rows)
 

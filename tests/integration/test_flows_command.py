@@ -3,9 +3,11 @@
 import csv
 import io
 import time
+from datetime import datetime
 
 import pytest
 
+from common.times import iso
 from tests.integration.fix_tables import Run, Tables, lines
 
 pytestmark = pytest.mark.clickhouse
@@ -177,3 +179,20 @@ def test_csv_and_table_show_the_same_flow(run: Run, tables: Tables, window: int)
         "SYN",
         "ACK",
     ]
+
+
+@pytest.mark.usefixtures("berlin")
+def test_times_of_tables_and_sentences_can_be_those_of_this_machine(run: Run, tables: Tables, window: int) -> None:
+    tables.flow(window_start=window)
+    utc, here = iso(window), datetime.fromtimestamp(window).astimezone().isoformat()
+    assert utc in run("flows", "--since", "1h")[1]
+    shown = run("flows", "--since", "1h", "--local")[1]
+    assert here in shown
+    assert utc not in shown
+    assert utc in run("flows", "--since", "1h", "--local", "--format", "json")[1]
+    wall = here[:16]  # without an offset
+    assert here in run("flows", "--since", wall, "--local")[1]
+    _, _, said = run("flows", "--since", wall, "--until", here, "--local", "node = nobody")
+    assert said == f"no flows from {here[:16]}:00{here[19:]} to {here} match\n"
+    assert f"From {here}" in run("audit", "--since", here, "--local")[1]
+    assert f"From {utc}" in run("audit", "--since", here)[1]

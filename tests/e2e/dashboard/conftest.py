@@ -18,19 +18,25 @@ FLOWS, SECONDS = 12, 7_200
 
 
 @pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    if not CHROMIUM.exists():
+        message = "the dashboard's tests need Debian's package chromium: make setup-test"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
 def network() -> Iterator[net.Network]:
     with net.two_hosts(offloads=False) as hosts:
         yield hosts
 
 
 @pytest.fixture(scope="package")
-def system(network: net.Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+def system(browser: Browser, network: net.Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """With all kinds of traffic stored, and small datagrams still passing."""
-    if not CHROMIUM.exists():
-        message = "the dashboard's tests need Debian's package chromium: make setup-test"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
     a, b = network.a, network.b
     started: list[subprocess.Popen[str]] = []
     with ayaflow_up(tmp_path_factory.mktemp("up") / "data", network.watched) as running:
@@ -51,12 +57,6 @@ def system(network: net.Network, tmp_path_factory: pytest.TempPathFactory) -> It
             for process in started:
                 process.terminate()
                 process.communicate(timeout=HANG_SECONDS)
-
-
-@pytest.fixture(scope="package")
-def browser(system: System) -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture

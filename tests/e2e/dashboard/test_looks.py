@@ -84,8 +84,9 @@ def test_text_is_readable_in_both_themes(browser: Browser, system: System, schem
 def test_no_page_is_wider_than_the_screen(
     browser: Browser, system: System, width: int, tab: str, tmp_path: Path
 ) -> None:
-    with opened(browser, viewport={"width": width, "height": 844}) as page:
-        page.goto(f"{system.console}/?tab={tab}")
+    scheme: Any = "dark" if width == 390 else "light"
+    with opened(browser, viewport={"width": width, "height": 844}, color_scheme=scheme) as page:
+        page.goto(f"{system.console}/?tab={tab}&since=15m")
         shown = {"live": "#connections tr", "explore": "#top tbody tr", "audit": "#audit-rows tr"}[tab]
         expect(page.locator(shown).first).to_be_visible()
         if tab == "explore":

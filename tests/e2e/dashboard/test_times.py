@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 from common import settings as settings_module
 from console import app as http
 from schemas.clickhouse.ddl import migrations
-from tests.e2e.browser import chromium, opened
+from tests.e2e.browser import opened
 from tests.e2e.dashboard.driving import answered, picture, table
 from tests.fix_local import free_port
 from tests.integration.fix_console import served
@@ -76,12 +76,6 @@ def console(clickhouse_server: str) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     client.command(f"DROP DATABASE {DATABASE}")
     client.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
 
 
 def explore(page: Page, console: str, since: str = RANGE[0], until: str = RANGE[1], by: str = "protocol") -> None:
@@ -162,15 +156,15 @@ def test_an_offset_of_half_an_hour_has_whole_hours_on_its_clock(browser: Browser
         ("99:99", "99:99"),
     ],
 )
-def test_what_is_written_is_meant_in_the_zone_that_is_shown(berlin: Page, written: str, meant: str) -> None:
-    found = berlin.evaluate(
+def test_what_is_written_is_meant_in_the_zone_that_is_shown(page_in_berlin: Page, written: str, meant: str) -> None:
+    found = page_in_berlin.evaluate(
         "text => import('/static/times.js').then(times => times.asked(text, Date.parse('2025-10-27T12:00Z')))", written
     )
     assert found == meant
 
 
 @pytest.fixture(scope="module")
-def berlin(browser: Browser, console: str) -> Iterator[Page]:
+def page_in_berlin(browser: Browser, console: str) -> Iterator[Page]:
     with opened(browser, expected_errors=NOTHING_ELSE, timezone_id="Europe/Berlin") as page:
         page.goto(console)
         yield page

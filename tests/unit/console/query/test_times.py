@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import QueryError
-from common.times import iso
+from common.times import iso, local
 from console.query import times
 
 NOW = datetime(2026, 5, 17, 13, 45, 30, 250_000, tzinfo=UTC)
@@ -68,3 +68,35 @@ def test_a_range_that_ends_before_it_begins_is_refused(since: str, until: str) -
 def test_what_we_print_is_read_back(moment: datetime) -> None:
     moment = moment.replace(tzinfo=UTC, microsecond=0)
     assert times.parse(iso(moment), now=NOW) == moment
+
+
+@pytest.mark.usefixtures("berlin")
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("today", "2026-10-24T22:00:00Z"),
+        ("yesterday", "2026-10-23T22:00:00Z"),
+        ("2026-10-25", "2026-10-24T22:00:00Z"),
+        ("2026-10-25 02:30", "2026-10-25T00:30:00Z"),  # the first of two
+        ("2026-10-25 03:00", "2026-10-25T02:00:00Z"),
+        ("2026-10-25T03:00Z", "2026-10-25T03:00:00Z"),
+        ("now", "2026-10-25T12:00:00Z"),
+    ],
+)
+def test_days_and_times_can_be_those_of_the_machines_clock(text: str, expected: str) -> None:
+    assert iso(times.parse(text, now=datetime(2026, 10, 25, 12, tzinfo=UTC), local=True)) == expected
+
+
+@pytest.mark.usefixtures("berlin")
+@pytest.mark.parametrize("text", ["0001-01-01", "9999-12-31"])
+def test_local_times_that_no_table_holds_are_refused(text: str) -> None:
+    with pytest.raises(QueryError, match="outside of 1970 to 2106"):
+        times.parse(text, now=NOW, local=True)
+
+
+@pytest.mark.usefixtures("berlin")
+def test_times_in_a_text_are_said_with_the_offset_of_the_machines_clock() -> None:
+    assert (
+        local("From 2026-10-25T00:30:00Z to 2026-10-25T01:30:00.5Z; x2026-10-25T01:30:00Z, 1 node")
+        == "From 2026-10-25T02:30:00+02:00 to 2026-10-25T02:30:00.500000+01:00; x2026-10-25T01:30:00Z, 1 node"
+    )
