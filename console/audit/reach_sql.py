@@ -13,7 +13,7 @@ NOW = "SELECT toUnixTimestamp64Micro(now64(6)) AS now_us"
 
 # The newest ring of a node is the one that was recorded last, its newest epoch the one with the highest number: a
 # producer that was killed while it ended may be followed by one that goes on. A later window of a node's Kafka
-# partition proves that the earlier ones were closed.
+# partition proves that the earlier ones were closed, unless it was stored before its end: of a clock that is ahead.
 REACHES = f"""
 SELECT nodes.node AS node, nodes.newest AS newest, nodes.begun_us AS begun_us, nodes.inside AS inside,
        places.stored_until AS stored_until, places.kafka_partition AS kafka_partition
@@ -44,6 +44,7 @@ GLOBAL LEFT JOIN (
     GLOBAL INNER JOIN (
         SELECT kafka_partition, max(toInt64(toUnixTimestamp(window_start)) + window_seconds) AS stored_until
         FROM flows WHERE window_start >= toDateTime({{oldest:UInt32}}, 'UTC')
+                     AND inserted >= window_start + toIntervalSecond(window_seconds)
         GROUP BY kafka_partition
     ) AS all ON own.kafka_partition = all.kafka_partition
 ) AS places ON nodes.node = places.node

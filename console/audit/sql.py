@@ -188,7 +188,8 @@ _MEASURES = ("packets", "bytes", "packets_rev", "bytes_rev")
 def _open_windows(period: str) -> str:
     """Windows of which nothing proves that they are in the rollups as well: an insert fills flows first.
 
-    Windows of a Kafka partition are stored in order, so a later one is a proof; corrections have their offset for one.
+    Windows of a Kafka partition are stored in order, so a later one is a proof, unless it was stored before its end (of
+    a clock that is ahead); corrections have their offset for one.
     """
     return f"""SELECT t.node AS node, t.interface AS interface, t.direction AS direction, {period} AS period,
                {", ".join(f"toInt64(0) AS {name}_diff" for name in _MEASURES)},
@@ -196,7 +197,9 @@ def _open_windows(period: str) -> str:
                max(toInt64(toUnixTimestamp(t.window_start)) + t.window_seconds) AS open_until
         FROM flows AS t GLOBAL INNER JOIN (
             SELECT kafka_partition, max(kafka_offset_end) AS newest,
-                   least(max(toInt64(toUnixTimestamp(window_start)) + window_seconds), toUnixTimestamp(now())) AS until
+                   least(maxIf(toInt64(toUnixTimestamp(window_start)) + window_seconds,
+                               inserted >= window_start + toIntervalSecond(window_seconds)),
+                         toUnixTimestamp(now())) AS until
             FROM flows WHERE window_start >= toDateTime({{from:UInt32}}, 'UTC') GROUP BY kafka_partition
         ) AS p ON t.kafka_partition = p.kafka_partition
         WHERE {_in_periods(period)}

@@ -240,6 +240,15 @@ def test_an_epoch_that_is_not_in_the_ledger_although_later_ones_are_is_not_settl
     assert f"n1: 2 epoch(s) from 5 on, which began at {iso(window + 12)}, are not in the ledger" in report["message"]
 
 
+def test_a_window_of_a_clock_that_is_ahead_proves_nothing_of_others(run: Run, tables: Tables) -> None:
+    current = int(time.time()) // 10 * 10
+    stored_traffic(tables, current - 60)
+    tables.ledger(end=current - 19.5, windows={current - 20: (6, 600)}, epoch=3)  # consumed, and about to be stored
+    tables.flow(window_start=current + 3600, node="ahead", packets=1, bytes=1)  # in the same partition
+    code, report = audit(run, "--node", "n1")
+    assert (code, report["differs"], report["rows"][0]["in_flight_packets"]) == (0, False, 6)
+
+
 def test_a_clock_of_next_year_does_not_make_it_settled_until_then(run: Run, tables: Tables, window: int) -> None:
     stored_traffic(tables, window)
     tables.ledger(end=time.time() + 365 * 86_400, windows={}, epoch=3, interface="")
