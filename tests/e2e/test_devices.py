@@ -78,7 +78,7 @@ def test_what_no_hook_saw_is_named_while_it_lasts_and_in_the_audit(
         assert {place for place, unseen in found.items() if unseen} == wanted
         assert f"{node.name} {a} ingress: of" in report["message"]
         assert p.stored_packets() == seen
-        assert p.count("SELECT sum(device_packets) FROM ledger WHERE device_epochs > 0") >= 4 * 800
+        assert p.count("SELECT sum(device_packets) FROM ledger WHERE device_epochs > 0") >= 2 * 800  # but the last seconds
         assert p.stop() == 0
 
 
