@@ -14,6 +14,7 @@ from tests.integration.fix_streams import pipeline
 from tests.kernel import veth
 from tests.kernel.attached import detach, hooks
 from tests.kernel.test_devices import dropping
+from tests.waiting import until
 
 pytestmark = [pytest.mark.root, pytest.mark.kafka, pytest.mark.clickhouse]
 
@@ -59,10 +60,14 @@ def test_what_no_hook_saw_is_named_while_it_lasts_and_in_the_audit(
         with harm(a):
             for each in (a, b):
                 veth.send(each, *octets)
+            wanted = {(a, direction) for direction in blind}
+
+            def told() -> set[tuple[str, str]]:
+                holes = node.health()["unseen"]
+                return {(each["interface"], each["direction"]) for each in holes if each["unseen_packets"] >= 390}
+
+            until(lambda: told() == wanted, node.output.read_text)
             health = node.wait_for(process, ok=False)
-        wanted = {(a, direction) for direction in blind}
-        assert {(hole["interface"], hole["direction"]) for hole in health["unseen"]} == wanted
-        assert all(hole["unseen_packets"] >= 390 for hole in health["unseen"])
         assert f"{a} {min(blind)}: " in health["error"]
         assert f'ayaflow_producer_unseen_packets_total{{direction="ingress",interface="{a}"}}' in node.metrics()
         wait_for_hooks(a)
@@ -78,7 +83,9 @@ def test_what_no_hook_saw_is_named_while_it_lasts_and_in_the_audit(
         assert {place for place, unseen in found.items() if unseen} == wanted
         assert f"{node.name} {a} ingress: of" in report["message"]
         assert p.stored_packets() == seen
-        assert p.count("SELECT sum(device_packets) FROM ledger WHERE device_epochs > 0") >= 2 * 800  # but the last seconds
+        assert (
+            p.count("SELECT sum(device_packets) FROM ledger WHERE device_epochs > 0") >= 2 * 800
+        )  # but the last seconds
         assert p.stop() == 0
 
 

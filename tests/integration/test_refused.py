@@ -132,7 +132,7 @@ def test_while_the_flows_topic_takes_nothing_the_table_goes_on_and_what_waited_i
             node.send(port)
             p.until(lambda port=port: port in ports(p))  # type: ignore[misc]
         p.until(lambda: "too large" in p.health()["kafka"])
-        assert p.health()["unpublished_windows"] == 3
+        p.until(lambda: p.health()["unpublished_windows"] == 3)
         p.stop(signal.SIGKILL)  # who comes next sends it
         p.start()
         node.send(7004)
