@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from common.errors import AyaflowError, ServiceUnavailable
+from common.plain import plain
 from common.settings import Settings
 from console.audit.settled import patience
 from console.health import Question, questions
@@ -56,7 +57,7 @@ def run(settings: Settings, *, beside: Path | None = None, as_json: bool = False
         document = {"ok": all(one.ok for one in found), "checks": [asdict(one) for one in found]}
         print(json.dumps(document, indent=2), file=out)
     else:
-        Console(file=out, soft_wrap=True).print(_table(found))
+        Console(file=out, soft_wrap=True).print(table(found))
     return 0 if all(one.ok for one in found) else 1
 
 
@@ -201,9 +202,10 @@ def _data(settings: Settings) -> str:
     return f"{int(recent['packets'])} packets in the last {DATA_SECONDS} s"
 
 
-def _table(found: list[Check]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
+def table(found: list[Check]) -> Table:
+    """A line a check, as a terminal may have it."""
+    shown = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
     for one in found:
         mark = Text("ok", style="green") if one.ok else Text("FAIL", style="bold red")
-        table.add_row(mark, one.name, Text(one.message))
-    return table
+        shown.add_row(mark, one.name, Text(plain(one.message)))
+    return shown

@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from cli import extras, options
+from cli import extras, options, standard
 from cli.commands import check, look, more, run
 from cli.commands.more import COMPLETE_ENV
 from cli.options import Flags
-from common.errors import AyaflowError
+from common.errors import AyaflowError, EnvironmentProblem, SettingsError
 from console.query.errors import FilterError
 
 GROUPS = (("Run", run.COMMANDS), ("Look", look.COMMANDS), ("Check", check.COMMANDS), ("More", more.COMMANDS))
@@ -78,32 +78,58 @@ for _, members in GROUPS:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code. Never shows a traceback for what a person can put right."""
+    if arguments is None:
+        standard.prepare()
     if COMPLETE_ENV in os.environ:
         cli.main(prog_name="ayaflow", complete_var=COMPLETE_ENV)  # asked by a shell; does not return
     words = list(sys.argv[1:] if arguments is None else arguments)
     flags = Flags()
     try:
-        with cli.make_context("ayaflow", words or ["--help"], obj=flags) as context:
-            code = cli.invoke(context)
-            sys.stdout.flush()
-            return code if isinstance(code, int) else 0
-    except click.exceptions.Exit as done:
-        return done.exit_code
-    except click.UsageError as error:
-        return _fail(_usage(error), error.exit_code)
-    except AyaflowError as error:
-        if flags.values.get("log.level") == "debug":
-            traceback.print_exc()
-        code = _fail(str(error), error.exit_code)
-        if isinstance(error, FilterError) and error.caret:
-            click.echo(error.caret, err=True)
-        return code
+        return _run(words or ["--help"], flags)
     except (KeyboardInterrupt, click.Abort):
         return _INTERRUPTED
     except BrokenPipeError:
-        # the reader (| head) has what it wanted; nothing may be written at exit either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _BROKEN_PIPE
+        return _BROKEN_PIPE  # the reader (| head) has what it wanted
+    except (click.UsageError, AyaflowError, UnicodeError, OSError) as error:
+        return _fail(error, flags)
+    finally:
+        standard.leave()
+
+
+def _run(words: list[str], flags: Flags) -> int:
+    try:
+        with cli.make_context("ayaflow", words, obj=flags) as context:
+            code = cli.invoke(context)
+    except click.exceptions.Exit as done:
+        code = done.exit_code
+    sys.stdout.flush()
+    return code if isinstance(code, int) else 0
+
+
+def _fail(error: Exception, flags: Flags) -> int:
+    if flags.values.get("log.level") == "debug":
+        traceback.print_exc()
+    message, code = _said(error)
+    standard.say(f"ayaflow: error: {message}")
+    if isinstance(error, FilterError) and error.caret:
+        standard.say(error.caret)
+    return code
+
+
+def _said(error: Exception) -> tuple[str, int]:
+    """The sentence, and the exit code."""
+    match error:
+        case click.UsageError():
+            return _usage(error), error.exit_code
+        case AyaflowError():
+            return str(error), error.exit_code
+        case UnicodeError():
+            return f"text that is not UTF-8 was given: {error}", SettingsError.exit_code
+        case OSError(filename=None):
+            return error.strerror or str(error), EnvironmentProblem.exit_code
+        case OSError():
+            return f"{error.filename}: {error.strerror}", EnvironmentProblem.exit_code
+    raise error
 
 
 def _usage(error: click.UsageError) -> str:
@@ -112,11 +138,6 @@ def _usage(error: click.UsageError) -> str:
         near = " or ".join(sorted(error.possibilities or ()))
         message = f"there is no option {error.option_name}" + (f"; did you mean {near}?" if near else "")
     return f"{message} (see {error.ctx.command_path if error.ctx else 'ayaflow'} --help)"
-
-
-def _fail(message: str, code: int) -> int:
-    click.echo(f"ayaflow: error: {message}", err=True)
-    return code
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """`ayaflow query`: SQL of a person's own, read-only."""
 
 import re
-import sys
 from collections.abc import Iterable
 from itertools import islice
-from typing import BinaryIO, TextIO
+from typing import TextIO
 
+from cli.standard import say
 from common.errors import QueryError
 from console.show import output, tables
 from console.store.client import Store
@@ -20,38 +20,40 @@ _PLAIN = re.compile(
 _OWN_FORMAT = re.compile(r"\bFORMAT\s+[A-Za-z]\w*\s*;?\s*$", re.IGNORECASE)
 
 
-def run(store: Store, sql: str, *, form: str, out: TextIO, binary: BinaryIO) -> None:
-    """Run a query and write its result; a FORMAT of its own wins and goes to `binary` untouched.
-
-    `binary` is what lies below `out`. Raises QueryError.
-    """
+def run(store: Store, sql: str, *, form: str, out: TextIO) -> None:
+    """Run a query and write its result; a FORMAT of its own wins. Raises QueryError."""
     sql = sql.strip().rstrip(";").strip()
     if not sql:
         raise QueryError("the query is empty; for instance: ayaflow query 'SELECT count() FROM flows'")
     if _OWN_FORMAT.search(sql):
-        _copy(store.chunks(sql), binary)
+        _copy(store.chunks(sql), output.for_programs(out))
         return
     if form != "table":
+        out = output.for_programs(out)
         columns = store.columns(sql)
         if columns and all(_PLAIN.match(kind) for kind in columns[1]):
             # ClickHouse writes these as we do, ten times as fast
             if form == "csv":
                 output.write_csv(columns[0], (), out)
-                out.flush()
-            _copy(store.chunks(sql, form="CSV" if form == "csv" else "JSONEachRow"), binary)
+            _copy(store.chunks(sql, form="CSV" if form == "csv" else "JSONEachRow"), out)
             return
     result = store.stream(sql)
     rows = output.people_rows(result)
     if form != "table":
         output.WRITERS[form](result.names, rows, out)
+        out.flush()
         return
     shown = list(islice(rows, TABLE_ROWS))
-    table = tables.build(result.names, shown, numbers=[tables.is_number(kind) for kind in result.types])
+    numbers = [tables.is_number(kind) for kind in result.types]
+    table, lacking = tables.fitting(result.names, shown, numbers=numbers, width=tables.width_of(out))
     tables.show(table, out)
+    if lacking:
+        say(f"too narrow for {', '.join(lacking)}; --format csv or json has all columns")
     if next(rows, None) is not None:
-        sys.stderr.write(f"the table ends after {TABLE_ROWS:,} rows; --format csv or json writes all\n")
+        say(f"the table ends after {TABLE_ROWS:,} rows; --format csv or json writes all")
 
 
-def _copy(chunks: Iterable[bytes], binary: BinaryIO) -> None:
-    binary.writelines(chunks)
-    binary.flush()
+def _copy(chunks: Iterable[bytes], out: TextIO) -> None:
+    out.flush()
+    out.buffer.writelines(chunks)
+    out.buffer.flush()

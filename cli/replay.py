@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import click
-
+from cli.standard import check_input, check_output, say
 from common.errors import AyaflowError, SettingsError
 from common.settings import Settings
 from common.stopping import Stop, stop_on_signals
@@ -75,7 +74,7 @@ def run(settings: Settings, options: Options) -> int:
         with _progress(options.paths) as tell:
             broken, result = play(settings, options, feed, tell, stop)
     feed.totals.check()
-    click.echo(_summary(feed.totals, result, time.monotonic() - began, stopped=stop.is_set()), err=True)
+    say(_summary(feed.totals, result, time.monotonic() - began, stopped=stop.is_set()))
     return _exit_code(feed.totals, broken, stopped=stop.is_set())
 
 
@@ -146,16 +145,16 @@ def _exit_code(totals: Totals, broken: list[AyaflowError], *, stopped: bool) -> 
     """Say what is wrong, and how that ends."""
     for number, count in sorted(totals.unsupported.items()):
         name = f" ({_LINK_TYPES[number]})" if number in _LINK_TYPES else ""
-        click.echo(f"ayaflow: warning: {count:,} frames of link type {number}{name} were not read", err=True)
+        say(f"ayaflow: warning: {count:,} frames of link type {number}{name} were not read")
     if totals.bad_times:
-        click.echo(f"ayaflow: warning: {totals.bad_times:,} time stamps lie before 1970 or after 2105", err=True)
+        say(f"ayaflow: warning: {totals.bad_times:,} time stamps lie before 1970 or after 2105")
     for error in broken:
-        click.echo(f"ayaflow: error: {error}", err=True)
+        say(f"ayaflow: error: {error}")
     if stopped:
         return _INTERRUPTED
     nothing_read = totals.frames > 0 and totals.unsupported.total() == totals.frames
     if nothing_read and not broken:
-        click.echo("ayaflow: error: no frame could be read: convert the capture to Ethernet or raw IP", err=True)
+        say("ayaflow: error: no frame could be read: convert the capture to Ethernet or raw IP")
     return 1 if broken or nothing_read else 0
 
 
@@ -163,8 +162,10 @@ def _check_paths(options: Options) -> None:
     """Raise SettingsError for what is not there, before anything is done."""
     if options.paths.count("-") > 1:
         raise SettingsError("standard input (-) can be read once")
-    if "-" in options.paths and sys.stdin is None:
-        raise SettingsError("standard input is closed; give a capture file, or pipe one in")
+    if "-" in options.paths:
+        check_input()
+    if options.output == "-":
+        check_output()
     for path in options.paths:
         if path == "-":
             continue
@@ -185,23 +186,25 @@ def _check_paths(options: Options) -> None:
 
 @contextlib.contextmanager
 def _open_output(path: str) -> Iterator[BinaryIO]:
-    if path == "-" and sys.stdout is None:
-        raise SettingsError("standard output is closed; give --output the name of a file")
+    if path == "-":
+        from console.show.output import for_programs
+
+        text = for_programs(sys.stdout)
+        yield text.buffer
+        text.flush()
+        return
     try:
-        out = sys.stdout.buffer if path == "-" else Path(path).open("wb")  # noqa: SIM115  closed below
+        out = Path(path).open("wb")  # noqa: SIM115  closed below
     except OSError as error:
         raise SettingsError(f"--output {path}: cannot write: {error.strerror}") from error
     try:
         yield out
         out.flush()
-    except BrokenPipeError:
-        raise
     except OSError as error:
         raise AyaflowError(f"cannot write {path}: {error.strerror}") from error
     finally:
-        if path != "-":
-            with contextlib.suppress(OSError):  # said above
-                out.close()
+        with contextlib.suppress(OSError):  # said above
+            out.close()
 
 
 @contextlib.contextmanager

@@ -17,7 +17,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from cli.standard import say
 from common.errors import ServiceUnavailable
+from common.plain import plain, short
 from common.settings import Settings
 from common.stopping import Stop, stop_on_signals
 from common.times import iso
@@ -25,7 +27,7 @@ from console.live.reader import LiveReader
 from console.live.state import LiveState
 from console.query import match
 from console.query.filters import Filter
-from console.show import tables
+from console.show import output, tables
 from console.show.flows import endpoint
 
 FIRST_SECONDS = 15.0
@@ -45,12 +47,12 @@ def run(settings: Settings, flow_filter: Filter, *, sort: str, limit: int, once:
     with LiveReader.of(settings.kafka, settings.schema_registry.url, view.heard) as reader:
         view.wait(reader)
         if form == "json":
-            _write_json(view, sort, once=once, out=out)
+            _write_json(view, sort, once=once, out=output.for_programs(out))
         elif once or not out.isatty():
             rows = view.rows(sort)
-            tables.show(table(rows, Console(file=out).size.width if out.isatty() else None), out)
+            tables.show(table(rows, tables.width_of(out)), out)
             if not rows:
-                sys.stderr.write("no connection is active, or none matches\n")
+                say("no connection is active, or none matches")
         else:
             _draw(view, reader, sort, out)
     return 0
@@ -124,7 +126,7 @@ def _screen(view: _View, problem: str, sort: str, width: int, height: int) -> Re
         f"{tables.human(packets)}packets/s  {tables.human_bytes(octets)}/s"
     )
     foot = Text(
-        problem or "b bytes  p packets  r rate  q quit",
+        plain(problem) or "b bytes  p packets  r rate  q quit",
         style="yellow" if problem else "dim",
         overflow="ellipsis",
         no_wrap=True,
@@ -149,15 +151,14 @@ def table(rows: Sequence[Row], width: int | None = None) -> Table:
         "bytes/s",
     ]
     cells = [_cells(row, node=several) for row in rows]
-    if width is not None:
-        names, cells = tables.without(names, cells, width=width, dispensable=_DISPENSABLE)
-    return tables.build(names, cells, numbers=[name not in _WORDS for name in names])
+    numbers = [name not in _WORDS for name in names]
+    return tables.fitting(names, cells, numbers=numbers, width=width, dispensable=_DISPENSABLE)[0]
 
 
 def _cells(row: Row, *, node: bool) -> list[str]:
     return [
-        *([row["node"]] if node else []),
-        row["interface"],
+        *([short(row["node"])] if node else []),
+        short(row["interface"]),
         {"ingress": "in", "egress": "out"}[row["direction"]],
         row["protocol_name"],
         endpoint(row["src_addr"], row["src_port"]),

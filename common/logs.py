@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Hashable
 from typing import Any, Literal, TextIO
 
+from common.plain import plain, plain_lines
 from common.times import iso
 
 LogFormat = Literal["auto", "text", "json"]
@@ -94,8 +95,8 @@ class _Formatter(logging.Formatter):
                 line["traceback"] = trace
             return json.dumps(line, default=str)
         text = f"{self._time(record)} {record.levelname:<7} {component}: {record.getMessage()}"
-        text += "".join(f" {key}={value}" for key, value in fields.items())
-        return f"{text}\n{trace}" if trace else text
+        text = plain(text + "".join(f" {key}={value}" for key, value in fields.items()))
+        return f"{text}\n{plain_lines(trace)}" if trace else text
 
     @staticmethod
     def _time(record: logging.LogRecord) -> str:

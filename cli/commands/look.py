@@ -7,6 +7,7 @@ import click
 
 from cli import options
 from cli.options import begin, flags_of
+from cli.standard import say
 from common.errors import QueryError
 from common.times import iso, local
 from console.query import times
@@ -93,12 +94,12 @@ def flows(
         filters.parse(" ".join(filter_words)), since=first, until=last, sort=sort, limit=limit
     )
     with Store(settings.clickhouse) as store:
-        count = history.run(store, sql, parameters, form=form, out=sys.stdout, binary=sys.stdout.buffer, utc=utc)
+        count = history.run(store, sql, parameters, form=form, out=sys.stdout, utc=utc)
     if count == 0:
         said = f"no flows from {iso(first)} to {iso(last)} match"
-        click.echo(said if utc else local(said), err=True)
+        say(said if utc else local(said))
     elif count == limit:
-        click.echo(f"the first {limit} are shown; --limit 0 shows all", err=True)
+        say(f"the first {limit} are shown; --limit 0 shows all")
     return 0
 
 
@@ -128,7 +129,7 @@ def query(context: click.Context, *, sql: str, form: str) -> int:
         except UnicodeDecodeError as error:
             raise QueryError("the SQL on standard input is not UTF-8 text") from error
     with Store(settings.clickhouse) as store:
-        query_module.run(store, sql, form=form, out=sys.stdout, binary=sys.stdout.buffer)
+        query_module.run(store, sql, form=form, out=sys.stdout)
     return 0
 
 

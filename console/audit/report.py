@@ -6,6 +6,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any, TextIO
 
+from common.plain import plain, short
 from common.times import iso, local
 from console.audit.around import Around
 from console.audit.model import Difference, Report, RollupDifference, Row
@@ -13,7 +14,20 @@ from console.audit.sentences import STAGES, heading, sentences
 from console.audit.settled import Settled
 from console.query.times import EARLIEST
 from console.show import tables
-from console.show.plain import plain
+
+_DISPENSABLE = (
+    "unclosed",
+    "coalesced",
+    "unknown link",
+    "malformed",
+    "non-IP",
+    "in flight",
+    "dropped",
+    "dir",
+    "seen",
+    "stored",
+)
+"""Columns that a narrow terminal goes without, the first named first."""
 
 
 def show(report: Report, around: Around, since: datetime, out: TextIO, *, utc: bool = True) -> None:
@@ -21,7 +35,7 @@ def show(report: Report, around: Around, since: datetime, out: TextIO, *, utc: b
     zone = str if utc else local
     out.write(plain(zone(heading(report, _begin(since)))) + "\n")
     if report.rows:
-        tables.show(_table(report.rows), out)
+        tables.show(_table(report.rows, tables.width_of(out)), out)
         out.write("\n")
     out.writelines(plain(zone(line)) + "\n" for line in sentences(report, around))
 
@@ -30,7 +44,7 @@ def _begin(since: datetime) -> float | None:
     return None if since <= EARLIEST else since.timestamp()
 
 
-def _table(rows: Iterable[Row]) -> Any:
+def _table(rows: Iterable[Row], width: int | None) -> Any:
     names = (
         "node",
         "if",
@@ -48,8 +62,8 @@ def _table(rows: Iterable[Row]) -> Any:
     )
     cells = [
         (
-            row.place.node,
-            row.place.interface,
+            short(row.place.node),
+            short(row.place.interface),
             {"ingress": "in", "egress": "out"}[row.place.direction],
             f"{row.seen.packets:,}",
             f"{row.non_ip.packets:,}",
@@ -64,7 +78,8 @@ def _table(rows: Iterable[Row]) -> Any:
         )
         for row in rows
     ]
-    return tables.build(names, cells, numbers=[False] * 3 + [True] * 10)
+    numbers = [False] * 3 + [True] * 10
+    return tables.fitting(names, cells, numbers=numbers, width=width, dispensable=_DISPENSABLE)[0]
 
 
 def _short(difference: Difference, *, plain: bool = False) -> str:

@@ -1,33 +1,36 @@
 """What `ayaflow flows` shows: the history, one line a flow and window; its forms."""
 
 from collections.abc import Sequence
-from typing import Any, BinaryIO, TextIO
+from typing import Any, TextIO
 
 from common.errors import QueryError
+from common.plain import short
 from common.times import local
 from console.query import flow_sql
 from console.query.vocabulary import protocol_name, tcp_flag_names
-from console.show import tables
+from console.show import output, tables
 from console.store.client import Parameters, Rows, Store
 from schemas.fields import NO_ICMP_TYPE
 
 FORMATS = {"json": "JSONEachRow", "csv": "CSV", "arrow": "ArrowStream"}
 """Ours, and ClickHouse's names for them."""
+_DISPENSABLE = ("flags", "if", "dir", "bytes back", "back", "proto", "node", "packets", "time")
+"""Columns that a narrow terminal goes without, the first named first."""
 CSV_HEADER = (",".join(f'"{name}"' for name in flow_sql.COLUMNS) + "\n").encode()
 
 
-def run(
-    store: Store, sql: str, parameters: Parameters, *, form: str, out: TextIO, binary: BinaryIO, utc: bool
-) -> int | None:
+def run(store: Store, sql: str, parameters: Parameters, *, form: str, out: TextIO, utc: bool) -> int | None:
     """Query and write; returns the number of flows written, None where it is not known (arrow).
 
-    `binary` is what lies below `out`. `utc`: so are times in a table, not of this machine's clock.
+    `utc`: so are times in a table, not of this machine's clock.
     """
     if form == "table":
         return _table(store.stream(sql, parameters), out, utc=utc)
     if form not in FORMATS:
         raise QueryError(f"--format {form} is not known; use table, json, csv or arrow")
     out.flush()
+    out = output.for_programs(out)
+    binary = out.buffer
     chunks = store.chunks(sql, parameters, form=FORMATS[form])
     if form == "csv":
         binary.write(CSV_HEADER)
@@ -43,12 +46,15 @@ def _table(result: Rows, out: TextIO, *, utc: bool) -> int:
     rows = [dict(zip(result.names, row, strict=True)) for row in result.rows]
     if not utc:
         rows = [row | {"window_start": local(row["window_start"])} for row in rows]
-    tables.show(flow_table(rows), out)
+    tables.show(flow_table(rows, tables.width_of(out)), out)
     return len(rows)
 
 
-def flow_table(rows: Sequence[dict[str, Any]]) -> Any:
-    """A rich table of flow rows as `flow_sql.flows` gives them. The node is a column where there are several."""
+def flow_table(rows: Sequence[dict[str, Any]], width: int | None = None) -> Any:
+    """A rich table of flow rows as `flow_sql.flows` gives them. The node is a column where there are several.
+
+    `width`: what it must fit into.
+    """
     several = len({row["node"] for row in rows}) > 1
     names = [
         "time",
@@ -65,7 +71,8 @@ def flow_table(rows: Sequence[dict[str, Any]]) -> Any:
         "flags",
     ]
     numbers = [name in {"packets", "bytes", "back", "bytes back"} for name in names]
-    return tables.build(names, (_cells(row, node=several) for row in rows), numbers=numbers)
+    cells = [_cells(row, node=several) for row in rows]
+    return tables.fitting(names, cells, numbers=numbers, width=width, dispensable=_DISPENSABLE)[0]
 
 
 def _cells(row: dict[str, Any], *, node: bool) -> list[str]:
@@ -74,8 +81,8 @@ def _cells(row: dict[str, Any], *, node: bool) -> list[str]:
     tunnel = f" {row['tunnel_type']} {row['tunnel_id']}" if row["tunnel_type"] != "none" else ""
     return [
         row["window_start"],
-        *([row["node"]] if node else []),
-        row["interface"],
+        *([short(row["node"])] if node else []),
+        short(row["interface"]),
         {"ingress": "in", "egress": "out"}[row["direction"]],
         _protocol(row),
         endpoint(row["src_addr"], row["src_port"]),

@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from console.store import formulas
 from schemas.avro.codec import Codec
 from schemas.flows import FlowColumns
 
@@ -118,6 +119,8 @@ def _json_texts(column: pa.Array) -> pa.Array:
 
 
 def _csv_texts(column: pa.Array) -> pa.Array:
+    if pc.any(pc.match_substring_regex(column, r"^[=+\-@\t\r]")).as_py():
+        column = pa.array([formulas.as_text(text) for text in column.to_pylist()], pa.string())
     return pc.binary_join_element_wise('"', pc.replace_substring(column, '"', '""'), '"', "")
 
 

@@ -6,13 +6,15 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from console.show.plain import plain
+from common.plain import plain
 
 _PIPED_WIDTH = 4_000
+_LEAST_TEXT = 10  # characters of a column of text that still say something, and the space behind it
 _NUMBER = re.compile(r"(?:LowCardinality\()?(?:Nullable\()?(?:U?Int\d|B?Float\d|Decimal)")
 _STEPS = ("", "k", "M", "G", "T", "P", "E")
 
@@ -34,28 +36,57 @@ def human(count: float) -> str:
 
 
 def build(names: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: Sequence[bool]) -> Table:
-    """A plain table; `numbers` says which columns are set to the right."""
+    """A plain table; `numbers` says which columns are set to the right, and are never cut."""
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for name, is_number in zip(names, numbers, strict=True):
-        table.add_column(Text(name), justify="right" if is_number else "left", no_wrap=True, overflow="ellipsis")
+        # of columns that may wrap, width is taken first; their cells do not wrap, and are cut
+        table.add_column(
+            Text(plain(name), no_wrap=True, overflow="ellipsis"),
+            justify="right" if is_number else "left",
+            no_wrap=is_number,
+        )
     for row in rows:
         # Text, not markup: a value such as "[/red]" is shown as it is
-        table.add_row(*(Text(_cell(value)) for value in row))
+        table.add_row(*(Text(_cell(value), no_wrap=True, overflow="ellipsis") for value in row))
     return table
 
 
-def without(
-    names: Sequence[str], rows: Sequence[Sequence[str]], *, width: int, dispensable: Sequence[str]
-) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows as they fit into `width` characters: without the dispensable ones, the first named first."""
-    needs = {name: 2 + max([len(name), *(len(row[i]) for row in rows)]) for i, name in enumerate(names)}
-    kept = list(names)
+def fitting(
+    names: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    numbers: Sequence[bool],
+    width: int | None,
+    dispensable: Sequence[str] = (),
+) -> tuple[Table, list[str]]:
+    """A table that fits into `width` characters (None: any), and the columns that it goes without.
+
+    The dispensable ones go until all is whole, the first named first; then the last ones until numbers are.
+    """
+    if width is None:
+        return build(names, rows, numbers=numbers), []
+    cells = [[plain(name) for name in names], *([_cell(value) for value in row] for row in rows)]
+    whole = [2 + max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    least = [need if is_number else min(need, _LEAST_TEXT) for need, is_number in zip(whole, numbers, strict=True)]
+    kept = list(range(len(names)))
+
+    def fits(needs: Sequence[int]) -> bool:
+        return sum(needs[i] for i in kept) - 2 <= width
+
     for name in dispensable:
-        if sum(needs[one] for one in kept) - 2 <= width:
-            break
-        if name in kept:
-            kept.remove(name)
-    return kept, [[row[i] for i, name in enumerate(names) if name in kept] for row in rows]
+        if name in names and not fits(whole):
+            kept.remove(names.index(name))
+    while len(kept) > 1 and not fits(least):
+        kept.pop()
+    table = build(
+        [names[i] for i in kept], ([row[i] for i in kept] for row in rows), numbers=[numbers[i] for i in kept]
+    )
+    return table, [name for i, name in enumerate(names) if i not in kept]
+
+
+def width_of(out: TextIO) -> int | None:
+    """Characters in a line of a terminal; None: it is none, and a line is as long as it needs."""
+    return Console(file=out).size.width if out.isatty() else None
 
 
 def _cell(value: Any) -> str:

@@ -7,13 +7,14 @@ own first line and code when it refuses a query.
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from common.clickhouse import connect
 from common.errors import QueryError, ServiceUnavailable
 from common.settings import ClickHouseSettings
+from console.store import formulas
 
 TABLES = ("flows", "flows_1m", "flows_1h", "ledger", "losses", "refused", "schema_migrations")
 Parameters = Mapping[str, str | int]
@@ -114,6 +115,7 @@ class Store:
         """The bytes of a result in one of ClickHouse's formats; without `form`, as the query's own FORMAT says.
 
         The query has been accepted when this returns; an error in the middle of the result is raised on the way.
+        Text in CSV is no formula; a FORMAT of the query's own is left as it is.
         """
         try:
             source = self._client.raw_stream(
@@ -122,7 +124,7 @@ class Store:
         except (self._errors, OSError) as error:
             raise self._explain(error) from error
         tag = source.headers.get("X-ClickHouse-Exception-Tag", "")
-        return self._read(
+        pieces = self._read(
             source,
             re.compile(
                 # servers without a tag write the message as it is, on a line of its own
@@ -130,6 +132,7 @@ class Store:
                 re.MULTILINE,
             ),
         )
+        return formulas.without(pieces) if form == "CSV" else pieces
 
     def document(self, sql: str, parameters: Parameters | None = None) -> dict[str, Any]:
         """A small result in ClickHouse's JSONCompact: `meta` and `data` (lists)."""
@@ -140,7 +143,7 @@ class Store:
             raise ServiceUnavailable("ClickHouse's answer breaks off; try again") from None
         return found
 
-    def _read(self, source: Any, trailer: re.Pattern[bytes]) -> Iterator[bytes]:
+    def _read(self, source: Any, trailer: re.Pattern[bytes]) -> Generator[bytes]:
         """Pieces of an answer. Its end is held back until it is known whether it is an error's message."""
         held = b""
         with source:

@@ -196,3 +196,16 @@ def test_times_of_tables_and_sentences_can_be_those_of_this_machine(run: Run, ta
     assert said == f"no flows from {here[:16]}:00{here[19:]} to {here} match\n"
     assert f"From {here}" in run("audit", "--since", here, "--local")[1]
     assert f"From {utc}" in run("audit", "--since", here)[1]
+
+
+def test_a_name_is_no_formula_in_csv_and_itself_in_json(run: Run, tables: Tables, window: int) -> None:
+    tables.flow(window_start=window, packets=1, node="@n", interface="=cmd|' /C calc'!A0")
+    for words in (
+        ("flows", "--since", "1h"),
+        ("query", "SELECT * FROM flows"),
+        ("query", "SELECT node, interface FROM flows"),
+    ):
+        (row,) = csv.DictReader(io.StringIO(run(*words, "--format", "csv")[1], newline=""))
+        assert (row["node"], row["interface"]) == ("'@n", "'=cmd|' /C calc'!A0")
+        (flow,) = lines(run(*words, "--format", "json")[1])
+        assert (flow["node"], flow["interface"]) == ("@n", "=cmd|' /C calc'!A0")

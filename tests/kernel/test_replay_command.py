@@ -199,10 +199,10 @@ def _waits_in_poll(pid: int) -> bool:
 @pytest.mark.parametrize(
     ("redirection", "code", "message"),
     [
-        ("- <&-", 2, "standard input is closed"),
+        ("- <&-", 3, "cannot read standard input: it is closed"),
         ("a.pcap --output /dev/full", 1, "cannot write /dev/full: No space left on device"),
-        ("a.pcap --output - > /dev/full", 1, "cannot write -: No space left on device"),
-        ("a.pcap --output - >&-", 2, "standard output is closed"),
+        ("a.pcap --output - > /dev/full", 3, "cannot write standard output: No space left on device"),
+        ("a.pcap --output - >&-", 3, "cannot write standard output: it is closed"),
     ],
 )
 def test_streams_that_are_closed_or_full_are_one_line(

@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from common.plain import plain, short
 from console.query.vocabulary import protocol_name
 from console.show.tables import human, human_bytes
 
@@ -76,7 +76,7 @@ def render(view: View, *, width: int, height: int) -> RenderableType:
         if left >= 2 and flows:
             parts.append(_flows(flows[: left - 1]))
     elif left >= 1:
-        parts.append(Text(view.problem or _silence(view), style="yellow", overflow="ellipsis", no_wrap=True))
+        parts.append(Text(plain(view.problem) or _silence(view), style="yellow", overflow="ellipsis", no_wrap=True))
     parts.append(Text(view.note or "Ctrl-C stops everything", style="dim", overflow="ellipsis", no_wrap=True))
     return Group(*parts)
 
@@ -120,7 +120,7 @@ def _stages(stages: Sequence[StageLine], width: int) -> Table:
             duration(stage.age_seconds),
             restarts,
             "" if stage.rss_mb is None else str(stage.rss_mb),
-            Text(" ".join(stage.message.split()), style=style),
+            Text(plain(" ".join(stage.message.split())), style=style),
         )
     return table
 
@@ -138,10 +138,10 @@ def _interfaces(fresh: Mapping[str, Mapping[str, Any]], rows: Sequence[tuple[str
     )
     for node, one in rows:
         seconds = max(fresh[node]["interval_ms"], 1) / 1000
-        name = one["interface"] if len(fresh) == 1 else f"{node} {one['interface']}"
+        name = short(one["interface"]) if len(fresh) == 1 else f"{short(node)} {short(one['interface'])}"
         dropped = one["ring_full_packets"]
         table.add_row(
-            escape(name),
+            Text(name),
             one["direction"],
             human(one["packets"] / seconds),
             human_bytes(one["bytes"] / seconds),
@@ -163,7 +163,7 @@ def _summary(view: View, fresh: Mapping[str, Mapping[str, Any]]) -> Text:
     )
     text.append(f"lag {human(lag).strip()} messages", style="yellow" if lag > 10 else "")
     if view.problem:
-        text.append(f"; {view.problem}", style="yellow")
+        text.append(f"; {plain(view.problem)}", style="yellow")
     return text
 
 

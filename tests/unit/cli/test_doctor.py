@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
 from cli import doctor
 from cli.main import main
@@ -97,3 +98,11 @@ def test_beside_a_running_up_the_settings_are_its_own(
     else:
         assert "settings" not in checks
         assert nobody not in checks["producer"]["message"]
+
+
+def test_what_a_stage_says_does_nothing_to_a_terminal() -> None:
+    out = StringIO()
+    Console(file=out, soft_wrap=True).print(
+        doctor.table([doctor.Check(name="producer", ok=False, message="\x1b[2J\u202e says that it is not well")])
+    )
+    assert out.getvalue().rstrip("\n").isprintable()

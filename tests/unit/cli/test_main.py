@@ -211,3 +211,10 @@ def test_on_a_terminal_help_and_errors_are_plain_lines() -> None:
             os.close(slave)
     assert shown.startswith("ayaflow: error: filter, column 1: 'foo': expected a field")
     assert shown.splitlines()[1:] == ["  foo =", "  ^"]
+
+
+def test_an_error_does_nothing_to_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "flows", "\x1b[31m\u202e = 1")
+    assert code == 2
+    assert all(line.isprintable() for line in err.splitlines())
+    assert "\\x1b" in err

@@ -413,3 +413,14 @@ def test_what_the_ttl_may_have_removed_is_not_audited() -> None:
     assert recent.within_retention(now, 90) == recent
     with pytest.raises(QueryError, match="kept for 90 days"):
         Range(until=now - timedelta(days=91)).within_retention(now, 90)
+
+
+def test_names_do_nothing_to_a_terminal_are_cut_in_the_table_and_whole_in_json() -> None:
+    name = "\x1b[31m\u202e" + "x" * 300
+    found = epochs(100)
+    hostile = replace(found, place=replace(PLACE, interface=name))
+    report = compare(readings(hostile, replace(windows(100), place=hostile.place)), now=END + 1000)
+    lines = text(report).splitlines()
+    assert all(line.isprintable() for line in lines)
+    assert max(map(len, lines)) < 300
+    assert audit_report.as_json(report, AROUND, EARLIEST)["rows"][0]["interface"] == name

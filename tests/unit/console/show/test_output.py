@@ -7,10 +7,12 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from console.query.vocabulary import protocol_name, tcp_flag_names
 from console.show import output, tables
 from console.show.flows import endpoint, flow_table
+from console.store import formulas
 from console.store.client import Rows
 
 
@@ -41,7 +43,7 @@ def test_csv_is_read_back_with_its_header(rows: list[tuple[int, str]]) -> None:
     output.write_csv(("n", "s"), ([*row] for row in rows), out)
     header, *found = csv.reader(io.StringIO(out.getvalue(), newline=""))
     assert header == ["n", "s"]
-    assert [(int(n), s) for n, s in found] == rows
+    assert [(int(n), s) for n, s in found] == [(n, formulas.as_text(s)) for n, s in rows]
 
 
 def test_arrays_are_json_in_csv() -> None:
@@ -152,6 +154,20 @@ def test_a_flow_is_a_line() -> None:
         "vxlan",
         "42",
     ]
+
+
+@pytest.mark.parametrize("width", [20, 30, 40, 80, 120, 200])
+def test_on_a_narrow_terminal_columns_go_and_no_number_is_cut(width: int) -> None:
+    rows = [["eth0 " * 5, 123_456_789_012, "text " * 20, 987_654_321]]
+    names = ["name", "first", "note", "second"]
+    table, lacking = tables.fitting(names, rows, numbers=[False, True, False, True], width=width)
+    out = io.StringIO()
+    Console(file=out, width=width).print(table)
+    head, line = out.getvalue().splitlines()
+    assert max(len(head), len(line)) <= width
+    assert [name for name in names if name not in lacking] == head.split()
+    assert ("123456789012" in line, "987654321" in line) == ("first" not in lacking, "second" not in lacking)
+    assert lacking == {20: ["first", "note", "second"], 30: ["note", "second"], 40: ["second"]}.get(width, [])
 
 
 def test_the_node_is_a_column_where_there_are_several() -> None:

@@ -87,3 +87,12 @@ def test_csv_and_arrow_say_the_same_as_json() -> None:
 def test_no_flows_are_no_records(form: str, rest: int) -> None:
     assert len(written(form, []).splitlines()) == rest
     assert pa.ipc.open_stream(written("arrow", [])).read_all().num_rows == 0
+
+
+def test_an_interface_is_no_formula_in_csv_and_itself_in_json() -> None:
+    windows = OfflineWindows(window_seconds=10, store=Spill())
+    windows.add(batch([Packet(time_ns=1_700_000_000 * SECOND, interface="=cmd|' /C calc'!A0")]))
+    found = list(windows.flows())
+    (row,) = csv.DictReader(io.StringIO(written("csv", found).decode(), newline=""))
+    assert row["interface"] == "'=cmd|' /C calc'!A0"
+    assert json.loads(written("json", found))["interface"] == "=cmd|' /C calc'!A0"

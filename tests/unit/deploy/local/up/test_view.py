@@ -124,3 +124,14 @@ def test_a_problem_of_reading_is_shown_with_and_without_data() -> None:
 )
 def test_durations_have_two_units(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_names_of_others_and_what_parts_say_do_nothing_to_the_terminal() -> None:
+    hostile = "\x1b]0;title\x07\u202e\x9b2J\u2028"
+    one, other = stats(flows=3), stats(flows=3)
+    one["interfaces"][0]["interface"] = hostile + "[red]x[/red]" + "x" * 400
+    stages = (replace(STAGES[0], message=hostile, state="not well"), *STAGES[1:])
+    lines = draw(view(live={"n": one, hostile: other}, stages=stages, problem=hostile), 300, 60)
+    assert all(line.isprintable() for line in lines)
+    assert any("\\x1b]0;title\\x07\\u202e\\x9b2J\\u2028[red]x[/red]xxx" in line for line in lines)
+    assert "not well" in str(lines)
