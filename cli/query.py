@@ -17,6 +17,10 @@ _PLAIN = re.compile(
     r"(?:LowCardinality\()?(?:Nullable\()?"
     r"(?:U?Int\d+|Float\d+|String|FixedString\(\d+\)|Date(?:32)?|DateTime(?:64)?(?:\([^()]*\))?|Enum(?:8|16)\(.*\)|UUID)\)*$"
 )
+ROWS = ("SELECT", "WITH", "FROM", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS")
+"""How a statement begins that gives rows."""
+
+_BEGIN = re.compile(r"(?:[\s(]|--[^\n]*(?:\n|$)|#[! ][^\n]*(?:\n|$)|/\*.*?\*/)*([A-Za-z]+)", re.DOTALL)
 _OWN_FORMAT = re.compile(r"\bFORMAT\s+[A-Za-z]\w*\s*;?\s*$", re.IGNORECASE)
 
 
@@ -25,6 +29,7 @@ def run(store: Store, sql: str, *, form: str, out: TextIO) -> None:
     sql = sql.strip().rstrip(";").strip()
     if not sql:
         raise QueryError("the query is empty; for instance: ayaflow query 'SELECT count() FROM flows'")
+    _check_statement(sql)
     if _OWN_FORMAT.search(sql):
         _copy(store.chunks(sql), output.for_programs(out))
         return
@@ -51,6 +56,17 @@ def run(store: Store, sql: str, *, form: str, out: TextIO) -> None:
         say(f"too narrow for {', '.join(lacking)}; --format csv or json has all columns")
     if next(rows, None) is not None:
         say(f"the table ends after {TABLE_ROWS:,} rows; --format csv or json writes all")
+
+
+def _check_statement(sql: str) -> None:
+    """Raise QueryError for what gives no rows: behind it, our FORMAT would be the mistake that ClickHouse names."""
+    begin = _BEGIN.match(sql)
+    word = begin[1].upper() if begin else ""
+    if word not in ROWS:
+        raise QueryError(
+            f"{word or sql[:20]!r} is no statement that gives rows; this command only reads: {', '.join(ROWS)}. "
+            "Settings stand in the query: SELECT … SETTINGS max_threads = 1"
+        )
 
 
 def _copy(chunks: Iterable[bytes], out: TextIO) -> None:

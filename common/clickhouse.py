@@ -52,7 +52,7 @@ def connect(settings: ClickHouseSettings, *, database: str, timeout_seconds: flo
     endpoint = Endpoint.of(settings.url)
     return clickhouse_connect.get_client(
         interface=endpoint.scheme,
-        host=endpoint.address.host,
+        host=f"[{host}]" if ":" in (host := endpoint.address.host) else host,
         port=endpoint.address.port,
         proxy_path=endpoint.path,
         username=settings.username,

@@ -18,6 +18,7 @@ from console.access import Access, warning
 from console.api import audit, dashboard, explore, fields, health, history, live, nodes, registry
 from console.api import metrics as http_metrics
 from console.api.metrics import HttpMetrics
+from console.api.numbers import Int64Strings
 from console.api.parameters import Services, add_error_handlers
 from console.audit.settled import patience
 from console.health import TIMEOUT_SECONDS, questions
@@ -82,6 +83,7 @@ def build_app(settings: Settings, *, health_timeout_seconds: float = TIMEOUT_SEC
     app.state.services = None
     metrics = app.state.metrics = HttpMetrics(lambda: app.state.services.hub if app.state.services else None)
     app.add_middleware(metrics.middleware)
+    app.add_middleware(Int64Strings)
     app.add_middleware(Access, settings.console)  # the outermost: it is asked first
     app.include_router(dashboard.router())
     for part in (live, history, explore, nodes, audit, fields):

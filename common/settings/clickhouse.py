@@ -1,8 +1,18 @@
 """The ClickHouse server's settings."""
 
-from pydantic import Field
+from datetime import UTC, datetime
+
+from pydantic import Field, field_validator
 
 from common.settings.base import Section
+
+_LAST = datetime(2106, 2, 7, 6, 28, 15, tzinfo=UTC)  # seconds since 1970 in 32 bits: ClickHouse's DateTime
+_AHEAD_DAYS = 366  # of rows that are still to come, and of clocks that are ahead
+
+
+def most_retention_days(now: datetime) -> int:
+    """The longest time that rows can be kept: a TTL behind the last DateTime would be long ago, and the rows gone."""
+    return (_LAST - now).days - _AHEAD_DAYS
 
 
 class ClickHouseSettings(Section):
@@ -19,3 +29,12 @@ class ClickHouseSettings(Section):
     cluster: str | None = Field(None, description="Make Replicated and Distributed tables on this cluster.")
     flows_retention_days: int = Field(90, ge=1, description="TTL of the raw windows.")
     rollup_retention_days: int = Field(730, ge=1, description="TTL of flows_1m and flows_1h.")
+
+    @field_validator("flows_retention_days", "rollup_retention_days")
+    @classmethod
+    def _before_2106(cls, value: int) -> int:
+        if value > (most := most_retention_days(datetime.now(UTC))):
+            raise ValueError(
+                f"at most {most} days: ClickHouse's times end in 2106, and what is kept for longer is deleted at once"
+            )
+        return value

@@ -67,10 +67,10 @@ class KafkaSettings(Section):
     partitions: int = Field(4, ge=1, le=10_000, description="Partitions of a topic that does not exist yet.")
     replication_factor: int = Field(1, ge=1, le=10, description="Replicas of a topic that does not exist yet.")
     packets_retention_hours: float = Field(
-        24, gt=0, description="How long packets, and what is windowed from them, can be read again."
+        24, gt=0, le=876_000, description="How long packets, and what is windowed from them, can be read again."
     )
     packets_retention_bytes: int = Field(
-        10 << 30, gt=0, description="Largest size of one partition of the packets topics."
+        10 << 30, gt=0, le=2**63 - 1, description="Largest size of one partition of the packets topics."
     )
 
     @field_validator("properties")

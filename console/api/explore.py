@@ -87,7 +87,7 @@ def router() -> APIRouter:
         by: Annotated[str, Query(description="As in /api/top; empty: one series of all.", examples=["protocol"])] = "",
         measure: Annotated[Literal["bytes", "packets"], Query(description="Both directions together.")] = "bytes",
         limit: Annotated[int, Query(ge=1, le=50, description="Series; all else is `other`.")] = 8,
-        points: Annotated[int, Query(ge=1, le=2_000, description="About so many steps.")] = 200,
+        points: Annotated[int, Query(ge=1, le=2_000, description="About so many steps; 1: one.")] = 200,
     ) -> JSONResponse:
         """Sums by time for the largest groups. Steps start at multiples of `step_seconds` since the Unix epoch.
 

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from common.errors import QueryError, ServiceUnavailable
 from console.api.health import Health
+from console.api.numbers import Int64
 from console.live.hub import LiveHub
 from console.query import filters, times
 from console.query.errors import FilterError, nearest
@@ -57,7 +58,13 @@ async def services(request: Request) -> Services:
     return found
 
 
-async def only_known(request: Request) -> None:
+async def only_known(
+    request: Request,
+    int64: Annotated[
+        Int64,
+        Query(description="string: whole numbers beyond 2^53 - 1 are strings in JSON, as JavaScript would round them."),
+    ] = "number",
+) -> None:
     """A parameter that the route does not have is a mistake. Raises QueryError with the nearest."""
     route = request.scope.get("route")
     if route is None or not hasattr(route, "dependant"):

@@ -1,5 +1,6 @@
 """Top-N and time series over any dimension, from the coarsest tables that are exact. Pure text and parameters."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -108,10 +109,15 @@ ORDER BY time, series""".strip()  # noqa: S608
 
 
 def step_for(since: datetime, until: datetime, points: int, window_seconds: int) -> int:
-    """Seconds of a step, so that there are at most about `points`; not shorter than a window."""
+    """Seconds of a step, so that there are about `points`, or just one; not shorter than a window."""
     wanted = max((until - since).total_seconds() / points, window_seconds, 1)
-    step = next((one for one in _STEPS if one >= wanted), -(-int(wanted) // 86_400) * 86_400)
-    return -(-step // window_seconds) * window_seconds if step % window_seconds else step
+    first, last = int(since.timestamp()), -int(-until.timestamp() // 1) - 1
+    days = itertools.count(-(-int(wanted) // 86_400))
+    for step in itertools.chain((one for one in _STEPS if one >= wanted), (each * 86_400 for each in days)):
+        whole = -(-step // window_seconds) * window_seconds
+        if points > 1 or first // whole == last // whole:
+            return whole
+    raise AssertionError("days do not end")
 
 
 def _sides(by: Sequence[str]) -> str:

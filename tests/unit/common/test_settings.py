@@ -1,10 +1,12 @@
 import runpy
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from common.errors import SettingsError
 from common.settings import environment_name, load, parse_assignment, setting_names
+from common.settings.clickhouse import most_retention_days
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -86,3 +88,31 @@ def test_an_assignment_names_a_known_setting() -> None:
 def test_the_documentation_is_that_of_the_settings() -> None:
     made = runpy.run_path(str(DOCS / "make_configuration.py"))["page"]()
     assert (DOCS / "configuration.md").read_text() == made, "run: make docs"
+
+
+@pytest.mark.parametrize("name", ["clickhouse.flows_retention_days", "clickhouse.rollup_retention_days"])
+def test_a_retention_that_ends_behind_clickhouses_time_is_refused(name: str) -> None:
+    most = most_retention_days(datetime.now(UTC))
+    load(flags={name: str(most)})
+    with pytest.raises(SettingsError, match=rf"{name}: .*at most {most} days: ClickHouse's times end in 2106"):
+        load(flags={name: str(most + 1)})
+
+
+def test_what_is_kept_for_the_longest_time_ends_a_year_before_clickhouses_time() -> None:
+    now = datetime(2026, 11, 27, tzinfo=UTC)
+    last_seconds = (now + timedelta(days=most_retention_days(now) + 366)).timestamp()
+    assert 2**32 - 2 * 86_400 < last_seconds < 2**32
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("kafka.packets_retention_hours", "inf"),
+        ("kafka.packets_retention_hours", "1e12"),
+        ("kafka.packets_retention_bytes", str(2**63)),
+        ("streams.node_timeout_seconds", "inf"),
+    ],
+)
+def test_what_kafka_could_not_be_told_is_refused(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        load(flags={name: value})

@@ -68,3 +68,13 @@ def test_where_the_raw_windows_are_gone_the_first_period_is_taken_whole() -> Non
 )
 def test_a_step_is_a_round_number_of_windows(seconds: int, points: int, window: int, step: int) -> None:
     assert step_for(at(0), at(seconds), points, window) == step
+
+
+@pytest.mark.parametrize("begin", [0, 1, 1_790_000_000, 1_795_737_595])
+@pytest.mark.parametrize("seconds", [1, 60, 3600, 7 * 86_400, 400 * 86_400])
+@pytest.mark.parametrize("window", [1, 7, 10, 3600])
+def test_one_point_is_one_step(begin: int, seconds: int, window: int) -> None:
+    step = step_for(at(begin), at(begin + seconds), 1, window)
+    ends = plan(at(begin), at(begin + seconds), raw=True, oldest_raw=None, step=step)
+    assert step % window == 0
+    assert len(range(ends.since // step * step, ends.until, step)) == 1
