@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,15 +60,19 @@ def test_every_command_is_here() -> None:
     assert set(CASES) == set(cli.commands)
 
 
-@pytest.fixture
-def environment(tables: Tables, tmp_path: Path) -> dict[str, str]:
-    tables.flow(window_start=int(time.time()) - 600, packets=3)
-    return {name: value for name, value in os.environ.items() if not name.startswith("AYAFLOW_")} | {
-        "AYAFLOW_CLICKHOUSE_URL": tables.url,
-        "AYAFLOW_CLICKHOUSE_DATABASE": tables.database,
-        "AYAFLOW_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
-        "AYAFLOW_DATA_DIR": str(tmp_path),
-    }
+@pytest.fixture(scope="module")
+def environment(clickhouse_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    tables = Tables(clickhouse_server)
+    try:
+        tables.flow(window_start=int(time.time()) - 600, packets=3)
+        yield {name: value for name, value in os.environ.items() if not name.startswith("AYAFLOW_")} | {
+            "AYAFLOW_CLICKHOUSE_URL": tables.url,
+            "AYAFLOW_CLICKHOUSE_DATABASE": tables.database,
+            "AYAFLOW_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+            "AYAFLOW_DATA_DIR": str(tmp_path_factory.mktemp("data")),
+        }
+    finally:
+        tables.close()
 
 
 def outcome(

@@ -251,3 +251,17 @@ def test_a_stage_that_cannot_start_stops_everything_and_says_why(installation: I
     assert (done.returncode, done.stdout) == (3, "")
     assert "clickhouse cannot start: cannot write to" in done.stderr
     assert left_over(installation) == []
+
+
+def test_all_parts_meet_on_an_ipv6_address(installation: Installation) -> None:
+    settings = json.dumps(yaml.safe_load(installation.config.read_text())).replace("127.0.0.1", "[::1]")
+    installation.config.write_text(settings)
+    with started(installation) as process:
+        line = first_line(process, installation)
+        assert line == f"ready {installation.console.replace('127.0.0.1', '[::1]')}\n"
+        asked = [sys.executable, "-m", "cli.main", "--config", str(installation.config)]
+        assert run(*asked, "query", "SELECT count() >= 0 AS n", "--format", "json") == '{"n":1}\n'
+        checks = json.loads(
+            subprocess.run([*asked, "doctor", "--format", "json"], capture_output=True, check=False).stdout
+        )["checks"]
+        assert not [one for one in checks if one["name"] in GROUP and not one["ok"]]
