@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +17,7 @@ from common.plain import plain
 from common.settings import Settings
 from console.audit.settled import patience
 from console.health import Question, questions
+from console.show import tables
 from console.store.client import Store
 from console.storing import Storing
 from deploy.local.up import preflight
@@ -57,7 +57,7 @@ def run(settings: Settings, *, beside: Path | None = None, as_json: bool = False
         document = {"ok": all(one.ok for one in found), "checks": [asdict(one) for one in found]}
         print(json.dumps(document, indent=2), file=out)
     else:
-        Console(file=out, soft_wrap=True).print(table(found))
+        tables.Paper(file=out, soft_wrap=True).print(table(found))
     return 0 if all(one.ok for one in found) else 1
 
 

@@ -19,6 +19,14 @@ _NUMBER = re.compile(r"(?:LowCardinality\()?(?:Nullable\()?(?:U?Int\d|B?Float\d|
 _STEPS = ("", "k", "M", "G", "T", "P", "E")
 
 
+class Paper(Console):
+    """Rich's console, but what a reader that went means is not its to say: it would end the process with 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Called in the handler of BrokenPipeError."""
+        raise  # noqa: PLE0704  what is being handled
+
+
 def human_bytes(count: float) -> str:
     """`1234567` -> `1.2 MB`: thousands, as networks count."""
     return f"{human(count)}B" if abs(count) >= 1000 else f"{int(count)} B"
@@ -99,9 +107,9 @@ def show(table: Table, out: TextIO | None = None) -> None:
     """Print it, as wide as the terminal, or as wide as it needs where there is none."""
     out = out or sys.stdout
     console = (
-        Console(file=out, highlight=False)
+        Paper(file=out, highlight=False)
         if out.isatty()
-        else Console(file=out, width=_PIPED_WIDTH, color_system=None, highlight=False)
+        else Paper(file=out, width=_PIPED_WIDTH, color_system=None, highlight=False)
     )
     if out.isatty():
         console.print(table)
