@@ -15,9 +15,9 @@ from functools import partial
 from typing import Any, Protocol, Self
 
 from common import logs
-from common.background import Background
 from common.settings import KafkaSettings, LiveSettings
 from common.times import iso
+from console.live.background import Background
 from console.live.reader import Heard, LiveReader
 from console.live.state import LiveState
 from console.query import match

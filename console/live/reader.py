@@ -11,10 +11,10 @@ from typing import Any, Protocol, Self
 from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
 
 from common import kafka, logs
-from common.background import Background
 from common.errors import AyaflowError, DecodeError
 from common.recent import Recent
 from common.settings import KafkaSettings
+from console.live.background import Background
 from console.live.message import MOST_OCTETS, check
 from schemas.avro.codec import Codec
 from schemas.topics import TopicNames

@@ -3,7 +3,7 @@ import logging
 import pytest
 
 from common import logs
-from common.background import AGAIN_SECONDS, FAILED_SECONDS, Background
+from console.live.background import AGAIN_SECONDS, FAILED_SECONDS, Background
 
 
 class Play:
