@@ -14,6 +14,7 @@ import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaException
@@ -54,6 +55,10 @@ def free_port() -> int:
 
 
 _given: set[int] = set()
+
+WRITER: dict[str, Any] = {"username": "ayaflow", "password": "of-the-tests"}
+"""Who may write in the ClickHouse of `running_clickhouse`, and what clickhouse-connect and our settings call it."""
+WRITER_SETTINGS = {f"clickhouse_{name}": value for name, value in WRITER.items()}
 
 
 @contextlib.contextmanager
@@ -160,7 +165,16 @@ def running_kafka(data_dir: Path, **settings: object) -> Iterator[tuple[str, sub
 def running_clickhouse(data_dir: Path, **settings: object) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """An embedded ClickHouse in data_dir -> (url, process)."""
     url = f"http://127.0.0.1:{free_port()}"
-    process = start("clickhouse", data_dir, clickhouse__url=url, **settings)
+    process = start(
+        "clickhouse",
+        data_dir,
+        **{
+            "clickhouse__url": url,
+            "clickhouse__username": WRITER["username"],
+            "clickhouse__password": WRITER["password"],
+            **settings,
+        },
+    )
     try:
         until(lambda: clickhouse_answers(url), process, data_dir / "clickhouse.out")
         yield url, process

@@ -144,5 +144,7 @@ def _first_line(error: BaseException) -> str:
     if not isinstance(error, ClickHouseError | OSError):
         text = f"its answer cannot be read ({text})"
     return text.splitlines()[0][:300] + (
-        " (authentication: see clickhouse.username and clickhouse.password)" if "AUTHENTICATION" in text else ""
+        " (authentication: see clickhouse.username and clickhouse.password)"
+        if "AUTHENTICATION" in text or "ACCESS_DENIED" in text
+        else ""
     )

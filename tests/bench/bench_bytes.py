@@ -16,7 +16,7 @@ from streams.store.clickhouse import ClickHouseStore
 from tests.bench import traffic
 from tests.bench.places import clickhouse, create_topic
 from tests.bench.results import Row
-from tests.fix_local import running_kafka, temporary_directory
+from tests.fix_local import WRITER, running_kafka, temporary_directory
 
 BATCHES, WINDOW = 400, 10
 FOR_ROWS = 4 * BATCHES  # so many rows that ClickHouse stores each column in a file of its own, as it does with a day's
@@ -77,14 +77,15 @@ def _in_clickhouse(state: Partition) -> Iterator[Row]:
     begin = traffic.BEGIN_NS // 10**9
     with clickhouse() as url:
         store = ClickHouseStore(
-            ClickHouseSettings(url=url, database="bench", flows_retention_days=36_500), "bench.packets"
+            ClickHouseSettings(url=url, **WRITER, database="ayaflow_bench", flows_retention_days=36_500),
+            "bench.packets",
         )
         rows = 0
         for start in range(begin, begin + 600, WINDOW):
             job: Any = state.begin(WindowId(start, WINDOW))
             rows += store_window(job, store).rows if job is not None else 0
         store.close()
-        client = clickhouse_connect.get_client(dsn=f"{url}/bench", autogenerate_session_id=False)
+        client = clickhouse_connect.get_client(dsn=f"{url}/ayaflow_bench", **WRITER, autogenerate_session_id=False)
         client.command("OPTIMIZE TABLE flows FINAL")
         on_disk = client.query(
             "SELECT sum(bytes_on_disk), sum(rows) FROM system.parts "

@@ -19,6 +19,7 @@ from tests.bench import traffic
 from tests.bench.places import clickhouse
 from tests.bench.process import median_cpu_seconds, rss_mb
 from tests.bench.results import Row
+from tests.fix_local import WRITER
 
 WINDOW = 10
 ROWS = 1_000_000
@@ -81,7 +82,8 @@ def _into_clickhouse(codec: Codec) -> Iterator[Row]:
     per_window = 12  # batches
     with clickhouse() as url:
         store = ClickHouseStore(
-            ClickHouseSettings(url=url, database="bench", flows_retention_days=36_500), "bench.packets"
+            ClickHouseSettings(url=url, **WRITER, database="ayaflow_bench", flows_retention_days=36_500),
+            "bench.packets",
         )
         store.check()
         wall, used, published, rows = 0.0, 0.0, 0.0, 0

@@ -18,9 +18,10 @@ from console.query import flow_sql
 from console.store.client import Store
 from schemas.clickhouse.ddl import migrations
 from schemas.fields import NO_ICMP_TYPE
+from tests.fix_local import WRITER
 
 NOW = int(time.time()) // 3600 * 3600 - 1800  # of the stored windows; in the middle of an hour
-DATABASE = "api_tests"
+DATABASE = "ayaflow_api_tests"
 ROWS = 400
 ADDRESSES = ("10.0.0.1", "10.0.0.2", "10.1.7.9", "192.0.2.55", "2001:db8::1", "2001:db8:1::2", "::1")
 NETWORKS = ("10.0.0.0/8", "::/0", "0.0.0.0/0", "2001:db8::/32", "10.0.0.0-10.0.0.1")
@@ -134,7 +135,9 @@ def stored(clickhouse_server: str) -> Iterator[Settings]:
         }
     )
     place = urlsplit(clickhouse_server)
-    client = clickhouse_connect.get_client(host=place.hostname, port=place.port, autogenerate_session_id=False)
+    client = clickhouse_connect.get_client(
+        host=place.hostname, port=place.port, autogenerate_session_id=False, **WRITER
+    )
     client.command(f"CREATE DATABASE {DATABASE}")
     for migration in migrations(loaded.clickhouse):
         for statement in migration.statements:

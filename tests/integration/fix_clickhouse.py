@@ -13,12 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from tests.fix_local import WRITER
 from tests.waiting import HANG_SECONDS
 
 
 def connect(url: str, **options: Any) -> Any:
     parts = urllib.parse.urlsplit(url)
-    return clickhouse_connect.get_client(host=parts.hostname, port=parts.port, **options)
+    return clickhouse_connect.get_client(host=parts.hostname, port=parts.port, **{**WRITER, **options})
 
 
 @pytest.fixture
@@ -39,9 +40,13 @@ def table(client: Any) -> Iterator[str]:
 
 
 def http(
-    url: str, body: bytes | None = None, headers: dict[str, str] | None = None, **query: str
+    url: str, body: bytes | None = None, headers: dict[str, str] | None = None, **query: Any
 ) -> tuple[int, Any, bytes]:
-    request = urllib.request.Request(f"{url}/?{urllib.parse.urlencode(query)}", body, headers or {})
+    """As the user who may write, unless a header or the query names one -> status, headers, body."""
+    headers = headers or {}
+    if "user" not in query and not any(name in headers for name in ("X-ClickHouse-User", "Authorization")):
+        headers = {**headers, "X-ClickHouse-User": WRITER["username"], "X-ClickHouse-Key": WRITER["password"]}
+    request = urllib.request.Request(f"{url}/?{urllib.parse.urlencode(query)}", body, headers)
     try:
         with urllib.request.urlopen(request, timeout=HANG_SECONDS) as answer:
             return answer.status, answer.headers, answer.read()

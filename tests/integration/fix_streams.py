@@ -26,7 +26,7 @@ from schemas.avro.codec import Codec
 from schemas.packets import PacketBatch
 from schemas.topics import TopicNames, topics
 from tests import waiting
-from tests.fix_local import REPOSITORY, environment, free_port, temporary_directory
+from tests.fix_local import REPOSITORY, WRITER, WRITER_SETTINGS, environment, free_port, temporary_directory
 from tests.waiting import HANG_SECONDS
 
 ENTRY = """
@@ -58,7 +58,7 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         self.topics = TopicNames.of(self.prefix)
-        self.database = f"db_{self.prefix[1:-1]}"
+        self.database = f"ayaflow_{self.prefix[1:-1]}"
         self.metrics = f"127.0.0.1:{free_port()}"
         self.codec = Codec()
         settings = KafkaSettings(bootstrap_servers=self.kafka, topic_prefix=self.prefix, partitions=self.partitions)
@@ -79,6 +79,7 @@ class Pipeline:
             "kafka_topic_prefix": self.prefix,
             "kafka_partitions": str(self.partitions),
             "clickhouse_url": self.clickhouse,
+            **WRITER_SETTINGS,
             "clickhouse_database": self.database,
             "streams_app_id": self.database,
             "streams_metrics_listen": self.metrics,
@@ -115,14 +116,18 @@ class Pipeline:
         assert self.producer.flush(HANG_SECONDS) == 0
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        client = clickhouse_connect.get_client(dsn=f"{self.clickhouse}/{self.database}", autogenerate_session_id=False)
+        client = clickhouse_connect.get_client(
+            dsn=f"{self.clickhouse}/{self.database}", **WRITER, autogenerate_session_id=False
+        )
         try:
             return [tuple(row) for row in client.query(sql).result_rows]
         finally:
             client.close()
 
     def command(self, sql: str) -> None:
-        client = clickhouse_connect.get_client(dsn=f"{self.clickhouse}/{self.database}", autogenerate_session_id=False)
+        client = clickhouse_connect.get_client(
+            dsn=f"{self.clickhouse}/{self.database}", **WRITER, autogenerate_session_id=False
+        )
         try:
             client.command(sql)
         finally:

@@ -15,6 +15,7 @@ from common import settings as settings_module
 from console.audit import run as audit_run
 from console.audit import settle
 from schemas.clickhouse.ddl import migrations
+from tests.fix_local import WRITER
 
 Run = Callable[..., tuple[int, str, str]]
 _databases = iter(range(1_000_000))
@@ -25,10 +26,10 @@ class Tables:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.database = f"console_{os.getpid()}_{next(_databases)}"
+        self.database = f"ayaflow_console_{os.getpid()}_{next(_databases)}"
         place = urlsplit(url)
         self._client = clickhouse_connect.get_client(
-            host=place.hostname, port=place.port, autogenerate_session_id=False
+            host=place.hostname, port=place.port, autogenerate_session_id=False, **WRITER
         )
         self._client.command(f"CREATE DATABASE {self.database}")
         settings = settings_module.load(flags={"clickhouse.url": url, "clickhouse.database": self.database})

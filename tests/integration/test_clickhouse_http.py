@@ -4,7 +4,6 @@ import contextlib
 import json
 import subprocess
 import uuid
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,7 +38,7 @@ def test_an_error_has_its_code_and_a_status(clickhouse_server: str) -> None:
 def test_get_does_not_change_anything(clickhouse_server: str) -> None:
     status, headers, _ = http(clickhouse_server, query="CREATE DATABASE oops")
     assert (status, headers["X-ClickHouse-Exception-Code"]) == (403, "164")
-    assert http(clickhouse_server, b"EXISTS DATABASE oops")[2] == b"0\n"
+    assert http(clickhouse_server, b"SELECT count() FROM system.databases WHERE name = 'oops'")[2] == b"0\n"
 
 
 def test_a_default_format_and_settings_come_from_the_url(clickhouse_server: str) -> None:
@@ -79,26 +78,6 @@ def test_clickhouse_connect_reads_and_writes_with_each_compression(
         client.insert(table, [[number, "s" * 100] for number in range(1000)], column_names=["a", "s"])
         assert len(client.query(f"SELECT * FROM {table}").result_rows) == 1000
         assert client.query_arrow(f"SELECT * FROM {table}").num_rows == 1000
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        "CREATE TABLE k (a UInt8) ENGINE = Kafka('localhost:1', 'topic', 'group', 'CSV')",
-        "SELECT * FROM file('/etc/passwd', 'LineAsString')",
-        "SELECT * FROM `file`('/etc/passwd', 'LineAsString')",
-        "SELECT * FROM executable('id', 'LineAsString', 's String')",
-        "CREATE TABLE f (s String) ENGINE = File(LineAsString, '/etc/passwd')",
-        "SELECT 1 INTO OUTFILE '/tmp/ayaflow-outfile'",
-        "INSERT INTO FUNCTION file('/tmp/ayaflow-outfile', 'CSV', 'a UInt8') VALUES (1)",
-        "INSERT INTO t FROM INFILE '/etc/passwd' FORMAT LineAsString",
-    ],
-)
-def test_what_would_reach_outside_is_refused_with_a_sentence(clickhouse_server: str, query: str) -> None:
-    status, headers, body = http(clickhouse_server, query.encode())
-    assert (status, headers["X-ClickHouse-Exception-Code"]) == (501, "48"), body
-    assert b"the embedded ClickHouse" in body
-    assert not Path("/tmp/ayaflow-outfile").exists()
 
 
 def test_one_statement_a_request(clickhouse_server: str) -> None:

@@ -101,5 +101,6 @@ def test_a_session_serves_one_request_at_a_time(clickhouse_server: str) -> None:
     session = uuid.uuid4().hex
     with asked(clickhouse_server, ENDLESS, f"/?session_id={session}"):
         until(lambda: abandoned(clickhouse_server) == 1)
-        assert http(clickhouse_server, b"SELECT 1", session_id=session)[1]["X-ClickHouse-Exception-Code"] == "373"
-    until(lambda: http(clickhouse_server, b"SELECT 1", session_id=session)[0] == 200)
+        _, headers, _ = http(clickhouse_server, b"SELECT 1", session_id=session, user="default")
+        assert headers["X-ClickHouse-Exception-Code"] == "373"
+    until(lambda: http(clickhouse_server, b"SELECT 1", session_id=session, user="default")[0] == 200)

@@ -13,12 +13,11 @@ from tests.integration.fix_clickhouse import connect, http
 pytestmark = pytest.mark.clickhouse
 
 
-def test_the_default_database_is_ours_as_soon_as_it_exists(tmp_path: Path) -> None:
-    with running_clickhouse(tmp_path, clickhouse__password="s3cret") as (url, _):
-        assert http(url, b"SELECT 1")[0] == 403
+def test_the_default_database_is_ours_and_a_password_is_asked_for(tmp_path: Path) -> None:
+    with running_clickhouse(tmp_path, clickhouse__username="default", clickhouse__password="s3cret") as (url, _):
+        assert http(url, b"SELECT 1", user="default")[0] == 403
         key = {"X-ClickHouse-User": "default", "X-ClickHouse-Key": "s3cret"}
-        assert http(url, b"SELECT currentDatabase()", key)[2] == b"default\n"
-        assert http(url, b"CREATE DATABASE ayaflow", key)[0] == 200
+        assert http(url, b"SELECT currentDatabase()", key)[2] == b"ayaflow\n"
         assert http(url, b"SELECT currentDatabase()", user="default", password="s3cret")[2] == b"ayaflow\n"
         assert http(url, b"SELECT currentDatabase()", key, database="system")[2] == b"system\n"
         with contextlib.closing(connect(url, username="default", password="s3cret")) as client:

@@ -16,6 +16,7 @@ from schemas.clickhouse.horizon import Horizon
 from streams.partition.state import Partition
 from streams.partition.storing import KafkaPartition, Known, WindowId, WindowJob, store_window
 from streams.store.clickhouse import ClickHouseStore
+from tests.fix_local import WRITER
 from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch
 from tests.unit.streams.store_contract import flows
 
@@ -29,7 +30,7 @@ SUMS = "sum(packets), sum(bytes), sum(packets_rev), sum(bytes_rev), {records}, g
 
 @pytest.fixture
 def settings(clickhouse_server: str) -> Iterator[ClickHouseSettings]:
-    made = ClickHouseSettings(url=clickhouse_server, database=f"d_{uuid.uuid4().hex}")
+    made = ClickHouseSettings(url=clickhouse_server, **WRITER, database=f"ayaflow_d_{uuid.uuid4().hex}")
     yield made
     client = connect(made, database="default", timeout_seconds=60)
     client.command(f"DROP DATABASE IF EXISTS {made.database} SYNC")

@@ -17,6 +17,7 @@ from console.audit.read import Range
 from schemas.topics import topics
 from streams.partition.storing import KafkaPartition, WindowId
 from streams.store.clickhouse import ClickHouseStore
+from tests.fix_local import WRITER
 from tests.integration.fix_streams import Pipeline, pipeline
 from tests.integration.test_recovery import Node
 from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch, counters
@@ -200,9 +201,9 @@ def of_ring(made: Any, ring_id: int) -> Any:
 
 
 def test_rows_from_before_topics_had_an_identity_count_as_stored(clickhouse_server: str) -> None:
-    database = f"db_{time.time_ns()}"
+    database = f"ayaflow_{time.time_ns()}"
     start = int(time.time()) // 10 * 10
-    store = ClickHouseStore(ClickHouseSettings(url=clickhouse_server, database=database), "packets")
+    store = ClickHouseStore(ClickHouseSettings(url=clickhouse_server, **WRITER, database=database), "packets")
     try:
         before, now = KafkaPartition(0, 3), KafkaPartition(77, 3)
         window = WindowId(start, 10)

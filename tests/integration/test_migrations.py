@@ -16,13 +16,16 @@ from streams.store import migrate as migrating
 from streams.store.clickhouse import ClickHouseStore
 from streams.store.migrate import migrate
 from tests.bench import traffic
+from tests.fix_local import WRITER
 
 pytestmark = pytest.mark.clickhouse
 
 
 @pytest.fixture
 def settings(clickhouse_server: str) -> Iterator[ClickHouseSettings]:
-    made = ClickHouseSettings(url=clickhouse_server, database=f"m_{uuid.uuid4().hex}", flows_retention_days=36_500)
+    made = ClickHouseSettings(
+        url=clickhouse_server, **WRITER, database=f"ayaflow_m_{uuid.uuid4().hex}", flows_retention_days=36_500
+    )
     yield made
     client = connect(made, database="default", timeout_seconds=60)
     client.command(f"DROP DATABASE IF EXISTS {made.database} SYNC")

@@ -21,7 +21,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from common import settings as settings_module
 from console import app
 from schemas.clickhouse.ddl import migrations
-from tests.fix_local import free_port
+from tests.fix_local import WRITER, free_port
 from tests.integration.fix_console import served
 
 pytestmark = pytest.mark.clickhouse
@@ -44,13 +44,13 @@ def console(clickhouse_server: str) -> Iterator[str]:
     """A console over HTTP, whose ClickHouse has our tables and whose other stages are away."""
     port = free_port()
     loaded = settings_module.load(
-        flags={**STAGES, "clickhouse.url": clickhouse_server, "clickhouse.database": "openapi_tests"}
+        flags={**STAGES, "clickhouse.url": clickhouse_server, "clickhouse.database": "ayaflow_openapi_tests"}
     )
     place = urlsplit(clickhouse_server)
     with contextlib.closing(
-        clickhouse_connect.get_client(host=place.hostname, port=place.port, autogenerate_session_id=False)
+        clickhouse_connect.get_client(host=place.hostname, port=place.port, autogenerate_session_id=False, **WRITER)
     ) as client:
-        client.command("CREATE DATABASE openapi_tests")
+        client.command("CREATE DATABASE ayaflow_openapi_tests")
         for migration in migrations(loaded.clickhouse):
             for statement in migration.statements:
                 client.command(statement)

@@ -122,7 +122,7 @@ def test_an_error_in_the_middle_of_a_result_is_told_after_the_rows_before_it(
 
 def test_without_our_tables_it_says_who_makes_them(run: Run, tables: Tables) -> None:
     for words in (("flows",), ("audit",), ("query", "SELECT 1 FROM ledger")):
-        for database in ("default", "nobody_made_this"):
+        for database in ("default", "ayaflow_nobody_made_this"):
             code, _, err = run(*words, "--set", f"clickhouse.database={database}")
             assert code == 4
             assert "ayaflow streams" in err

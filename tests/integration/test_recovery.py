@@ -13,6 +13,7 @@ import pytest
 from common.logs import EVERY_SECONDS
 from schemas.packets import PacketBatch
 from tests.fix_local import (
+    WRITER_SETTINGS,
     clickhouse_answers,
     free_port,
     kafka_answers,
@@ -213,7 +214,7 @@ def test_streams_waits_for_a_clickhouse_that_is_away(kafka_broker: str) -> None:
         health = p.health()
         assert not health["ok"]
         assert url in health["clickhouse"]
-        again = start("clickhouse", directory, clickhouse__url=url)
+        again = start("clickhouse", directory, clickhouse__url=url, **WRITER_SETTINGS)
         try:
             until(lambda: clickhouse_answers(url), again, directory / "clickhouse.out")
             check(p, [node])

@@ -12,6 +12,7 @@ from common.settings import ClickHouseSettings
 from console.audit import sentences
 from console.audit.read import Range, read
 from console.store.client import Store
+from tests.fix_local import WRITER
 from tests.integration.fix_streams import Pipeline, pipeline
 from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch, counters
 
@@ -43,7 +44,7 @@ class Node:
 
 
 def command(p: Pipeline, sql: str) -> None:
-    client = clickhouse_connect.get_client(dsn=f"{p.clickhouse}/{p.database}", autogenerate_session_id=False)
+    client = clickhouse_connect.get_client(dsn=f"{p.clickhouse}/{p.database}", **WRITER, autogenerate_session_id=False)
     client.command(sql)
     client.close()
 

@@ -14,6 +14,7 @@ from schemas.flows import FlowColumns
 from streams.partition.storing import KafkaPartition
 from streams.store.clickhouse import ClickHouseStore
 from streams.worker.neighbours import FlowStore
+from tests.fix_local import WRITER
 from tests.unit.schemas.strategies import flow_columns
 from tests.unit.streams.store_contract import CONTRACT
 
@@ -23,7 +24,10 @@ pytestmark = pytest.mark.clickhouse
 @pytest.fixture(scope="module")
 def settings(clickhouse_server: str) -> ClickHouseSettings:
     return ClickHouseSettings(
-        url=clickhouse_server, database=f"db_{time.time_ns()}", flows_retention_days=int(time.time()) // 86_400 - 1
+        url=clickhouse_server,
+        **WRITER,
+        database=f"ayaflow_{time.time_ns()}",
+        flows_retention_days=int(time.time()) // 86_400 - 1,
     )
 
 

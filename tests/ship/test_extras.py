@@ -16,7 +16,7 @@ from scapy.layers.l2 import Ether
 
 from cli.extras import EXTRAS as NEEDED
 from cli.main import cli
-from tests.fix_local import REPOSITORY, environment, free_port
+from tests.fix_local import REPOSITORY, WRITER_SETTINGS, environment, free_port
 from tests.kernel import veth
 from tests.ship import extras
 from tests.ship.extras import Environment
@@ -158,6 +158,7 @@ def test_producer_streams_and_console_work_together_each_with_its_extra_alone(
             "capture_interfaces": a,
             "capture_bpffs": bpffs,
             "clickhouse_url": clickhouse_server,
+            **WRITER_SETTINGS,
             "kafka_bootstrap_servers": kafka_broker,
             "streams_window_seconds": 1,
             "streams_app_id": f"extras-{os.getpid()}",

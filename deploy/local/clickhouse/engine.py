@@ -4,8 +4,10 @@ chDB 4.4 serves any number of connections to one directory, each with its own se
 temporary tables; one takes 0.3 ms to open. So every request has a fresh one, and nothing leaks between requests.
 """
 
+import contextlib
 import importlib
 import os
+import re
 import threading
 import time
 import uuid
@@ -16,11 +18,15 @@ from typing import Any, Self
 
 from common import logs
 from common.errors import EnvironmentProblem
-from deploy.local.clickhouse import sql
+from deploy.local.clickhouse import access, sql
+from deploy.local.clickhouse.access import Role
 from deploy.local.clickhouse.feed import Feed
 from deploy.local.clickhouse.http_query import UNKNOWN_DATABASE, code_of
 
 log = logs.get("clickhouse")
+
+_EXPLAIN = "EXPLAIN AST "
+_POSITION = re.compile(r"(failed at position )(\d+)")
 
 
 class EngineError(Exception):
@@ -43,10 +49,12 @@ class Engine:
     """A chDB directory. One process may have one, once."""
 
     def __init__(self, directory: Path, *, memory_bytes: int, default_database: str) -> None:
+        directory = directory.resolve()
         # before chdb is loaded: ClickHouse reads its time zone once
         os.environ["TZ"] = "UTC"
         time.tzset()
-        import chdb
+        with contextlib.chdir("/"):  # it would read a config.xml of the working directory
+            import chdb
 
         engine: Any = importlib.import_module("chdb._chdb")
         engine.set_signal_handlers_enabled(False)  # SIGINT and SIGTERM are ours
@@ -55,7 +63,11 @@ class Engine:
         self._path = f"{directory}?max_server_memory_usage={memory_bytes}"
         self._default_database = default_database
         try:
-            self._keeper: Any = self._connect(self._path)  # the engine lives as long as one connection is open
+            config = access.write(directory / "ayaflow", default_database)
+            self._keeper: Any = self._connect(
+                f"{self._path}&config-file={config}"
+            )  # of all; the engine lives as long as it
+            self._keeper.query(f"CREATE DATABASE IF NOT EXISTS {sql.quote_name(default_database)}", "Null")
             self.version = self._keeper.query("SELECT version()", "TSVRaw").bytes().decode().strip()
         except Exception as error:
             raise EnvironmentProblem(
@@ -73,9 +85,9 @@ class Engine:
         }
         self._lock = threading.Lock()
 
-    def connection(self) -> "Connection":
-        """A fresh connection in the default database."""
-        return Connection(self._connect(self._path), self._defaults, self._default_database, self.kill)
+    def connection(self, role: Role) -> "Connection":
+        """A fresh connection in the default database, with the grants of a role."""
+        return Connection(self._connect(self._path), role, self._defaults, self._default_database, self.kill)
 
     def kill(self, mark: str) -> bool:
         """Stop the queries that carry this mark, from another thread than theirs -> whether ClickHouse could."""
@@ -107,14 +119,17 @@ class Connection:
     stream that ends with its connection.
     """
 
-    def __init__(self, raw: Any, defaults: Mapping[str, str], database: str, kill: Callable[[str], bool]) -> None:
-        self._raw, self._kill = raw, kill
+    def __init__(
+        self, raw: Any, role: Role, defaults: Mapping[str, str], database: str, kill: Callable[[str], bool]
+    ) -> None:
+        self._raw, self._kill, self._database = raw, kill, database
         self._lock = threading.RLock()
         self._streaming: Any = None  # the answer that is being read in pieces
         self._lent: list[str] = []  # temporary tables of this request alone
         self._before: dict[str, str] = {}  # settings of the session that the request changed; empty: the default
         self.mark = f"ayaflow-{uuid.uuid4()}"
         """Queries of this connection carry it in their log_comment, at its beginning, so that they can be killed."""
+        self._run(f"SET ROLE {role}", "Null", {})
         self._set({**defaults, "log_comment": self.mark})
         try:
             self.use(database)
@@ -135,13 +150,29 @@ class Connection:
             self._raw.close()
 
     def use(self, database: str) -> None:
-        """Make it the current database. Raises EngineError when it does not exist."""
-        self._run(f"USE {sql.quote_name(database)}", "Null", {})
+        """Make it the current database; `default`, which clients name unasked, is ours. Raises EngineError when there
+        is none: chDB's own of that name has the files of this machine in it, and no role may look into it.
+        """
+        self._run(f"USE {sql.quote_name(self._database if database == 'default' else database)}", "Null", {})
 
-    def classify(self, query: str) -> tuple[str, int]:
-        """READ_ONLY, MUTATING, MUTATING_GLOBAL, CONTROL or UNKNOWN, and the number of statements."""
+    def classify(self, query: str, params: Mapping[str, str]) -> tuple[str, int]:
+        """READ_ONLY, MUTATING, MUTATING_GLOBAL, CONTROL or UNKNOWN, and the number of statements.
+
+        Raises EngineError when it is no statement, and Refusal for one that the engine would run and we do not.
+        """
         found = self._raw._conn.classify_query(query)  # noqa: SLF001  chDB has no other way to ask
-        return found["query_class"].name, int(found["statement_count"])
+        count = int(found["statement_count"])
+        if count <= 1 and (objection := access.objection(self._tree(query, params))):
+            raise sql.Refusal(objection)
+        return found["query_class"].name, count
+
+    def _tree(self, query: str, params: Mapping[str, str]) -> str:
+        """The statement as the engine parses it, a node a line. Raises EngineError."""
+        try:
+            return self._run(_EXPLAIN + query, "TSVRaw", params).body.decode("utf-8", "replace")
+        except EngineError as error:
+            said = _POSITION.sub(lambda found: f"{found[1]}{int(found[2]) - len(_EXPLAIN)}", str(error))
+            raise EngineError(said) from error
 
     def set_for_query(self, settings: Mapping[str, str], *, restore: bool) -> None:
         """Apply the settings of a request; with `restore` (a session) `reset` undoes it."""

@@ -6,6 +6,7 @@ in threads, each on a connection of its own; the event loop only moves bytes.
 
 import asyncio
 import contextlib
+import functools
 import os
 import secrets
 import time
@@ -24,7 +25,8 @@ from common.errors import EnvironmentProblem, QueryError
 from common.settings import ClickHouseSettings, Settings
 from common.stopping import END_SECONDS, Stop, stop_on_signals
 from deploy.local import endpoints
-from deploy.local.clickhouse import blocks, compression, http_query, native, sql
+from deploy.local.clickhouse import access, blocks, compression, fence, http_query, native, sql
+from deploy.local.clickhouse.access import Role
 from deploy.local.clickhouse.body import PIECE_BYTES, Body, TooSlow, read_form
 from deploy.local.clickhouse.doors import KEEP_ALIVE_SECONDS, Doors
 from deploy.local.clickhouse.engine import Answer, Connection, Engine, EngineError
@@ -66,6 +68,8 @@ def run(settings: Settings) -> int:
         directory = settings.data_dir / "clickhouse"
         make_directory(directory)
         began = time.monotonic()
+        settings = access.with_password(settings)
+        _fence(directory)
         engine = Engine(directory, memory_bytes=_memory_budget(), default_database=settings.clickhouse.database)
         try:
             with stop_on_signals(within=END_SECONDS) as stop:
@@ -98,6 +102,7 @@ async def _serve(server: "Server", listen: Address, began: float, stop: Stop) ->
             "ready",
             url=f"http://{listen.text}",
             version=server.version,
+            writer=server.writer,
             rss_mb=rss_mb(os.getpid()),
             seconds=round(time.monotonic() - began, 1),
         )
@@ -120,10 +125,11 @@ class Server:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="query")
         self._killer = ThreadPoolExecutor(1, thread_name_prefix="kill")
         self._writing = asyncio.Semaphore(WRITERS)
-        self._sessions = Sessions(engine.connection)
+        self._sessions = {role: Sessions(functools.partial(engine.connection, role)) for role in Role}
         self._running = Running()
         self.doors = Doors(_refuse)
         self.version = engine.version
+        self.writer = settings.username
 
     def application(self) -> web.Application:
         """The aiohttp application."""
@@ -137,7 +143,8 @@ class Server:
 
     def close(self) -> None:
         """Close the sessions and wait for the threads."""
-        self._sessions.close()
+        for sessions in self._sessions.values():
+            sessions.close()
         self._threads.shutdown()
         self._killer.shutdown()
 
@@ -150,7 +157,7 @@ class Server:
     async def _statement(self, request: web.Request) -> web.StreamResponse:
         query_id = request.query.get("query_id", "")
         try:
-            self._authenticate(request)
+            role = self._role(request)
             url = dict(request.query)
             files: dict[str, bytes] = {}
             if request.content_type == "multipart/form-data":
@@ -161,7 +168,7 @@ class Server:
             query_id = query.query_id
             if not query.text and request.method in {"GET", "HEAD"}:
                 return web.Response(text="Ok.\n")
-            return await self._answer(request, query)
+            return await self._answer(request, query, role)
         except (_Denied, SessionIsLocked, SessionNotFound, SameId, QueryError, EngineError) as error:
             return _error(*self._explain(error), query_id)
 
@@ -173,21 +180,25 @@ class Server:
         if "No space left" in message or http_query.code_of(message) == http_query.NOT_ENOUGH_SPACE:
             message += f" The disk of {self._directory} is full: make room, or lower clickhouse.flows_retention_days."
             log.warning("disk full", directory=str(self._directory))
+        if http_query.code_of(message) == http_query.ACCESS_DENIED:
+            message += (
+                f" The embedded ClickHouse reaches its own tables only; {self._settings.username} writes to them, with "
+                f"clickhouse.password or the one in {self._directory.parent / access.PASSWORD_FILE}."
+            )
         return http_query.code_of(message), message
 
-    def _authenticate(self, request: web.Request) -> None:
-        if not self._settings.password:
-            return
+    def _role(self, request: web.Request) -> Role:
         user, password = http_query.credentials(request.query, request.headers)
-        right = secrets.compare_digest(user.encode(), self._settings.username.encode())
-        if not (secrets.compare_digest(password.encode(), self._settings.password.encode()) and right):
+        role = access.role_of(self._settings, user, password)
+        if role is None:
             raise _Denied(f"{user}: Authentication failed: password is incorrect, or there is no user with such name")
+        return role
 
-    async def _answer(self, request: web.Request, query: Query) -> web.StreamResponse:
+    async def _answer(self, request: web.Request, query: Query, role: Role) -> web.StreamResponse:
         encodings = request.headers.get("Content-Encoding", "").split(",")
         body = Body(request, [*([blocks.NAME] if query.decompress else []), *encodings])
         query, insert = await _read_statement(query, body)
-        async with self._connection(query) as connection, self._writing if insert else contextlib.nullcontext():
+        async with self._connection(query, role) as connection, self._writing if insert else contextlib.nullcontext():
             loop = asyncio.get_running_loop()
             pieces = body.pieces(insert.data, loop) if insert else iter(())
             with self._running.named(query.query_id, connection.mark):
@@ -201,11 +212,11 @@ class Server:
                 return await self._send(request, query, connection, outcome)
 
     @contextlib.asynccontextmanager
-    async def _connection(self, query: Query) -> AsyncIterator[Connection]:
+    async def _connection(self, query: Query, role: Role) -> AsyncIterator[Connection]:
         """A fresh connection, or the session's."""
         loop = asyncio.get_running_loop()
         if query.session_id:
-            lease = self._sessions.lease(
+            lease = self._sessions[role].lease(
                 query.session_id,
                 query.session_seconds,
                 time.monotonic(),
@@ -218,7 +229,7 @@ class Server:
                 finally:
                     await asyncio.shield(loop.run_in_executor(self._threads, connection.reset))
             return
-        connection = await loop.run_in_executor(self._threads, self._engine.connection)
+        connection = await loop.run_in_executor(self._threads, self._engine.connection, role)
         with connection:
             yield connection
 
@@ -326,7 +337,7 @@ def _execute(
         connection.use(query.database)
     kind = "MUTATING"
     if insert is None:
-        kind, count = connection.classify(text)
+        kind, count = connection.classify(text, query.params)
         if count > 1:
             raise QueryError("Multi-statements are not allowed: send one statement a request")
     first = next((token.name for token in sql.tokens(query.text)), "")
@@ -417,6 +428,13 @@ def _error(code: int, message: str, query_id: str) -> web.Response:
             "X-ClickHouse-Timezone": "UTC",
         },
     )
+
+
+def _fence(directory: Path) -> None:
+    """Shut this process in; its temporary files are below `directory`."""
+    os.environ["TMPDIR"] = str(directory.resolve())
+    if not fence.close(directory):
+        log.warning("this kernel has no Landlock: ClickHouse's own grants alone keep it from files and servers")
 
 
 def _memory_budget() -> int:

@@ -6,6 +6,7 @@ of an INSERT need not be text.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from common.errors import QueryError
 
@@ -20,31 +21,6 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-
-BACKGROUND_ENGINES = frozenset(
-    {"kafka", "rabbitmq", "nats", "filelog", "s3queue", "azurequeue", "materializedpostgresql", "materializedmysql"}
-)
-"""Engines that start consumers of their own: chDB cannot run them, and cannot open a directory that has one."""
-
-HOST_ENGINES = frozenset({"file", "executable", "executablepool", "python", "odbc", "jdbc", "sqlite"})
-HOST_FUNCTIONS = frozenset(
-    {
-        "file",
-        "filecluster",
-        "executable",
-        "python",
-        "sqlite",
-        "odbc",
-        "jdbc",
-        "filesystem",
-        "localiceberg",
-        "iceberglocal",
-        "deltalakelocal",
-        "paimonlocal",
-        "hudilocal",
-    }
-)
-"""What would read the host's files or run its programs, with the rights of the server: often root's."""
 
 
 class Refusal(QueryError):
@@ -148,40 +124,15 @@ def answer_format(query: bytes) -> str | None:
 
 
 def refuse(query: bytes) -> None:
-    """Raise Refusal for what this server must not do; say what to do instead. Of an INSERT give the head only."""
+    """Raise Refusal for files that ClickHouse takes for its caller's: no grant covers them. Of an INSERT the head."""
     parts = list(tokens(query))
     names = [token.name for token in parts]
-    creates = names[:1] in (["create"], ["attach"], ["replace"])
-    for index, name in enumerate(names):
-        before = names[index - 1] if index else ""
-        if creates and (before == "engine" or names[index - 2 : index] == ["engine", ""]):
-            _refuse_engine(name)
-        calls = index + 1 < len(parts) and parts[index + 1].text == b"("
-        if calls and name in HOST_FUNCTIONS:
-            raise Refusal(
-                f"the embedded ClickHouse does not open files or run programs of this machine ({name}). "
-                "Send the data with the request: INSERT INTO ... FORMAT ..."
-            )
-        if name in {"outfile", "infile"} and before in {"into", "from"}:
+    for before, name in pairwise(names):
+        if (before, name) in {("into", "outfile"), ("from", "infile")}:
             raise Refusal(
                 f"the embedded ClickHouse does not open files of this machine ({before} {name}). "
                 "Send or take the data with the request"
             )
-    if names[:1] in (["backup"], ["restore"]):
-        raise Refusal("the embedded ClickHouse makes no backups: stop it and copy data_dir/clickhouse")
-    if creates and "dictionary" in names[:4] and {"file", "executable"} & set(names):
-        raise Refusal("the embedded ClickHouse does not load dictionaries from files or programs of this machine")
-
-
-def _refuse_engine(name: str) -> None:
-    if name in BACKGROUND_ENGINES:
-        raise Refusal(
-            f"the embedded ClickHouse cannot run the engine {name}: it starts no consumers of its own. "
-            "`ayaflow streams` fills the tables from Kafka; for such an engine set clickhouse.url to a "
-            "ClickHouse server"
-        )
-    if name in HOST_ENGINES:
-        raise Refusal(f"the embedded ClickHouse does not open files or run programs of this machine (engine {name})")
 
 
 def quote(value: str) -> str:

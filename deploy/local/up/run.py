@@ -13,6 +13,7 @@ from common.settings import Settings
 from common.stopping import Stop, stop_on_signals
 from console.health import console_url, questions
 from deploy.local import endpoints
+from deploy.local.clickhouse import access
 from deploy.local.process import is_held, only_one
 from deploy.local.up import preflight
 from deploy.local.up.probes import Probes
@@ -35,6 +36,8 @@ def run(settings: Settings) -> int:
     """
     with stop_on_signals() as stop, only_one(_lock(settings.data_dir), "ayaflow up"):
         preflight.check(settings)
+        if Endpoint.of(settings.clickhouse.url).address.is_loopback:
+            settings = access.with_password(settings)
         with Probes(questions(settings)) as probes:
             supervisor = _supervisor(settings, probes)
             screen = _screen(settings, supervisor)

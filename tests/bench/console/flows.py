@@ -9,6 +9,7 @@ import clickhouse_connect
 
 from common import settings as settings_module
 from schemas.clickhouse.ddl import migrations
+from tests.fix_local import WRITER
 
 WINDOW = 10  # seconds
 NODES = 4
@@ -63,7 +64,7 @@ def fill(url: str, rows: int, days: int) -> datetime:
     """Make the flows, unless there are so many already; returns the end of the newest window."""
     host, port = url.removeprefix("http://").split(":")
     client = clickhouse_connect.get_client(
-        host=host, port=int(port), autogenerate_session_id=False, send_receive_timeout=600
+        host=host, port=int(port), autogenerate_session_id=False, **WRITER, send_receive_timeout=600
     )
     loaded = settings_module.load(flags={"clickhouse.url": url})
     client.command("CREATE DATABASE IF NOT EXISTS ayaflow")
@@ -72,7 +73,12 @@ def fill(url: str, rows: int, days: int) -> datetime:
             client.command(statement)
     with contextlib.closing(
         clickhouse_connect.get_client(
-            host=host, port=int(port), database="ayaflow", autogenerate_session_id=False, send_receive_timeout=600
+            host=host,
+            port=int(port),
+            database="ayaflow",
+            autogenerate_session_id=False,
+            **WRITER,
+            send_receive_timeout=600,
         )
     ) as client:
         windows = days * 86_400 // WINDOW

@@ -104,37 +104,15 @@ def test_the_format_of_an_answer_is_found(query: bytes, format_name: str | None)
 
 
 @pytest.mark.parametrize(
-    "query",
-    [
-        b"CREATE TABLE t (a Int8) ENGINE = Kafka('x')",
-        b"CREATE TABLE t (a Int8) ENGINE Kafka()",
-        b"ATTACH TABLE t (a Int8) engine=/* */RabbitMQ",
-        b"CREATE TABLE t ENGINE = File(CSV)",
-        b"SELECT * FROM file ('/etc/passwd')",
-        b"SELECT * FROM \"file\"('/x')",
-        b"SELECT * FROM FILE/**/('/x')",
-        b"INSERT INTO FUNCTION executable('x')",
-        b"SELECT 1 INTO OUTFILE 'x'",
-        b"BACKUP TABLE t TO Disk('x', 'y')",
-        b"CREATE DICTIONARY d (a UInt8) PRIMARY KEY a SOURCE(FILE(path '/x' format 'CSV'))",
-    ],
+    "query", [b"SELECT 1 INTO OUTFILE 'x'", b"SELECT 1 into/**/outfile 'x'", b"INSERT INTO t FROM INFILE 'x'"]
 )
-def test_what_reaches_outside_is_refused(query: bytes) -> None:
+def test_files_of_the_caller_are_refused(query: bytes) -> None:
     with pytest.raises(sql.Refusal, match="the embedded ClickHouse"):
         sql.refuse(query)
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        b"CREATE TABLE t (kafka UInt8, file String) ENGINE = MergeTree ORDER BY kafka",
-        b"SELECT file FROM t WHERE file = 'Kafka('",
-        b"SELECT 'file(1)', \"file\" FROM t",
-        b"SELECT 1 -- INTO OUTFILE 'x'",
-        b"SELECT kafka FROM engine",
-    ],
-)
-def test_names_and_texts_that_only_look_like_it_are_not_refused(query: bytes) -> None:
+@pytest.mark.parametrize("query", [b"SELECT 1 -- INTO OUTFILE 'x'", b"SELECT 'INTO OUTFILE' AS into"])
+def test_texts_that_only_look_like_it_are_not_refused(query: bytes) -> None:
     sql.refuse(query)
 
 
