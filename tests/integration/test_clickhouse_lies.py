@@ -19,6 +19,7 @@ from console.audit import run as audit_run
 from console.store.client import Store
 from streams.partition.storing import KafkaPartition, Refused
 from streams.store.clickhouse import ClickHouseStore
+from tests.fix_local import WRITER
 from tests.unit.streams.store_contract import WINDOW, flows
 from tests.waiting import HANG_SECONDS, until
 
@@ -118,7 +119,7 @@ def liar(clickhouse_server: str) -> Iterator[Liar]:
 
 @pytest.fixture(scope="module")
 def settings(liar: Liar) -> ClickHouseSettings:
-    return ClickHouseSettings(url=liar.url, database=f"db_{time.time_ns()}")
+    return ClickHouseSettings(url=liar.url, **WRITER, database=f"ayaflow_{time.time_ns()}")
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ def test_a_password_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
         "SetRoleQuery",
         "SelectWithUnionQuery (children 1)\n ExpressionList\n  Function file (children 1)",
         "CreateQuery a (children 2)\n Identifier a\n Storage definition (children 1)\n  Function Kafka",
-        "CreateQuery a\n ViewTargets (children 1)\n  Storage definition (children 1)\n   Function Executable (children 1)",
+        "CreateQuery a\n ViewTargets (children 1)\n  Storage definition (children 1)\n   Function Executable",
     ],
 )
 def test_what_no_grant_forbids_is_objected_to(tree: str) -> None:
