@@ -5,8 +5,11 @@ brings is refused, or comes up here.
 """
 
 import contextlib
+import os
 import socket
 import stat
+import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -16,7 +19,7 @@ from typing import Any
 import pytest
 
 from deploy.local.clickhouse.access import CONSTANT, ENGINES, PASSWORD_FILE
-from tests.fix_local import WRITER, clickhouse_answers, free_port, start, stop, until
+from tests.fix_local import REPOSITORY, WRITER, clickhouse_answers, free_port, start, stop, until
 from tests.integration.fix_clickhouse import http
 
 pytestmark = pytest.mark.clickhouse
@@ -347,7 +350,7 @@ def test_a_session_is_its_users(clickhouse_server: str) -> None:
     assert http(clickhouse_server, b"SELECT currentRoles()", session_id=session, **READER)[2] == b"['reader']\n"
 
 
-def test_a_password_is_made_once_and_a_config_of_the_working_directory_is_not_read(tmp_path: Path) -> None:
+def test_a_password_is_made_once(tmp_path: Path) -> None:
     listen, role = free_port(), b"SELECT currentRoles()"
     found = []
     for _ in range(2):
@@ -367,3 +370,15 @@ def test_a_password_is_made_once_and_a_config_of_the_working_directory_is_not_re
     assert found[0] == found[1]
     assert len(found[0]) >= 32
     assert not (tmp_path / "clickhouse/ayaflow/users.xml").stat().st_mode & 0o077
+
+
+def test_a_config_of_the_working_directory_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "config.xml").write_text("no XML")
+    (tmp_path / "db").mkdir()
+    opened = """
+from pathlib import Path
+from deploy.local.clickhouse.engine import Engine
+Engine(Path("db"), memory_bytes=1 << 29, default_database="ayaflow").close()
+"""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    subprocess.run([sys.executable, "-c", opened], cwd=tmp_path, env=environment, check=True)

@@ -53,7 +53,7 @@ WITHOUT_EFFECT = {
 """Parameters that change neither the octets nor the meaning of an answer, and why they are taken and not used."""
 
 REFUSED = {
-    "role": "there are no roles to choose from: leave it out",
+    "role": "a request has the role of its user: leave it out",
     "add_http_cors_header": "no page of another origin may read answers: leave it out",
     "stacktrace": "errors never carry a stack trace: leave it out",
     "http_write_exception_in_output_format": "errors are text, whatever the format: leave it out",
