@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from common.errors import EnvironmentProblem
-from common.settings import ClickHouseSettings, Settings
+from common.settings import ClickHouseSettings
 
 WRITER_NAME = "ayaflow"
 """The user who writes, unless clickhouse.username names one."""
@@ -92,16 +92,15 @@ def role_of(settings: ClickHouseSettings, user: str, password: str) -> Role | No
     return Role.READER if user == "default" != settings.username and not password else None
 
 
-def with_password(settings: Settings) -> Settings:
+def with_password(settings: ClickHouseSettings, data_dir: Path) -> ClickHouseSettings:
     """These settings with a user who may write, by a password made once. Raises EnvironmentProblem.
 
     It is kept in data_dir, for its owner only.
     """
-    clickhouse = settings.clickhouse
-    if clickhouse.password:
+    if settings.password:
         return settings
-    name = WRITER_NAME if clickhouse.username == "default" else clickhouse.username
-    kept = settings.data_dir / PASSWORD_FILE
+    name = WRITER_NAME if settings.username == "default" else settings.username
+    kept = data_dir / PASSWORD_FILE
     try:
         password = kept.read_text().strip() if kept.exists() else ""
         if not password:
@@ -113,8 +112,7 @@ def with_password(settings: Settings) -> Settings:
             f"the password of ClickHouse's user {name} cannot be kept in {kept}: {error.strerror}. Make room or change "
             "its owner, or set clickhouse.password"
         ) from error
-    made = clickhouse.model_copy(update={"username": name, "password": password})
-    return settings.model_copy(update={"clickhouse": made})
+    return settings.model_copy(update={"username": name, "password": password})
 
 
 _FILE_FUNCTION = re.compile(r"^ *Function (?:\w+\.)?file\b", re.MULTILINE | re.IGNORECASE)

@@ -68,12 +68,12 @@ def run(settings: Settings) -> int:
         directory = settings.data_dir / "clickhouse"
         make_directory(directory)
         began = time.monotonic()
-        settings = access.with_password(settings)
+        own = access.with_password(settings.clickhouse, settings.data_dir)
         _fence(directory)
         engine = Engine(directory, memory_bytes=_memory_budget(), default_database=settings.clickhouse.database)
         try:
             with stop_on_signals(within=END_SECONDS) as stop:
-                asyncio.run(_serve(Server(engine, settings.clickhouse, directory), listen, began, stop))
+                asyncio.run(_serve(Server(engine, own, directory), listen, began, stop))
         finally:
             engine.close()
     log.info("stopped")

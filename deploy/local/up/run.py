@@ -37,7 +37,8 @@ def run(settings: Settings) -> int:
     with stop_on_signals() as stop, only_one(_lock(settings.data_dir), "ayaflow up"):
         preflight.check(settings)
         if Endpoint.of(settings.clickhouse.url).address.is_loopback:
-            settings = access.with_password(settings)
+            clickhouse = access.with_password(settings.clickhouse, settings.data_dir)
+            settings = settings.model_copy(update={"clickhouse": clickhouse})
         with Probes(questions(settings)) as probes:
             supervisor = _supervisor(settings, probes)
             screen = _screen(settings, supervisor)

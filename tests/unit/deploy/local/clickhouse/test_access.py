@@ -2,7 +2,6 @@ from pathlib import Path
 
 import pytest
 
-from common import settings as settings_module
 from common.settings import ClickHouseSettings
 from deploy.local.clickhouse import access
 from deploy.local.clickhouse.access import Role, objection
@@ -32,15 +31,15 @@ def test_nobody_writes_without_a_password_and_a_default_with_one_is_the_only_use
 
 
 def test_a_password_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
-    given = settings_module.load(flags={"data_dir": str(tmp_path / "new")})
-    made = access.with_password(given)
-    assert made.clickhouse.username == "ayaflow"
-    assert access.with_password(given) == made
-    kept = tmp_path / "new" / access.PASSWORD_FILE
-    assert kept.read_text().strip() == made.clickhouse.password
+    directory = tmp_path / "new"
+    made = access.with_password(ClickHouseSettings(), directory)
+    assert made.username == "ayaflow"
+    assert access.with_password(ClickHouseSettings(), directory) == made
+    kept = directory / access.PASSWORD_FILE
+    assert kept.read_text().strip() == made.password
     assert kept.stat().st_mode & 0o777 == 0o600
-    own = settings_module.load(flags={"data_dir": str(tmp_path), "clickhouse.password": "x"})
-    assert access.with_password(own) is own
+    own = ClickHouseSettings(password="x")
+    assert access.with_password(own, tmp_path) is own
 
 
 @pytest.mark.parametrize(
