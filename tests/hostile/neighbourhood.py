@@ -126,7 +126,8 @@ class Neighbourhood:
 
     def execute(self, sql: str) -> None:
         """As somebody who may."""
-        query = urllib.parse.urlencode({"database": "ayaflow"})
+        password = (self.system.directory / "data" / "clickhouse.password").read_text().strip()
+        query = urllib.parse.urlencode({"database": "ayaflow", "user": "ayaflow", "password": password})
         asked = urllib.request.Request(f"http://127.0.0.1:{CLICKHOUSE}/?{query}", data=sql.encode())
         with urllib.request.urlopen(asked, timeout=120):
             pass

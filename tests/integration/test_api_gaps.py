@@ -11,11 +11,12 @@ from starlette.testclient import TestClient
 
 from common import settings as settings_module
 from schemas.clickhouse.ddl import migrations
+from tests.fix_local import WRITER
 from tests.integration.fix_api import api_client
 
 pytestmark = pytest.mark.clickhouse
 
-DATABASE = "gaps_tests"
+DATABASE = "ayaflow_gaps_tests"
 DAY = int(datetime(2026, 5, 1, tzinfo=UTC).timestamp())
 STEP = 60
 MINUTES = 10
@@ -35,7 +36,9 @@ def gaps(clickhouse_server: str) -> Iterator[TestClient]:
         }
     )
     place = urlsplit(clickhouse_server)
-    client = clickhouse_connect.get_client(host=place.hostname, port=place.port, autogenerate_session_id=False)
+    client = clickhouse_connect.get_client(
+        host=place.hostname, port=place.port, autogenerate_session_id=False, **WRITER
+    )
     client.command(f"CREATE DATABASE {DATABASE}")
     for migration in migrations(loaded.clickhouse):
         for statement in migration.statements:

@@ -17,12 +17,12 @@ from console import app as http
 from schemas.clickhouse.ddl import migrations
 from tests.e2e.browser import opened
 from tests.e2e.dashboard.driving import answered, picture, table
-from tests.fix_local import free_port
+from tests.fix_local import WRITER, free_port
 from tests.integration.fix_console import served
 
 pytestmark = [pytest.mark.e2e, pytest.mark.clickhouse]
 
-DATABASE = "times_tests"
+DATABASE = "ayaflow_times_tests"
 NIGHT = int(
     datetime(2025, 10, 25, 22, tzinfo=UTC).timestamp()
 )  # midnight in Berlin, six hours before the clock changes
@@ -50,7 +50,9 @@ def console(clickhouse_server: str) -> Iterator[str]:
         }
     )
     place = urllib.parse.urlsplit(clickhouse_server)
-    client = clickhouse_connect.get_client(host=place.hostname, port=place.port, autogenerate_session_id=False)
+    client = clickhouse_connect.get_client(
+        host=place.hostname, port=place.port, autogenerate_session_id=False, **WRITER
+    )
     client.command(f"CREATE DATABASE {DATABASE}")
     for migration in migrations(loaded.clickhouse):
         for statement in migration.statements:
