@@ -27,7 +27,7 @@ from deploy.local.process import dies_with_parent
 from tests.bench.process import children, rss_mb
 from tests.faults import cluster, place
 from tests.faults.proxy import Proxy, running
-from tests.fix_local import REPOSITORY, clickhouse_answers, environment, kafka_answers, temporary_directory
+from tests.fix_local import REPOSITORY, WRITER, clickhouse_answers, environment, kafka_answers, temporary_directory
 from tests.fix_root import bpf_filesystem
 from tests.kernel import veth
 
@@ -255,11 +255,12 @@ def installation(
             "data_dir": str(data),
             "capture": {"interfaces": [watched, *also_watched], "bpffs": str(bpffs)},
             "kafka": {"partitions": 4},
+            "clickhouse": WRITER,
             "local": {"kafka_heap_mb": 256},
             "streams": {"window_seconds": window_seconds, "node_timeout_seconds": 4},
         }
         for section, values in settings.items():
-            tree.setdefault(section, {}).update(values)
+            tree[section] = {**tree.get(section, {}), **values}
         config = directory / "settings.yaml"
         parts = _brokers(directory, tree) if brokers > 1 else {}
         parts |= _parts(directory, config, workers=workers, broker=brokers == 1)

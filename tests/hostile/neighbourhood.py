@@ -22,6 +22,7 @@ from schemas.topics import TopicNames
 from tests.faults.installation import CLICKHOUSE, PRODUCER, Installation
 from tests.faults.proxy import Proxy
 from tests.faults.traffic import Totals
+from tests.fix_local import WRITER
 from tests.hostile import poison
 from tests.hostile.strangers import NAMES, Stranger
 from tests.kernel import veth
@@ -126,8 +127,8 @@ class Neighbourhood:
 
     def execute(self, sql: str) -> None:
         """As somebody who may."""
-        password = (self.system.directory / "data" / "clickhouse.password").read_text().strip()
-        query = urllib.parse.urlencode({"database": "ayaflow", "user": "ayaflow", "password": password})
+        user = {"user": WRITER["username"], "password": WRITER["password"]}
+        query = urllib.parse.urlencode({"database": "ayaflow", **user})
         asked = urllib.request.Request(f"http://127.0.0.1:{CLICKHOUSE}/?{query}", data=sql.encode())
         with urllib.request.urlopen(asked, timeout=120):
             pass
