@@ -7,6 +7,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from confluent_kafka.schema_registry import SchemaRegistryClient, SchemaRegistryError
@@ -16,7 +17,6 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from schemas.avro.codec import Codec
 from schemas.topics import TopicNames
 from tests.fix_local import REPOSITORY, environment, free_port
-from tests.integration.fix_tables import Tables
 from tests.waiting import HANG_SECONDS
 
 pytestmark = pytest.mark.clickhouse
@@ -95,15 +95,24 @@ def test_confluents_registry_client_finds_what_there_is(console_url: str) -> Non
         assert (caught.value.http_status_code, caught.value.error_code) == (405, 42205)
 
 
-def test_clickhouse_reads_our_messages_through_the_registry(console_url: str, tables: Tables) -> None:
-    tables.command("CREATE TABLE DB.live (node String, active_flows Int64) ENGINE = MergeTree ORDER BY node")
-    tables.insert_raw(
-        "live",
-        Codec().encode_live_stats({**LIVE, "time": 1_800_000_000_000_000}),
-        "AvroConfluent",
-        format_avro_schema_registry_url=f"{console_url}/schema-registry",
-    )
-    assert tables.rows("SELECT node, active_flows FROM DB.live") == [("n1", 3)]
+READ = """
+import sys
+import chdb
+answer = chdb.query(
+    "SELECT node, active_flows FROM file('" + sys.argv[1] + "', AvroConfluent, 'node String, active_flows Int64')"
+    " SETTINGS format_avro_schema_registry_url = '" + sys.argv[2] + "'", "CSV"
+)
+print(answer.bytes().decode(), end="")
+"""
+
+
+def test_clickhouse_reads_our_messages_through_the_registry(console_url: str, tmp_path: Path) -> None:
+    """Somebody's own: the one of `ayaflow clickhouse` asks nobody (SECURITY.md)."""
+    message = tmp_path / "message"
+    message.write_bytes(Codec().encode_live_stats({**LIVE, "time": 1_800_000_000_000_000}))
+    command = [sys.executable, "-c", READ, str(message), f"{console_url}/schema-registry"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, timeout=HANG_SECONDS)
+    assert done.stdout == '"n1",3\n'
 
 
 def test_health_over_http_is_503_while_a_stage_is_away(console_url: str) -> None:
