@@ -86,10 +86,6 @@ class Tables:
         """The producer ended, and sent all."""
         self.ledger(end=at, windows={}, epoch=epoch, node=node, interface="", ended=1)
 
-    def insert_raw(self, table: str, data: bytes, form: str, **settings: Any) -> None:
-        """The bytes of a format."""
-        self._client.raw_insert(f"{self.database}.{table}", ["node", "active_flows"], data, settings, form)
-
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """The rows of a query; `DB` stands for the database."""
         return [tuple(row) for row in self._client.query(sql.replace("DB", self.database)).result_rows]
