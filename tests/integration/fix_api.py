@@ -5,9 +5,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 
-import clickhouse_connect
 import pytest
 from starlette.testclient import TestClient
 
@@ -16,9 +14,8 @@ from common.settings import Settings
 from console import app as http
 from console.query import flow_sql
 from console.store.client import Store
-from schemas.clickhouse.ddl import migrations
 from schemas.fields import NO_ICMP_TYPE
-from tests.fix_local import WRITER
+from tests.integration.fix_clickhouse import our_tables
 
 NOW = int(time.time()) // 3600 * 3600 - 1800  # of the stored windows; in the middle of an hour
 DATABASE = "ayaflow_api_tests"
@@ -134,22 +131,13 @@ def stored(clickhouse_server: str) -> Iterator[Settings]:
             "kafka.bootstrap_servers": "127.0.0.1:1",
         }
     )
-    place = urlsplit(clickhouse_server)
-    client = clickhouse_connect.get_client(
-        host=place.hostname, port=place.port, autogenerate_session_id=False, **WRITER
-    )
-    client.command(f"CREATE DATABASE {DATABASE}")
-    for migration in migrations(loaded.clickhouse):
-        for statement in migration.statements:
-            client.command(statement)
-    client.insert(
-        f"{DATABASE}.flows",
-        [[mapped(row[name]) if name.endswith("_addr") else row[name] for name in COLUMNS] for row in STORED],
-        column_names=COLUMNS,
-    )
-    yield loaded
-    client.command(f"DROP DATABASE {DATABASE}")
-    client.close()
+    with our_tables(loaded.clickhouse) as client:
+        client.insert(
+            f"{DATABASE}.flows",
+            [[mapped(row[name]) if name.endswith("_addr") else row[name] for name in COLUMNS] for row in STORED],
+            column_names=COLUMNS,
+        )
+        yield loaded
 
 
 @pytest.fixture(scope="module")

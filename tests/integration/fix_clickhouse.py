@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from common.settings import ClickHouseSettings
+from schemas.clickhouse.ddl import migrations
 from tests.fix_local import WRITER
 from tests.waiting import HANG_SECONDS
 
@@ -20,6 +22,20 @@ from tests.waiting import HANG_SECONDS
 def connect(url: str, **options: Any) -> Any:
     parts = urllib.parse.urlsplit(url)
     return clickhouse_connect.get_client(host=parts.hostname, port=parts.port, **{**WRITER, **options})
+
+
+@contextlib.contextmanager
+def our_tables(settings: ClickHouseSettings) -> Iterator[Any]:
+    """A client of who may write, once our tables are in the database of these settings; it is gone afterwards."""
+    with contextlib.closing(connect(settings.url, autogenerate_session_id=False)) as connection:
+        connection.command(f"CREATE DATABASE {settings.database}")
+        try:
+            for migration in migrations(settings):
+                for statement in migration.statements:
+                    connection.command(statement)
+            yield connection
+        finally:
+            connection.command(f"DROP DATABASE {settings.database}")
 
 
 @pytest.fixture

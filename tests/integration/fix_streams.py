@@ -26,7 +26,8 @@ from schemas.avro.codec import Codec
 from schemas.packets import PacketBatch
 from schemas.topics import TopicNames, topics
 from tests import waiting
-from tests.fix_local import REPOSITORY, WRITER, WRITER_SETTINGS, environment, free_port, temporary_directory
+from tests.fix_local import REPOSITORY, WRITER_SETTINGS, environment, free_port, temporary_directory
+from tests.integration.fix_clickhouse import connect
 from tests.waiting import HANG_SECONDS
 
 ENTRY = """
@@ -116,22 +117,15 @@ class Pipeline:
         assert self.producer.flush(HANG_SECONDS) == 0
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        client = clickhouse_connect.get_client(
-            dsn=f"{self.clickhouse}/{self.database}", **WRITER, autogenerate_session_id=False
-        )
-        try:
+        with self._connected() as client:
             return [tuple(row) for row in client.query(sql).result_rows]
-        finally:
-            client.close()
 
     def command(self, sql: str) -> None:
-        client = clickhouse_connect.get_client(
-            dsn=f"{self.clickhouse}/{self.database}", **WRITER, autogenerate_session_id=False
-        )
-        try:
+        with self._connected() as client:
             client.command(sql)
-        finally:
-            client.close()
+
+    def _connected(self) -> Any:
+        return contextlib.closing(connect(self.clickhouse, database=self.database, autogenerate_session_id=False))
 
     def count(self, sql: str) -> int:
         """One number; 0 while there is no such table yet."""

@@ -1,21 +1,19 @@
 """Our tables in a database of its own, and the command line that reads them."""
 
+import contextlib
 import json
 import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
-import clickhouse_connect
 import pytest
 
 from cli.main import main
-from common import settings as settings_module
+from common.settings import ClickHouseSettings
 from console.audit import run as audit_run
 from console.audit import settle
-from schemas.clickhouse.ddl import migrations
-from tests.fix_local import WRITER
+from tests.integration.fix_clickhouse import our_tables
 
 Run = Callable[..., tuple[int, str, str]]
 _databases = iter(range(1_000_000))
@@ -24,22 +22,8 @@ _databases = iter(range(1_000_000))
 class Tables:
     """Our tables in a database of their own."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.database = f"ayaflow_console_{os.getpid()}_{next(_databases)}"
-        place = urlsplit(url)
-        self._client = clickhouse_connect.get_client(
-            host=place.hostname, port=place.port, autogenerate_session_id=False, **WRITER
-        )
-        self._client.command(f"CREATE DATABASE {self.database}")
-        settings = settings_module.load(flags={"clickhouse.url": url, "clickhouse.database": self.database})
-        for migration in migrations(settings.clickhouse):
-            for statement in migration.statements:
-                self._client.command(statement)
-
-    def close(self) -> None:
-        self._client.command(f"DROP DATABASE {self.database}")
-        self._client.close()
+    def __init__(self, url: str, database: str, client: Any) -> None:
+        self.url, self.database, self._client = url, database, client
 
     def flow(self, **values: Any) -> None:
         """One row of flows."""
@@ -95,13 +79,18 @@ class Tables:
         self._client.command(sql.replace("DB", self.database))
 
 
+@contextlib.contextmanager
+def tables_of(url: str) -> Iterator[Tables]:
+    """Tables in a database that is gone afterwards."""
+    database = f"ayaflow_console_{os.getpid()}_{next(_databases)}"
+    with our_tables(ClickHouseSettings(url=url, database=database)) as client:
+        yield Tables(url, database, client)
+
+
 @pytest.fixture
 def tables(clickhouse_server: str) -> Iterator[Tables]:
-    opened = Tables(clickhouse_server)
-    try:
+    with tables_of(clickhouse_server) as opened:
         yield opened
-    finally:
-        opened.close()
 
 
 @pytest.fixture

@@ -3,16 +3,13 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 
-import clickhouse_connect
 import pytest
 from starlette.testclient import TestClient
 
 from common import settings as settings_module
-from schemas.clickhouse.ddl import migrations
-from tests.fix_local import WRITER
 from tests.integration.fix_api import api_client
+from tests.integration.fix_clickhouse import our_tables
 
 pytestmark = pytest.mark.clickhouse
 
@@ -35,31 +32,23 @@ def gaps(clickhouse_server: str) -> Iterator[TestClient]:
             "kafka.bootstrap_servers": "127.0.0.1:1",
         }
     )
-    place = urlsplit(clickhouse_server)
-    client = clickhouse_connect.get_client(
-        host=place.hostname, port=place.port, autogenerate_session_id=False, **WRITER
-    )
-    client.command(f"CREATE DATABASE {DATABASE}")
-    for migration in migrations(loaded.clickhouse):
-        for statement in migration.statements:
-            client.command(statement)
-    client.insert(
-        f"{DATABASE}.flows",
-        [[DAY + STEP * minute, 10, node, 6, 7, 700] for minute, node in ((FIRST, "a"), (OTHERS, "b"))],
-        column_names=["window_start", "window_seconds", "node", "protocol", "packets", "bytes"],
-    )
-    consumed = f"start >= {DAY + FLYING * STEP} AND start < {DAY + (FLYING + 1) * STEP} AND node = 'a'"
-    client.command(
-        f"INSERT INTO {DATABASE}.ledger"
-        " (node, ring_id, epoch, start_time, end_time, consumed_windows, consumed_packets, consumed_bytes)"
-        f" SELECT arrayJoin(['a', 'b']) AS node, 1, 1 + number, {DAY} + number AS start, start + 1,"
-        f" if({consumed}, [toDateTime(intDiv(start, 10) * 10)], []), if({consumed}, [3], []), if({consumed}, [9], [])"
-        f" FROM numbers({MINUTES * STEP}) WHERE NOT (node = 'a' AND intDiv(number, {STEP}) = {OFF})"
-    )
-    with api_client(loaded) as opened:
-        yield opened
-    client.command(f"DROP DATABASE {DATABASE}")
-    client.close()
+    with our_tables(loaded.clickhouse) as client:
+        client.insert(
+            f"{DATABASE}.flows",
+            [[DAY + STEP * minute, 10, node, 6, 7, 700] for minute, node in ((FIRST, "a"), (OTHERS, "b"))],
+            column_names=["window_start", "window_seconds", "node", "protocol", "packets", "bytes"],
+        )
+        consumed = f"start >= {DAY + FLYING * STEP} AND start < {DAY + (FLYING + 1) * STEP} AND node = 'a'"
+        client.command(
+            f"INSERT INTO {DATABASE}.ledger"
+            " (node, ring_id, epoch, start_time, end_time, consumed_windows, consumed_packets, consumed_bytes)"
+            f" SELECT arrayJoin(['a', 'b']) AS node, 1, 1 + number, {DAY} + number AS start, start + 1,"
+            f" if({consumed}, [toDateTime(intDiv(start, 10) * 10)], []), if({consumed}, [3], []),"
+            f" if({consumed}, [9], [])"
+            f" FROM numbers({MINUTES * STEP}) WHERE NOT (node = 'a' AND intDiv(number, {STEP}) = {OFF})"
+        )
+        with api_client(loaded) as opened:
+            yield opened
 
 
 def values(gaps: TestClient, **parameters: str) -> dict[Any, list[int | None]]:

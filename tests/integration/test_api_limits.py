@@ -5,9 +5,7 @@ import re
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
-import clickhouse_connect
 import pytest
 from starlette.testclient import TestClient
 
@@ -16,8 +14,8 @@ from common.settings import Settings
 from console.query import explore_sql, filters, flow_sql
 from console.store.client import Store
 from console.store.pool import Database
-from tests.fix_local import WRITER
 from tests.integration.fix_api import DATABASE, NOW, RANGE, api_client
+from tests.integration.fix_clickhouse import connect
 from tests.waiting import HANG_SECONDS, until
 
 pytestmark = pytest.mark.clickhouse
@@ -108,10 +106,7 @@ def test_clickhouse_away_is_503() -> None:
 
 def test_shipped_queries_read_only_the_granules_they_need(stored: Settings, store: Store) -> None:
     """Rows of many days are added; a question about an hour reads a part of one day's partition."""
-    place = urlsplit(stored.clickhouse.url)
-    client = clickhouse_connect.get_client(
-        host=place.hostname, port=place.port, autogenerate_session_id=False, **WRITER
-    )
+    client = connect(stored.clickhouse.url, autogenerate_session_id=False)
     client.command(
         f"INSERT INTO {DATABASE}.flows (window_start, window_seconds, node, dst_port, packets) SELECT"
         f" {NOW} - 86400 * 20 + intDiv(number, 10) * 10, 10, 'filler', number % 1000, 1 FROM numbers(1500000)"

@@ -16,7 +16,7 @@ import pytest
 
 from cli.main import cli
 from tests.fix_local import REPOSITORY
-from tests.integration.fix_tables import Tables
+from tests.integration.fix_tables import tables_of
 from tests.waiting import HANG_SECONDS
 
 pytestmark = [pytest.mark.root, pytest.mark.clickhouse]
@@ -62,8 +62,7 @@ def test_every_command_is_here() -> None:
 
 @pytest.fixture(scope="module")
 def environment(clickhouse_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    tables = Tables(clickhouse_server)
-    try:
+    with tables_of(clickhouse_server) as tables:
         tables.flow(window_start=int(time.time()) - 600, packets=3)
         yield {name: value for name, value in os.environ.items() if not name.startswith("AYAFLOW_")} | {
             "AYAFLOW_CLICKHOUSE_URL": tables.url,
@@ -71,8 +70,6 @@ def environment(clickhouse_server: str, tmp_path_factory: pytest.TempPathFactory
             "AYAFLOW_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
             "AYAFLOW_DATA_DIR": str(tmp_path_factory.mktemp("data")),
         }
-    finally:
-        tables.close()
 
 
 def outcome(

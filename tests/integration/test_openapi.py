@@ -3,12 +3,9 @@
 Needs the embedded ClickHouse (chdb); no root, no Kafka. The questions are the same in every run.
 """
 
-import contextlib
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
-import clickhouse_connect
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -20,8 +17,8 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from common import settings as settings_module
 from console import app
-from schemas.clickhouse.ddl import migrations
-from tests.fix_local import WRITER, free_port
+from tests.fix_local import free_port
+from tests.integration.fix_clickhouse import our_tables
 from tests.integration.fix_console import served
 
 pytestmark = pytest.mark.clickhouse
@@ -46,15 +43,10 @@ def console(clickhouse_server: str) -> Iterator[str]:
     loaded = settings_module.load(
         flags={**STAGES, "clickhouse.url": clickhouse_server, "clickhouse.database": "ayaflow_openapi_tests"}
     )
-    place = urlsplit(clickhouse_server)
-    with contextlib.closing(
-        clickhouse_connect.get_client(host=place.hostname, port=place.port, autogenerate_session_id=False, **WRITER)
-    ) as client:
-        client.command("CREATE DATABASE ayaflow_openapi_tests")
-        for migration in migrations(loaded.clickhouse):
-            for statement in migration.statements:
-                client.command(statement)
-    with served(app.build_app(loaded, health_timeout_seconds=0.2), host="127.0.0.1", port=port):
+    with (
+        our_tables(loaded.clickhouse),
+        served(app.build_app(loaded, health_timeout_seconds=0.2), host="127.0.0.1", port=port),
+    ):
         yield f"http://127.0.0.1:{port}"
 
 

@@ -4,7 +4,6 @@ import signal
 import time
 from datetime import UTC, datetime
 
-import clickhouse_connect
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource  # type: ignore[attr-defined]
 
@@ -12,7 +11,6 @@ from common.settings import ClickHouseSettings
 from console.audit import sentences
 from console.audit.read import Range, read
 from console.store.client import Store
-from tests.fix_local import WRITER
 from tests.integration.fix_streams import Pipeline, pipeline
 from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch, counters
 
@@ -43,12 +41,6 @@ class Node:
         return window
 
 
-def command(p: Pipeline, sql: str) -> None:
-    client = clickhouse_connect.get_client(dsn=f"{p.clickhouse}/{p.database}", **WRITER, autogenerate_session_id=False)
-    client.command(sql)
-    client.close()
-
-
 def losses(p: Pipeline) -> list[str]:
     """What the audit says of windows that are refused."""
     with Store(ClickHouseSettings(url=p.clickhouse, database=p.database)) as store:
@@ -68,7 +60,7 @@ def test_a_window_that_is_refused_holds_up_no_other_and_is_stored_in_the_end(
         p.start()
         one.send(80)
         p.until(lambda: p.stored_packets() == 1)
-        command(p, "ALTER TABLE flows ADD CONSTRAINT seven CHECK dst_port != 7001")
+        p.command("ALTER TABLE flows ADD CONSTRAINT seven CHECK dst_port != 7001")
         window = one.send(7001, 443)
         for port in (7002, 7003):
             one.send(port)
@@ -84,7 +76,7 @@ def test_a_window_that_is_refused_holds_up_no_other_and_is_stored_in_the_end(
         one.send(7004)
         p.until(lambda: 7004 in ports(p))
         p.stop(signal.SIGKILL)  # whatever was acknowledged of it
-        command(p, "ALTER TABLE flows DROP CONSTRAINT seven")
+        p.command("ALTER TABLE flows DROP CONSTRAINT seven")
         p.start()
         one.send(7005)
         p.until(lambda: losses(p) == [])
@@ -102,7 +94,7 @@ def test_a_refused_window_is_stored_once_wherever_streams_is_killed(kafka_broker
         p.start()
         node.send(80)
         p.until(lambda: p.stored_packets() == 1)
-        command(p, "ALTER TABLE flows ADD CONSTRAINT seven CHECK dst_port NOT IN (7001, 7003)")
+        p.command("ALTER TABLE flows ADD CONSTRAINT seven CHECK dst_port NOT IN (7001, 7003)")
         for port in range(7001, 7006):
             node.send(port)
         for pause in (0.3, 1.2, 2.0):
@@ -111,7 +103,7 @@ def test_a_refused_window_is_stored_once_wherever_streams_is_killed(kafka_broker
             p.stop(signal.SIGKILL)
             p.start()
         p.until(lambda: p.count("SELECT count() FROM refused FINAL") == 2)
-        command(p, "ALTER TABLE flows DROP CONSTRAINT seven")
+        p.command("ALTER TABLE flows DROP CONSTRAINT seven")
         node.send(7006)
         p.until(lambda: p.stored_packets() >= 7)
         p.until(lambda: losses(p) == [])
@@ -120,14 +112,20 @@ def test_a_refused_window_is_stored_once_wherever_streams_is_killed(kafka_broker
         assert p.stop() == 0
 
 
+def published(p: Pipeline) -> Node:
+    """A node whose first window is stored, and its flow published."""
+    node = Node(p, "n1", 0)
+    p.start()
+    node.send(80)
+    p.until(lambda: len(p.messages(p.topics.flows)) == 1)
+    return node
+
+
 def test_while_the_flows_topic_takes_nothing_the_table_goes_on_and_what_waited_is_published(
     kafka_broker: str, clickhouse_server: str
 ) -> None:
     with pipeline(kafka_broker, clickhouse_server) as p:
-        node = Node(p, "n1", 0)
-        p.start()
-        node.send(80)
-        p.until(lambda: len(p.messages(p.topics.flows)) == 1)
+        node = published(p)
         largest_message(p, 1)
         for port in range(7001, 7004):
             node.send(port)
@@ -157,10 +155,7 @@ def test_a_flows_topic_that_is_deleted_under_traffic_holds_up_nothing(
     kafka_broker: str, clickhouse_server: str
 ) -> None:
     with pipeline(kafka_broker, clickhouse_server) as p:
-        node = Node(p, "n1", 0)
-        p.start()
-        node.send(80)
-        p.until(lambda: len(p.messages(p.topics.flows)) == 1)
+        node = published(p)
         admin = AdminClient({"bootstrap.servers": kafka_broker})
         admin.delete_topics([p.topics.flows])[p.topics.flows].result(60)
         gone = time.monotonic()

@@ -8,16 +8,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import clickhouse_connect
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from common import settings as settings_module
 from console import app as http
-from schemas.clickhouse.ddl import migrations
 from tests.e2e.browser import opened
 from tests.e2e.dashboard.driving import answered, picture, table
-from tests.fix_local import WRITER, free_port
+from tests.fix_local import free_port
+from tests.integration.fix_clickhouse import our_tables
 from tests.integration.fix_console import served
 
 pytestmark = [pytest.mark.e2e, pytest.mark.clickhouse]
@@ -49,35 +48,26 @@ def console(clickhouse_server: str) -> Iterator[str]:
             "console.listen": f"127.0.0.1:{port}",
         }
     )
-    place = urllib.parse.urlsplit(clickhouse_server)
-    client = clickhouse_connect.get_client(
-        host=place.hostname, port=place.port, autogenerate_session_id=False, **WRITER
-    )
-    client.command(f"CREATE DATABASE {DATABASE}")
-    for migration in migrations(loaded.clickhouse):
-        for statement in migration.statements:
-            client.command(statement)
-    passed = [second for second in range(0, 6 * HOUR, 600) if not QUIET[0] <= second < OFF[1]]
-    names = ["gateway", LONG, TURNED]
-    flows = [[NIGHT + second, names[second // 600 % 3], "eth0", 6, 1_000, 600_000] for second in passed]
-    client.insert(
-        f"{DATABASE}.flows",
-        [[*flow[:3], "ingress", *flow[3:], "::ffff:10.0.0.1", "::ffff:10.0.0.2", 10] for flow in flows],
-        column_names=[
-            *("window_start", "node", "interface", "direction", "protocol", "packets", "bytes"),
-            *("src_addr", "dst_addr", "window_seconds"),
-        ],
-    )
-    client.command(
-        f"INSERT INTO {DATABASE}.ledger (node, ring_id, epoch, interface, direction, start_time, end_time)"
-        f" SELECT 'gateway', 1, 1 + number, '', 'ingress', {NIGHT} + 10 * number AS start, start + 10"
-        f" FROM numbers({6 * HOUR // 10})"
-        f" WHERE NOT (10 * number >= {OFF[0]} AND 10 * number < {OFF[1]})"
-    )
-    with served(http.build_app(loaded), host="127.0.0.1", port=port):
-        yield f"http://127.0.0.1:{port}"
-    client.command(f"DROP DATABASE {DATABASE}")
-    client.close()
+    with our_tables(loaded.clickhouse) as client:
+        passed = [second for second in range(0, 6 * HOUR, 600) if not QUIET[0] <= second < OFF[1]]
+        names = ["gateway", LONG, TURNED]
+        flows = [[NIGHT + second, names[second // 600 % 3], "eth0", 6, 1_000, 600_000] for second in passed]
+        client.insert(
+            f"{DATABASE}.flows",
+            [[*flow[:3], "ingress", *flow[3:], "::ffff:10.0.0.1", "::ffff:10.0.0.2", 10] for flow in flows],
+            column_names=[
+                *("window_start", "node", "interface", "direction", "protocol", "packets", "bytes"),
+                *("src_addr", "dst_addr", "window_seconds"),
+            ],
+        )
+        client.command(
+            f"INSERT INTO {DATABASE}.ledger (node, ring_id, epoch, interface, direction, start_time, end_time)"
+            f" SELECT 'gateway', 1, 1 + number, '', 'ingress', {NIGHT} + 10 * number AS start, start + 10"
+            f" FROM numbers({6 * HOUR // 10})"
+            f" WHERE NOT (10 * number >= {OFF[0]} AND 10 * number < {OFF[1]})"
+        )
+        with served(http.build_app(loaded), host="127.0.0.1", port=port):
+            yield f"http://127.0.0.1:{port}"
 
 
 def explore(page: Page, console: str, since: str = RANGE[0], until: str = RANGE[1], by: str = "protocol") -> None:
