@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+from producer.kafka.progress import Progress
 from schemas.fields import DIRECTIONS
 from schemas.packets import EpochCounters
 
@@ -116,21 +117,17 @@ class ProducerMetrics:
         *,
         ring_fill: Callable[[], float],
         coalescing: Callable[[], bool],
-        spool_bytes: Callable[[], int],
-        queue: Callable[[], int],
-        waiting_bytes: Callable[[], int],
-        waiting_since: Callable[[], int | None],
-        silent_ns: Callable[[], int],
+        progress: Callable[[], Progress],
         monotonic: Callable[[], int],
     ) -> None:
         """What to ask when somebody asks us."""
         self._ring_fill.set_function(ring_fill)
         self._coalescing.set_function(coalescing)
-        self._spool_bytes.set_function(spool_bytes)
-        self._queue.set_function(queue)
-        self._waiting_bytes.set_function(waiting_bytes)
-        self._waiting_seconds.set_function(lambda: _seconds_since(waiting_since(), monotonic()))
-        self._silent_seconds.set_function(lambda: silent_ns() / 1e9)
+        self._spool_bytes.set_function(lambda: progress().spool_bytes)
+        self._queue.set_function(lambda: progress().in_flight)
+        self._waiting_bytes.set_function(lambda: progress().waiting_bytes)
+        self._waiting_seconds.set_function(lambda: _seconds_since(progress().waiting_since_ns, monotonic()))
+        self._silent_seconds.set_function(lambda: progress().silent_ns(monotonic()) / 1e9)
 
     def count(self, counters: Iterable[EpochCounters]) -> None:
         """Add the kernel's counters of a closed epoch."""

@@ -168,11 +168,7 @@ class NodeParts:
         self._metrics.show(
             ring_fill=lambda: capture.ring_fill,
             coalescing=lambda: capture.coalescing,
-            spool_bytes=lambda: publisher.progress.spool_bytes,
-            queue=lambda: publisher.progress.in_flight,
-            waiting_bytes=lambda: publisher.progress.waiting_bytes,
-            waiting_since=lambda: publisher.progress.waiting_since_ns,
-            silent_ns=lambda: publisher.progress.silent_ns(self._clock.monotonic()),
+            progress=lambda: publisher.progress,
             monotonic=self._clock.monotonic,
         )
 
