@@ -3,11 +3,13 @@
 All raise OSError with the call's errno.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
 import platform
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +42,15 @@ def bpf(command: int, attributes: bytes, what: str) -> tuple[int, bytes]:
         error = ctypes.get_errno()
         raise OSError(error, f"{what}: {os.strerror(error)}")
     return result, buffer.raw
+
+
+@contextlib.contextmanager
+def closing(fd: int) -> Iterator[int]:
+    """Close a descriptor at the end."""
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def obj_pin(fd: int, path: Path) -> None:

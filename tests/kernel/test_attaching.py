@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from producer.interfaces.attach.hook import ATTACHED, FAILED, GONE, KEPT, WAYS, Hook, Outcome
-from producer.interfaces.attach.links import Links, closing
+from producer.interfaces.attach.links import Links
 from producer.kernel import bpfsys, child, pins, tcx
+from producer.kernel.bpfsys import closing
 from producer.kernel.pins import PROGRAMS
 from tests.kernel import veth
 from tests.kernel.attached import hooks, programs

@@ -11,8 +11,8 @@ import pytest
 from scapy.layers.inet import UDP
 from scapy.packet import Raw
 
-from producer.interfaces.attach.links import closing
 from producer.kernel import bpfsys, child, pins, tcx
+from producer.kernel.bpfsys import closing
 from tests.kernel import veth
 from tests.kernel.attached import programs
 from tests.kernel.frames import V4

@@ -13,9 +13,10 @@ from producer.interfaces.attach import entry, filters, links
 from producer.interfaces.attach.entry import Entries, Label, open_entries
 from producer.interfaces.attach.filters import Filters
 from producer.interfaces.attach.hook import ATTACHED, FAILED, GONE, KEPT, Hook, Outcome
-from producer.interfaces.attach.links import Links, closing
+from producer.interfaces.attach.links import Links
 from producer.interfaces.names import shown, shown_in
 from producer.kernel import tcx
+from producer.kernel.bpfsys import closing
 
 _GONE = {errno.ENODEV, errno.ENXIO}  # the interface, while we look at it
 _ADVICE = {

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from producer.kernel import bpfsys, tcx
+from producer.kernel.bpfsys import closing
 from producer.kernel.pins import PROGRAMS
 
 PREFIX = "ayaflow_"
@@ -90,11 +91,8 @@ def name_of(slot: int, direction: int) -> str:
 
 def name_and_label(program: int) -> tuple[str, Label | None]:
     """The name of the program of this id, and whose entry program it is; None: not one of ours. Raises OSError."""
-    fd = tcx.prog_by_id(program)
-    try:
+    with closing(tcx.prog_by_id(program)) as fd:
         name, maps = tcx.prog_name_and_maps(fd)
-    finally:
-        os.close(fd)
     if name.startswith(PREFIX):
         for each in maps:
             if label := _label_in(each):
@@ -103,13 +101,10 @@ def name_and_label(program: int) -> tuple[str, Label | None]:
 
 
 def _label_in(number: int) -> Label | None:
-    fd = tcx.map_by_id(number)
-    try:
+    with closing(tcx.map_by_id(number)) as fd:
         if tcx.map_name_and_size(fd) != (_LABEL, _LABEL_BYTES):
             return None
         octets = bpfsys.map_lookup(fd, bytes(4), _LABEL_BYTES)
-    finally:
-        os.close(fd)
     node, _, run = octets.rstrip(b"\0").decode("utf-8", "replace").rpartition("@")
     return Label(node=node, run=run)
 

@@ -19,7 +19,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from producer.interfaces import namespaces
 from producer.interfaces.attach.hook import Hook
-from producer.interfaces.attach.links import closing
+from producer.kernel.bpfsys import closing
 
 PRIORITY = 17  # before filters that were given none (they begin at 49152), and unlikely to be another's
 NAME = "ayaflow:"

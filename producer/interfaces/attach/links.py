@@ -7,8 +7,7 @@ and whoever removes the pin detaches it.
 
 import contextlib
 import errno
-import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from producer.interfaces.attach import entry
 from producer.interfaces.attach.entry import Entries
 from producer.interfaces.attach.hook import Hook, Seen
 from producer.kernel import bpfsys, pins, tcx
+from producer.kernel.bpfsys import closing
 from producer.kernel.pins import PROGRAMS
 from producer.kernel.tcx import TCX, Link
 
@@ -149,12 +149,3 @@ def _name(program: int) -> str | None:
             return tcx.prog_name_and_maps(fd)[0]
     except (FileNotFoundError, PermissionError):
         return None
-
-
-@contextlib.contextmanager
-def closing(fd: int) -> Iterator[int]:
-    """Close a descriptor at the end."""
-    try:
-        yield fd
-    finally:
-        os.close(fd)
