@@ -124,10 +124,10 @@ def detach_everywhere(*, node: str | None = None, keep: Collection[str] = ()) ->
     """
     removed = _detach(node, keep)
     for name in namespaces.named():
-        each_name = {interface.rpartition("/")[2] for interface in keep}
-        own = {each for each in each_name if shown_in(os.fsencode(name), each) in keep}
+        octets = os.fsencode(name)
         with contextlib.suppress(OSError), namespaces.entered(str(namespaces.RUN_NETNS / name)):
-            removed += [f"{line} in namespace {shown(os.fsencode(name))}" for line in _detach(node, own)]
+            own = {each for each in namespaces.interfaces().values() if shown_in(octets, each) in keep}
+            removed += [f"{line} in namespace {shown(octets)}" for line in _detach(node, own)]
     return removed
 
 
