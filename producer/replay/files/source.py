@@ -1,10 +1,8 @@
 """The octets of a capture: a file or standard input, as they are or compressed, a chunk at a time."""
 
 import contextlib
-import errno
 import os
 import select
-import stat
 import sys
 import zlib
 from collections.abc import Callable
@@ -24,16 +22,10 @@ class Opened:
     """The octets of a file or a pipe as they come, counted; none any more when somebody wants us to stop."""
 
     def __init__(self, path: str, tell: Callable[[int], None], stop: Stop | None) -> None:
-        """Raises SettingsError."""
+        """Raises OSError."""
         self._tell, self._stop, self._owned = tell, stop, path != "-"
-        try:
-            # a named pipe that nobody writes to yet would hold `open`
-            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK) if self._owned else sys.stdin.fileno()
-            if stat.S_ISDIR(os.fstat(self._fd).st_mode):
-                self.close()
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        except OSError as error:
-            raise SettingsError(f"cannot read {path}: {error.strerror}; give the name of a capture file") from error
+        # a named pipe that nobody writes to yet would hold `open`
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK) if self._owned else sys.stdin.fileno()
 
     def read(self, size: int, /) -> bytes:
         """See Reader. Raises OSError."""
@@ -81,13 +73,14 @@ class Source:
         Raises SettingsError.
         """
         self.name = "standard input" if path == "-" else path
-        self._raw = Opened(path, tell, stop)
         first = b""
         try:
-            while len(first) < 4 and (octets := self._raw.read(READ_BYTES)):
-                first += octets
+            with contextlib.ExitStack() as opened:
+                self._raw = opened.enter_context(contextlib.closing(Opened(path, tell, stop)))
+                while len(first) < 4 and (octets := self._raw.read(READ_BYTES)):
+                    first += octets
+                opened.pop_all()
         except OSError as error:
-            self._raw.close()
             raise SettingsError(f"cannot read {path}: {error.strerror}; give the name of a capture file") from error
         found = decompressor(first)
         whole = _Behind(first, self._raw)
