@@ -13,6 +13,7 @@ from common.metrics import MetricsServer
 from common.settings import Settings
 from producer.capture.batch import Source
 from producer.capture.capture import Capture
+from producer.capture.closer import HEARTBEAT_NS
 from producer.capture.devices import Devices
 from producer.capture.epochs import Epochs, slots_of
 from producer.capture.heartbeat import Heartbeat
@@ -51,7 +52,7 @@ class NodeParts:
         self._shared = contextlib.ExitStack()
         self._topics = TopicNames.of(settings.kafka.topic_prefix)
         self._clock, self._metrics, self._status = WallClock(), ProducerMetrics(), Status(settings.node)
-        self._status.quiet_seconds = max(1.0, settings.capture.epoch_ms / 1000)
+        self._status.quiet_seconds = max(settings.capture.epoch_ms * 1_000_000, HEARTBEAT_NS) / 1e9
         self._capture: Capture | None = None  # of the run that we watch with
         self._devices: Devices | None = None  # likewise
         self._interfaces = set[str]()  # of which something may still be counted

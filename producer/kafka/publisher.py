@@ -170,7 +170,7 @@ class Publisher:
 
     def _begin_spooling(self) -> None:
         """Put what is under way on disk, and from now on all else."""
-        self._spooling, self._spooling_since_ns = True, self._monotonic() - self._waiting_ns()
+        self._spooling, self._spooling_since_ns = True, self._outbox.entries[0].sent_ns
         log.warning("kafka is away: batches go to disk", error=self._error or "no answer")
         self._to_spool.extend((entry.batch, entry) for entry in self._outbox.entries)
         self._write_spool()
