@@ -140,7 +140,8 @@ class Hooks:
     @property
     def unknown_links(self) -> tuple[str, ...]:
         """Of these, those whose packets are counted only, since nobody knows what they begin with."""
-        return tuple(sorted(f"{each.name} (link type {each.link_type})" for each in self._unknown()))
+        unknown = (each for each in self._watched.values() if each.flags & UNKNOWN_LINK)
+        return tuple(sorted(f"{each.name} (link type {each.link_type})" for each in unknown))
 
     def device_counts(self) -> dict[Passage, DeviceCount]:
         """What the devices' own counters say, of those that are watched, and of those that are to be and cannot be."""
@@ -315,9 +316,6 @@ class Hooks:
                 link_type=link_type,
             )
         each.link_type = link_type
-
-    def _unknown(self) -> list[_Watched]:
-        return [each for each in self._watched.values() if each.flags & UNKNOWN_LINK]
 
     def _tell(self) -> None:
         half = [partly(each.name, each.lacking) for each in self._watched.values() if each.lacking]

@@ -129,7 +129,7 @@ def set_aside_runs(directory: Path) -> list[Path]:
 
 
 def hooks_directory(directory: Path, run: str) -> Path:
-    """Folder in the node's for the links of a run (see interfaces/links.py). It stays when the run is set aside."""
+    """Folder of the node for links of a run (see interfaces/attach/links.py). It stays when the run is set aside."""
     return directory / f"{_HOOKS}{run}"
 
 

@@ -97,13 +97,12 @@ class Link:
     number: int
     program: int  # id
     ifindex: int  # in whichever namespace the interface is; 0: it has gone
-    place: int  # of TCX
 
 
 def describe(fd: int) -> Link | None:
     """What a link is; None: of another kind."""
-    kind, number, program, _, ifindex, place = struct.unpack_from("=IIIIII", _info(fd, bytes(_INFO_BYTES)))
-    return Link(number=number, program=program, ifindex=ifindex, place=place) if kind == _LINK_TYPE_TCX else None
+    kind, number, program, _, ifindex = struct.unpack_from("=IIIII", _info(fd, bytes(_INFO_BYTES)))
+    return Link(number=number, program=program, ifindex=ifindex) if kind == _LINK_TYPE_TCX else None
 
 
 def prog_name_and_maps(fd: int) -> tuple[str, tuple[int, ...]]:

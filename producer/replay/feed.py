@@ -131,9 +131,10 @@ class Feed:
 
     def end(self, clock_ns: int) -> Block:
         """A heartbeat behind which nothing comes."""
-        self._epoch += 1
-        at = {"epoch": self._epoch, "start_ns": self.latest_ns, "end_ns": self.latest_ns}
-        return replace(self.heartbeat(clock_ns), epoch=self._epoch, counters=(EpochCounters.nothing(**at, ended=True),))
+        block = self.heartbeat(clock_ns)
+        self._epoch = block.epoch
+        at = {"epoch": block.epoch, "start_ns": self.latest_ns, "end_ns": self.latest_ns}
+        return replace(block, counters=(EpochCounters.nothing(**at, ended=True),))
 
     def _interfaces(self, prepared: Prepared, rows: slice) -> npt.NDArray[np.uint32]:
         """The interface number of each frame; new ones are told to the program."""

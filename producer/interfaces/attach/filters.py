@@ -20,6 +20,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from producer.interfaces import namespaces
 from producer.interfaces.attach.hook import Hook
 from producer.kernel.bpfsys import closing
+from producer.kernel.pins import PROGRAMS
 
 PRIORITY = 17  # before filters that were given none (they begin at 49152), and unlikely to be another's
 NAME = "ayaflow:"
@@ -64,14 +65,14 @@ class Filters:
         with _as_os_error():
             ours = self._ensure_qdisc(hook.ifindex)
             for place in PLACES[self._qdiscs[hook.ifindex]]:
-                with closing(load(list(HOOKS).index(place))) as program:
+                with closing(load(PROGRAMS.index(place))) as program:
                     self._put(hook, place, program, found.get(place), ours=ours)
 
     def take_over(self, hook: Hook, found: dict[str, tuple[Any, str]], load: Load) -> None:
         """Put ours in the place of those that were found, and nowhere else."""
         with _as_os_error():
             for place, there in found.items():
-                with closing(load(list(HOOKS).index(place))) as program:
+                with closing(load(PROGRAMS.index(place))) as program:
                     self._put(hook, place, program, there, ours=there[1].endswith(OWN_QDISC))
 
     def remove(self, ifindex: int) -> None:
