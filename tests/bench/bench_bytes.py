@@ -77,7 +77,7 @@ def _in_clickhouse(state: Partition) -> Iterator[Row]:
     begin = traffic.BEGIN_NS // 10**9
     with clickhouse() as url:
         store = ClickHouseStore(
-            ClickHouseSettings(url=url, **WRITER, database="ayaflow_bench", flows_retention_days=36_500),
+            ClickHouseSettings(url=url, **WRITER, database="ayaflow_bench", flows_retention_days=28_000),
             "bench.packets",
         )
         rows = 0
