@@ -1,7 +1,7 @@
 """What streams sends to Kafka: flow records, live statistics, dead letters. Blocking; used from threads.
 
-confluent-kafka and not Faust's producer: idempotent, and twenty times faster with small messages. Flow records have a
-client of their own: while their topic is missing or full, dead letters and live statistics go on.
+confluent-kafka and not Faust's producer: idempotent, and twenty times faster with small messages. Each of the three has
+a client of its own: while one topic is missing or full, the others go on.
 
 Delivery: flow records are sent after their window is stored, and the packets' offsets are acknowledged only after
 Kafka has them, or did not take them for long (streams.worker.output.publishing). A crash in between sends them again,
@@ -39,11 +39,15 @@ class _TooLargeError(ServiceUnavailable):
 
 
 class _Deliveries:
-    """A client of librdkafka whose callers wait until the broker has what they sent; one at a time."""
+    """A client of librdkafka whose callers wait until the broker has what they sent; one at a time.
+
+    A client that gave messages up is not used again: an idempotent one may have lost count, or have had a fatal error,
+    and then it gives up all that comes.
+    """
 
     def __init__(self, connect: Callable[[], Any]) -> None:
         self._connect = connect
-        self.client = connect()
+        self._client: Any = connect()
         self._lock = threading.Lock()
         self._failure: KafkaError | None = None
         self._closing = threading.Event()
@@ -52,42 +56,50 @@ class _Deliveries:
     def awaited(self) -> Iterator[Any]:
         """The client, to send with `on_delivery=self.done`. Raises ServiceUnavailable when not all was delivered."""
         with self._lock:
-            self._failure = None
+            client, self._client, self._failure = self._client or self._connect(), None, None
             try:
-                yield self.client
-                left = self._wait()
+                yield client
+                left = self._wait(client)
+                if self._failure is not None:
+                    raise _refused(self._failure)
                 if left:
                     raise ServiceUnavailable(f"Kafka has not acknowledged {left} messages in {_WAIT_SECONDS:.0f} s")
             except KafkaException as error:
-                raise self._refused(error.args[0]) from error
+                raise _refused(error.args[0]) from error
+            else:
+                self._client = client
             finally:
-                self.client.purge()  # of what was delivered nothing is left; else it would come twice
-                self.client.flush(1)
-            if self._failure is not None:
-                raise self._refused(self._failure)
+                if self._client is None:
+                    client.purge()  # else it would come twice
+                    client.flush(1)
 
-    def _wait(self) -> int:
+    def _wait(self, client: Any) -> int:
         """Until all is delivered, or for too long -> how many messages are left."""
         for _ in range(round(_WAIT_SECONDS / _FLUSH_SECONDS)):
-            if not (left := self.client.flush(_FLUSH_SECONDS)) or self._closing.is_set():
+            if not (left := client.flush(_FLUSH_SECONDS)) or self._closing.is_set():
                 break
         return int(left)
 
     def done(self, error: KafkaError | None, _: Any) -> None:
         """What the broker said of a message."""
-        if error is not None:
+        if error is not None and self._failure is None:
             self._failure = error
-
-    def _refused(self, error: KafkaError) -> ServiceUnavailable:
-        if error.fatal():  # an idempotent client that lost count takes nothing any more
-            self.client = self._connect()
-        kind = _TooLargeError if error.code() == KafkaError.MSG_SIZE_TOO_LARGE else ServiceUnavailable
-        return kind(f"Kafka did not take a message: {error.str()}")
 
     def close(self) -> None:
         """Wait a moment for what is on its way."""
         self._closing.set()
-        self.client.flush(5)
+        if client := self._client:
+            client.flush(5)
+
+    def poll(self) -> None:
+        """Hear what the client says while nobody sends."""
+        if client := self._client:
+            client.poll(0)
+
+
+def _refused(error: KafkaError) -> ServiceUnavailable:
+    kind = _TooLargeError if error.code() == KafkaError.MSG_SIZE_TOO_LARGE else ServiceUnavailable
+    return kind(f"Kafka did not take a message: {error.str()}")
 
 
 class KafkaPublisher:
@@ -99,15 +111,16 @@ class KafkaPublisher:
         self._codec = codec
         self.trouble: str | None = None  # no broker answers
 
-        def make() -> Any:
+        def make(**ours: Any) -> Any:
             return connect(
                 settings,
                 on_error=self._troubled,
-                ours={"message.max.bytes": _MAX_MESSAGE},
+                ours={"message.max.bytes": _MAX_MESSAGE, **ours},
                 defaults={"log_level": 3, "linger.ms": 5, "queue.buffering.max.messages": 200_000},
             )
 
-        self._flows, self._others = _Deliveries(make), _Deliveries(make)
+        self._flows, self._dead_letters = _Deliveries(make), _Deliveries(make)
+        self._live = make(**{"enable.idempotence": False})  # nobody waits for it; it has no fatal errors
 
     def flows(self, flows: FlowColumns, revision: int) -> None:
         """Send one message a row, and wait for them. Raises ServiceUnavailable when not all were delivered."""
@@ -146,13 +159,13 @@ class KafkaPublisher:
                 if whole is not None and part is not None and len(part) < len(whole)
             ]
             try:
-                with self._others.awaited() as client:
+                with self._dead_letters.awaited() as client:
                     client.produce(
                         self._topics.dead_letter,
                         value=cut_value,
                         key=cut_key,
                         headers=[*headers, *cut],
-                        on_delivery=self._others.done,
+                        on_delivery=self._dead_letters.done,
                     )
             except _TooLargeError:
                 continue
@@ -169,15 +182,17 @@ class KafkaPublisher:
         """Send a node's live statistics; when Kafka is away they are lost, being of no use later."""
         message = self._codec.encode_live_stats(stats)
         with contextlib.suppress(BufferError, KafkaException):
-            self._others.client.produce(self._topics.live, value=message, key=stats["node"].encode())
-        self._others.client.poll(0)
+            self._live.produce(self._topics.live, value=message, key=stats["node"].encode())
+        self._live.poll(0)
 
     def check(self) -> str | None:
         """What is wrong with Kafka, as far as is known; asks it when something was."""
-        self._others.client.poll(0)
+        self._live.poll(0)
+        self._flows.poll()
+        self._dead_letters.poll()
         if self.trouble:
             with contextlib.suppress(KafkaException):
-                self._others.client.list_topics(timeout=2)
+                self._live.list_topics(timeout=2)
                 self.trouble = None
         return self.trouble
 
@@ -188,7 +203,8 @@ class KafkaPublisher:
     def close(self) -> None:
         """Wait a moment for what is on its way."""
         self._flows.close()
-        self._others.close()
+        self._dead_letters.close()
+        self._live.flush(5)
 
     @staticmethod
     def _again(message: dict[str, Any]) -> dict[str, Any]:

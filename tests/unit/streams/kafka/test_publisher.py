@@ -11,6 +11,16 @@ from streams.kafka.publisher import KafkaPublisher
 from tests.unit.streams.store_contract import flows
 
 Report = Callable[[KafkaError | None, Any], None]
+STATS: dict[str, Any] = {
+    "node": "n1",
+    "ts": 0,
+    "interval_ms": 1000,
+    "interfaces": [],
+    "active_flows": 0,
+    "open_windows": 0,
+    "lag_messages": 0,
+    "top": [],
+}
 
 
 class Client:
@@ -22,11 +32,13 @@ class Client:
         self.taken: list[tuple[str, dict[str, Any]]] = []
         self.refuses: KafkaError | None = None
         self.silent = False
+        self.connected = 0
         self.properties: dict[str, Any] = {}
         self.on_error: Callable[[KafkaError], None] | None = None
 
     def __call__(self, settings: KafkaSettings, *, on_error: Any, ours: Any, defaults: Any) -> "Client":
         self.properties, self.on_error = {**defaults, **ours}, on_error
+        self.connected += 1
         return self
 
     def produce(self, topic: str, *, on_delivery: Report | None = None, **message: Any) -> None:
@@ -109,6 +121,30 @@ def test_what_the_broker_does_not_take_is_told() -> None:
     assert len(client.taken) == 1
 
 
+def test_a_client_that_gave_a_message_up_is_not_used_again() -> None:
+    client = Client()
+    sends = publisher(client)
+    before = client.connected
+    sends.dead_letter(b"poison", b"n1", partition=3, offset=7, error="why")
+    assert client.connected == before
+    client.refuses = KafkaError(KafkaError._PURGE_QUEUE)  # as librdkafka does after a fatal error
+    with pytest.raises(ServiceUnavailable, match="Kafka did not take a message"):
+        sends.dead_letter(b"poison", b"n1", partition=3, offset=8, error="why")
+    client.refuses = None
+    sends.dead_letter(b"poison", b"n1", partition=3, offset=8, error="why")
+    assert client.connected == before + 1
+
+
+def test_live_statistics_that_wait_are_not_a_dead_letters_concern() -> None:
+    client, waiting = Client(), Client()
+    clients = iter([client, client, waiting])
+    sends = KafkaPublisher(KafkaSettings(), Codec(), lambda *a, **k: next(clients)(*a, **k))
+    waiting.silent = True
+    sends.live(STATS)
+    sends.dead_letter(b"poison", b"n1", partition=3, offset=7, error="why")
+    assert (len(client.taken), len(waiting.queue)) == (1, 1)
+
+
 def test_what_is_not_acknowledged_in_time_is_taken_back_and_told() -> None:
     client = Client()
     client.silent = True
@@ -150,17 +186,7 @@ def test_where_not_even_the_headers_fit_reading_goes_on_and_it_is_told(caplog: p
 
 def test_live_statistics_that_nobody_takes_are_lost() -> None:
     client = Client(room=0)
-    stats = {
-        "node": "n1",
-        "ts": 0,
-        "interval_ms": 1000,
-        "interfaces": [],
-        "active_flows": 0,
-        "open_windows": 0,
-        "lag_messages": 0,
-        "top": [],
-    }
-    publisher(client).live(stats)
+    publisher(client).live(STATS)
     assert client.taken == []
 
 
