@@ -11,15 +11,15 @@ next one has come, or ten minutes. Who knows better what is stored says so to `l
 """
 
 import bisect
+import struct
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaException, TopicPartition
 
 from common import kafka
 from common.errors import ServiceUnavailable
@@ -51,7 +51,7 @@ class PartitionBacklog:
     first: int  # the first offset that is still there and neither acknowledged nor, as far as is known, stored
     end: int  # the offset behind the last message
     oldest_unix_s: float | None  # when the first message at or after `first` came; None: there is none
-    read: bool  # by a member of the group
+    read: bool  # by a member of the group, as far as is known
 
     @property
     def messages(self) -> int:
@@ -67,6 +67,20 @@ def first_offset(begin: int, done: int, end: int) -> int:
 def _final(error: Exception) -> bool:
     cause = error.args[0] if error.args else None
     return isinstance(cause, KafkaError) and cause.code() in _FINAL
+
+
+def assigned(octets: bytes) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Topics and partitions of a member's assignment (Kafka's ConsumerProtocolAssignment); as far as it can be read."""
+    try:
+        (topics,), at = struct.unpack_from(">i", octets, 2), 6  # behind the version
+        for _ in range(topics):
+            (length,) = struct.unpack_from(">h", octets, at)
+            name, at = octets[at + 2 : at + 2 + length].decode(), at + 2 + length
+            (count,) = struct.unpack_from(">i", octets, at)
+            yield name, struct.unpack_from(f">{count}i", octets, at + 4)
+            at += 4 + 4 * count
+    except (struct.error, UnicodeDecodeError):
+        return
 
 
 class Backlog:
@@ -124,8 +138,7 @@ class Backlog:
             each.partition: max(int(each.offset), -1)
             for each in self._consumer.committed(partitions, timeout=self._timeout)
         }
-        begin = self._offsets(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-        end = self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        begin, end = (self._offsets(partitions, which) for which in (OFFSET_BEGINNING, OFFSET_END))
         first = {
             number: first_offset(begin[number], max(committed[number], stored.get(number, -1)), end[number])
             for number in end
@@ -141,7 +154,7 @@ class Backlog:
                 first=first[number],
                 end=end[number],
                 oldest_unix_s=oldest.get(number),
-                read=number in read,
+                read=read is None or number in read,
             )
             for number in sorted(end)
         )
@@ -153,25 +166,29 @@ class Backlog:
             raise KafkaException(found.error)
         return [TopicPartition(self._topic, number) for number in found.partitions]
 
-    def _offsets(self, partitions: Sequence[TopicPartition], which: OffsetSpec) -> dict[int, int]:
-        asked = self._admin.list_offsets(dict.fromkeys(partitions, which), request_timeout=self._timeout)
-        return {each.partition: int(answer.result(self._timeout).offset) for each, answer in asked.items()}
+    def _offsets(self, partitions: Sequence[TopicPartition], which: int) -> dict[int, int]:
+        asked = [TopicPartition(self._topic, each.partition, which) for each in partitions]
+        found = self._consumer.offsets_for_times(asked, timeout=self._timeout)
+        for each in found:
+            if each.error is not None:
+                raise KafkaException(each.error)
+        return {each.partition: int(each.offset) for each in found}
 
-    def _read_partitions(self) -> set[int]:
-        """Those that some member of the group has."""
-        asked = self._admin.describe_consumer_groups([self._group], request_timeout=self._timeout)
+    def _read_partitions(self) -> frozenset[int] | None:
+        """Those that some member of the group has; None: a broker is away, so not known."""
         try:
-            members = asked[self._group].result(self._timeout).members
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return set()
-            raise
-        return {
-            each.partition
-            for member in members
-            for each in (member.assignment.topic_partitions if member.assignment else ())
-            if each.topic == self._topic
-        }
+            # not describe_consumer_groups, which ends the whole process when a broker goes meanwhile (librdkafka#4605)
+            groups = self._admin.list_groups(self._group, timeout=self._timeout)
+        except KafkaException:
+            return None
+        return frozenset(
+            number
+            for group in groups
+            for member in group.members
+            for topic, numbers in assigned(member.assignment or b"")
+            if topic == self._topic
+            for number in numbers
+        )
 
     def _oldest(self, first: dict[int, int]) -> dict[int, float]:
         """When the messages at these offsets came, by partition.

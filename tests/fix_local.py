@@ -142,9 +142,11 @@ def clickhouse_answers(url: str) -> bool:
 
 
 @contextlib.contextmanager
-def running_kafka(data_dir: Path, **settings: object) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def running_kafka(
+    data_dir: Path, bootstrap: str | None = None, **settings: object
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """A broker in data_dir -> (bootstrap servers, process)."""
-    bootstrap = f"127.0.0.1:{free_port()}"
+    bootstrap = bootstrap or f"127.0.0.1:{free_port()}"
     process = start(
         "kafka",
         data_dir,

@@ -1,8 +1,11 @@
 """How far a group is behind, asked of a real broker."""
 
 import contextlib
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from typing import IO
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -10,10 +13,10 @@ from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import NewTopic
 
 from common import kafka
-from common.backlog import Backlog, PartitionBacklog, first_offset
+from common.backlog import Backlog, PartitionBacklog, assigned, first_offset
 from common.errors import ServiceUnavailable
 from common.settings import KafkaSettings
-from tests.fix_local import free_port
+from tests.fix_local import REPOSITORY, free_port, running_kafka, temporary_directory
 from tests.waiting import HANG_SECONDS, until
 
 pytestmark = pytest.mark.kafka
@@ -162,3 +165,51 @@ def test_a_broker_that_does_not_answer_is_a_sentence_in_time() -> None:
     ):
         backlog.look()
     assert time.monotonic() - begun < 30
+
+
+LOOKS = """
+import sys
+from common.backlog import Backlog
+from common.errors import ServiceUnavailable
+from common.settings import KafkaSettings
+with Backlog(KafkaSettings(bootstrap_servers=sys.argv[1]), topic="ayaflow.packets", group="g", timeout_seconds=1) as b:
+    while True:
+        try:
+            print(len(b.look()), flush=True)
+        except ServiceUnavailable as error:
+            print(error, flush=True)
+"""
+
+
+@contextlib.contextmanager
+def looking(bootstrap: str) -> Iterator[IO[str]]:
+    """Looks without a pause, in a process of its own: questions that were under way ended it."""
+    command = [sys.executable, "-c", LOOKS, bootstrap]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout
+        process.terminate()
+
+
+def test_a_broker_that_is_killed_and_comes_back_is_asked_again() -> None:
+    with temporary_directory() as directory, contextlib.ExitStack() as stack:
+        bootstrap, broker = stack.enter_context(running_kafka(directory))
+        member = Consumer({"bootstrap.servers": bootstrap, "group.id": "g", "log_level": 0})
+        stack.callback(member.close)
+        member.subscribe(["ayaflow.packets"])
+        until(lambda: member.poll(0.1) or member.assignment())
+        said = stack.enter_context(looking(bootstrap))
+        for _ in range(3):
+            until(lambda: said.readline() == "4\n")
+            broker.kill()
+            broker.wait()
+            until(lambda: "Kafka does not tell" in said.readline())
+            _, broker = stack.enter_context(running_kafka(directory, bootstrap))
+        until(lambda: said.readline() == "4\n")
+
+
+def test_an_assignment_is_read_as_far_as_it_goes() -> None:
+    octets = bytes.fromhex("0000 00000001 0001 74 00000002 00000001 00000005 ffffffff")
+    assert list(assigned(octets)) == [("t", (1, 5))]
+    assert [list(assigned(octets[:length])) for length in range(21)] == [[]] * 21
+    assert list(assigned(b"\xff" * 40)) == []

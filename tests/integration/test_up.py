@@ -14,10 +14,12 @@ import sys
 import termios
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -94,12 +96,15 @@ def installation(interface: str) -> Iterator[Installation]:
         )
 
 
-def healthy(installation: Installation) -> bool:
+def health(installation: Installation) -> dict[str, Any]:
     try:
         with urllib.request.urlopen(f"{installation.console}/api/health", timeout=HANG_SECONDS) as answer:
-            return bool(json.load(answer)["ok"])
-    except (OSError, ValueError):
-        return False
+            found: dict[str, Any] = json.load(answer)
+    except urllib.error.HTTPError as error:
+        found = json.load(error)
+    except (OSError, ValueError) as error:
+        return {"ok": False, "error": str(error)}
+    return found
 
 
 def left_over(installation: Installation) -> list[str]:
@@ -166,7 +171,10 @@ def test_it_prints_one_line_restarts_what_dies_and_leaves_nothing_behind(
         for stage in ("streams", "kafka"):
             os.kill(stage_pid(installation, stage), signal.SIGKILL)
         until(lambda: {"streams", "kafka"} <= set(stages(installation, "died")), installation.log)
-        until(lambda: stages(installation, "ready").count("kafka") == 2 and healthy(installation), installation.log)
+        until(
+            lambda: stages(installation, "ready").count("kafka") == 2 and health(installation)["ok"],
+            lambda: (health(installation), installation.log()),
+        )
         process.send_signal(signal.SIGINT)
         assert process.wait(HANG_SECONDS) == 0, installation.log()
         assert process.stdout is not None

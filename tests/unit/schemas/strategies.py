@@ -98,6 +98,8 @@ def flow_columns(draw: st.DrawFn) -> FlowColumns:
     source, target = columns["src_addr"], columns["dst_addr"]
     target[:, :12] = np.where(is_ipv4(source)[:, None], source[:, :12], target[:, :12])  # one IP version a flow
     target[~is_ipv4(source), 0] = 0x20
+    for side in (source, target):
+        side[rng.random(n) < 0.2, -draw(st.integers(1, 3)) :] = 0  # addresses that end in zeros
     columns["protocol"] = rng.choice([1, 6, 17, 47, 58, 132], n).astype(np.uint8)
     for field in MEASURES:
         for name in field.names:
