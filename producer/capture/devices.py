@@ -154,6 +154,8 @@ class Devices:
                 self._due_ns = min(self._due_ns, self._monotonic() + FIRST_NS)
                 self._compared[passage] = _Compared(before=ending.get(passage, count), after=count, epoch=epoch)
             elif before := ending.get(passage):
+                if compared.credit is not None:  # what was counted since it was read is behind no more
+                    compared.credit = max(0, compared.credit - max(0, count.packets - before.packets))
                 compared.before, compared.after, compared.epoch, compared.seen = before, count, epoch, 0
         for passage in [*(ending.keys() - self._beginning.keys()), *(self._absent - ending.keys())]:
             self._compared.pop(passage, None)

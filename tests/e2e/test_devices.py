@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from producer.capture.devices import READ_NS
 from producer.kernel import tcx
 from tests.e2e.fix_producer import frames, stop
 from tests.e2e.test_producer_death import made
@@ -63,7 +64,7 @@ def test_what_no_hook_saw_is_named_while_it_lasts_and_in_the_audit(
             send(each, octets)
         health = node.wait_for(process, packets=1_600)
         assert (health["ok"], health["unseen"]) == (True, [])
-        time.sleep(3)  # the first reading of a device is short, and generous
+        time.sleep(READ_NS / 1e9 + 3)  # the first reading of a device is short, and generous; another follows it
         with harm(a):
             for each in (a, b):
                 send(each, octets)

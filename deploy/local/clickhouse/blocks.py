@@ -49,7 +49,7 @@ class Decoder:
     def finish(self) -> None:
         """The body is at its end. Raises QueryError when its data is not."""
         if self._size:
-            raise QueryError("decompress=1: the body ends within a block")
+            raise QueryError("decompress=1: the body ends within one of ClickHouse's compressed blocks, or is none")
 
     def _next_block(self) -> bytes | None:
         """A whole block with its checksum, once all of it came."""

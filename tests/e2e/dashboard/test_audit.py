@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 
 from tests.e2e.dashboard.driving import picture, table
 from tests.e2e.system import System
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.e2e,
@@ -18,7 +19,14 @@ pytestmark = [
 ]
 
 
+def settled(system: System) -> int:
+    """How many stored packets the audit speaks of."""
+    rows = json.loads(system.ayaflow("audit", "--format", "json").stdout)["rows"]
+    return sum(row["stored_packets"] for row in rows)
+
+
 def test_the_audit_is_in_plain_words_and_adds_up(page: Page, system: System, tmp_path: Path) -> None:
+    until(lambda: settled(system) > 1_000, lambda: system.ayaflow("audit").stdout)
     page.goto(system.console + "/?tab=audit")
     expect(page.locator("#verdict strong")).to_have_text("Exact")
     expect(page.locator("#verdict p")).to_contain_text("seen by the kernel")

@@ -131,6 +131,20 @@ def test_what_waited_in_a_queue_was_seen_before_it_is_counted() -> None:
     assert not holes(device)
 
 
+def test_what_is_counted_between_the_two_readings_was_seen_and_is_no_longer_waited_for() -> None:
+    device = Device()
+    device.reading(1_000)
+    device.passes(350)
+    device.seen += 50  # passes while the epoch is closed
+    counts = iter([device.count, DeviceCount(device.count.packets + 50, device.count.bytes + 5_000)])
+    device.devices.follow(lambda: {PLACE: next(counts)})
+    device.now += READ_NS
+    assert device.close().unseen_packets == 0
+    device.count = DeviceCount(device.count.packets + 50, device.count.bytes + 5_000)
+    device.devices.follow(lambda: {PLACE: device.count})
+    assert device.reading(400, seen=0).unseen_packets == 400
+
+
 def test_what_passes_between_the_two_readings_of_an_epochs_end_is_nobodys() -> None:
     device = Device()
     device.reading(100)
