@@ -33,7 +33,7 @@ This page is written from `common/settings/` by `make docs`.
 
 def default(name: str, info: FieldInfo) -> str:
     """The default as it stands in YAML."""
-    computed = {"node": "host name", "data_dir": "~/.local/share/ayaflow"}
+    computed = {"node": "host name", "data_dir": "root: /var/lib/ayaflow; others: ~/.local/share/ayaflow"}
     if name in computed:
         return computed[name]
     value: Any = info.default

@@ -63,8 +63,9 @@ WRITER_SETTINGS = {f"clickhouse_{name}": value for name, value in WRITER.items()
 
 @contextlib.contextmanager
 def temporary_directory() -> Iterator[Path]:
-    """A directory below /tmp that is gone afterwards."""
+    """A directory below /tmp that is gone afterwards; others may pass through it, as through /var/lib."""
     path = Path(tempfile.mkdtemp(prefix="ayaflow-test-"))
+    path.chmod(0o711)
     try:
         yield path
     finally:

@@ -1,9 +1,17 @@
 """Commands that run the parts of the system, until they are told to stop."""
 
+import os
+
 import click
 
 from cli import options
-from cli.options import begin
+from common.settings import Settings
+
+
+def _begin(context: click.Context) -> Settings:
+    """The settings; what is written from now on is for its owner only."""
+    os.umask(0o077)
+    return options.begin(context)
 
 
 @click.command()
@@ -22,7 +30,7 @@ def up(context: click.Context) -> int:
     Example:
       ayaflow up --interface eth0
     """
-    settings = begin(context)
+    settings = _begin(context)
     from deploy.local.up import run as component
 
     return component.run(settings)
@@ -40,9 +48,10 @@ def producer(context: click.Context) -> int:
     Example:
       ayaflow producer --interface eth0 --set kafka.bootstrap_servers=kafka1:9092
     """
-    settings = begin(context)
-    from producer import component
+    settings = _begin(context)
+    from producer import component, privileges
 
+    privileges.give_up()
     return component.run(settings)
 
 
@@ -57,7 +66,7 @@ def streams(context: click.Context) -> int:
     Example:
       ayaflow streams --window 10 --set clickhouse.url=http://clickhouse1:8123
     """
-    settings = begin(context)
+    settings = _begin(context)
     from streams import component
 
     return component.run(settings)
@@ -76,7 +85,7 @@ def console(context: click.Context) -> int:
       curl http://127.0.0.1:8080/api/health
       ayaflow console --set console.listen=0.0.0.0:8080 --allowed-ips 10.0.0.0/8
     """
-    settings = begin(context)
+    settings = _begin(context)
     from console import app as component
 
     return component.run(settings)
@@ -92,7 +101,7 @@ def kafka(context: click.Context) -> int:
     Example:
       ayaflow kafka --data-dir /var/lib/ayaflow
     """
-    settings = begin(context)
+    settings = _begin(context)
     from deploy.local.kafka import broker as component
 
     return component.run(settings)
@@ -109,7 +118,7 @@ def clickhouse(context: click.Context) -> int:
       ayaflow clickhouse --data-dir /var/lib/ayaflow
       curl 'http://127.0.0.1:8123/?query=SELECT+count()+FROM+ayaflow.flows'
     """
-    settings = begin(context)
+    settings = _begin(context)
     from deploy.local.clickhouse import server as component
 
     return component.run(settings)

@@ -1,5 +1,6 @@
 """All settings together. Only what a user starts reads them; a part is given its section."""
 
+import os
 import socket
 from pathlib import Path
 
@@ -37,8 +38,8 @@ class Settings(BaseSettings):
         description="This node's name; the host name by default.",
     )
     data_dir: Path = Field(
-        default_factory=lambda: Path.home() / ".local/share/ayaflow",
-        description="Kafka's and ClickHouse's data, logs, spool.",
+        default_factory=lambda: Path("/var/lib/ayaflow") if os.geteuid() == 0 else Path.home() / ".local/share/ayaflow",
+        description="Kafka's and ClickHouse's data, logs, spool; for its owner only.",
     )
     capture: CaptureSettings = CaptureSettings()
     producer: ProducerSettings = ProducerSettings()

@@ -56,9 +56,10 @@ def rss_mb(pid: int) -> int:
 
 
 def make_directory(path: Path) -> None:
-    """Create a directory of ours, with its parents. Raises EnvironmentProblem."""
+    """Create a directory of ours, for its owner only, with its parents. Raises EnvironmentProblem."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
         if not os.access(path, os.W_OK):
             raise PermissionError(13, "Permission denied")
     except OSError as error:
@@ -67,10 +68,14 @@ def make_directory(path: Path) -> None:
         ) from error
 
 
-def is_held(path: Path) -> bool:
-    """Whether a process holds the lock file `path` (see only_one)."""
+def _lock(data_dir: Path, part: str) -> Path:
+    return data_dir / "run" / part / "lock"
+
+
+def is_held(data_dir: Path, part: str) -> bool:
+    """Whether a process is `only_one`."""
     try:
-        with path.open() as file:
+        with _lock(data_dir, part).open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -80,8 +85,9 @@ def is_held(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def only_one(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock file `path`. Raises EnvironmentProblem when another process holds it; kill -9 frees it."""
+def only_one(data_dir: Path, part: str, what: str) -> Iterator[None]:
+    """Be the only `part` on a data directory. Raises EnvironmentProblem when another process is; kill -9 frees it."""
+    path = _lock(data_dir, part)
     make_directory(path.parent)
     with path.open("a+") as file:
         try:
@@ -90,7 +96,7 @@ def only_one(path: Path, what: str) -> Iterator[None]:
             file.seek(0)
             who = file.read().strip()
             raise EnvironmentProblem(
-                f"{what} already runs on {path.parent}"
+                f"{what} already runs on {data_dir}"
                 + (f" as process {who}" if who else "")
                 + ". Stop it first, or set another data_dir"
             ) from error

@@ -186,8 +186,17 @@ baselines() {
     echo "$wanted" > .venv-bench/.ayaflow-stamp
 }
 
+# --- whose the parts are that need no privilege -------------------------------------------------------------------
+account() {
+    getent passwd ayaflow >/dev/null && return 0
+    say "making the system user ayaflow"
+    as_root useradd --system --user-group --no-create-home --home-dir /var/lib/ayaflow --shell /usr/sbin/nologin ayaflow \
+        || say "could not make it: ayaflow up will run its parts as who calls sudo, else as root"
+}
+
 # shellcheck disable=SC2046
 install_packages $(wanted)
+account
 headers
 environment
 wheels

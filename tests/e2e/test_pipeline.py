@@ -22,6 +22,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 
 from tests.e2e import net, sniffer
 from tests.e2e.system import System, ayaflow_up, logs, processes_of
+from tests.fix_local import temporary_directory
 from tests.kernel.attached import hooks
 from tests.waiting import HANG_SECONDS, until
 
@@ -99,8 +100,8 @@ def network() -> Iterator[net.Network]:
 
 
 @pytest.fixture(scope="module")
-def system(network: net.Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    with ayaflow_up(tmp_path_factory.mktemp("up") / "data", network.watched) as running:
+def system(network: net.Network) -> Iterator[System]:
+    with temporary_directory() as directory, ayaflow_up(directory / "data", network.watched) as running:
         yield running
 
 

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import pty
+import pwd
 import select
 import signal
 import socket
@@ -24,6 +25,8 @@ from typing import Any
 import pytest
 import yaml
 
+from deploy.local.up.account import SYSTEM_USER
+from producer.privileges import KEPT
 from tests.fix_local import environment, free_port, temporary_directory
 from tests.kernel.attached import hooks
 from tests.waiting import HANG_SECONDS, until
@@ -168,6 +171,8 @@ def test_it_prints_one_line_restarts_what_dies_and_leaves_nothing_behind(
 ) -> None:
     with started(installation) as process:
         assert first_line(process, installation) == f"ready {installation.console}\n"
+        only_the_producer_is_root(installation)
+        strangers_read_nothing(installation)
         for stage in ("streams", "kafka"):
             os.kill(stage_pid(installation, stage), signal.SIGKILL)
         until(lambda: {"streams", "kafka"} <= set(stages(installation, "died")), installation.log)
@@ -183,6 +188,56 @@ def test_it_prints_one_line_restarts_what_dies_and_leaves_nothing_behind(
     assert left_over(installation) == []
     assert not hooks(interface)
     assert not list(Path("/sys/fs/bpf").glob(f"ayaflow/up-{os.getpid()}*"))
+
+
+def only_the_producer_is_root(installation: Installation) -> None:
+    """And it cannot do what capturing does not ask for."""
+    user = pwd.getpwnam(SYSTEM_USER)
+    for stage in GROUP:
+        said = status(stage_pid(installation, stage))
+        assert said["Uid"].split() == [str(0 if stage == "producer" else user.pw_uid)] * 4, stage
+        if stage != "producer":
+            assert (said["Gid"].split(), said["Groups"]) == ([str(user.pw_gid)] * 4, ""), stage
+    kept = sum(1 << bit for bit in KEPT.values())
+    assert {
+        name: int(said, 16) & ~kept
+        for name, said in status(stage_pid(installation, "producer")).items()
+        if name in CAPABILITIES
+    } == dict.fromkeys(CAPABILITIES, 0)
+    for child in children(stage_pid(installation, "kafka")):
+        assert status(child)["Uid"].split()[0] == str(user.pw_uid)
+
+
+CAPABILITIES = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+
+
+def status(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def strangers_read_nothing(installation: Installation) -> None:
+    """Nor can an unprivileged part write where root does."""
+    data = installation.directory / "data"
+    assert data.stat().st_mode & 0o7777 == 0o710
+    look = "import os, sys; os.listdir(sys.argv[1])"
+    for user, place in (("nobody", data), ("nobody", data / "logs"), ("nobody", data / "kafka"), (SYSTEM_USER, data)):
+        tried = subprocess.run(
+            [sys.executable, "-c", look, place], user=user, capture_output=True, text=True, check=False
+        )
+        assert "PermissionError" in tried.stderr, (user, place)
+    mine = [
+        (Path(folder) / name).relative_to(data)
+        for folder, folders, files in os.walk(data)
+        for name in (*folders, *files)
+        if not (Path(folder) / name).is_symlink() and (Path(folder) / name).stat().st_mode & 0o077
+    ]
+    assert [place for place in mine if (data / place).stat().st_uid != 0] == []
+    assert {str(place) for place in mine} <= {"logs", "run", "run/settings.yaml"}
 
 
 def test_the_view_shows_traffic_and_nothing_outlives_kill_9(installation: Installation, interface: str) -> None:
@@ -253,11 +308,10 @@ def test_all_that_is_wrong_is_said_at_once_and_nothing_is_started(installation: 
 
 
 def test_a_stage_that_cannot_start_stops_everything_and_says_why(installation: Installation) -> None:
-    (installation.directory / "data").mkdir()
-    (installation.directory / "data/clickhouse").write_text("not a directory")
+    (installation.directory / "data/run/clickhouse/lock").mkdir(parents=True)
     done = run_to_its_end(installation)
     assert (done.returncode, done.stdout) == (3, "")
-    assert "clickhouse cannot start: cannot write to" in done.stderr
+    assert "clickhouse cannot start: " in done.stderr
     assert left_over(installation) == []
 
 

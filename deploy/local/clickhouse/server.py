@@ -62,7 +62,7 @@ def run(settings: Settings) -> int:
             f"clickhouse.url names {listen.text}, which is not on this machine: use that ClickHouse as it is, or "
             "set a loopback address for the embedded one"
         )
-    with only_one(settings.data_dir / "clickhouse.lock", "an embedded ClickHouse"):
+    with only_one(settings.data_dir, "clickhouse", "an embedded ClickHouse"):
         if endpoints.in_use(listen):
             raise EnvironmentProblem(endpoints.refusal(listen))
         directory = settings.data_dir / "clickhouse"

@@ -44,7 +44,7 @@ def run(settings: Settings) -> int:
             f"kafka.bootstrap_servers names {listener.text}, which is not on this machine: use that Kafka "
             "as it is, or set a loopback address for a local one"
         )
-    with stop_on_signals(within=END_SECONDS) as stopping, only_one(settings.data_dir / "kafka.lock", "a local Kafka"):
+    with stop_on_signals(within=END_SECONDS) as stopping, only_one(settings.data_dir, "kafka", "a local Kafka"):
         return _serve(settings, listener, stopping)
 
 
@@ -58,10 +58,10 @@ def _serve(settings: Settings, listener: Address, stopping: Stop) -> int:
     for address in (listener, controller):
         if endpoints.in_use(address):
             raise EnvironmentProblem(endpoints.refusal(address))
-    data, log_dir = settings.data_dir / "kafka", settings.data_dir / "logs"
+    data, log_dir = settings.data_dir / "kafka", settings.data_dir / "logs/kafka"
     for directory in (data, log_dir):
         make_directory(directory)
-    properties = settings.data_dir / "kafka.properties"
+    properties = settings.data_dir / "run/kafka/server.properties"
     _write(
         properties,
         server_properties(

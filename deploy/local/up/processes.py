@@ -13,8 +13,10 @@ import yaml
 
 from common.errors import EnvironmentProblem
 from common.settings import CONFIG_ENV, ENV_PREFIX
-from deploy.local.process import dies_with_parent
+from deploy.local.process import dies_with_parent, make_directory
+from deploy.local.up.account import Account
 from deploy.local.up.logfile import LogFile
+from deploy.local.up.stages import Plan
 
 DETACH_SECONDS = 20.0
 
@@ -52,18 +54,28 @@ class Programs:
     From one thread: a child's death signal is tied to the thread that started it.
     """
 
-    def __init__(self, settings: Mapping[str, Any], data_dir: Path, names: Iterable[str]) -> None:
-        """Writes the settings, all of them, by section, for the children. Raises EnvironmentProblem."""
-        self._config = settings_file(data_dir)
-        _write_settings(self._config, settings)
-        self._logs = {name: LogFile(data_dir / "logs" / f"{name}.log") for name in names}
+    def __init__(
+        self, settings: Mapping[str, Any], data_dir: Path, plans: Iterable[Plan], account: Account | None = None
+    ) -> None:
+        """Writes the settings, all of them, by section, for the children. Raises EnvironmentProblem.
+
+        `account`: whose the parts are that need no privilege; None: ours.
+        """
+        self._config, self._account = settings_file(data_dir), account
+        _write_settings(self._config, settings, account)
+        self._plans = {plan.name: plan for plan in plans}
+        self._logs = {name: LogFile(data_dir / "logs" / f"{name}.log") for name in self._plans}
 
     def start(self, name: str) -> Child:
         """Run a stage. Raises EnvironmentProblem when its log cannot be written."""
+        account = None if self._plans[name].privileged else self._account
         with self._logs[name].open() as output:
             process = subprocess.Popen(
                 self._command(name),
-                env=_environment(),
+                env=account.environment(_environment()) if account else _environment(),
+                user=account.uid if account else None,
+                group=account.gid if account else None,
+                extra_groups=[] if account else None,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -104,11 +116,14 @@ def _environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith(ENV_PREFIX) and key != CONFIG_ENV}
 
 
-def _write_settings(path: Path, settings: Mapping[str, Any]) -> None:
+def _write_settings(path: Path, settings: Mapping[str, Any], account: Account | None) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
         path.unlink(missing_ok=True)
         path.touch(mode=0o600)  # it may hold a password
         path.write_text(yaml.safe_dump(dict(settings), sort_keys=False), "utf-8")
+        if account:
+            os.chown(path, -1, account.gid)
+            path.chmod(0o640)
     except OSError as error:
         raise EnvironmentProblem(f"cannot write {path}: {error.strerror}. Make room, or set data_dir") from error

@@ -15,7 +15,7 @@ from console.health import console_url, questions
 from deploy.local import endpoints
 from deploy.local.clickhouse import access
 from deploy.local.process import is_held, only_one
-from deploy.local.up import preflight
+from deploy.local.up import account, preflight
 from deploy.local.up.probes import Probes
 from deploy.local.up.processes import Programs, settings_file
 from deploy.local.up.screen import Screen
@@ -34,7 +34,7 @@ def run(settings: Settings) -> int:
     Raises EnvironmentProblem or SettingsError, with a sentence for each thing that is wrong, before anything starts;
     and when a part cannot start for such a reason.
     """
-    with stop_on_signals() as stop, only_one(_lock(settings.data_dir), "ayaflow up"):
+    with stop_on_signals() as stop, only_one(settings.data_dir, "up", "ayaflow up"):
         preflight.check(settings)
         if Endpoint.of(settings.clickhouse.url).address.is_loopback:
             clickhouse = access.with_password(settings.clickhouse, settings.data_dir)
@@ -54,11 +54,7 @@ def run(settings: Settings) -> int:
 
 def running(data_dir: Path) -> Path | None:
     """The settings of the `ayaflow up` that runs on this directory; None: none does."""
-    return settings_file(data_dir) if is_held(_lock(data_dir)) else None
-
-
-def _lock(data_dir: Path) -> Path:
-    return data_dir / "up.lock"
+    return settings_file(data_dir) if is_held(data_dir, "up") else None
 
 
 def _supervisor(settings: Settings, probes: Probes) -> Supervisor:
@@ -66,7 +62,8 @@ def _supervisor(settings: Settings, probes: Probes) -> Supervisor:
     servers = {"kafka": endpoints.kafka(settings.kafka), "clickhouse": Endpoint.of(settings.clickhouse.url).address}
     elsewhere = {name for name, address in servers.items() if not address.is_loopback}
     plans = [plan for plan in PLANS if plan.name not in elsewhere]
-    programs = Programs(settings.model_dump(mode="json"), settings.data_dir, [plan.name for plan in plans])
+    user = account.prepare(settings.data_dir, settings.local, plans)
+    programs = Programs(settings.model_dump(mode="json"), settings.data_dir, plans, user)
     return Supervisor(plans, programs, probes.verdicts, elsewhere=elsewhere)
 
 

@@ -29,13 +29,14 @@ class Plan:
     name: str  # also the sub-command
     needs: tuple[str, ...]  # stages that must have been ready before its first start
     stop_seconds: float  # for a clean stop, then SIGKILL
+    privileged: bool = False  # runs as root, if we do
 
 
 PLANS = (
     Plan(name="kafka", needs=(), stop_seconds=20),
     Plan(name="clickhouse", needs=(), stop_seconds=15),
     Plan(name="streams", needs=("kafka", "clickhouse"), stop_seconds=20),
-    Plan(name="producer", needs=("kafka",), stop_seconds=15),
+    Plan(name="producer", needs=("kafka",), stop_seconds=15, privileged=True),
     Plan(name="console", needs=(), stop_seconds=5),
 )
 """In the order of their start."""

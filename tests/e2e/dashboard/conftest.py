@@ -12,6 +12,7 @@ from tests.e2e import net
 from tests.e2e.browser import CHROMIUM, chromium, opened
 from tests.e2e.dashboard.driving import PACKETS_A_SECOND
 from tests.e2e.system import System, ayaflow_up
+from tests.fix_local import temporary_directory
 from tests.waiting import HANG_SECONDS
 
 FLOWS, SECONDS = 12, 7_200
@@ -35,11 +36,11 @@ def network() -> Iterator[net.Network]:
 
 
 @pytest.fixture(scope="package")
-def system(browser: Browser, network: net.Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+def system(browser: Browser, network: net.Network) -> Iterator[System]:
     """With all kinds of traffic stored, and small datagrams still passing."""
     a, b = network.a, network.b
     started: list[subprocess.Popen[str]] = []
-    with ayaflow_up(tmp_path_factory.mktemp("up") / "data", network.watched) as running:
+    with temporary_directory() as directory, ayaflow_up(directory / "data", network.watched) as running:
         try:
             server = b.python("traffic", "serve", b.ipv4, b.ipv6)
             started.append(server)

@@ -88,7 +88,7 @@ def test_beside_a_running_up_the_settings_are_its_own(
         )
     )
     elsewhere = [f"--set={name}={nobody}" for name in ("kafka.bootstrap_servers", "console.listen")]
-    with only_one(tmp_path / "up.lock", "ayaflow up") if runs else contextlib.nullcontext():
+    with only_one(tmp_path, "up", "ayaflow up") if runs else contextlib.nullcontext():
         main(["doctor", "--format", "json", "--data-dir", str(tmp_path), *elsewhere])
     checks = {one["name"]: one for one in json.loads(capsys.readouterr().out)["checks"]}
     if runs:

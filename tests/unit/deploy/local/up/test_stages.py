@@ -147,10 +147,10 @@ def test_the_process_that_holds_a_port_is_named() -> None:
 
 
 def test_a_directory_is_for_one_process_at_a_time(tmp_path: Path) -> None:
-    lock = tmp_path / "x.lock"
-    with only_one(lock, "it"), pytest.raises(EnvironmentProblem, match="it already runs"), only_one(lock, "it"):
+    again = pytest.raises(EnvironmentProblem, match=f"it already runs on {tmp_path}")
+    with only_one(tmp_path, "x", "it"), again, only_one(tmp_path, "x", "it"):
         pass
-    with only_one(tmp_path / "x.lock", "a test"):
+    with only_one(tmp_path, "x", "a test"), only_one(tmp_path, "y", "another"):
         pass
 
 
