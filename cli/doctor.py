@@ -84,12 +84,12 @@ def looks(settings: Settings, storing: Storing, beside: Path | None = None) -> l
     ]
     kafka, clickhouse, *others = questions(settings)
     advice = "`ayaflow up` starts everything; its logs are in " + str(settings.data_dir / "logs")
-    found.append(("kafka", _answers(kafka, advice)))
+    found.append(("kafka", answers(kafka, advice)))
     if settings.schema_registry.url:
         found.append(("schema registry", lambda: _registry(settings)))
-    found += [("clickhouse", _answers(clickhouse, advice)), ("tables", lambda: _tables(settings))]
+    found += [("clickhouse", answers(clickhouse, advice)), ("tables", lambda: _tables(settings))]
     found.append(("deduplication", lambda: deduplication(settings)))
-    found += [(question.stage, _answers(question, advice)) for question in others]
+    found += [(question.stage, answers(question, advice)) for question in others]
     found += [("storing", _stored(storing)), ("data", lambda: _data(settings))]
     return found
 
@@ -107,12 +107,14 @@ def _kernel() -> str:
     return f"has BPF; {environment.attaches_by()}"
 
 
-def _answers(question: Question, advice: str) -> Look:
+def answers(question: Question, advice: str) -> Look:
+    """Whether a stage is well; `advice`: what to do if it is not, where it has none."""
+
     def look() -> str:
         verdict = question.ask()
         if not verdict.ok:
             raise ServiceUnavailable(f"{verdict.sentence(question.place)}. {verdict.advice or advice}")
-        return "answers and is well"
+        return "; ".join(["answers and is well", *verdict.warnings])
 
     return look
 

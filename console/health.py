@@ -38,6 +38,12 @@ class Verdict:
     advice: str = ""  # what to do, where there is more to say than for any trouble
     details: Mapping[str, Any] = field(default_factory=dict)  # what it told, without what is above
 
+    @property
+    def warnings(self) -> list[str]:
+        """What is to be set right though the stage is well; sentences."""
+        found = self.details.get("warnings")
+        return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
+
     def sentence(self, place: str) -> str:
         """What is wrong, as people read it. `place`: name and address, such as `streams at 127.0.0.1:9465`."""
         return self.message if self.in_its_words or not self.message else f"{place} {self.message}"

@@ -28,20 +28,27 @@ async function ask() {
   }
   const refused = !state?.stages && typeof state?.error === "string" ? state.error : "";
   const bad = state?.stages ? state.stages.filter((one) => !one.ok) : null;
+  const warned = state?.stages ? state.stages.flatMap(warnings).length : 0;
   const button = byId("health");
-  button.dataset.state = bad === null ? "bad" : bad.length ? "warn" : "good";
-  setText(byId("health-text"), refused ? "refused" : bad === null ? "console away" : bad.length ? `${bad.map((one) => one.stage).join(", ")} not well` : "all well");
+  button.dataset.state = bad === null ? "bad" : bad.length || warned ? "warn" : "good";
+  const well = warned ? `well, ${warned} warning${warned > 1 ? "s" : ""}` : "all well";
+  setText(byId("health-text"), refused ? "refused" : bad === null ? "console away" : bad.length ? `${bad.map((one) => one.stage).join(", ")} not well` : well);
   if (state?.node) setName(byId("node-name"), state.node);
   place(byId("banner"), refused ? el("p", { text: localised(sentence(refused)) }) : banner(bad));
   if (state?.stages) {
     byId("stages").replaceChildren(...state.stages.map((one) => el(
       "li", { data: { state: one.ok ? "good" : "bad" } }, el("b", { text: one.stage }),
-      el("span", { text: one.ok ? well(one) : localised(one.message) }),
+      el("span", { text: one.ok ? [ofWell(one), ...warnings(one).map(localised)].join("; ") : localised(one.message) }),
     )));
   }
 }
 
-function well(one) {
+/** What is to be set right though a stage is well. */
+function warnings(one) {
+  return Array.isArray(one.details?.warnings) ? one.details.warnings.map(String) : [];
+}
+
+function ofWell(one) {
   if (one.stage === "storing") return `well; the oldest message that is not stored is ${duration(one.age_seconds ?? 0)} old`;
   return typeof one.age_seconds === "number" ? `well; last event ${duration(one.age_seconds)} ago` : "well";
 }

@@ -46,6 +46,17 @@ def test_live_values_move_while_packets_pass(page: Page, system: System, tmp_pat
     picture(page, "live", tmp_path)
 
 
+def test_what_is_to_be_set_right_is_shown_though_all_is_well(page: Page, system: System) -> None:
+    warning = "the clock of node <b>\u202en1</b> is 600 s ahead of ours"
+    state = {"ok": True, "node": "n", "stages": [{"stage": "streams", "ok": True, "details": {"warnings": [warning]}}]}
+    page.route("**/api/health", lambda route: route.fulfill(json=state))
+    page.goto(system.console)
+    expect(page.locator("#health-text")).to_have_text("well, 1 warning")
+    page.locator("#health").click()
+    expect(page.locator("#stages li")).to_have_text("streamswell; " + warning.replace("\u202e", r"\u202e"))
+    expect(page.locator("#banner")).to_be_hidden()
+
+
 @pytest.mark.wide
 def test_the_rate_of_the_live_tab_is_that_of_the_traffic(page: Page, system: System, network: net.Network) -> None:
     page.goto(system.console)

@@ -22,6 +22,7 @@ from common.settings import (
     Settings,
     StreamsSettings,
 )
+from console.health import Question, Verdict
 from deploy.local.process import only_one
 from deploy.local.up.processes import settings_file
 
@@ -106,3 +107,11 @@ def test_what_a_stage_says_does_nothing_to_a_terminal() -> None:
         doctor.table([doctor.Check(name="producer", ok=False, message="\x1b[2J\u202e says that it is not well")])
     )
     assert out.getvalue().rstrip("\n").isprintable()
+
+
+def test_what_is_to_be_set_right_is_said_of_a_stage_that_is_well() -> None:
+    told = {"warnings": ["the clock of node n1 is 600 s ahead of ours"], "rows_stored": 1}
+    question = Question(stage="streams", place="streams", setting="x", look=lambda: Verdict(ok=True, details=told))
+    [found] = doctor.check([("streams", doctor.answers(question, "do it"))])
+    assert (found.ok, found.message) == (True, "answers and is well; the clock of node n1 is 600 s ahead of ours")
+    assert Verdict(ok=True, details={"warnings": "not a list"}).warnings == []
