@@ -1,7 +1,10 @@
-"""The partitions that are ours: each is opened by its first message, and released when it goes to another worker."""
+"""The partitions that are ours: each is opened by its first message, and released when it goes to another worker.
+
+Something may be set aside of those of which nothing comes, perhaps for days: they are attended to until they are open.
+"""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence, Set
 from functools import partial
 from typing import Any
 
@@ -22,7 +25,10 @@ _RELEASE_SECONDS = 5.0  # for a running insert, when a partition goes
 
 
 class Assignment:
-    """The open partitions. `write` is run as a task for each, until its lane is closing."""
+    """The open partitions. `write` is run as a task for each, `attend` for each of the others that are ours.
+
+    Both until their lane is closing.
+    """
 
     def __init__(
         self,
@@ -34,10 +40,12 @@ class Assignment:
         again: Retrying,
         clock: Clock,
         write: Callable[[Lane], Coroutine[Any, Any, None]],
+        attend: Callable[[Lane], Coroutine[Any, Any, None]],
     ) -> None:
         self._settings, self._offsets, self._store, self._metrics = settings, offsets, store, metrics
-        self._again, self._clock, self._write = again, clock, write
+        self._again, self._clock, self._write, self._attend = again, clock, write, attend
         self._lanes: dict[int, Lane] = {}
+        self._unopened: dict[int, Lane] = {}
 
     @property
     def lanes(self) -> list[Lane]:
@@ -67,12 +75,26 @@ class Assignment:
         await self.release([partition])
         return await self._open(partition, offset)
 
-    async def _open(self, partition: int, offset: int) -> Lane:
-        seconds = self._settings.window_seconds
-        state = Partition(
-            partition, position=offset, window_seconds=seconds, node_timeout_seconds=self._settings.node_timeout_seconds
+    async def attend(self, ours: Set[int]) -> None:
+        """These are ours now."""
+        await self._close([self._unopened.pop(number) for number in [*self._unopened] if number not in ours])
+        for number in ours - self._lanes.keys() - self._unopened.keys():
+            lane = self._unopened[number] = Lane(self._state(number, 0))
+            lane.task = asyncio.create_task(self._attend(lane), name=f"partition {number}, not open")
+
+    def _state(self, partition: int, offset: int) -> Partition:
+        return Partition(
+            partition,
+            position=offset,
+            window_seconds=self._settings.window_seconds,
+            node_timeout_seconds=self._settings.node_timeout_seconds,
         )
+
+    async def _open(self, partition: int, offset: int) -> Lane:
+        state, seconds = self._state(partition, offset), self._settings.window_seconds
         lane = self._lanes[partition] = Lane(state)
+        if partition in self._unopened:
+            await self._close([self._unopened.pop(partition)])
         begin = await self._begin(lane)
         decision = open_at(partition, offset, begin)
         if isinstance(decision, Refuse):
@@ -119,9 +141,19 @@ class Assignment:
             messages=end - start,
         )
 
+    async def release_all(self) -> None:
+        """None is ours any more."""
+        await self.release([*self._lanes])
+        await self.attend(frozenset())
+
     async def release(self, partitions: list[int]) -> None:
         """These are no longer ours: finish a running insert, acknowledge what is stored, forget the rest."""
         lanes = [self._lanes.pop(number) for number in partitions if number in self._lanes]
+        await self._close(lanes)
+        for lane in lanes:
+            lane.acknowledge(self._clock.time())
+
+    async def _close(self, lanes: Sequence[Lane]) -> None:
         for lane in lanes:
             lane.closing.set()
         tasks = [lane.task for lane in lanes if lane.task]
@@ -133,5 +165,3 @@ class Assignment:
             for task in tasks:
                 task.cancel()
             await ends
-        for lane in lanes:
-            lane.acknowledge(self._clock.time())

@@ -90,7 +90,14 @@ class Worker:
         self._stopping = asyncio.Event()
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._assignment = Assignment(
-            settings, offsets=offsets, store=store, metrics=metrics, again=again, clock=clock, write=self._write
+            settings,
+            offsets=offsets,
+            store=store,
+            metrics=metrics,
+            again=again,
+            clock=clock,
+            write=self._write,
+            attend=self._attend,
         )
 
     async def start(self) -> None:
@@ -114,7 +121,7 @@ class Worker:
     async def release_all(self) -> None:
         """No partition is ours any more."""
         await self._intake.drop_all()
-        await self._assignment.release([lane.state.number for lane in self._assignment.lanes])
+        await self._assignment.release_all()
 
     def take(self, message: Message, acknowledge: Acknowledge) -> None:
         """Take a message as soon as those before it of its partition are taken. Raises nothing, waits for nothing."""
@@ -197,9 +204,15 @@ class Worker:
             self._live_failed(error)
 
     async def _write(self, lane: Lane) -> None:
+        await self._and_publish(lane, self._write_what_is_due(lane))
+
+    async def _attend(self, lane: Lane) -> None:
+        await self._and_publish(lane, self._bring_in(lane))
+
+    async def _and_publish(self, lane: Lane, work: Coroutine[Any, Any, None]) -> None:
         publishing = self._writing.publishing
         try:
-            await asyncio.gather(self._guard(self._write_what_is_due(lane)), self._guard(publishing.run(lane)))
+            await asyncio.gather(self._guard(work), self._guard(publishing.run(lane)))
             await self._guard(publishing.finish(lane))
         finally:
             publishing.leave(lane)
@@ -209,6 +222,14 @@ class Worker:
             while not lane.closing.is_set():
                 await self._writing.once(lane)
                 await self._clock.wait(lane.closing, _TICK)
+        finally:
+            self._writing.leave(lane)
+
+    async def _bring_in(self, lane: Lane) -> None:
+        try:
+            while not lane.closing.is_set():
+                await self._writing.bring_in(lane)
+                await self._clock.wait(lane.closing, LOOK_SECONDS)
         finally:
             self._writing.leave(lane)
 
@@ -234,6 +255,8 @@ class Worker:
         anew = 0  # looks since we read a topic that is no longer there
         while not self._stopping.is_set():
             await self._watch.look(self._states(), self._fetching.assigned)
+            if not self._stopping.is_set():
+                await self._assignment.attend(self._fetching.assigned())
             foreign = {state.topic_id for state in self._states().values()} - {0, self._watch.topic_id}
             anew = anew + 1 if self._watch.known and foreign else 0
             if anew >= _ANEW_LOOKS:

@@ -53,6 +53,10 @@ class Writing:
         await self._write_ledger(lane)
         lane.acknowledge(self._clock.time())
 
+    async def bring_in(self, lane: Lane) -> None:
+        """Of a partition of which nothing came yet, what is set aside."""
+        await self._refusals.bring_in(lane)
+
     def leave(self, lane: Lane) -> None:
         """The lane is closed."""
         self._refusals.leave(lane)

@@ -61,6 +61,9 @@ class FailingApp(WaitingApp):
     def consumer(self) -> "FailingApp":  # type: ignore[override]
         return self
 
+    def assignment(self) -> set[object]:
+        return set()
+
     async def commit(self) -> None:
         self.crashed = self._crashes
         raise ConnectionError("connection closed by peer")

@@ -346,6 +346,47 @@ async def test_what_was_set_aside_is_not_stored_again_by_who_reads_its_messages_
     await second.worker.stop()
 
 
+async def test_what_was_set_aside_is_stored_by_who_has_the_partition_though_nothing_comes() -> None:
+    first, node = Rig(), Source()
+    await refused(first, node)
+    await first.worker.stop()
+    second = Rig(store=first.store)
+    await second.worker.start()
+    for _ in range(20):
+        await second.clock.advance(10)
+    assert "is set aside" in second.worker.health()["clickhouse"]  # it is nobody else's trouble
+    second.store.refuses = set()
+    for _ in range(8):
+        await second.clock.advance(10)
+    assert (second.store.packets, second.store.still_aside) == (4, set())
+    assert [flows.window_start for _, flows in second.publisher.sent] == [START]
+    assert second.worker.health()["clickhouse"] == "ok"
+    second.end[0] = second.offsets.committed[0] = 4
+    await second.send(node.batch(41, clock=50), node.batch(clock=51))  # and then something comes
+    for _ in range(4):
+        await second.clock.advance(1)
+    assert second.store.packets == 5
+    await second.worker.stop()
+
+
+async def test_of_a_partition_that_went_before_anything_came_nothing_is_attended_to() -> None:
+    first = Rig()
+    await refused(first, Source())
+    await first.worker.stop()
+    second = Rig(store=first.store)
+    await second.worker.start()
+    await second.clock.advance(5)
+    second.fetching.ours = set()
+    for _ in range(3):
+        await second.clock.advance(5)
+    assert second.worker.health()["clickhouse"] == "ok"
+    second.store.refuses = set()
+    for _ in range(20):
+        await second.clock.advance(10)
+    assert second.store.still_aside
+    await second.worker.stop()
+
+
 async def test_a_partition_that_goes_takes_its_refusals_out_of_health() -> None:
     rig, node = Rig(), Source()
     await refused(rig, node)
