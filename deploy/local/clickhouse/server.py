@@ -10,9 +10,8 @@ import functools
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,33 +24,24 @@ from common.errors import EnvironmentProblem, QueryError
 from common.settings import ClickHouseSettings, Settings
 from common.stopping import END_SECONDS, Stop, stop_on_signals
 from deploy.local import endpoints
-from deploy.local.clickhouse import access, blocks, compression, fence, http_query, native, sql
+from deploy.local.clickhouse import access, blocks, compression, fence, http_query, sql, statement
 from deploy.local.clickhouse.access import Role
-from deploy.local.clickhouse.body import PIECE_BYTES, Body, TooSlow, read_form
+from deploy.local.clickhouse.body import Body, TooSlow, read_form
 from deploy.local.clickhouse.doors import KEEP_ALIVE_SECONDS, Doors
 from deploy.local.clickhouse.engine import Answer, Connection, Engine, EngineError
 from deploy.local.clickhouse.http_query import Query
 from deploy.local.clickhouse.running import Running, SameId
 from deploy.local.clickhouse.sessions import SessionIsLocked, SessionNotFound, Sessions
+from deploy.local.clickhouse.statement import Outcome
 from deploy.local.process import make_directory, only_one, rss_mb
 
 log = logs.get("clickhouse")
 
 THREADS = 16  # statements that run at a time
 WRITERS = 4  # of them inserts, so that readers always find a thread
-QUERY_BYTES = 16 << 20  # largest statement
 BEGINNING_BYTES = 64 << 10  # of an answer that are held in any case: a small one then tells of all its work
 HELD_BYTES = 32 << 20  # of an answer that is to be sent when all is there; a larger one is sent as it comes
 STOP_SECONDS = 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What the first step of a statement gave: all of the answer, or its beginning and the rest."""
-
-    answer: Answer
-    format: str | None  # None: the statement has no result
-    rest: Generator[Answer, None, None] | None  # more pieces after answer.body
 
 
 def run(settings: Settings) -> int:
@@ -169,7 +159,7 @@ class Server:
             if not query.text and request.method in {"GET", "HEAD"}:
                 return web.Response(text="Ok.\n")
             return await self._answer(request, query, role)
-        except (_Denied, SessionIsLocked, SessionNotFound, SameId, QueryError, EngineError) as error:
+        except _ANSWERED as error:
             return _error(*self._explain(error), query_id)
 
     def _explain(self, error: Exception) -> tuple[int, str]:
@@ -197,13 +187,19 @@ class Server:
     async def _answer(self, request: web.Request, query: Query, role: Role) -> web.StreamResponse:
         encodings = request.headers.get("Content-Encoding", "").split(",")
         body = Body(request, [*([blocks.NAME] if query.decompress else []), *encodings])
-        query, insert = await _read_statement(query, body)
+        query, insert = await statement.read(query, body)
         async with self._connection(query, role) as connection, self._writing if insert else contextlib.nullcontext():
             loop = asyncio.get_running_loop()
             pieces = body.pieces(insert.data, loop) if insert else iter(())
             with self._running.named(query.query_id, connection.mark):
                 work = loop.run_in_executor(
-                    self._threads, _execute, connection, query, insert, pieces, self._running.in_words_of_the_engine
+                    self._threads,
+                    statement.execute,
+                    connection,
+                    query,
+                    insert,
+                    pieces,
+                    self._running.in_words_of_the_engine,
                 )
                 try:
                     outcome: Outcome = await self._or_kill(work, connection, gone=body.close)
@@ -303,76 +299,7 @@ _CODES: dict[type[Exception], int] = {  # ClickHouse's own; the first that fits
     sql.Refusal: http_query.NOT_IMPLEMENTED,
     QueryError: http_query.SYNTAX_ERROR,
 }
-
-
-async def _read_statement(query: Query, body: Body) -> tuple[Query, sql.Insert | None]:
-    """The statement from the URL and the body, as ClickHouse puts them together. Raises QueryError."""
-    beginning = query.text or await body.read(PIECE_BYTES)
-    insert = await asyncio.to_thread(sql.split_insert, beginning)
-    if insert:
-        return replace(query, text=beginning), insert
-    more = await body.read(QUERY_BYTES + 1 - len(beginning))
-    text = beginning + b"\n" + more if query.text and more else beginning + more
-    if not text.strip():
-        raise QueryError("Empty query: send one as ?query= or in the body")
-    if len(text) > QUERY_BYTES:
-        raise QueryError(f"a query may have {QUERY_BYTES >> 20} MB")
-    return replace(query, text=text), None
-
-
-def _execute(
-    connection: Connection,
-    query: Query,
-    insert: sql.Insert | None,
-    pieces: Iterator[bytes],
-    translate: Callable[[str], str],
-) -> Outcome:
-    """Run a statement up to its first piece; in a worker thread. Raises EngineError or QueryError."""
-    try:
-        text = query.text.decode() if insert is None else insert.head
-    except UnicodeDecodeError as error:
-        raise QueryError(f"a query must be UTF-8 text: {error}. Write other octets as unhex('…')") from error
-    sql.refuse(text.encode())
-    if query.database:
-        connection.use(query.database)
-    kind = "MUTATING"
-    if insert is None:
-        kind, count = connection.classify(text, query.params)
-        if count > 1:
-            raise QueryError("Multi-statements are not allowed: send one statement a request")
-    first = next((token.name for token in sql.tokens(query.text)), "")
-    if query.read_only and kind not in {"READ_ONLY", "UNKNOWN"} and first not in {"set", "use"}:
-        raise EngineError(
-            "Code: 164. DB::Exception: Cannot execute query in readonly mode. For queries over HTTP, "
-            "method GET implies readonly. You should use method POST for modifying queries. (READONLY)"
-        )
-    settings = query.settings
-    if "log_comment" in settings:
-        settings = {**settings, "log_comment": f"{connection.mark} {settings['log_comment']}"}
-    for table in query.tables:
-        connection.lend(table.name, table.structure, table.format, table.data)
-    connection.set_for_query(settings, restore=query.session_id is not None)
-    if insert:
-        return Outcome(
-            answer=connection.insert(insert.head, insert.format, pieces, query.params), format=None, rest=None
-        )
-    format_name = sql.answer_format(query.text) or query.default_format
-    versioned = format_name == "Native" and query.native_version >= native.CUSTOM_SERIALIZATION
-    if kind == "READ_ONLY" and format_name in http_query.STREAMABLE and first in {"select", "with"}:
-        rest = connection.stream(text, format_name, query.params)
-        if versioned:
-            rest = _with_info(rest)
-        return Outcome(answer=next(rest, Answer(body=b"")), format=format_name, rest=rest)
-    answer = connection.query(translate(text), format_name, query.params)
-    if versioned:
-        answer = replace(answer, body=native.with_info(answer.body))
-    return Outcome(answer=answer, format=format_name if kind == "READ_ONLY" or answer.body else None, rest=None)
-
-
-def _with_info(pieces: Generator[Answer, None, None]) -> Generator[Answer, None, None]:
-    with contextlib.closing(pieces):
-        for piece in pieces:
-            yield replace(piece, body=native.with_info(piece.body))
+_ANSWERED: tuple[type[Exception], ...] = (*_CODES, EngineError)
 
 
 def _headers(query: Query, outcome: Outcome, pieces: Sequence[Answer]) -> dict[str, str]:
