@@ -68,6 +68,16 @@ def make_directory(path: Path) -> None:
         ) from error
 
 
+def write_private(path: Path, text: str, *, group: int | None = None) -> None:
+    """Write a file that its owner may read alone, and a group if one is given; also anew. Raises OSError."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        if group is not None:
+            os.fchown(file.fileno(), -1, group)
+            os.fchmod(file.fileno(), 0o640)
+        file.write(text)
+
+
 def _lock(data_dir: Path, part: str) -> Path:
     return data_dir / "run" / part / "lock"
 

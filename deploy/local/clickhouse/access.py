@@ -6,7 +6,6 @@ engines of tomorrow. HTTP users: `default` without a password reads, clickhouse.
 """
 
 import enum
-import os
 import re
 import secrets
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from common.errors import EnvironmentProblem
 from common.settings import ClickHouseSettings
+from deploy.local.process import write_private
 
 WRITER_NAME = "ayaflow"
 """The user who writes, unless clickhouse.username names one."""
@@ -69,7 +69,7 @@ def write(directory: Path, database: str) -> Path:
     }
     roles = "".join(f"<{role}><grants>{_queries(grants)}</grants></{role}>" for role, grants in granted.items())
     constant = "".join(f"<{name}><const/></{name}>" for name in CONSTANT)
-    _private(
+    write_private(
         users,
         f"<clickhouse><profiles><default><constraints>{constant}</constraints></default></profiles>"
         f"<quotas><default/></quotas><roles>{roles}</roles>"
@@ -77,7 +77,7 @@ def write(directory: Path, database: str) -> Path:
         f"<quota>default</quota><grants>{_queries(f'GRANT {role}' for role in granted)}</grants></default></users>"
         "</clickhouse>\n",
     )
-    _private(
+    write_private(
         config,
         f"<clickhouse><user_directories><users_xml><path>{users}</path></users_xml></user_directories></clickhouse>\n",
     )
@@ -106,7 +106,7 @@ def with_password(settings: ClickHouseSettings, data_dir: Path) -> ClickHouseSet
         if not password:
             password = secrets.token_urlsafe(24)
             kept.parent.mkdir(parents=True, exist_ok=True)
-            _private(kept, password + "\n")
+            write_private(kept, password + "\n")
     except OSError as error:
         raise EnvironmentProblem(
             f"the password of ClickHouse's user {name} cannot be kept in {kept}: {error.strerror}. Make room or change "
@@ -143,10 +143,3 @@ def objection(tree: str) -> str:
 
 def _queries(grants: Iterable[str]) -> str:
     return "".join(f"<query>{grant}</query>" for grant in grants)
-
-
-def _private(path: Path, text: str) -> None:
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)

@@ -13,7 +13,7 @@ import yaml
 
 from common.errors import EnvironmentProblem
 from common.settings import CONFIG_ENV, ENV_PREFIX
-from deploy.local.process import dies_with_parent, make_directory
+from deploy.local.process import dies_with_parent, make_directory, write_private
 from deploy.local.up.account import Account
 from deploy.local.up.logfile import LogFile
 from deploy.local.up.stages import Plan
@@ -119,11 +119,7 @@ def _environment() -> dict[str, str]:
 def _write_settings(path: Path, settings: Mapping[str, Any], account: Account | None) -> None:
     try:
         make_directory(path.parent)
-        path.unlink(missing_ok=True)
-        path.touch(mode=0o600)  # it may hold a password
-        path.write_text(yaml.safe_dump(dict(settings), sort_keys=False), "utf-8")
-        if account:
-            os.chown(path, -1, account.gid)
-            path.chmod(0o640)
+        # it may hold a password
+        write_private(path, yaml.safe_dump(dict(settings), sort_keys=False), group=account.gid if account else None)
     except OSError as error:
         raise EnvironmentProblem(f"cannot write {path}: {error.strerror}. Make room, or set data_dir") from error
