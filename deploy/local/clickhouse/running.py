@@ -6,6 +6,7 @@ KILL QUERY is told what a client means: a query that was started here carries a 
 
 import contextlib
 from collections.abc import Iterator
+from itertools import islice
 
 from deploy.local.clickhouse import sql
 
@@ -33,9 +34,9 @@ class Running:
     def in_words_of_the_engine(self, query: str) -> str:
         """A KILL QUERY that names the id of a query that runs, with that query's mark for it; all else as it is."""
         text = query.encode()
-        tokens = list(sql.tokens(text[:MOST_BYTES]))
-        if [token.name for token in tokens[:2]] != ["kill", "query"]:
+        if [token.name for token in islice(sql.tokens(text), 2)] != ["kill", "query"]:
             return query
+        tokens = list(sql.tokens(text))
         marks = dict(self._marks)
         named = [token for token in tokens if token.kind == "string" and _plain(token) in marks]
         if not named:
@@ -49,9 +50,6 @@ class Running:
             if token.name == "query_id":
                 text = text[: token.end - len(token.text)] + theirs + text[token.end :]
         return text.decode()
-
-
-MOST_BYTES = 64 << 10  # of a statement that are looked at: no KILL QUERY is longer
 
 
 def _plain(token: sql.Token) -> str:

@@ -125,9 +125,7 @@ def answer_format(query: bytes) -> str | None:
 
 def refuse(query: bytes) -> None:
     """Raise Refusal for files that ClickHouse takes for its caller's: no grant covers them. Of an INSERT the head."""
-    parts = list(tokens(query))
-    names = [token.name for token in parts]
-    for before, name in pairwise(names):
+    for before, name in pairwise(token.name for token in tokens(query)):
         if (before, name) in {("into", "outfile"), ("from", "infile")}:
             raise Refusal(
                 f"the embedded ClickHouse does not open files of this machine ({before} {name}). "

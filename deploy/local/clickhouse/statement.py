@@ -50,7 +50,7 @@ def execute(
         text = query.text.decode() if insert is None else insert.head
     except UnicodeDecodeError as error:
         raise QueryError(f"a query must be UTF-8 text: {error}. Write other octets as unhex('…')") from error
-    sql.refuse(text.encode())
+    sql.refuse(query.text if insert is None else text.encode())
     if query.database:
         connection.use(query.database)
     kind = "MUTATING"
