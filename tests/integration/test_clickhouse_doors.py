@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from deploy.local.clickhouse import blocks, compression
 from deploy.local.clickhouse.body import IDLE_SECONDS
 from deploy.local.clickhouse.doors import HEADER_SECONDS
+from deploy.local.clickhouse.wire import blocks, compression
 from tests.fix_local import running_clickhouse, temporary_directory
 from tests.integration.fix_clickhouse import http as ask
 from tests.waiting import HANG_SECONDS, until

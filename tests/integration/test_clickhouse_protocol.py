@@ -10,7 +10,7 @@ import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 from clickhouse_connect.driver.external import ExternalData
 
-from deploy.local.clickhouse import native
+from deploy.local.clickhouse.wire import native
 from tests.integration.fix_clickhouse import http
 from tests.waiting import until
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from aiohttp import BodyPartReader, ClientError, web
 
 from common.errors import QueryError
-from deploy.local.clickhouse import compression
+from deploy.local.clickhouse.wire import compression
 
 PIECE_BYTES = 1 << 20  # of the plain body, handed to ClickHouse at a time
 RAW_BYTES = 64 << 10  # of the body as it comes, unpacked at a time

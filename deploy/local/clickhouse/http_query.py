@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from common.errors import QueryError
-from deploy.local.clickhouse import blocks
+from deploy.local.clickhouse.wire import blocks
 
 HONOURED = frozenset(
     {

@@ -24,7 +24,7 @@ from common.errors import EnvironmentProblem, QueryError
 from common.settings import ClickHouseSettings, Settings
 from common.stopping import END_SECONDS, Stop, stop_on_signals
 from deploy.local import endpoints
-from deploy.local.clickhouse import access, blocks, compression, fence, http_query, sql, statement
+from deploy.local.clickhouse import access, fence, http_query, sql, statement
 from deploy.local.clickhouse.access import Role
 from deploy.local.clickhouse.body import Body, TooSlow, read_form
 from deploy.local.clickhouse.doors import KEEP_ALIVE_SECONDS, Doors
@@ -33,6 +33,7 @@ from deploy.local.clickhouse.http_query import Query
 from deploy.local.clickhouse.running import Running, SameId
 from deploy.local.clickhouse.sessions import SessionIsLocked, SessionNotFound, Sessions
 from deploy.local.clickhouse.statement import Outcome
+from deploy.local.clickhouse.wire import blocks, compression
 from deploy.local.process import make_directory, only_one, rss_mb
 
 log = logs.get("clickhouse")

@@ -6,10 +6,11 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 
 from common.errors import QueryError
-from deploy.local.clickhouse import http_query, native, sql
+from deploy.local.clickhouse import http_query, sql
 from deploy.local.clickhouse.body import PIECE_BYTES, Body
 from deploy.local.clickhouse.engine import Answer, Connection, EngineError
 from deploy.local.clickhouse.http_query import Query
+from deploy.local.clickhouse.wire import native
 
 QUERY_BYTES = 16 << 20  # largest statement
 

@@ -13,7 +13,7 @@ import lz4.frame
 from backports.zstd import ZstdCompressor, ZstdDecompressor, ZstdError
 
 from common.errors import QueryError
-from deploy.local.clickhouse import blocks
+from deploy.local.clickhouse.wire import blocks
 
 STEP_BYTES = 1 << 20
 """Of plain octets that a decoder gives at a time."""

@@ -12,7 +12,7 @@ import pytest
 from backports.zstd import compress as zstd
 
 from common.errors import QueryError
-from deploy.local.clickhouse import blocks, compression
+from deploy.local.clickhouse.wire import blocks, compression
 
 TEXT = b"The quick brown fox jumps over the lazy dog, the lazy dog, the lazy dog, the lazy dog."
 BLOCKS = {  # of TEXT, made by ClickHouse's own library for Go (ch-go 0.75.0)
