@@ -124,12 +124,14 @@ class Topic(Protocol):
         """Kafka's topic properties."""
 
 
-def create_missing(settings: KafkaSettings, topics: Sequence[Topic], *, timeout_seconds: float = 30) -> list[str]:
+def create_missing(
+    settings: KafkaSettings, topics: Sequence[Topic], *, timeout_seconds: float = 30, client: Any = None
+) -> list[str]:
     """Create the topics that do not exist; those that do are left as they are. Returns the new names.
 
-    Raises ServiceUnavailable when Kafka does not answer or refuses.
+    `client`: of `admin`, if there is one. Raises ServiceUnavailable when Kafka does not answer or refuses.
     """
-    client = admin(settings)
+    client = admin(settings) if client is None else client
     try:
         existing = client.list_topics(timeout=timeout_seconds).topics
         wanted = [topic for topic in topics if topic.name not in existing]
@@ -162,12 +164,13 @@ def create_missing(settings: KafkaSettings, topics: Sequence[Topic], *, timeout_
     return list(asked)
 
 
-def topic_id(settings: KafkaSettings, topic: str, *, timeout_seconds: float = 5) -> int:
+def topic_id(settings: KafkaSettings, topic: str, *, timeout_seconds: float = 5, client: Any = None) -> int:
     """The identity that Kafka gave a topic when it was made (KIP-516), folded to 64 bits; never 0.
 
-    A topic that is deleted and made anew has another one. Raises ServiceUnavailable.
+    A topic that is deleted and made anew has another one. `client`: of `admin`, if there is one. Raises
+    ServiceUnavailable.
     """
-    client = admin(settings)  # held until the answer is there
+    client = admin(settings) if client is None else client  # held until the answer is there
     try:
         asked = client.describe_topics(TopicCollection([topic]), request_timeout=timeout_seconds)
         found = asked[topic].result(timeout_seconds).topic_id

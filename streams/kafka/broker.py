@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping
+from typing import Any
 
 from common import kafka, logs
 from common.backlog import Backlog
@@ -15,9 +16,9 @@ _TIMEOUT = 5.0  # of each question
 _CLOSE_SECONDS = 1.0
 
 
-def make_missing_topics(settings: KafkaSettings) -> list[str]:
+def make_missing_topics(settings: KafkaSettings, client: Any = None) -> list[str]:
     """Make the topics that are not there. Returns their names; raises ServiceUnavailable."""
-    return kafka.create_missing(settings, topics(settings), timeout_seconds=_TIMEOUT)
+    return kafka.create_missing(settings, topics(settings), timeout_seconds=_TIMEOUT, client=client)
 
 
 class KafkaBroker:
@@ -27,6 +28,7 @@ class KafkaBroker:
         self._settings = settings
         self._packets = TopicNames.of(settings.topic_prefix).packets
         self._asking = threading.Lock()
+        self._admin: Any = kafka.admin(settings)
         self._backlog = Backlog(settings, topic=self._packets, group=group, timeout_seconds=_TIMEOUT)
 
     def look(self, stored: Mapping[int, int]) -> Look:
@@ -35,17 +37,19 @@ class KafkaBroker:
             return self._look(stored)
 
     def _look(self, stored: Mapping[int, int]) -> Look:
-        made = make_missing_topics(self._settings)
+        self._admin.poll(0)  # or what it says while Kafka is away would pile up
+        made = make_missing_topics(self._settings, self._admin)
         for name in made:
             if name == self._packets:
                 log.error("the packets topic was gone, with what it had and is not stored; it is made anew", topic=name)
             else:
                 log.warning("a topic was gone; it is made anew", topic=name)
         partitions = self._backlog.look(stored)
-        identity = kafka.topic_id(self._settings, self._packets, timeout_seconds=_TIMEOUT)
+        identity = kafka.topic_id(self._settings, self._packets, timeout_seconds=_TIMEOUT, client=self._admin)
         return Look(topic_id=identity, partitions=partitions)
 
     def close(self) -> None:
         """Close the connections; while a look waits for Kafka they are left to the end of the process."""
         if self._asking.acquire(timeout=_CLOSE_SECONDS):
             self._backlog.close()
+            self._admin = None
