@@ -160,7 +160,8 @@ class Backlog:
         )
 
     def _partitions(self) -> list[TopicPartition]:
-        self._consumer.poll(0)  # or what it says while Kafka is away would pile up
+        for client in (self._consumer, self._admin):
+            client.poll(0)  # or what it says while Kafka is away would pile up
         found = self._admin.list_topics(self._topic, timeout=self._timeout).topics[self._topic]
         if found.error is not None:
             raise KafkaException(found.error)
