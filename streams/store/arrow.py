@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from schemas.community_id import TCP
 from schemas.fields import STORED, Field, Kind, Role, names
 from schemas.flows import LOSS_KINDS, FlowColumns, LedgerRow, Loss
 from schemas.packets import COUNTS
 from streams.partition.storing import KafkaPartition, WindowId
-from streams.windowing.initiators import TCP, StoredConnections
+from streams.windowing.initiators import StoredConnections
 
 _ROWS = tuple(field for field in STORED if field.role is not Role.WINDOW)
 _NUMPY = {"Int16": np.int16, "UInt8": np.uint8, "UInt16": np.uint16, "UInt32": np.uint32, "UInt64": np.uint64}

@@ -1,7 +1,7 @@
 """The question which connections began against the rule, for the flows table. Pure."""
 
+from schemas.community_id import TCP
 from streams.store.arrow import CONNECTION
-from streams.windowing.initiators import TCP
 from streams.windowing.services import BELOW_1024, BELOW_32768, EPHEMERAL, RANKS
 
 

@@ -24,10 +24,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from schemas.community_id import TCP
 from schemas.fields import KEYS, MEASURES, NO_ICMP_TYPE, Kind, Merge
 from schemas.flows import FlowColumns
 from schemas.packets import BARE_SYN, I16, I64, U8, U16
-from streams.windowing.initiators import TCP, Bools, End, Initiators, by_rule, greater, identities, perhaps_among
+from streams.windowing.initiators import Bools, End, Initiators, by_rule, greater, identities, perhaps_among
 from streams.windowing.keys import KEY, U64, Groups, Keys, chosen, group, take, words
 from streams.windowing.rows import COLUMNS, MERGED, NEVER, TCP_FLAGS, Rows, merged
 from streams.windowing.tunnels import NO_TUNNELS, Table, reverse

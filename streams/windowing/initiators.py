@@ -5,26 +5,21 @@ showed the other side is *turned*. Initiators remembers the turned ones, which a
 learns are the rows of windows, as they are stored, so that after a restart the flows table can tell it the same.
 """
 
-import secrets
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from schemas.community_id import TCP
 from schemas.packets import I32, U8, U16, U32
-from streams.windowing.keys import U64
+from streams.windowing.keys import U64, seeded_hash, stir
 from streams.windowing.services import RANKS
 
 Bools = npt.NDArray[np.bool_]
 
 MOST = 1 << 20  # connections, of 16 octets each
 GRACE_SECONDS = 600
-TCP = 6
-
-_SEED = np.uint64(secrets.randbits(64))
-_MIX = np.uint64(0x9E3779B97F4A7C15)
-_SHIFT = np.uint64(29)
 _FIRST_BITS = 20
 
 
@@ -82,20 +77,10 @@ def identities(node_names: tuple[str, ...], node: I32 | U32, a: End, b: End) -> 
     Two connections of one hash would share an initiator: no worse than a forged SYN, and far harder to make.
     """
     nodes = np.array([hash(name) & (1 << 64) - 1 for name in node_names], np.uint64)
-    mixed = _mixed(a) + _mixed(b)
-    mixed ^= nodes[node]
-    mixed *= _MIX
-    mixed ^= mixed >> _SHIFT
-    return mixed
-
-
-def _mixed(end: End) -> U64:
-    mixed = np.full(len(end.port), _SEED, np.uint64)
-    for part in (end.address[:, 0], end.address[:, 1], end.port):
-        mixed ^= part
-        mixed *= _MIX
-        mixed ^= mixed >> _SHIFT
-    return mixed
+    first, second = (seeded_hash(end.address[:, 0], end.address[:, 1], end.port) for end in (a, b))
+    both = first + second
+    stir(both, nodes[node])
+    return both
 
 
 class Connections(Protocol):

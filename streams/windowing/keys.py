@@ -45,6 +45,7 @@ WORDS = KEY.itemsize // 8
 
 _SEED = np.uint64(secrets.randbits(64))  # a sender of packets cannot choose them to collide
 _MIX = np.uint64(0x9E3779B97F4A7C15)
+_SHIFT = np.uint64(29)
 
 
 MANY = 1 << 12  # containers come and go with names of their own: from here on those that are not in use are forgotten
@@ -187,12 +188,22 @@ def take(keys: Keys, rows: npt.NDArray[Any]) -> Keys:
 def hashes(keys: Keys) -> U64:
     """A 64-bit hash of each key, seeded for this process."""
     parts = words(keys)
-    mixed = np.full(len(parts), _SEED, np.uint64)
-    for column in range(WORDS):
-        mixed ^= parts[:, column]
-        mixed *= _MIX
-        mixed ^= mixed >> np.uint64(29)
+    return seeded_hash(*(parts[:, column] for column in range(WORDS)))
+
+
+def seeded_hash(*columns: npt.NDArray[np.unsignedinteger[Any]]) -> U64:
+    """A 64-bit hash of each row of these columns, seeded for this process."""
+    mixed = np.full(len(columns[0]), _SEED, np.uint64)
+    for column in columns:
+        stir(mixed, column)
     return mixed
+
+
+def stir(mixed: U64, column: npt.NDArray[np.unsignedinteger[Any]]) -> None:
+    """Mix a column into hashes, in place."""
+    mixed ^= column
+    mixed *= _MIX
+    mixed ^= mixed >> _SHIFT
 
 
 def _changes(rows: U64) -> npt.NDArray[np.bool_]:
