@@ -16,7 +16,7 @@ from streams.partition.progress import committable
 from streams.partition.rings import Extent, RingId, Rings, Shared, Verdict
 from streams.partition.steady import Steady
 from streams.partition.storing import KafkaPartition, Known, WindowId, WindowJob
-from streams.partition.watermark import Source, Watermark
+from streams.partition.watermark import Watermark
 from streams.windowing.initiators import Initiators
 from streams.windowing.keys import Names, check_names, pack
 from streams.windowing.rows import Rows
@@ -91,8 +91,8 @@ class Partition:
         seconds = self._length_at(offset)
         self._note_gaps(batch, verdict, offset, wall)
         self._give_up_rings(now)
-        source = Source(batch.node, batch.ring_id)
-        self.watermark.hear(source, batch.clock_ns, latest_ns, now, wall)
+        ring = RingId(batch.node, batch.ring_id)
+        self.watermark.hear(ring, batch.clock_ns, latest_ns, now, wall)
         shares = split(batch, seconds, verdict.begin)
         late, rows = 0, list[Rows]()
         if shares:
@@ -107,8 +107,8 @@ class Partition:
         if self._ledger_since is None and self.accounts.closed():
             self._ledger_since = now
         if any(row.ended for row in batch.counters):
-            self._rings.ended(RingId(batch.node, batch.ring_id))
-            self.watermark.leave(source)
+            self._rings.ended(ring)
+            self.watermark.leave(ring)
         packets = sum(int(share.rows.packets.sum()) for share in shares)
         return Taken(
             window_seconds=seconds,

@@ -6,14 +6,9 @@ Pure; the wall clock is an argument.
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from streams.partition.rings import RingId
+
 _LAGGARD_NS = 60_000_000_000
-
-
-class Source(NamedTuple):
-    """Who has a clock: a ring's producer. Two of one node's name may have different ones."""
-
-    node: str
-    ring_id: int
 
 
 class Skew(NamedTuple):
@@ -34,7 +29,8 @@ class _Clock:
 class Watermark:
     """The lowest clock of the sources that live. It goes back when a clock is set back or a slower one joins.
 
-    A source lives from its first message until it has been silent for `timeout_seconds` of wall time. When none lives,
+    A source is a ring's producer: two of one node's name may have different clocks.
+    It lives from its first message until it has been silent for `timeout_seconds` of wall time. When none lives,
     everything is complete. One whose clock is more than a minute (or two windows) behind the others, a replayed
     capture or a wrong clock, does not hold them back: what it sends counts as late, and late packets are stored too.
     One that is ahead decides nothing while another lives, and nothing is left of it when it has gone.
@@ -43,11 +39,11 @@ class Watermark:
     def __init__(self, *, timeout_seconds: float, window_seconds: int) -> None:
         self._timeout = timeout_seconds
         self.laggard_seconds = max(_LAGGARD_NS / 1e9, 2 * window_seconds, timeout_seconds)
-        self._clocks: dict[Source, _Clock] = {}
+        self._clocks: dict[RingId, _Clock] = {}
         self._value = 0
         self._highest = 0  # of the clocks and packets since somebody lived: what is complete when all are silent
 
-    def hear(self, source: Source, clock_ns: int, latest_packet_ns: int, now: float, wall: float) -> None:
+    def hear(self, source: RingId, clock_ns: int, latest_packet_ns: int, now: float, wall: float) -> None:
         """A message came. `clock_ns` 0: its clock is not known. `now` never goes back, `wall` may."""
         if not self._clocks:
             self._highest = self._value = 0
@@ -57,7 +53,7 @@ class Watermark:
             known.clock_ns, known.ahead = clock_ns, clock_ns / 1e9 - wall
         known.latest_ns = max(known.latest_ns, clock_ns, latest_packet_ns + 1)
 
-    def leave(self, source: Source) -> None:
+    def leave(self, source: RingId) -> None:
         """Nothing more will come of it."""
         if source in self._clocks:
             self._clocks[source].heard = float("-inf")

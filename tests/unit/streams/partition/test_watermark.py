@@ -1,4 +1,5 @@
-from streams.partition.watermark import Skew, Source, Watermark
+from streams.partition.rings import RingId
+from streams.partition.watermark import Skew, Watermark
 
 S = 1_000_000_000
 T0 = 1_800_000_000
@@ -12,7 +13,7 @@ class Mark:
 
     def hear(self, node: str, second: float | None, now: float, *, ring: int = 1, latest: float = -T0) -> None:
         clock_ns = 0 if second is None else int((T0 + second) * S)
-        self.mark.hear(Source(node, ring), clock_ns, int((T0 + latest) * S), T0 + now, T0 + now)
+        self.mark.hear(RingId(node, ring), clock_ns, int((T0 + latest) * S), T0 + now, T0 + now)
 
     def at(self, now: float) -> float:
         value = self.mark.advance(T0 + now, T0 + now, 10)
