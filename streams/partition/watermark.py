@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from streams.partition.rings import RingId
 
-_LAGGARD_NS = 60_000_000_000
+_LAGGARD_SECONDS = 60.0
 
 
 class Skew(NamedTuple):
@@ -16,6 +16,11 @@ class Skew(NamedTuple):
 
     seconds: float  # positive: ahead of ours; negative also while its messages are waited for
     node: str
+
+
+def laggard_seconds(window_seconds: float, timeout_seconds: float) -> float:
+    """How far a clock may be behind the others and still hold them back."""
+    return max(_LAGGARD_SECONDS, 2 * window_seconds, timeout_seconds)
 
 
 @dataclass(slots=True)
@@ -38,7 +43,7 @@ class Watermark:
 
     def __init__(self, *, timeout_seconds: float, window_seconds: int) -> None:
         self._timeout = timeout_seconds
-        self.laggard_seconds = max(_LAGGARD_NS / 1e9, 2 * window_seconds, timeout_seconds)
+        self.laggard_seconds = laggard_seconds(window_seconds, timeout_seconds)
         self._clocks: dict[RingId, _Clock] = {}
         self._value = 0
         self._highest = 0  # of the clocks and packets since somebody lived: what is complete when all are silent

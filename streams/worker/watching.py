@@ -16,6 +16,7 @@ from common.errors import ServiceUnavailable
 from streams.metrics import Metrics
 from streams.partition.rings import ANCHOR_SECONDS
 from streams.partition.state import Partition
+from streams.partition.watermark import laggard_seconds
 from streams.worker.clock import Clock
 from streams.worker.neighbours import Broker
 from streams.worker.retrying import OFFSETS, PACKETS
@@ -23,7 +24,6 @@ from streams.worker.troubles import Place, Troubles
 
 LOOK_SECONDS = 5.0  # between two looks
 _KNOWN_SECONDS = 60.0  # for so long a look is worth something; one takes as long when nobody answers
-_GRACE_SECONDS = 60.0
 _MOST_TOLD = 20
 
 
@@ -44,8 +44,7 @@ class Watch:
         """The settings say for how long a window is open when all is well."""
         self._broker, self._metrics, self._troubles, self._clock = broker, metrics, troubles, clock
         self._executor = executor
-        # as long as streams.partition.watermark lets a node whose clock is behind hold windows open
-        grace = max(_GRACE_SECONDS, 2 * window_seconds, node_timeout_seconds)
+        grace = laggard_seconds(window_seconds, node_timeout_seconds)  # a node whose clock is behind holds them open
         self._limit = window_seconds + node_timeout_seconds + grace
         self._ours: list[PartitionBacklog] = []  # and those that nobody reads
         self._late: set[int] = set()
