@@ -4,6 +4,8 @@ A device may count frames that it keeps to itself (flow control, link layer mana
 packets or a small part of all are no hole; but where nothing at all of what a device counted was seen, few are one.
 """
 
+READ_SECONDS = 5
+"""Between two readings of the devices' counters."""
 SPAN_SECONDS = 60
 FEW = 10  # packets, when they are all that the device counted
 SOME = 16  # packets, when others were seen

@@ -16,13 +16,15 @@ NOW = "SELECT toUnixTimestamp64Micro(now64(6)) AS now_us"
 # partition proves that the earlier ones were closed, unless it was stored before its end: of a clock that is ahead.
 REACHES = f"""
 SELECT nodes.node AS node, nodes.newest AS newest, nodes.begun_us AS begun_us, nodes.inside AS inside,
+       nodes.read_us AS read_us,
        places.stored_until AS stored_until, places.kafka_partition AS kafka_partition
 FROM (
     SELECT node, min(ring_begun_us) AS begun_us, max(ring_inside) AS inside,
-           max((recorded_ms, last_epoch)) AS newest
+           max((recorded_ms, last_epoch)) AS newest, max(ring_read_us) AS read_us
     FROM (
         SELECT node, ring_id, toUnixTimestamp64Micro(min(end_time)) AS ring_begun_us, max({IN_RANGE}) AS ring_inside,
                toUnixTimestamp64Milli(max(recorded)) AS recorded_ms,
+               toUnixTimestamp64Micro(maxIf(end_time, device_epochs > 0)) AS ring_read_us,
                argMax((toUnixTimestamp64Micro(end_time), ended, toUnixTimestamp64Micro(start_time), window_seconds),
                       (epoch, ended)) AS last_epoch
         FROM ledger

@@ -181,6 +181,7 @@ def _reaches(rows: list[dict[str, Any]], gaps: list[dict[str, Any]]) -> tuple[Re
                 inside=bool(row["inside"]),
                 ledger_until=start_us / 1e6,
                 closed_until=end_us / 1e6,
+                read_until=row["read_us"] / 1e6,
                 recorded=recorded_ms / 1e3,
                 ended=bool(ended),
                 window_seconds=window_seconds,

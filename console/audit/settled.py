@@ -5,7 +5,8 @@ be compared. That moment is the earliest of
 
     the end of its newest epoch in the ledger   each epoch has a row, also one that saw nothing, so this moves on as
                                                 long as something comes; it is bounded by when the row was recorded, on
-                                                ClickHouse's clock: a node's clock may be years ahead
+                                                ClickHouse's clock: a node's clock may be years ahead. Where devices
+                                                are read, of the newest with a reading: it tells what hooks did not see
     the epoch before one that is not there      epochs of a ring are numbered without a gap
     the start of a window that is in flight     consumed and not stored, or stored and not yet in the ledger
 
@@ -19,9 +20,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from schemas.unseen import READ_SECONDS
+
 GRACE_SECONDS = 60
 """Beyond a window and the time-out of nodes, what is on its way may take so long."""
 GONE_SECONDS = 86_400
+_READ_AGAIN_SECONDS = 3 * READ_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +48,7 @@ class Reach:
     inside: bool = True  # it has epochs in the range of the audit
     ledger_until: float = 0  # beginning of the newest epoch in the ledger
     closed_until: float = 0  # end of the newest epoch, by the node's clock
+    read_until: float = 0  # likewise, of the newest at whose end devices were read; 0: none were
     recorded: float = 0  # when its newest row was written, by ClickHouse's clock; 0: the ledger has none
     ended: bool = False  # its producer ended, and sent all
     window_seconds: int = 10  # of its newest epoch
@@ -118,6 +123,8 @@ def _settle(reach: Reach, flight: float | None, now: float, node_timeout_seconds
     if reach.gap is not None:
         limits.append((reach.gap.since, Reason.GAP))
     until, reason = min(limits, default=(math.inf, Reason.NONE))
+    if until - _READ_AGAIN_SECONDS < reach.read_until < until:  # earlier: no device of its can be read any more
+        until = reach.read_until
     return Settled(reach=reach, standing=standing, until=until, reason=reason, silent=silent)
 
 

@@ -17,9 +17,9 @@ from common import logs
 from producer.clock import Nanoseconds
 from schemas.fields import DIRECTIONS
 from schemas.packets import EpochCounters
-from schemas.unseen import SPAN_SECONDS, is_hole
+from schemas.unseen import READ_SECONDS, SPAN_SECONDS, is_hole
 
-READ_NS = 5_000_000_000
+READ_NS = READ_SECONDS * 1_000_000_000
 FIRST_NS = 2_000_000_000  # after the first reading of a device: until then its counters may lag behind what was before
 
 Passage = tuple[str, int]

@@ -34,6 +34,11 @@ def held_back(reach: Reach, *, flight: float | None = None, until: float | None 
         (replace(LIVE, closed_until=NOW + YEAR), None, NOW - 0.5, Reason.NEWEST),  # its clock is ahead
         (replace(LIVE, closed_until=NOW + YEAR, recorded=NOW - 99), None, NOW - 99, Reason.NEWEST),  # and it is silent
         (replace(LIVE, closed_until=NOW - YEAR), None, NOW - YEAR, Reason.NEWEST),  # its clock is behind
+        (replace(LIVE, read_until=NOW - 4), None, NOW - 4, Reason.NEWEST),  # what hooks missed is told by the next one
+        (replace(LIVE, read_until=NOW - 1), None, NOW - 1, Reason.NEWEST),
+        (replace(LIVE, read_until=NOW - 20), None, NOW - 1, Reason.NEWEST),  # no device is left to read
+        (replace(LIVE, read_until=NOW - 14), NOW - 12, NOW - 14, Reason.FLIGHT),
+        (replace(LIVE, read_until=NOW - 11), NOW - 12, NOW - 12, Reason.FLIGHT),
         (Reach(node="n1", closed_until=NOW - 40), None, NOW - 40, Reason.NEWEST),  # in flows alone
     ],
 )
