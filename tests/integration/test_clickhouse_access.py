@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from deploy.local.clickhouse.access import CONSTANT, ENGINES, PASSWORD_FILE
+from tests import waiting
 from tests.fix_local import REPOSITORY, WRITER, clickhouse_answers, free_port, start, stop, until
 from tests.integration.fix_clickhouse import http
 from tests.integration.fix_host import OUTSIDE, READER, SECRET, Host
@@ -286,3 +288,18 @@ Engine(Path("db"), memory_bytes=1 << 29, default_database="ayaflow").close()
 """
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     subprocess.run([sys.executable, "-c", opened], cwd=tmp_path, env=environment, check=True)
+
+
+def test_a_reader_does_not_stop_what_a_writer_does(clickhouse_server: str) -> None:
+    answer: list[bytes] = []
+    slow = b"SELECT count() FROM numbers(100000000000) WHERE 'of_a_writer' != ''"
+    thread = threading.Thread(target=lambda: answer.append(http(clickhouse_server, slow, query_id="w")[2]))
+    thread.start()
+    shown = b"SELECT sum(1) FROM system.processes WHERE query LIKE 'SELECT count%of_a_writer%'"
+    waiting.until(lambda: http(clickhouse_server, shown)[2] == b"1\n")
+    for condition in ("1", "query_id = 'w'", "1) OR (1", "user = 'default'"):
+        http(clickhouse_server, f"KILL QUERY WHERE {condition} SYNC".encode(), **READER)
+        assert http(clickhouse_server, shown)[2] == b"1\n", condition
+    http(clickhouse_server, b"KILL QUERY WHERE query_id = 'w' SYNC")
+    thread.join(60)
+    assert b"cancelled" in answer[0] or b"QUERY_WAS_CANCELLED" in answer[0]

@@ -10,7 +10,6 @@ import os
 import re
 import threading
 import time
-import uuid
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any, Self
 
 from common import logs
 from common.errors import EnvironmentProblem
-from deploy.local.clickhouse import access, sql
+from deploy.local.clickhouse import access, running, sql
 from deploy.local.clickhouse.access import Role
 from deploy.local.clickhouse.feed import Feed
 from deploy.local.clickhouse.http_query import UNKNOWN_DATABASE, code_of
@@ -127,7 +126,7 @@ class Connection:
         self._streaming: Any = None  # the answer that is being read in pieces
         self._lent: list[str] = []  # temporary tables of this request alone
         self._before: dict[str, str] = {}  # settings of the session that the request changed; empty: the default
-        self.mark = f"ayaflow-{uuid.uuid4()}"
+        self.mark = running.mark(role)
         """Queries of this connection carry it in their log_comment, at its beginning, so that they can be killed."""
         self._run(f"SET ROLE {role}", "Null", {})
         self._set({**defaults, "log_comment": self.mark})

@@ -2,17 +2,30 @@
 
 chDB gives each query an id of its own, which queryID() and system.processes show, and has no way to be given one. So
 KILL QUERY is told what a client means: a query that was started here carries a mark, and the mark stands for its id.
+To the engine all queries are one user's: the mark says whose they are, and who only reads stops what only reads.
 """
 
 import contextlib
+import uuid
 from collections.abc import Iterator
 from itertools import islice
 
 from deploy.local.clickhouse import sql
+from deploy.local.clickhouse.access import Role
 
 
 class SameId(Exception):
     """A query with this id runs already."""
+
+
+def mark(role: Role) -> str:
+    """Of a connection; the log_comment of its queries begins with it."""
+    return f"{_OF[role]}{uuid.uuid4()}"
+
+
+_OF = {role: f"ayaflow-{role}-" for role in Role}
+_BEHIND = {"sync", "async", "test", "format", "settings", "into"}
+"""What may follow the condition of a KILL QUERY."""
 
 
 class Running:
@@ -31,16 +44,21 @@ class Running:
         finally:
             del self._marks[query_id]
 
-    def in_words_of_the_engine(self, query: str) -> str:
-        """A KILL QUERY that names the id of a query that runs, with that query's mark for it; all else as it is."""
+    def in_words_of_the_engine(self, query: str, role: Role) -> str:
+        """A KILL QUERY that names the id of a query that runs, with that query's mark for it; all else as it is.
+
+        Of a reader it is for the queries of readers. Raises Refusal when that cannot be told to the engine.
+        """
         text = query.encode()
         if [token.name for token in islice(sql.tokens(text), 2)] != ["kill", "query"]:
             return query
+        if role is Role.READER:
+            text = _of_readers(text)
         tokens = list(sql.tokens(text))
         marks = dict(self._marks)
         named = [token for token in tokens if token.kind == "string" and _plain(token) in marks]
         if not named:
-            return query  # by an id of the engine's, a user, a text …
+            return text.decode()  # by an id of the engine's, a user, a text …
         pairs = [(_plain(token), marks[_plain(token)]) for token in named]
         ids = ", ".join(sql.quote(name) for name, _ in pairs)
         known = ", ".join(sql.quote(mark) for _, mark in pairs)
@@ -50,6 +68,17 @@ class Running:
             if token.name == "query_id":
                 text = text[: token.end - len(token.text)] + theirs + text[token.end :]
         return text.decode()
+
+
+def _of_readers(text: bytes) -> bytes:
+    tokens = list(sql.tokens(text))
+    where = next((token for token in tokens if token.name == "where"), None)
+    if where is None or min(token.depth for token in tokens) < 0:
+        raise sql.Refusal("who only reads stops queries by KILL QUERY WHERE, and a condition")
+    words = (token for token in tokens if token.end > where.end and token.kind == "word" and token.depth == 0)
+    end = next((token.end - len(token.text) for token in words if token.name in _BEHIND), len(text.rstrip(b"; \t\r\n")))
+    only = f" startsWith(Settings['log_comment'], '{_OF[Role.READER]}') AND (".encode()
+    return text[: where.end] + only + text[where.end : end] + b"\n) " + text[end:]  # there may be a comment before
 
 
 def _plain(token: sql.Token) -> str:

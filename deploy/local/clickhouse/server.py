@@ -200,7 +200,7 @@ class Server:
                     query,
                     insert,
                     pieces,
-                    self._running.in_words_of_the_engine,
+                    functools.partial(self._running.in_words_of_the_engine, role=role),
                 )
                 try:
                     outcome: Outcome = await self._or_kill(work, connection, gone=body.close)
