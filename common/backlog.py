@@ -162,7 +162,8 @@ class Backlog:
     def _partitions(self) -> list[TopicPartition]:
         for client in (self._consumer, self._admin):
             client.poll(0)  # or what it says while Kafka is away would pile up
-        found = self._admin.list_topics(self._topic, timeout=self._timeout).topics[self._topic]
+        # asked by the consumer, or it would not know partitions just added
+        found = self._consumer.list_topics(self._topic, timeout=self._timeout).topics[self._topic]
         if found.error is not None:
             raise KafkaException(found.error)
         return [TopicPartition(self._topic, number) for number in found.partitions]

@@ -20,6 +20,7 @@ from tests.fix_local import REPOSITORY, free_port, running_kafka, temporary_dire
 from tests.waiting import HANG_SECONDS, until
 
 pytestmark = pytest.mark.kafka
+HOUR_AGO_MS = int(time.time() - 3600) * 1000  # what is older than retention.ms is soon removed
 
 
 class Group:
@@ -91,14 +92,14 @@ def test_all_partitions_are_told_with_the_time_of_the_first_message_that_is_not_
 
 
 def test_partitions_that_were_just_added_are_there(group: Group) -> None:
-    group.send(0, [1_000])
+    group.send(0, [HOUR_AGO_MS])
     with group.backlog() as backlog:
         assert [each.messages for each in backlog.look()] == [1, 0]
         group.admin.create_partitions([NewPartitions(group.name, 4)])[group.name].result(HANG_SECONDS)
         until(lambda: len(backlog.look()) == 4, seconds=10)
         before = time.time()
         backlog.look()
-        group.send(3, [1_000])
+        group.send(3, [HOUR_AGO_MS])
         [*_, last] = backlog.look()
         assert (last.partition, last.messages) == (3, 1)
         assert last.oldest_unix_s is not None
@@ -106,7 +107,7 @@ def test_partitions_that_were_just_added_are_there(group: Group) -> None:
 
 
 def test_a_topic_that_is_made_anew_with_fewer_partitions_is_told_as_it_is(group: Group) -> None:
-    group.send(0, [1_000] * 5)
+    group.send(0, [HOUR_AGO_MS] * 5)
     group.commit(0, 5)
     with group.backlog() as backlog:
         assert len(backlog.look()) == 2
@@ -114,7 +115,7 @@ def test_a_topic_that_is_made_anew_with_fewer_partitions_is_told_as_it_is(group:
         with pytest.raises(ServiceUnavailable, match=f"how far {group.name} is read: .*Unknown topic"):
             until(lambda: not backlog.look(), seconds=10)
         group.make(1)
-        group.send(0, [2_000])
+        group.send(0, [HOUR_AGO_MS])
         until(lambda: [each.messages for each in backlog.look()] == [1], seconds=10)
 
 
