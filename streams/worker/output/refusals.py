@@ -11,9 +11,8 @@ from typing import TypeVar
 
 from common import logs
 from common.times import iso
-from schemas.flows import FlowColumns
 from streams.metrics import Metrics
-from streams.partition.storing import Aside, Outcome, Refused, WindowId, WindowJob, bring_in, set_aside
+from streams.partition.storing import Outcome, Refused, WindowId, WindowJob, bring_in, set_aside
 from streams.worker.clock import Clock
 from streams.worker.lane import Lane, Refusal
 from streams.worker.neighbours import FlowStore
@@ -25,6 +24,14 @@ T = TypeVar("T")
 
 _LONGEST_DELAY = 30.0
 BRING_IN_SECONDS = 60.0  # between two tries to store what is set aside
+
+
+def or_refused(work: Callable[[], T]) -> T | Refused:
+    """What it returns, or why ClickHouse refuses it, which is no reason to try again at once."""
+    try:
+        return work()
+    except Refused as error:
+        return error
 
 
 class Refusals:
@@ -60,14 +67,7 @@ class Refusals:
         refusal = lane.refused.get(table)
         if refusal is not None and self._clock.monotonic() < refusal.next_try:
             return None
-
-        def attempt() -> T | Refused:
-            try:
-                return work()
-            except Refused as error:
-                return error
-
-        found = await self._again.insist(CLICKHOUSE, lane.at(), lane.closing, attempt)
+        found = await self._again.insist(CLICKHOUSE, lane.at(), lane.closing, partial(or_refused, work))
         if isinstance(found, Refused):
             self._postpone(lane, table)
             self._again.troubles.report(LEDGER, str(found), lane.at())
@@ -93,21 +93,14 @@ class Refusals:
         aside = await self._again.insist(CLICKHOUSE, lane.at(), lane.closing, look)
         trouble = ""
         for each in aside:
-            flows = await self._again.insist(CLICKHOUSE, lane.at(), lane.closing, partial(self._try, each))
+            store = partial(or_refused, partial(bring_in, each, self._store))
+            flows = await self._again.insist(CLICKHOUSE, lane.at(), lane.closing, store)
             if isinstance(flows, Refused):
                 trouble = trouble or _sentence(each.window, flows)
             else:  # its messages were acknowledged long ago
+                log.info("a window that was set aside is stored", partition=lane.state.number, **each.window._asdict())
                 self._publishing.send(lane, each.window, each.revision, flows, needed=lane.state.position)
         self._again.troubles.report(ASIDE, trouble or None, lane.at())
-
-    def _try(self, aside: Aside) -> FlowColumns | Refused:
-        """Its rows when it is stored now, else why it is not."""
-        try:
-            flows = bring_in(aside, self._store)
-        except Refused as error:
-            return error
-        log.info("a window that was set aside is stored", partition=aside.partition.number, **aside.window._asdict())
-        return flows
 
     def leave(self, lane: Lane) -> None:
         """The partition goes: it is somebody else's trouble."""

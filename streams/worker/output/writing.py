@@ -16,7 +16,7 @@ from streams.worker.clock import Clock
 from streams.worker.lane import Lane
 from streams.worker.neighbours import FlowStore, Publisher
 from streams.worker.output.publishing import Publishing
-from streams.worker.output.refusals import Refusals
+from streams.worker.output.refusals import Refusals, or_refused
 from streams.worker.retrying import CLICKHOUSE, Retrying
 
 log = logs.get("streams")
@@ -75,16 +75,13 @@ class Writing:
     async def _write(self, lane: Lane, job: WindowJob) -> None:
         tries = 0
 
-        def attempt() -> Outcome | Refused:
+        def attempt() -> Outcome:
             nonlocal tries
             tries += 1
-            try:
-                return store_window(job if tries == 1 else replace(job, known=None), self._store)
-            except Refused as error:
-                return error
+            return store_window(job if tries == 1 else replace(job, known=None), self._store)
 
         begun = self._clock.monotonic()
-        found = await self._again.insist(CLICKHOUSE, lane.at(job.window), lane.closing, attempt)
+        found = await self._again.insist(CLICKHOUSE, lane.at(job.window), lane.closing, partial(or_refused, attempt))
         self._metrics.insert_seconds.observe(self._clock.monotonic() - begun)
         outcome = await self._refusals.refused(lane, job, found) if isinstance(found, Refused) else found
         if outcome.expired:
