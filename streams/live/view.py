@@ -21,7 +21,7 @@ from schemas.packets import BARE_SYN, I64
 from streams.partition.storing import WindowId
 from streams.windowing.biflow import canonical, merge
 from streams.windowing.initiators import Initiators
-from streams.windowing.keys import U64, hashes, take
+from streams.windowing.keys import U64, group_values, hashes, take
 from streams.windowing.rows import FIRST, MERGED, Rows, compact, concatenate, no_rows
 from streams.windowing.tunnels import Table
 
@@ -175,14 +175,13 @@ class LiveNode:
             self.active_flows = 0
             return np.zeros(0, np.uint64)
         flow_hash = np.concatenate([table.flow_hash for table in tables])
-        order = np.argsort(flow_hash)
-        ordered = flow_hash[order]
-        starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-        total = np.add.reduceat(np.concatenate([table.rows.bytes for table in tables])[order], starts)
-        self.active_flows = len(starts)
-        if len(starts) <= self._top:
-            return ordered[starts]
-        return ordered[starts[np.argpartition(total, -self._top)[-self._top :]]]
+        groups = group_values(flow_hash)
+        self.active_flows = len(groups)
+        rows = groups.first_rows
+        if len(rows) > self._top:
+            total = groups.total(np.concatenate([table.rows.bytes for table in tables]))
+            rows = rows[np.argpartition(total, -self._top)[-self._top :]]
+        return flow_hash[rows]
 
     def _top_flows(self, chosen: U64, merged: Callable[[Rows, int], FlowColumns]) -> list[dict[str, Any]]:
         if not self._tables:

@@ -29,7 +29,7 @@ from schemas.fields import KEYS, MEASURES, NO_ICMP_TYPE, Kind, Merge
 from schemas.flows import FlowColumns
 from schemas.packets import BARE_SYN, I16, I64, U8, U16
 from streams.windowing.initiators import Bools, End, Initiators, by_rule, greater, identities, perhaps_among
-from streams.windowing.keys import KEY, U64, Groups, Keys, chosen, group, take, words
+from streams.windowing.keys import KEY, U64, Groups, Keys, chosen, group, group_values, take, words
 from streams.windowing.rows import COLUMNS, MERGED, NEVER, TCP_FLAGS, Rows, merged
 from streams.windowing.tunnels import NO_TUNNELS, Table, reverse
 from streams.windowing.tunnels import columns as tunnel_columns
@@ -215,11 +215,9 @@ def _turned(said: _Syns, by_rule: Bools, connections: Callable[[], U64], initiat
     identity = connections()
     remembered = initiators.turned(identity)
     rows = np.flatnonzero(remembered | perhaps_among(identity[against], identity))
-    order = np.argsort(identity[rows], kind="stable")
-    ordered = identity[rows].take(order)
-    groups = Groups(order=order, starts=np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(order)]))
+    groups = group_values(identity[rows])
     low, high = said.at(rows).together(groups).began()
     first = rows[groups.first_rows]
     found = np.where(low | high, np.where(by_rule[first], high, low), remembered[first])
-    turned[rows[order]] = np.repeat(found, np.diff(groups.starts, append=len(order)))
+    turned[rows[groups.order]] = np.repeat(found, np.diff(groups.starts, append=len(rows)))
     return turned

@@ -227,3 +227,11 @@ def group(keys: Keys, hashed: U64 | None = None) -> Groups:
         changes = _changes(words(keys).take(order, axis=0))
     starts = np.flatnonzero(np.concatenate(([True], changes)))
     return Groups(order=order, starts=starts)
+
+
+def group_values(values: U64) -> Groups:
+    """Group equal numbers."""
+    order = np.argsort(values)
+    ordered = values.take(order)
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(order)])
+    return Groups(order=order, starts=starts)
