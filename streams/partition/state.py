@@ -104,8 +104,7 @@ class Partition:
                 late += self._add(WindowId(share.window, seconds), offset, packed, now)
             self._forget_names()
         after_epoch = self.accounts.count(batch, shares, offset, seconds)
-        if self._ledger_since is None and self.accounts.closed():
-            self._ledger_since = now
+        self._note_closed(now)
         if any(row.ended for row in batch.counters):
             self._rings.ended(ring)
             self.watermark.leave(ring)
@@ -182,6 +181,9 @@ class Partition:
     def _give_up_rings(self, now: float) -> None:
         for ring in self._rings.replaced(now):
             self.accounts.give_up(ring, self._seconds)
+        self._note_closed(now)
+
+    def _note_closed(self, now: float) -> None:
         if self._ledger_since is None and self.accounts.closed():
             self._ledger_since = now
 
@@ -331,10 +333,7 @@ class Partition:
         `unpublished`: offsets of messages of which something is stored and not sent yet.
         """
         now = self._steady.time(now)
-        needed = [*unpublished]
-        needed += [offset for window in self._windows.values() if (offset := window.lowest_offset) is not None]
-        needed += self._rings.anchors(now)
-        needed += [offset for offset, _ in self._losses]
+        needed = [*unpublished, *self._not_stored(), *self._rings.anchors(now)]
         needed += self.accounts.needed(lambda node: self._rings.is_silent(node, now))
         self.acked = max(self.acked, committable(self.position, needed, self._rings.spans()))
         self._rings.forget_below(self.acked)
@@ -343,10 +342,13 @@ class Partition:
     @property
     def stored_until(self) -> int:
         """Everything of the messages below this offset is stored, though they may not be acknowledged yet."""
-        needed = [offset for window in self._windows.values() if (offset := window.lowest_offset) is not None]
-        needed += [offset for offset, _ in self._losses]
-        needed += [epoch.first_offset for epoch in self.accounts.closed()]
+        needed = [*self._not_stored(), *(epoch.first_offset for epoch in self.accounts.closed())]
         return min(needed, default=self.position)
+
+    def _not_stored(self) -> list[int]:
+        """Offsets of messages of which windows or losses are not in the table."""
+        windows = [offset for window in self._windows.values() if (offset := window.lowest_offset) is not None]
+        return windows + [offset for offset, _ in self._losses]
 
     @property
     def nbytes(self) -> int:
