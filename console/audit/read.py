@@ -24,6 +24,7 @@ from console.audit.model import (
 from console.audit.settled import GONE_SECONDS, Gap, Reach
 from console.query.times import EARLIEST, LATEST
 from console.store.client import Parameters, Store
+from schemas.fields import ROLLUPS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +78,7 @@ def read(store: Store, span: Range) -> Readings:
     gaps = ask(reach_sql.GAPS) if _one(ask(reach_sql.RINGS), "suspicious") else []
     losses = ask(audit_sql.LOSSES) + ask(audit_sql.REFUSED)
     holes = ask(audit_sql.holes(seconds))
-    rollups = [row for period, table in audit_sql.ROLLUPS.items() for row in _rollup(store, table, period, span)]
+    rollups = [row for table, period in ROLLUPS.items() for row in _rollup(store, table, period, span)]
     return Readings(
         now=now,
         epochs=tuple(_epochs(row) for row in epochs),

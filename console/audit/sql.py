@@ -253,7 +253,3 @@ WHERE packets_total != 0 OR bytes_total != 0 OR packets_rev_total != 0 OR bytes_
 GROUP BY node, interface, coming
 ORDER BY node, interface, coming
 """  # noqa: S608  constants of this file
-
-
-ROLLUPS = {60: "flows_1m", 3_600: "flows_1h"}
-"""By the length of the period in seconds."""

@@ -9,10 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from common.errors import DecodeError
-from schemas.fields import FIELDS, Kind
+from schemas.fields import FIELDS, MOST_NAME, Kind
 
 MOST_OCTETS = 4 << 20  # of a message: 1,000 connections take 200 kB
-MOST_NAME = 512  # characters; Linux gives an interface 15, and its namespace as many as a file
 MOST_ROWS = 10_000
 _FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2106, 1, 1, tzinfo=UTC)
 _MOST_COUNT = 2**53  # what JSON's readers take; bytes of eight days at 100 Gbit/s

@@ -8,7 +8,9 @@ sum over the parts is the sum over all windows that start in the range, whatever
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-TABLES = {3600: "flows_1h", 60: "flows_1m", 0: "flows"}
+from schemas.fields import ROLLUPS
+
+TABLES = {seconds: table for table, seconds in reversed(ROLLUPS.items())} | {0: "flows"}
 """Seconds of a period and its table, the coarsest first; 0: windows as they are."""
 
 

@@ -15,8 +15,9 @@ from common.clickhouse import connect
 from common.errors import QueryError, ServiceUnavailable
 from common.settings import ClickHouseSettings
 from console.store import formulas
+from schemas.fields import ROLLUPS
 
-TABLES = ("flows", "flows_1m", "flows_1h", "ledger", "losses", "refused", "schema_migrations")
+TABLES = ("flows", *ROLLUPS, "ledger", "losses", "refused", "schema_migrations")
 Parameters = Mapping[str, str | int]
 
 # readonly=2: nothing is written, and the settings of a query can be given

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from common.settings import KafkaSettings, StreamsSettings
+from schemas.fields import ROLLUPS
 
-TABLES = ("flows", "flows_1m", "flows_1h")
+TABLES = ("flows", *ROLLUPS)
 """flows, whose inserts have names, and the rollups, which inherit them."""
 DEFAULTS_SQL = """
 SELECT name, value FROM system.merge_tree_settings WHERE name LIKE 'non_replicated_deduplication_window%'

@@ -13,12 +13,14 @@ from typing import Any
 from common import logs
 from common.settings import ClickHouseSettings
 from schemas.clickhouse.horizon import Horizon
+from schemas.fields import ROLLUPS
 from schemas.flows import FlowColumns, LedgerRow, Loss
 from streams.partition.storing import Aside, KafkaPartition, Refused, WindowId
 from streams.store import rollups, turned
 from streams.store.arrow import COLUMNS, connections, flow_columns, flow_table, ledger_table, loss_table
 from streams.store.aside import aside_table, rows_of
 from streams.store.connection import Connection
+from streams.store.turned import PARTITION
 from streams.windowing.initiators import MOST, Connections
 
 log = logs.get("streams")
@@ -28,9 +30,7 @@ _GROUPED: dict[str, Any] = {"optimize_on_insert": 0}
 _RECENT_SECONDS = 600
 """So long the name of an insert is surely known, and the insert of a predecessor may still be under way."""
 _WINDOW = "window_start = toDateTime({start:UInt32}, 'UTC') AND window_seconds = {seconds:UInt16}"
-_PARTITION = "kafka_partition = {partition:Int32} AND topic_id IN ({topic:UInt64}, 0)"
-"""0: rows from before the table knew the topic's id; they are taken to be of the same topic."""
-_NAMED = f"{_WINDOW} AND {_PARTITION} AND revision = {{revision:UInt32}}"
+_NAMED = f"{_WINDOW} AND {PARTITION} AND revision = {{revision:UInt32}}"
 
 
 class ClickHouseStore:
@@ -58,7 +58,7 @@ class ClickHouseStore:
         """(k, E) of all that is stored of a window, by k."""
         found = self._connection.query(
             "SELECT revision, any(kafka_offset_end), any(topic_id) FROM flows "  # noqa: S608  constants
-            f"WHERE {_WINDOW} AND {_PARTITION} GROUP BY revision ORDER BY revision",
+            f"WHERE {_WINDOW} AND {PARTITION} GROUP BY revision ORDER BY revision",
             lambda rows: [(int(revision), int(offset_end), int(topic_id)) for revision, offset_end, topic_id in rows],
             **_named(partition, window),
         )
@@ -98,7 +98,7 @@ class ClickHouseStore:
         """
         flows = self.rows(partition, window, revision)
         nodes = sorted({flows.node_names[number] for number in flows.node.tolist()})
-        for rollup, seconds in rollups.PERIODS.items():
+        for rollup, seconds in ROLLUPS.items():
             period = {"start": window.start // seconds * seconds, "nodes": nodes}
             if not self._number(rollups.lacks(rollup), **period):
                 continue
@@ -125,7 +125,7 @@ class ClickHouseStore:
     def aside(self, partition: KafkaPartition, window: WindowId) -> list[tuple[int, int]]:
         """(k, E) of all of a window that ever was set aside, by k."""
         return self._connection.query(
-            f"SELECT revision, max(kafka_offset_end) FROM refused WHERE {_WINDOW} AND {_PARTITION} "  # noqa: S608  constants
+            f"SELECT revision, max(kafka_offset_end) FROM refused WHERE {_WINDOW} AND {PARTITION} "  # noqa: S608  constants
             "GROUP BY revision ORDER BY revision",
             lambda rows: [(int(revision), int(offset_end)) for revision, offset_end in rows],
             **_named(partition, window),
@@ -163,7 +163,7 @@ class ClickHouseStore:
     def other_lengths(self, partition: KafkaPartition, window_seconds: int, offset: int) -> tuple[int, int] | None:
         """The window length that our predecessor used, and the offset up to which it stored; None: the same as ours."""
         return self._connection.query(
-            f"SELECT window_seconds, max(kafka_offset_end) AS offset_end FROM flows WHERE {_PARTITION} "  # noqa: S608  constants
+            f"SELECT window_seconds, max(kafka_offset_end) AS offset_end FROM flows WHERE {PARTITION} "  # noqa: S608  constants
             "AND window_seconds != {seconds:UInt16} AND window_start > now() - INTERVAL 7 DAY "
             "GROUP BY window_seconds HAVING offset_end > {offset:Int64} ORDER BY offset_end DESC LIMIT 1",
             lambda rows: (int(rows[0][0]), int(rows[0][1])) if rows else None,

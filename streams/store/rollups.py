@@ -4,10 +4,7 @@ start     seconds since the Unix epoch: where the period begins
 nodes     their names; a node's packets are in one partition, so nobody else writes its rows meanwhile
 """
 
-from schemas.fields import KEYS, names
-
-PERIODS = {"flows_1m": 60, "flows_1h": 3600}
-"""Seconds of a row of each rollup."""
+from schemas.fields import KEYS, ROLLUPS, names
 
 _KEYS = ", ".join(names(tuple(field for field in KEYS if field.in_rollups)))
 _SUMS = ("packets", "bytes", "packets_rev", "bytes_rev", "records")
@@ -18,7 +15,7 @@ def _differences(rollup: str) -> str:
     """A row each row of flows, and one with the opposite sign each row of the rollup."""
     own = ", ".join(f"{'1' if name == 'records' else f'toInt64({name})'} AS d_{name}" for name in _SUMS)
     theirs = ", ".join(f"-toInt64({name}) AS d_{name}" for name in _SUMS)
-    period = PERIODS[rollup]
+    period = ROLLUPS[rollup]
     return (
         f"SELECT {_KEYS}, {own}, {', '.join(f'{name} AS d_{name}' for name in _FLAGS)} FROM flows "  # noqa: S608  constants
         f"WHERE window_start >= toDateTime({{start:UInt32}}, 'UTC') "

@@ -15,8 +15,9 @@ def _rank(port: str) -> str:
 _SRC, _DST = _rank("src_port"), _rank("dst_port")
 _AGAINST = f"({_SRC} < {_DST} OR ({_SRC} = {_DST} AND (src_addr, src_port) > (dst_addr, dst_port)))"
 """That src is not the side that initiators.by_rule tells. (It knows multicast, too, and is asked of what is found.)"""
-_PARTITION = "kafka_partition = {partition:Int32} AND topic_id IN ({topic:UInt64}, 0)"
-_LATELY = f"{_PARTITION} AND window_start > toDateTime({{since:UInt32}}, 'UTC') AND protocol = {TCP}"
+PARTITION = "kafka_partition = {partition:Int32} AND topic_id IN ({topic:UInt64}, 0)"
+"""0: rows from before the table knew the topic's id; they are taken to be of the same topic."""
+_LATELY = f"{PARTITION} AND window_start > toDateTime({{since:UInt32}}, 'UTC') AND protocol = {TCP}"
 _COLUMNS = ", ".join(CONNECTION)
 
 _MOST_IN_SET, _MOST_GROUPS, _MOST_SECONDS = 1 << 20, 1 << 22, 10
@@ -24,7 +25,7 @@ _MOST_IN_SET, _MOST_GROUPS, _MOST_SECONDS = 1 << 20, 1 << 22, 10
 NEWEST = f"""
     SELECT max(start) FROM (
         SELECT toUnixTimestamp(window_start) AS start FROM flows
-        WHERE {_PARTITION} AND window_start BETWEEN now() - INTERVAL 7 DAY AND now() ORDER BY window_start DESC LIMIT 1)
+        WHERE {PARTITION} AND window_start BETWEEN now() - INTERVAL 7 DAY AND now() ORDER BY window_start DESC LIMIT 1)
 """  # noqa: S608  constants
 """Start of a partition's newest window; 0: none lately. In the order of the table, so that little of it is read."""
 SECONDS = 600

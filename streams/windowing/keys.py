@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.errors import DecodeError
-from schemas.fields import KEYS, Kind
+from schemas.fields import KEYS, MOST_NAME, Kind
 from schemas.packets import I32, I64, U32, FlowKeys, PacketBatch
 
 U64 = npt.NDArray[np.uint64]
@@ -49,8 +49,6 @@ _SHIFT = np.uint64(29)
 
 
 MANY = 1 << 12  # containers come and go with names of their own: from here on those that are not in use are forgotten
-
-MOST_NAME = 512  # characters; Linux gives an interface 15, and its namespace as many as a file
 
 
 def check_names(batch: PacketBatch) -> None:
