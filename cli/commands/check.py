@@ -7,8 +7,6 @@ import click
 
 from cli import options
 from cli.options import begin
-from common.errors import QueryError
-from common.times import iso
 from console.query import times
 
 
@@ -44,10 +42,7 @@ def audit(
     from console.audit import read, run
 
     now = datetime.now(UTC)
-    first = times.parse(since, now=now, option="--since", local=not utc) if since else times.EARLIEST
-    last = times.parse(until, now=now, option="--until", local=not utc) if until else times.LATEST
-    if first >= last:
-        raise QueryError(f"--since {since} ({iso(first)}) is not before --until {until} ({iso(last)})")
+    first, last = times.parse_range(since or None, until or None, now=now, local=not utc)
     span = read.Range(since=first, until=last, node=node).within_retention(
         now, settings.clickhouse.flows_retention_days
     )

@@ -8,8 +8,6 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse
 
-from common.errors import QueryError
-from common.times import iso
 from console.api.parameters import Context, Services, example, only_known, plain
 from console.audit import around, read, run, settle
 from console.audit import report as audit_report
@@ -47,19 +45,14 @@ def router() -> APIRouter:
     ) -> JSONResponse:
         """The ledger, as `ayaflow audit --format json` prints it."""
         now = datetime.now(UTC)
-        chosen = _range(since, until, plain(node, "node"), now).within_retention(now, context.flows_retention_days)
+        first, last = times.parse_range(since, until or None, now=now, prefix="")
+        chosen = Range(since=first, until=last, node=plain(node, "node")).within_retention(
+            now, context.flows_retention_days
+        )
         report, neighbours = await _audit(context, chosen)
         return JSONResponse(audit_report.as_json(report, neighbours, chosen.since))
 
     return routes
-
-
-def _range(since: str, until: str, node: str, now: datetime) -> Range:
-    first = times.parse(since, now=now, option="since")
-    last = times.parse(until, now=now, option="until") if until else times.LATEST
-    if first >= last:
-        raise QueryError(f"since {since} ({iso(first)}) is not before until {until} ({iso(last)})")
-    return Range(since=first, until=last, node=node)
 
 
 async def _audit(context: Services, span: Range) -> tuple[Report, Around]:

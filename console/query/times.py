@@ -55,13 +55,16 @@ def _utc(moment: datetime, *, local: bool) -> datetime:
 
 
 def parse_range(
-    since: str, until: str, *, now: datetime, prefix: str = "--", local: bool = False
+    since: str | None, until: str | None, *, now: datetime, prefix: str = "--", local: bool = False
 ) -> tuple[datetime, datetime]:
-    """`--since` and `--until`; the first is earlier. Raises QueryError; `prefix` is how it names the two."""
-    names = f"{prefix}since", f"{prefix}until"
-    first, last = (
-        parse(each, now=now, option=name, local=local) for each, name in zip((since, until), names, strict=True)
-    )
+    """`--since` and `--until`; the first is earlier, None is an open end. Raises QueryError; `prefix` is how it names
+    the two.
+    """
+    first, last = EARLIEST, LATEST
+    if since is not None:
+        first = parse(since, now=now, option=f"{prefix}since", local=local)
+    if until is not None:
+        last = parse(until, now=now, option=f"{prefix}until", local=local)
     if first >= last:
-        raise QueryError(f"{names[0]} {since} ({iso(first)}) is not before {names[1]} {until} ({iso(last)})")
+        raise QueryError(f"{prefix}since {since} ({iso(first)}) is not before {prefix}until {until} ({iso(last)})")
     return first, last

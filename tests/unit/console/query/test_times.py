@@ -64,6 +64,12 @@ def test_a_range_that_ends_before_it_begins_is_refused(since: str, until: str) -
         times.parse_range(since, until, now=NOW)
 
 
+def test_an_end_of_a_range_may_be_open() -> None:
+    assert times.parse_range(None, None, now=NOW) == (times.EARLIEST, times.LATEST)
+    assert times.parse_range("now", None, now=NOW) == (NOW, times.LATEST)
+    assert times.parse_range(None, "now", now=NOW) == (times.EARLIEST, NOW)
+
+
 @given(st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(2106, 1, 1)))  # noqa: DTZ001  hypothesis wants naive limits
 def test_what_we_print_is_read_back(moment: datetime) -> None:
     moment = moment.replace(tzinfo=UTC, microsecond=0)
