@@ -26,169 +26,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from console.audit import settled
+from console.audit.readings import (
+    NOTHING,
+    ORDER_SECONDS,
+    Cell,
+    Count,
+    Difference,
+    EpochTotals,
+    Hole,
+    Loss,
+    Place,
+    Readings,
+    RollupDifference,
+    WindowTotals,
+)
 from console.audit.settled import GRACE_SECONDS, Reach, Settled
-
-ORDER_SECONDS = 2  # by so much the proof must be later: corrections wait up to 1 s, a packet's clock is read early
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Count:
-    """Packets and bytes."""
-
-    packets: int = 0
-    bytes: int = 0
-
-    def __add__(self, other: "Count") -> "Count":
-        return Count(packets=self.packets + other.packets, bytes=self.bytes + other.bytes)
-
-    def __sub__(self, other: "Count") -> "Count":
-        return Count(packets=self.packets - other.packets, bytes=self.bytes - other.bytes)
-
-    def __bool__(self) -> bool:
-        return bool(self.packets or self.bytes)
-
-    def positive(self) -> "Count":
-        """The parts above zero."""
-        return Count(packets=max(self.packets, 0), bytes=max(self.bytes, 0))
-
-    def negative(self) -> "Count":
-        """The parts below zero, as positive numbers."""
-        return Count(packets=max(-self.packets, 0), bytes=max(-self.bytes, 0))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """What a stage lacks and what it has too much; apart, so that they do not cancel out."""
-
-    missing: Count = Count()
-    surplus: Count = Count()
-
-    def __add__(self, other: "Difference") -> "Difference":
-        return Difference(missing=self.missing + other.missing, surplus=self.surplus + other.surplus)
-
-    def __bool__(self) -> bool:
-        return bool(self.missing or self.surplus)
-
-    @classmethod
-    def of(cls, lacking: Count) -> "Difference":
-        """From `expected - found`."""
-        return cls(missing=lacking.positive(), surplus=lacking.negative())
-
-    def net(self) -> Count:
-        """missing - surplus."""
-        return self.missing - self.surplus
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where packets were counted."""
-
-    node: str
-    interface: str
-    direction: str  # ingress or egress
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EpochTotals:
-    """The ledger rows of one place, added up."""
-
-    place: Place
-    epochs: int
-    seen: Count
-    emitted: Count
-    coalesced: Count
-    non_ip: Count
-    malformed: Count
-    unknown_link: Count
-    ring_full: Count
-    consumed: Count
-    unclosed_epochs: int  # without the kernel's counters
-    unclosed: Count  # consumed of these
-    device: Count  # by the device's own counters, where they were read
-    kernel: Difference  # seen - outcomes, epoch by epoch
-    kafka: Difference  # emitted + coalesced - consumed, epoch by closed epoch
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """A window of one place where consumed and stored differ."""
-
-    window_start: int  # seconds since the Unix epoch
-    window_seconds: int
-    consumed: Count
-    stored: Count
-    last_epoch_end: float  # seconds since the Unix epoch; 0: no epoch touches it
-
-    def end(self) -> float:
-        """When all that belongs to it was seen."""
-        return max(self.window_start + self.window_seconds, self.last_epoch_end)
-
-    def since(self) -> float:
-        """Before this moment nothing of it was seen that is not stored; of a correction, that is later packets."""
-        late = self.last_epoch_end > self.window_start + self.window_seconds + ORDER_SECONDS
-        return self.last_epoch_end - self.window_seconds if late else self.window_start
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WindowTotals:
-    """The windows of one place, added up."""
-
-    place: Place
-    chosen: Count  # consumed by epochs in the range
-    open: Count  # consumed - stored, over whole windows
-    cells: tuple[Cell, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RollupDifference:
-    """Periods of a rollup that differ from the raw windows."""
-
-    table: str
-    node: str
-    interface: str
-    periods: int
-    first_period: int  # seconds since the Unix epoch
-    difference: Count  # absolute
-    open_until: float = 0  # in flight: end of the last window that is just being stored, seconds; 0: it is not
-    overdue: bool = False  # in flight for longer than it may be
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loss:
-    """A gap that streams noticed; see schemas.flows.Loss."""
-
-    kind: str  # one of schemas.flows.LOSS_KINDS, or "refused": a window that ClickHouse did not take
-    node: str  # "" with messages
-    kafka_partition: int
-    ring_id: int  # of a window its revision
-    first: int  # offset, ring position, number, ns or (a window) seconds since the Unix epoch
-    behind: int
-    noticed: float  # seconds since the Unix epoch
-    lost: int | None  # how many of what the kind says, of a window packets; None: not known
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hole:
-    """Packets that a device counted and its hooks did not see; of the minutes in which they were a hole."""
-
-    place: Place
-    minutes: int
-    first_minute: int  # seconds since the Unix epoch
-    device_packets: int  # in these minutes
-    unseen_packets: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Readings:
-    """What was read from the store at one moment."""
-
-    now: float  # seconds since the Unix epoch, on ClickHouse's clock
-    epochs: tuple[EpochTotals, ...]
-    windows: tuple[WindowTotals, ...]
-    reaches: tuple[Reach, ...]
-    rollups: tuple[RollupDifference, ...]
-    losses: tuple[Loss, ...] = ()
-    holes: tuple[Hole, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,21 +53,21 @@ class Row:
 
     place: Place
     epochs: int = 0
-    seen: Count = Count()
-    emitted: Count = Count()
-    coalesced: Count = Count()
-    non_ip: Count = Count()
-    malformed: Count = Count()
-    unknown_link: Count = Count()
-    dropped: Count = Count()
-    consumed: Count = Count()
-    stored: Count = Count()
+    seen: Count = NOTHING
+    emitted: Count = NOTHING
+    coalesced: Count = NOTHING
+    non_ip: Count = NOTHING
+    malformed: Count = NOTHING
+    unknown_link: Count = NOTHING
+    dropped: Count = NOTHING
+    consumed: Count = NOTHING
+    stored: Count = NOTHING
     unclosed_epochs: int = 0
-    unclosed: Count = Count()  # consumed, of epochs without the kernel's counters
+    unclosed: Count = NOTHING  # consumed, of epochs without the kernel's counters
     in_flight: Difference = field(default_factory=Difference)  # surplus: stored ahead of its ledger row
     flight_since: float | None = None  # before this moment nothing waits to be stored, seconds since the Unix epoch
     ahead_since: float | None = None  # the first window that is stored ahead of its ledger row
-    device: Count = Count()
+    device: Count = NOTHING
     hole: Hole | None = None
     kernel: Difference = field(default_factory=Difference)
     kafka: Difference = field(default_factory=Difference)
@@ -237,9 +89,8 @@ class Report:
     rollups_in_flight: tuple[RollupDifference, ...] = ()
     nodes: tuple[Settled, ...] = ()
     behind: tuple[Settled, ...] = ()  # nodes that are not settled as far as it was asked for
-    now: float = 0  # seconds since the Unix epoch, on ClickHouse's clock
     asked_until: float | None = None  # None: as far as all is settled
-    settled_until: float = 0  # of all nodes; not later than now
+    settled_until: float = 0  # of all nodes; not later than ClickHouse's clock
     stuck: bool = False  # something waits that the ledger cannot know of
 
     @property
@@ -285,7 +136,7 @@ def compare(readings: Readings, *, until: float | None = None, node_timeout_seco
     reaches = {r.node: replace(r, stored_until=min(r.stored_until, now)) for r in readings.reaches}
     holes = {hole.place: hole for hole in readings.holes}
     rows = [
-        replace(_row(place, epochs.get(place), windows.get(place), reaches.get(place.node)), hole=holes.get(place))
+        _row(place, epochs.get(place), windows.get(place), reaches.get(place.node), holes.get(place))
         for place in sorted(epochs.keys() | windows.keys(), key=_order)
     ]
     nodes = settled.settle(
@@ -306,7 +157,6 @@ def compare(readings: Readings, *, until: float | None = None, node_timeout_seco
         ),
         nodes=nodes,
         behind=settled.behind(nodes, until=until, now=now, node_timeout_seconds=node_timeout_seconds),
-        now=now,
         asked_until=until,
         settled_until=min([now, *(node.until for node in nodes)]),
     )
@@ -331,7 +181,9 @@ def _order(place: Place) -> tuple[str, str, bool]:
     return place.node, place.interface, place.direction != "ingress"
 
 
-def _row(place: Place, epochs: EpochTotals | None, windows: WindowTotals | None, reach: Reach | None) -> Row:
+def _row(
+    place: Place, epochs: EpochTotals | None, windows: WindowTotals | None, reach: Reach | None, hole: Hole | None
+) -> Row:
     in_flight, store = Difference(), Difference()
     first_wrong: int | None = None
     since: float | None = None
@@ -347,23 +199,25 @@ def _row(place: Place, epochs: EpochTotals | None, windows: WindowTotals | None,
                 since = cell.since() if since is None else min(since, cell.since())
             if lacking.surplus:
                 ahead = cell.window_start if ahead is None else min(ahead, cell.window_start)
-    open_now = windows.open if windows else Count()
+    open_now = windows.open if windows else NOTHING
     listed = in_flight + store
     if rest := open_now - listed.net():  # more windows differ than are listed: not a moment's matter
         store += Difference.of(rest)
-    chosen = windows.chosen if windows else Count()
-    if epochs is None:
-        return Row(
-            place=place,
-            stored=chosen - open_now,
-            in_flight=in_flight,
-            flight_since=since,
-            ahead_since=ahead,
-            store=store,
-            first_wrong_window=first_wrong,
-        )
-    return Row(
+    chosen = windows.chosen if windows else NOTHING
+    row = Row(
         place=place,
+        stored=(epochs.consumed if epochs else chosen) - open_now,
+        in_flight=in_flight,
+        flight_since=since,
+        ahead_since=ahead,
+        hole=hole,
+        store=store,
+        first_wrong_window=first_wrong,
+    )
+    if epochs is None:
+        return row
+    return replace(
+        row,
         epochs=epochs.epochs,
         seen=epochs.seen,
         emitted=epochs.emitted,
@@ -375,15 +229,9 @@ def _row(place: Place, epochs: EpochTotals | None, windows: WindowTotals | None,
         consumed=epochs.consumed,
         unclosed_epochs=epochs.unclosed_epochs,
         unclosed=epochs.unclosed,
-        stored=epochs.consumed - open_now,
-        in_flight=in_flight,
-        flight_since=since,
-        ahead_since=ahead,
         device=epochs.device,
         kernel=epochs.kernel,
         kafka=epochs.kafka,
-        store=store,
-        first_wrong_window=first_wrong,
     )
 
 
@@ -395,8 +243,3 @@ def _proven(cell: Cell, reach: Reach | None) -> bool:
     if lacking.packets > 0 or (lacking.packets == 0 and lacking.bytes > 0):
         return reach.stored_until >= cell.end() + ORDER_SECONDS
     return reach.ended or reach.ledger_until >= cell.end() + ORDER_SECONDS
-
-
-def total(counts: Iterable[Count]) -> Count:
-    """The sum."""
-    return sum(counts, Count())

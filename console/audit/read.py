@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from common.errors import QueryError, ServiceUnavailable
-from console.audit import model, reach_sql
+from console.audit import reach_sql
 from console.audit import sql as audit_sql
-from console.audit.model import (
+from console.audit.readings import (
+    ORDER_SECONDS,
     Cell,
     Count,
     Difference,
@@ -117,7 +118,7 @@ def _rollup(store: Store, table: str, period: int, span: Range) -> list[dict[str
     }
     if not store.select(audit_sql.rollup(table, explain=False), where):
         return []
-    return store.select(audit_sql.rollup(table, explain=True), where | {"order": model.ORDER_SECONDS})
+    return store.select(audit_sql.rollup(table, explain=True), where | {"order": ORDER_SECONDS})
 
 
 def _used(sql: str, parameters: Parameters) -> Parameters:

@@ -9,7 +9,8 @@ from typing import Any, TextIO
 from common.plain import plain, short
 from common.times import iso, local
 from console.audit.around import Around
-from console.audit.model import Difference, Report, RollupDifference, Row
+from console.audit.model import Report, Row
+from console.audit.readings import Difference, RollupDifference
 from console.audit.sentences import STAGES, heading, sentences
 from console.audit.settled import Settled
 from console.query.times import EARLIEST

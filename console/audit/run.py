@@ -10,8 +10,9 @@ from common.settings import Settings
 from console import health
 from console.audit import around, model, read, report, settle, settled
 from console.audit.around import Around
-from console.audit.model import Readings, Report
+from console.audit.model import Report
 from console.audit.read import Range
+from console.audit.readings import Readings
 from console.health import Verdict
 from console.store.client import Store
 from console.storing import Storing

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 
 from common.times import iso
 from console.audit.around import Around, Held
-from console.audit.model import Count, Difference, Hole, Loss, Report, RollupDifference, Row, total
+from console.audit.model import Report, Row
+from console.audit.readings import Count, Difference, Hole, Loss, RollupDifference, total
 from console.audit.settled import Reason, Settled, Standing
 
 STAGES = {

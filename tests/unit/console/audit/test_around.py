@@ -8,7 +8,8 @@ import pytest
 from console import health
 from console.audit import model, sentences
 from console.audit.around import Around, Held
-from console.audit.model import Readings, Report
+from console.audit.model import Report
+from console.audit.readings import Readings
 from console.audit.settled import Reach
 from console.health import Verdict
 

@@ -12,7 +12,10 @@ from common.errors import QueryError
 from console.audit import model
 from console.audit import report as audit_report
 from console.audit.around import Around
-from console.audit.model import (
+from console.audit.model import Report
+from console.audit.read import Range
+from console.audit.readings import (
+    NOTHING,
     Cell,
     Count,
     Difference,
@@ -20,11 +23,9 @@ from console.audit.model import (
     Loss,
     Place,
     Readings,
-    Report,
     RollupDifference,
     WindowTotals,
 )
-from console.audit.read import Range
 from console.audit.settle import PAUSE_SECONDS, Settling
 from console.audit.settled import Reach
 from console.query.times import EARLIEST
@@ -32,7 +33,6 @@ from console.query.times import EARLIEST
 START = 1_800_000_000  # a window of 10 s begins here
 END = START + 10
 PLACE = Place(node="n1", interface="eth0", direction="ingress")
-NOTHING = Count()
 AROUND = Around(backlog={"messages": 0, "partitions": []})
 
 
