@@ -15,11 +15,10 @@ from rich.text import Text
 from common.errors import AyaflowError, ServiceUnavailable
 from common.plain import plain
 from common.settings import Settings
-from console.audit.settled import patience
+from console.audit.storing import Storing
 from console.health import Question, questions
 from console.show import tables
 from console.store.client import Store
-from console.storing import Storing
 from deploy.local.up import preflight
 from producer.kernel import environment
 from schemas.clickhouse.ddl import migrations
@@ -46,12 +45,7 @@ def run(settings: Settings, *, beside: Path | None = None, as_json: bool = False
 
     `beside`: the settings file of the `ayaflow up` that runs here.
     """
-    storing = Storing(
-        settings.kafka,
-        settings.streams,
-        patience_seconds=patience(settings.streams.window_seconds, settings.streams.node_timeout_seconds),
-    )
-    with contextlib.closing(storing):
+    with contextlib.closing(Storing(settings.kafka, settings.streams)) as storing:
         found = list(check(looks(settings, storing, beside)))
     if as_json:
         document = {"ok": all(one.ok for one in found), "checks": [asdict(one) for one in found]}

@@ -20,12 +20,11 @@ from console.api import metrics as http_metrics
 from console.api.metrics import HttpMetrics
 from console.api.numbers import Int64Strings
 from console.api.parameters import Services, add_error_handlers
-from console.audit.settled import patience
+from console.audit.storing import Storing
 from console.health import TIMEOUT_SECONDS, questions
 from console.lines import PatientOnce
 from console.live.hub import LiveHub
 from console.store.pool import Database
-from console.storing import Storing
 from schemas.avro.registry import fixed_schemas
 from schemas.topics import TopicNames
 
@@ -39,12 +38,7 @@ def build_app(settings: Settings, *, health_timeout_seconds: float = TIMEOUT_SEC
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         streams = settings.streams
-        storing = Storing(
-            settings.kafka,
-            streams,
-            patience_seconds=patience(streams.window_seconds, streams.node_timeout_seconds),
-            timeout_seconds=health_timeout_seconds,
-        )
+        storing = Storing(settings.kafka, streams, timeout_seconds=health_timeout_seconds)
         asked = questions(settings, timeout_seconds=health_timeout_seconds)
         app.state.health = health.Health(
             # without the console, which would ask itself

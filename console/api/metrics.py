@@ -20,8 +20,8 @@ from prometheus_client.registry import Collector
 from starlette.concurrency import run_in_threadpool
 
 from console.access import Application, Receive, Scope, Send
+from console.audit.storing import STAGE
 from console.live.hub import LiveHub
-from console.storing import STAGE
 
 _Counter = CounterMetricFamily
 
@@ -63,7 +63,7 @@ class HttpMetrics:
             Counter(name, text, registry=self.registry)
 
     def take_backlog(self, partitions: Iterable[Mapping[str, Any]]) -> None:
-        """What console.storing tells of the partitions; nothing while Kafka does not answer."""
+        """What console.audit.storing tells of the partitions; nothing while Kafka does not answer."""
         self._unstored_age.clear()
         self._unstored.clear()
         for each in partitions:

@@ -36,7 +36,7 @@ class Held:
 class Around:
     """The neighbours at one moment."""
 
-    backlog: Mapping[str, Any] | None = None  # as console.storing tells it; None: Kafka did not answer
+    backlog: Mapping[str, Any] | None = None  # as console.audit.storing tells it; None: Kafka did not answer
     backlog_said: str = ""  # which partitions stand still; without a backlog, why it is not known
     held: Held | None = None
     troubles: tuple[str, ...] = ()  # what streams cannot do, or that it does not answer

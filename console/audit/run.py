@@ -1,21 +1,20 @@
 """`ayaflow audit`: reads and judges until what differs is believed, and prints the result."""
 
+import contextlib
 import json
 import time
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TextIO
 
 from common.settings import Settings
 from console import health
-from console.audit import around, model, read, report, settle, settled
+from console.audit import around, model, read, report, settle
 from console.audit.around import Around
 from console.audit.model import Report
 from console.audit.read import Range
 from console.audit.readings import Readings
-from console.health import Verdict
+from console.audit.storing import Storing
 from console.store.client import Store
-from console.storing import Storing
 
 NEIGHBOUR_SECONDS = 2.0
 """A neighbour may take so long to answer; without an answer the ledger alone is judged."""
@@ -37,38 +36,27 @@ def run(settings: Settings, span: Range, *, form: str, out: TextIO, wait_seconds
     """
     settling = settle.Settling(time.monotonic, wait_seconds=wait_seconds)
     until = span.asked_until
-    streams = settings.streams
-    asked = Storing(
-        settings.kafka,
-        streams,
-        patience_seconds=settled.patience(streams.window_seconds, streams.node_timeout_seconds),
-        timeout_seconds=NEIGHBOUR_SECONDS,
-    )
-    try:
-        with Store(settings.clickhouse) as store, ThreadPoolExecutor(len(around.STAGES)) as threads:
-            while True:
-                verdicts = threads.submit(_verdicts, settings, asked, threads)
-                readings = read.read(store, span)
-                if until is None and wait_seconds:
-                    until = readings.now
-                neighbours = Around.of(verdicts.result(), asked.topic)
-                found = judge(
-                    readings, neighbours, span, until=until, node_timeout_seconds=streams.node_timeout_seconds
-                )
-                if not settling.again(found):
-                    break
-                time.sleep(settle.PAUSE_SECONDS)
-    finally:
-        asked.close()
+    with (
+        Store(settings.clickhouse) as store,
+        contextlib.closing(Storing(settings.kafka, settings.streams, timeout_seconds=NEIGHBOUR_SECONDS)) as storing,
+        ThreadPoolExecutor(len(around.STAGES)) as threads,
+    ):
+        questions = [storing.question(), *health.questions(settings, timeout_seconds=NEIGHBOUR_SECONDS)]
+        questions = [each for each in questions if each.stage in around.STAGES]
+        while True:
+            asked = {each.stage: threads.submit(each.ask) for each in questions}
+            readings = read.read(store, span)
+            if until is None and wait_seconds:
+                until = readings.now
+            neighbours = Around.of({stage: verdict.result() for stage, verdict in asked.items()}, storing.topic)
+            found = judge(
+                readings, neighbours, span, until=until, node_timeout_seconds=settings.streams.node_timeout_seconds
+            )
+            if not settling.again(found):
+                break
+            time.sleep(settle.PAUSE_SECONDS)
     if form == "json":
         out.write(json.dumps(report.as_json(found, neighbours, span.since), ensure_ascii=False) + "\n")
     else:
         report.show(found, neighbours, span.since, out, utc=utc)
     return 0 if found.exact else 1
-
-
-def _verdicts(settings: Settings, asked: Storing, threads: ThreadPoolExecutor) -> Mapping[str, Verdict]:
-    asked_of_all = health.questions(settings, timeout_seconds=NEIGHBOUR_SECONDS)
-    questions = [each for each in asked_of_all if each.stage in around.STAGES]
-    answers = {each.stage: threads.submit(each.ask) for each in questions}
-    return {"storing": asked.question().ask(), **{stage: answer.result() for stage, answer in answers.items()}}

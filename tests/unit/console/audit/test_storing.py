@@ -3,7 +3,7 @@
 import pytest
 
 from common.backlog import PartitionBacklog
-from console.storing import ANCHOR_SECONDS, judge, sentence
+from console.audit.storing import ANCHOR_SECONDS, judge, sentence
 from streams.partition.rings import ANCHOR_SECONDS as RINGS_ANCHOR_SECONDS
 
 NOW = 1_800_000_000.0

@@ -14,6 +14,7 @@ from common.backlog import Backlog, PartitionBacklog
 from common.errors import ServiceUnavailable
 from common.settings import KafkaSettings, StreamsSettings
 from common.times import iso
+from console.audit.settled import patience
 from console.health import TIMEOUT_SECONDS, Question, Verdict
 from schemas.topics import TopicNames
 
@@ -82,17 +83,12 @@ class Storing:
     """Asks the broker, again and again; one at a time. Close it."""
 
     def __init__(
-        self,
-        kafka: KafkaSettings,
-        streams: StreamsSettings,
-        *,
-        patience_seconds: float,
-        timeout_seconds: float = TIMEOUT_SECONDS,
+        self, kafka: KafkaSettings, streams: StreamsSettings, *, timeout_seconds: float = TIMEOUT_SECONDS
     ) -> None:
-        """`patience_seconds`: so long a message may wait for its window to be stored."""
         self.topic = TopicNames.of(kafka.topic_prefix).packets
         self._kafka, self._group = kafka, streams.app_id
-        self._patience, self._timeout = patience_seconds, timeout_seconds
+        self._patience = patience(streams.window_seconds, streams.node_timeout_seconds)
+        self._timeout = timeout_seconds
         self._backlog: Backlog | None = None
         self._one = threading.Lock()
 
