@@ -67,6 +67,10 @@ def test_what_another_owner_left_is_given_and_no_link_is_followed(data_dir: Path
     assert found is not None
     assert {(left / name).lstat().st_uid for name in ("", "log", "link")} == {found.uid}
     assert (outside.stat().st_uid, (outside / "file").stat().st_uid) == (0, 0)
+    (left / "root").touch()  # by `ayaflow kafka`, say
+    (left / "hard").hardlink_to(outside / "file")
+    prepared(data_dir)
+    assert ((left / "root").stat().st_uid, (outside / "file").stat().st_uid) == (found.uid, 0)
 
 
 def test_a_user_who_cannot_reach_it_is_told_and_nothing_is_left_to_it(

@@ -6,6 +6,7 @@ writes is in directories of its own below it: whatever becomes of such a part, i
 
 import os
 import pwd
+import stat
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -129,14 +130,14 @@ def _allow(path: Path, account: Account | None) -> None:
 
 
 def _give(top: Path, uid: int, gid: int) -> None:
-    """Make a directory somebody's, with all that another owner left in it."""
+    """Make a directory somebody's, with all that another owner left in it, such as root's `ayaflow kafka`."""
     top.chmod(0o700)
-    if top.stat().st_uid == uid:
-        return
-    for _, folders, files, place in os.fwalk(top, topdown=False):  # by descriptors: nothing in it can lead us elsewhere
-        for name in (*folders, *files):
-            os.chown(name, uid, gid, dir_fd=place, follow_symlinks=False)
     os.chown(top, uid, gid)
+    for _, folders, files, place in os.fwalk(top):  # by descriptors: nothing in it can lead us elsewhere
+        for name in (*folders, *files):
+            found = os.stat(name, dir_fd=place, follow_symlinks=False)
+            if found.st_uid != uid and (found.st_nlink == 1 or stat.S_ISDIR(found.st_mode)):  # else a link to another's
+                os.chown(name, uid, gid, dir_fd=place, follow_symlinks=False)
 
 
 def _give_back(data_dir: Path) -> None:
