@@ -128,7 +128,8 @@ class _Kafka:
         self._client: Any = None
 
     def __call__(self) -> Verdict:
-        self._client = self._client or kafka.admin(self._settings)
+        if self._client is None:  # it has a length, and is false while nothing waits in it
+            self._client = kafka.admin(self._settings)
         self._client.poll(0)  # or what it says while Kafka is away would pile up
         try:
             cluster = self._client.list_topics(timeout=self._timeout)
