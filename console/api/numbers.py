@@ -5,6 +5,8 @@ from collections.abc import MutableMapping
 from typing import Any, Literal
 from urllib.parse import parse_qs
 
+from starlette.concurrency import run_in_threadpool
+
 from console.access import Application, Receive, Scope, Send
 
 SAFE = 2**53 - 1
@@ -38,7 +40,8 @@ class _Answer:
 
     async def __call__(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "websocket.send" and message.get("text"):
-            message = {**message, "text": with_strings(message["text"].encode()).decode()}
+            text = await run_in_threadpool(with_strings, message["text"].encode())
+            message = {**message, "text": text.decode()}
         elif message["type"] == "http.response.start":
             headers = list(message.get("headers", []))
             self._is_json = any(name.lower() == b"content-type" and value.startswith(_JSON) for name, value in headers)
@@ -49,7 +52,8 @@ class _Answer:
             text = self._held + message.get("body", b"")
             end = text.rfind(b"\n") + 1 if message.get("more_body") else len(text)
             self._held = text[end:]
-            message = {**message, "body": with_strings(text[:end])}
+            # a long answer takes a second, in which the event loop serves others
+            message = {**message, "body": await run_in_threadpool(with_strings, text[:end])}
         await self._send(message)
 
 
