@@ -119,7 +119,7 @@ def _json_texts(column: pa.Array) -> pa.Array:
 
 
 def _csv_texts(column: pa.Array) -> pa.Array:
-    if pc.any(pc.match_substring_regex(column, r"^[=+\-@\t\r]")).as_py():
+    if pc.any(pc.match_substring_regex(column, f"^{formulas.STARTS}")).as_py():
         column = pa.array([formulas.as_text(text) for text in column.to_pylist()], pa.string())
     return pc.binary_join_element_wise('"', pc.replace_substring(column, '"', '""'), '"', "")
 

@@ -8,15 +8,16 @@ import contextlib
 import re
 from collections.abc import Generator, Iterator
 
-_STARTS = ("=", "+", "-", "@", "\t", "\r")
+STARTS = r"[=+\-@\t\r]"
+"""What a formula begins with; a regular expression."""
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|inf)")
 # ClickHouse quotes text, and no number. Within quotes a quote is two: one behind a comma or a line's end begins a cell
-_CELL = re.compile(rb'([,\n]")([=+\-@\t\r])')
+_CELL = re.compile(rf'([,\n]")({STARTS})'.encode())
 
 
 def as_text(cell: str) -> str:
     """A cell that is no formula; a number that is written as text stays one."""
-    return f"'{cell}" if cell.startswith(_STARTS) and not _NUMBER.fullmatch(cell) else cell
+    return f"'{cell}" if re.match(STARTS, cell) and not _NUMBER.fullmatch(cell) else cell
 
 
 def without(pieces: Generator[bytes]) -> Iterator[bytes]:
