@@ -149,7 +149,7 @@ export class Explore {
     bars(chart, {
       steps, unit,
       series: series.series.map((one, i) => ({
-        name: labelOf(one.name), whole: names[i], colour: hues.get(names[i]),
+        name: nameOf(one.name, cut), whole: names[i], colour: hues.get(names[i]),
         values: steps.map((step, n) => (one.values[n] === null ? null : one.values[n] / ((step.to - step.from) / 1000))),
       })),
       range: [from, to],
@@ -223,16 +223,9 @@ function stepsOf(series) {
   return steps.filter((step, i) => i === 0 || !lasts || step.end <= until);
 }
 
-/** A series' name: "other", or the values of its dimensions. */
-export function nameOf(name) {
+/** A series' name: "other", or the values of its dimensions; `shown` is how those look that others chose. */
+function nameOf(name, shown = (text) => text) {
   if (typeof name !== "object" || name === null) return String(name ?? "all");
-  const parts = Object.entries(name).filter(([key]) => key !== "protocol_name").map(([key, value]) => dimension(key, value));
-  return parts.join(" · ") || "all";
-}
-
-/** The same for a legend: names that others chose are cut. */
-function labelOf(name) {
-  if (typeof name !== "object" || name === null) return nameOf(name);
   return Object.entries(name).filter(([key]) => key !== "protocol_name")
-    .map(([key, value]) => (Array.isArray(value) ? dimension(key, value) : cut(dimension(key, value)))).join(" · ") || "all";
+    .map(([key, value]) => (Array.isArray(value) ? dimension(key, value) : shown(dimension(key, value)))).join(" · ") || "all";
 }
