@@ -16,7 +16,7 @@ from common.errors import AyaflowError, ServiceUnavailable
 from common.plain import plain
 from common.settings import Settings
 from console.audit.storing import Storing
-from console.health import Question, questions
+from console.health import Question, Verdict, questions
 from console.show import tables
 from console.store.client import Store
 from deploy.local.up import preflight
@@ -84,7 +84,7 @@ def looks(settings: Settings, storing: Storing, beside: Path | None = None) -> l
     found += [("clickhouse", answers(clickhouse, advice)), ("tables", lambda: _tables(settings))]
     found.append(("deduplication", lambda: deduplication(settings)))
     found += [(question.stage, answers(question, advice)) for question in others]
-    found += [("storing", _stored(storing)), ("data", lambda: _data(settings))]
+    found += [("storing", answers(storing.question(), "", _ages)), ("data", lambda: _data(settings))]
     return found
 
 
@@ -101,33 +101,31 @@ def _kernel() -> str:
     return f"has BPF; {environment.attaches_by()}"
 
 
-def answers(question: Question, advice: str) -> Look:
-    """Whether a stage is well; `advice`: what to do if it is not, where it has none."""
+def _warnings(verdict: Verdict) -> str:
+    return "; ".join(["answers and is well", *verdict.warnings])
+
+
+def answers(question: Question, advice: str, well: Callable[[Verdict], str] = _warnings) -> Look:
+    """Whether a stage is well, and then `well`; `advice`: what to do if it is not, where it has none."""
 
     def look() -> str:
         verdict = question.ask()
         if not verdict.ok:
-            raise ServiceUnavailable(f"{verdict.sentence(question.place)}. {verdict.advice or advice}")
-        return "; ".join(["answers and is well", *verdict.warnings])
+            raise ServiceUnavailable(
+                ". ".join(filter(None, (verdict.sentence(question.place), verdict.advice or advice)))
+            )
+        return well(verdict)
 
     return look
 
 
-def _stored(storing: Storing) -> Look:
-    question = storing.question()
-
-    def look() -> str:
-        verdict = question.ask()
-        if not verdict.ok:
-            raise ServiceUnavailable(". ".join(filter(None, (verdict.sentence(question.place), verdict.advice))))
-        ages = [
-            f"{each['oldest_age_seconds']:.0f} s (partition {each['partition']})"
-            for each in verdict.details["partitions"]
-            if each["messages"]
-        ]
-        return f"the oldest messages that are not stored: {', '.join(ages) or 'none'}"
-
-    return look
+def _ages(storing: Verdict) -> str:
+    ages = [
+        f"{each['oldest_age_seconds']:.0f} s (partition {each['partition']})"
+        for each in storing.details["partitions"]
+        if each["messages"]
+    ]
+    return f"the oldest messages that are not stored: {', '.join(ages) or 'none'}"
 
 
 def _registry(settings: Settings) -> str:
