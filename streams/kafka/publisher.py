@@ -56,7 +56,8 @@ class _Deliveries:
     def awaited(self) -> Iterator[Any]:
         """The client, to send with `on_delivery=self.done`. Raises ServiceUnavailable when not all was delivered."""
         with self._lock:
-            client, self._client, self._failure = self._client or self._connect(), None, None
+            client = self._connect() if self._client is None else self._client  # not `or`: an idle one is false
+            self._client, self._failure = None, None
             try:
                 yield client
                 left = self._wait(client)
@@ -88,12 +89,14 @@ class _Deliveries:
     def close(self) -> None:
         """Wait a moment for what is on its way."""
         self._closing.set()
-        if client := self._client:
+        client = self._client
+        if client is not None:
             client.flush(5)
 
     def poll(self) -> None:
         """Hear what the client says while nobody sends."""
-        if client := self._client:
+        client = self._client
+        if client is not None:
             client.poll(0)
 
 

@@ -41,6 +41,9 @@ class Client:
         self.connected += 1
         return self
 
+    def __len__(self) -> int:
+        return len(self.queue)  # as librdkafka's: one with nothing to do is false
+
     def produce(self, topic: str, *, on_delivery: Report | None = None, **message: Any) -> None:
         if len(message["value"] or b"") > self.properties["message.max.bytes"]:
             raise KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
