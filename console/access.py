@@ -3,6 +3,8 @@
 Pure ASGI, around the whole application, WebSockets too.
 """
 
+import base64
+import contextlib
 import hashlib
 import hmac
 import ipaddress
@@ -100,7 +102,7 @@ class Access:
         if refused:
             return refused
         if self._tokens and not local_health and not _is_open(scope["path"]) and not self._has_token(headers):
-            return 401, "send a token: Authorization: Bearer …"
+            return 401, "send a token: Authorization: Bearer …, or as the password of any user"
         return None
 
     def _client(self, scope: Scope, headers: dict[str, str]) -> Number | None:
@@ -114,6 +116,9 @@ class Access:
     def _has_token(self, headers: dict[str, str]) -> bool:
         kind, _, token = headers.get("authorization", "").partition(" ")
         sent = [token.strip()] if kind.lower() == "bearer" else []
+        if kind.lower() == "basic":  # all that most clients of schema registries and of SQL know
+            with contextlib.suppress(ValueError):
+                sent += base64.b64decode(token, validate=True).decode().split(":", 1)[1:]
         sent += [
             part.strip()[len("bearer.") :]
             for part in headers.get("sec-websocket-protocol", "").split(",")

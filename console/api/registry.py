@@ -1,20 +1,30 @@
-"""`/schema-registry/`: the read-only part of Confluent's Schema Registry API that deserializers use.
+"""`/schema-registry/`: the read-only part of Confluent's Schema Registry API.
 
-Enough for confluent-kafka's and Java's deserializers and for ClickHouse's `format_avro_schema_registry_url`. The ids
-are the fixed ones of `schemas.avro.registry`. Writes are refused as a read-only registry refuses them (42205).
+What serializers, deserializers and the user interfaces of others ask. The ids are the fixed ones of
+`schemas.avro.registry`. Writes are refused as a read-only registry refuses them (42205).
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
+from fastavro.schema import SchemaParseException, to_parsing_canonical_form
 
 from schemas.avro.registry import RegisteredSchema
 
 CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
-_SUBJECT_UNKNOWN, _VERSION_UNKNOWN, _SCHEMA_UNKNOWN = 40401, 40402, 40403
-_VERSION_INVALID, _READ_ONLY = 42202, 42205
+_SUBJECT_UNKNOWN, _VERSION_UNKNOWN, _SCHEMA_UNKNOWN, _NO_CONFIG, _NO_MODE = 40401, 40402, 40403, 40408, 40409
+_SCHEMA_INVALID, _VERSION_INVALID, _READ_ONLY = 42201, 42202, 42205
+_COMPATIBILITY, _MODE = "BACKWARD_TRANSITIVE", "READONLY"
+_CONTEXT = ":.:"  # the default one, as clients may write it before a subject
+_MOST_BYTES = 1 << 20  # of a question with a schema in it
+
+
+BySubject = Mapping[str, Mapping[int, RegisteredSchema]]
+"""Versions by their number, by subject."""
 
 
 class RegistryResponse(JSONResponse):
@@ -29,6 +39,14 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
         (404, "It is not here.", _SCHEMA_UNKNOWN, "Schema 99 not found"),
         (422, "This is not a version.", _VERSION_INVALID, "The specified version '0' is not a valid version id."),
     )
+}
+
+
+_TOO_LARGE: dict[int | str, dict[str, Any]] = {
+    413: {
+        "description": "The question is too large.",
+        "content": {CONTENT_TYPE: {"example": {"error_code": _SCHEMA_INVALID, "message": "…"}}},
+    }
 }
 
 
@@ -48,7 +66,8 @@ def router(schemas: Sequence[RegisteredSchema], elsewhere: str | None) -> APIRou
     if elsewhere is None:
         _about(routes)
         _ids(routes, {schema.schema_id: schema for schema in schemas})
-        _subjects(routes, schemas)
+        _subjects(routes, _by_subject(schemas))
+        _settings(routes)
 
     @routes.api_route("/{path:path}", methods=["POST", "PUT", "DELETE", "PATCH"], include_in_schema=False)
     def refuse(path: str) -> Response:
@@ -74,11 +93,19 @@ def _about(routes: APIRouter) -> None:
 
     @routes.get("/config")
     def config() -> Response:
-        return _answer({"compatibilityLevel": "BACKWARD_TRANSITIVE"})
+        return _answer({"compatibilityLevel": _COMPATIBILITY})
 
     @routes.get("/mode")
     def mode() -> Response:
-        return _answer({"mode": "READONLY"})
+        return _answer({"mode": _MODE})
+
+    @routes.get("/contexts")
+    def contexts() -> Response:
+        return _answer(["."])
+
+    @routes.get("/v1/metadata/id")
+    def cluster() -> Response:
+        return _answer({"scope": {"path": [], "clusters": {"schema-registry-cluster": "ayaflow"}}, "id": ""})
 
 
 def _ids(routes: APIRouter, by_id: dict[int, RegisteredSchema]) -> None:
@@ -103,21 +130,51 @@ def _ids(routes: APIRouter, by_id: dict[int, RegisteredSchema]) -> None:
             return _error(_SCHEMA_UNKNOWN, f"Schema {schema_id} not found")
         return _answer([{"subject": schema.subject, "version": schema.version}])
 
+    @routes.get("/schemas/ids/{schema_id}/subjects")
+    def subjects_of(schema_id: str) -> Response:
+        schema = _by_id(by_id, schema_id)
+        if schema is None:
+            return _error(_SCHEMA_UNKNOWN, f"Schema {schema_id} not found")
+        return _answer([schema.subject])
 
-def _subjects(routes: APIRouter, schemas: Sequence[RegisteredSchema]) -> None:
-    by_subject: dict[str, dict[int, RegisteredSchema]] = {}
-    for schema in schemas:
-        by_subject.setdefault(schema.subject, {})[schema.version] = schema
+
+def _subjects(routes: APIRouter, by_subject: BySubject) -> None:
+    @routes.get("/schemas")
+    def all_schemas(
+        subjectPrefix: str = "",  # noqa: N803  names of the API
+        latestOnly: str = "",  # noqa: N803
+        offset: str = "",
+        limit: str = "",
+    ) -> Response:
+        found = [
+            _record(schema)
+            for subject in _with_prefix(by_subject, subjectPrefix)
+            for number, schema in sorted(by_subject[subject].items())
+            if not _is_true(latestOnly) or number == max(by_subject[subject])
+        ]
+        return _answer(_part(found, offset, limit))
 
     @routes.get("/subjects")
-    def subjects() -> Response:
-        return _answer(sorted(by_subject))
+    def subjects(subjectPrefix: str = "", offset: str = "", limit: str = "") -> Response:  # noqa: N803
+        return _answer(_part(_with_prefix(by_subject, subjectPrefix), offset, limit))
+
+    @routes.post("/subjects/{subject}", responses=_TOO_LARGE)
+    async def look_up(subject: str, request: Request) -> Response:
+        """The version of a schema that somebody has: nothing is written."""
+        versions = by_subject.get(subject.removeprefix(_CONTEXT))
+        if versions is None:
+            return _unknown(subject)
+        octets = bytearray()
+        async for piece in request.stream():
+            octets += piece
+            if len(octets) > _MOST_BYTES:
+                return _error(_SCHEMA_INVALID, "the schema is larger than 1 MB", 413)
+        return await run_in_threadpool(_look_up, versions, bytes(octets))
 
     @routes.get("/subjects/{subject}/versions")
     def versions(subject: str) -> Response:
-        if subject not in by_subject:
-            return _error(_SUBJECT_UNKNOWN, f"Subject '{subject}' not found.")
-        return _answer(sorted(by_subject[subject]))
+        versions = by_subject.get(subject.removeprefix(_CONTEXT))
+        return _unknown(subject) if versions is None else _answer(sorted(versions))
 
     @routes.get("/subjects/{subject}/versions/{version}")
     def one(subject: str, version: str) -> Response:
@@ -127,17 +184,57 @@ def _subjects(routes: APIRouter, schemas: Sequence[RegisteredSchema]) -> None:
     def one_text(subject: str, version: str) -> Response:
         return _one(by_subject, subject, version, text_only=True)
 
+    @routes.get("/subjects/{subject}/versions/{version}/referencedby")
+    def referenced(subject: str, version: str) -> Response:
+        found = _one(by_subject, subject, version, text_only=False)
+        return _answer([]) if found.status_code == 200 else found
+
+
+def _settings(routes: APIRouter) -> None:
+    """No subject has a compatibility or mode of its own; clients may ask for the global one in its place."""
+
+    @routes.get("/config/{subject}")
+    def config_of(subject: str, defaultToGlobal: str = "") -> Response:  # noqa: N803
+        if not _is_true(defaultToGlobal):
+            return _error(_NO_CONFIG, f"Subject '{subject}' does not have subject-level compatibility configured")
+        return _answer({"compatibilityLevel": _COMPATIBILITY})
+
+    @routes.get("/mode/{subject}")
+    def mode_of(subject: str, defaultToGlobal: str = "") -> Response:  # noqa: N803
+        if not _is_true(defaultToGlobal):
+            return _error(_NO_MODE, f"Subject '{subject}' does not have subject-level mode configured")
+        return _answer({"mode": _MODE})
+
+
+def _with_prefix(by_subject: BySubject, prefix: str) -> list[str]:
+    return [subject for subject in sorted(by_subject) if subject.startswith(prefix.removeprefix(_CONTEXT))]
+
+
+def _part(found: list[Any], offset: str, limit: str) -> list[Any]:
+    """A page of a list; what is no number is as if it were not there."""
+    begin, most = (int(text) if text.isascii() and text.isdigit() else None for text in (offset[:9], limit[:9]))
+    return found[begin or 0 :][:most]
+
+
+def _is_true(text: str) -> bool:
+    return text.lower() == "true"
+
+
+def _by_subject(schemas: Sequence[RegisteredSchema]) -> BySubject:
+    found: dict[str, dict[int, RegisteredSchema]] = {}
+    for schema in schemas:
+        found.setdefault(schema.subject, {})[schema.version] = schema
+    return found
+
 
 def _by_id(by_id: dict[int, RegisteredSchema], text: str) -> RegisteredSchema | None:
     return by_id.get(int(text)) if text.isascii() and text.isdigit() and len(text) < 11 else None
 
 
-def _one(
-    by_subject: dict[str, dict[int, RegisteredSchema]], subject: str, version: str, *, text_only: bool
-) -> Response:
-    if subject not in by_subject:
-        return _error(_SUBJECT_UNKNOWN, f"Subject '{subject}' not found.")
-    versions = by_subject[subject]
+def _one(by_subject: BySubject, subject: str, version: str, *, text_only: bool) -> Response:
+    versions = by_subject.get(subject.removeprefix(_CONTEXT))
+    if versions is None:
+        return _unknown(subject)
     if version in {"latest", "-1"}:
         number = max(versions)
     elif version.isascii() and version.isdigit() and 0 < len(version) < 11 and int(version) > 0:
@@ -154,6 +251,31 @@ def _one(
         return _error(_VERSION_UNKNOWN, f"Version {number} not found.")
     if text_only:
         return Response(schema.schema, media_type=CONTENT_TYPE)
-    return _answer(
-        {"subject": subject, "version": number, "id": schema.schema_id, "schemaType": "AVRO", "schema": schema.schema}
-    )
+    return _answer(_record(schema))
+
+
+def _look_up(versions: Mapping[int, RegisteredSchema], question: bytes) -> Response:
+    """Which of a subject's versions a schema is: the same text, else the newest that reads and writes as it does."""
+    try:
+        asked = json.loads(json.loads(question)["schema"])
+        form = to_parsing_canonical_form(asked)
+    except (ValueError, TypeError, KeyError, RecursionError, SchemaParseException) as error:
+        return _error(_SCHEMA_INVALID, f"Invalid schema: {error}"[:500], 422)
+    newest_first = sorted(versions.values(), key=lambda schema: -schema.version)
+    same = [schema for schema in newest_first if json.loads(schema.schema) == asked]
+    alike = [schema for schema in newest_first if to_parsing_canonical_form(json.loads(schema.schema)) == form]
+    return _answer(_record((same + alike)[0])) if same or alike else _error(_SCHEMA_UNKNOWN, "Schema not found")
+
+
+def _unknown(subject: str) -> Response:
+    return _error(_SUBJECT_UNKNOWN, f"Subject '{subject}' not found.")
+
+
+def _record(schema: RegisteredSchema) -> dict[str, Any]:
+    return {
+        "subject": schema.subject,
+        "version": schema.version,
+        "id": schema.schema_id,
+        "schemaType": "AVRO",
+        "schema": schema.schema,
+    }

@@ -8,9 +8,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from confluent_kafka.schema_registry import SchemaRegistryClient, SchemaRegistryError
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
@@ -93,6 +94,41 @@ def test_confluents_registry_client_finds_what_there_is(console_url: str) -> Non
         with pytest.raises(SchemaRegistryError) as caught:
             registry.register_schema("ayaflow.flows-value", latest.schema)
         assert (caught.value.http_status_code, caught.value.error_code) == (405, 42205)
+
+
+def test_what_serializers_and_user_interfaces_ask_is_answered(console_url: str) -> None:
+    subject = "ayaflow.flows-value"
+    with SchemaRegistryClient({"url": f"{console_url}/schema-registry"}) as registry:
+        latest = registry.get_latest_version(subject)
+        assert registry.lookup_schema(subject, latest.schema).schema_id == latest.schema_id
+        spaced = Schema(json.dumps(json.loads(latest.schema.schema_str or ""), indent=2, sort_keys=True), "AVRO")
+        assert registry.lookup_schema(subject, spaced).version == latest.version
+        for other, code in ((Schema('"string"', "AVRO"), 40403), (Schema("{", "AVRO"), 42201)):
+            with pytest.raises(SchemaRegistryError) as caught:
+                registry.lookup_schema(subject, other)
+            assert caught.value.error_code == code
+        assert registry.get_compatibility() == "BACKWARD_TRANSITIVE"
+
+    def get(path: str) -> Any:
+        try:
+            with urllib.request.urlopen(f"{console_url}/schema-registry{path}", timeout=HANG_SECONDS) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                return json.load(error)["error_code"]
+
+    assert latest.schema_id is not None
+    assert {each["subject"] for each in get("/schemas")} == set(get("/subjects"))
+    assert [each["id"] for each in get("/schemas?subjectPrefix=ayaflow.fl&latestOnly=true")] == [latest.schema_id]
+    assert len(get("/schemas?limit=1&offset=1")) == len(get("/subjects?limit=1")) == 1
+    assert get(f"/schemas/ids/{latest.schema_id}/subjects") == [subject]
+    assert get(f"/subjects/:.:{subject}/versions/latest")["id"] == latest.schema_id
+    assert get(f"/subjects/{subject}/versions/latest/referencedby") == []
+    assert get("/subjects/nobodys/versions/latest/referencedby") == 40401
+    assert (get("/contexts"), get("/v1/metadata/id")["id"]) == (["."], "")
+    assert (get(f"/config/{subject}"), get(f"/mode/{subject}")) == (40408, 40409)
+    assert get(f"/config/{subject}?defaultToGlobal=true") == {"compatibilityLevel": "BACKWARD_TRANSITIVE"}
+    assert get(f"/mode/{subject}?defaultToGlobal=true") == {"mode": "READONLY"}
 
 
 READ = """

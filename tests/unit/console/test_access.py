@@ -1,5 +1,6 @@
 """Who may ask the HTTP service, over its own ASGI interface: no network, Kafka and ClickHouse are away."""
 
+import base64
 from collections.abc import Mapping
 from typing import Any
 
@@ -94,6 +95,10 @@ def test_only_trusted_proxies_say_who_the_client_is(peer: str, forwarded: str | 
     )
 
 
+def basic(text: str) -> str:
+    return "Basic " + base64.b64encode(text.encode()).decode()
+
+
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
@@ -105,6 +110,12 @@ def test_only_trusted_proxies_say_who_the_client_is(peer: str, forwarded: str | 
         ({"Authorization": "Bearer "}, 401),
         ({"Authorization": f"Bearer {TOKEN} "}, 200),
         ({"Authorization": "Bearer other token"}, 200),
+        ({"Authorization": basic(f"anybody:{TOKEN}")}, 200),
+        ({"Authorization": basic(f":{TOKEN}")}, 200),
+        ({"Authorization": basic(f"{TOKEN}:")}, 401),
+        ({"Authorization": basic(TOKEN)}, 401),
+        ({"Authorization": "Basic %"}, 401),
+        ({"Authorization": "Basic gICA"}, 401),  # no UTF-8
     ],
 )
 def test_with_tokens_one_of_them_must_be_sent(headers: dict[str, str], expected: int) -> None:

@@ -173,6 +173,8 @@ def test_the_registry_answers_errors_as_confluents_does(
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 def test_the_registry_refuses_writes(registry: TestClient, method: str) -> None:
     for path in ("subjects/ayaflow.flows-value/versions", "config", "subjects/ayaflow.flows-value"):
+        if method == "POST" and path.count("/") == 1:
+            continue  # a look-up
         answer = registry.request(method, f"/schema-registry/{path}")
         assert (answer.status_code, answer.json()["error_code"]) == (405, 42205)
 
