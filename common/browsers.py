@@ -15,10 +15,11 @@ _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?P<host>[^/?#]+)")
 _OWN_SITES = {"none", "same-origin"}  # typed or bookmarked; asked by our own page
 
 
-def refusal(headers: Mapping[str, str], *, loopback_names_only: bool) -> tuple[int, str] | None:
+def refusal(headers: Mapping[str, str], *, loopback_names_only: bool, any_site: bool = False) -> tuple[int, str] | None:
     """Status and sentence for a request that a page of another origin caused; None for all others.
 
     `headers` by name in any case that its mapping takes for lower case; several of one name joined by a comma.
+    `any_site`: a page of any site may have led to it, whatever Sec-Fetch-Site says.
     """
     host = headers.get("host", "")
     if host and not _is_address(host):
@@ -26,7 +27,7 @@ def refusal(headers: Mapping[str, str], *, loopback_names_only: bool) -> tuple[i
     if host and loopback_names_only and not names_loopback(host):  # HTTP/1.0 sends none
         return 403, f"asked as {host[:80]!r}: this service is for this machine only; use 127.0.0.1 or localhost"
     site = headers.get("sec-fetch-site", "none")
-    if site not in _OWN_SITES:
+    if site not in _OWN_SITES and not any_site:
         return 403, f"a page of another origin may not ask here (Sec-Fetch-Site: {site[:40]!r})"
     return _of_origin(headers["origin"], host) if "origin" in headers else None
 

@@ -97,8 +97,9 @@ class Access:
             and (client is None or not any(_within(client, network) for network in self._allowed))
         ):
             return 403, f"{client or 'this client'} may not ask here; console.allowed_ips lists who may"
-        said = {**headers, "sec-fetch-site": "none"} if _is_visit(scope, headers) else headers
-        refused = browsers.refusal(said, loopback_names_only=self._loopback_names_only)
+        refused = browsers.refusal(
+            headers, loopback_names_only=self._loopback_names_only, any_site=_is_visit(scope, headers)
+        )
         if refused:
             return refused
         if self._tokens and not local_health and not _is_open(scope["path"]) and not self._has_token(headers):
