@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,14 @@ pytestmark = pytest.mark.root
 @pytest.fixture(autouse=True)
 def no_sudo(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SUDO_UID", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def programs_anybody_can_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever this checkout is."""
+    monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
+    monkeypatch.setattr(account, "_TRY", account._TRY.replace(", cli.main", ""))
+    monkeypatch.setattr(account, "JARS", Path("/nowhere"))
 
 
 @pytest.fixture
@@ -84,6 +93,17 @@ def test_a_user_who_cannot_reach_it_is_told_and_nothing_is_left_to_it(
     assert {each.stat().st_uid for each in (tmp_path / "data").rglob("*")} == {0}
     with pytest.raises(EnvironmentProblem, match=f"local.user: the user {SYSTEM_USER} cannot use"):
         prepared(tmp_path / "data", SYSTEM_USER)
+
+
+def test_programs_that_it_cannot_read_are_told(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As of a checkout below /root."""
+    tmp_path.chmod(0o700)
+    (tmp_path / "python").symlink_to(sys.executable)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    assert prepared(data_dir) is None
+    assert "Permission denied" in caplog.records[0].fields["reason"]  # type: ignore[attr-defined]
 
 
 def test_without_a_user_all_run_as_root_and_it_is_told(

@@ -28,6 +28,7 @@ _OWN = ("kafka", "clickhouse", "faust", "logs/kafka", "run/kafka", "run/clickhou
 """Directories that unprivileged parts write, below data_dir."""
 _PASSED = ("", "run", "logs")
 """Those of root that lead there."""
+_TRY_SECONDS = 60
 _TRY = "import os, sys, cli.main; [os.listdir(each) for each in sys.argv[1:]]"
 
 
@@ -105,21 +106,30 @@ def _hindrance(account: Account, data_dir: Path, jars: Path) -> str:
             f"cannot give {error.filename or data_dir} to the user {account.name}: {error.strerror}. Set data_dir to a "
             "file system that knows owners, or local.user to root"
         ) from error
-    tried = subprocess.run(
-        [sys.executable, "-P", "-c", _TRY, str(data_dir / _OWN[0]), *([str(jars)] if jars.is_dir() else ())],
-        user=account.uid,
-        group=account.gid,
-        extra_groups=[],
-        env=account.environment(os.environ),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if tried.returncode == 0:
+    said = _tried(account, [data_dir / _OWN[0], *([jars] if jars.is_dir() else ())])
+    if not said:
         return ""
-    said = (tried.stderr.strip().splitlines() or ["no reason"])[-1]
     places = f"{Path(sys.prefix).parent} or {data_dir}"
     return f"cannot use {places} ({said}): put both where it may read, such as /opt and /var/lib"
+
+
+def _tried(account: Account, folders: Sequence[Path]) -> str:
+    """Run our programs as a user, and let them look into these -> what went wrong."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", _TRY, *map(str, folders)],
+            user=account.uid,
+            group=account.gid,
+            extra_groups=[],
+            env=account.environment(os.environ),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_TRY_SECONDS,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:  # the interpreter, too, may be where it cannot look
+        return str(error)
+    return (done.stderr.strip().splitlines() or ["no reason"])[-1] if done.returncode else ""
 
 
 def _allow(path: Path, account: Account | None) -> None:
