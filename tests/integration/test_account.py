@@ -103,6 +103,7 @@ def test_programs_that_it_cannot_read_are_told(
     (tmp_path / "python").symlink_to(sys.executable)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     assert prepared(data_dir) is None
+    assert data_dir.stat().st_mode & 0o7777 == 0o700
     assert "Permission denied" in caplog.records[0].fields["reason"]  # type: ignore[attr-defined]
 
 
