@@ -73,7 +73,7 @@ def p(kafka_broker: str, clickhouse_server: str) -> Iterator[Pipeline]:
 def live_until_told(p: Pipeline, node: Node) -> bool:
     """Whether the audit says that a node is not settled, while it lives."""
     node.live(p, 1)
-    return p.audit()[1]["not_settled"] == [node.name]
+    return bool(p.audit()[1]["not_settled"] == [node.name])
 
 
 def exact(p: Pipeline, node: Node) -> bool:
