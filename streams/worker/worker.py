@@ -6,7 +6,7 @@ that the loop, and with it the consumer's heartbeats, live on. A partition of wh
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -204,32 +204,24 @@ class Worker:
             self._live_failed(error)
 
     async def _write(self, lane: Lane) -> None:
-        await self._and_publish(lane, self._write_what_is_due(lane))
+        await self._repeat_and_publish(lane, self._writing.once, _TICK)
 
     async def _attend(self, lane: Lane) -> None:
-        await self._and_publish(lane, self._bring_in(lane))
+        await self._repeat_and_publish(lane, self._writing.bring_in, LOOK_SECONDS)
 
-    async def _and_publish(self, lane: Lane, work: Coroutine[Any, Any, None]) -> None:
+    async def _repeat_and_publish(self, lane: Lane, work: Callable[[Lane], Awaitable[None]], seconds: float) -> None:
         publishing = self._writing.publishing
         try:
-            await asyncio.gather(self._guard(work), self._guard(publishing.run(lane)))
+            await asyncio.gather(self._guard(self._repeat(lane, work, seconds)), self._guard(publishing.run(lane)))
             await self._guard(publishing.finish(lane))
         finally:
             publishing.leave(lane)
 
-    async def _write_what_is_due(self, lane: Lane) -> None:
+    async def _repeat(self, lane: Lane, work: Callable[[Lane], Awaitable[None]], seconds: float) -> None:
         try:
             while not lane.closing.is_set():
-                await self._writing.once(lane)
-                await self._clock.wait(lane.closing, _TICK)
-        finally:
-            self._writing.leave(lane)
-
-    async def _bring_in(self, lane: Lane) -> None:
-        try:
-            while not lane.closing.is_set():
-                await self._writing.bring_in(lane)
-                await self._clock.wait(lane.closing, LOOK_SECONDS)
+                await work(lane)
+                await self._clock.wait(lane.closing, seconds)
         finally:
             self._writing.leave(lane)
 
