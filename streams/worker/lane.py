@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from schemas.flows import FlowColumns
 from streams.partition.state import Partition
-from streams.partition.storing import WindowId
+from streams.partition.storing import KafkaPartition, WindowId
 from streams.worker.neighbours import Acknowledge
 from streams.worker.troubles import Place
 
@@ -15,6 +15,7 @@ from streams.worker.troubles import Place
 class Unpublished:
     """A revision of a window that is stored, and whose messages Kafka does not have."""
 
+    partition: KafkaPartition  # under which it is stored
     window: WindowId
     revision: int
     flows: FlowColumns | None  # None: it is read back

@@ -16,7 +16,7 @@ from common.errors import ServiceUnavailable
 from common.logs import Limit
 from schemas.flows import FlowColumns
 from streams.metrics import Metrics
-from streams.partition.storing import Outcome, WindowId, WindowJob
+from streams.partition.storing import KafkaPartition, Outcome, WindowId, WindowJob
 from streams.worker.clock import Clock
 from streams.worker.lane import Lane, Unpublished
 from streams.worker.neighbours import FlowStore, Publisher
@@ -45,9 +45,11 @@ class Publishing:
     def add(self, lane: Lane, job: WindowJob, outcome: Outcome) -> None:
         """A job is done: send what came of it."""
         for revision, flows in outcome.publish:
-            self.send(lane, job.window, revision, flows, needed=job.pieces[0].first_offset)
+            self.send(lane, job.partition, job.window, revision, flows, needed=job.pieces[0].first_offset)
 
-    def send(self, lane: Lane, window: WindowId, revision: int, flows: FlowColumns, *, needed: int) -> None:
+    def send(
+        self, lane: Lane, partition: KafkaPartition, window: WindowId, revision: int, flows: FlowColumns, *, needed: int
+    ) -> None:
         """Send rows that are stored. `needed`: the first message that is not acknowledged until Kafka has them."""
         if not self._wanted:
             return
@@ -56,6 +58,7 @@ class Publishing:
         self._nbytes += nbytes if kept else 0
         lane.unpublished.append(
             Unpublished(
+                partition=partition,
                 window=window,
                 revision=revision,
                 flows=flows if kept else None,
@@ -96,7 +99,7 @@ class Publishing:
     async def _send_first(self, lane: Lane) -> None:
         first, flows = lane.unpublished[0], lane.unpublished[0].flows
         if flows is None:
-            read = partial(self._store.rows, lane.state.source, first.window, first.revision)
+            read = partial(self._store.rows, first.partition, first.window, first.revision)
             flows = await self._again.once(CLICKHOUSE, read)
         await self._again.once(FLOWS, partial(self._publisher.flows, flows, first.revision))
         self._again.troubles.report(FLOWS, None, lane.at())

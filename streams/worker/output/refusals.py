@@ -99,7 +99,9 @@ class Refusals:
                 trouble = trouble or _sentence(each.window, flows)
             else:  # its messages were acknowledged long ago
                 log.info("a window that was set aside is stored", partition=lane.state.number, **each.window._asdict())
-                self._publishing.send(lane, each.window, each.revision, flows, needed=lane.state.position)
+                self._publishing.send(
+                    lane, each.partition, each.window, each.revision, flows, needed=lane.state.position
+                )
         self._again.troubles.report(ASIDE, trouble or None, lane.at())
 
     def leave(self, lane: Lane) -> None:

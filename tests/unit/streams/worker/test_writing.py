@@ -369,6 +369,22 @@ async def test_what_was_set_aside_is_stored_by_who_has_the_partition_though_noth
     await second.worker.stop()
 
 
+async def test_what_is_read_back_to_be_published_is_that_of_its_topic_though_nothing_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(publishing, "MOST_BYTES", 0)
+    first = Rig()
+    await refused(first, Source())
+    await first.worker.stop()
+    second = Rig(store=first.store)
+    second.store.refuses = set()
+    await second.worker.start()
+    for _ in range(8):
+        await second.clock.advance(10)
+    assert [(flows.window_start, int(flows.packets.sum())) for _, flows in second.publisher.sent] == [(START, 2)]
+    await second.worker.stop()
+
+
 async def test_of_a_partition_that_went_before_anything_came_nothing_is_attended_to() -> None:
     first = Rig()
     await refused(first, Source())
