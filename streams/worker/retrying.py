@@ -19,6 +19,7 @@ PACKETS, LIVE = "the packets topic", "live statistics"
 FLOWS, ASIDE, LEDGER = "the flows topic", "windows that were set aside", "the tables ledger and losses"
 SERVICES = (CLICKHOUSE, KAFKA, OFFSETS, BROKER, REGISTRY, PACKETS, LIVE, FLOWS, ASIDE, LEDGER)
 FIRST_DELAY, LONGEST_DELAY = 0.2, 10.0
+SILENT_SECONDS = 10.0  # without an answer, from which on that is a trouble: the time-outs of clients are far longer
 
 Executors = Callable[[str], Executor]
 """Makes the executor of a service."""
@@ -44,13 +45,14 @@ class Retrying:
     async def insist(self, service: str, place: Place, closing: asyncio.Event, work: Callable[[], T]) -> T:
         """Do it again and again while it raises ServiceUnavailable. Raises Released when `closing` is set.
 
-        `place`: where the work is done; what is wrong there is in `troubles` until it succeeds or is given up.
+        `place`: where the work is done; what is wrong there, also that there is no answer, is in `troubles` until it
+        succeeds or is given up.
         """
         delay = FIRST_DELAY
         try:
             while True:
                 try:
-                    return await asyncio.get_running_loop().run_in_executor(self._executors[service], work)
+                    return await self._patiently(service, place, closing, work)
                 except ServiceUnavailable as error:
                     self._on_retry()
                     self.troubles.report(service, str(error), place)
@@ -60,6 +62,18 @@ class Retrying:
                 delay = min(delay * 2, LONGEST_DELAY)
         finally:
             self.troubles.report(service, None, place)
+
+    async def _patiently(self, service: str, place: Place, closing: asyncio.Event, work: Callable[[], T]) -> T:
+        silence = asyncio.create_task(self._tell_silence(service, place, closing))
+        try:
+            return await self.once(service, work)
+        finally:
+            silence.cancel()
+
+    async def _tell_silence(self, service: str, place: Place, closing: asyncio.Event) -> None:
+        await self._clock.wait(closing, SILENT_SECONDS)
+        if not closing.is_set():
+            self.troubles.report(service, f"no answer for {SILENT_SECONDS:g} seconds", place)
 
     async def once(self, service: str, work: Callable[[], T]) -> T:
         """Try it once, in the service's thread. Raises what it raises."""

@@ -4,6 +4,7 @@ import contextlib
 import os
 import random
 import socket
+import struct
 import subprocess
 import time
 import urllib.parse
@@ -31,6 +32,7 @@ from tests.kernel.attached import detach, hooks
 End = Callable[[], None]
 YEAR = 365 * 86_400
 FIRST_PORT = 20_000  # of what is sent on interfaces that come and go
+FIRST_SCHEMA = 1_000_000  # of ids that no registry has given
 MOST_PARTITIONS = 8
 SHOWN_SECONDS = 60  # in which an interface that came is watched; it ends what hangs
 
@@ -241,8 +243,11 @@ def _admin(here: Neighbourhood) -> AdminClient:
 
 
 def the_registry_is_silent(here: Neighbourhood) -> End:
-    """It accepts, and does not answer."""
+    """It accepts, and does not answer; meanwhile a message comes of which only the registry could know the schema."""
     here.registry.mode = "hang"
+    with here.writer() as client:
+        value = struct.pack(">bI", 0, FIRST_SCHEMA + here.number()) + bytes(100)
+        client.produce(here.topics.packets, value=value, key=here.system.node.encode())
 
     def end() -> None:
         here.registry.mode = ""

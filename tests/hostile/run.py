@@ -92,7 +92,8 @@ def _judge(here: Neighbourhood, sender: Sender, watching: Watching) -> dict[str,
     done = system.ayaflow("audit")
     assert done.returncode == 0, done.stdout  # the strangers' packets, too
     assert watching.lies == []
-    assert [span for span in here.spans if not watching.told(*span)] == []
+    untold = [span for span in here.spans if not watching.told(*span)]
+    assert untold == [], "\n".join(f"{span}: {watching.between(*span[1:])}" for span in untold)
     # a window that is refused is not there, and the audit names it
     alarms = [said for said in watching.said if said.audit == DIFFERS and "in the table refused" not in said.message]
     assert alarms == [], f"{len(alarms)} of {len(watching.said)}: {alarms[0]}"

@@ -54,8 +54,12 @@ class Watching:
         return (
             name not in STANDSTILLS
             or end - begin < TOLD_SECONDS
-            or any(begin < said.at < end + 5 and not (said.well and said.audit == EXACT) for said in self.said)
+            or any(not (said.well and said.audit == EXACT) for said in self.between(begin, end))
         )
+
+    def between(self, begin: float, end: float) -> list[Saying]:
+        """What was said then, and in the few seconds that an answer takes."""
+        return [said for said in self.said if begin < said.at < end + 5]
 
     def _sample(self) -> None:
         self._samples.append((time.time(), received(self.system.watched)))

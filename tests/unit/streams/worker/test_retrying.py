@@ -5,8 +5,8 @@ import pytest
 
 from common.errors import ServiceUnavailable
 from streams.testing import HandThreads, ManualClock, settle
-from streams.worker.retrying import CLICKHOUSE, KAFKA, Released, Retrying, thread
-from streams.worker.troubles import ANYWHERE
+from streams.worker.retrying import CLICKHOUSE, KAFKA, SILENT_SECONDS, Released, Retrying, thread
+from streams.worker.troubles import ANYWHERE, Place
 
 
 class Service:
@@ -72,6 +72,33 @@ async def test_one_service_does_not_wait_for_another() -> None:
     assert await retrying.insist(CLICKHOUSE, ANYWHERE, never(), Service(failures=0)) == "done"
     assert not slow.done()
     await threads.let_go(KAFKA)
+    assert await slow == "done"
+
+
+async def test_a_service_that_does_not_answer_is_a_trouble_long_before_its_time_out() -> None:
+    clock, threads = ManualClock(0), HandThreads()
+    retrying = Retrying(clock, lambda: None, threads)
+    threads.hold(CLICKHOUSE)
+    slow = asyncio.ensure_future(retrying.insist(CLICKHOUSE, Place(3), never(), Service(failures=0)))
+    await clock.advance(SILENT_SECONDS - 0.1)
+    assert not retrying.troubles
+    await clock.advance(0.2)
+    assert retrying.troubles.of(CLICKHOUSE) == "no answer for 10 seconds"
+    await threads.let_go(CLICKHOUSE)
+    assert await slow == "done"
+    assert not retrying.troubles
+
+
+async def test_a_partition_that_goes_while_nobody_answers_is_no_trouble() -> None:
+    clock, threads, closing = ManualClock(0), HandThreads(), asyncio.Event()
+    retrying = Retrying(clock, lambda: None, threads)
+    threads.hold(CLICKHOUSE)
+    slow = asyncio.ensure_future(retrying.insist(CLICKHOUSE, ANYWHERE, closing, Service(failures=0)))
+    await settle()
+    closing.set()
+    await clock.advance(60)
+    assert not retrying.troubles
+    await threads.let_go(CLICKHOUSE)
     assert await slow == "done"
 
 
