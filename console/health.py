@@ -7,7 +7,8 @@ import json
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from http.client import HTTPException
@@ -24,6 +25,7 @@ from schemas.topics import topics
 
 TIMEOUT_SECONDS = 2.0
 _MOST_BYTES = 1 << 20  # of an answer
+_MOST_AT_ONCE = 16  # of the parts of one kind that are asked
 # the console's certificate is for the name that people use, and this asks by number; no secret is sent
 _TRUSTING = ssl._create_unverified_context()  # noqa: S323, SLF001
 
@@ -78,7 +80,17 @@ class Question:
 
 def questions(settings: Settings, *, timeout_seconds: float = TIMEOUT_SECONDS) -> tuple[Question, ...]:
     """Those of a deployment, in the order of the path of a packet. Nothing is asked yet."""
-    producer, streams, console = settings.producer.metrics_listen, settings.streams.metrics_listen, settings.console
+    console = settings.console
+    producers, of_producers = (
+        (console.producers, "console.producers")
+        if console.producers
+        else ([settings.producer.metrics_listen], "producer.metrics_listen")
+    )
+    streams, of_streams = (
+        (console.streams, "console.streams")
+        if console.streams
+        else ([settings.streams.metrics_listen], "streams.metrics_listen")
+    )
     return (
         Question(
             stage="kafka",
@@ -94,15 +106,15 @@ def questions(settings: Settings, *, timeout_seconds: float = TIMEOUT_SECONDS) -
         ),
         Question(
             stage="producer",
-            place=f"the producer at {producer}",
-            setting="producer.metrics_listen",
-            look=partial(_component, producer, "producer.metrics_listen", timeout_seconds),
+            place=f"the producer at {', '.join(producers)}",
+            setting=of_producers,
+            look=partial(_components, "the producer", producers, of_producers, timeout_seconds),
         ),
         Question(
             stage="streams",
-            place=f"streams at {streams}",
-            setting="streams.metrics_listen",
-            look=partial(_component, streams, "streams.metrics_listen", timeout_seconds),
+            place=f"streams at {', '.join(streams)}",
+            setting=of_streams,
+            look=partial(_components, "streams", streams, of_streams, timeout_seconds),
         ),
         Question(
             stage="console",
@@ -151,6 +163,31 @@ def _clickhouse(url: str, timeout_seconds: float) -> Verdict:
 
 def _component(listen: str, setting: str, timeout_seconds: float) -> Verdict:
     return _verdict(_get(f"http://{Address.parse(listen, setting).reachable}/health", timeout_seconds))
+
+
+def _components(name: str, listen: Sequence[str], setting: str, timeout_seconds: float) -> Verdict:
+    """One of several that is not well, else the first; what all of them told is in its details as `parts`."""
+    if len(listen) == 1:
+        return _component(listen[0], setting, timeout_seconds)
+
+    def ask(address: str) -> Verdict:
+        try:
+            return _component(address, setting, timeout_seconds)
+        except (OSError, HTTPException, ValueError) as error:
+            return Verdict(ok=False, message=f"does not answer ({_short(error)})")
+
+    with ThreadPoolExecutor(min(len(listen), _MOST_AT_ONCE), thread_name_prefix="health") as threads:
+        verdicts = dict(zip(listen, threads.map(ask, listen), strict=True))
+    sentences = {address: each.sentence(f"{name} at {address}") for address, each in verdicts.items()}
+    address, worst = next((found for found in verdicts.items() if not found[1].ok), (listen[0], verdicts[listen[0]]))
+    parts = [{"address": each, "ok": verdicts[each].ok, "message": sentences[each]} for each in listen]
+    warnings = [warning for each in verdicts.values() for warning in each.warnings]
+    return Verdict(
+        ok=worst.ok,
+        message=sentences[address],
+        in_its_words=True,
+        details={**worst.details, "warnings": warnings, "parts": parts},
+    )
 
 
 def _console(settings: ConsoleSettings, timeout_seconds: float) -> Verdict:

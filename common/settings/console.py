@@ -22,6 +22,13 @@ class ConsoleSettings(Section):
     tokens: list[str] = Field(
         [], description="SHA-256 hashes (`ayaflow hash-token`); with one, a bearer token must be sent."
     )
+    producers: list[str] = Field(
+        [],
+        description="Addresses (HOST:PORT) at which producers are asked for their health; empty: producer.metrics_listen.",
+    )
+    streams: list[str] = Field(
+        [], description="Addresses at which all workers of streams are asked for theirs; empty: streams.metrics_listen."
+    )
     tls_certificate: Path | None = Field(None, description="PEM file with the certificate chain; serves HTTPS.")
     tls_key: Path | None = Field(None, description="PEM file with the certificate's key.")
     heavy_queries: int = Field(

@@ -258,6 +258,7 @@ def installation(
             "clickhouse": WRITER,
             "local": {"kafka_heap_mb": 256},
             "streams": {"window_seconds": window_seconds, "node_timeout_seconds": 4},
+            "console": {"streams": [f"127.0.0.1:{STREAMS + i}" for i in range(workers)]},
         }
         for section, values in settings.items():
             tree[section] = {**tree.get(section, {}), **values}

@@ -66,6 +66,29 @@ def test_a_stage_that_is_not_well_says_why_or_it_is_said_of_it(status: int, body
     assert (verdict.ok, verdict.sentence("streams at x")) == (False, sentence)
 
 
+def test_one_worker_that_is_not_well_is_told_whichever_it_is(nobody: str) -> None:
+    well = json.dumps({"ok": True, "lag": 3, "warnings": ["w1"]}).encode()
+    ill = json.dumps({"ok": False, "troubles": [{"error": "no room", "partition": 2}]}).encode()
+    with answering(200, well) as first, answering(503, ill) as second:
+        loaded = settings_module.load(flags={"console.streams": [first, second]})
+        question = next(one for one in questions(loaded, timeout_seconds=5) if one.stage == "streams")
+        verdict = question.ask()
+        assert (verdict.ok, verdict.sentence(question.place)) == (False, "partition 2: no room")
+        assert verdict.warnings == ["w1"]
+        assert [part["ok"] for part in verdict.details["parts"]] == [True, False]
+        loaded = settings_module.load(flags={"console.producers": [first, nobody]})
+        question = next(one for one in questions(loaded, timeout_seconds=5) if one.stage == "producer")
+        verdict = question.ask()
+    assert verdict.sentence(question.place) == f"the producer at {nobody} does not answer (connection refused)"
+
+
+def test_all_workers_well_is_well() -> None:
+    with answering(200, b'{"ok": true, "lag": 3}') as first, answering(200, b'{"ok": true}') as second:
+        loaded = settings_module.load(flags={"console.streams": [first, second]})
+        verdict = next(one for one in questions(loaded, timeout_seconds=5) if one.stage == "streams").ask()
+    assert (verdict.ok, verdict.message, verdict.details["lag"]) == (True, "", 3)
+
+
 def test_the_console_says_which_of_the_others_is_not_well() -> None:
     stages = [
         {"stage": "kafka", "ok": True, "message": ""},
