@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from console.show import tables
 from console.store.client import Store
 from deploy.local.up import preflight
 from producer.kernel import environment
+from schemas.avro import registering
 from schemas.clickhouse.ddl import migrations
 from schemas.clickhouse.horizon import DEFAULTS_SQL, TABLES_SQL, Horizon, shorter, stored_tables
 
@@ -129,15 +128,7 @@ def _ages(storing: Verdict) -> str:
 
 
 def _registry(settings: Settings) -> str:
-    url = f"{(settings.schema_registry.url or '').rstrip('/')}/subjects"
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310  a setting, checked by use
-            json.load(answer)
-    except (OSError, ValueError) as error:
-        raise ServiceUnavailable(
-            f"the schema registry at {url} does not answer as one ({error}). Correct "
-            "schema_registry.url, or leave it out to use the fixed ids"
-        ) from error
+    registering.check(settings.schema_registry.url or "")
     return "answers"
 
 

@@ -15,6 +15,7 @@ EXTRAS = {
     "replay": "producer,console",
     "audit": "console",
     "doctor": "console",
+    "schemas": "console",
     "detach": "producer",
 }
 """Command -> the extras that it needs; the others need none."""

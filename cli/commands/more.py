@@ -1,4 +1,4 @@
-"""Commands that are needed now and then: tokens, cleaning up after a crash, completion, the version."""
+"""Commands that are needed now and then: schemas, tokens, cleaning up after a crash, completion, the version."""
 
 import sys
 from importlib import metadata
@@ -7,6 +7,7 @@ import click
 from click import shell_completion
 
 from cli import options
+from cli.commands.schemas import schemas
 from cli.options import begin
 from common.errors import QueryError
 
@@ -84,4 +85,4 @@ def version() -> int:
     return 0
 
 
-COMMANDS = (hash_token, detach, completion, version)
+COMMANDS = (schemas, hash_token, detach, completion, version)

@@ -24,7 +24,8 @@ class ConsoleSettings(Section):
     )
     producers: list[str] = Field(
         [],
-        description="Addresses (HOST:PORT) at which producers are asked for their health; empty: producer.metrics_listen.",
+        description="Addresses (HOST:PORT) at which producers are asked for their health; "
+        "empty: producer.metrics_listen.",
     )
     streams: list[str] = Field(
         [], description="Addresses at which all workers of streams are asked for theirs; empty: streams.metrics_listen."

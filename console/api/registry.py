@@ -13,12 +13,12 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from fastavro.schema import SchemaParseException, to_parsing_canonical_form
 
-from schemas.avro.registry import RegisteredSchema
+from schemas.avro.registry import COMPATIBILITY, RegisteredSchema, shown
 
 CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
 _SUBJECT_UNKNOWN, _VERSION_UNKNOWN, _SCHEMA_UNKNOWN, _NO_CONFIG, _NO_MODE = 40401, 40402, 40403, 40408, 40409
 _SCHEMA_INVALID, _VERSION_INVALID, _READ_ONLY = 42201, 42202, 42205
-_COMPATIBILITY, _MODE = "BACKWARD_TRANSITIVE", "READONLY"
+_MODE = "READONLY"
 _CONTEXT = ":.:"  # the default one, as clients may write it before a subject
 _MOST_BYTES = 1 << 20  # of a question with a schema in it
 
@@ -76,7 +76,7 @@ def router(schemas: Sequence[RegisteredSchema], elsewhere: str | None) -> APIRou
     @routes.api_route("/{path:path}", methods=["GET", "HEAD"], include_in_schema=False)
     def unknown(path: str) -> Response:
         if elsewhere is not None:
-            return _error(_SUBJECT_UNKNOWN, f"the schemas of this deployment are in the registry at {elsewhere}")
+            return _error(_SUBJECT_UNKNOWN, f"the schemas of this deployment are in the registry at {shown(elsewhere)}")
         return _error(_SUBJECT_UNKNOWN, f"{path!r} is not among what this read-only registry serves")
 
     return routes
@@ -93,7 +93,7 @@ def _about(routes: APIRouter) -> None:
 
     @routes.get("/config")
     def config() -> Response:
-        return _answer({"compatibilityLevel": _COMPATIBILITY})
+        return _answer({"compatibilityLevel": COMPATIBILITY})
 
     @routes.get("/mode")
     def mode() -> Response:
@@ -197,7 +197,7 @@ def _settings(routes: APIRouter) -> None:
     def config_of(subject: str, defaultToGlobal: str = "") -> Response:  # noqa: N803
         if not _is_true(defaultToGlobal):
             return _error(_NO_CONFIG, f"Subject '{subject}' does not have subject-level compatibility configured")
-        return _answer({"compatibilityLevel": _COMPATIBILITY})
+        return _answer({"compatibilityLevel": COMPATIBILITY})
 
     @routes.get("/mode/{subject}")
     def mode_of(subject: str, defaultToGlobal: str = "") -> Response:  # noqa: N803

@@ -14,11 +14,14 @@ from functools import cache
 from importlib import resources
 from typing import Any, Protocol
 
-from common.errors import DecodeError, ServiceUnavailable
+from common.errors import DecodeError, ServiceUnavailable, SettingsError
 from schemas.topics import TopicNames
 
 HEADER = struct.Struct(">bI")
 """Confluent framing: magic byte 0 and the schema id."""
+
+COMPATIBILITY = "BACKWARD_TRANSITIVE"
+"""What each version is to all before it."""
 
 _FILE = re.compile(r"(\w+)\.(\d+)\.avsc")
 
@@ -72,13 +75,17 @@ def newest(name: str) -> str:
     return schema_text(name, max(version for _, other, version, _ in _fixed() if other == name))
 
 
+NAMES = ("PacketBatch", "PacketEvent", "FlowRecord", "LiveStats")
+"""Our schemas, each the value of one topic."""
+
+
+def topic_of(name: str, topics: TopicNames) -> str:
+    """Whose value a schema of ours is."""
+    return dict(zip(NAMES, (topics.packets, topics.packet_events, topics.flows, topics.live), strict=True))[name]
+
+
 def _subjects(topics: TopicNames) -> dict[str, str]:
-    return {
-        "PacketBatch": f"{topics.packets}-value",
-        "PacketEvent": f"{topics.packet_events}-value",
-        "FlowRecord": f"{topics.flows}-value",
-        "LiveStats": f"{topics.live}-value",
-    }
+    return {name: f"{topic_of(name, topics)}-value" for name in NAMES}
 
 
 def fixed_schemas(topics: TopicNames) -> list[RegisteredSchema]:
@@ -122,16 +129,43 @@ TIMEOUT_SECONDS = 3.0  # for each answer
 UNKNOWN_SECONDS, MOST_UNKNOWN = 30.0, 1024  # ids that are not asked for again, for so long
 
 
+def connect(url: str) -> Any:
+    """Confluent's client; it connects when it is asked something. Raises SettingsError for what is no URL."""
+    # imported here: 15 MB that a process without a registry does not pay for
+    from confluent_kafka.schema_registry import SchemaRegistryClient
+
+    try:
+        # one that accepts and is silent would be waited for without end; whoever asks tries again
+        return SchemaRegistryClient({"url": url, "timeout": TIMEOUT_SECONDS, "max.retries": 0})
+    except ValueError as error:
+        raise SettingsError(f"schema_registry.url: write it as http://HOST:PORT (it is {shown(url)!r})") from error
+
+
+def shown(url: str) -> str:
+    """The URL as others may see it: without the user and password that it may carry."""
+    return re.sub(r"(?<=//)[^/@]*@", "", url)
+
+
+def ask(url: str, call: Callable[[], Any]) -> Any:
+    """What a registry answers. Raises Confluent's SchemaRegistryError, ServiceUnavailable when it is silent."""
+    from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+    try:
+        return call()
+    except SchemaRegistryError:
+        raise
+    except Exception as error:
+        raise ServiceUnavailable(
+            f"the schema registry at {shown(url)} does not answer ({error}); start it or correct schema_registry.url"
+        ) from error
+
+
 class ConfluentRegistry:
     """Ids from a Confluent-compatible registry; registers our schemas there when they are first used."""
 
     def __init__(self, url: str, topics: TopicNames, monotonic: Callable[[], float] = time.monotonic) -> None:
-        # imported here: 15 MB that a process without a registry does not pay for
-        from confluent_kafka.schema_registry import SchemaRegistryClient
-
         self._url, self._monotonic = url, monotonic
-        # one that accepts and is silent would be waited for without end; whoever asks tries again
-        self._client: Any = SchemaRegistryClient({"url": url, "timeout": TIMEOUT_SECONDS, "max.retries": 0})
+        self._client = connect(url)
         self._subjects = _subjects(topics)
         self._ids: dict[str, int] = {}
         self._schemas: dict[int, str] = {}
@@ -152,7 +186,7 @@ class ConfluentRegistry:
         if schema_id not in self._schemas:
             now = self._monotonic()
             if self._unknown.get(schema_id, now) > now:  # anybody can send many of them
-                raise DecodeError(f"the schema registry at {self._url} does not know the id {schema_id}")
+                raise DecodeError(f"the schema registry at {shown(self._url)} does not know the id {schema_id}")
             try:
                 self._schemas[schema_id] = self._ask(lambda: self._client.get_schema(schema_id).schema_str)
             except DecodeError:
@@ -170,19 +204,16 @@ class ConfluentRegistry:
         """Close the connections to the registry."""
         self._client.close()
 
-    def _ask(self, call: Any) -> Any:
+    def _ask(self, call: Callable[[], Any]) -> Any:
         from confluent_kafka.schema_registry.error import SchemaRegistryError
 
         try:
-            return call()
+            return ask(self._url, call)
         except SchemaRegistryError as error:
+            place = f"the schema registry at {shown(self._url)}"
             if error.http_status_code == 404:
-                raise DecodeError(f"the schema registry at {self._url} says: {error.error_message}") from error
-            raise ServiceUnavailable(f"the schema registry at {self._url} refused: {error.error_message}") from error
-        except Exception as error:
-            raise ServiceUnavailable(
-                f"the schema registry at {self._url} does not answer ({error}); start it or correct schema_registry.url"
-            ) from error
+                raise DecodeError(f"{place} says: {error.error_message}") from error
+            raise ServiceUnavailable(f"{place} refused: {error.error_message}") from error
 
 
 def open_registry(url: str | None, topics: TopicNames) -> Registry:

@@ -48,6 +48,7 @@ CASES = {
     "replay": Case(words=["-", "--output", "-", "--format", "csv"], code=0, writes=True, input=PCAP),
     "audit": Case(words=[], code=DIFFERS, writes=True),
     "doctor": Case(words=[], code=DIFFERS, writes=True),
+    "schemas": Case(words=["register"], code=MISUSED),
     "detach": Case(words=[], code=0, writes=True),
     "hash-token": Case(words=[], code=0, writes=True, input=b"secret\n"),
     "completion": Case(words=["bash"], code=0, writes=True),

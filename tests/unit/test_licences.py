@@ -8,11 +8,12 @@ from tests.unit.test_imports import LAYERS, ROOT
 
 FOLDERS = [*LAYERS, "tests", ".ci"]
 KINDS = (".c", ".h", ".js", ".css", ".sh")
+FOREIGN = {"jars", "registry", ".work"}  # what the set-up fetched
 FILES = [
     path
     for folder in FOLDERS
     for path in sorted((ROOT / folder).rglob("*"))
-    if (path.suffix in KINDS or path == ROOT / ".ci/run") and not {"jars", "registry", ".work"} & {*path.parts}
+    if (path.suffix in KINDS or path == ROOT / ".ci/run") and not FOREIGN & {*path.relative_to(ROOT).parts}
 ]
 
 

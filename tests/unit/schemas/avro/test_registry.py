@@ -11,7 +11,7 @@ from typing import Any
 import fastavro
 import pytest
 
-from common.errors import DecodeError, ServiceUnavailable
+from common.errors import DecodeError, ServiceUnavailable, SettingsError
 from schemas.avro import registry
 from schemas.avro.codec import Codec
 from schemas.avro.registry import HEADER, UNKNOWN_SECONDS, ConfluentRegistry, FixedRegistry, fixed_schemas, newest
@@ -104,6 +104,19 @@ def test_a_registry_that_accepts_and_is_silent_is_given_up(monkeypatch: pytest.M
             asked.schema(7)
     for connection in held:
         connection.close()
+
+
+def test_a_password_in_the_url_of_a_registry_is_not_shown() -> None:
+    assert registry.shown("https://me:secret@a:1,https://b:2/x@y") == "https://a:1,https://b:2/x@y"
+    with contextlib.closing(ConfluentRegistry("http://me:secret@127.0.0.1:1", TopicNames.of("t."))) as asked:
+        with pytest.raises(ServiceUnavailable) as caught:
+            asked.schema_id("PacketBatch")
+        assert "secret" not in str(caught.value)
+
+
+def test_what_is_no_url_is_a_mistake_in_the_settings() -> None:
+    with pytest.raises(SettingsError, match="http://HOST:PORT"):
+        ConfluentRegistry("registry1", TopicNames.of("t."))
 
 
 def test_what_needs_no_answer_of_a_registry_is_at_hand() -> None:
