@@ -180,7 +180,10 @@ def _components(name: str, listen: Sequence[str], setting: str, timeout_seconds:
         verdicts = dict(zip(listen, threads.map(ask, listen), strict=True))
     sentences = {address: each.sentence(f"{name} at {address}") for address, each in verdicts.items()}
     address, worst = next((found for found in verdicts.items() if not found[1].ok), (listen[0], verdicts[listen[0]]))
-    parts = [{"address": each, "ok": verdicts[each].ok, "message": sentences[each]} for each in listen]
+    parts = [
+        {"address": each, "ok": verdict.ok, "message": sentences[each], "details": dict(verdict.details)}
+        for each, verdict in verdicts.items()
+    ]
     warnings = [warning for each in verdicts.values() for warning in each.warnings]
     return Verdict(
         ok=worst.ok,

@@ -23,12 +23,10 @@ class ConsoleSettings(Section):
         [], description="SHA-256 hashes (`ayaflow hash-token`); with one, a bearer token must be sent."
     )
     producers: list[str] = Field(
-        [],
-        description="Addresses (HOST:PORT) at which producers are asked for their health; "
-        "empty: producer.metrics_listen.",
+        [], description="Where producers are asked for their health (HOST:PORT); empty: at producer.metrics_listen."
     )
     streams: list[str] = Field(
-        [], description="Addresses at which all workers of streams are asked for theirs; empty: streams.metrics_listen."
+        [], description="Where the workers of streams are asked for theirs; empty: at streams.metrics_listen."
     )
     tls_certificate: Path | None = Field(None, description="PEM file with the certificate chain; serves HTTPS.")
     tls_key: Path | None = Field(None, description="PEM file with the certificate's key.")

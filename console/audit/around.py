@@ -40,6 +40,7 @@ class Around:
     backlog_said: str = ""  # which partitions stand still; without a backlog, why it is not known
     held: Held | None = None
     troubles: tuple[str, ...] = ()  # what streams cannot do, or that it does not answer
+    open_since: float | None = None  # start of the first window of which streams has what it has not stored yet
 
     @classmethod
     def of(cls, verdicts: Mapping[str, Verdict], place: str) -> "Around":
@@ -50,6 +51,7 @@ class Around:
             backlog_said=storing.sentence(place),
             held=_held(verdicts["producer"]),
             troubles=tuple(_troubles(verdicts["streams"])),
+            open_since=_open_since(verdicts["streams"].details),
         )
 
     def late(self) -> list[Mapping[str, Any]]:
@@ -98,6 +100,14 @@ def _troubles(streams: Verdict) -> list[str]:
     if streams.ok:
         return []
     return health.troubles(streams.details) or [streams.sentence("it")]
+
+
+def _open_since(streams: Mapping[str, Any]) -> float | None:
+    """Of one worker, or the earliest of several."""
+    parts = streams.get("parts")
+    told = [part.get("details") for part in parts if isinstance(part, dict)] if isinstance(parts, list) else [streams]
+    moments = [each.get("oldest_open_window") for each in told if isinstance(each, Mapping)]
+    return min((float(moment) for moment in moments if isinstance(moment, int | float)), default=None)
 
 
 def _number(value: Any) -> int:

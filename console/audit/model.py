@@ -16,8 +16,9 @@ Nor is it with a hole: packets that a device counted by itself and that its hook
 
 A window that differs is `in flight` as long as nothing proves that it will stay so. More consumed than stored: proven
 when a window that ends later is stored for the same partition of Kafka, because windows of a partition close in
-order. More stored than consumed: proven when the node's ledger has an epoch that began after the window's end, or the
-last one of all, because all packets of the window were counted in earlier epochs.
+order, unless streams says that it holds something of that window still: what comes late is stored later. More stored
+than consumed: proven when the node's ledger has an epoch that began after the window's end, or the last one of all,
+because all packets of the window were counted in earlier epochs.
 
 What is proven is exact or differs; how far the proof reaches is said by console.audit.settled.
 """
@@ -127,8 +128,13 @@ class Report:
         return self.settled and not (self.empty or self.differs)
 
 
-def compare(readings: Readings, *, until: float | None = None, node_timeout_seconds: float = 10) -> Report:
-    """Judge the readings. `until`: seconds since the Unix epoch; None: as far as all is settled."""
+def compare(
+    readings: Readings, *, until: float | None = None, node_timeout_seconds: float = 10, open_since: float | None = None
+) -> Report:
+    """Judge the readings. `until`: seconds since the Unix epoch; None: as far as all is settled.
+
+    `open_since`: start of the first window of which streams has what is not stored; None: of none, or it is not known.
+    """
     now = readings.now
     epochs = {totals.place: totals for totals in readings.epochs}
     windows = {totals.place: totals for totals in readings.windows}
@@ -136,7 +142,14 @@ def compare(readings: Readings, *, until: float | None = None, node_timeout_seco
     reaches = {r.node: replace(r, stored_until=min(r.stored_until, now)) for r in readings.reaches}
     holes = {hole.place: hole for hole in readings.holes}
     rows = [
-        _row(place, epochs.get(place), windows.get(place), reaches.get(place.node), holes.get(place))
+        _row(
+            place,
+            epochs.get(place),
+            windows.get(place),
+            reaches.get(place.node),
+            holes.get(place),
+            open_since=open_since,
+        )
         for place in sorted(epochs.keys() | windows.keys(), key=_order)
     ]
     nodes = settled.settle(
@@ -182,7 +195,13 @@ def _order(place: Place) -> tuple[str, str, bool]:
 
 
 def _row(
-    place: Place, epochs: EpochTotals | None, windows: WindowTotals | None, reach: Reach | None, hole: Hole | None
+    place: Place,
+    epochs: EpochTotals | None,
+    windows: WindowTotals | None,
+    reach: Reach | None,
+    hole: Hole | None,
+    *,
+    open_since: float | None,
 ) -> Row:
     in_flight, store = Difference(), Difference()
     first_wrong: int | None = None
@@ -190,7 +209,7 @@ def _row(
     ahead: float | None = None
     for cell in windows.cells if windows else ():
         lacking = Difference.of(cell.consumed - cell.stored)
-        if _proven(cell, reach):
+        if _proven(cell, reach, open_since):
             store += lacking
             first_wrong = cell.window_start if first_wrong is None else min(first_wrong, cell.window_start)
         else:
@@ -235,11 +254,12 @@ def _row(
     )
 
 
-def _proven(cell: Cell, reach: Reach | None) -> bool:
+def _proven(cell: Cell, reach: Reach | None, open_since: float | None) -> bool:
     """Whether what differs in this window will not come any more."""
     if reach is None:
         return False
     lacking = cell.consumed - cell.stored
     if lacking.packets > 0 or (lacking.packets == 0 and lacking.bytes > 0):
-        return reach.stored_until >= cell.end() + ORDER_SECONDS
+        held = open_since is not None and open_since <= cell.window_start
+        return not held and reach.stored_until >= cell.end() + ORDER_SECONDS
     return reach.ended or reach.ledger_until >= cell.end() + ORDER_SECONDS

@@ -24,7 +24,9 @@ def judge(
     readings: Readings, neighbours: Around, span: Range, *, until: float | None, node_timeout_seconds: float
 ) -> Report:
     """What the readings say, and the neighbours that the ledger cannot know of. `until`: see model.compare."""
-    found = model.compare(readings, until=until, node_timeout_seconds=node_timeout_seconds)
+    found = model.compare(
+        readings, until=until, node_timeout_seconds=node_timeout_seconds, open_since=neighbours.open_since
+    )
     return found.with_stuck(neighbours.stuck_since(found.nodes, span.node, readings.now))
 
 

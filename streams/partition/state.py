@@ -359,3 +359,8 @@ class Partition:
     def open_windows(self) -> int:
         """Windows that hold something that is not stored."""
         return len(self._windows)
+
+    @property
+    def oldest_open(self) -> int | None:
+        """Start of the earliest of them, seconds since the Unix epoch; None: all is stored."""
+        return min((window.start for window in tuple(self._windows)), default=None)

@@ -301,6 +301,7 @@ class Worker:
             "watermark_delay_seconds": round(now - min(watermarks) / 1e9, 3) if watermarks else None,
             "clocks": self._nodes.clocks,
             "open_windows": sum(lane.state.open_windows for lane in lanes),
+            "oldest_open_window": min(filter(None, (lane.state.oldest_open for lane in lanes)), default=None),
             **self._watch.told(self._states()),
             "rows_stored": self._writing.rows_stored,
             "last_insert_age_seconds": round(now - inserted, 3) if inserted is not None else None,

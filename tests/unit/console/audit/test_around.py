@@ -156,3 +156,17 @@ def test_the_heading_says_which_range_until_when_and_of_which_nodes() -> None:
         "From 2027-01-13T00:26:40Z until 2027-01-15T07:59:59Z; "
         "3 nodes: n1, n2 (ended at 2027-01-15T05:59:59Z), n3 (nothing since 2027-01-14T04:13:19Z)."
     )
+
+
+@pytest.mark.parametrize(
+    ("details", "expected"),
+    [
+        ({}, None),
+        ({"oldest_open_window": None}, None),
+        ({"oldest_open_window": 30}, 30),
+        ({"oldest_open_window": "soon"}, None),
+        ({"parts": [{"details": {"oldest_open_window": 40}}, {"details": {"oldest_open_window": 20}}, 7]}, 20),
+    ],
+)
+def test_the_first_window_that_streams_holds_is_that_of_all_workers(details: dict[str, Any], expected: Any) -> None:
+    assert around(backlog(), streams=Verdict(ok=True, details=details)).open_since == expected

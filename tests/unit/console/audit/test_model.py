@@ -108,6 +108,14 @@ def compare(found: Readings, *, now: float) -> Report:
     return model.compare(replace(found, now=now))
 
 
+def test_what_streams_still_holds_of_a_window_is_in_flight_although_later_ones_are_stored() -> None:
+    late = readings(epochs(100), windows(100, cell(100, 60)), stored_until=END + 60)
+    assert compare(late, now=END + 60).differs
+    held = model.compare(replace(late, now=END + 60), open_since=START)
+    assert (held.differs, held.rows[0].in_flight.missing) == (False, count(40))
+    assert model.compare(replace(late, now=END + 60), open_since=END).differs  # of a later window
+
+
 def text(report: Report, around: Around = AROUND) -> str:
     out = io.StringIO()
     audit_report.show(report, around, EARLIEST, out)

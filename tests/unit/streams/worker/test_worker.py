@@ -358,6 +358,7 @@ async def test_health_says_what_there_is_and_what_waits() -> None:
         "watermark_delay_seconds": None,
         "clocks": {},
         "open_windows": 0,
+        "oldest_open_window": None,
         "lag_messages": None,  # nobody has asked yet
         "oldest_unstored_seconds": None,
         "partitions_unread": None,
