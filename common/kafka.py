@@ -27,6 +27,12 @@ from common.errors import ServiceUnavailable, SettingsError
 from common.settings import KafkaSettings
 
 log = logs.get("kafka")
+
+NOW, TIMELESS = 0, -1
+"""Time stamps to produce with: of the client's clock when it sends; none, which no broker refuses."""
+UNTIMELY = frozenset({KafkaError.INVALID_TIMESTAMP, KafkaError.INVALID_RECORD, KafkaError._INVALID_DIFFERENT_RECORD})  # noqa: SLF001  the library's name
+"""Codes of errors by which a time stamp is refused; the last two where several messages were sent together."""
+
 OnError = Callable[[KafkaError], None]
 
 _DEFAULTS: Mapping[str, Any] = {

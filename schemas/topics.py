@@ -1,6 +1,7 @@
 """Our Kafka topics: their names, and with what partitions and retention they are made. Pure."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from common.settings import KafkaSettings
 
@@ -10,6 +11,7 @@ MAX_MESSAGE_BYTES = 8 << 20
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
+AHEAD_MS = 30 * MINUTE_MS  # half of what Kafka lets a time stamp be ahead of its clock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,15 @@ class Topic:
     retention_ms: int
     retention_bytes: int  # of one partition; -1: no limit
     segment_ms: int  # retention works on whole segments
+    time: Literal["broker", "event"]  # whose a message's time stamp is; retention goes by it
+
+    def stamp_ms(self, event_ms: int, now_ms: int) -> int:
+        """The time stamp of a message about something at `event_ms`, of a topic with event times.
+
+        It is the time of sending where Kafka would remove the message soon (of a replay), or later than others (of a
+        node whose clock is ahead, by which consumers would take the time for later than it is).
+        """
+        return event_ms if now_ms - self.retention_ms // 2 <= event_ms <= now_ms + AHEAD_MS else now_ms
 
     @property
     def config(self) -> dict[str, str]:
@@ -51,6 +62,7 @@ class Topic:
             "cleanup.policy": "delete",
             "compression.type": "producer",
             "max.message.bytes": str(MAX_MESSAGE_BYTES),
+            "message.timestamp.type": "LogAppendTime" if self.time == "broker" else "CreateTime",
             "retention.ms": str(self.retention_ms),
             "retention.bytes": str(self.retention_bytes),
             "segment.ms": str(self.segment_ms),
@@ -68,6 +80,7 @@ def topics(settings: KafkaSettings) -> tuple[Topic, ...]:
         retention_ms=packets_ms,
         retention_bytes=settings.packets_retention_bytes,
         segment_ms=max(MINUTE_MS, packets_ms // 8),
+        time="broker",  # a node's clock may be wrong: its packets would be refused, removed unread or kept for ever
     )
     return (
         packets,
@@ -78,6 +91,7 @@ def topics(settings: KafkaSettings) -> tuple[Topic, ...]:
             retention_ms=7 * DAY_MS,
             retention_bytes=settings.packets_retention_bytes,
             segment_ms=DAY_MS,
+            time="event",
         ),
         Topic(
             name=names.live,
@@ -85,8 +99,14 @@ def topics(settings: KafkaSettings) -> tuple[Topic, ...]:
             retention_ms=10 * MINUTE_MS,
             retention_bytes=256 << 20,
             segment_ms=5 * MINUTE_MS,
+            time="event",
         ),
         Topic(
-            name=names.dead_letter, partitions=1, retention_ms=30 * DAY_MS, retention_bytes=1 << 30, segment_ms=DAY_MS
+            name=names.dead_letter,
+            partitions=1,
+            retention_ms=30 * DAY_MS,
+            retention_bytes=1 << 30,
+            segment_ms=DAY_MS,
+            time="broker",
         ),
     )

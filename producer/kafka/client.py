@@ -15,8 +15,10 @@ Delivered = Callable[[Any, Any], None]  # (KafkaError or None, message)
 class Transport(Protocol):
     """What we use of confluent_kafka.Producer."""
 
-    def produce(self, topic: str, *, key: bytes, value: bytes, partition: int, on_delivery: Delivered) -> None:
-        """Queue a message. `partition` -1: by the key.
+    def produce(
+        self, topic: str, *, key: bytes, value: bytes, partition: int, timestamp: int, on_delivery: Delivered
+    ) -> None:
+        """Queue a message. `partition` -1: by the key. `timestamp`: ms, or NOW or TIMELESS of common.kafka.
 
         Raises BufferError when the queue is full, KafkaException when the client is broken or the partition unknown.
         """
@@ -53,6 +55,11 @@ def explain(error: Any) -> str:
         return (
             f"Kafka does not permit us to write ({error.str()}). "
             "Give this user WRITE and IDEMPOTENT_WRITE on the topics"
+        )
+    if error.code() in kafka.UNTIMELY:
+        return (
+            f"Kafka finds this node's clock wrong ({error.str()}), and is sent no times. "
+            "Set the clock, or message.timestamp.type of the topic to LogAppendTime"
         )
     if error.code() in {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE}:
         return (

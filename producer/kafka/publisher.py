@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from confluent_kafka import KafkaError, KafkaException
 
 from common import logs
+from common.kafka import NOW, TIMELESS, UNTIMELY
 from common.outages import Outages
 from producer.clock import Nanoseconds
 from producer.kafka.client import PURGED, OpenTransport, explain
@@ -68,6 +69,7 @@ class Publisher:
         self._acknowledged_ns: int | None = None
         self._stored: tuple[int, int] | None = None
         self._partition = -1  # of the ring; -1: the first batch goes by the node's name
+        self._timestamp = NOW  # TIMELESS once Kafka found our clock wrong; our own topics go by the broker's anyway
         self._error: str | None = None
         self._disk_error: str | None = None
         self._key = node.encode()
@@ -215,6 +217,7 @@ class Publisher:
                     key=self._key,
                     value=message.value,
                     partition=self._partition if message is entry.batch.messages[-1] else -1,
+                    timestamp=self._timestamp,
                     on_delivery=partial(self._delivered, entry, message),
                 )
             except BufferError:  # full: `poll` goes on
@@ -232,6 +235,8 @@ class Publisher:
         if error is not None:
             self._report(error)
             self._is_gone(error)
+            if error.code() in UNTIMELY:
+                self._timestamp = TIMELESS
             self._retry_at = now + RETRY_NS
             self._outbox.refuse(entry, message)
             return

@@ -21,6 +21,7 @@ from producer.kernel.run_state import RunState
 from schemas.avro.registry import HEADER, Registry
 
 SECONDS = 10.0  # for all of it
+_SKEW_MS = 10_000  # that the broker's clock, by which messages are found, may be behind ours
 _LATE_SECONDS = 0.5  # what the dead producer had handed to the network may still arrive
 
 log = logs.get("producer")
@@ -105,7 +106,7 @@ class TailReader:
             starts = [TopicPartition(self.topic, state.kafka_partition, state.kafka_offset + 1)]
         else:  # not one acknowledgement: since the run began, anywhere
             found = tail.list_topics(self.topic, timeout=self._left(deadline)).topics[self.topic].partitions
-            since = [TopicPartition(self.topic, number, state.ring_id // 1_000_000) for number in found]
+            since = [TopicPartition(self.topic, number, state.ring_id // 1_000_000 - _SKEW_MS) for number in found]
             starts = [
                 start for start in tail.offsets_for_times(since, timeout=self._left(deadline)) if start.offset >= 0
             ]

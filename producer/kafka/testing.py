@@ -36,12 +36,16 @@ class MemoryTransport:
     partitions: int = 1_000
     by_key: int = 0  # the partition of the node's name
     places: list[int] = field(default_factory=list)  # where each message went
+    stamps: list[int] = field(default_factory=list)  # the time stamp of each
 
-    def produce(self, topic: str, *, key: bytes, value: bytes, partition: int, on_delivery: Delivered) -> None:
+    def produce(
+        self, topic: str, *, key: bytes, value: bytes, partition: int, timestamp: int, on_delivery: Delivered
+    ) -> None:
         if len(self.waiting) >= self.room:
             raise BufferError
         if partition >= self.partitions:
             raise KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION))
+        self.stamps.append(timestamp)
         self.places.append(self.by_key if partition < 0 else partition)
         self.waiting.append((topic, value, on_delivery))
 

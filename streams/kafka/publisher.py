@@ -3,6 +3,9 @@
 confluent-kafka and not Faust's producer: idempotent, and twenty times faster with small messages. Each of the three has
 a client of its own: while one topic is missing or full, the others go on.
 
+Time stamps are event times: a window's begin, a node's clock (schemas.topics says which of them are not taken as they
+are). Where a topic that is not as we make it refuses one, it is sent the time of sending, then none.
+
 Delivery: flow records are sent after their window is stored, and the packets' offsets are acknowledged only after
 Kafka has them, or did not take them for long (streams.worker.output.publishing). A crash in between sends them again,
 equal to what is stored: (node, interface, direction, vlan_id, community_id, window_start, revision) tells a consumer
@@ -12,30 +15,37 @@ that it has seen one.
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 
 from common import kafka, logs
 from common.errors import ServiceUnavailable
+from common.kafka import NOW, TIMELESS, UNTIMELY
 from common.settings import KafkaSettings
 from schemas.avro.codec import Codec
 from schemas.flows import FlowColumns
-from schemas.topics import TopicNames
+from schemas.topics import TopicNames, topics
 
 log = logs.get("streams")
 
 _MAX_MESSAGE = 9 << 20
 _DEAD_LETTER_BYTES = (1 << 20, 1 << 14, 256, 0)  # of a message that is set aside; the next one where that is refused
 _MOST_KEY, _MOST_ERROR = 4096, 1000
-_CHUNK = 10_000
+_CHUNK = 10_000  # messages between two looks at what was delivered
+_FULL_SECONDS = 0.05  # to wait for room in the queue
 _WAIT_SECONDS = 30.0
 _FLUSH_SECONDS = 0.5  # between two looks whether the component ends
 
 
 class _TooLargeError(ServiceUnavailable):
     """A message is larger than librdkafka or the broker takes."""
+
+
+class _UntimelyError(ServiceUnavailable):
+    """The broker does not take the time stamp of a message."""
 
 
 class _Deliveries:
@@ -74,6 +84,22 @@ class _Deliveries:
                     client.purge()  # else it would come twice
                     client.flush(1)
 
+    def send(self, stamp_ms: int, produce: Callable[[Any, int], None]) -> None:
+        """`produce(client, timestamp)`, with another time stamp where the broker refuses this one, and wait.
+
+        All that it produces has that time stamp: all of it is refused, and nothing comes twice. Raises
+        ServiceUnavailable.
+        """
+        for timestamp in dict.fromkeys((stamp_ms, NOW, TIMELESS)):
+            try:
+                with self.awaited() as client:
+                    produce(client, timestamp)
+            except _UntimelyError:
+                if timestamp == TIMELESS:
+                    raise
+            else:
+                return
+
     def _wait(self, client: Any) -> int:
         """Until all is delivered, or for too long -> how many messages are left."""
         for _ in range(round(_WAIT_SECONDS / _FLUSH_SECONDS)):
@@ -101,17 +127,29 @@ class _Deliveries:
 
 
 def _refused(error: KafkaError) -> ServiceUnavailable:
-    kind = _TooLargeError if error.code() == KafkaError.MSG_SIZE_TOO_LARGE else ServiceUnavailable
+    kind: type[ServiceUnavailable] = ServiceUnavailable
+    if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+        kind = _TooLargeError
+    elif error.code() in UNTIMELY:
+        kind = _UntimelyError
     return kind(f"Kafka did not take a message: {error.str()}")
 
 
 class KafkaPublisher:
     """Sends to the flows, live and dead-letter topics."""
 
-    def __init__(self, settings: KafkaSettings, codec: Codec, connect: Callable[..., Any] = kafka.producer) -> None:
-        """`connect`: makes the client of librdkafka."""
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        codec: Codec,
+        connect: Callable[..., Any] = kafka.producer,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`connect`: makes the client of librdkafka. `now`: seconds since the Unix epoch."""
         self._topics = TopicNames.of(settings.topic_prefix)
-        self._codec = codec
+        made = {topic.name: topic for topic in topics(settings)}
+        self._flows_topic, self._live_topic = made[self._topics.flows], made[self._topics.live]
+        self._codec, self._now = codec, now
         self.trouble: str | None = None  # no broker answers
 
         def make(**ours: Any) -> Any:
@@ -124,23 +162,32 @@ class KafkaPublisher:
 
         self._flows, self._dead_letters = _Deliveries(make), _Deliveries(make)
         self._live = make(**{"enable.idempotence": False})  # nobody waits for it; it has no fatal errors
+        self._live_stamps = 0  # which kind of time stamp is taken: of the event, of the sending, none
 
     def flows(self, flows: FlowColumns, revision: int) -> None:
         """Send one message a row, and wait for them. Raises ServiceUnavailable when not all were delivered."""
         keys, values = self._codec.encode_flow_records(flows, revision)
-        with self._flows.awaited() as client:
-            for begin in range(0, len(keys), _CHUNK):
-                messages: list[dict[str, Any]] = [
-                    {"key": key, "value": value}
-                    for key, value in zip(keys[begin : begin + _CHUNK], values[begin : begin + _CHUNK], strict=True)
-                ]
-                until = time.monotonic() + _WAIT_SECONDS
-                while messages:
-                    client.produce_batch(self._topics.flows, messages, on_delivery=self._flows.done)
-                    messages = [self._again(message) for message in messages if "_error" in message]
-                    client.poll(0.05 if messages else 0)
-                    if messages and time.monotonic() > until:
-                        raise ServiceUnavailable(f"Kafka has taken nothing in {_WAIT_SECONDS:.0f} s")
+        stamp_ms = self._flows_topic.stamp_ms(flows.window_start * 1000, self._now_ms())
+        self._flows.send(stamp_ms, partial(self._produce_flows, keys, values))
+
+    def _produce_flows(self, keys: Sequence[bytes], values: Sequence[bytes], client: Any, timestamp: int) -> None:
+        for number, (key, value) in enumerate(zip(keys, values, strict=True)):
+            if number % _CHUNK == 0:
+                client.poll(0)
+            until = None
+            while not self._queued(client, key, value, timestamp):
+                now = time.monotonic()
+                until = until or now + _WAIT_SECONDS
+                if now > until:
+                    raise ServiceUnavailable(f"Kafka has taken nothing in {_WAIT_SECONDS:.0f} s")
+                client.poll(_FULL_SECONDS)
+
+    def _queued(self, client: Any, key: bytes, value: bytes, timestamp: int) -> bool:
+        try:  # produce_batch is no faster, and takes no time stamps
+            client.produce(self._topics.flows, value=value, key=key, timestamp=timestamp, on_delivery=self._flows.done)
+        except BufferError:
+            return False
+        return True
 
     def dead_letter(self, value: bytes | None, key: bytes | None, *, partition: int, offset: int, error: str) -> None:
         """Set a message aside, with its origin in the headers, and wait. Raises ServiceUnavailable.
@@ -161,15 +208,9 @@ class KafkaPublisher:
                 for name, whole, part in (("original-length", value, cut_value), ("original-key-length", key, cut_key))
                 if whole is not None and part is not None and len(part) < len(whole)
             ]
+            letter = {"value": cut_value, "key": cut_key, "headers": [*headers, *cut]}
             try:
-                with self._dead_letters.awaited() as client:
-                    client.produce(
-                        self._topics.dead_letter,
-                        value=cut_value,
-                        key=cut_key,
-                        headers=[*headers, *cut],
-                        on_delivery=self._dead_letters.done,
-                    )
+                self._dead_letters.send(NOW, partial(self._produce_letter, letter))
             except _TooLargeError:
                 continue
             return
@@ -181,12 +222,30 @@ class KafkaPublisher:
             error=error[:_MOST_ERROR],
         )
 
+    def _produce_letter(self, letter: dict[str, Any], client: Any, timestamp: int) -> None:
+        client.produce(self._topics.dead_letter, **letter, timestamp=timestamp, on_delivery=self._dead_letters.done)
+
     def live(self, stats: dict[str, Any]) -> None:
         """Send a node's live statistics; when Kafka is away they are lost, being of no use later."""
-        message = self._codec.encode_live_stats(stats)
+        message, moment = self._codec.encode_live_stats(stats), stats["time"]
+        stamp_ms = self._live_topic.stamp_ms(int(moment.timestamp() * 1000), self._now_ms())
+        kind = self._live_stamps
         with contextlib.suppress(BufferError, KafkaException):
-            self._live.produce(self._topics.live, value=message, key=stats["node"].encode())
+            self._live.produce(
+                self._topics.live,
+                value=message,
+                key=stats["node"].encode(),
+                timestamp=(stamp_ms, NOW, TIMELESS)[kind],
+                on_delivery=partial(self._live_done, kind),
+            )
         self._live.poll(0)
+
+    def _live_done(self, kind: int, error: KafkaError | None, _: Any) -> None:
+        if error is not None and error.code() in UNTIMELY:  # the next ones will do
+            self._live_stamps = max(self._live_stamps, min(kind + 1, 2))
+
+    def _now_ms(self) -> int:
+        return int(self._now() * 1000)
 
     def check(self) -> str | None:
         """What is wrong with Kafka, as far as is known; asks it when something was."""
@@ -208,11 +267,3 @@ class KafkaPublisher:
         self._flows.close()
         self._dead_letters.close()
         self._live.flush(5)
-
-    @staticmethod
-    def _again(message: dict[str, Any]) -> dict[str, Any]:
-        """A message that did not fit the queue; anything else that is wrong with it is final."""
-        failure = message.pop("_error")
-        if isinstance(failure, KafkaError) and failure.code() != KafkaError._QUEUE_FULL:  # noqa: SLF001  the library's name
-            raise KafkaException(failure)
-        return message

@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.kafka import NOW, TIMELESS
 from producer.kafka.client import explain
 from producer.kafka.outbox import MAX_UNACKED_BYTES, Batch, Entry, Message, Outbox
 from producer.kafka.publisher import RETRY_NS, Publisher
@@ -90,6 +91,21 @@ def test_refused_messages_of_a_batch_keep_their_order() -> None:
     setup.now += RETRY_NS
     setup.publisher.poll(0)
     assert [value for _, value, _ in setup.broker.waiting] == [b"0", b"1", b"2"]
+
+
+def test_a_broker_that_finds_our_clock_wrong_is_sent_no_times() -> None:
+    setup = Setup()
+    setup.send(1, 2)
+    for _ in range(2):
+        setup.broker.answer(KafkaError(KafkaError.INVALID_TIMESTAMP))
+    assert "Set the clock" in (setup.publisher.poll(0).error or "")
+    setup.now += RETRY_NS
+    setup.publisher.poll(0)
+    setup.send(3)
+    for _ in range(3):
+        setup.broker.answer()
+    assert (setup.released, setup.broker.stored) == (3, [b"1", b"2", b"3"])
+    assert setup.broker.stamps == [NOW, NOW, TIMELESS, TIMELESS, TIMELESS]
 
 
 def test_a_refused_batch_is_sent_again_before_what_came_after_it() -> None:

@@ -1,19 +1,24 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from common import kafka
 from common.errors import ServiceUnavailable
 from common.settings import KafkaSettings
 from schemas.avro.codec import Codec
 from streams.kafka.publisher import KafkaPublisher
-from tests.unit.streams.store_contract import flows
+from streams.partition.storing import WindowId
+from tests.unit.streams.store_contract import WINDOW, flows
 
+START = WINDOW.start
+NOW = 1_800_000_000.0  # seconds since the Unix epoch
 Report = Callable[[KafkaError | None, Any], None]
 STATS: dict[str, Any] = {
     "node": "n1",
-    "ts": 0,
+    "time": datetime.fromtimestamp(NOW, UTC),
     "interval_ms": 1000,
     "interfaces": [],
     "active_flows": 0,
@@ -31,6 +36,7 @@ class Client:
         self.queue: list[tuple[str, dict[str, Any], Report | None]] = []
         self.taken: list[tuple[str, dict[str, Any]]] = []
         self.refuses: KafkaError | None = None
+        self.refuses_stamps: Callable[[int], bool] = lambda stamp: False
         self.silent = False
         self.connected = 0
         self.properties: dict[str, Any] = {}
@@ -51,16 +57,6 @@ class Client:
             raise BufferError
         self.queue.append((topic, message, on_delivery))
 
-    def produce_batch(self, topic: str, messages: Sequence[dict[str, Any]], on_delivery: Report) -> int:
-        for message in messages:
-            try:
-                self.produce(topic, on_delivery=on_delivery, **message)
-            except BufferError:
-                message["_error"] = KafkaError(KafkaError._QUEUE_FULL)
-            except KafkaException as error:
-                message["_error"] = error.args[0]
-        return sum("_error" not in message for message in messages)
-
     def poll(self, seconds: float) -> int:
         if self.silent:
             return 0
@@ -68,6 +64,8 @@ class Client:
         for topic, message, report in queue:
             large = self.most is not None and len(message["value"] or b"") > self.most
             refused = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE) if large else self.refuses
+            if self.refuses_stamps(message.get("timestamp", kafka.NOW)):
+                refused = KafkaError(KafkaError.INVALID_TIMESTAMP)
             if refused is None:
                 self.taken.append((topic, message))
             if report is not None:
@@ -87,7 +85,7 @@ class Client:
 
 
 def publisher(client: Client) -> KafkaPublisher:
-    return KafkaPublisher(KafkaSettings(topic_prefix="t."), Codec(), client)
+    return KafkaPublisher(KafkaSettings(topic_prefix="t."), Codec(), client, now=lambda: NOW)
 
 
 def test_each_row_is_a_message() -> None:
@@ -205,6 +203,55 @@ def test_a_broker_that_is_away_is_told_until_it_answers() -> None:
     assert sends.check() == "no broker of kafka.bootstrap_servers answers"
     client.silent = False
     assert sends.check() is None
+
+
+def test_a_flow_carries_its_windows_begin_and_live_statistics_their_nodes_clock() -> None:
+    client, now = Client(), START + 12.0
+    sends = KafkaPublisher(KafkaSettings(topic_prefix="t."), Codec(), client, now=lambda: now)
+    sends.flows(flows(1, rows=2), 0)
+    sends.live({**STATS, "time": datetime.fromtimestamp(now - 1.5, UTC)})
+    assert [(topic, message["timestamp"]) for topic, message in client.taken] == [
+        *[("t.flows", START * 1000)] * 2,
+        ("t.live", START * 1000 + 10_500),
+    ]
+
+
+def test_what_is_old_or_ahead_is_sent_with_the_time_of_sending() -> None:
+    client = Client()
+    sends = publisher(client)
+    sends.flows(flows(1, WindowId(1_262_304_000, 10)), 0)
+    sends.live({**STATS, "time": datetime.fromtimestamp(NOW + 365 * 86_400, UTC)})
+    assert [message["timestamp"] for _, message in client.taken] == [NOW * 1000] * 2
+
+
+@pytest.mark.parametrize("kept", ["sending", "none"])
+def test_a_time_that_the_broker_refuses_is_no_reason_not_to_send(kept: str) -> None:
+    client, now = Client(), START + 12.0
+    sends = KafkaPublisher(KafkaSettings(topic_prefix="t."), Codec(), client, now=lambda: now)
+    client.refuses_stamps = (lambda stamp: stamp > 0) if kept == "sending" else (lambda stamp: stamp >= 0)
+    expected = kafka.NOW if kept == "sending" else kafka.TIMELESS
+    sends.flows(flows(1, rows=2), 0)
+    sends.dead_letter(b"poison", b"n1", partition=3, offset=7, error="why")
+    for _ in range(3):  # those that are refused are lost
+        sends.live(STATS)
+    assert [(topic, message["timestamp"]) for topic, message in client.taken] == [
+        *[("t.flows", expected)] * 2,
+        ("t.dead-letter", expected),
+        *[("t.live", expected)] * (2 if kept == "sending" else 1),
+    ]
+
+
+def test_several_live_statistics_that_are_refused_at_a_time_are_one_step() -> None:
+    client = Client()
+    sends = publisher(client)
+    client.refuses_stamps = lambda stamp: stamp > 0
+    client.silent = True
+    for _ in range(3):
+        sends.live(STATS)
+    client.silent = False
+    client.poll(0)
+    sends.live(STATS)
+    assert [message["timestamp"] for _, message in client.taken] == [kafka.NOW]
 
 
 def test_closing_waits_for_what_is_on_its_way() -> None:
