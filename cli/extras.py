@@ -20,7 +20,6 @@ EXTRAS = {
 }
 """Command -> the extras that it needs; the others need none."""
 
-_ARROW = {"pyarrow", "pyruhvro"}
 _NOT_PIPS = {"bcc", "bpf", "cli", "common", "console", "deploy", "producer", "schemas", "streams"}
 
 
@@ -29,11 +28,6 @@ def problem(command: str, missing: str) -> EnvironmentProblem | None:
     library = missing.partition(".")[0]
     if library in _NOT_PIPS or command not in EXTRAS:
         return None
-    if command == "producer" and library in _ARROW:
-        return EnvironmentProblem(
-            f"producer.encoding: record needs {library}, which is not installed; run: pip install "
-            "'ayaflow[producer,arrow]', or leave the encoding at batch"
-        )
     return EnvironmentProblem(
         f"`ayaflow {command}` needs {library}, which is not installed; run: pip install 'ayaflow[{EXTRAS[command]}]'"
     )

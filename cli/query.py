@@ -1,5 +1,6 @@
 """`ayaflow query`: SQL of a person's own, read-only."""
 
+import contextlib
 import re
 from collections.abc import Iterable
 from itertools import islice
@@ -20,6 +21,9 @@ _PLAIN = re.compile(
 ROWS = ("SELECT", "WITH", "FROM", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS")
 """How a statement begins that gives rows."""
 
+_TOTALS = re.compile(r"\bsum(?:If)?\s*\(.*\bFROM\s+(?:ayaflow\.)?flows(?:_1[mh])?\b", re.IGNORECASE | re.DOTALL)
+_PRIMARY = re.compile(r"\bprimary\b", re.IGNORECASE)
+_OTHERS = "SELECT 1 FROM flows_1h WHERE NOT primary LIMIT 1"
 _BEGIN = re.compile(r"(?:[\s(]|--[^\n]*(?:\n|$)|#[! ][^\n]*(?:\n|$)|/\*.*?\*/)*([A-Za-z]+)", re.DOTALL)
 _OWN_FORMAT = re.compile(r"\bFORMAT\s+[A-Za-z]\w*\s*;?\s*$", re.IGNORECASE)
 
@@ -30,6 +34,7 @@ def run(store: Store, sql: str, *, form: str, out: TextIO) -> None:
     if not sql:
         raise QueryError("the query is empty; for instance: ayaflow query 'SELECT count() FROM flows'")
     _check_statement(sql)
+    _warn_of_totals(store, sql)
     if _OWN_FORMAT.search(sql):
         _copy(store.chunks(sql), output.for_programs(out))
         return
@@ -56,6 +61,16 @@ def run(store: Store, sql: str, *, form: str, out: TextIO) -> None:
         say(f"too narrow for {', '.join(lacking)}; --format csv or json has all columns")
     if next(rows, None) is not None:
         say(f"the table ends after {TABLE_ROWS:,} rows; --format csv or json writes all")
+
+
+def _warn_of_totals(store: Store, sql: str) -> None:
+    """Say so where a sum counts packets of a router several times."""
+    with contextlib.suppress(QueryError):  # it has no such table: the query itself will tell
+        if _TOTALS.search(sql) and not _PRIMARY.search(sql) and store.select(_OTHERS):
+            say(
+                "there are packets that passed several interfaces of a node, and rows for each of these; "
+                "sums WHERE primary count every packet once"
+            )
 
 
 def _check_statement(sql: str) -> None:

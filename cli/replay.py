@@ -69,7 +69,7 @@ def run(settings: Settings, options: Options) -> int:
     began = time.monotonic()
     log = settings.data_dir / "logs" / "kernel-replay.log"
     with stop_on_signals(once=True) as stop, ReplayProgram(log, settings.capture.decapsulate) as program:
-        feed = Feed(program, node=node, ring_id=time.time_ns())
+        feed = Feed(program, node=node, ring_id=time.time_ns() // 1000)
         play = _to_kafka if options.output is None else _to_file
         with _progress(options.paths) as tell:
             broken, result = play(settings, options, feed, tell, stop)

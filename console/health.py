@@ -248,7 +248,7 @@ def troubles(told: Mapping[str, Any]) -> list[str]:
 
 
 def _trouble(each: Mapping[str, Any]) -> str:
-    partition, window, since = each.get("partition"), each.get("window_start"), each.get("since")
+    partition, window, since = each.get("partition"), each.get("window_begin"), each.get("since")
     where = [] if partition is None else [f"partition {partition}"]
     where += [f"the window of {window}"] if window else []
     place = f"{', '.join(where)}: " if where else ""

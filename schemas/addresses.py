@@ -116,7 +116,7 @@ def _of_ipv6(texts: pa.Array) -> U8:
     encoded = texts.dictionary_encode()
     try:
         rows = b"".join(socket.inet_pton(socket.AF_INET6, text) for text in encoded.dictionary.to_pylist())
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise DecodeError(f"not an IP address: {error}") from error
     known = np.frombuffer(rows, np.uint8).reshape(-1, 16)
     octets: U8 = known[encoded.indices.to_numpy(zero_copy_only=False)]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 DIRECTIONS = ("ingress", "egress")
-"""Symbols of the Avro enum and of ClickHouse's Enum8, by value."""
+"""The texts in Avro, and the symbols of ClickHouse's Enum8, by value."""
 TUNNEL_TYPES = ("none", "vxlan", "geneve", "gre", "ipip", "gtpu")
 """Likewise; bpf/event.h has the same numbers."""
 NO_ICMP_TYPE = -1
@@ -33,6 +33,7 @@ class Role(Enum):
     WINDOW = auto()  # tells the records of a flow apart
     MEASURE = auto()  # is merged over packets, and over the records of a flow
     DERIVED = auto()  # follows from others; made when it is shown
+    RECORD = auto()  # likewise, and is that of one record of a flow
 
 
 class Kind(Enum):
@@ -77,18 +78,18 @@ U16 = Type("int", "<u2", "UInt16")
 I16 = Type("int", "<i2", "Int16")
 U32 = Type("long", "<u4", "UInt32")
 COUNT = Type("long", "<i8", "UInt64")
-OFFSET = Type("", "<i8", "UInt32")  # microseconds after window_start; in the table alone
-SECOND = Type("timestamp-micros", "<u4", "DateTime('UTC')")
-MICROS = Type("timestamp-micros", "<i8", "DateTime64(6, 'UTC')")
+OFFSET = Type("long", "<i8", "UInt32")  # microseconds after window_begin
+SECOND = Type("timestamp-millis", "<u4", "DateTime('UTC')")
+MICROS = Type("timestamp-millis", "<i8", "DateTime64(6, 'UTC')")  # engines take micros for millis, and say nothing
 
 
-def _choice(name: str, symbols: tuple[str, ...]) -> Type:
+def _choice(symbols: tuple[str, ...]) -> Type:
     numbered = ", ".join(f"'{symbol}' = {number}" for number, symbol in enumerate(symbols))
-    return Type(name, "u1", f"Enum8({numbered})")
+    return Type("string", "u1", f"Enum8({numbered})")
 
 
-DIRECTION = _choice("Direction", DIRECTIONS)
-TUNNEL = _choice("TunnelType", TUNNEL_TYPES)
+DIRECTION = _choice(DIRECTIONS)
+TUNNEL = _choice(TUNNEL_TYPES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +111,6 @@ class Field:
     in_rollups: bool = False  # ROLLUPS have it
     filterable: bool = True
     live: bool = False  # LiveStats has it
-    exported: bool = True  # FlowRecord and the results of queries have it
     stored: bool = True  # a column of the flows table, not an ALIAS
 
     @property
@@ -150,7 +150,7 @@ _RAW = {"in_rollups": False}
 _ICMP_TYPE = {"smallest": NO_ICMP_TYPE, "largest": 255}
 _IN_TUNNEL = {"in_rollups": False, "tunnel": True}
 _ROLLED_UP = {"in_rollups": True, "live": True, "largest": 2**64 - 1}
-_IN_TABLE = {"both_ways": False, "filterable": False, "exported": False}
+_IN_RECORD = {"both_ways": False, "filterable": False}
 _LIVE_TIME = {"filterable": False, "live": True}
 
 FIELDS = (
@@ -158,7 +158,7 @@ FIELDS = (
     _key("interface", Kind.NAME, NAME, "Interface on which it was seen"),
     _key("direction", Kind.CHOICE, DIRECTION, "Direction in which packets from src to dst passed", choices=DIRECTIONS),
     _key("primary", Kind.FLAG, FLAG, "1: totals count it; 0: the packets are on another interface too", live=False),
-    _window("window_start", Kind.TIME, SECOND, "Start of the window", filterable=False),
+    _window("window_begin", Kind.TIME, SECOND, "Start of the window", filterable=False),
     _window("window_seconds", Kind.NUMBER, U16, "Length of the window", largest=3_600),
     _key("protocol", Kind.PROTOCOL, U8, "IANA protocol, by name or number"),
     _key("src_addr", Kind.ADDRESS, ADDRESS, "Address of the initiator"),
@@ -180,13 +180,17 @@ FIELDS = (
     _measure("dscp", Merge.FIRST, "tos", U8, "DSCP of the first packet", largest=63),
     _measure("min_packet_bytes", Merge.MIN, "min_packet_bytes", U32, "Smallest packet"),
     _measure("max_packet_bytes", Merge.MAX, "max_packet_bytes", U32, "Largest packet"),
-    _measure("first_offset_us", Merge.MIN, "", OFFSET, "First packet, microseconds after window_start", **_IN_TABLE),
-    _measure("last_offset_us", Merge.MAX, "", OFFSET, "Last packet, microseconds after window_start", **_IN_TABLE),
+    _measure("first_offset_us", Merge.MIN, "", OFFSET, "First packet, microseconds after window_begin", **_IN_RECORD),
+    _measure("last_offset_us", Merge.MAX, "", OFFSET, "Last packet, microseconds after window_begin", **_IN_RECORD),
     _derived("first_seen", Kind.TIME, MICROS, "First packet in the window", **_LIVE_TIME),
     _derived("last_seen", Kind.TIME, MICROS, "Last packet in the window", **_LIVE_TIME),
     _derived("community_id", Kind.TEXT, TEXT, "Community ID v1, seed 0"),
+    Field(
+        name="record_id", kind=Kind.TEXT, type=TEXT, role=Role.RECORD, stored=False, filterable=False,
+        doc="Identity of the record: equal where it comes twice, different for any two others",
+    ),
 )  # fmt: skip
-"""All fields, in the order of FlowRecord."""
+"""All fields."""
 
 
 def names(fields: Iterable[Field]) -> tuple[str, ...]:

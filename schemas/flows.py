@@ -22,7 +22,7 @@ class FlowColumns(Columnar):
     the packets from src to dst, NAME_rev that of the others; 0 without a packet in that direction.
     """
 
-    window_start: int  # seconds since the Unix epoch; the same for all rows
+    window_begin: int  # seconds since the Unix epoch; the same for all rows
     window_seconds: int
     node_names: tuple[str, ...]
     interface_names: tuple[str, ...]

@@ -155,7 +155,7 @@ class MemoryStore:
     def insert(self, flows: FlowColumns, partition: KafkaPartition, revision: int, offset_end: int) -> None:
         """Store rows under a name, unless something has it."""
         self._called("insert")
-        name = Name(partition, WindowId(flows.window_start, flows.window_seconds), revision)
+        name = Name(partition, WindowId(flows.window_begin, flows.window_seconds), revision)
         if name.window.start in self.refuses:
             raise Refused("a constraint is violated")
         if self.expired(name.window):
@@ -192,7 +192,7 @@ class MemoryStore:
     ) -> None:
         """Keep rows that the table refuses beside it, under their name."""
         self._called("set_aside")
-        name = Name(partition, WindowId(flows.window_start, flows.window_seconds), revision)
+        name = Name(partition, WindowId(flows.window_begin, flows.window_seconds), revision)
         self.kept_aside[name] = offset_end, flows, error
         self.still_aside.add(name)
 
@@ -289,7 +289,7 @@ class MemoryPublisher:
         self.trouble: str | None = None
         self.registry_away = False  # live statistics cannot be encoded
 
-    def flows(self, flows: FlowColumns, revision: int) -> None:
+    def flows(self, flows: FlowColumns, partition: KafkaPartition, revision: int) -> None:
         """Send one message a row."""
         self._deliver()
         self.sent.append((revision, flows))

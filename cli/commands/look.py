@@ -116,7 +116,7 @@ def query(context: click.Context, *, sql: str, form: str) -> int:
 
     \b
     Examples:
-      ayaflow query 'SELECT protocol, sum(packets) FROM flows GROUP BY 1'
+      ayaflow query 'SELECT protocol, sum(packets + packets_rev) FROM flows WHERE primary GROUP BY 1'
       ayaflow query - --format csv < report.sql
     """
     settings = begin(context)

@@ -6,7 +6,7 @@ from console.query import flow_sql
 from schemas.fields import LIVE_KEYS
 
 _VALUES: dict[str, Any] = {
-    "window_start": "2026-05-01T12:00:10Z",
+    "window_begin": "2026-05-01T12:00:10Z",
     "window_seconds": 10,
     "node": "gateway-1",
     "interface": "eth0",

@@ -94,7 +94,7 @@ async def _with_header(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 def _cursor(row: Mapping[str, Any]) -> str:
     """Where a page ends: the row's keys."""
     values = ["::" if kind == "IPv6" and not row[key] else row[key] for key, kind in flow_sql.KEYS.items()]
-    values[0] = int(datetime.fromisoformat(row["window_start"]).timestamp())
+    values[0] = int(datetime.fromisoformat(row["window_begin"]).timestamp())
     return base64.urlsafe_b64encode(json.dumps(values, separators=(",", ":")).encode()).decode().rstrip("=")
 
 

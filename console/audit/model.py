@@ -211,13 +211,13 @@ def _row(
         lacking = Difference.of(cell.consumed - cell.stored)
         if _proven(cell, reach, open_since):
             store += lacking
-            first_wrong = cell.window_start if first_wrong is None else min(first_wrong, cell.window_start)
+            first_wrong = cell.window_begin if first_wrong is None else min(first_wrong, cell.window_begin)
         else:
             in_flight += lacking
             if lacking.missing:
                 since = cell.since() if since is None else min(since, cell.since())
             if lacking.surplus:
-                ahead = cell.window_start if ahead is None else min(ahead, cell.window_start)
+                ahead = cell.window_begin if ahead is None else min(ahead, cell.window_begin)
     open_now = windows.open if windows else NOTHING
     listed = in_flight + store
     if rest := open_now - listed.net():  # more windows differ than are listed: not a moment's matter
@@ -260,6 +260,6 @@ def _proven(cell: Cell, reach: Reach | None, open_since: float | None) -> bool:
         return False
     lacking = cell.consumed - cell.stored
     if lacking.packets > 0 or (lacking.packets == 0 and lacking.bytes > 0):
-        held = open_since is not None and open_since <= cell.window_start
+        held = open_since is not None and open_since <= cell.window_begin
         return not held and reach.stored_until >= cell.end() + ORDER_SECONDS
     return reach.ended or reach.ledger_until >= cell.end() + ORDER_SECONDS

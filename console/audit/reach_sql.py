@@ -39,14 +39,14 @@ FROM (
 GLOBAL LEFT JOIN (
     SELECT own.node AS node, own.kafka_partition AS kafka_partition, all.stored_until AS stored_until
     FROM (
-        SELECT node, argMax(kafka_partition, window_start) AS kafka_partition FROM flows
-        WHERE window_start >= toDateTime({{oldest:UInt32}}, 'UTC') AND {NODE}
+        SELECT node, argMax(kafka_partition, window_begin) AS kafka_partition FROM flows
+        WHERE window_begin >= toDateTime({{oldest:UInt32}}, 'UTC') AND {NODE}
         GROUP BY node
     ) AS own
     GLOBAL INNER JOIN (
-        SELECT kafka_partition, max(toInt64(toUnixTimestamp(window_start)) + window_seconds) AS stored_until
-        FROM flows WHERE window_start >= toDateTime({{oldest:UInt32}}, 'UTC')
-                     AND inserted >= window_start + toIntervalSecond(window_seconds)
+        SELECT kafka_partition, max(toInt64(toUnixTimestamp(window_begin)) + window_seconds) AS stored_until
+        FROM flows WHERE window_begin >= toDateTime({{oldest:UInt32}}, 'UTC')
+                     AND inserted >= window_begin + toIntervalSecond(window_seconds)
         GROUP BY kafka_partition
     ) AS all ON own.kafka_partition = all.kafka_partition
 ) AS places ON nodes.node = places.node

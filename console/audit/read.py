@@ -200,7 +200,7 @@ def _windows(row: Mapping[str, Any]) -> WindowTotals:
         open=_count(row, "open_"),
         cells=tuple(
             Cell(
-                window_start=start,
+                window_begin=start,
                 window_seconds=seconds,
                 consumed=Count(packets=consumed_packets, bytes=consumed_bytes),
                 stored=Count(packets=stored_packets, bytes=stored_bytes),

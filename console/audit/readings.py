@@ -93,7 +93,7 @@ class EpochTotals:
 class Cell:
     """A window of one place where consumed and stored differ."""
 
-    window_start: int  # seconds since the Unix epoch
+    window_begin: int  # seconds since the Unix epoch
     window_seconds: int
     consumed: Count
     stored: Count
@@ -101,12 +101,12 @@ class Cell:
 
     def end(self) -> float:
         """When all that belongs to it was seen."""
-        return max(self.window_start + self.window_seconds, self.last_epoch_end)
+        return max(self.window_begin + self.window_seconds, self.last_epoch_end)
 
     def since(self) -> float:
         """Before this moment nothing of it was seen that is not stored; of a correction, that is later packets."""
-        late = self.last_epoch_end > self.window_start + self.window_seconds + ORDER_SECONDS
-        return self.last_epoch_end - self.window_seconds if late else self.window_start
+        late = self.last_epoch_end > self.window_begin + self.window_seconds + ORDER_SECONDS
+        return self.last_epoch_end - self.window_seconds if late else self.window_begin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -107,18 +107,18 @@ SELECT w.node AS node, w.interface AS interface, w.direction AS direction,
        sum(w.consumed_packets - w.stored_packets) AS open_packets,
        sum(w.consumed_bytes - w.stored_bytes) AS open_bytes,
        groupArrayIf({CELLS})(
-           (toUnixTimestamp(w.window_start), w.window_seconds, w.consumed_packets, w.consumed_bytes,
+           (toUnixTimestamp(w.window_begin), w.window_seconds, w.consumed_packets, w.consumed_bytes,
             w.stored_packets, w.stored_bytes, w.last_end_us),
            w.consumed_packets != w.stored_packets OR w.consumed_bytes != w.stored_bytes
        ) AS cells
 FROM (
     SELECT c.node AS node, c.interface AS interface, c.direction AS direction,
-           c.window_start AS window_start, c.window_seconds AS window_seconds, max(c.end_us) AS last_end_us,
+           c.window_begin AS window_begin, c.window_seconds AS window_seconds, max(c.end_us) AS last_end_us,
            sum(c.chosen_p) AS chosen_packets, sum(c.chosen_b) AS chosen_bytes,
            sum(c.consumed_p) AS consumed_packets, sum(c.consumed_b) AS consumed_bytes,
            sum(c.stored_p) AS stored_packets, sum(c.stored_b) AS stored_bytes
     FROM (
-        SELECT node, interface, toString(direction) AS direction, window_start, window_seconds, end_us,
+        SELECT node, interface, toString(direction) AS direction, window_begin, window_seconds, end_us,
                toInt64(if({_CHOSEN}, p, 0)) AS chosen_p, toInt64(if({_CHOSEN}, b, 0)) AS chosen_b,
                toInt64(p) AS consumed_p, toInt64(b) AS consumed_b,
                toInt64(0) AS stored_p, toInt64(0) AS stored_b
@@ -127,31 +127,31 @@ FROM (
                    consumed_windows, consumed_packets, consumed_bytes
             {ledger(_IN_MARGIN, span_seconds)}
         )
-        ARRAY JOIN consumed_windows AS window_start, consumed_packets AS p, consumed_bytes AS b
+        ARRAY JOIN consumed_windows AS window_begin, consumed_packets AS p, consumed_bytes AS b
         UNION ALL
-        SELECT node, interface, side.1 AS direction, window_start, window_seconds, toInt64(0) AS end_us,
+        SELECT node, interface, side.1 AS direction, window_begin, window_seconds, toInt64(0) AS end_us,
                toInt64(0) AS chosen_p, toInt64(0) AS chosen_b,
                toInt64(0) AS consumed_p, toInt64(0) AS consumed_b,
                toInt64(side.2) AS stored_p, toInt64(side.3) AS stored_b
         FROM (
-            SELECT node, interface, window_start, window_seconds,
+            SELECT node, interface, window_begin, window_seconds,
                    [('ingress', sum(if(direction = 'ingress', packets, packets_rev)),
                                 sum(if(direction = 'ingress', bytes, bytes_rev))),
                     ('egress', sum(if(direction = 'egress', packets, packets_rev)),
                                sum(if(direction = 'egress', bytes, bytes_rev)))] AS sides
             FROM flows
-            WHERE window_start >= toDateTime({{oldest:UInt32}}, 'UTC')
-              AND window_start < toDateTime({{newest:UInt32}}, 'UTC') AND {NODE}
-            GROUP BY node, interface, window_start, window_seconds
+            WHERE window_begin >= toDateTime({{oldest:UInt32}}, 'UTC')
+              AND window_begin < toDateTime({{newest:UInt32}}, 'UTC') AND {NODE}
+            GROUP BY node, interface, window_begin, window_seconds
         )
         ARRAY JOIN sides AS side
     ) AS c
-    GROUP BY node, interface, direction, window_start, window_seconds
+    GROUP BY node, interface, direction, window_begin, window_seconds
 ) AS w
 WHERE (w.consumed_packets != 0 OR w.stored_packets != 0 OR w.consumed_bytes != 0 OR w.stored_bytes != 0)
   AND (w.chosen_packets > 0
-       OR (toInt64(toUnixTimestamp(w.window_start)) * 1000000 >= {{since_us:Int64}}
-           AND (toInt64(toUnixTimestamp(w.window_start)) + w.window_seconds) * 1000000 <= {{until_us:Int64}}))
+       OR (toInt64(toUnixTimestamp(w.window_begin)) * 1000000 >= {{since_us:Int64}}
+           AND (toInt64(toUnixTimestamp(w.window_begin)) + w.window_seconds) * 1000000 <= {{until_us:Int64}}))
 GROUP BY node, interface, direction
 ORDER BY node, interface, direction
 """  # noqa: S608  constants of this file
@@ -174,7 +174,7 @@ ORDER BY noticed, kind, kafka_partition, node, behind
 
 REFUSED = """
 SELECT 'refused' AS kind, arrayStringConcat(nodes, ', ') AS node, kafka_partition, toInt64(revision) AS ring_id,
-       toInt64(toUnixTimestamp(window_start)) AS first, first + window_seconds AS behind,
+       toInt64(toUnixTimestamp(window_begin)) AS first, first + window_seconds AS behind,
        toUnixTimestamp(time) AS noticed, packets AS lost
 FROM refused FINAL
 WHERE NOT brought_in AND behind * 1000000 > {since_us:Int64} AND first * 1000000 <= {until_us:Int64}
@@ -194,16 +194,16 @@ def _open_windows(period: str) -> str:
     return f"""SELECT t.node AS node, t.interface AS interface, t.direction AS direction, {period} AS period,
                {", ".join(f"toInt64(0) AS {name}_diff" for name in _MEASURES)},
                {", ".join(f"toInt64(sum(t.{name})) AS {name}_open" for name in _MEASURES)},
-               max(toInt64(toUnixTimestamp(t.window_start)) + t.window_seconds) AS open_until
+               max(toInt64(toUnixTimestamp(t.window_begin)) + t.window_seconds) AS open_until
         FROM flows AS t GLOBAL INNER JOIN (
             SELECT kafka_partition, max(kafka_offset_end) AS newest,
-                   least(maxIf(toInt64(toUnixTimestamp(window_start)) + window_seconds,
-                               inserted >= window_start + toIntervalSecond(window_seconds)),
+                   least(maxIf(toInt64(toUnixTimestamp(window_begin)) + window_seconds,
+                               inserted >= window_begin + toIntervalSecond(window_seconds)),
                          toUnixTimestamp(now())) AS until
-            FROM flows WHERE window_start >= toDateTime({{from:UInt32}}, 'UTC') GROUP BY kafka_partition
+            FROM flows WHERE window_begin >= toDateTime({{from:UInt32}}, 'UTC') GROUP BY kafka_partition
         ) AS p ON t.kafka_partition = p.kafka_partition
         WHERE {_in_periods(period)}
-          AND (toInt64(toUnixTimestamp(t.window_start)) + t.window_seconds + {{order:UInt32}} > p.until
+          AND (toInt64(toUnixTimestamp(t.window_begin)) + t.window_seconds + {{order:UInt32}} > p.until
                OR (t.revision > 0 AND t.kafka_offset_end >= p.newest))
         GROUP BY node, interface, direction, period"""  # noqa: S608  constants of this file
 
@@ -220,7 +220,7 @@ def rollup(table: str, *, explain: bool) -> str:
     a row of its own, whose `open_until` (seconds) is the end of the last of these windows; else it is 0.
     `order`, seconds: by so much a window must be later to prove that another is stored.
     """
-    period = {"flows_1m": "toStartOfMinute", "flows_1h": "toStartOfHour"}[table] + "(t.window_start)"
+    period = {"flows_1m": "toStartOfMinute", "flows_1h": "toStartOfHour"}[table] + "(t.window_begin)"
     nothing = ", ".join(f"toInt64(0) AS {name}_open" for name in _MEASURES) + ", toInt64(0) AS open_until"
 
     def side(source: str, time: str, sign: str) -> str:

@@ -153,7 +153,7 @@ def _source(question: Question, tables: Plan, step: int = 0) -> tuple[str, Param
 
 
 def _rows(segment: Segment, number: int, columns: Sequence[str], condition: SqlFilter, *, step: int) -> str:
-    time = "window_start" if segment.table == "flows" else "time"
+    time = "window_begin" if segment.table == "flows" else "time"
     span = (
         f"f.{time} >= toDateTime({{first{number}:UInt32}}, 'UTC')"
         f" AND f.{time} < toDateTime({{last{number}:UInt32}}, 'UTC')"

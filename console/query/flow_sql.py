@@ -9,7 +9,7 @@ from schemas.clickhouse.ddl import community_id_sql
 from schemas.fields import FIELDS, MEASURES, SUMS, Kind, Merge, Role
 
 SORTS = ("time", "bytes", "packets")
-_FIRST = ("window_start", "node", "protocol", "dst_port", "dst_addr", "src_addr", "src_port")
+_FIRST = ("window_begin", "node", "protocol", "dst_port", "dst_addr", "src_addr", "src_port")
 _ROLES = (Role.KEY, Role.WINDOW)
 _PARAMETERS = {Kind.NAME: "String", Kind.CHOICE: "String", Kind.TIME: "UInt32"}
 KEYS = {
@@ -43,9 +43,9 @@ COLUMNS = (
 """Of the results of `flows` and `history`, in order."""
 _ENUMS = tuple(field.name for field in FIELDS if field.kind is Kind.CHOICE)
 _ORDER = {
-    "time": "window_start DESC, last_seen DESC",
-    "bytes": "bytes + bytes_rev DESC, window_start DESC",
-    "packets": "packets + packets_rev DESC, window_start DESC",
+    "time": "window_begin DESC, last_seen DESC",
+    "bytes": "bytes + bytes_rev DESC, window_begin DESC",
+    "packets": "packets + packets_rev DESC, window_begin DESC",
     "history": ", ".join(f"{f'toString({key})' if key in _ENUMS else key} DESC" for key in KEYS),
 }
 _LONGEST_WINDOW = 3_600  # seconds; streams.window_seconds allows no more
@@ -66,7 +66,7 @@ def history(
     chosen = condition(flow_filter)
     where, parameters = _range(since, until)
     page, more = _after(after)
-    span = f"{where} AND f.window_start >= toDateTime({{page:UInt32}}, 'UTC')"
+    span = f"{where} AND f.window_begin >= toDateTime({{page:UInt32}}, 'UTC')"
     inner = merged(f"{span} AND {page} AND {chosen.keys}", span, chosen.measures, order=_ORDER["history"], limit=True)
     return _shown(inner, chosen, _ORDER["history"], limit, {**parameters, **more, "page": oldest})
 
@@ -84,8 +84,8 @@ def probe(
     sql = f"""
 SELECT count() AS count, toUnixTimestamp(min(start)) AS oldest
 FROM (
-    SELECT f.window_start AS start FROM flows AS f WHERE {where} AND {page} AND {chosen.keys}
-    ORDER BY f.window_start DESC LIMIT {{limit:UInt64}}
+    SELECT f.window_begin AS start FROM flows AS f WHERE {where} AND {page} AND {chosen.keys}
+    ORDER BY f.window_begin DESC LIMIT {{limit:UInt64}}
 )"""  # noqa: S608  only names of ours; values are parameters
     return sql.strip(), {**parameters, **more, **chosen.parameters, "limit": limit}
 
@@ -97,8 +97,8 @@ def merged(where: str, span: str, having: str, *, order: str = "", limit: bool =
     Only windows with rows of several inserts are grouped. `span`, the part of `where` that is about time, tells where
     to look for these. With `order` and `limit`, at least the first of each kind.
     """
-    several = f"""(SELECT f.node, f.window_start FROM flows AS f WHERE {span}
-        GROUP BY f.node, f.window_start
+    several = f"""(SELECT f.node, f.window_begin FROM flows AS f WHERE {span}
+        GROUP BY f.node, f.window_begin
         HAVING max(f.revision) > 0 OR min(f.kafka_partition) != max(f.kafka_partition)
             OR min(f.kafka_offset_end) != max(f.kafka_offset_end)
         SETTINGS optimize_aggregation_in_order = 1)"""  # noqa: S608
@@ -108,10 +108,10 @@ def merged(where: str, span: str, having: str, *, order: str = "", limit: bool =
     return f"""
     (SELECT * FROM (
     SELECT {keys}, {columns}, toUInt64(1) AS records, f.first_seen AS first_seen, f.last_seen AS last_seen
-    FROM flows AS f WHERE {where} AND (f.node, f.window_start) NOT IN {several}
+    FROM flows AS f WHERE {where} AND (f.node, f.window_begin) NOT IN {several}
     ) WHERE {having}{end})
     UNION ALL
-    (SELECT * FROM ({grouped(f"{where} AND (f.node, f.window_start) IN {several}")}
+    (SELECT * FROM ({grouped(f"{where} AND (f.node, f.window_begin) IN {several}")}
     ) WHERE {having}{end})"""  # noqa: S608
 
 
@@ -151,8 +151,8 @@ def _range(since: datetime, until: datetime) -> tuple[str, Parameters]:
     first, last = int(since.timestamp()), int(-(-until.timestamp() // 1))
     # the first condition, on the sort key alone, lets ClickHouse skip what is older
     where = (
-        "f.window_start >= toDateTime({oldest:UInt32}, 'UTC') AND f.window_start < toDateTime({until:UInt32}, 'UTC')"
-        " AND f.window_start + f.window_seconds > toDateTime({since:UInt32}, 'UTC')"
+        "f.window_begin >= toDateTime({oldest:UInt32}, 'UTC') AND f.window_begin < toDateTime({until:UInt32}, 'UTC')"
+        " AND f.window_begin + f.window_seconds > toDateTime({since:UInt32}, 'UTC')"
     )
     return where, {"since": first, "oldest": max(0, first - _LONGEST_WINDOW), "until": last}
 
@@ -160,11 +160,11 @@ def _range(since: datetime, until: datetime) -> tuple[str, Parameters]:
 def _after(after: Parameters | None) -> tuple[str, Parameters]:
     if after is None:
         return "1", {}
-    special = {"window_start": "toUnixTimestamp(f.window_start)", **{key: f"toString(f.{key})" for key in _ENUMS}}
+    special = {"window_begin": "toUnixTimestamp(f.window_begin)", **{key: f"toString(f.{key})" for key in _ENUMS}}
     columns = ", ".join(special.get(key, f"f.{key}") for key in KEYS)
     values = ", ".join(f"{{after_{key}:{kind}}}" for key, kind in KEYS.items())
     return (
-        f"f.window_start <= toDateTime({{after_window_start:UInt32}}, 'UTC') AND ({columns}) < ({values})",
+        f"f.window_begin <= toDateTime({{after_window_begin:UInt32}}, 'UTC') AND ({columns}) < ({values})",
         {f"after_{key}": value for key, value in after.items()},
     )
 

@@ -45,7 +45,7 @@ def run(store: Store, sql: str, parameters: Parameters, *, form: str, out: TextI
 def _table(result: Rows, out: TextIO, *, utc: bool) -> int:
     rows = [dict(zip(result.names, row, strict=True)) for row in result.rows]
     if not utc:
-        rows = [row | {"window_start": local(row["window_start"])} for row in rows]
+        rows = [row | {"window_begin": local(row["window_begin"])} for row in rows]
     tables.show(flow_table(rows, tables.width_of(out)), out)
     return len(rows)
 
@@ -80,7 +80,7 @@ def _cells(row: dict[str, Any], *, node: bool) -> list[str]:
     vlan = f" vlan {row['vlan_id']}" if row["vlan_id"] else ""
     tunnel = f" {row['tunnel_type']} {row['tunnel_id']}" if row["tunnel_type"] != "none" else ""
     return [
-        row["window_start"],
+        row["window_begin"],
         *([short(row["node"])] if node else []),
         short(row["interface"]),
         {"ingress": "in", "egress": "out"}[row["direction"]],

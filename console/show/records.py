@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from console.store import formulas
-from schemas.avro.codec import Codec
+from schemas.avro.flow_encoder import arrow_rows
 from schemas.flows import FlowColumns
 
 _ROWS = 16_384  # that become text at a time
@@ -23,7 +23,7 @@ class Writer:
 
     def write(self, flows: FlowColumns) -> None:
         """Append the flows of a window."""
-        rows = Codec.flow_rows(flows, 0)
+        rows = arrow_rows(flows)
         for begin in range(0, len(rows), _ROWS):
             self._write(rows.slice(begin, _ROWS))
         self.rows += len(rows)

@@ -86,13 +86,9 @@ class PatientEncoding:
 
 def open_encoding(form: str, schema_registry_url: str | None, topics: TopicNames) -> Encoding:
     """What producer.encoding says: batch, or record. To be closed."""
-    if form == "record":
-        from schemas.avro.codec import Codec  # brings Arrow: 50 MB that the default encoding does without
-
-        codec = Codec(schema_registry_url, topics)
-        return Encoding(codec.encode_packet_batch, codec.encode_packet_events, topics, codec.close)
     registry = open_registry(schema_registry_url, topics)
-    return Encoding(BatchEncoder(registry).encode, None, topics, registry.close)
+    encoder = BatchEncoder(registry)
+    return Encoding(encoder.encode, encoder.encode_events if form == "record" else None, topics, registry.close)
 
 
 def send_divided(

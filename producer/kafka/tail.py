@@ -106,7 +106,7 @@ class TailReader:
             starts = [TopicPartition(self.topic, state.kafka_partition, state.kafka_offset + 1)]
         else:  # not one acknowledgement: since the run began, anywhere
             found = tail.list_topics(self.topic, timeout=self._left(deadline)).topics[self.topic].partitions
-            since = [TopicPartition(self.topic, number, state.ring_id // 1_000_000 - _SKEW_MS) for number in found]
+            since = [TopicPartition(self.topic, number, state.ring_id // 1000 - _SKEW_MS) for number in found]
             starts = [
                 start for start in tail.offsets_for_times(since, timeout=self._left(deadline)) if start.offset >= 0
             ]
@@ -157,7 +157,7 @@ def _add(safe: Safe, octets: bytes, registry: Registry, state: RunState, written
     try:
         batch: Any = fastavro.schemaless_reader(io.BytesIO(octets[HEADER.size :]), schema, None)
         ring_id, position, coalesced = batch["ring_id"], batch["ring_end"], batch.get("coalesced_end", 0)
-        epoch = max((row["epoch"] for row in batch["counters"]), default=0)
+        epoch = max(batch["counter_epoch"], default=0)
     except Exception as error:
         raise DecodeError(f"not a PacketBatch: {type(error).__name__} {error}") from error
     if ring_id != state.ring_id:

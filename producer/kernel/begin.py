@@ -48,7 +48,7 @@ def begin(
         call("detach", {"node": pins.node_of(directory)}, log=logs / f"kernel-{pins.node_of(directory)}.detach.log")
         pins.remove_hooks(directory)  # also those on interfaces that have moved to where nobody looks
     opened_ns = _load(capture, wanted, directory, logs, call)
-    run = begin_run(directory, wanted, ring_id=time.time_ns(), opened_ns=opened_ns, open_pin=open_pin)
+    run = begin_run(directory, wanted, ring_id=time.time_ns() // 1000, opened_ns=opened_ns, open_pin=open_pin)
     return Begun(kernel=run, adopted=False, old=old)
 
 

@@ -10,25 +10,74 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from common.errors import DecodeError
-from schemas import addresses
-from schemas.avro import arrow
+from schemas.avro import live
+from schemas.avro.flow_encoder import FlowEncoder
 from schemas.avro.packet_encoder import BatchEncoder
-from schemas.avro.registry import HEADER, newest, open_registry
-from schemas.community_id import encoded_ids
-from schemas.defaults import entry_values
-from schemas.fields import DIRECTIONS, KEYS, MEASURES, PACKET_COLUMNS, Field, Kind, names
+from schemas.avro.reader import Kind, Table, Wanted, reader
+from schemas.avro.registry import HEADER, open_registry
+from schemas.fields import DIRECTIONS, KEYS, PACKET_COLUMNS, Field
+from schemas.fields import Kind as FieldKind
 from schemas.flows import FlowColumns
-from schemas.packets import U8, EpochCounters, FlowKeys, PacketBatch, PacketEvents
+from schemas.packets import EpochCounters, FlowKeys, PacketBatch
 from schemas.topics import TopicNames
 
 _EACH = tuple(column.name for column in PACKET_COLUMNS if not column.may_be_empty)
 _OR_EMPTY = tuple(column.name for column in PACKET_COLUMNS if column.may_be_empty)
-_FLOWS = 8192  # are encoded at a time: their columns stay in the CPU's cache
-_NOT_NUMBERS = {"interface", "direction", "primary", "ended"}
+_KEYS = tuple(field for field in KEYS if field.name != "node")
+_NOT_NUMBERS = {"interface", "direction", "primary", "ended", "start_ns", "end_ns"}
 _COUNTER_NUMBERS = tuple(name for name in EpochCounters.__dataclass_fields__ if name not in _NOT_NUMBERS)
+_SCALARS = ("ring_id", "ring_start", "ring_end", "coalesced_start", "coalesced_end", "sequence")
+_TIMES = ("clock", "idle_start", "idle_end", "base")
+_MOST_US = 2**63 // 1000 - 1  # of which nanoseconds still fit
+
+
+def _numbers(dtype: str, lowest: int | None = None, highest: int | None = None) -> Wanted:
+    limits = np.iinfo(dtype)
+    return Wanted(
+        kind=Kind.LONGS,
+        dtype=dtype,
+        lowest=int(limits.min) if lowest is None else lowest,
+        highest=int(limits.max) if highest is None else highest,
+    )
+
+
+def _of_key(field: Field) -> Wanted:
+    match field.kind:
+        case FieldKind.NAME:
+            return Wanted(kind=Kind.STRINGS)
+        case FieldKind.CHOICE:  # a tunnel of a kind that we do not know is none
+            otherwise = 0 if field.name == "tunnel_type" else -1
+            return Wanted(kind=Kind.CHOICES, texts=field.choices, otherwise=otherwise)
+        case FieldKind.FLAG:
+            return Wanted(kind=Kind.BOOLEANS)
+        case FieldKind.ADDRESS:
+            return Wanted(kind=Kind.ADDRESSES, otherwise=0 if field.tunnel else -1)
+    return _numbers(field.type.numpy, field.smallest, field.largest)
+
+
+_TIME = Wanted(kind=Kind.LONG, lowest=-_MOST_US, highest=_MOST_US)
+_BATCH = Table(
+    {
+        "node": Wanted(kind=Kind.STRING),
+        **dict.fromkeys(_SCALARS, Wanted(kind=Kind.LONG)),
+        **{f"{name}_us": _TIME for name in _TIMES},
+        **{f"flow_{field.name}": _of_key(field) for field in _KEYS},
+        "flow_epoch": _numbers("<i8"),
+        "flow": _numbers("<i4"),
+        "time_offset_ns": _numbers("<i8"),
+        **{column.name: _numbers(column.numpy) for column in PACKET_COLUMNS},
+        **{f"counter_{name}": _numbers("<i8") for name in _COUNTER_NUMBERS},
+        "counter_start_us": _numbers("<i8", -_MOST_US, _MOST_US),
+        "counter_end_us": _numbers("<i8", -_MOST_US, _MOST_US),
+        "counter_interface": Wanted(kind=Kind.STRINGS),
+        "counter_direction": Wanted(kind=Kind.CHOICES, texts=DIRECTIONS),
+        "counter_primary": Wanted(kind=Kind.BOOLEANS),
+        "counter_ended": Wanted(kind=Kind.BOOLEANS),
+    }
+)
+"""What is read of a PacketBatch."""
 
 
 class Codec:
@@ -36,7 +85,10 @@ class Codec:
 
     def __init__(self, schema_registry_url: str | None = None, topics: TopicNames | None = None) -> None:
         self._registry = open_registry(schema_registry_url, topics or TopicNames.of("ayaflow."))
-        self._batches = BatchEncoder(self._registry)
+        batches = BatchEncoder(self._registry)
+        self.encode_packet_batch = batches.encode
+        self.encode_packet_events = batches.encode_events
+        self._flows = FlowEncoder(self._registry)
 
     def __enter__(self) -> Self:
         return self
@@ -48,98 +100,34 @@ class Codec:
         """Close the connections to the registry, if there are any."""
         self._registry.close()
 
-    def encode_packet_batch(self, batch: PacketBatch) -> bytes:
-        """One message of the packets topic."""
-        return self._batches.encode(batch)
-
     def at_hand(self, message: bytes) -> bool:
         """Whether a message can be decoded, or refused, without asking the registry."""
         return len(message) < HEADER.size or message[0] != 0 or self._registry.at_hand(HEADER.unpack_from(message)[1])
 
     def decode_packet_batch(self, message: bytes) -> PacketBatch:
         """A message of the packets topic. Raises DecodeError when it is not one, or its columns do not fit together."""
-        row = self._decode("PacketBatch", message)
-        flow_rows = row.struct_list("flows", "FlowKey")
-        names, interface = _dictionary(flow_rows.get("interface", pa.string()))
-        flows = FlowKeys(interface=interface, epoch=flow_rows.numbers("epoch", np.int64), **_keys(flow_rows))
-        flow = row.array("flow", np.int32)
-        batch = PacketBatch(
-            node=row.text("node"),
-            ring_id=row.number("ring_id"),
-            ring_start=row.number("ring_start"),
-            ring_end=row.number("ring_end"),
-            coalesced_start=row.number("coalesced_start"),
-            coalesced_end=row.number("coalesced_end"),
-            sequence=row.number("sequence"),
-            clock_ns=row.number("clock_ns"),
-            idle_start_ns=row.number("idle_start_ns"),
-            idle_end_ns=row.number("idle_end_ns"),
-            base_ns=row.number("base_ns"),
-            interface_names=names,
-            flows=flows,
-            flow=flow,
-            time_offset_ns=row.array("time_offset_ns", np.int64),
-            **{
-                column.name: row.array(column.name, np.dtype(column.numpy), 0 if column.may_be_empty else len(flow))
-                for column in PACKET_COLUMNS
-            },
-            counters=_counters(row.struct_list("counters", "EpochCounters")),
-        )
+        schema, record = self._unframe("PacketBatch", message)
+        batch = _batch(reader(schema, _BATCH).read(record))
         _check(batch)
         return batch
 
-    def encode_packet_events(self, events: PacketEvents) -> list[bytes]:
-        """Messages of the packet-events topic, one an entry of the batch."""
-        batch, schema = events.batch, newest("PacketEvent")
-        index, n = pa.array(batch.flow), len(batch)
-        columns = {
-            "node": pa.repeat(pa.scalar(batch.node), n),
-            "ring_id": pa.array(np.full(n, batch.ring_id, np.int64)),
-            "ring_position": pa.array(events.ring_position),
-            "coalesced": pa.array(np.full(n, batch.coalesced)),
-            "time_ns": pa.array(batch.base_ns + batch.time_offset_ns),
-            "epoch": pa.array(batch.flows.epoch).take(index),
-            **{
-                field.name: _texts(batch.flows, field, batch.interface_names).take(index)
-                for field in KEYS
-                if field.name != "node"
-            },
-            **{name: pa.array(values) for name, values in entry_values(batch).items()},
-        }
-        return self._framed("PacketEvent", arrow.encode(_rows(columns, schema), schema))
-
-    def encode_flow_records(self, flows: FlowColumns, revision: int) -> tuple[list[bytes], list[bytes]]:
-        """Keys (Community ID) and values of the messages of the flows topic, one a row."""
-        keys: list[bytes] = []
-        values: list[bytes] = []
-        for begin in range(0, len(flows), _FLOWS):
-            part = flows.part(slice(begin, begin + _FLOWS))
-            ids = _ids(part)
-            rows = _flow_rows(part, revision, ids)
-            keys += ids.tolist()
-            values += self._framed("FlowRecord", arrow.encode(rows, newest("FlowRecord")))
-        return keys, values
-
-    @staticmethod
-    def flow_rows(flows: FlowColumns, revision: int) -> pa.RecordBatch:
-        """The same rows as Arrow columns, named and typed as FlowRecord's fields."""
-        return _flow_rows(flows, revision, _ids(flows))
+    def encode_flow_records(
+        self, flows: FlowColumns, *, topic_id: int, kafka_partition: int, revision: int
+    ) -> tuple[list[bytes], list[bytes]]:
+        """Keys (Community ID) and values of the messages of the flows topic, one a row. See FlowEncoder."""
+        return self._flows.encode(flows, topic_id=topic_id, kafka_partition=kafka_partition, revision=revision)
 
     def encode_live_stats(self, stats: dict[str, Any]) -> bytes:
-        """One message of the live topic; `stats` has the fields of LiveStats.avsc (times as datetime)."""
-        return self._header("LiveStats") + arrow.encode_record(stats, newest("LiveStats"))
+        """One message of the live topic; `stats` as schemas.avro.live says."""
+        return self._header("LiveStats") + live.encode(stats)
 
     def decode_live_stats(self, message: bytes) -> dict[str, Any]:
         """A message of the live topic. Raises DecodeError."""
         schema, record = self._unframe("LiveStats", message)
-        return arrow.decode_record(record, schema, newest("LiveStats"))
+        return live.decode(record, schema)
 
     def _header(self, name: str) -> bytes:
         return HEADER.pack(0, self._registry.schema_id(name))
-
-    def _framed(self, name: str, records: pa.Array) -> list[bytes]:
-        header = self._header(name)
-        return [header + record for record in records.to_pylist()]
 
     def _unframe(self, name: str, message: bytes) -> tuple[str, bytes]:
         if len(message) < HEADER.size or message[0] != 0:
@@ -149,100 +137,67 @@ class Codec:
             raise DecodeError(f"a {_record_name(schema)} where a {name} is expected")
         return schema, message[HEADER.size :]
 
-    def _decode(self, name: str, message: bytes) -> "_Columns":
-        schema, record = self._unframe(name, message)
-        return _Columns(arrow.decode(record, schema), name, schema)
 
-
-class _Columns:
-    """Columns of a decoded record by name; a column that the writer did not have gives its default."""
-
-    def __init__(self, rows: Any, name: str, schema: str) -> None:
-        self._rows, self._name, self._schema = rows, name, schema
-        self._known = arrow.names(schema, name)
-
-    def get(self, name: str, kind: pa.DataType) -> pa.Array:
-        if name in self._known:
-            return self._rows.column(name) if isinstance(self._rows, pa.RecordBatch) else self._rows.field(name)
-        default = "" if pa.types.is_string(kind) else 0 if pa.types.is_integer(kind) else None
-        return pa.array([default] * len(self._rows), kind)
-
-    def number(self, name: str) -> int:
-        return int(self.get(name, pa.int64())[0].as_py())
-
-    def text(self, name: str) -> str:
-        return str(self.get(name, pa.string())[0].as_py())
-
-    def numbers(self, name: str, kind: Any, limits: tuple[int, int] | None = None) -> Any:
-        """`limits`: the smallest and the largest that there may be; None: what `kind` holds."""
-        return self._fitting(name, kind, self.get(name, pa.int64()).to_numpy(zero_copy_only=False), limits)
-
-    def _fitting(self, name: str, kind: Any, values: Any, limits: tuple[int, int] | None = None) -> Any:
-        if values.dtype == kind and not limits:
-            return values
-        lowest, highest = limits or _limits(kind)
-        if len(values) and not lowest <= int(values.min()) <= int(values.max()) <= highest:
-            raise DecodeError(f"{self._name}.{name} is out of range")
-        return values.astype(kind)
-
-    def choices(self, name: str, enum: str, ours: tuple[str, ...], unknown: int | None = None) -> Any:
-        """An enum as places among our symbols; `unknown`: for those that we do not have (None: a DecodeError)."""
-        if name not in self._known:
-            return np.zeros(len(self._rows), np.uint8)
-        places = self.get(name, pa.int32()).to_numpy(zero_copy_only=False)
-        theirs = arrow.symbols(self._schema, enum)
-        if len(places) and not 0 <= int(places.min()) <= int(places.max()) < len(theirs):
-            raise DecodeError(f"{self._name}.{name} is none of {', '.join(theirs)}")
-        if theirs == ours:
-            return places.astype(np.uint8)
-        if unknown is None and not {theirs[place] for place in np.unique(places)} <= {*ours}:
-            raise DecodeError(f"{self._name}.{name} is none of {', '.join(ours)}")
-        table = np.array([ours.index(each) if each in ours else unknown or 0 for each in theirs], np.uint8)
-        return table[places]
-
-    def flags(self, name: str, *, unknown: bool = True) -> Any:
-        """Booleans as 0 and 1; all `unknown` when the writer did not know them."""
-        if name not in self._known:
-            return np.full(len(self._rows), unknown, np.uint8)
-        return self.get(name, pa.bool_()).to_numpy(zero_copy_only=False).astype(np.uint8)
-
-    def array(self, name: str, kind: Any, length: int = 0) -> Any:
-        """`length`: of the zeros in its place when the writer did not know the column."""
-        if name not in self._known:
-            return np.zeros(length, kind)
-        return self._fitting(name, kind, self.get(name, pa.null()).values.to_numpy(zero_copy_only=False))
-
-    def struct_list(self, name: str, record: str) -> "_Columns":
-        if name not in self._known:
-            return _Columns(pa.array([], pa.struct([])), "none", self._schema)
-        return _Columns(self.get(name, pa.null()).values, record, self._schema)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-
-@cache
-def _limits(kind: Any) -> tuple[int, int]:
-    return int(np.iinfo(kind).min), int(np.iinfo(kind).max)
-
-
-def _counters(rows: _Columns) -> tuple[EpochCounters, ...]:
-    if not len(rows):
-        return ()
-    numbers = {name: rows.get(name, pa.int64()).to_pylist() for name in _COUNTER_NUMBERS}
-    interfaces = rows.get("interface", pa.string()).to_pylist()
-    directions = rows.choices("direction", "Direction", DIRECTIONS).tolist()
-    primary, ended = rows.flags("primary"), rows.flags("ended", unknown=False)
-    return tuple(
-        EpochCounters(
-            interface=interfaces[i],
-            direction=directions[i],
-            primary=bool(primary[i]),
-            ended=bool(ended[i]),
-            **{name: values[i] for name, values in numbers.items()},
-        )
-        for i in range(len(rows))
+def _batch(found: dict[str, Any]) -> PacketBatch:
+    """From what was read; what its writer did not know takes its default."""
+    flow = found.get("flow", np.zeros(0, np.int32))
+    count = max(
+        (len(found[f"flow_{name}"]) for name in FlowKeys.__dataclass_fields__ if f"flow_{name}" in found), default=0
     )
+    names, interface = _dictionary(found.get("flow_interface", pa.array([], pa.string())), count)
+    keys = {
+        field.name: _column(found, f"flow_{field.name}", _missing(field, count))
+        for field in _KEYS
+        if field.kind is not FieldKind.NAME
+    }
+    for field in _KEYS:
+        if field.kind is FieldKind.ADDRESS and field.tunnel and len(keys[field.name]) == len(keys["tunnel_type"]):
+            keys[field.name][keys["tunnel_type"] == 0] = 0
+    return PacketBatch(
+        node=found.get("node", ""),
+        **{name: found.get(name, 0) for name in _SCALARS},
+        **{f"{name}_ns": 1000 * found.get(f"{name}_us", 0) for name in _TIMES},
+        interface_names=names,
+        flows=FlowKeys(interface=interface, epoch=_column(found, "flow_epoch", np.zeros(count, np.int64)), **keys),
+        flow=flow,
+        time_offset_ns=_column(found, "time_offset_ns", np.zeros(len(flow), np.int64)),
+        **{
+            column.name: found[column.name]
+            if column.name in found
+            else np.zeros(0 if column.may_be_empty else len(flow), column.numpy)
+            for column in PACKET_COLUMNS
+        },
+        counters=_counters(found),
+    )
+
+
+def _missing(field: Field, count: int) -> Any:
+    """A column of a key that the writer did not know."""
+    shape = (count, 16) if field.kind is FieldKind.ADDRESS else count
+    return np.full(shape, field.kind is FieldKind.FLAG, field.type.numpy)
+
+
+def _column(found: dict[str, Any], name: str, missing: Any) -> Any:
+    values = found.get(name, missing)
+    if len(values) != len(missing):
+        raise DecodeError(f"the columns of a PacketBatch differ in length: {name} has {len(values)}")
+    return values
+
+
+def _counters(found: dict[str, Any]) -> tuple[EpochCounters, ...]:
+    count = len(found.get("counter_epoch", ()))
+    if not count:
+        return ()
+    zeros = np.zeros(count, np.int64)
+    columns = {name: _column(found, f"counter_{name}", zeros).tolist() for name in _COUNTER_NUMBERS}
+    for name in ("start", "end"):
+        columns[f"{name}_ns"] = [1000 * value for value in _column(found, f"counter_{name}_us", zeros).tolist()]
+    columns["interface"] = _column(found, "counter_interface", pa.array([""] * count)).to_pylist()
+    columns["direction"] = _column(found, "counter_direction", zeros).tolist()
+    columns["primary"] = [value != 0 for value in _column(found, "counter_primary", zeros + 1).tolist()]
+    columns["ended"] = [value != 0 for value in _column(found, "counter_ended", zeros).tolist()]
+    names = tuple(columns)
+    return tuple(EpochCounters(**dict(zip(names, row, strict=True))) for row in zip(*columns.values(), strict=True))
 
 
 def _check(batch: PacketBatch) -> None:
@@ -258,7 +213,7 @@ def _check(batch: PacketBatch) -> None:
     if len(batch.duration_ns) and int(batch.duration_ns.min()) < 0:
         raise DecodeError("an entry of a PacketBatch ends before it begins")
     if n and (int(batch.flow.min()) < 0 or int(batch.flow.max()) >= len(batch.flows)):
-        raise DecodeError("a packet of a PacketBatch names a flow that is not in its dictionary")
+        raise DecodeError("a packet of a PacketBatch names a flow that is not in its columns")
     if n and min(int(column.min()) for column in (batch.packets, batch.bytes, batch.segment_bytes)) < 0:
         raise DecodeError("a packet of a PacketBatch has a negative count")
     if not 0 <= batch.idle_start_ns <= batch.idle_end_ns:
@@ -267,107 +222,13 @@ def _check(batch: PacketBatch) -> None:
         raise DecodeError("a PacketBatch without a node")
 
 
-def _keys(rows: _Columns) -> dict[str, Any]:
-    """The columns of FlowKeys but `interface` and `epoch`."""
-    found: dict[str, Any] = {}
-    for field in KEYS:
-        match field.kind:
-            case Kind.NAME:
-                continue
-            case Kind.CHOICE:
-                unknown = 0 if field.name == "tunnel_type" else None
-                found[field.name] = rows.choices(field.name, field.type.avro, field.choices, unknown=unknown)
-            case Kind.FLAG:
-                found[field.name] = rows.flags(field.name)
-            case Kind.ADDRESS:
-                found[field.name] = rows.get(field.name, pa.string())
-            case _:
-                limits = field.smallest, field.largest
-                found[field.name] = rows.numbers(field.name, np.dtype(field.type.numpy), limits)
-    both = addresses.from_arrow(pa.concat_arrays([found["src_addr"], found["dst_addr"]]))
-    found["src_addr"], found["dst_addr"] = both[: len(rows)], both[len(rows) :]
-    for field in KEYS:
-        if field.kind is Kind.ADDRESS and field.tunnel:
-            found[field.name] = _outer(found[field.name], found["tunnel_type"])
-    return found
-
-
-def _texts(flows: FlowKeys | FlowColumns, field: Field, interface_names: tuple[str, ...]) -> pa.Array:
-    """A key as the Avro records of single packets and flows have it."""
-    values = getattr(flows, field.name)
-    match field.kind:
-        case Kind.NAME:
-            return pa.array(interface_names, pa.string()).take(pa.array(values))
-        case Kind.CHOICE:
-            return pa.array(field.choices).take(pa.array(values))
-        case Kind.FLAG:
-            return pa.array(values.astype(np.bool_))
-        case Kind.ADDRESS:
-            return _outer_text(values, flows.tunnel_type) if field.tunnel else addresses.to_arrow(values)
-    return pa.array(values)
-
-
-def _ids(flows: FlowColumns) -> Any:
-    return encoded_ids(
-        protocol=flows.protocol,
-        src_addr=flows.src_addr,
-        dst_addr=flows.dst_addr,
-        src_port=flows.src_port,
-        dst_port=flows.dst_port,
-        icmp_type=flows.icmp_type,
-        icmp_code=flows.icmp_code,
-    )
-
-
-def _fixed_text(texts: Any) -> pa.Array:
-    """ASCII of dtype S…, each as long as the dtype, as an Arrow string array."""
-    ends = np.arange(len(texts) + 1, dtype=np.int32) * np.int32(texts.dtype.itemsize)
-    return pa.StringArray.from_buffers(len(texts), pa.py_buffer(ends), pa.py_buffer(np.ascontiguousarray(texts)))
-
-
-def _flow_rows(flows: FlowColumns, revision: int, ids: Any) -> pa.RecordBatch:
-    schema, n = newest("FlowRecord"), len(flows)
-    start_us = flows.window_start * 1_000_000
-    columns = {
-        field.name: _texts(flows, field, flows.node_names if field.name == "node" else flows.interface_names)
-        for field in KEYS
-    }
-    columns |= {name: pa.array(getattr(flows, name)) for name in names(MEASURES)}
-    columns |= {
-        "window_start": pa.array(np.full(n, start_us, np.int64)),
-        "window_seconds": pa.array(np.full(n, flows.window_seconds, np.int32)),
-        "first_seen": pa.array(start_us + flows.first_offset_us),
-        "last_seen": pa.array(start_us + flows.last_offset_us),
-        "community_id": _fixed_text(ids),
-        "revision": pa.array(np.full(n, revision, np.int32)),
-    }
-    return _rows(columns, schema)
-
-
-def _outer(texts: pa.Array, tunnel_type: U8) -> U8:
-    """Addresses of shape (n, 16), zeros without a tunnel."""
-    octets = np.zeros((len(tunnel_type), 16), np.uint8)
-    inside = tunnel_type > 0
-    if inside.any():
-        octets[inside] = addresses.from_arrow(texts.filter(pa.array(inside)))
-    return octets
-
-
-def _outer_text(octets: U8, tunnel_type: U8) -> pa.Array:
-    """Addresses as text, empty without a tunnel."""
-    if not tunnel_type.any():
-        return pa.repeat(pa.scalar(""), len(tunnel_type))
-    return pc.if_else(pa.array(tunnel_type > 0), addresses.to_arrow(octets), "")
-
-
-def _dictionary(texts: pa.Array) -> tuple[tuple[str, ...], Any]:
+def _dictionary(texts: pa.Array, count: int) -> tuple[tuple[str, ...], Any]:
+    if not len(texts):
+        texts = pa.array([""] * count, pa.string())
+    if len(texts) != count:
+        raise DecodeError("the columns of a PacketBatch differ in length: flow_interface")
     encoded = texts.dictionary_encode()
     return tuple(encoded.dictionary.to_pylist()), encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32)
-
-
-@cache
-def _arrow_fields(schema: str) -> pa.Schema:
-    return arrow.arrow_schema(schema)
 
 
 @cache
@@ -376,8 +237,3 @@ def _record_name(schema: str) -> str:
         return str(json.loads(schema).get("name", "?"))
     except (ValueError, AttributeError):
         return "?"
-
-
-def _rows(columns: dict[str, pa.Array], schema: str) -> pa.RecordBatch:
-    fields = _arrow_fields(schema)
-    return pa.RecordBatch.from_arrays([columns[f.name].cast(f.type) for f in fields], schema=fields)

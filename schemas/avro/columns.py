@@ -17,16 +17,27 @@ class Kind(IntEnum):
     BOOLEAN = 2
     CHOICE = 3
     ADDRESS = 4
+    OCTETS = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Column:
-    """A field of n records. `values`: shape (n,); of addresses (n, 16); of a column of one value, its octets."""
+    """A field of n records.
+
+    `values`: shape (n,); of addresses (n, 16); of octets (n, width); of a column of one value, its octets.
+    """
 
     kind: Kind
     values: npt.NDArray[Any]
     texts: tuple[bytes, ...] = ()  # of choices
     present: npt.NDArray[np.bool_] | None = None  # which addresses there are; None: all
+
+    def take(self, index: npt.NDArray[Any]) -> "Column":
+        """The values at these places."""
+        if self.kind is Kind.SAME:
+            return self
+        present = None if self.present is None else self.present[index]
+        return Column(self.kind, self.values[index], self.texts, present)
 
 
 def long(value: int) -> bytes:
@@ -60,11 +71,20 @@ def booleans(values: npt.NDArray[np.uint8]) -> Column:
     return Column(Kind.BOOLEAN, values)
 
 
-def choices(texts: Sequence[str], index: npt.NDArray[np.int32]) -> Column:
-    """A column of strings: texts[index[i]] in row i."""
-    if len(texts) == 1:
-        return same(string(texts[0]))
-    return Column(Kind.CHOICE, index, tuple(string(text) for text in texts))
+def texts(values: npt.NDArray[np.bytes_]) -> Column:
+    """A column of strings of equal length, ASCII of dtype S…, shape (n,)."""
+    width = values.dtype.itemsize
+    octets = np.empty((len(values), 1 + width), np.uint8)
+    octets[:, 0] = 2 * width
+    octets[:, 1:] = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), width)
+    return Column(Kind.OCTETS, octets)
+
+
+def choices(names: Sequence[str], index: npt.NDArray[Any]) -> Column:
+    """A column of strings: names[index[i]] in row i."""
+    if len(names) == 1:
+        return same(string(names[0]))
+    return Column(Kind.CHOICE, index, tuple(string(text) for text in names))
 
 
 def addresses(octets: npt.NDArray[np.uint8], present: npt.NDArray[np.bool_] | None = None) -> Column:

@@ -1,114 +1,199 @@
-"""A PacketBatch to a message of the packets topic, without Arrow: a process on each node saves 50 MB.
+"""A PacketBatch to messages, without Arrow: a process on each node saves 50 MB.
 
-What is written, and in which order, is what the newest PacketBatch.avsc says: each field of the schema is the member
-of the same name of schemas.packets' classes. A field without such a member fails when the encoder is made.
+What is written, and in which order, is what the newest .avsc files say: a field is the member of the same name of
+schemas.packets.PacketBatch, `flow_NAME` that of FlowKeys, `counter_NAME` that of EpochCounters; where the member is
+NAME_ns, NAME_us has it in whole microseconds. A field without such a member fails when the encoder is made.
 """
 
-import itertools
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from schemas.avro import native, plain
-from schemas.avro.columns import Column, addresses, booleans, choices, long, longs, string
+from schemas.avro.columns import Column, addresses, booleans, choices, long, longs, same, string
 from schemas.avro.registry import HEADER, Registry, newest
-from schemas.packets import EpochCounters, FlowKeys, PacketBatch
+from schemas.defaults import entry_values
+from schemas.fields import KEYS, Field, Kind
+from schemas.packets import EpochCounters, FlowKeys, PacketBatch, PacketEvents
 
-Rows = Callable[[Sequence[Column], int], bytes | memoryview]
-"""The bytes of so many records, from their columns: avro_native.rows or avro_bytes.rows."""
 FlowColumn = Callable[[FlowKeys, tuple[str, ...]], Column]
-WriteNumber = Callable[[EpochCounters], bytes]
-WriteField = Callable[[PacketBatch, Rows], Iterable[bytes | memoryview]]
+Octets = Callable[[PacketBatch], bytes]
+Array = Callable[[PacketBatch], tuple[Column, int]]
+"""A column, and how many items it has."""
 
-_NUMBERS = ("int", "long")
+_FLOW, _COUNTER, _MICROS = "flow_", "counter_", "_us"
+_KEYS = {field.name: field for field in KEYS}
+
+
+class Writer(Protocol):
+    """schemas.avro.native or schemas.avro.plain."""
+
+    def rows(
+        self, columns: Sequence[Column], count: int, ends: npt.NDArray[np.int64] | None = None
+    ) -> bytes | memoryview:
+        """The bytes of `count` records, from their columns. `ends`: gets where each of them ends."""
+
+    def arrays(self, columns: Sequence[tuple[Column, int]]) -> bytes | memoryview:
+        """Each column as an array of so many items."""
+
+
+def fastest() -> Writer:
+    """What was compiled, where it was."""
+    return native if native.IS_COMPILED else plain
 
 
 class BatchEncoder:
     """Encodes batches with the schema id that the registry gives."""
 
-    def __init__(self, registry: Registry, rows: Rows | None = None) -> None:
-        """`rows`: None is the compiled function where there is one."""
-        self._registry, self._write = registry, _plan()
-        self._rows: Rows = rows or (native.rows if native.IS_COMPILED else plain.rows)
+    def __init__(self, registry: Registry, writer: Writer | None = None) -> None:
+        """`writer`: None is the compiled one where there is one."""
+        self._registry, self._parts = registry, _plan()
+        self._writer = writer or fastest()
 
     def encode(self, batch: PacketBatch) -> bytes:
         """One message. Raises ServiceUnavailable when the registry is away the first time."""
-        header = HEADER.pack(0, self._registry.schema_id("PacketBatch"))
-        return b"".join(itertools.chain([header], *(write(batch, self._rows) for write in self._write)))
+        found: list[bytes | memoryview] = [HEADER.pack(0, self._registry.schema_id("PacketBatch"))]
+        for parts in self._parts:
+            if isinstance(parts, tuple):
+                found.append(self._writer.arrays([array(batch) for array in parts]))
+            else:
+                found.append(parts(batch))
+        return b"".join(found)
+
+    def encode_events(self, events: PacketEvents) -> list[bytes]:
+        """Messages of the packet-events topic, one an entry of the batch. Raises ServiceUnavailable likewise."""
+        batch, flow = events.batch, events.batch.flow
+        header = HEADER.pack(0, self._registry.schema_id("PacketEvent"))
+        time_ns = batch.base_ns + batch.time_offset_ns
+        columns = {
+            "node": same(string(batch.node)),
+            "ring_id": same(long(batch.ring_id)),
+            "ring_position": longs(np.asarray(events.ring_position, np.int64)),
+            "coalesced": same(b"\1" if batch.coalesced else b"\0"),
+            "time_us": longs(time_ns // 1000),
+            "time_remainder_ns": longs(time_ns % 1000),
+            **{name: longs(values) for name, values in entry_values(batch).items()},
+        }
+        for name in field_names("PacketEvent"):
+            if name not in columns:
+                columns[name] = _flow_column(name)(batch.flows, batch.interface_names).take(flow)
+        return records(header, [columns[name] for name in field_names("PacketEvent")], len(batch), self._writer)
+
+
+def records(header: bytes, columns: Sequence[Column], count: int, writer: Writer) -> list[bytes]:
+    """Messages of one record each, behind a header."""
+    if not count:
+        return []
+    ends = np.empty(count, np.int64)
+    octets, begin, found = bytes(writer.rows([same(header), *columns], count, ends)), 0, []
+    for end in ends.tolist():
+        found.append(octets[begin:end])
+        begin = end
+    return found
 
 
 @cache
-def _plan() -> tuple[WriteField, ...]:
-    schema = json.loads(newest("PacketBatch"))
-    members = {member.name for member in fields(PacketBatch)}
-    return tuple(_field(field["name"], field["type"], members) for field in schema["fields"])
+def field_names(record: str) -> tuple[str, ...]:
+    """The fields of the newest version of a record, in order."""
+    return tuple(field["name"] for field in json.loads(newest(record))["fields"])
 
 
-def _field(name: str, kind: Any, members: set[str]) -> WriteField:
-    _check(name, members, "PacketBatch")
+@cache
+def _plan() -> tuple[Octets | tuple[Array, ...], ...]:
+    """The fields of the schema in their order; columns that follow one another are written together."""
+    found: list[Octets | tuple[Array, ...]] = []
+    arrays: list[Array] = []
+    for field in json.loads(newest("PacketBatch"))["fields"]:
+        name, kind = field["name"], field["type"]
+        is_array = isinstance(kind, dict)
+        if is_array and not name.startswith(_COUNTER):
+            arrays.append(_array(name))
+            continue
+        if arrays:
+            found.append(tuple(arrays))
+            arrays = []
+        found.append(_counter(name.removeprefix(_COUNTER), kind["items"]) if is_array else _scalar(name, kind))
+    return (*found, tuple(arrays)) if arrays else tuple(found)
+
+
+def _scalar(name: str, kind: str) -> Octets:
+    member, divisor = _member(name, PacketBatch)
     if kind == "string":
-        return lambda batch, _: [string(getattr(batch, name))]
-    if kind in _NUMBERS:
-        return lambda batch, _: [long(getattr(batch, name))]
-    inner = kind["items"]
-    if inner in _NUMBERS:
-        return lambda batch, rows: _array([longs(getattr(batch, name))], len(getattr(batch, name)), rows)
-    return _flows(inner) if name == "flows" else _counters(inner)
+        return lambda batch: string(getattr(batch, member))
+    return lambda batch: long(getattr(batch, member) // divisor)
 
 
-def _array(columns: Sequence[Column], count: int, rows: Rows) -> Iterable[bytes | memoryview]:
-    """An array of `count` items in one block."""
-    return [long(count), rows(columns, count), b"\0"] if count else [b"\0"]
+def _array(name: str) -> Array:
+    if name.startswith(_FLOW):
+        column = _flow_column(name.removeprefix(_FLOW))
+        return lambda batch: (column(batch.flows, batch.interface_names), len(batch.flows))
+    member, _ = _member(name, PacketBatch)
+    if member == "time_offset_ns":
+        return lambda batch: (longs(_offsets(batch)), len(batch))
+    return lambda batch: (longs(getattr(batch, member)), len(getattr(batch, member)))
 
 
-def _flows(record: Any) -> WriteField:
-    members = {member.name for member in fields(FlowKeys)}
-    columns = [_flow_column(field["name"], field["type"], members) for field in record["fields"]]
-
-    def write(batch: PacketBatch, rows: Rows) -> Iterable[bytes | memoryview]:
-        flows = batch.flows
-        if not len(flows):
-            return [b"\0"]
-        return _array([column(flows, batch.interface_names) for column in columns], len(flows), rows)
-
-    return write
+def _offsets(batch: PacketBatch) -> Any:
+    """base_us has lost the nanoseconds of base_ns."""
+    rest = batch.base_ns % 1000
+    return batch.time_offset_ns + rest if rest else batch.time_offset_ns
 
 
-def _flow_column(name: str, kind: Any, members: set[str]) -> FlowColumn:
-    _check(name, members, "FlowKeys")
-    if name == "interface":
-        return lambda flows, interface_names: choices(interface_names, flows.interface)
-    if name.startswith("outer_"):
-        return lambda flows, _: addresses(getattr(flows, name), flows.tunnel_type > 0)
-    if kind == "string":
-        return lambda flows, _: addresses(getattr(flows, name))
+@cache
+def _flow_column(name: str) -> FlowColumn:
+    member, _ = _member(name, FlowKeys)
+    if member in _KEYS:
+        return lambda flows, names: key_column(flows, _KEYS[member], names)
+    return lambda flows, _: longs(getattr(flows, member))
+
+
+def key_column(flows: Any, field: Field, names: Sequence[str]) -> Column:
+    """A key of FlowKeys or FlowColumns as a record has it. `names`: of nodes or interfaces, where it is one."""
+    values = getattr(flows, field.name)
+    match field.kind:
+        case Kind.NAME:
+            return choices(names, values)
+        case Kind.CHOICE:
+            return choices(field.choices, values)
+        case Kind.FLAG:
+            return booleans(values)
+        case Kind.ADDRESS:
+            return addresses(values, flows.tunnel_type > 0 if field.tunnel else None)
+    return longs(values)
+
+
+def _counter(name: str, kind: str) -> Octets:
+    member, divisor = _member(name, EpochCounters)
+    write = _counter_value(member, kind, divisor)
+
+    def write_all(batch: PacketBatch) -> bytes:
+        counters = batch.counters
+        return b"".join([long(len(counters)), *map(write, counters), b"\0"]) if counters else b"\0"
+
+    return write_all
+
+
+def _counter_value(member: str, kind: str, divisor: int) -> Callable[[EpochCounters], bytes]:
     if kind == "boolean":
-        return lambda flows, _: booleans(getattr(flows, name))
-    return lambda flows, _: longs(getattr(flows, name))  # an enum is written as its symbol's place
-
-
-def _counters(record: Any) -> WriteField:
-    members = {member.name for member in fields(EpochCounters)}
-    parts = [_counter(field["name"], field["type"], members) for field in record["fields"]]
-
-    def write(batch: PacketBatch, _: Rows) -> Iterable[bytes]:
-        rows = batch.counters
-        return [long(len(rows)), *(part(row) for row in rows for part in parts), b"\0"] if rows else [b"\0"]
-
-    return write
-
-
-def _counter(name: str, kind: Any, members: set[str]) -> WriteNumber:
-    _check(name, members, "EpochCounters")
+        return lambda row: b"\1" if getattr(row, member) else b"\0"
+    if kind == "string" and member in _KEYS and _KEYS[member].choices:
+        texts = [string(text) for text in _KEYS[member].choices]
+        return lambda row: texts[getattr(row, member)]
     if kind == "string":
-        return lambda row: string(getattr(row, name))
-    if kind == "boolean":
-        return lambda row: b"\1" if getattr(row, name) else b"\0"
-    return lambda row: long(getattr(row, name))
+        return lambda row: string(getattr(row, member))
+    return lambda row: long(getattr(row, member) // divisor)
 
 
-def _check(name: str, members: set[str], owner: str) -> None:
-    if name not in members:
-        raise TypeError(f"PacketBatch.avsc has the field {name}, which schemas.packets.{owner} has not")
+def _member(name: str, owner: type) -> tuple[str, int]:
+    """The member that a field is, and what it is divided by."""
+    members = {member.name for member in fields(owner)}
+    if name in members:
+        return name, 1
+    if name.endswith(_MICROS) and f"{name.removesuffix(_MICROS)}_ns" in members:
+        return f"{name.removesuffix(_MICROS)}_ns", 1000
+    raise TypeError(f"an .avsc file has the field {name}, which schemas.packets.{owner.__name__} has not")

@@ -25,9 +25,17 @@ _WIDTH = np.array([len(str(i)) for i in range(256)], np.uint8)
 _ROWS = 2048  # side by side at a time: they stay in the CPU's cache
 
 
-def rows(columns: Sequence[Column], count: int) -> bytes:
-    """The bytes of `count` records, one after the other, from their columns."""
-    return _items([_field(column, count) for column in columns])
+def rows(columns: Sequence[Column], count: int, ends: npt.NDArray[np.int64] | None = None) -> bytes:
+    """The bytes of `count` records, one after the other, from their columns. `ends`: gets where each of them ends."""
+    fields = [_field(column, count) for column in columns]
+    if ends is not None:
+        np.cumsum(sum(mask.sum(axis=1) for _, mask in fields), out=ends)
+    return _items(fields)
+
+
+def arrays(columns: Sequence[tuple[Column, int]]) -> bytes:
+    """Each column as an array of so many items in one block, one after the other."""
+    return b"".join(long(count) + rows([column], count) + b"\0" if count else b"\0" for column, count in columns)
 
 
 def _field(column: Column, count: int) -> Field:
@@ -44,6 +52,8 @@ def _field(column: Column, count: int) -> Field:
             return _choices(column.texts, values)
         case Kind.ADDRESS:
             return _addresses(values, column.present)
+        case Kind.OCTETS:
+            return values, np.ones(values.shape, np.bool_)
 
 
 def _longs(values: npt.NDArray[Any]) -> Field:

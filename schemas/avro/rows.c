@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 
-enum kind { SAME, LONG, BOOLEAN, CHOICE, ADDRESS };
+enum kind { SAME, LONG, BOOLEAN, CHOICE, ADDRESS, OCTETS };
 
 struct column {
     const uint8_t *data;    /* of the first row; SAME: the value itself */
@@ -15,10 +15,12 @@ struct column {
     const uint8_t *texts;   /* CHOICE: texts[number] is written */
     const int32_t *lengths; /* CHOICE: how many of them count */
     int32_t kind;
-    int32_t size;      /* octets: of the value (SAME), of a number (LONG, CHOICE) */
+    int32_t size;      /* octets: of the value (SAME, OCTETS), of a number (LONG, CHOICE) */
     int32_t is_signed; /* the number */
     int32_t width;     /* CHOICE: octets from a text to the next */
 };
+
+#define SHORT 16 /* octets from a text to the next, where none is longer */
 
 static struct {
     uint8_t text[4], length;
@@ -78,7 +80,6 @@ static uint8_t *put_long(uint8_t *out, int64_t value)
         out = put_long(out, (int64_t)value);                         \
     }
 
-/* A column of numbers by itself: most of what a batch is made of. */
 static uint8_t *put_longs(uint8_t *out, const struct column *column, int64_t rows)
 {
     const uint8_t *at = column->data;
@@ -128,41 +129,96 @@ static uint8_t *put_address(uint8_t *out, const uint8_t *address)
     return text;
 }
 
-/* Writes the rows; `out` has room for the longest that they can be, and 16 octets. Returns how many octets they are. */
-int64_t ayaflow_avro_rows(const struct column *columns, int64_t count, int64_t rows, uint8_t *out)
+static uint8_t *put_value(uint8_t *out, const struct column *column, int64_t row)
+{
+    const uint8_t *at = column->data + row * column->stride;
+
+    switch (column->kind) {
+    case SAME:
+        memcpy(out, column->data, column->size);
+        return out + column->size;
+    case LONG:
+        return put_long(out, number(column, at));
+    case BOOLEAN:
+        *out = *at != 0;
+        return out + 1;
+    case CHOICE: {
+        int64_t chosen = number(column, at);
+        if (column->width == SHORT)
+            memcpy(out, column->texts + chosen * SHORT, SHORT); /* `out` has room for that */
+        else
+            memcpy(out, column->texts + chosen * column->width, column->lengths[chosen]);
+        return out + column->lengths[chosen];
+    }
+    case ADDRESS:
+        if (column->present && !column->present[row * column->present_stride]) {
+            *out = 0;
+            return out + 1;
+        }
+        return put_address(out, at);
+    default: /* OCTETS */
+        memcpy(out, at, column->size);
+        return out + column->size;
+    }
+}
+
+/* The same value again and again: what is there already is copied behind itself. */
+static uint8_t *put_same(uint8_t *out, const struct column *column, int64_t rows)
+{
+    int64_t whole = column->size * rows;
+
+    memcpy(out, column->data, column->size);
+    for (int64_t done = column->size; done < whole;) {
+        int64_t more = done < whole - done ? done : whole - done;
+        memcpy(out + done, out, more);
+        done += more;
+    }
+    return out + whole;
+}
+
+/* A column by itself: most of what a batch is made of. */
+static uint8_t *put_column(uint8_t *out, const struct column *column, int64_t rows)
+{
+    if (column->kind == LONG)
+        return put_longs(out, column, rows);
+    if (column->kind == SAME)
+        return put_same(out, column, rows);
+    if (column->kind == ADDRESS && !column->present) {
+        for (int64_t row = 0; row < rows; row++)
+            out = put_address(out, column->data + row * column->stride);
+        return out;
+    }
+    for (int64_t row = 0; row < rows; row++)
+        out = put_value(out, column, row);
+    return out;
+}
+
+/* Writes the rows; `out` has room for the longest that they can be, and 16 octets. Returns how many octets they are.
+ * `ends`: where each row ends; null: nobody wants to know. */
+int64_t ayaflow_avro_rows(const struct column *columns, int64_t count, int64_t rows, uint8_t *out, int64_t *ends)
 {
     const uint8_t *begin = out;
 
-    if (count == 1 && columns->kind == LONG)
-        return put_longs(out, columns, rows) - begin;
     for (int64_t row = 0; row < rows; row++) {
-        for (const struct column *column = columns; column < columns + count; column++) {
-            const uint8_t *at = column->data + row * column->stride;
-            switch (column->kind) {
-            case SAME:
-                memcpy(out, column->data, column->size);
-                out += column->size;
-                break;
-            case LONG:
-                out = put_long(out, number(column, at));
-                break;
-            case BOOLEAN:
-                *out++ = *at != 0;
-                break;
-            case CHOICE: {
-                int64_t chosen = number(column, at);
-                memcpy(out, column->texts + chosen * column->width, column->lengths[chosen]);
-                out += column->lengths[chosen];
-                break;
-            }
-            case ADDRESS:
-                if (column->present && !column->present[row * column->present_stride])
-                    *out++ = 0;
-                else
-                    out = put_address(out, at);
-                break;
-            }
+        for (const struct column *column = columns; column < columns + count; column++)
+            out = put_value(out, column, row);
+        if (ends)
+            ends[row] = out - begin;
+    }
+    return out - begin;
+}
+
+/* Writes each column as an array of rows[i] items in one block. */
+int64_t ayaflow_avro_arrays(const struct column *columns, int64_t count, const int64_t *rows, uint8_t *out)
+{
+    const uint8_t *begin = out;
+
+    for (int64_t i = 0; i < count; i++) {
+        if (rows[i]) {
+            out = put_long(out, rows[i]);
+            out = put_column(out, &columns[i], rows[i]);
         }
+        *out++ = 0;
     }
     return out - begin;
 }

@@ -29,7 +29,7 @@ TTL time + INTERVAL {rollup_retention_days} DAY
 SETTINGS ttl_only_drop_parts = 1, {deduplication_window} = 100000;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS {database}.flows_1m_mv {on_cluster} TO {database}.flows_1m{local} AS
-SELECT toStartOfMinute(window_start) AS time, node, interface, direction, primary, protocol, src_addr, dst_addr, dst_port, vlan_id, icmp_type, icmp_code,
+SELECT toStartOfMinute(window_begin) AS time, node, interface, direction, primary, protocol, src_addr, dst_addr, dst_port, vlan_id, icmp_type, icmp_code,
        sum(flow.packets) AS packets, sum(flow.bytes) AS bytes, sum(flow.packets_rev) AS packets_rev, sum(flow.bytes_rev) AS bytes_rev,
        count() AS records, groupBitOr(flow.tcp_flags) AS tcp_flags, groupBitOr(flow.tcp_flags_rev) AS tcp_flags_rev
 FROM {database}.flows{local} AS flow
@@ -64,7 +64,7 @@ TTL time + INTERVAL {rollup_retention_days} DAY
 SETTINGS ttl_only_drop_parts = 1, {deduplication_window} = 100000;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS {database}.flows_1h_mv {on_cluster} TO {database}.flows_1h{local} AS
-SELECT toStartOfHour(window_start) AS time, node, interface, direction, primary, protocol, src_addr, dst_addr, dst_port, vlan_id, icmp_type, icmp_code,
+SELECT toStartOfHour(window_begin) AS time, node, interface, direction, primary, protocol, src_addr, dst_addr, dst_port, vlan_id, icmp_type, icmp_code,
        sum(flow.packets) AS packets, sum(flow.bytes) AS bytes, sum(flow.packets_rev) AS packets_rev, sum(flow.bytes_rev) AS bytes_rev,
        count() AS records, groupBitOr(flow.tcp_flags) AS tcp_flags, groupBitOr(flow.tcp_flags_rev) AS tcp_flags_rev
 FROM {database}.flows{local} AS flow

@@ -1,5 +1,6 @@
 -- The ledger: for each closed epoch of a node, interface and direction, the kernel's counters and what streams consumed of it.
--- Written at least once; the sort key is the identity, so FINAL reads each row once.
+-- Written at least once; the sort key is the identity, so FINAL reads each row once. The index finds the epochs of an hour
+-- without reading the times of a month.
 CREATE TABLE IF NOT EXISTS {database}.ledger{local} {on_cluster}
 (
     node               LowCardinality(String)  COMMENT 'Node',
@@ -10,20 +11,32 @@ CREATE TABLE IF NOT EXISTS {database}.ledger{local} {on_cluster}
     primary            Bool DEFAULT true       COMMENT 'Whether totals count these packets',
     start_time         DateTime64(6, 'UTC')    COMMENT 'When the epoch began' CODEC(Delta, ZSTD(1)),
     end_time           DateTime64(6, 'UTC')    COMMENT 'When it was closed' CODEC(Delta, ZSTD(1)),
+    closed             Bool DEFAULT true       COMMENT 'Whether the counters of the kernel came; without them they are 0: the ring was given up',
+    ended              Bool DEFAULT false      COMMENT 'The producer ended and sent all: the ring has no epoch behind this one',
     seen_packets       UInt64                  COMMENT 'Everything the hook saw; the sum of the outcomes' CODEC(T64, ZSTD(1)),
     seen_bytes         UInt64                  CODEC(T64, ZSTD(1)),
     emitted_packets    UInt64                  COMMENT 'Into the ring, as events' CODEC(T64, ZSTD(1)),
     emitted_bytes      UInt64                  CODEC(T64, ZSTD(1)),
+    coalesced_packets  UInt64                  COMMENT 'Added up by flow in the kernel, and recorded as that' CODEC(T64, ZSTD(1)),
+    coalesced_bytes    UInt64                  CODEC(T64, ZSTD(1)),
     non_ip_packets     UInt64                  COMMENT 'Counted, not recorded: not IP' CODEC(T64, ZSTD(1)),
     non_ip_bytes       UInt64                  CODEC(T64, ZSTD(1)),
     malformed_packets  UInt64                  COMMENT 'Counted, not recorded: headers cut short or impossible' CODEC(T64, ZSTD(1)),
     malformed_bytes    UInt64                  CODEC(T64, ZSTD(1)),
+    unknown_link_packets UInt64                COMMENT 'Counted, not recorded: of a device whose link header is not known' CODEC(T64, ZSTD(1)),
+    unknown_link_bytes UInt64                  CODEC(T64, ZSTD(1)),
     ring_full_packets  UInt64                  COMMENT 'Dropped: no room in the ring' CODEC(T64, ZSTD(1)),
     ring_full_bytes    UInt64                  CODEC(T64, ZSTD(1)),
+    device_epochs      UInt64                  COMMENT 'Epochs up to this one that the next three are of; 0: the device was not asked at its end' CODEC(T64, ZSTD(1)),
+    device_packets     UInt64                  COMMENT 'By the own counters of the device, all passages together' CODEC(T64, ZSTD(1)),
+    device_bytes       UInt64                  CODEC(T64, ZSTD(1)),
+    unseen_packets     UInt64                  COMMENT 'Of these, what the hooks did not see' CODEC(T64, ZSTD(1)),
     window_seconds     UInt16                  COMMENT 'Length of the windows below' CODEC(ZSTD(1)),
     consumed_windows   Array(DateTime('UTC'))  COMMENT 'Windows that packets of this epoch went to',
     consumed_packets   Array(UInt64)           COMMENT 'Packets consumed from Kafka, by window',
-    consumed_bytes     Array(UInt64)           COMMENT 'Bytes consumed from Kafka, by window'
+    consumed_bytes     Array(UInt64)           COMMENT 'Bytes consumed from Kafka, by window',
+    recorded           DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC') COMMENT 'When this row was written, by the clock of ClickHouse' CODEC(Delta, ZSTD(1)),
+    INDEX end_time_range end_time TYPE minmax GRANULARITY 1
 )
 ENGINE = {replacing_merge_tree}
 PARTITION BY toYYYYMM(end_time)

@@ -12,6 +12,8 @@ from functools import cache
 from importlib import resources
 from typing import Protocol
 
+from schemas.fields import KEYS, Field, Kind
+
 _FILE = re.compile(r"(\d{4})_(\w+?)(\.cluster)?\.sql")
 _STATEMENT_END = re.compile(r";\s*$", re.MULTILINE)
 _COMMENT = re.compile(r"^\s*--.*$", re.MULTILINE)
@@ -63,7 +65,26 @@ def migrations(layout: Layout) -> list[Migration]:
 @cache
 def community_id_sql() -> str:
     """SQL of the Community ID over the columns of a flow."""
-    text = resources.files("schemas.clickhouse").joinpath("community_id.sql").read_text("utf-8")
+    return _expression("community_id.sql")
+
+
+@cache
+def record_id_sql() -> str:
+    """SQL of the identity of a row of flows."""
+    keys = "".join(f"{_octets(field)}, " for field in KEYS if field.kind is not Kind.NAME)
+    return _expression("record_id.sql").replace("{keys}", keys)
+
+
+def _octets(field: Field) -> str:
+    """SQL of a key as the octets that numpy has of it."""
+    if field.kind is Kind.ADDRESS:
+        return f"reinterpret({field.name}, 'FixedString(16)')"
+    number = f"toUInt8({field.name})" if field.kind in {Kind.CHOICE, Kind.FLAG} else field.name
+    return f"reinterpretAsFixedString({number})"
+
+
+def _expression(file: str) -> str:
+    text = resources.files("schemas.clickhouse").joinpath(file).read_text("utf-8")
     return _COMMENT.sub("", text).strip()
 
 
@@ -83,6 +104,7 @@ def _tokens(layout: Layout) -> Mapping[str, str]:
         "flows_retention_days": str(layout.flows_retention_days),
         "rollup_retention_days": str(layout.rollup_retention_days),
         "community_id": community_id_sql(),
+        "record_id": record_id_sql(),
     }
 
 

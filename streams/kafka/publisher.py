@@ -8,8 +8,7 @@ are). Where a topic that is not as we make it refuses one, it is sent the time o
 
 Delivery: flow records are sent after their window is stored, and the packets' offsets are acknowledged only after
 Kafka has them, or did not take them for long (streams.worker.output.publishing). A crash in between sends them again,
-equal to what is stored: (node, interface, direction, vlan_id, community_id, window_start, revision) tells a consumer
-that it has seen one.
+equal to what is stored; a consumer knows them by their record_id.
 """
 
 import contextlib
@@ -28,6 +27,7 @@ from common.settings import KafkaSettings
 from schemas.avro.codec import Codec
 from schemas.flows import FlowColumns
 from schemas.topics import TopicNames, topics
+from streams.partition.storing import KafkaPartition
 
 log = logs.get("streams")
 
@@ -164,10 +164,12 @@ class KafkaPublisher:
         self._live = make(**{"enable.idempotence": False})  # nobody waits for it; it has no fatal errors
         self._live_stamps = 0  # which kind of time stamp is taken: of the event, of the sending, none
 
-    def flows(self, flows: FlowColumns, revision: int) -> None:
+    def flows(self, flows: FlowColumns, partition: KafkaPartition, revision: int) -> None:
         """Send one message a row, and wait for them. Raises ServiceUnavailable when not all were delivered."""
-        keys, values = self._codec.encode_flow_records(flows, revision)
-        stamp_ms = self._flows_topic.stamp_ms(flows.window_start * 1000, self._now_ms())
+        keys, values = self._codec.encode_flow_records(
+            flows, topic_id=partition.topic_id, kafka_partition=partition.number, revision=revision
+        )
+        stamp_ms = self._flows_topic.stamp_ms(flows.window_begin * 1000, self._now_ms())
         self._flows.send(stamp_ms, partial(self._produce_flows, keys, values))
 
     def _produce_flows(self, keys: Sequence[bytes], values: Sequence[bytes], client: Any, timestamp: int) -> None:

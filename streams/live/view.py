@@ -117,10 +117,10 @@ class LiveNode:
     ) -> dict[str, Any]:
         """Take in a second; the LiveStats message. `now`: our clock, in seconds."""
 
-        def merged(rows: Rows, window_start: int) -> FlowColumns:
+        def merged(rows: Rows, window_begin: int) -> FlowColumns:
             return merge(
                 rows,
-                window_start=window_start,
+                window_begin=window_begin,
                 window_seconds=0,
                 node_names=node_names,
                 interface_names=interface_names,
@@ -216,7 +216,7 @@ def _records(flows: FlowColumns, order: I64) -> list[dict[str, Any]]:
 def _shown(flows: FlowColumns, field: Field, name: str, order: I64) -> Sequence[Any]:
     """A column of LiveStats.top."""
     if field.kind is Kind.TIME:
-        start, offset = flows.window_start * 1_000_000, f"{name.removesuffix('_seen')}_offset_us"
+        start, offset = flows.window_begin * 1_000_000, f"{name.removesuffix('_seen')}_offset_us"
         return [_time(start + after) for after in getattr(flows, offset)[order].tolist()]
     values = getattr(flows, name)[order]
     match field.kind:

@@ -212,7 +212,7 @@ def _rest(job: WindowJob, known: Known) -> FlowColumns | None:
         return None
     flows = merge(
         concatenate([piece.rows for piece in pieces]),
-        window_start=job.window.start,
+        window_begin=job.window.start,
         window_seconds=job.window.seconds,
         node_names=job.node_names,
         interface_names=job.interface_names,

@@ -31,7 +31,7 @@ def flow_table(flows: FlowColumns, partition: KafkaPartition, revision: int, off
         return pa.array(np.full(n, value, kind))
 
     columns: dict[str, Any] = {
-        "window_start": same(flows.window_start, np.uint32),
+        "window_begin": same(flows.window_begin, np.uint32),
         "window_seconds": same(flows.window_seconds, np.uint16),
         **{name: _stored(flows, field, name) for field in _ROWS for name in field.names},
         "topic_id": same(partition.topic_id, np.uint64),
@@ -56,7 +56,7 @@ def flow_columns(table: pa.Table, window: WindowId) -> FlowColumns:
                     columns[name] = _addresses(column)
                 case _:
                     columns[name] = column.to_numpy().astype(field.type.numpy)
-    return FlowColumns(window_start=window.start, window_seconds=window.seconds, **columns)
+    return FlowColumns(window_begin=window.start, window_seconds=window.seconds, **columns)
 
 
 def connections(table: pa.Table) -> StoredConnections:
@@ -70,7 +70,7 @@ def connections(table: pa.Table) -> StoredConnections:
         dst_addr=_addresses(table.column("dst_addr")),
         src_port=table.column("src_port").to_numpy().astype(np.uint16),
         dst_port=table.column("dst_port").to_numpy().astype(np.uint16),
-        window_start=table.column("newest").to_numpy().astype(np.uint32),
+        window_begin=table.column("newest").to_numpy().astype(np.uint32),
     )
 
 

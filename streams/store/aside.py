@@ -17,7 +17,7 @@ def aside_table(aside: Aside, flows: FlowColumns, error: str, now: float) -> pa.
         "time": (round(now * 1e6), pa.timestamp("us", "UTC")),
         "topic_id": (aside.partition.topic_id, pa.uint64()),
         "kafka_partition": (aside.partition.number, pa.int32()),
-        "window_start": (aside.window.start, pa.uint32()),
+        "window_begin": (aside.window.start, pa.uint32()),
         "window_seconds": (aside.window.seconds, pa.uint16()),
         "revision": (aside.revision, pa.uint32()),
         "kafka_offset_end": (aside.offset_end, pa.int64()),

@@ -29,7 +29,7 @@ _GROUPED: dict[str, Any] = {"optimize_on_insert": 0}
 """For flows: the views of the rollups have grouped the rows, there is nothing for their tables to merge in them."""
 _RECENT_SECONDS = 600
 """So long the name of an insert is surely known, and the insert of a predecessor may still be under way."""
-_WINDOW = "window_start = toDateTime({start:UInt32}, 'UTC') AND window_seconds = {seconds:UInt16}"
+_WINDOW = "window_begin = toDateTime({start:UInt32}, 'UTC') AND window_seconds = {seconds:UInt16}"
 _NAMED = f"{_WINDOW} AND {PARTITION} AND revision = {{revision:UInt32}}"
 
 
@@ -67,7 +67,7 @@ class ClickHouseStore:
 
     def insert(self, flows: FlowColumns, partition: KafkaPartition, revision: int, offset_end: int) -> None:
         """Store rows under the name (topic, its id, partition, window, revision), unless something has that name."""
-        window = WindowId(flows.window_start, flows.window_seconds)
+        window = WindowId(flows.window_begin, flows.window_seconds)
         if (partition, window, revision) in self._nameless:
             partition = KafkaPartition(0, partition.number)
         identity = f"/{partition.topic_id:x}" if partition.topic_id else ""
@@ -111,7 +111,7 @@ class ClickHouseStore:
                 with contextlib.suppress(Refused):  # then they are mended
                     self.insert(flows, partition, revision, offset_end)
                     break
-            log.warning("a rollup lacked rows of flows; it has them now", rollup=rollup, window_start=window.start)
+            log.warning("a rollup lacked rows of flows; it has them now", rollup=rollup, window_begin=window.start)
             self._connection.command(rollups.mend(rollup), {"insert_deduplicate": 0}, **period)
         return flows
 
@@ -119,7 +119,7 @@ class ClickHouseStore:
         self, flows: FlowColumns, partition: KafkaPartition, revision: int, offset_end: int, error: str
     ) -> None:
         """Keep rows that the table refuses in the table `refused`, under their name."""
-        aside = Aside(partition, WindowId(flows.window_start, flows.window_seconds), revision, offset_end)
+        aside = Aside(partition, WindowId(flows.window_begin, flows.window_seconds), revision, offset_end)
         self._connection.insert("refused", aside_table(aside, flows, error, self._clock()))
 
     def aside(self, partition: KafkaPartition, window: WindowId) -> list[tuple[int, int]]:
@@ -134,8 +134,8 @@ class ClickHouseStore:
     def all_aside(self, partition: int) -> list[Aside]:
         """What is set aside of a partition and not in the table yet, the oldest first."""
         return self._connection.query(
-            "SELECT topic_id, toUnixTimestamp(window_start), window_seconds, revision, kafka_offset_end "
-            "FROM refused FINAL WHERE kafka_partition = {partition:Int32} AND NOT brought_in ORDER BY window_start",
+            "SELECT topic_id, toUnixTimestamp(window_begin), window_seconds, revision, kafka_offset_end "
+            "FROM refused FINAL WHERE kafka_partition = {partition:Int32} AND NOT brought_in ORDER BY window_begin",
             lambda rows: [
                 Aside(KafkaPartition(topic_id, partition), WindowId(start, seconds), revision, offset_end)
                 for topic_id, start, seconds, revision, offset_end in rows
@@ -164,7 +164,7 @@ class ClickHouseStore:
         """The window length that our predecessor used, and the offset up to which it stored; None: the same as ours."""
         return self._connection.query(
             f"SELECT window_seconds, max(kafka_offset_end) AS offset_end FROM flows WHERE {PARTITION} "  # noqa: S608  constants
-            "AND window_seconds != {seconds:UInt16} AND window_start > now() - INTERVAL 7 DAY "
+            "AND window_seconds != {seconds:UInt16} AND window_begin > now() - INTERVAL 7 DAY "
             "GROUP BY window_seconds HAVING offset_end > {offset:Int64} ORDER BY offset_end DESC LIMIT 1",
             lambda rows: (int(rows[0][0]), int(rows[0][1])) if rows else None,
             seconds=window_seconds,
@@ -177,7 +177,7 @@ class ClickHouseStore:
         """The highest offset below which something is stored; 0: nothing, or nothing in the last week."""
         return self._number(
             "SELECT max(kafka_offset_end) FROM flows WHERE kafka_partition = {partition:Int32} "
-            "AND topic_id = {topic:UInt64} AND window_start > now() - INTERVAL 7 DAY",
+            "AND topic_id = {topic:UInt64} AND window_begin > now() - INTERVAL 7 DAY",
             partition=partition.number,
             topic=partition.topic_id,
         )

@@ -4,10 +4,13 @@ Each migration can be run again without harm, so two workers that start together
 work and tells people what a server has.
 """
 
+from collections.abc import Mapping
+
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from common import logs
+from common.errors import SettingsError
 from common.settings import ClickHouseSettings
 from schemas.clickhouse.ddl import migrations
 from schemas.clickhouse.horizon import DEFAULTS_SQL, TABLES_SQL, Horizon, shorter, stored_tables
@@ -28,7 +31,9 @@ def migrate(client: Client, settings: ClickHouseSettings) -> list[int]:
         "(number UInt32, name String, applied DateTime('UTC') DEFAULT now()) "
         f"ENGINE = {'Replicated' if settings.cluster else ''}ReplacingMergeTree ORDER BY number"
     )
-    done = {int(row[0]) for row in client.query(f"SELECT DISTINCT number FROM {record}").result_rows}  # noqa: S608  checked name
+    rows = client.query(f"SELECT DISTINCT number, name FROM {record} ORDER BY number").result_rows  # noqa: S608  checked name
+    done = {int(number): str(name) for number, name in rows}
+    _check(done, {each.number: each.name for each in migrations(settings)}, settings)
     applied = []
     for migration in migrations(settings):
         if migration.number in done:
@@ -40,6 +45,17 @@ def migrate(client: Client, settings: ClickHouseSettings) -> list[int]:
     if applied:
         log.info("migrated", database=settings.database, migrations=applied)
     return applied
+
+
+def _check(done: Mapping[int, str], known: Mapping[int, str], settings: ClickHouseSettings) -> None:
+    """Raise SettingsError when the tables are those of a version that we do not know."""
+    strange = [f"{number} {name}" for number, name in done.items() if known.get(number) != name]
+    if strange:
+        raise SettingsError(
+            f"the database {settings.database} was made by another version of ayaflow: this one does not know its "
+            f"migrations {', '.join(strange)}. Name another database (clickhouse.database), or remove that one; "
+            "what is still in Kafka is windowed again"
+        )
 
 
 def remember(client: Client, settings: ClickHouseSettings, wanted: Horizon) -> None:

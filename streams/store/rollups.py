@@ -18,8 +18,8 @@ def _differences(rollup: str) -> str:
     period = ROLLUPS[rollup]
     return (
         f"SELECT {_KEYS}, {own}, {', '.join(f'{name} AS d_{name}' for name in _FLAGS)} FROM flows "  # noqa: S608  constants
-        f"WHERE window_start >= toDateTime({{start:UInt32}}, 'UTC') "
-        f"AND window_start < toDateTime({{start:UInt32}} + {period}, 'UTC') AND node IN {{nodes:Array(String)}} "
+        f"WHERE window_begin >= toDateTime({{start:UInt32}}, 'UTC') "
+        f"AND window_begin < toDateTime({{start:UInt32}} + {period}, 'UTC') AND node IN {{nodes:Array(String)}} "
         f"UNION ALL SELECT {_KEYS}, {theirs}, {', '.join(f'0 AS d_{name}' for name in _FLAGS)} FROM {rollup} "
         "WHERE time = toDateTime({start:UInt32}, 'UTC') AND node IN {nodes:Array(String)}"
     )

@@ -17,21 +17,21 @@ _AGAINST = f"({_SRC} < {_DST} OR ({_SRC} = {_DST} AND (src_addr, src_port) > (ds
 """That src is not the side that initiators.by_rule tells. (It knows multicast, too, and is asked of what is found.)"""
 PARTITION = "kafka_partition = {partition:Int32} AND topic_id IN ({topic:UInt64}, 0)"
 """0: rows from before the table knew the topic's id; they are taken to be of the same topic."""
-_LATELY = f"{PARTITION} AND window_start > toDateTime({{since:UInt32}}, 'UTC') AND protocol = {TCP}"
+_LATELY = f"{PARTITION} AND window_begin > toDateTime({{since:UInt32}}, 'UTC') AND protocol = {TCP}"
 _COLUMNS = ", ".join(CONNECTION)
 
 _MOST_IN_SET, _MOST_GROUPS, _MOST_SECONDS = 1 << 20, 1 << 22, 10
 
 NEWEST = f"""
     SELECT max(start) FROM (
-        SELECT toUnixTimestamp(window_start) AS start FROM flows
-        WHERE {PARTITION} AND window_start BETWEEN now() - INTERVAL 7 DAY AND now() ORDER BY window_start DESC LIMIT 1)
+        SELECT toUnixTimestamp(window_begin) AS start FROM flows
+        WHERE {PARTITION} AND window_begin BETWEEN now() - INTERVAL 7 DAY AND now() ORDER BY window_begin DESC LIMIT 1)
 """  # noqa: S608  constants
 """Start of a partition's newest window; 0: none lately. In the order of the table, so that little of it is read."""
 SECONDS = 600
 """Before it, of which ROWS is asked."""
 ROWS = f"""
-    SELECT {_COLUMNS}, toUnixTimestamp(max(window_start)) AS newest FROM flows
+    SELECT {_COLUMNS}, toUnixTimestamp(max(window_begin)) AS newest FROM flows
     WHERE {_LATELY} AND ({_AGAINST} OR (dst_port, src_port) GLOBAL IN (
         SELECT src_port, dst_port FROM flows WHERE {_LATELY} AND {_AGAINST}))
     GROUP BY {_COLUMNS} ORDER BY newest DESC LIMIT {{most:UInt32}}

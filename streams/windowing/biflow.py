@@ -104,7 +104,7 @@ def _ends(keys: Keys) -> tuple[End, End]:
 def merge(
     rows: Rows,
     *,
-    window_start: int,
+    window_begin: int,
     window_seconds: int,
     node_names: tuple[str, ...],
     interface_names: tuple[str, ...],
@@ -147,7 +147,7 @@ def merge(
     columns["node"], node_names = chosen(keys["node"], node_names)
     columns["interface"], interface_names = chosen(keys["interface"], interface_names)
     return FlowColumns(
-        window_start=window_start,
+        window_begin=window_begin,
         window_seconds=window_seconds,
         node_names=node_names,
         interface_names=interface_names,

@@ -115,7 +115,7 @@ class Connections(Protocol):
         """Of the responder."""
 
     @property
-    def window_start(self) -> int | U32:
+    def window_begin(self) -> int | U32:
         """Seconds since the Unix epoch, of all rows or of each."""
 
 
@@ -130,7 +130,7 @@ class StoredConnections:
     dst_addr: U8
     src_port: U16
     dst_port: U16
-    window_start: U32
+    window_begin: U32
 
 
 class _Turned(NamedTuple):
@@ -186,7 +186,7 @@ class Initiators:
         new = np.flatnonzero(self.turned(identity) | perhaps_among(identity[turned], identity))
         if not len(new):
             return
-        window = np.broadcast_to(np.asarray(rows.window_start, np.uint32), len(rows.protocol))[tcp[new]]
+        window = np.broadcast_to(np.asarray(rows.window_begin, np.uint32), len(rows.protocol))[tcp[new]]
         was = np.ones(len(self), np.bool_)
         self._turned = self._newest(self._turned.and_then(identity[new], window), np.append(was, turned[new]))
 

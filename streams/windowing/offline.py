@@ -76,7 +76,7 @@ class OfflineWindows:
             parts = [self._store.read(place) for place in self._stored.pop(start, [])]
             flows = merge(
                 concatenate([*parts, *(piece.rows for piece in window)]),
-                window_start=start,
+                window_begin=start,
                 window_seconds=self._seconds,
                 node_names=self._names.all(),
                 interface_names=self._interfaces.all(),

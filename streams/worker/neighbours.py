@@ -78,8 +78,8 @@ class FlowStore(Store, Protocol):
 class Publisher(Protocol):
     """The flows, live and dead-letter topics."""
 
-    def flows(self, flows: FlowColumns, revision: int) -> None:
-        """Send one message a row, and wait until all are delivered."""
+    def flows(self, flows: FlowColumns, partition: KafkaPartition, revision: int) -> None:
+        """Send one message a row, stored under these names, and wait until all are delivered."""
 
     def dead_letter(self, value: bytes | None, key: bytes | None, *, partition: int, offset: int, error: str) -> None:
         """Set a message aside, and wait until it is delivered."""

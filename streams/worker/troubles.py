@@ -19,7 +19,7 @@ class Place(NamedTuple):
     """Where work is done. Both None: nowhere in particular."""
 
     partition: int | None = None
-    window_start: int | None = None  # seconds since the Unix epoch
+    window_begin: int | None = None  # seconds since the Unix epoch
 
 
 ANYWHERE = Place()
@@ -36,11 +36,11 @@ class Trouble:
 
     def told(self) -> dict[str, str | int | None]:
         """For /health."""
-        window = self.place.window_start
+        window = self.place.window_begin
         return {
             "service": self.service,
             "partition": self.place.partition,
-            "window_start": None if window is None else iso(window),
+            "window_begin": None if window is None else iso(window),
             "since": iso(self.since),
             "error": self.error,
         }

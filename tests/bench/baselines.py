@@ -112,7 +112,7 @@ def decoding_costs() -> tuple[float, float]:
         stream, counts = io.BytesIO(octets), Counter[tuple[Any, ...]]()
         for _ in range(RECORDS):
             record: Any = fastavro.schemaless_reader(stream, schema, None)
-            counts[record["src_addr"], record["dst_addr"], record["src_port"], record["time_ns"] // 10**10] += record[
+            counts[record["src_addr"], record["dst_addr"], record["src_port"], record["time_us"] // 10**7] += record[
                 "packets"
             ]
 

@@ -101,7 +101,7 @@ def _into_clickhouse(codec: Codec) -> Iterator[Row]:
                 rows += outcome.rows
                 begin = time.perf_counter()
                 for revision, flows in outcome.publish:
-                    codec.encode_flow_records(flows, revision)
+                    codec.encode_flow_records(flows, topic_id=1, kafka_partition=0, revision=revision)
                 published += time.perf_counter() - begin
         store.close()
     yield Row(what="rows into ClickHouse, sink included", value=rows / wall, unit="rows/s", at_least=200_000)

@@ -13,7 +13,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "benchmarks"
-_PACKAGES = ("numpy", "pyarrow", "pyruhvro", "confluent-kafka", "faust-streaming", "clickhouse-connect", "chdb")
+_PACKAGES = ("numpy", "pyarrow", "confluent-kafka", "faust-streaming", "clickhouse-connect", "chdb")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

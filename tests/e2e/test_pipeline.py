@@ -251,9 +251,12 @@ def test_packets_of_the_topic_are_those_of_the_wire(system: System, truth: Truth
                 assert position in (None, batch["ring_start"])
                 position = batch["ring_end"]
                 for i, flow in enumerate(batch["flow"]):
-                    f = batch["flows"][flow]
-                    if net.is_ours(f["src_addr"]) and net.is_ours(f["dst_addr"]):
-                        half = Half(f["protocol"], f["src_addr"], f["dst_addr"], f["src_port"], f["dst_port"])
+                    protocol, src_addr, dst_addr, src_port, dst_port = (
+                        batch[f"flow_{name}"][flow]
+                        for name in ("protocol", "src_addr", "dst_addr", "src_port", "dst_port")
+                    )
+                    if net.is_ours(src_addr) and net.is_ours(dst_addr):
+                        half = Half(protocol, src_addr, dst_addr, src_port, dst_port)
                         found.packets[half] += batch["packets"][i]
                         found.bytes[half] += batch["bytes"][i]
     finally:
@@ -337,7 +340,7 @@ def test_a_hundred_thousand_small_packets_a_second_come_out_exact(
     system.wait_until_stored(time.time())
     row = system.rows(
         "SELECT sum(packets) AS packets, sum(bytes) AS bytes, uniqExact(src_port) AS ports FROM flows "
-        f"WHERE dst_port = 9 AND window_start >= toDateTime({int(before) - 10})"
+        f"WHERE dst_port = 9 AND window_begin >= toDateTime({int(before) - 10})"
     )[0]
     assert {name: int(value) for name, value in row.items()} == {"packets": sent, "bytes": sent * 60, "ports": flows}, (
         report

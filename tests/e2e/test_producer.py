@@ -15,8 +15,8 @@ from scapy.packet import Raw
 
 from producer.interfaces import namespaces
 from producer.kernel import pins
-from schemas.avro.arrow import decode_record
 from schemas.avro.codec import Codec
+from schemas.avro.records import decode_record
 from schemas.avro.registry import newest
 from tests.e2e.fix_producer import Node, batches_of, broker_on, by_flow, check_ledger, frames, running, stop
 from tests.fix_local import free_port

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from producer.kernel import pins
-from schemas.avro.arrow import decode_record
 from schemas.avro.codec import Codec
+from schemas.avro.records import decode_record
 from schemas.avro.registry import newest
 from schemas.packets import PacketBatch
 from tests.e2e.fix_producer import Node, batches_of, broker_on, by_flow, check_ledger, frames, once, running, stop

@@ -3,6 +3,8 @@
 import struct
 
 from schemas.avro.codec import Codec
+from schemas.avro.records import encode_record
+from schemas.avro.registry import newest
 from tests.faults.faults import POISON
 
 ZEROS = (9_400_000, 12_000_000)
@@ -52,10 +54,12 @@ def lies() -> list[bytes]:
 def live(codec: Codec) -> list[bytes]:
     """Live statistics of impossible times and intervals, and others that are none at all."""
     begin = header(codec, "LiveStats")
-    times = (253_402_300_799_000_000, 2**62, -(2**62), 0)  # of year 9999, of none, before all, 1970
+    times = (253_402_300_799_000, 2**62, -(2**62), 0)  # of year 9999, of none, before all, 1970
     told = [
-        begin + long(len(node)) + node + long(at) + long(interval) + b"\0" + long(0) * 3 + b"\0"
-        for node, at in ((f"liar-{number}".encode(), at) for number, at in enumerate(times))
+        begin + encode_record({"node": f"liar-{number}", "time": at, "interval_ms": interval}, newest("LiveStats"))
+        for number, at in enumerate(times)
         for interval in (1000, 0, -1, 2**31 - 1)
     ]
+    seen = {"node": "liar-4", "top_src_addr": ["::1"], "top_first_seen_us": [2**62], "interface": ["a"] * 1000}
+    told.append(begin + encode_record(seen, newest("LiveStats")))
     return [*told, *(begin + lie for lie in lies()), b"", b"\0", struct.pack(">bI", 0, 1) + bytes(300), bytes(100_000)]

@@ -23,7 +23,7 @@ ROWS = 400
 ADDRESSES = ("10.0.0.1", "10.0.0.2", "10.1.7.9", "192.0.2.55", "2001:db8::1", "2001:db8:1::2", "::1")
 NETWORKS = ("10.0.0.0/8", "::/0", "0.0.0.0/0", "2001:db8::/32", "10.0.0.0-10.0.0.1")
 COLUMNS = (
-    "window_start",
+    "window_begin",
     "window_seconds",
     "node",
     "interface",
@@ -68,7 +68,7 @@ def stored_rows() -> list[dict[str, Any]]:
             inside = kind != "none"
             ports = protocol != 1
             row = {
-                "window_start": NOW - rng.randrange(1080) * 10,
+                "window_begin": NOW - rng.randrange(1080) * 10,
                 "window_seconds": 10,
                 "node": rng.choice(["web1", "web2", "db'1", "back\\slash"]),
                 "interface": rng.choice(["eth0", "lo"]),

@@ -95,8 +95,8 @@ def test_clickhouse_chooses_the_flows_that_the_evaluator_chooses(store: Store, t
     def key(row: dict[str, Any], start: int) -> tuple[Any, ...]:
         return (start, *(row[name] for name in (*list(flow_sql.KEYS)[1:], "packets", "bytes", "tcp_flags")))
 
-    expected = sorted(key(flow, flow["window_start"]) for flow in FLOWS if matches(chosen, flow))
-    assert sorted(key(row, int(datetime.fromisoformat(row["window_start"]).timestamp())) for row in rows) == expected
+    expected = sorted(key(flow, flow["window_begin"]) for flow in FLOWS if matches(chosen, flow))
+    assert sorted(key(row, int(datetime.fromisoformat(row["window_begin"]).timestamp())) for row in rows) == expected
     # and the sums of top are those of the same flows, whatever table they come from
     question = explore_sql.Question(by=("direction",), flow_filter=chosen, **SPAN, oldest_raw=None)
     sql, parameters = explore_sql.top(question, sort="bytes", limit=10)

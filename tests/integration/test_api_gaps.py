@@ -36,7 +36,7 @@ def gaps(clickhouse_server: str) -> Iterator[TestClient]:
         client.insert(
             f"{DATABASE}.flows",
             [[DAY + STEP * minute, 10, node, 6, 7, 700] for minute, node in ((FIRST, "a"), (OTHERS, "b"))],
-            column_names=["window_start", "window_seconds", "node", "protocol", "packets", "bytes"],
+            column_names=["window_begin", "window_seconds", "node", "protocol", "packets", "bytes"],
         )
         consumed = f"start >= {DAY + FLYING * STEP} AND start < {DAY + (FLYING + 1) * STEP} AND node = 'a'"
         client.command(

@@ -31,7 +31,7 @@ def test_pages_of_history_are_all_flows_once_newest_first(api: TestClient, chose
         cursor = page["next"]
     expected = [flow for flow in FLOWS if matches(filters.parse(chosen), flow)]
     assert len(seen) == len(expected) == len({json.dumps(flow) for flow in seen})
-    starts = [flow["window_start"] for flow in seen]
+    starts = [flow["window_begin"] for flow in seen]
     assert starts == sorted(starts, reverse=True)
     assert sum(flow["bytes"] for flow in seen) == sum(flow["bytes"] for flow in expected)
 

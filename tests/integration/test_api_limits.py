@@ -108,7 +108,7 @@ def test_shipped_queries_read_only_the_granules_they_need(stored: Settings, stor
     """Rows of many days are added; a question about an hour reads a part of one day's partition."""
     client = connect(stored.clickhouse.url, autogenerate_session_id=False)
     client.command(
-        f"INSERT INTO {DATABASE}.flows (window_start, window_seconds, node, dst_port, packets) SELECT"
+        f"INSERT INTO {DATABASE}.flows (window_begin, window_seconds, node, dst_port, packets) SELECT"
         f" {NOW} - 86400 * 20 + intDiv(number, 10) * 10, 10, 'filler', number % 1000, 1 FROM numbers(1500000)"
     )
     try:

@@ -22,7 +22,7 @@ def test_sums_from_rollups_are_those_of_the_windows_that_start_in_the_range(
         name: datetime.fromtimestamp(NOW + second, UTC).isoformat()
         for name, second in (("since", first), ("until", first + size))
     }
-    inside = [row for row in STORED if NOW + first <= row["window_start"] < NOW + first + size]
+    inside = [row for row in STORED if NOW + first <= row["window_begin"] < NOW + first + size]
     answer = api.get("/api/top", params={**span, "by": "dst_addr"}).json()
     assert answer["total"] == {
         **{name: sum(row[name] for row in inside) for name in ("packets", "bytes", "packets_rev", "bytes_rev")},

@@ -30,9 +30,9 @@ def test_an_empty_store_has_nothing_to_audit(run: Run, tables: Tables) -> None:
 
 def stored_traffic(tables: Tables, window: int) -> None:
     """Both directions of an interface over two windows, with an epoch that lies across, a late packet, and drops."""
-    tables.flow(window_start=window, packets=10, bytes=1000, packets_rev=5, bytes_rev=500)
-    tables.flow(window_start=window, packets=1, bytes=60, revision=1)
-    tables.flow(window_start=window + 10, direction="egress", packets=4, bytes=400, packets_rev=7, bytes_rev=700)
+    tables.flow(window_begin=window, packets=10, bytes=1000, packets_rev=5, bytes_rev=500)
+    tables.flow(window_begin=window, packets=1, bytes=60, revision=1)
+    tables.flow(window_begin=window + 10, direction="egress", packets=4, bytes=400, packets_rev=7, bytes_rev=700)
     tables.ledger(end=window + 9.9, windows={window: (8, 860)}, epoch=1)
     tables.ledger(
         end=window + 10.4,
@@ -94,7 +94,7 @@ def test_a_short_range_of_the_ledger_is_read_like_a_long_one(tables: Tables, win
 
 def test_another_node_is_left_out_when_one_is_named(run: Run, tables: Tables, window: int) -> None:
     stored_traffic(tables, window)
-    tables.flow(window_start=window, node="n2", packets=1, bytes=1)
+    tables.flow(window_begin=window, node="n2", packets=1, bytes=1)
     code, report = audit(run, "--node", "n1")
     assert code == 0
     assert {row["node"] for row in report["rows"]} == {"n1"}
@@ -116,8 +116,8 @@ def test_a_range_compares_the_windows_at_its_edges_as_a_whole(run: Run, tables: 
 
 LOSE_A_REVISION = "ALTER TABLE DB.flows DELETE WHERE revision = 1"
 STORE_A_ROW_MORE = """
-    INSERT INTO DB.flows (window_start, window_seconds, node, interface, direction, packets, bytes)
-    SELECT window_start, 10, 'n1', 'eth0', 'ingress', 2, 90 FROM DB.flows WHERE revision = 1"""
+    INSERT INTO DB.flows (window_begin, window_seconds, node, interface, direction, packets, bytes)
+    SELECT window_begin, 10, 'n1', 'eth0', 'ingress', 2, 90 FROM DB.flows WHERE revision = 1"""
 MISCOUNT_A_PACKET = """
     ALTER TABLE DB.ledger UPDATE seen_packets = seen_packets + 1 WHERE direction = 'ingress' AND epoch = 1"""
 CONSUME_TWICE = """
@@ -142,7 +142,7 @@ def test_each_kind_of_difference_is_found_at_its_stage(
     run: Run, tables: Tables, window: int, change: str, stage: str, missing: tuple[int, int], surplus: tuple[int, int]
 ) -> None:
     stored_traffic(tables, window)
-    tables.flow(window_start=window + 60, packets=1, bytes=1)  # proof that all before is settled
+    tables.flow(window_begin=window + 60, packets=1, bytes=1)  # proof that all before is settled
     tables.ledger(end=window + 60.5, windows={window + 60: (1, 1)}, epoch=3)
     tables.end(at=window + 61, epoch=4)
     tables.command(f"{change} SETTINGS mutations_sync = 1" if "ALTER" in change else change)
@@ -167,7 +167,7 @@ def test_each_kind_of_difference_is_found_at_its_stage(
 @pytest.mark.parametrize("table", ["flows_1m", "flows_1h"])
 def test_a_rollup_that_lost_rows_is_found(run: Run, tables: Tables, window: int, table: str) -> None:
     stored_traffic(tables, window)
-    tables.flow(window_start=window + 20, packets=2, bytes=200)  # proves that the windows before are stored
+    tables.flow(window_begin=window + 20, packets=2, bytes=200)  # proves that the windows before are stored
     tables.ledger(end=window + 21, windows={window + 20: (2, 200)}, epoch=3)
     tables.end(at=window + 22, epoch=4)
     assert audit(run)[0] == 0
@@ -206,7 +206,7 @@ def test_a_window_that_is_still_open_is_in_flight_and_the_audit_speaks_up_to_it(
     code, out, _ = run("audit", "--wait", "0.4")
     assert code == 1  # asked to wait until all is settled that was seen up to now
     assert f"Not settled since {iso(current)}:" in out
-    tables.flow(window_start=current, packets=6, bytes=600)
+    tables.flow(window_begin=current, packets=6, bytes=600)
     tables.end(at=current + 0.6, epoch=4)
     assert run("audit", "--wait", "5")[0] == 0
 
@@ -244,7 +244,7 @@ def test_a_window_of_a_clock_that_is_ahead_proves_nothing_of_others(run: Run, ta
     current = int(time.time()) // 10 * 10
     stored_traffic(tables, current - 60)
     tables.ledger(end=current - 19.5, windows={current - 20: (6, 600)}, epoch=3)  # consumed, and about to be stored
-    tables.flow(window_start=current + 3600, node="ahead", packets=1, bytes=1)  # in the same partition
+    tables.flow(window_begin=current + 3600, node="ahead", packets=1, bytes=1)  # in the same partition
     code, report = audit(run, "--node", "n1")
     assert (code, report["differs"], report["rows"][0]["in_flight_packets"]) == (0, False, 6)
 
@@ -265,7 +265,7 @@ def test_a_node_that_fell_silent_before_the_range_is_still_in_it(run: Run, table
     stored_traffic(tables, window)
     tables.ledger(end=window + 11, windows={}, epoch=3, interface="")
     recent = int(time.time()) // 10 * 10 - 20
-    tables.flow(window_start=recent, node="n2", packets=1, bytes=60)
+    tables.flow(window_begin=recent, node="n2", packets=1, bytes=60)
     tables.ledger(end=recent + 1, windows={recent: (1, 60)}, node="n2")
     code, report = audit(run, "--since", "1m")
     assert (code, report["not_settled"]) == (1, ["n1"])

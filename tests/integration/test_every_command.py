@@ -64,7 +64,7 @@ def test_every_command_is_here() -> None:
 @pytest.fixture(scope="module")
 def environment(clickhouse_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     with tables_of(clickhouse_server) as tables:
-        tables.flow(window_start=int(time.time()) - 600, packets=3)
+        tables.flow(window_begin=int(time.time()) - 600, packets=3)
         yield {name: value for name, value in os.environ.items() if not name.startswith("AYAFLOW_")} | {
             "AYAFLOW_CLICKHOUSE_URL": tables.url,
             "AYAFLOW_CLICKHOUSE_DATABASE": tables.database,

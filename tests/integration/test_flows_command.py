@@ -15,7 +15,7 @@ pytestmark = pytest.mark.clickhouse
 
 def test_revisions_of_a_flow_are_one_line_with_their_sum(run: Run, tables: Tables, window: int) -> None:
     tables.flow(
-        window_start=window,
+        window_begin=window,
         packets=10,
         bytes=1000,
         packets_rev=5,
@@ -33,7 +33,7 @@ def test_revisions_of_a_flow_are_one_line_with_their_sum(run: Run, tables: Table
         dscp_rev=8,
     )
     tables.flow(
-        window_start=window,
+        window_begin=window,
         packets=1,
         bytes=60,
         packets_rev=2,
@@ -53,7 +53,7 @@ def test_revisions_of_a_flow_are_one_line_with_their_sum(run: Run, tables: Table
     (flow,) = lines(out)
     start = time.strftime("%Y-%m-%dT%H:%M:", time.gmtime(window))
     assert flow == {
-        "window_start": f"{start}10Z",
+        "window_begin": f"{start}10Z",
         "window_seconds": 10,
         "node": "n1",
         "interface": "eth0",
@@ -116,11 +116,11 @@ def test_revisions_of_a_flow_are_one_line_with_their_sum(run: Run, tables: Table
     ],
 )
 def test_filters_choose_flows(run: Run, tables: Tables, window: int, words: str, ports: list[int]) -> None:
-    tables.flow(window_start=window, dst_port=443, packets=1, bytes=999)
-    tables.flow(window_start=window, dst_port=53, src_port=5353, protocol=17, direction="egress", packets=2, bytes=1000)
+    tables.flow(window_begin=window, dst_port=443, packets=1, bytes=999)
+    tables.flow(window_begin=window, dst_port=53, src_port=5353, protocol=17, direction="egress", packets=2, bytes=1000)
     for flags in (1, 2):  # each revision alone has less than the filter asks for
         tables.flow(
-            window_start=window,
+            window_begin=window,
             dst_port=80,
             src_port=1,
             src_addr="2001:db8::1",
@@ -137,7 +137,7 @@ def test_filters_choose_flows(run: Run, tables: Tables, window: int, words: str,
 
 def test_order_limit_and_time_range(run: Run, tables: Tables, window: int) -> None:
     for number, (packets, size) in enumerate([(5, 100), (1, 900), (9, 300)]):
-        tables.flow(window_start=window + 10 * number, dst_port=number, packets=packets, bytes=size)
+        tables.flow(window_begin=window + 10 * number, dst_port=number, packets=packets, bytes=size)
 
     def ports(*words: str) -> list[int]:
         _, out, _ = run("flows", "--format", "json", *words)
@@ -159,7 +159,7 @@ def test_order_limit_and_time_range(run: Run, tables: Tables, window: int) -> No
 
 
 def test_csv_and_table_show_the_same_flow(run: Run, tables: Tables, window: int) -> None:
-    tables.flow(window_start=window, packets=10, bytes=123_456, packets_rev=5, bytes_rev=500, tcp_flags=18)
+    tables.flow(window_begin=window, packets=10, bytes=123_456, packets_rev=5, bytes_rev=500, tcp_flags=18)
     _, out, _ = run("flows", "--since", "1h", "--format", "csv")
     (row,) = csv.DictReader(io.StringIO(out))
     assert (row["src_addr"], row["bytes"], row["community_id"][:2]) == ("10.0.0.1", "123456", "1:")
@@ -183,7 +183,7 @@ def test_csv_and_table_show_the_same_flow(run: Run, tables: Tables, window: int)
 
 @pytest.mark.usefixtures("berlin")
 def test_times_of_tables_and_sentences_can_be_those_of_this_machine(run: Run, tables: Tables, window: int) -> None:
-    tables.flow(window_start=window)
+    tables.flow(window_begin=window)
     utc, here = iso(window), datetime.fromtimestamp(window).astimezone().isoformat()
     assert utc in run("flows", "--since", "1h")[1]
     shown = run("flows", "--since", "1h", "--local")[1]
@@ -199,7 +199,7 @@ def test_times_of_tables_and_sentences_can_be_those_of_this_machine(run: Run, ta
 
 
 def test_a_name_is_no_formula_in_csv_and_itself_in_json(run: Run, tables: Tables, window: int) -> None:
-    tables.flow(window_start=window, packets=1, node="@n", interface="=cmd|' /C calc'!A0")
+    tables.flow(window_begin=window, packets=1, node="@n", interface="=cmd|' /C calc'!A0")
     for words in (
         ("flows", "--since", "1h"),
         ("query", "SELECT * FROM flows"),

@@ -110,7 +110,7 @@ def test_a_connection_keeps_its_source_over_restarts_and_rebalances(kafka_broker
         assert (
             sorted(
                 p.query(
-                    "SELECT toUnixTimestamp(window_start), node, replaceOne(IPv6NumToString(src_addr), '::ffff:', ''), "
+                    "SELECT toUnixTimestamp(window_begin), node, replaceOne(IPv6NumToString(src_addr), '::ffff:', ''), "
                     "src_port, replaceOne(IPv6NumToString(dst_addr), '::ffff:', ''), dst_port, direction, "
                     "sum(packets), sum(packets_rev) FROM flows GROUP BY ALL"
                 )

@@ -158,7 +158,7 @@ def test_a_partition_that_gets_stuck_is_named_while_the_others_go_on(kafka_broke
             health = p.health()
             assert not health["ok"]
             assert {trouble["partition"] for trouble in health["troubles"]} == {1}
-            assert all(trouble["window_start"] for trouble in health["troubles"])
+            assert all(trouble["window_begin"] for trouble in health["troubles"])
         p.until(lambda: {each["partition"] for each in p.health()["backlog"]} >= {1})
         assert 'ayaflow_streams_oldest_unstored_seconds{partition="1"}' in p.metrics_page()
         p.command("ALTER TABLE flows DROP CONSTRAINT no")

@@ -14,6 +14,7 @@ from common.settings import KafkaSettings
 from schemas.avro.codec import Codec
 from schemas.topics import topics
 from streams.kafka.publisher import KafkaPublisher
+from streams.partition.storing import KafkaPartition
 from tests.unit.streams.kafka.test_publisher import STATS
 from tests.unit.streams.store_contract import flows
 from tests.waiting import HANG_SECONDS, until
@@ -81,7 +82,7 @@ def test_a_key_is_in_the_partition_where_java_and_others_look_for_it(kafka_broke
     kafka.create_missing(settings, topics(settings))
     partitions = {each.name.rpartition(".")[2]: each.partitions for each in topics(settings)}
     publisher = KafkaPublisher(settings, Codec())
-    publisher.flows(flows(1, rows=40), 0)
+    publisher.flows(flows(1, rows=40), KafkaPartition(1, 0), 0)
     for number in range(40):
         publisher.live({**STATS, "node": f"node-{number}"})
     publisher.close()

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.clickhouse
 
 
 def test_query_answers_in_each_format(run: Run, tables: Tables, window: int) -> None:
-    tables.flow(window_start=window, packets=3, bytes=2**63)
+    tables.flow(window_begin=window, packets=3, bytes=2**63)
     sql = "SELECT src_addr, sum(bytes) AS b, [dst_addr] AS d, NULL AS n, 'a,\"b' AS s FROM flows GROUP BY ALL;"
     assert lines(run("query", sql, "--format", "json")[1]) == [
         {"src_addr": "10.0.0.1", "b": 2**63, "d": ["10.0.0.2"], "n": None, "s": 'a,"b'}
@@ -26,6 +26,18 @@ def test_query_answers_in_each_format(run: Run, tables: Tables, window: int) -> 
         ["10.0.0.1", str(2**63), '["10.0.0.2"]', "", 'a,"b'],
     ]
     assert run("query", sql)[1].splitlines()[1].split() == ["10.0.0.1", str(2**63), '["10.0.0.2"]', 'a,"b']
+
+
+def test_sums_that_count_a_packet_of_a_router_twice_are_told(run: Run, tables: Tables, window: int) -> None:
+    once, either = "SELECT sum(packets) AS p FROM flows WHERE primary", "SELECT sum(packets) AS p FROM flows"
+    tables.flow(window_begin=window, packets=3)
+    assert not run("query", either)[2]
+    tables.flow(window_begin=window, packets=3, interface="eth1", primary=False)
+    said = run("query", either, "--format", "json")
+    assert lines(said[1]) == [{"p": 6}]
+    assert "sums WHERE primary count every packet once" in said[2]
+    said = run("query", once, "--format", "json")
+    assert (lines(said[1]), said[2]) == ([{"p": 3}], "")
 
 
 def test_queries_without_addresses_come_out_the_same(run: Run, tables: Tables) -> None:
@@ -80,7 +92,7 @@ def test_a_format_of_the_querys_own_wins(run: Run, tables: Tables) -> None:
 def test_a_query_that_cannot_be_answered_is_one_line(
     run: Run, tables: Tables, window: int, sql: str, code: int, hint: str
 ) -> None:
-    tables.flow(window_start=window, packets=1)
+    tables.flow(window_begin=window, packets=1)
     for form in ("table", "json", "csv"):
         found, _, err = run("query", sql, "--format", form)
         assert found == code

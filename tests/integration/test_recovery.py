@@ -86,7 +86,7 @@ def check(p: Pipeline, nodes: list[Node]) -> None:
     """All packets of the nodes are in flows, rollups and ledger, once."""
     want = {(node.name, window): packets for node in nodes for window, packets in node.want.items()}
     p.until(lambda: p.stored_packets() >= sum(want.values()))
-    stored = p.query("SELECT node, toUnixTimestamp(window_start), sum(packets + packets_rev) FROM flows GROUP BY 1, 2")
+    stored = p.query("SELECT node, toUnixTimestamp(window_begin), sum(packets + packets_rev) FROM flows GROUP BY 1, 2")
     assert {(node, window): packets for node, window, packets in stored} == want
     # a rollup gets its rows a moment after its table
     p.until(lambda: p.count("SELECT sum(packets + packets_rev) FROM flows_1m") == sum(want.values()))

@@ -69,7 +69,7 @@ def test_a_window_that_is_refused_holds_up_no_other_and_is_stored_in_the_end(
         (trouble,) = p.health()["troubles"]
         assert (trouble["partition"], "VIOLATED_CONSTRAINT" in trouble["error"]) == (0, True)
         assert p.count("SELECT count() FROM refused FINAL") == 1  # before a later window was stored
-        assert p.query("SELECT nodes, packets, toUnixTimestamp(window_start) FROM refused") == [(["n1"], 2, window)]
+        assert p.query("SELECT nodes, packets, toUnixTimestamp(window_begin) FROM refused") == [(["n1"], 2, window)]
         p.until(lambda: "set aside" in str(p.health().get("clickhouse")))
         (said,) = losses(p)
         assert said.startswith("n1: 2 packet(s) of the window ")

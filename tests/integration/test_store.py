@@ -11,6 +11,7 @@ from common.clickhouse import connect
 from common.settings import ClickHouseSettings
 from schemas.community_id import community_ids
 from schemas.flows import FlowColumns
+from schemas.record_id import record_ids
 from streams.partition.storing import KafkaPartition
 from streams.store.clickhouse import ClickHouseStore
 from streams.worker.neighbours import FlowStore
@@ -52,12 +53,13 @@ def test_clickhouse_keeps_the_contract(
 def test_the_table_has_the_ids_and_icmp_types_of_the_messages(
     settings: ClickHouseSettings, store: ClickHouseStore, flows: FlowColumns
 ) -> None:
-    partition = KafkaPartition(time.time_ns(), 0)
-    store.insert(replace(flows, window_start=1_800_000_000), partition, 0, 9)
+    partition, flows = KafkaPartition(time.time_ns(), 3), replace(flows, window_begin=1_800_000_000)
+    store.insert(flows, partition, 2, 9)
     client = connect(settings, database=settings.database, timeout_seconds=60)
     try:
         (found,) = client.query(
-            "SELECT arraySort(groupArray((community_id, icmp_type))) FROM flows WHERE topic_id = %(topic_id)s",
+            "SELECT arraySort(groupArray((community_id, icmp_type))), arraySort(groupArray(record_id))"
+            " FROM flows WHERE topic_id = %(topic_id)s",
             parameters={"topic_id": partition.topic_id},
         ).result_rows
     finally:
@@ -65,3 +67,5 @@ def test_the_table_has_the_ids_and_icmp_types_of_the_messages(
     names = ("protocol", "src_addr", "dst_addr", "src_port", "dst_port", "icmp_type", "icmp_code")
     ids = community_ids(**{name: getattr(flows, name) for name in names})
     assert found[0] == sorted(zip(ids, flows.icmp_type.tolist(), strict=True))
+    identities = record_ids(flows, topic_id=partition.topic_id, kafka_partition=3, revision=2)
+    assert found[1] == sorted(each.decode() for each in identities.tolist())

@@ -67,9 +67,9 @@ def test_batches_become_flows_ledger_rows_and_messages(kafka_broker: str, clickh
         p.send([batch([], ring_start=position, clock_ns=(start + 30) * SECOND)])
         p.until(lambda: p.stored_packets() == 500)
         rows = p.query(
-            "SELECT toUnixTimestamp(window_start), protocol, IPv6NumToString(src_addr), src_port, dst_port, direction, "
+            "SELECT toUnixTimestamp(window_begin), protocol, IPv6NumToString(src_addr), src_port, dst_port, direction, "
             "packets, bytes, packets_rev, bytes_rev, tcp_flags, tcp_flags_rev, revision, node, interface "
-            "FROM flows ORDER BY window_start, protocol"
+            "FROM flows ORDER BY window_begin, protocol"
         )
         expected = []
         for window, n in ((start, 2), (start + 2, 2), (start + 4, 1)):

@@ -26,7 +26,7 @@ from producer.kafka.publisher import Publisher
 from schemas.avro.codec import Codec
 from schemas.topics import TopicNames, topics
 from streams.kafka.publisher import KafkaPublisher
-from streams.partition.storing import WindowId
+from streams.partition.storing import KafkaPartition, WindowId
 from tests.fix_local import REPOSITORY, environment
 from tests.integration.fix_streams import Pipeline, pipeline
 from tests.unit.producer.replay.captures import Frame, pcap
@@ -125,7 +125,7 @@ def test_packets_have_the_brokers_time_and_flows_and_live_statistics_that_of_the
     assert is_now(sent_ms)
     window = WindowId(int(time.time()) // 10 * 10 - 3600, 10)
     publisher, clock = KafkaPublisher(settings, Codec()), datetime.now(UTC) - timedelta(seconds=20)
-    publisher.flows(flows(1, window, rows=3), 0)
+    publisher.flows(flows(1, window, rows=3), KafkaPartition(1, 0), 0)
     publisher.live({**STATS, "time": clock})
     publisher.close()
     assert times(settings, names.flows, 3) == [(TIMESTAMP_CREATE_TIME, window.start * 1000)] * 3
@@ -160,7 +160,7 @@ def test_a_worker_a_year_ahead_sends_all_the_same(settings: KafkaSettings, ours:
     names = (make_ours if ours else make_foreign)(settings)
     publisher = a_year_ahead(settings)
     window = WindowId(int(time.time()) // 10 * 10, 10)
-    publisher.flows(flows(1, window, rows=3), 0)
+    publisher.flows(flows(1, window, rows=3), KafkaPartition(1, 0), 0)
     publisher.dead_letter(b"poison", b"n1", partition=0, offset=7, error="why")
 
     def arrived() -> bool:
@@ -195,7 +195,7 @@ def test_topics_with_the_brokers_defaults_take_a_node_whose_clock_is_right_or_ah
 def test_topics_that_take_no_old_times_get_the_time_of_sending(settings: KafkaSettings) -> None:
     names = make_foreign(settings, **{"message.timestamp.before.max.ms": "600000"})
     publisher = KafkaPublisher(settings, Codec())
-    publisher.flows(flows(1, WindowId(int(time.time()) // 10 * 10 - 3600, 10)), 0)
+    publisher.flows(flows(1, WindowId(int(time.time()) // 10 * 10 - 3600, 10)), KafkaPartition(1, 0), 0)
     publisher.close()
     ((kind, ms),) = times(settings, names.flows, 1)
     assert kind == TIMESTAMP_CREATE_TIME
@@ -252,6 +252,6 @@ def test_a_replay_of_2010_stays_in_kafka_and_is_stored(
         p.until(lambda: len(p.messages(p.topics.flows)) == 2)
         published = p.messages(p.topics.flows)
         assert all(is_now(message.timestamp()[1]) for message in published)
-        windows = sorted(p.query("SELECT toUnixTimestamp(window_start) FROM flows"))
+        windows = sorted(p.query("SELECT toUnixTimestamp(window_begin) FROM flows"))
         assert windows == [(IN_2010,), (IN_2010 + 2,)]
         removed.close()

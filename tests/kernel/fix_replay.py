@@ -12,7 +12,7 @@ from common.stopping import Stop
 from producer.replay.feed import Block, Feed, Totals
 from producer.replay.program import ReplayProgram
 from producer.replay.run import Pace, Replay
-from schemas.avro.codec import Codec
+from schemas.avro.flow_encoder import arrow_rows
 from streams.windowing.offline import OfflineWindows
 from streams.windowing.spill import Spill
 
@@ -49,7 +49,7 @@ class Replayer:
             replay = Replay(feed=feed, sink=Sink(), pace=Pace(None), tell=lambda _octets: None, stop=stop)
             broken = replay.run([str(path) for path in paths])
         feed.totals.check()
-        flows = [row for window in windows.flows() for row in Codec.flow_rows(window, 0).to_pylist()]
+        flows = [row for window in windows.flows() for row in arrow_rows(window).to_pylist()]
         return Replayed(flows=flows, totals=feed.totals, broken=[str(error) for error in broken])
 
 

@@ -111,13 +111,13 @@ def test_times_are_those_of_the_capture_to_the_microsecond(replay: Replayer, tmp
         seen.setdefault((port, at // (10 * SECOND)), []).append(at)
     found = replay(save(tmp_path / "a.pcap", *frames))
     assert {
-        (flow["src_port"], int(flow["window_start"].replace(tzinfo=UTC).timestamp()) // 10): (
+        (flow["src_port"], int(flow["window_begin"].replace(tzinfo=UTC).timestamp()) // 10): (
             flow["first_seen"].replace(tzinfo=UTC),
             flow["last_seen"].replace(tzinfo=UTC),
         )
         for flow in found.flows
     } == {key: (moment(min(times)), moment(max(times))) for key, times in seen.items()}
-    order = [(flow["window_start"], flow["first_seen"]) for flow in found.flows]
+    order = [(flow["window_begin"], flow["first_seen"]) for flow in found.flows]
     assert order == sorted(order)
 
 

@@ -18,6 +18,7 @@ from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
 
 from schemas.avro.codec import Codec
+from schemas.avro.flow_encoder import arrow_rows
 from schemas.packets import PacketBatch
 from streams.partition.state import Partition
 from streams.windowing.offline import OfflineWindows
@@ -254,7 +255,7 @@ def windowed(batches: list[PacketBatch]) -> tuple[Directed, Partition]:
         taken = partition.take(offset, each, now=1000.0)
         assert (taken.duplicates, taken.gap_bytes, taken.after_epoch) == (0, 0, 0)
         windows.add(each)
-    flows = [row for each in windows.flows() for row in Codec.flow_rows(each, 0).to_pylist()]
+    flows = [row for each in windows.flows() for row in arrow_rows(each).to_pylist()]
     return directed(flows), partition
 
 

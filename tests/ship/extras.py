@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.fix_local import REPOSITORY
 
 WHEELS = REPOSITORY / ".wheels"
-EXTRAS = ("producer", "producer,arrow", "streams", "console", "local")
+EXTRAS = ("producer", "streams", "console", "local")
 _SOURCES = ("bpf", "cli", "common", "console", "deploy", "producer", "schemas", "streams")
 _FILES = ("pyproject.toml", "README.md", "LICENSE")
 
@@ -79,7 +79,7 @@ def build(directory: Path) -> Path:
 
 
 def install(wheel: Path, extra: str) -> Environment:
-    """An environment with one extra (or several: `producer,arrow`) and nothing else."""
+    """An environment with one extra (or several: `producer,console`) and nothing else."""
     environment = Environment(wheel.parent / extra)
     subprocess.run(
         ["/usr/bin/python3", "-m", "venv", "--system-site-packages", "--without-pip", environment.path], check=True

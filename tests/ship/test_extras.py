@@ -29,7 +29,7 @@ LOCAL = pytest.param("local", marks=pytest.mark.wide)  # 1 GB; tests/unit/test_e
 ABSENT = {  # what a machine with this extra must not carry
     "producer": {
         *("aiohttp", "chdb", "clickhouse-connect", "fastapi", "faust-streaming", "lark", "pandas", "plotly"),
-        *("pyarrow", "pyruhvro", "rich", "uvicorn", *TEST_TOOLS),
+        *("pyarrow", "rich", "uvicorn", *TEST_TOOLS),
     },
     "streams": {"chdb", "fastapi", "lark", "pandas", "plotly", "pyroute2", "rich", "uvicorn", *TEST_TOOLS},
     "console": {"aiohttp", "chdb", "faust-streaming", "pandas", "pyroute2", *TEST_TOOLS},
@@ -185,24 +185,6 @@ def test_producer_streams_and_console_work_together_each_with_its_extra_alone(
             return sum(json.loads(line)["packets"] for line in found.splitlines())
 
         until(lambda: packets() == 7, said)
-
-
-@pytest.mark.root
-def test_the_record_encoding_says_what_it_needs_beside_the_producer(
-    having: Environments, root_and_bcc: None, bpffs: Path, tmp_path: Path
-) -> None:
-    settings = environment(
-        node=f"extras-{os.getpid()}",
-        data_dir=tmp_path,
-        capture_interfaces="lo",
-        capture_bpffs=bpffs,
-        kafka_bootstrap_servers="127.0.0.1:1",
-        producer_metrics_listen=f"127.0.0.1:{free_port()}",
-    )
-    done = having("producer").run("producer", "--set", "producer.encoding=record", variables=settings)
-    assert done.returncode == 3, done.stderr
-    assert "pip install 'ayaflow[producer,arrow]'" in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.wide

@@ -12,11 +12,11 @@ from cli.extras import EXTRAS, problem
 from cli.main import cli
 from tests.unit.test_imports import LAYERS, libraries, modules, name_of
 
-FOLDERS = {  # folder: the extras that its users have; which of them need Arrow or ClickHouse, tests/ship shows
+FOLDERS = {  # folder: the extras that its users have; which of schemas need Arrow, tests/ship shows
     "bpf": (),
     "common": ("streams",),
-    "schemas": ("arrow",),
-    "producer": ("producer", "arrow"),
+    "schemas": ("streams",),
+    "producer": ("producer",),
     "streams": ("streams",),
     "console": ("console",),
     "deploy": ("local",),
@@ -70,6 +70,5 @@ def test_each_command_that_needs_an_extra_is_known() -> None:
 
 def test_a_missing_library_is_a_sentence_and_a_missing_module_of_ours_is_a_fault() -> None:
     assert "pip install 'ayaflow[streams]'" in str(problem("streams", "faust.types"))
-    assert "ayaflow[producer,arrow]" in str(problem("producer", "pyarrow.compute"))
     assert problem("streams", "streams.windowing.none") is None
     assert problem("version", "faust") is None

@@ -101,7 +101,7 @@ class Publishing:
         if flows is None:
             read = partial(self._store.rows, first.partition, first.window, first.revision)
             flows = await self._again.once(CLICKHOUSE, read)
-        await self._again.once(FLOWS, partial(self._publisher.flows, flows, first.revision))
+        await self._again.once(FLOWS, partial(self._publisher.flows, flows, first.partition, first.revision))
         self._again.troubles.report(FLOWS, None, lane.at())
         self._done(lane)
 
@@ -115,7 +115,7 @@ class Publishing:
                 log.error(
                     "flow records were not published: the flows topic took nothing for too long; the table has them",
                     partition=lane.state.number,
-                    window_start=first.window.start,
+                    window_begin=first.window.start,
                     rows=first.rows,
                     minutes=round(PATIENCE_SECONDS / 60, 1),
                     times=times,

@@ -52,7 +52,7 @@ class Refusals:
             log.error(
                 "set a window aside that ClickHouse refuses; its rows are in the table refused until it takes them",
                 partition=lane.state.number,
-                window_start=job.window.start,
+                window_begin=job.window.start,
                 packets=outcome.aside,
                 error=str(error),
             )

@@ -89,7 +89,7 @@ class Writing:
             log.warning(
                 "rows are older than clickhouse.flows_retention_days and were not kept",
                 rows=outcome.expired,
-                window_start=job.window.start,
+                window_begin=job.window.start,
             )
         if outcome.rows:
             self._metrics.rows_stored.inc(outcome.rows)
@@ -104,7 +104,7 @@ class Writing:
         log.debug(
             "stored",
             partition=job.partition.number,
-            window_start=job.window.start,
+            window_begin=job.window.start,
             rows=outcome.rows,
             revision=outcome.known.revision - 1,
             offset_end=outcome.known.offset_end,

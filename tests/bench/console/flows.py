@@ -15,7 +15,7 @@ WINDOW = 10  # seconds
 NODES = 4
 LATE = 997  # of so many windows of a node, one has a second revision
 _FLOWS = """
-INSERT INTO flows (window_start, window_seconds, node, interface, direction, protocol, src_addr, dst_addr, src_port,
+INSERT INTO flows (window_begin, window_seconds, node, interface, direction, protocol, src_addr, dst_addr, src_port,
     dst_port, packets, bytes, packets_rev, bytes_rev, tcp_flags, tcp_flags_rev, min_ttl, max_ttl, min_packet_bytes,
     max_packet_bytes, first_offset_us, last_offset_us, kafka_partition, kafka_offset_end, revision)
 WITH
@@ -34,28 +34,28 @@ SELECT window * 10, 10, concat('node', toString(n)), 'eth0', if(server % 3 = 0, 
 FROM numbers({from:UInt64}, {count:UInt64})
 """
 _LATE = """
-INSERT INTO flows (window_start, window_seconds, node, interface, direction, protocol, src_addr, dst_addr, src_port,
+INSERT INTO flows (window_begin, window_seconds, node, interface, direction, protocol, src_addr, dst_addr, src_port,
     dst_port, packets, bytes, kafka_partition, kafka_offset_end, revision)
-SELECT window_start, window_seconds, node, interface, direction, protocol, src_addr, dst_addr, src_port, dst_port,
+SELECT window_begin, window_seconds, node, interface, direction, protocol, src_addr, dst_addr, src_port, dst_port,
     1, 60, kafka_partition, kafka_offset_end + 1, 1
-FROM flows WHERE cityHash64(window_start, node) % {late:UInt32} = 0 AND cityHash64(src_port) % 8 = 0
+FROM flows WHERE cityHash64(window_begin, node) % {late:UInt32} = 0 AND cityHash64(src_port) % 8 = 0
 """
 _LEDGER = """
 INSERT INTO ledger (node, ring_id, epoch, interface, direction, start_time, end_time, seen_packets, seen_bytes,
     emitted_packets, emitted_bytes, consumed_windows, consumed_packets, consumed_bytes, window_seconds)
 WITH side.4 AS part
-SELECT node, 1, toUnixTimestamp(window_start) * 2 + part, interface, side.1,
-    addMilliseconds(toDateTime64(window_start, 6, 'UTC'), 500 * part),
-    addMilliseconds(toDateTime64(window_start, 6, 'UTC'), 500 * part + 500),
+SELECT node, 1, toUnixTimestamp(window_begin) * 2 + part, interface, side.1,
+    addMilliseconds(toDateTime64(window_begin, 6, 'UTC'), 500 * part),
+    addMilliseconds(toDateTime64(window_begin, 6, 'UTC'), 500 * part + 500),
     intDiv(side.2, 20) + if(part = 0, side.2 % 20, 0) AS p, intDiv(side.3, 20) + if(part = 0, side.3 % 20, 0) AS b,
-    p, b, [window_start], [p], [b], 10
+    p, b, [window_begin], [p], [b], 10
 FROM (
-    SELECT node, interface, window_start, [
+    SELECT node, interface, window_begin, [
         ('ingress', sum(if(direction = 'ingress', packets, packets_rev)),
                     sum(if(direction = 'ingress', bytes, bytes_rev))),
         ('egress', sum(if(direction = 'egress', packets, packets_rev)),
                    sum(if(direction = 'egress', bytes, bytes_rev)))] AS sides
-    FROM flows WHERE toDate(window_start) = {day:Date} GROUP BY node, interface, window_start
+    FROM flows WHERE toDate(window_begin) = {day:Date} GROUP BY node, interface, window_begin
 ) ARRAY JOIN arrayFlatten(arrayMap(side -> arrayMap(part -> (side.1, side.2, side.3, part), range(20)), sides)) AS side
 """
 
@@ -105,12 +105,12 @@ def fill(url: str, rows: int, days: int) -> datetime:
                 )
             client.command(_LATE, parameters={"late": LATE})
         if not int(client.query("SELECT count() FROM ledger").result_rows[0][0]):
-            for day in client.query("SELECT DISTINCT toString(toDate(window_start)) FROM flows").result_rows:
+            for day in client.query("SELECT DISTINCT toString(toDate(window_begin)) FROM flows").result_rows:
                 client.command(_LEDGER, parameters={"day": day[0]})
         for table in ("flows", "flows_1m", "flows_1h", "ledger"):
             count, size = client.query(
                 f"SELECT sum(rows), sum(bytes_on_disk) FROM system.parts WHERE active AND table = '{table}'"
             ).result_rows[0]
             print(f"{table}: {count:,} rows, {size / 1e6:,.0f} MB, {size / max(count, 1):.1f} bytes a row")
-        newest = client.query("SELECT toUnixTimestamp(max(window_start)) + 10 FROM flows").result_rows[0][0]
+        newest = client.query("SELECT toUnixTimestamp(max(window_begin)) + 10 FROM flows").result_rows[0][0]
     return datetime.fromtimestamp(newest, UTC)

@@ -56,7 +56,7 @@ def console(clickhouse_server: str) -> Iterator[str]:
             f"{DATABASE}.flows",
             [[*flow[:3], "ingress", *flow[3:], "::ffff:10.0.0.1", "::ffff:10.0.0.2", 10] for flow in flows],
             column_names=[
-                *("window_start", "node", "interface", "direction", "protocol", "packets", "bytes"),
+                *("window_begin", "node", "interface", "direction", "protocol", "packets", "bytes"),
                 *("src_addr", "dst_addr", "window_seconds"),
             ],
         )

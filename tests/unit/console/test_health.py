@@ -52,7 +52,7 @@ def test_a_stage_that_is_well_tells_its_details() -> None:
         (503, {"ok": False, "troubles": [{"error": "no room", "service": "ClickHouse"}, 7]}, "no room"),
         (
             503,
-            {"ok": False, "troubles": [{"error": "no", "partition": 0, "window_start": "W", "since": "S"}]},
+            {"ok": False, "troubles": [{"error": "no", "partition": 0, "window_begin": "W", "since": "S"}]},
             "partition 0, the window of W: no (since S)",
         ),
         (403, {"error": "192.0.2.7 may not ask here"}, "192.0.2.7 may not ask here"),

@@ -43,15 +43,22 @@ def keys(rng: np.random.Generator, n: int, *, names: int, tunnels: bool) -> dict
 
 def counters(rng: np.random.Generator, interface: str) -> EpochCounters:
     numbers = rng.integers(0, 2**50, len(EpochCounters.__dataclass_fields__)).tolist()
-    others = {"interface", "direction", "primary", "ended"}
+    others = {"interface", "direction", "primary", "ended", "start_ns", "end_ns"}
     names = [name for name in EpochCounters.__dataclass_fields__ if name not in others]
     return EpochCounters(
         interface=interface,
         direction=int(rng.integers(2)),
         primary=bool(rng.integers(2)),
         ended=bool(rng.integers(2)),
+        start_ns=_whole(rng, 0),
+        end_ns=_whole(rng, 2**61),
         **dict(zip(names, numbers, strict=False)),
     )
+
+
+def _whole(rng: np.random.Generator, least: int) -> int:
+    """Nanoseconds that are whole microseconds, as they are in Kafka."""
+    return int(rng.integers(least, least + 2**61)) // 1000 * 1000
 
 
 @st.composite
@@ -77,10 +84,10 @@ def batches(draw: st.DrawFn) -> PacketBatch:
         coalesced_start=first if coalesced else 0,
         coalesced_end=first + packets if coalesced else 0,
         sequence=int(rng.integers(2**40)),
-        clock_ns=int(rng.integers(2**62)),
-        idle_start_ns=int(rng.integers(2**61)),
-        idle_end_ns=int(rng.integers(2**61, 2**62)),
-        base_ns=int(rng.integers(2**62)),
+        clock_ns=_whole(rng, 0),
+        idle_start_ns=_whole(rng, 0),
+        idle_end_ns=_whole(rng, 2**61),
+        base_ns=_whole(rng, 0),
         interface_names=names,
         flows=FlowKeys(epoch=rng.integers(0, 2**40, flows), **of_flows),
         flow=rng.integers(0, flows, packets).astype(np.int32),
@@ -105,7 +112,7 @@ def flow_columns(draw: st.DrawFn) -> FlowColumns:
         for name in field.names:
             columns[name] = rng.integers(0, min(field.largest, 2**50), n).astype(field.type.numpy)
     return FlowColumns(
-        window_start=draw(st.integers(0, 2**31)) * 10,
+        window_begin=draw(st.integers(0, 2**31)) * 10,
         window_seconds=10,
         node_names=("a", "b"),
         interface_names=("eth0", "eth1"),

@@ -11,6 +11,7 @@ from common.settings import ClickHouseSettings
 from schemas.avro.registry import newest
 from schemas.clickhouse.ddl import migrations
 from schemas.fields import FIELDS, KEYS, LIVE_KEYS, PACKET_COLUMNS, STORED, Field, Kind, Merge, Role, names
+from schemas.packets import EpochCounters
 
 BOOKKEEPING = {"topic_id", "kafka_partition", "kafka_offset_end", "revision", "inserted"}
 """Columns of flows that say where a row is from."""
@@ -18,26 +19,20 @@ _TYPE = r"[A-Z]\w+(?:\((?:[^()]|\([^()]*\))*\))?"
 _COLUMN = re.compile(rf"^ +(?:ADD COLUMN IF NOT EXISTS )?([a-z]\w*)\s+({_TYPE})(?![\w(]|\s+ALIAS)", re.MULTILINE)
 
 
-def avro(record: str, inner: str | None = None) -> dict[str, Any]:
-    """The types of a record's fields, or of those of a record inside; enums by their name."""
-    known: dict[str, Any] = {}
+def avro(record: str, prefix: str = "") -> dict[str, Any]:
+    """The types of a record's fields, or, of the columns whose names begin so, of their items."""
 
     def plain(kind: Any) -> Any:
-        if isinstance(kind, dict) and kind.get("type") == "enum":
-            known[kind["name"]] = tuple(kind["symbols"])
-            return kind["name"]
-        if isinstance(kind, dict) and kind.get("type") == "record":
-            known[kind["name"]] = {field["name"]: plain(field["type"]) for field in kind["fields"]}
-            return kind["name"]
-        if isinstance(kind, dict) and kind.get("type") == "array":
-            return ("array", plain(kind["items"]))
+        if isinstance(kind, dict) and kind["type"] == "array":
+            return ("array", kind["items"])
         return kind.get("logicalType") or kind["type"] if isinstance(kind, dict) else kind
 
-    schema = json.loads(newest(record))
-    plain(schema)
-    assert all(known[field.type.avro] == field.choices for field in KEYS if field.type.avro in known)
-    found: dict[str, Any] = known[inner or record]
-    return found
+    found = {field["name"]: plain(field["type"]) for field in json.loads(newest(record))["fields"]}
+    return (
+        {name.removeprefix(prefix): kind[1] for name, kind in found.items() if name.startswith(prefix)}
+        if prefix
+        else found
+    )
 
 
 def columns(table: str) -> dict[str, str]:
@@ -54,24 +49,31 @@ def expected(fields: tuple[Field, ...]) -> dict[str, str]:
     return {name: field.type.avro for field in fields for name in field.names}
 
 
-def test_a_flow_record_is_the_exported_fields() -> None:
-    assert avro("FlowRecord") == expected(tuple(field for field in FIELDS if field.exported)) | {"revision": "int"}
+def test_a_flow_record_is_the_fields() -> None:
+    assert avro("FlowRecord") == expected(FIELDS) | {"revision": "int"}
 
 
 def test_a_live_flow_is_the_live_fields() -> None:
     live = tuple(field for field in FIELDS if field.live and field.name != "node")
-    assert avro("LiveStats", "LiveFlow") == expected(live)
+    wanted = {f"{name}_us" if kind == "timestamp-millis" else name: kind for name, kind in expected(live).items()}
+    found = avro("LiveStats", "top_")
+    assert found == {name: "long" if kind == "timestamp-millis" else kind for name, kind in wanted.items()}
     assert {*names(LIVE_KEYS)} <= {*names(live)}
 
 
-def test_the_dictionary_of_a_batch_is_the_keys() -> None:
+def test_the_flow_columns_of_a_batch_are_the_keys() -> None:
     own = tuple(field for field in KEYS if field.name != "node")
-    assert avro("PacketBatch", "FlowKey") == expected(own) | {"epoch": "long"}
+    assert avro("PacketBatch", "flow_") == expected(own) | {"epoch": "long"}
+
+
+def test_the_counters_of_a_batch_are_those_of_the_kernel() -> None:
+    wanted = {name.replace("_ns", "_us") for name in EpochCounters.__dataclass_fields__}
+    assert avro("PacketBatch", "counter_").keys() == wanted
 
 
 def test_a_batch_has_the_packet_columns() -> None:
-    record = avro("PacketBatch")
-    arrays = {name: kind[1] for name, kind in record.items() if isinstance(kind, tuple) and kind[1] in {"int", "long"}}
+    record = {n: kind for n, kind in avro("PacketBatch").items() if not n.startswith(("flow_", "counter_"))}
+    arrays = {name: kind[1] for name, kind in record.items() if isinstance(kind, tuple)}
     fits = {column.name: np.iinfo(column.numpy).max <= 2**31 - 1 for column in PACKET_COLUMNS}
     wanted = {name: "int" if small else "long" for name, small in fits.items()}
     assert arrays == wanted | {"flow": "int", "time_offset_ns": "long"}
@@ -102,7 +104,7 @@ def test_a_row_of_the_table_makes_sense(field: Field) -> None:
     assert (field.merge is not None) == (field.role is Role.MEASURE)
     assert bool(field.choices) == (field.kind is Kind.CHOICE)
     assert not field.both_ways or field.packet in {column.name for column in PACKET_COLUMNS}
-    assert field.stored or field.role is Role.DERIVED
+    assert field.stored or field.role in {Role.DERIVED, Role.RECORD}
     assert field.largest or field.kind not in {Kind.NUMBER, Kind.PORT, Kind.PROTOCOL, Kind.FLAG}
     if field.merge is Merge.FIRST:  # is packed beside a time of 42 bits
         assert np.dtype(field.type.numpy).itemsize <= 2

@@ -102,7 +102,7 @@ def trouble() -> dict[str, Any]:
     return {
         "service": "ClickHouse",
         "partition": 2,
-        "window_start": "2027-01-15T07:55:50Z",
+        "window_begin": "2027-01-15T07:55:50Z",
         "since": "2027-01-15T07:56:40Z",
         "error": "refused",
     }

@@ -70,7 +70,7 @@ def windows(consumed: int, *cells: Cell) -> WindowTotals:
 
 def cell(consumed: int, stored: int, *, epoch_end: float = END - 0.2) -> Cell:
     return Cell(
-        window_start=START,
+        window_begin=START,
         window_seconds=10,
         consumed=count(consumed),
         stored=count(stored),
@@ -228,7 +228,7 @@ def test_what_is_stored_ahead_of_its_ledger_row_is_a_figure_of_its_own_and_never
 
 
 def test_missing_and_surplus_do_not_cancel_out() -> None:
-    other = replace(cell(50, 60), window_start=START - 100)
+    other = replace(cell(50, 60), window_begin=START - 100)
     report = compare(
         readings(epochs(100), windows(100, cell(40, 30), other), stored_until=END + 60, ledger_until=END + 60),
         now=END + 5,
@@ -243,7 +243,7 @@ def test_missing_and_surplus_do_not_cancel_out() -> None:
 
 def test_bytes_alone_make_a_difference() -> None:
     wrong = Cell(
-        window_start=START,
+        window_begin=START,
         window_seconds=10,
         consumed=Count(packets=4, bytes=400),
         stored=Count(packets=4, bytes=340),

@@ -99,7 +99,7 @@ def test_numbers_are_set_to_the_right(kind: str, expected: bool) -> None:
 
 
 FLOW = {
-    "window_start": "2026-05-01T12:00:00Z",
+    "window_begin": "2026-05-01T12:00:00Z",
     "node": "a",
     "interface": "eth0",
     "direction": "egress",

@@ -44,7 +44,7 @@ def windowed(batches: Sequence[Sequence[Packet]], spill: Spill, memory: int = 1 
     windows = OfflineWindows(window_seconds=10, store=spill, memory_bytes=memory)
     for packets in batches:
         windows.add(batch(packets))
-    return {flows.window_start: rows(flows) for flows in windows.flows()}
+    return {flows.window_begin: rows(flows) for flows in windows.flows()}
 
 
 def traffic(seed: int, count: int) -> list[list[Packet]]:

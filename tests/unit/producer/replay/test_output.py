@@ -57,13 +57,13 @@ def test_json_is_one_flow_record_a_line_with_the_fields_of_the_schema() -> None:
     first = records[0]
     assert first["src_addr"] == "10.0.0.1"
     assert (first["packets"], first["bytes"], first["packets_rev"]) == (1, 74, 1)
-    assert first["window_start"] == "2023-11-14T22:13:20.000000Z"
+    assert first["window_begin"] == "2023-11-14T22:13:20.000000Z"
     assert first["first_seen"] == "2023-11-14T22:13:20.123456Z"
     assert first["last_seen"] == "2023-11-14T22:13:20.200000Z"
     assert first["community_id"].startswith("1:")
     assert records[1]["interface"] == STRANGE
     assert records[1]["src_addr"] == "2001:db8::1"
-    assert [record["window_start"][17:19] for record in records] == ["20", "20", "30"]
+    assert [record["window_begin"][17:19] for record in records] == ["20", "20", "30"]
 
 
 def _text(value: object) -> str:

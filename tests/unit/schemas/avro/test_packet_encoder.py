@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 
 from producer.capture.testing import counters
 from schemas.addresses import to_text
-from schemas.avro import arrow, native
-from schemas.avro import plain as avro_bytes
-from schemas.avro.columns import addresses, long
+from schemas.avro import native, plain
+from schemas.avro.columns import addresses, booleans, choices, long, string, texts
 from schemas.avro.columns import longs as longs_of
-from schemas.avro.packet_encoder import BatchEncoder, Rows
+from schemas.avro.packet_encoder import BatchEncoder, Writer, records
+from schemas.avro.records import encode_record
 from schemas.avro.registry import HEADER, FixedRegistry, newest
 from schemas.fields import DIRECTIONS, KEYS, PACKET_COLUMNS, TUNNEL_TYPES, Field, Kind, PacketColumn
 from schemas.packets import EpochCounters, FlowKeys, PacketBatch
 
-both = pytest.mark.parametrize("rows_of", [native.rows, avro_bytes.rows], ids=["compiled", "numpy"])
+both = pytest.mark.parametrize("writer", [native, plain], ids=["compiled", "numpy"])
 
 longs = st.integers(-(2**63), 2**63 - 1)
 addresses_16 = st.one_of(
@@ -86,7 +86,7 @@ def batches(draw: st.DrawFn) -> PacketBatch:
         interface_names=("eth0", "a-much-longer-name"),
         flows=FlowKeys(**{name: column(name) for name in FlowKeys.__dataclass_fields__}),
         flow=np.array([draw(st.integers(0, len(flows) - 1)) for _ in packets], np.int32),
-        time_offset_ns=np.array([p[0] for p in packets], np.int64),
+        time_offset_ns=np.array([p[0] % 2**62 for p in packets], np.int64),
         coalesced_start=draw(longs),
         coalesced_end=draw(longs),
         **{column.name: values(column) for column in PACKET_COLUMNS},
@@ -96,13 +96,20 @@ def batches(draw: st.DrawFn) -> PacketBatch:
 
 def record(batch: PacketBatch) -> dict[str, Any]:
     """As a reader of Avro sees it."""
-    flows = [
-        {name: value_of(batch, name, i) for name in FlowKeys.__dataclass_fields__} for i in range(len(batch.flows))
-    ]
+    members = {name: getattr(batch, name) for name in PacketBatch.__dataclass_fields__}
+    columns = {name: value.tolist() for name, value in members.items() if isinstance(value, np.ndarray)}
+    columns["time_offset_ns"] = (batch.time_offset_ns + batch.base_ns % 1000).tolist()
+    for name in FlowKeys.__dataclass_fields__:
+        columns[f"flow_{name}"] = [value_of(batch, name, i) for i in range(len(batch.flows))]
     rows = [dataclasses.asdict(row) | {"direction": DIRECTIONS[row.direction]} for row in batch.counters]
-    plain = {name: getattr(batch, name) for name in PacketBatch.__dataclass_fields__}
-    columns = {name: value.tolist() for name, value in plain.items() if isinstance(value, np.ndarray)}
-    return plain | columns | {"flows": flows, "counters": rows}
+    for name in EpochCounters.__dataclass_fields__:
+        columns[f"counter_{name}"] = [row[name] for row in rows]
+    found = members | columns
+    for name in [name for name in found if name.endswith("_ns")]:
+        value = found[name]
+        in_us = [each // 1000 for each in value] if isinstance(value, list) else value // 1000
+        found[f"{name.removesuffix('_ns')}_us"] = in_us
+    return found
 
 
 def value_of(batch: PacketBatch, name: str, flow: int) -> Any:
@@ -122,19 +129,19 @@ def value_of(batch: PacketBatch, name: str, flow: int) -> Any:
 
 @both
 @given(batch=batches())
-def test_the_bytes_are_those_of_fastavro(rows_of: Rows, batch: PacketBatch) -> None:
-    message = BatchEncoder(FixedRegistry(), rows_of).encode(batch)
+def test_the_bytes_are_those_of_fastavro(writer: Writer, batch: PacketBatch) -> None:
+    message = BatchEncoder(FixedRegistry(), writer).encode(batch)
     assert message[:5] == HEADER.pack(0, FixedRegistry().schema_id("PacketBatch"))
-    assert message[5:] == arrow.encode_record(record(batch), newest("PacketBatch"))
+    assert message[5:] == encode_record(record(batch), newest("PacketBatch"))
 
 
 @both
 @given(octets=st.lists(addresses_16, min_size=1, max_size=5))
 @example(octets=[bytes(16), bytes(12) + b"\0\0\0\1", bytes(12) + b"\0\1\0\0", bytes(12) + b"\1\2\3\4"])
-def test_addresses_are_written_as_everywhere_else(rows_of: Rows, octets: list[bytes]) -> None:
+def test_addresses_are_written_as_everywhere_else(writer: Writer, octets: list[bytes]) -> None:
     columns = np.frombuffer(b"".join(octets), np.uint8).reshape(-1, 16)
     texts = [text.encode() for text in to_text(columns)]
-    assert rows_of([addresses(columns)], len(columns)) == b"".join(bytes([2 * len(text)]) + text for text in texts)
+    assert writer.rows([addresses(columns)], len(columns)) == b"".join(bytes([2 * len(text)]) + text for text in texts)
 
 
 @both
@@ -142,8 +149,41 @@ def test_addresses_are_written_as_everywhere_else(rows_of: Rows, octets: list[by
     values=st.lists(longs, min_size=1, max_size=9),
     dtype=st.sampled_from(["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"]),
 )
-def test_numbers_of_any_type_and_place(rows_of: Rows, values: list[int], dtype: str) -> None:
+def test_numbers_of_any_type_and_place(writer: Writer, values: list[int], dtype: str) -> None:
     table = np.zeros(len(values), [("other", "u1"), ("value", dtype)])  # not aligned, not side by side
     table["value"] = np.array(values).astype(dtype)
     signed = table["value"].astype(np.int64).tolist()
-    assert rows_of([longs_of(table["value"])], len(values)) == b"".join(long(value) for value in signed)
+    assert writer.rows([longs_of(table["value"])], len(values)) == b"".join(long(value) for value in signed)
+
+
+@both
+def test_each_record_ends_where_the_next_one_begins(writer: Writer) -> None:
+    columns = [longs_of(np.array([1, 300, 70_000])), choices(("a", "long"), np.array([1, 0, 1], np.int32))]
+    found = records(b"head", columns, 3, writer)
+    assert found == [
+        b"head" + long(number) + string(text) for number, text in ((1, "long"), (300, "a"), (70_000, "long"))
+    ]
+    assert records(b"head", columns, 0, writer) == []
+
+
+@both
+def test_texts_of_one_length(writer: Writer) -> None:
+    assert bytes(writer.rows([texts(np.array([b"abc", b"xyz"]))], 2)) == b"\x06abc\x06xyz"
+
+
+@both
+@given(octets=st.lists(addresses_16, max_size=20), present=st.booleans())
+def test_arrays_are_their_items_with_their_number_before_and_a_zero_behind(
+    writer: Writer, octets: list[bytes], present: bool
+) -> None:
+    n = len(octets)
+    there = np.arange(n) % 3 > 0 if present else None
+    columns = [
+        addresses(np.frombuffer(b"".join(octets), np.uint8).reshape(-1, 16), there),
+        choices(("one",), np.zeros(n, np.int32)),
+        choices(("one", "other"), (np.arange(n) % 2).astype(np.uint8)),
+        booleans((np.arange(n) % 2).astype(np.uint8)),
+        longs_of(np.arange(n) * 100),
+    ]
+    expected = [b"".join([long(n), bytes(plain.rows([column], n)), b"\0"]) if n else b"\0" for column in columns]
+    assert bytes(writer.arrays([(column, n) for column in columns])) == b"".join(expected)

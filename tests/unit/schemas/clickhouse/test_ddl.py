@@ -59,4 +59,4 @@ def test_the_tables_begin_with_time_in_their_sort_key() -> None:
     tables = [one for one in statements(ONE) if "ORDER BY" in one and not any(name in one for name in named)]
     keys = [key for statement in tables for key in re.findall(r"ORDER BY \((\w+)", statement)]
     assert len(keys) == len(tables) >= 3
-    assert set(keys) <= {"window_start", "time"}
+    assert set(keys) <= {"window_begin", "time"}

@@ -10,12 +10,13 @@ from common.errors import ServiceUnavailable
 from common.settings import KafkaSettings
 from schemas.avro.codec import Codec
 from streams.kafka.publisher import KafkaPublisher
-from streams.partition.storing import WindowId
+from streams.partition.storing import KafkaPartition, WindowId
 from tests.unit.streams.store_contract import WINDOW, flows
 
 START = WINDOW.start
 NOW = 1_800_000_000.0  # seconds since the Unix epoch
 Report = Callable[[KafkaError | None, Any], None]
+PARTITION = KafkaPartition(1, 0)
 STATS: dict[str, Any] = {
     "node": "n1",
     "time": datetime.fromtimestamp(NOW, UTC),
@@ -90,7 +91,7 @@ def publisher(client: Client) -> KafkaPublisher:
 
 def test_each_row_is_a_message() -> None:
     client = Client()
-    publisher(client).flows(flows(3), 2)
+    publisher(client).flows(flows(3), PARTITION, 2)
     ((topic, message),) = client.taken
     assert topic == "t.flows"
     assert message["key"].startswith(b"1:")
@@ -99,7 +100,7 @@ def test_each_row_is_a_message() -> None:
 
 def test_a_queue_that_is_full_is_waited_for() -> None:
     client = Client(room=2)
-    publisher(client).flows(flows(1, rows=5), 0)
+    publisher(client).flows(flows(1, rows=5), PARTITION, 0)
     assert len({message["key"] for _, message in client.taken}) == len(client.taken) == 5
 
 
@@ -108,7 +109,7 @@ def test_a_message_that_can_never_be_sent_is_told() -> None:
     sends = publisher(client)
     client.properties["message.max.bytes"] = 1
     with pytest.raises(ServiceUnavailable, match="Kafka did not take a message"):
-        sends.flows(flows(1), 0)
+        sends.flows(flows(1), PARTITION, 0)
 
 
 def test_what_the_broker_does_not_take_is_told() -> None:
@@ -116,9 +117,9 @@ def test_what_the_broker_does_not_take_is_told() -> None:
     client.refuses = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
     sends = publisher(client)
     with pytest.raises(ServiceUnavailable, match="Kafka did not take a message"):
-        sends.flows(flows(1), 0)
+        sends.flows(flows(1), PARTITION, 0)
     client.refuses = None
-    sends.flows(flows(1), 0)  # an old failure is not told of a new message
+    sends.flows(flows(1), PARTITION, 0)  # an old failure is not told of a new message
     assert len(client.taken) == 1
 
 
@@ -150,7 +151,7 @@ def test_what_is_not_acknowledged_in_time_is_taken_back_and_told() -> None:
     client = Client()
     client.silent = True
     with pytest.raises(ServiceUnavailable, match="not acknowledged 1 messages in 30 s"):
-        publisher(client).flows(flows(1), 0)
+        publisher(client).flows(flows(1), PARTITION, 0)
     assert client.queue == []  # else it would come twice
 
 
@@ -208,7 +209,7 @@ def test_a_broker_that_is_away_is_told_until_it_answers() -> None:
 def test_a_flow_carries_its_windows_begin_and_live_statistics_their_nodes_clock() -> None:
     client, now = Client(), START + 12.0
     sends = KafkaPublisher(KafkaSettings(topic_prefix="t."), Codec(), client, now=lambda: now)
-    sends.flows(flows(1, rows=2), 0)
+    sends.flows(flows(1, rows=2), PARTITION, 0)
     sends.live({**STATS, "time": datetime.fromtimestamp(now - 1.5, UTC)})
     assert [(topic, message["timestamp"]) for topic, message in client.taken] == [
         *[("t.flows", START * 1000)] * 2,
@@ -219,7 +220,7 @@ def test_a_flow_carries_its_windows_begin_and_live_statistics_their_nodes_clock(
 def test_what_is_old_or_ahead_is_sent_with_the_time_of_sending() -> None:
     client = Client()
     sends = publisher(client)
-    sends.flows(flows(1, WindowId(1_262_304_000, 10)), 0)
+    sends.flows(flows(1, WindowId(1_262_304_000, 10)), PARTITION, 0)
     sends.live({**STATS, "time": datetime.fromtimestamp(NOW + 365 * 86_400, UTC)})
     assert [message["timestamp"] for _, message in client.taken] == [NOW * 1000] * 2
 
@@ -230,7 +231,7 @@ def test_a_time_that_the_broker_refuses_is_no_reason_not_to_send(kept: str) -> N
     sends = KafkaPublisher(KafkaSettings(topic_prefix="t."), Codec(), client, now=lambda: now)
     client.refuses_stamps = (lambda stamp: stamp > 0) if kept == "sending" else (lambda stamp: stamp >= 0)
     expected = kafka.NOW if kept == "sending" else kafka.TIMELESS
-    sends.flows(flows(1, rows=2), 0)
+    sends.flows(flows(1, rows=2), PARTITION, 0)
     sends.dead_letter(b"poison", b"n1", partition=3, offset=7, error="why")
     for _ in range(3):  # those that are refused are lost
         sends.live(STATS)

@@ -310,7 +310,7 @@ class World:
         totals: dict[tuple[str, int], int] = {}
         for flows in blocks:
             for i in range(len(flows)):
-                key = (flows.node_names[flows.node[i]], flows.window_start)
+                key = (flows.node_names[flows.node[i]], flows.window_begin)
                 totals[key] = totals.get(key, 0) + int(flows.packets[i] + flows.packets_rev[i])
         return totals
 

@@ -77,7 +77,7 @@ class Streams:
 def _ends(flows: FlowColumns) -> list[tuple[int, Side, Side]]:
     src, dst = to_text(flows.src_addr), to_text(flows.dst_addr)
     return [
-        (flows.window_start - START, (src[n], int(flows.src_port[n])), (dst[n], int(flows.dst_port[n])))
+        (flows.window_begin - START, (src[n], int(flows.src_port[n])), (dst[n], int(flows.dst_port[n])))
         for n in range(len(flows))
     ]
 

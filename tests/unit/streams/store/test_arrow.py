@@ -20,7 +20,7 @@ def test_flows_survive_the_way_to_clickhouse_and_back() -> None:
     tunnel = {"tunnel_type": 5, "tunnel_id": 2**32 - 1, "outer_src": "10.9.0.2", "outer_dst": "2001:db8:9::1"}
     made = merge(
         rows([packet, back(packet, 9000), there(0, src="2001:db8::9", **tunnel)], tunnels),
-        window_start=START,
+        window_begin=START,
         window_seconds=10,
         node_names=("n1",),
         interface_names=("eth1", "eth0"),

@@ -34,7 +34,7 @@ def flows(packets: list[Packet]) -> list[dict[str, Any]]:
     tunnels = Tunnels()
     made = merge(
         rows(packets, tunnels),
-        window_start=START,
+        window_begin=START,
         window_seconds=3600,
         node_names=("n1",),
         interface_names=interfaces,
@@ -371,7 +371,7 @@ def test_compacting_before_merging_changes_nothing(some: list[Packet]) -> None:
     def merged(these: Rows) -> list[tuple[Any, ...]]:
         made = merge(
             these,
-            window_start=START,
+            window_begin=START,
             window_seconds=3600,
             node_names=("n1",),
             interface_names=("a", "b"),

@@ -113,7 +113,7 @@ def connections(*pairs: tuple[Side, Side], window: int = 10, node: str = "n1", p
         dst_addr=from_text([address for address, _ in dst]),
         src_port=np.array([port for _, port in src], np.uint16),
         dst_port=np.array([port for _, port in dst], np.uint16),
-        window_start=np.full(len(pairs), window, np.uint32),
+        window_begin=np.full(len(pairs), window, np.uint32),
     )
 
 
@@ -160,12 +160,12 @@ def test_the_newest_window_counts_and_of_one_window_what_comes_later() -> None:
     assert (len(initiators), turned(initiators, *RULE)) == (1, True)
     mixed = connections(RULE, AGAINST, RULE)
     for known in (initiators, Initiators()):
-        known.learn(replace(mixed, window_start=np.array([50, 60, 40], np.uint32)))
+        known.learn(replace(mixed, window_begin=np.array([50, 60, 40], np.uint32)))
         assert turned(known, *RULE)
-        known.learn(replace(mixed, window_start=np.array([80, 70, 70], np.uint32)))
+        known.learn(replace(mixed, window_begin=np.array([80, 70, 70], np.uint32)))
         assert len(known) == 0
     fresh = Initiators()
-    fresh.learn(replace(mixed, window_start=np.array([80, 70, 70], np.uint32)))
+    fresh.learn(replace(mixed, window_begin=np.array([80, 70, 70], np.uint32)))
     assert len(fresh) == 0
 
 

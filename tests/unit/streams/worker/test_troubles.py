@@ -24,7 +24,7 @@ async def test_a_success_clears_the_trouble_of_its_own_place_only() -> None:
         {
             "service": "ClickHouse",
             "partition": 3,
-            "window_start": "2001-09-09T01:46:30Z",
+            "window_begin": "2001-09-09T01:46:30Z",
             "since": "2001-09-09T01:46:40Z",
             "error": "refused still",
         }

@@ -229,7 +229,7 @@ async def test_a_window_that_is_refused_stays_in_sight_while_others_are_stored()
         {
             "service": CLICKHOUSE,
             "partition": 0,
-            "window_start": iso(START),
+            "window_begin": iso(START),
             "since": iso(START),
             "error": "violates a constraint",
         }
@@ -251,7 +251,7 @@ async def test_a_flows_topic_that_takes_nothing_holds_up_neither_table_nor_dead_
     rig.publisher.refuses = False
     for _ in range(3):
         await rig.clock.advance(10)
-    assert [flows.window_start - START for _, flows in rig.publisher.sent] == [0, 10, 20, 30, 40]
+    assert [flows.window_begin - START for _, flows in rig.publisher.sent] == [0, 10, 20, 30, 40]
     assert rig.acked == [(0, offset) for offset in range(4)]
     assert rig.worker.health()["ok"]
     await rig.worker.stop()
@@ -266,7 +266,7 @@ async def test_what_waits_beyond_its_memory_is_read_back_from_the_table(monkeypa
     rig.publisher.refuses = False
     await rig.clock.advance(10)
     await rig.clock.advance(10)
-    assert [(int(flows.packets.sum()), flows.window_start - START) for _, flows in rig.publisher.sent] == [
+    assert [(int(flows.packets.sum()), flows.window_begin - START) for _, flows in rig.publisher.sent] == [
         (1, 0),
         (1, 10),
     ]
@@ -287,7 +287,7 @@ async def test_flows_that_nobody_takes_for_long_are_given_up_and_told(caplog: py
     await rig.send(node.batch(11, clock=20))
     await rig.clock.advance(10)
     await rig.clock.advance(10)
-    assert [flows.window_start - START for _, flows in rig.publisher.sent] == [10]
+    assert [flows.window_begin - START for _, flows in rig.publisher.sent] == [10]
     await rig.worker.stop()
 
 
@@ -359,7 +359,7 @@ async def test_what_was_set_aside_is_stored_by_who_has_the_partition_though_noth
     for _ in range(8):
         await second.clock.advance(10)
     assert (second.store.packets, second.store.still_aside) == (4, set())
-    assert [flows.window_start for _, flows in second.publisher.sent] == [START]
+    assert [flows.window_begin for _, flows in second.publisher.sent] == [START]
     assert second.worker.health()["clickhouse"] == "ok"
     second.end[0] = second.offsets.committed[0] = 4
     await second.send(node.batch(41, clock=50), node.batch(clock=51))  # and then something comes
@@ -381,7 +381,7 @@ async def test_what_is_read_back_to_be_published_is_that_of_its_topic_though_not
     await second.worker.start()
     for _ in range(8):
         await second.clock.advance(10)
-    assert [(flows.window_start, int(flows.packets.sum())) for _, flows in second.publisher.sent] == [(START, 2)]
+    assert [(flows.window_begin, int(flows.packets.sum())) for _, flows in second.publisher.sent] == [(START, 2)]
     await second.worker.stop()
 
 

@@ -12,3 +12,9 @@ ENGINE = Distributed('{cluster}', '{database}', 'flows_1h_local', rand());
 CREATE TABLE IF NOT EXISTS {database}.ledger {on_cluster} AS {database}.ledger_local
 ENGINE = Distributed('{cluster}', '{database}', 'ledger_local', cityHash64(node));
 
+
+CREATE TABLE IF NOT EXISTS {database}.losses {on_cluster} AS {database}.losses_local
+ENGINE = Distributed('{cluster}', '{database}', 'losses_local', kafka_partition);
+
+CREATE TABLE IF NOT EXISTS {database}.refused {on_cluster} AS {database}.refused_local
+ENGINE = Distributed('{cluster}', '{database}', 'refused_local', kafka_partition);

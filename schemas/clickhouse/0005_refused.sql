@@ -4,7 +4,7 @@ CREATE TABLE IF NOT EXISTS {database}.refused{local} {on_cluster}
     time             DateTime64(6, 'UTC')  COMMENT 'When it was set aside',
     topic_id         UInt64                COMMENT 'As in flows',
     kafka_partition  Int32                 COMMENT 'As in flows',
-    window_start     DateTime('UTC')       COMMENT 'As in flows',
+    window_begin     DateTime('UTC')       COMMENT 'As in flows',
     window_seconds   UInt16                COMMENT 'As in flows',
     revision         UInt32                COMMENT 'As in flows',
     kafka_offset_end Int64                 COMMENT 'As in flows',
@@ -17,5 +17,5 @@ CREATE TABLE IF NOT EXISTS {database}.refused{local} {on_cluster}
     brought_in       UInt8                 COMMENT '1: they are in flows now'
 )
 ENGINE = {replacing_merge_tree}(brought_in)
-ORDER BY (topic_id, kafka_partition, window_start, window_seconds, revision)
+ORDER BY (topic_id, kafka_partition, window_begin, window_seconds, revision)
 TTL toDateTime(time) + INTERVAL {rollup_retention_days} DAY;
