@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.native import address, load
-from schemas.avro.columns import Column, Kind
+from schemas.avro.columns import Column, Kind, same
 
 _COLUMN = struct.Struct("=QqQqQQiiii")  # struct column
 _LONGEST_ADDRESS = 47  # with its length
@@ -29,6 +29,9 @@ _arrays = load(
 
 IS_COMPILED = _rows is not None and _arrays is not None
 """Whether `rows` and `arrays` may be called."""
+
+
+_NOTHING = same(b"")  # stands for a column without items: it may have no texts to choose from
 
 
 def rows(columns: Sequence[Column], count: int, ends: npt.NDArray[np.int64] | None = None) -> memoryview:
@@ -54,7 +57,7 @@ def arrays(columns: Sequence[tuple[Column, int]]) -> memoryview:
     described, counts = [], np.array([count for _, count in columns], np.int64)
     size = _SLACK + _LONGEST_ENDS * len(columns)
     for column, count in columns:
-        octets, longest = _describe(column, keep)
+        octets, longest = _describe(column if count else _NOTHING, keep)
         described.append(octets)
         size += count * longest
     out = np.empty(size, np.uint8)

@@ -18,6 +18,7 @@ from schemas.avro.records import encode_record
 from schemas.avro.registry import HEADER, FixedRegistry, newest
 from schemas.fields import DIRECTIONS, KEYS, PACKET_COLUMNS, TUNNEL_TYPES, Field, Kind, PacketColumn
 from schemas.packets import EpochCounters, FlowKeys, PacketBatch
+from tests.unit.streams.batches import batch as made
 
 both = pytest.mark.parametrize("writer", [native, plain], ids=["compiled", "numpy"])
 
@@ -164,6 +165,13 @@ def test_each_record_ends_where_the_next_one_begins(writer: Writer) -> None:
         b"head" + long(number) + string(text) for number, text in ((1, "long"), (300, "a"), (70_000, "long"))
     ]
     assert records(b"head", columns, 0, writer) == []
+
+
+@both
+def test_a_node_without_interfaces_tells_its_clock(writer: Writer) -> None:
+    idle = dataclasses.replace(made([]), interface_names=(), clock_ns=5_000)
+    message = BatchEncoder(FixedRegistry(), writer).encode(idle)
+    assert message[5:] == encode_record(record(idle), newest("PacketBatch"))
 
 
 @both
