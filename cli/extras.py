@@ -16,6 +16,7 @@ EXTRAS = {
     "audit": "console",
     "doctor": "console",
     "schemas": "console",
+    "kafka-tool": "local",
     "detach": "producer",
 }
 """Command -> the extras that it needs; the others need none."""

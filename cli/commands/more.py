@@ -1,10 +1,12 @@
-"""Commands that are needed now and then: schemas, tokens, cleaning up after a crash, completion, the version."""
+"""Commands that are needed now and then: schemas, Kafka's tools, tokens, cleaning up, completion, the version."""
 
+import difflib
 import sys
 from importlib import metadata
 
 import click
 from click import shell_completion
+from click.shell_completion import CompletionItem
 
 from cli import options
 from cli.commands.schemas import schemas
@@ -40,6 +42,41 @@ def hash_token(_context: click.Context) -> int:
         raise QueryError("there is no token on standard input; without a pipe, `ayaflow hash-token` makes one")
     click.echo(hashed(token))
     return 0
+
+
+def _kafka_tools(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from deploy.local.kafka.tools import TOOLS
+
+    return [CompletionItem(name) for name in TOOLS if name.startswith(incomplete)]
+
+
+@click.command("kafka-tool", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@options.common
+@click.argument("name", shell_complete=_kafka_tools)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def kafka_tool(context: click.Context, *, name: str, arguments: tuple[str, ...]) -> int:
+    """Run a command-line tool of Apache Kafka: NAME is what stands in kafka-NAME.sh.
+
+    They come with the local broker, and speak to any. --bootstrap-server is kafka.bootstrap_servers where it is not
+    given; what a broker with passwords or TLS needs goes into a file of the tool's own (--command-config, or
+    --consumer.config). Options of ours stand before NAME, all that follows is the tool's.
+
+    \b
+    Examples:
+      ayaflow kafka-tool topics --describe --topic ayaflow.flows
+      ayaflow kafka-tool consumer-groups --describe --group ayaflow-streams
+      ayaflow kafka-tool console-consumer --topic ayaflow.flows --property print.timestamp=true --max-messages 3
+      ayaflow kafka-tool configs --alter --topic ayaflow.flows --add-config retention.ms=86400000
+    """
+    settings = begin(context)
+    from deploy.local.kafka import tools
+
+    if name not in tools.TOOLS:
+        near = difflib.get_close_matches(name.removeprefix("kafka-").removesuffix(".sh"), tools.TOOLS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"they are: {', '.join(tools.TOOLS)}"
+        raise QueryError(f"there is no tool {name!r}; {hint}")
+    tools.run(settings.kafka, settings.local.kafka_jars_dir, name, arguments)
 
 
 @click.command()
@@ -85,4 +122,4 @@ def version() -> int:
     return 0
 
 
-COMMANDS = (schemas, hash_token, detach, completion, version)
+COMMANDS = (schemas, kafka_tool, hash_token, detach, completion, version)

@@ -49,6 +49,7 @@ CASES = {
     "audit": Case(words=[], code=DIFFERS, writes=True),
     "doctor": Case(words=[], code=DIFFERS, writes=True),
     "schemas": Case(words=["register"], code=MISUSED),
+    "kafka-tool": Case(words=["topcis"], code=MISUSED),
     "detach": Case(words=[], code=0, writes=True),
     "hash-token": Case(words=[], code=0, writes=True, input=b"secret\n"),
     "completion": Case(words=["bash"], code=0, writes=True),
