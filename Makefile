@@ -1,6 +1,6 @@
 # `make help` lists what people run. CI runs the same.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test up test test-unit test-kernel test-integration test-faults test-hostile test-e2e soak coverage lint format bench bench-smoke setup-bench docs sizes wheel lock clean
+.PHONY: help setup setup-test up test test-unit test-kernel test-integration test-faults test-hostile test-e2e test-clients test-consumers soak coverage lint format bench bench-smoke setup-bench docs sizes wheel lock clean
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
@@ -40,6 +40,10 @@ test-integration: ## tests with real Kafka and ClickHouse
 
 test-clients: setup-test ## the ClickHouse clients of five languages at their defaults; installs them in tests/clients/.work
 	$(PYTHON) -m tests.clients $(CLIENTS)
+
+test-consumers: setup-test ## the engines of docs/consumers, each as its page says, equal to the audit (as root; ENGINES="go rust")
+	$(PYTHON) -m tests.consumers prepare $(ENGINES)
+	tests/apart.sh $(PYTHON) -m tests.consumers run $(ENGINES)
 
 coverage: setup-test ## branches that the unit and integration tests run, by package, subprocesses too (as root)
 	@rm -rf .coverage-data && mkdir .coverage-data

@@ -1,13 +1,15 @@
 """A bounded mix of traffic between the two hosts: IPv4 and IPv6; UDP, TCP, ICMP, and a protocol without ports.
 
 Run in b: python -m tests.e2e.traffic serve ADDRESS4 ADDRESS6
-Run in a: python -m tests.e2e.traffic send OWN4 PEER4 OWN6 PEER6
+Run in a: python -m tests.e2e.traffic send OWN4 PEER4 OWN6 PEER6      once; talk: again and again, until it is ended
 """
 
 import asyncio
 import socket
 import struct
 import sys
+import time
+from itertools import count
 
 UDP_PORT, TCP_PORT = 7001, 7002
 UDP_SIZES = (2, 30, 100, 512, 1400)
@@ -50,6 +52,17 @@ def send(own4: str, peer4: str, own6: str, peer6: str) -> None:
     gre(own4, peer4)
 
 
+def talk(own4: str, peer4: str, own6: str, peer6: str) -> None:
+    """Some of it, ten times a second and more."""
+    for i in count():
+        own, peer = ((own4, peer4), (own6, peer6))[i % 2]
+        for _ in range(5):
+            udp(own, peer, 0)
+        tcp(own, peer, TCP_BYTES // 10)
+        ping(own, peer)
+        time.sleep(0.05)
+
+
 def udp(own: str, peer: str, port: int) -> None:
     with socket.socket(family(own), socket.SOCK_DGRAM) as sock:
         sock.settimeout(60)
@@ -59,9 +72,9 @@ def udp(own: str, peer: str, port: int) -> None:
             sock.recv(2000)
 
 
-def tcp(own: str, peer: str) -> None:
+def tcp(own: str, peer: str, octets: int = TCP_BYTES) -> None:
     with socket.create_connection((peer, TCP_PORT), timeout=60, source_address=(own, 0)) as sock:
-        for _ in range(TCP_BYTES // 10_000):
+        for _ in range(octets // 10_000):
             sock.sendall(b"t" * 10_000)
             left = 10_000
             while left:
@@ -104,4 +117,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "serve":
         asyncio.run(serve(sys.argv[2:]))
     else:
-        send(*sys.argv[2:])
+        {"send": send, "talk": talk}[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,37 @@
+"""What an engine counted, and whether it is the truth."""
+
+import re
+from dataclasses import dataclass
+
+FLOWS, PACKETS = "ayaflow.flows", "ayaflow.packets"
+_LINE = re.compile(r"^(ayaflow\.\w+): (?:([\d,]+) records, )?([\d,]+) packets, ([\d,]+) bytes$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Of one topic: primary alone, and each record once."""
+
+    packets: int
+    bytes: int
+    records: int | None = None  # None: not counted
+
+    def equals(self, truth: "Totals") -> bool:
+        """Whether they are the same, in all that both have."""
+        same = self.records is None or truth.records is None or self.records == truth.records
+        return same and (self.packets, self.bytes) == (truth.packets, truth.bytes)
+
+    def __str__(self) -> str:
+        records = "" if self.records is None else f"{self.records:,} records, "
+        return f"{records}{self.packets:,} packets, {self.bytes:,} bytes"
+
+
+def said(output: str) -> dict[str, Totals]:
+    """By topic, of lines such as `ayaflow.flows: 12 records, 345 packets, 67890 bytes`."""
+
+    def number(text: str) -> int:
+        return int(text.replace(",", ""))
+
+    return {
+        topic: Totals(records=number(records) if records else None, packets=number(packets), bytes=number(octets))
+        for topic, records, packets, octets in _LINE.findall(output)
+    }
