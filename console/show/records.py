@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from console.store import formulas
+from schemas.avro.arrow import flow_schema
 from schemas.avro.flow_encoder import arrow_rows
 from schemas.flows import FlowColumns
 
@@ -66,7 +67,7 @@ class Csv(Writer):
 
     def close(self) -> None:
         """A header even without flows."""
-        self._begin(_schema().names)
+        self._begin(flow_schema().names)
 
 
 class ArrowStream(Writer):
@@ -74,10 +75,10 @@ class ArrowStream(Writer):
 
     def __init__(self, out: BinaryIO) -> None:
         super().__init__(out)
-        self._stream = pa.ipc.new_stream(out, _schema())
+        self._stream = pa.ipc.new_stream(out, flow_schema())
 
     def _write(self, rows: pa.RecordBatch) -> None:
-        self._stream.write_batch(rows.cast(_schema()))
+        self._stream.write_batch(rows.cast(flow_schema()))
 
     def close(self) -> None:
         """The end of the stream."""
@@ -85,20 +86,6 @@ class ArrowStream(Writer):
 
 
 WRITERS: dict[str, Callable[[BinaryIO], Writer]] = {"json": JsonLines, "csv": Csv, "arrow": ArrowStream}
-
-
-def _schema() -> pa.Schema:
-    """FlowRecord's columns; times say that they are UTC."""
-    from schemas.avro import arrow
-    from schemas.avro.registry import newest
-
-    columns = arrow.arrow_schema(newest("FlowRecord"))
-    return pa.schema(
-        [
-            pa.field(each.name, pa.timestamp("us", tz="UTC") if pa.types.is_timestamp(each.type) else each.type)
-            for each in columns
-        ]
-    )
 
 
 def _texts(column: pa.Array, quoted: Callable[[pa.Array], pa.Array]) -> pa.Array:

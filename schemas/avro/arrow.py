@@ -6,12 +6,25 @@ from typing import Any
 
 import pyarrow as pa
 
+from schemas.avro.registry import newest
+
 
 @cache
 def arrow_schema(schema: str) -> pa.Schema:
     """The Arrow columns of an Avro record schema."""
     fields = json.loads(schema)["fields"]
     return pa.schema([pa.field(f["name"], _arrow_type(f["type"]), nullable=False) for f in fields])
+
+
+@cache
+def flow_schema() -> pa.Schema:
+    """FlowRecord's columns as others get them, in files and from `ayaflow.consume`: times say that they are UTC."""
+    columns = arrow_schema(newest("FlowRecord"))
+    return pa.schema([pa.field(each.name, _of_utc(each.type)) for each in columns])
+
+
+def _of_utc(kind: pa.DataType) -> pa.DataType:
+    return pa.timestamp(kind.unit, tz="UTC") if pa.types.is_timestamp(kind) else kind
 
 
 _PRIMITIVES = {

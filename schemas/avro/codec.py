@@ -4,8 +4,7 @@ A message may have been written with an older or newer version of its schema: it
 its id names, columns that it lacks take their default, columns that we do not know are left out.
 """
 
-import json
-from functools import cache
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -13,10 +12,11 @@ import pyarrow as pa
 
 from common.errors import DecodeError
 from schemas.avro import live
+from schemas.avro.flow_decoder import DecodedFlows, decode_flows
 from schemas.avro.flow_encoder import FlowEncoder
 from schemas.avro.packet_encoder import BatchEncoder
 from schemas.avro.reader import Kind, Table, Wanted, reader
-from schemas.avro.registry import HEADER, open_registry
+from schemas.avro.registry import HEADER, UNFRAMED, open_registry, schema_of
 from schemas.fields import DIRECTIONS, KEYS, PACKET_COLUMNS, Field
 from schemas.fields import Kind as FieldKind
 from schemas.flows import FlowColumns
@@ -117,6 +117,10 @@ class Codec:
         """Keys (Community ID) and values of the messages of the flows topic, one a row. See FlowEncoder."""
         return self._flows.encode(flows, topic_id=topic_id, kafka_partition=kafka_partition, revision=revision)
 
+    def decode_flow_records(self, messages: Sequence[bytes]) -> DecodedFlows:
+        """Messages of the flows topic. Raises ServiceUnavailable when the registry is away."""
+        return decode_flows(self._registry, messages)
+
     def encode_live_stats(self, stats: dict[str, Any]) -> bytes:
         """One message of the live topic; `stats` as schemas.avro.live says."""
         return self._header("LiveStats") + live.encode(stats)
@@ -131,11 +135,8 @@ class Codec:
 
     def _unframe(self, name: str, message: bytes) -> tuple[str, bytes]:
         if len(message) < HEADER.size or message[0] != 0:
-            raise DecodeError("no Confluent framing: the message does not begin with 0 and a schema id")
-        schema = self._registry.schema(HEADER.unpack_from(message)[1])
-        if _record_name(schema) != name:
-            raise DecodeError(f"a {_record_name(schema)} where a {name} is expected")
-        return schema, message[HEADER.size :]
+            raise DecodeError(UNFRAMED)
+        return schema_of(self._registry, HEADER.unpack_from(message)[1], name), message[HEADER.size :]
 
 
 def _batch(found: dict[str, Any]) -> PacketBatch:
@@ -229,11 +230,3 @@ def _dictionary(texts: pa.Array, count: int) -> tuple[tuple[str, ...], Any]:
         raise DecodeError("the columns of a PacketBatch differ in length: flow_interface")
     encoded = texts.dictionary_encode()
     return tuple(encoded.dictionary.to_pylist()), encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32)
-
-
-@cache
-def _record_name(schema: str) -> str:
-    try:
-        return str(json.loads(schema).get("name", "?"))
-    except (ValueError, AttributeError):
-        return "?"

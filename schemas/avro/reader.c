@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An Avro record of plain values and arrays of plain values to columns. Nothing of Python is in here:
- * schemas/avro/reader.py calls it by ctypes, and describes the fields. A record is gone over twice: first all lengths
- * are looked at and counted, then the values are written to where there is room for so many. */
+/* Avro records of plain values and arrays of plain values to columns. Nothing of Python is in here:
+ * schemas/avro/reader.py calls it by ctypes, and describes the fields.
+ * One record with arrays is gone over twice: first all lengths are looked at and counted, then the values are written
+ * to where there is room for so many. Of many records of plain values, numbers are written at once, since there are as
+ * many as records; of texts it is noted where they begin and end, and they are copied when their octets are counted. */
 #include <arpa/inet.h>
 #include <stdint.h>
 #include <string.h>
@@ -10,18 +12,18 @@ enum kind { LONG, BOOLEAN, STRING, LONGS, BOOLEANS, STRINGS, ADDRESSES, CHOICES 
 
 struct field {
     int64_t kind;
-    int64_t size;            /* LONGS: octets of a number in `out` */
+    int64_t size;            /* LONGS; LONG of many records: octets of a number in `out` */
     int64_t lowest, highest; /* LONG, LONGS */
     const uint8_t *texts;    /* CHOICES: one after the other, `width` octets each */
     const int32_t *lengths;  /* CHOICES: how many of them count */
     int64_t choices, width;
-    int64_t otherwise; /* CHOICES: the place of a text that is none of them; ADDRESSES: an empty one is ::; -1: none may be */
-    uint8_t *out;      /* null: nobody wants it */
-    int32_t *ends;     /* STRINGS: where each text ends in `out` */
-    int64_t place;     /* of the field in the record */
-    int64_t count;     /* of its items */
-    int64_t octets;    /* of its texts */
-    int64_t value;     /* LONG, BOOLEAN; STRING: where its text begins */
+    int64_t otherwise; /* CHOICES: the place of any other text; ADDRESSES: an empty one is ::; -1: none may be */
+    uint8_t *out;   /* null: nobody wants it; STRING of many records: int64_t, where each text begins */
+    int32_t *ends;  /* STRINGS: where each text ends in `out`; STRING of many records: likewise, with a 0 before */
+    int64_t place;  /* of the field in the record */
+    int64_t count;  /* of its items */
+    int64_t octets; /* of its texts */
+    int64_t value;  /* LONG, BOOLEAN; STRING: where its text begins */
 };
 
 struct input {
@@ -145,16 +147,16 @@ int64_t ayaflow_avro_scan(const uint8_t *record, int64_t length, struct field *f
 }
 
 /* Nothing ends in the middle of a number here: the scan has seen the end of each. */
-#define READ_EACH(type)                                        \
-    for (type *out = (type *)field->out + done; count--;) {    \
-        int64_t value;                                         \
-        if (*in->at < 0x80)                                    \
-            value = *in->at >> 1 ^ -(*in->at & 1), in->at++;   \
-        else if (get_long(in, &value))                         \
-            return -1;                                         \
-        if (value < field->lowest || value > field->highest)   \
-            return -1;                                         \
-        *out++ = (type)value;                                  \
+#define READ_EACH(type)                                      \
+    for (type *out = (type *)field->out + done; count--;) {  \
+        int64_t value;                                       \
+        if (*in->at < 0x80)                                  \
+            value = *in->at >> 1 ^ -(*in->at & 1), in->at++; \
+        else if (get_long(in, &value))                       \
+            return -1;                                       \
+        if (value < field->lowest || value > field->highest) \
+            return -1;                                       \
+        *out++ = (type)value;                                \
     }
 
 static int read_longs(struct input *in, const struct field *field, int64_t done, int64_t count)
@@ -278,4 +280,96 @@ int64_t ayaflow_avro_read(const uint8_t *record, int64_t length, const struct fi
             return i + 1;
     }
     return 0;
+}
+
+static int is_utf8(const uint8_t *at, int64_t length)
+{
+    const uint8_t *end = at + length;
+
+    while (at < end) {
+        uint64_t octets = 0x80;
+        if (end - at >= 8)
+            memcpy(&octets, at, 8);
+        if (!(octets & 0x8080808080808080)) {
+            at += 8;
+        } else if (*at < 0x80) {
+            at++;
+        } else {
+            uint8_t first = *at;
+            int more = first >= 0xf0 ? 3 : first >= 0xe0 ? 2 : 1;
+            /* the second octet: no longer form than needed, no surrogates, nothing above U+10FFFF */
+            uint8_t low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
+            uint8_t high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
+            if (first < 0xc2 || first > 0xf4 || end - at <= more || at[1] < low || at[1] > high)
+                return 0;
+            for (int i = 2; i <= more; i++)
+                if ((at[i] & 0xc0) != 0x80)
+                    return 0;
+            at += more + 1;
+        }
+    }
+    return 1;
+}
+
+/* A field of record number `row` of those that are kept, to the columns. */
+static int row_field(struct input *in, const uint8_t *octets, struct field *field, int64_t row)
+{
+    int64_t value;
+
+    switch (field->kind) {
+    case LONG:
+        if (get_long(in, &value) || value < field->lowest || value > field->highest)
+            return -1;
+        if (field->out && field->size == 4)
+            ((int32_t *)field->out)[row] = (int32_t)value;
+        else if (field->out)
+            ((int64_t *)field->out)[row] = value;
+        return 0;
+    case BOOLEAN:
+        if (in->at == in->end || *in->at > 1)
+            return -1;
+        if (field->out)
+            field->out[row] = *in->at;
+        in->at++;
+        return 0;
+    case STRING:
+        if (get_text(in, &value))
+            return -1;
+        if (field->out) {
+            if (!is_utf8(in->at, value))
+                return -1;
+            ((int64_t *)field->out)[row] = in->at - octets;
+            field->ends[row + 1] = field->ends[row] + (int32_t)value;
+        }
+        in->at += value;
+        return 0;
+    default:
+        return scan_array(in, field);
+    }
+}
+
+/* `records` records, one ending at each of `ends` (ends[0]: where the first begins), the first `skip` octets of each left
+ * out. All octets together must be fewer than 2^31. A record that is not one is left out: wrong[] says of each the number
+ * of the field as ayaflow_avro_scan does. Returns how many were kept. */
+int64_t ayaflow_avro_rows(const uint8_t *octets, const int64_t *ends, int64_t records, int64_t skip,
+                          struct field *fields, int64_t count, int32_t *wrong)
+{
+    int64_t row = 0;
+
+    for (int64_t record = 0; record < records; record++) {
+        struct input in = {octets + ends[record] + skip, octets + ends[record + 1]};
+        int64_t i = 0;
+        while (i < count && in.at <= in.end && !row_field(&in, octets, &fields[i], row))
+            i++;
+        wrong[record] = i < count || in.at != in.end ? (int32_t)i + 1 : 0;
+        row += !wrong[record];
+    }
+    return row;
+}
+
+/* Texts of many records, one after the other. */
+void ayaflow_avro_texts(const uint8_t *octets, const int64_t *begins, const int32_t *ends, int64_t count, uint8_t *out)
+{
+    for (int64_t i = 0; i < count; i++)
+        memcpy(out + ends[i], octets + begins[i], ends[i + 1] - ends[i]);
 }

@@ -1,12 +1,13 @@
-"""A record of plain values and arrays of plain values to columns: by schemas/avro/reader.c, else by fastavro.
+"""Records of plain values and arrays of plain values to columns: by schemas/avro/reader.c, else by fastavro.
 
 A record is read with the schema of its writer. What we want of it stands in a table of `Wanted` by name: a field that
-the writer did not have is not in the result, one that we do not want is passed over.
+the writer did not have is not in the result, one that we do not want is passed over. Arrays become columns record by
+record (`Reader.read`), plain values over many records (`Reader.read_rows`).
 """
 
 import ctypes
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
@@ -41,7 +42,7 @@ class Wanted:
     """What a field is read as. A value beyond `lowest` and `highest` is a DecodeError."""
 
     kind: Kind
-    dtype: str = "<i8"  # of LONGS
+    dtype: str = "<i8"  # of LONGS; of LONG in rows, <i4 or <i8
     lowest: int = -(2**63)
     highest: int = 2**63 - 1
     texts: tuple[str, ...] = ()  # of CHOICES
@@ -62,6 +63,8 @@ _ARRAYS = {"long": Kind.LONGS, "int": Kind.LONGS, "boolean": Kind.BOOLEANS, "str
 _PLAIN = {"long": Kind.LONG, "int": Kind.LONG, "boolean": Kind.BOOLEAN, "string": Kind.STRING}
 _TEXTS = {Kind.STRINGS, Kind.ADDRESSES, Kind.CHOICES}
 _BEHIND = "octets are left behind the last field"
+_NOT_ONE = "not an Avro record of this schema: "
+_AT_A_TIME = 1 << 30  # octets of records, so that those of a column of texts are fewer than 2^31
 
 _SOURCE = Path(__file__).with_name("reader.c")
 _scan = load(
@@ -70,6 +73,27 @@ _scan = load(
 _read = load(
     _SOURCE, "ayaflow_avro_read", ctypes.c_int64, [ctypes.c_char_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64]
 )
+_read_rows = load(
+    _SOURCE,
+    "ayaflow_avro_rows",
+    ctypes.c_int64,
+    [ctypes.c_char_p, ctypes.c_void_p, *[ctypes.c_int64] * 2, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p],
+)
+_copy_texts = load(
+    _SOURCE,
+    "ayaflow_avro_texts",
+    None,
+    [ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p],
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """What there is of what is wanted in many records: a column a field, a value a record that is one."""
+
+    columns: dict[str, Any]  # numpy, shape (n,); of texts an Arrow string array
+    numbers: npt.NDArray[np.int64]  # of the records that the values are of, shape (n,)
+    problems: dict[int, str]  # number of a record that is none -> a sentence
 
 
 class Reader:
@@ -134,23 +158,105 @@ class Reader:
         self._check(_read(record, len(record), address(fields), len(fields)))
         return found | {name: _texts(*parts, name) for name, parts in texts.items()}
 
+    def read_rows(self, records: Sequence[bytes], *, skip: int = 0) -> Rows:
+        """Of many records, whose first `skip` octets are not of Avro; only plain values can be wanted.
+
+        A record that is not one is left out, and said.
+        """
+        if _read_rows is None or _copy_texts is None or not self._is_plain:
+            return read_rows_slowly(records, self._schema, self._wanted, skip=skip)
+        ends = np.zeros(len(records) + 1, np.int64)
+        np.cumsum(np.fromiter(map(len, records), np.int64, len(records)), out=ends[1:])
+        if int(ends[-1]) > _AT_A_TIME and len(records) > 1:
+            half = len(records) // 2
+            parts = [self.read_rows(part, skip=skip) for part in (records[:half], records[half:])]
+            return _joined(parts, half)
+        octets, count = b"".join(records), len(records)
+        fields, wrong = self._template.copy(), np.zeros(count, np.int32)
+        found: dict[str, Any] = {}
+        texts: dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]] = {}
+        outs, text_ends = [0] * len(fields), [0] * len(fields)
+        for place, name, want in self._of_ours:
+            if want.kind is Kind.STRING:
+                begins, last = texts[name] = np.empty(count, np.int64), np.zeros(count + 1, np.int32)
+                outs[place], text_ends[place] = address(begins), address(last)
+            else:
+                found[name] = np.empty(count, np.uint8 if want.kind is Kind.BOOLEAN else want.dtype)
+                outs[place] = address(found[name])
+        fields["out"], fields["ends"] = outs, text_ends
+        kept = _read_rows(octets, address(ends), count, skip, address(fields), len(fields), address(wrong))
+        columns = {name: values[:kept] for name, values in found.items()}
+        columns |= {name: _text_column(octets, begins, last[: kept + 1]) for name, (begins, last) in texts.items()}
+        bad = np.flatnonzero(wrong).tolist() if kept < count else []
+        return Rows(columns, np.flatnonzero(wrong == 0), {number: self._problem(int(wrong[number])) for number in bad})
+
     def _check(self, wrong: int) -> None:
         """The number of a field from 1; 0: none is wrong."""
-        if not wrong:
-            return
+        if wrong:
+            raise DecodeError(self._problem(wrong))
+
+    def _problem(self, wrong: int) -> str:
         if wrong > len(self._names):
-            raise DecodeError(f"not an Avro record of this schema: {_BEHIND}")
+            return f"{_NOT_ONE}{_BEHIND}"
         name = self._names[wrong - 1]
         want = self._wanted.get(name)
         if want and want.kind is Kind.CHOICES:
-            raise DecodeError(f"not an Avro record of this schema: {name} is none of {', '.join(want.texts)}")
-        raise DecodeError(f"not an Avro record of this schema: {name} is out of range, or no value of its type")
+            return f"{_NOT_ONE}{name} is none of {', '.join(want.texts)}"
+        return f"{_NOT_ONE}{name} is out of range, or no value of its type"
 
 
 def read_slowly(record: bytes, schema: str, wanted: Mapping[str, Wanted]) -> dict[str, Any]:
     """As Reader.read, for a schema of any types, where nothing was compiled. Raises DecodeError."""
-    found = decode_record(record, schema)
+    found = decode_record(record, _physical(schema))
     return {name: _converted(name, found[name], want) for name, want in wanted.items() if name in found}
+
+
+@cache
+def _physical(schema: str) -> str:
+    """The schema with times and the like as the plain values that they are written as."""
+    plain = json.loads(schema, object_pairs_hook=lambda pairs: {k: v for k, v in pairs if k != "logicalType"})
+    return json.dumps(plain)
+
+
+def read_rows_slowly(records: Sequence[bytes], schema: str, wanted: Mapping[str, Wanted], *, skip: int = 0) -> Rows:
+    """As Reader.read_rows, for a schema of any types, where nothing was compiled."""
+    rows, numbers, problems = [], [], {}
+    for number, record in enumerate(records):
+        try:
+            rows.append(read_slowly(record[skip:], schema, wanted))
+            numbers.append(number)
+        except DecodeError as error:
+            problems[number] = str(error)
+    names = [field["name"] for field in json.loads(schema)["fields"] if field["name"] in wanted]
+    columns = {name: _column([row[name] for row in rows], wanted[name]) for name in names}
+    return Rows(columns, np.array(numbers, np.int64), problems)
+
+
+def _column(values: list[Any], want: Wanted) -> Any:
+    if want.kind is Kind.STRING:
+        return pa.array(values, pa.string())
+    return np.array(values, np.uint8 if want.kind is Kind.BOOLEAN else want.dtype)
+
+
+def _joined(parts: list[Rows], half: int) -> Rows:
+    """Two parts of the records; the second begins with number `half`."""
+    first, second = parts
+    columns = {
+        name: pa.concat_arrays([values, second.columns[name]])
+        if isinstance(values, pa.Array)
+        else np.concatenate([values, second.columns[name]])
+        for name, values in first.columns.items()
+    }
+    problems = first.problems | {half + number: why for number, why in second.problems.items()}
+    return Rows(columns, np.concatenate([first.numbers, second.numbers + half]), problems)
+
+
+def _text_column(octets: bytes, begins: npt.NDArray[np.int64], ends: npt.NDArray[np.int32]) -> pa.Array:
+    """UTF-8 is checked already."""
+    assert _copy_texts is not None
+    count, data = len(ends) - 1, np.empty(int(ends[-1]), np.uint8)
+    _copy_texts(octets, address(begins), address(ends), count, address(data))
+    return pa.StringArray.from_buffers(count, pa.py_buffer(ends), pa.py_buffer(data))
 
 
 def _converted(name: str, value: Any, want: Wanted) -> Any:
@@ -159,7 +265,7 @@ def _converted(name: str, value: Any, want: Wanted) -> Any:
     if isinstance(value, list) is not (want.kind > Kind.STRING) or not all(type(item) is kind for item in items):
         raise DecodeError(f"{name} is a field of another type than we know")
     if kind is int and items and not want.lowest <= min(items) <= max(items) <= want.highest:
-        raise DecodeError(f"not an Avro record of this schema: {name} is out of range, or no value of its type")
+        raise DecodeError(f"{_NOT_ONE}{name} is out of range, or no value of its type")
     match want.kind:
         case Kind.LONGS:
             return np.array(items, want.dtype)
@@ -178,7 +284,7 @@ def _places(name: str, texts: list[str], want: Wanted) -> npt.NDArray[np.uint8]:
     known = {text: place for place, text in enumerate(want.texts)}
     places = [known.get(text, want.otherwise) for text in texts]
     if places and min(places) < 0:
-        raise DecodeError(f"not an Avro record of this schema: {name} is none of {', '.join(want.texts)}")
+        raise DecodeError(f"{_NOT_ONE}{name} is none of {', '.join(want.texts)}")
     return np.array(places, np.uint8)
 
 
@@ -212,7 +318,7 @@ def _text(octets: bytes, name: str) -> str:
     try:
         return octets.decode()
     except UnicodeDecodeError as error:
-        raise DecodeError(f"not an Avro record of this schema: {name} is no UTF-8") from error
+        raise DecodeError(f"{_NOT_ONE}{name} is no UTF-8") from error
 
 
 def _texts(ends: npt.NDArray[np.int32], octets: npt.NDArray[np.uint8], name: str) -> pa.Array:
@@ -221,7 +327,7 @@ def _texts(ends: npt.NDArray[np.int32], octets: npt.NDArray[np.uint8], name: str
     try:
         texts.validate(full=True)
     except pa.ArrowInvalid as error:
-        raise DecodeError(f"not an Avro record of this schema: {name} is no UTF-8") from error
+        raise DecodeError(f"{_NOT_ONE}{name} is no UTF-8") from error
     return texts
 
 

@@ -20,6 +20,8 @@ from schemas.topics import TopicNames
 HEADER = struct.Struct(">bI")
 """Confluent framing: magic byte 0 and the schema id."""
 
+UNFRAMED = "no Confluent framing: the message does not begin with 0 and a schema id"
+
 COMPATIBILITY = "BACKWARD_TRANSITIVE"
 """What each version is to all before it."""
 
@@ -77,6 +79,22 @@ def newest(name: str) -> str:
 
 NAMES = ("PacketBatch", "PacketEvent", "FlowRecord", "LiveStats")
 """Our schemas, each the value of one topic."""
+
+
+def schema_of(registry: Registry, schema_id: int, name: str) -> str:
+    """The JSON of an id that must be one of a schema of ours. Raises DecodeError, and what the registry raises."""
+    schema = registry.schema(schema_id)
+    if (other := _record_name(schema)) != name:
+        raise DecodeError(f"a {other} where a {name} is expected")
+    return schema
+
+
+@cache
+def _record_name(schema: str) -> str:
+    try:
+        return str(json.loads(schema).get("name", "?"))
+    except (ValueError, AttributeError):
+        return "?"
 
 
 def topic_of(name: str, topics: TopicNames) -> str:
