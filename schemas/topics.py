@@ -70,6 +70,12 @@ class Topic:
         }
 
 
+def operator_topic(settings: KafkaSettings, operator: str) -> Topic:
+    """What an operator of streams found: JSON, key: its record_id."""
+    flows = next(topic for topic in topics(settings) if topic.name == TopicNames.of(settings.topic_prefix).flows)
+    return replace(flows, name=f"{settings.topic_prefix}operator.{operator.replace('_', '-')}")
+
+
 def topics(settings: KafkaSettings) -> tuple[Topic, ...]:
     """All topics of a pipeline."""
     names = TopicNames.of(settings.topic_prefix)

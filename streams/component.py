@@ -21,7 +21,10 @@ from streams import metrics as streams_metrics
 from streams.kafka.broker import KafkaBroker, make_missing_topics
 from streams.kafka.offsets import KafkaOffsets
 from streams.kafka.publisher import KafkaPublisher
+from streams.operators.findings import Runner
+from streams.operators.operator import load
 from streams.store.clickhouse import ClickHouseStore
+from streams.store.findings import FindingsStore
 from streams.worker.clock import pause
 from streams.worker.worker import Worker
 
@@ -61,7 +64,8 @@ class Component:
         self._worker: Worker | None = None
         self._waiting_for = "Kafka"
         self._metrics = streams_metrics.create()
-        self._left_behind = False  # Faust still waits for Kafka
+        self._left_behind = False  # Faust still waits for Kafka, or an operator of a user's is at work
+        self._operators = load(settings.streams.operators, settings.streams.operator_options)
 
     async def run(self, stop: Stop) -> int:
         """Until `stop`. Raises AyaflowError when it cannot go on."""
@@ -96,7 +100,7 @@ class Component:
         return False
 
     def _make_topics(self) -> None:
-        if made := make_missing_topics(self._settings.kafka):
+        if made := make_missing_topics(self._settings.kafka, [each.name for each in self._operators]):
             log.info("made topics", names=made)
 
     async def _work(self, store: ClickHouseStore, stopping: asyncio.Event) -> None:
@@ -105,7 +109,13 @@ class Component:
         publisher = KafkaPublisher(settings.kafka, codec)
         app = faust_app.build(settings.streams, settings.kafka, settings.data_dir)
         offsets = KafkaOffsets(settings.kafka, group=settings.streams.app_id, topic=self._topics.packets)
-        broker = KafkaBroker(settings.kafka, group=settings.streams.app_id)
+        names = [each.name for each in self._operators]
+        broker = KafkaBroker(settings.kafka, group=settings.streams.app_id, operators=names)
+        findings = [FindingsStore(settings.clickhouse, each) for each in self._operators]
+        runners = [
+            Runner(operator, table, publisher.findings)
+            for operator, table in zip(self._operators, findings, strict=True)
+        ]
         worker = Worker(
             settings.streams,
             codec=codec,
@@ -115,6 +125,7 @@ class Component:
             metrics=self._metrics,
             fetching=faust_app.Fetching(app, self._topics.packets),
             broker=broker,
+            operators=runners,
         )
         self._worker = worker
         faust_app.connect(app, self._topics, worker)
@@ -132,9 +143,11 @@ class Component:
             self._raise(worker, died, asked=stop.done())
         finally:
             await worker.stop()
-            self._left_behind = not await left(app)
+            self._left_behind = not await left(app) or worker.leaves_threads
             publisher.close()
             store.close()
+            for table in findings:
+                table.close()
             offsets.close()
             broker.close()
             codec.close()

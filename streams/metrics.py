@@ -47,6 +47,7 @@ class Metrics:
     refused_packets: Counter
     unpublished_flows: Counter
     unpublished_windows: Gauge
+    operator_left_out: Counter  # labelled by operator
     ledger_rows: Counter
     ledger_packets: dict[str, Counter]  # by figure
     open_windows: Gauge
@@ -136,6 +137,12 @@ def create(registry: CollectorRegistry = REGISTRY) -> Metrics:
             "unpublished_flows", "Flow records that the flows topic did not take in time; the table flows has them"
         ),
         unpublished_windows=gauge("unpublished_windows", "Stored windows whose flow records wait for the flows topic"),
+        operator_left_out=Counter(
+            "ayaflow_streams_operator_left_out_windows",
+            "Windows that an operator has not seen: it raised, or took too long",
+            ["operator"],
+            registry=registry,
+        ),
         ledger_rows=counter("ledger_rows", "Ledger rows stored"),
         ledger_packets={figure: ledger.labels(figure) for figure in LEDGER_FIGURES},
         open_windows=gauge("open_windows", "Windows that hold packets that are not stored"),

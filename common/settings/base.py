@@ -18,6 +18,6 @@ class Section(BaseModel):
         kind = cls.model_fields[str(info.field_name)].annotation
         if isinstance(value, str) and get_origin(kind) is list:
             return [part.strip() for part in value.split(",") if part.strip()]
-        if isinstance(value, str) and kind == dict[str, str]:
+        if isinstance(value, str) and get_origin(kind) is dict:
             return yaml.safe_load(value)
         return value

@@ -1,5 +1,7 @@
 """The settings of streams."""
 
+from typing import Any
+
 from pydantic import Field
 
 from common.settings.base import Section
@@ -23,4 +25,10 @@ class StreamsSettings(Section):
     )
     live_top: int = Field(50, ge=1, le=1000, description="Connections in each LiveStats message.")
     publish_flows: bool = Field(True, description="Send each flow record to the flows topic too.")
+    operators: list[str] = Field(
+        [], description="What looks at each stored window: port_scan, burst, or MODULE:CLASS of one's own."
+    )
+    operator_options: dict[str, dict[str, Any]] = Field(
+        {}, description="Arguments of operators, by name: {port_scan: {targets: 100}}."
+    )
     metrics_listen: str = Field("127.0.0.1:9465", description="Address of /metrics and /health of the streams app.")

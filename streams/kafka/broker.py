@@ -1,13 +1,13 @@
 """What the broker says of our topics: how far the packets are read, and whether all topics are there."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from common import kafka, logs
 from common.backlog import Backlog
 from common.settings import KafkaSettings
-from schemas.topics import TopicNames, topics
+from schemas.topics import TopicNames, operator_topic, topics
 from streams.worker.neighbours import Look
 
 log = logs.get("streams")
@@ -16,16 +16,17 @@ _TIMEOUT = 5.0  # of each question
 _CLOSE_SECONDS = 1.0
 
 
-def make_missing_topics(settings: KafkaSettings, client: Any = None) -> list[str]:
-    """Make the topics that are not there. Returns their names; raises ServiceUnavailable."""
-    return kafka.create_missing(settings, topics(settings), timeout_seconds=_TIMEOUT, client=client)
+def make_missing_topics(settings: KafkaSettings, operators: Sequence[str] = (), client: Any = None) -> list[str]:
+    """Make the topics that are not there, also those of operators. Returns their names; raises ServiceUnavailable."""
+    wanted = (*topics(settings), *(operator_topic(settings, name) for name in operators))
+    return kafka.create_missing(settings, wanted, timeout_seconds=_TIMEOUT, client=client)
 
 
 class KafkaBroker:
     """Looks again and again; topics that were deleted meanwhile are made anew."""
 
-    def __init__(self, settings: KafkaSettings, *, group: str) -> None:
-        self._settings = settings
+    def __init__(self, settings: KafkaSettings, *, group: str, operators: Sequence[str] = ()) -> None:
+        self._settings, self._operators = settings, operators
         self._packets = TopicNames.of(settings.topic_prefix).packets
         self._asking = threading.Lock()
         self._admin: Any = kafka.admin(settings)
@@ -38,7 +39,7 @@ class KafkaBroker:
 
     def _look(self, stored: Mapping[int, int]) -> Look:
         self._admin.poll(0)  # or what it says while Kafka is away would pile up
-        made = make_missing_topics(self._settings, self._admin)
+        made = make_missing_topics(self._settings, self._operators, self._admin)
         for name in made:
             if name == self._packets:
                 log.error("the packets topic was gone, with what it had and is not stored; it is made anew", topic=name)

@@ -14,7 +14,7 @@ equal to what is stored; a consumer knows them by their record_id.
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,7 +26,7 @@ from common.kafka import NOW, TIMELESS, UNTIMELY
 from common.settings import KafkaSettings
 from schemas.avro.codec import Codec
 from schemas.flows import FlowColumns
-from schemas.topics import TopicNames, topics
+from schemas.topics import TopicNames, operator_topic, topics
 from streams.partition.storing import KafkaPartition
 
 log = logs.get("streams")
@@ -135,8 +135,31 @@ def _refused(error: KafkaError) -> ServiceUnavailable:
     return kind(f"Kafka did not take a message: {error.str()}")
 
 
+def _produce(
+    topic: str, messages: Iterable[tuple[bytes, bytes]], done: Callable[..., None], client: Any, timestamp: int
+) -> None:
+    for number, (key, value) in enumerate(messages):
+        if number % _CHUNK == 0:
+            client.poll(0)
+        until = None
+        while not _queued(client, topic, value=value, key=key, timestamp=timestamp, on_delivery=done):
+            now = time.monotonic()
+            until = until or now + _WAIT_SECONDS
+            if now > until:
+                raise ServiceUnavailable(f"Kafka has taken nothing in {_WAIT_SECONDS:.0f} s")
+            client.poll(_FULL_SECONDS)
+
+
+def _queued(client: Any, topic: str, **message: Any) -> bool:
+    try:  # produce_batch is no faster, and takes no time stamps
+        client.produce(topic, **message)
+    except BufferError:
+        return False
+    return True
+
+
 class KafkaPublisher:
-    """Sends to the flows, live and dead-letter topics."""
+    """Sends to the flows, live and dead-letter topics, and to those of operators."""
 
     def __init__(
         self,
@@ -146,7 +169,7 @@ class KafkaPublisher:
         now: Callable[[], float] = time.time,
     ) -> None:
         """`connect`: makes the client of librdkafka. `now`: seconds since the Unix epoch."""
-        self._topics = TopicNames.of(settings.topic_prefix)
+        self._settings, self._topics = settings, TopicNames.of(settings.topic_prefix)
         made = {topic.name: topic for topic in topics(settings)}
         self._flows_topic, self._live_topic = made[self._topics.flows], made[self._topics.live]
         self._codec, self._now = codec, now
@@ -160,7 +183,7 @@ class KafkaPublisher:
                 defaults={"log_level": 3, "linger.ms": 5, "queue.buffering.max.messages": 200_000},
             )
 
-        self._flows, self._dead_letters = _Deliveries(make), _Deliveries(make)
+        self._flows, self._dead_letters, self._findings = (_Deliveries(make) for _ in range(3))
         self._live = make(**{"enable.idempotence": False})  # nobody waits for it; it has no fatal errors
         self._live_stamps = 0  # which kind of time stamp is taken: of the event, of the sending, none
 
@@ -170,26 +193,14 @@ class KafkaPublisher:
             flows, topic_id=partition.topic_id, kafka_partition=partition.number, revision=revision
         )
         stamp_ms = self._flows_topic.stamp_ms(flows.window_begin * 1000, self._now_ms())
-        self._flows.send(stamp_ms, partial(self._produce_flows, keys, values))
+        messages = tuple(zip(keys, values, strict=True))  # they may be sent again, with another time stamp
+        self._flows.send(stamp_ms, partial(_produce, self._topics.flows, messages, self._flows.done))
 
-    def _produce_flows(self, keys: Sequence[bytes], values: Sequence[bytes], client: Any, timestamp: int) -> None:
-        for number, (key, value) in enumerate(zip(keys, values, strict=True)):
-            if number % _CHUNK == 0:
-                client.poll(0)
-            until = None
-            while not self._queued(client, key, value, timestamp):
-                now = time.monotonic()
-                until = until or now + _WAIT_SECONDS
-                if now > until:
-                    raise ServiceUnavailable(f"Kafka has taken nothing in {_WAIT_SECONDS:.0f} s")
-                client.poll(_FULL_SECONDS)
-
-    def _queued(self, client: Any, key: bytes, value: bytes, timestamp: int) -> bool:
-        try:  # produce_batch is no faster, and takes no time stamps
-            client.produce(self._topics.flows, value=value, key=key, timestamp=timestamp, on_delivery=self._flows.done)
-        except BufferError:
-            return False
-        return True
+    def findings(self, operator: str, window_begin: int, messages: Sequence[tuple[bytes, bytes]]) -> None:
+        """Send what an operator found in a window, keys and values, and wait. Raises ServiceUnavailable."""
+        topic = operator_topic(self._settings, operator)
+        stamp_ms = topic.stamp_ms(window_begin * 1000, self._now_ms())
+        self._findings.send(stamp_ms, partial(_produce, topic.name, messages, self._findings.done))
 
     def dead_letter(self, value: bytes | None, key: bytes | None, *, partition: int, offset: int, error: str) -> None:
         """Set a message aside, with its origin in the headers, and wait. Raises ServiceUnavailable.
@@ -253,6 +264,7 @@ class KafkaPublisher:
         """What is wrong with Kafka, as far as is known; asks it when something was."""
         self._live.poll(0)
         self._flows.poll()
+        self._findings.poll()
         self._dead_letters.poll()
         if self.trouble:
             with contextlib.suppress(KafkaException):
@@ -267,5 +279,6 @@ class KafkaPublisher:
     def close(self) -> None:
         """Wait a moment for what is on its way."""
         self._flows.close()
+        self._findings.close()
         self._dead_letters.close()
         self._live.flush(5)

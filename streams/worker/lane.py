@@ -2,7 +2,9 @@
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+
+import numpy as np
 
 from schemas.flows import FlowColumns
 from streams.partition.state import Partition
@@ -25,6 +27,32 @@ class Unpublished:
     since: float  # on the monotonic clock
 
 
+def held(
+    partition: KafkaPartition,
+    window: WindowId,
+    revision: int,
+    flows: FlowColumns,
+    *,
+    needed: int,
+    since: float,
+    room: int,
+) -> Unpublished:
+    """Rows that wait; without them, to be read back, where there is no `room` for so many octets."""
+    columns = (getattr(flows, each.name) for each in fields(flows))
+    nbytes = sum(column.nbytes for column in columns if isinstance(column, np.ndarray))
+    kept = nbytes <= room
+    return Unpublished(
+        partition=partition,
+        window=window,
+        revision=revision,
+        flows=flows if kept else None,
+        nbytes=nbytes if kept else 0,
+        rows=len(flows),
+        needed=needed,
+        since=since,
+    )
+
+
 @dataclass(slots=True)
 class Refusal:
     """A table beside flows that refuses its rows. Times are those of the monotonic clock, in seconds."""
@@ -44,6 +72,7 @@ class Lane:
     refused: dict[str, Refusal] = field(default_factory=dict)  # by table
     next_bring_in: float = 0.0  # on the monotonic clock: when to look what is set aside
     unpublished: deque[Unpublished] = field(default_factory=deque)  # in the order in which it was stored
+    unseen: dict[str, deque[Unpublished]] = field(default_factory=dict)  # likewise, by operator
 
     def at(self, window: WindowId | None = None) -> Place:
         """The partition, or a window of it, as a place where something may go wrong."""
@@ -51,6 +80,7 @@ class Lane:
 
     def acknowledge(self, now: float) -> None:
         """The messages of which everything is stored."""
-        offset = self.state.committable(now, [each.needed for each in self.unpublished])
+        waiting = [self.unpublished, *self.unseen.values()]
+        offset = self.state.committable(now, [each.needed for queue in waiting for each in queue])
         while self.messages and self.messages[0][0] < offset:
             self.messages.popleft()[1]()

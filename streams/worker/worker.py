@@ -6,7 +6,7 @@ that the loop, and with it the consumer's heartbeats, live on. A partition of wh
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,7 @@ from streams.worker.lane import Lane
 from streams.worker.live import LiveStatistics
 from streams.worker.neighbours import Acknowledge, Broker, Decoder, Fetching, FlowStore, Message, Offsets, Publisher
 from streams.worker.nodes import Nodes
+from streams.worker.output.operating import Operating, Runner
 from streams.worker.output.writing import Writing
 from streams.worker.retrying import (
     ASIDE,
@@ -67,11 +68,15 @@ class Worker:
         fetching: Fetching,
         clock: Clock | None = None,
         executors: Executors = thread,
+        operators: Sequence[Runner] = (),
     ) -> None:
         self._codec, self._metrics, self._fetching = codec, metrics, fetching
         self._clock = clock = clock or SystemClock()
         self._again = again = Retrying(clock, metrics.insert_retries.inc, executors)
-        self._writing = Writing(store, publisher, metrics, again, clock, publish_flows=settings.publish_flows)
+        self._operating = Operating(operators, store, metrics, again, clock, executors=executors)
+        self._writing = Writing(
+            store, publisher, metrics, again, clock, publish_flows=settings.publish_flows, operating=self._operating
+        )
         self._aside = DeadLetters(publisher, metrics, again, clock)
         self._nodes = Nodes(metrics, clock)
         self._live = LiveStatistics(settings.live_top, publisher, executors("live"))
@@ -116,7 +121,13 @@ class Worker:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._watch.close()
         self._again.close()
+        self._operating.close()
         self._live.close()
+
+    @property
+    def leaves_threads(self) -> bool:
+        """Whether something of it still runs that cannot be ended."""
+        return self._operating.is_busy
 
     async def release_all(self) -> None:
         """No partition is ours any more."""
@@ -212,10 +223,15 @@ class Worker:
     async def _repeat_and_publish(self, lane: Lane, work: Callable[[Lane], Awaitable[None]], seconds: float) -> None:
         publishing = self._writing.publishing
         try:
-            await asyncio.gather(self._guard(self._repeat(lane, work, seconds)), self._guard(publishing.run(lane)))
+            await asyncio.gather(
+                self._guard(self._repeat(lane, work, seconds)),
+                self._guard(publishing.run(lane)),
+                self._guard(self._operating.run(lane)),
+            )
             await self._guard(publishing.finish(lane))
         finally:
             publishing.leave(lane)
+            self._operating.leave(lane)
 
     async def _repeat(self, lane: Lane, work: Callable[[Lane], Awaitable[None]], seconds: float) -> None:
         try:
@@ -264,7 +280,7 @@ class Worker:
         self._metrics.open_windows.set(health["open_windows"])
         self._metrics.watermark_delay_seconds.set(health["watermark_delay_seconds"] or 0)
         self._metrics.open_window_bytes.set(self._assignment.nbytes)
-        for service in SERVICES:
+        for service in (*SERVICES, *self._operating.services):
             self._metrics.troubles.labels(service).set(self._again.troubles.count(service))
         self._metrics.unpublished_windows.set(health["unpublished_windows"])
         self._metrics.active_connections.set(self._live.feed.active_flows)
@@ -310,6 +326,7 @@ class Worker:
             "registry": troubles.of(REGISTRY) or "ok",
             "unpublished_windows": sum(len(lane.unpublished) for lane in lanes),
             "unpublished_flows": self._writing.publishing.given_up,
+            "operators": self._operating.told(),
             "troubles": troubles.told(),
             "dead_letters": self._aside.count,
         }

@@ -6,10 +6,7 @@ messages of a window are given up: the table has its rows.
 """
 
 import contextlib
-from dataclasses import fields
 from functools import partial
-
-import numpy as np
 
 from common import logs
 from common.errors import ServiceUnavailable
@@ -18,7 +15,7 @@ from schemas.flows import FlowColumns
 from streams.metrics import Metrics
 from streams.partition.storing import KafkaPartition, Outcome, WindowId, WindowJob
 from streams.worker.clock import Clock
-from streams.worker.lane import Lane, Unpublished
+from streams.worker.lane import Lane, held
 from streams.worker.neighbours import FlowStore, Publisher
 from streams.worker.retrying import CLICKHOUSE, FIRST_DELAY, FLOWS, LONGEST_DELAY, Retrying
 
@@ -53,21 +50,12 @@ class Publishing:
         """Send rows that are stored. `needed`: the first message that is not acknowledged until Kafka has them."""
         if not self._wanted:
             return
-        nbytes = _nbytes(flows)
-        kept = self._nbytes + nbytes <= MOST_BYTES
-        self._nbytes += nbytes if kept else 0
-        lane.unpublished.append(
-            Unpublished(
-                partition=partition,
-                window=window,
-                revision=revision,
-                flows=flows if kept else None,
-                nbytes=nbytes if kept else 0,
-                rows=len(flows),
-                needed=needed,
-                since=self._clock.monotonic(),
-            )
-        )
+        waits = held(
+            partition, window, revision, flows, needed=needed, since=self._clock.monotonic(),
+            room=MOST_BYTES - self._nbytes,
+        )  # fmt: skip
+        self._nbytes += waits.nbytes
+        lane.unpublished.append(waits)
 
     async def run(self, lane: Lane) -> None:
         """Until the lane is closing."""
@@ -124,8 +112,3 @@ class Publishing:
 
     def _done(self, lane: Lane) -> None:
         self._nbytes -= lane.unpublished.popleft().nbytes
-
-
-def _nbytes(flows: FlowColumns) -> int:
-    values = (getattr(flows, each.name) for each in fields(flows))
-    return sum(value.nbytes for value in values if isinstance(value, np.ndarray))

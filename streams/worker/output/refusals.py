@@ -5,7 +5,7 @@ name that they would have in `flows`, so that whoever reads the tables knows whe
 and then, by whoever has the partition; so it is stored in the end when somebody drops the constraint.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -16,11 +16,13 @@ from streams.partition.storing import Outcome, Refused, WindowId, WindowJob, bri
 from streams.worker.clock import Clock
 from streams.worker.lane import Lane, Refusal
 from streams.worker.neighbours import FlowStore
-from streams.worker.output.publishing import Publishing
 from streams.worker.retrying import ASIDE, CLICKHOUSE, FIRST_DELAY, LEDGER, Retrying
 
 log = logs.get("streams")
 T = TypeVar("T")
+
+Follow = Callable[..., None]
+"""streams.worker.output.publishing.Publishing.send, and the like."""
 
 _LONGEST_DELAY = 30.0
 BRING_IN_SECONDS = 60.0  # between two tries to store what is set aside
@@ -38,9 +40,10 @@ class Refusals:
     """What a lane cannot store now, and what is done about it."""
 
     def __init__(
-        self, store: FlowStore, publishing: Publishing, metrics: Metrics, again: Retrying, clock: Clock
+        self, store: FlowStore, followers: Sequence[Follow], metrics: Metrics, again: Retrying, clock: Clock
     ) -> None:
-        self._store, self._publishing, self._metrics = store, publishing, metrics
+        """`followers`: who is told of rows that are stored in the end."""
+        self._store, self._followers, self._metrics = store, followers, metrics
         self._again, self._clock = again, clock
 
     async def refused(self, lane: Lane, job: WindowJob, error: Refused) -> Outcome:
@@ -99,9 +102,8 @@ class Refusals:
                 trouble = trouble or _sentence(each.window, flows)
             else:  # its messages were acknowledged long ago
                 log.info("a window that was set aside is stored", partition=lane.state.number, **each.window._asdict())
-                self._publishing.send(
-                    lane, each.partition, each.window, each.revision, flows, needed=lane.state.position
-                )
+                for follow in self._followers:
+                    follow(lane, each.partition, each.window, each.revision, flows, needed=lane.state.position)
         self._again.troubles.report(ASIDE, trouble or None, lane.at())
 
     def leave(self, lane: Lane) -> None:

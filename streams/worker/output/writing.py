@@ -15,6 +15,7 @@ from streams.partition.storing import Outcome, Refused, WindowJob, catch_up, sto
 from streams.worker.clock import Clock
 from streams.worker.lane import Lane
 from streams.worker.neighbours import FlowStore, Publisher
+from streams.worker.output.operating import Operating
 from streams.worker.output.publishing import Publishing
 from streams.worker.output.refusals import Refusals, or_refused
 from streams.worker.retrying import CLICKHOUSE, Retrying
@@ -34,10 +35,12 @@ class Writing:
         clock: Clock,
         *,
         publish_flows: bool,
+        operating: Operating,
     ) -> None:
         self._store, self._metrics, self._again, self._clock = store, metrics, again, clock
         self.publishing = Publishing(store, publisher, metrics, again, clock, wanted=publish_flows)
-        self._refusals = Refusals(store, self.publishing, metrics, again, clock)
+        self.operating = operating
+        self._refusals = Refusals(store, (self.publishing.send, operating.show), metrics, again, clock)
         self.rows_stored = 0
         self.last_insert: float | None = None  # on the clock
 
@@ -68,7 +71,7 @@ class Writing:
                 outcome = await self._again.insist(
                     CLICKHOUSE, lane.at(window), lane.closing, partial(catch_up, job, self._store)
                 )
-                self.publishing.add(lane, job, outcome)
+                self._follow(lane, job, outcome)
                 lane.state.stored(job, outcome.known)
                 lane.state.compact(window)
 
@@ -99,7 +102,7 @@ class Writing:
                 self._metrics.corrections.inc()
             self.rows_stored += outcome.rows
             self.last_insert = self._clock.time()
-        self.publishing.add(lane, job, outcome)
+        self._follow(lane, job, outcome)
         lane.state.stored(job, outcome.known)
         log.debug(
             "stored",
@@ -109,6 +112,10 @@ class Writing:
             revision=outcome.known.revision - 1,
             offset_end=outcome.known.offset_end,
         )
+
+    def _follow(self, lane: Lane, job: WindowJob, outcome: Outcome) -> None:
+        self.publishing.add(lane, job, outcome)
+        self.operating.add(lane, job, outcome)
 
     async def _write_losses(self, lane: Lane) -> None:
         losses = lane.state.losses()

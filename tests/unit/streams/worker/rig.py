@@ -77,6 +77,7 @@ class Rig:
     broker: MemoryBroker = field(default_factory=MemoryBroker)
     threads: HandThreads = field(default_factory=HandThreads)
     codec: Any = field(default_factory=Codec)
+    operators: list[Any] = field(default_factory=list)
     acked: list[tuple[int, int]] = field(default_factory=list)  # partition, offset
     end: dict[int, int] = field(init=False)  # offset of the next message, by partition
 
@@ -96,6 +97,7 @@ class Rig:
             broker=self.broker,
             clock=self.clock,
             executors=self.threads,
+            operators=self.operators,
         )
 
     async def send(self, *messages: PacketBatch | bytes | None, partition: int = 0) -> None:

@@ -370,6 +370,7 @@ async def test_health_says_what_there_is_and_what_waits() -> None:
         "registry": "ok",
         "unpublished_windows": 0,
         "unpublished_flows": 0,
+        "operators": [],
         "troubles": [],
         "dead_letters": 0,
     }
