@@ -89,9 +89,10 @@ bench-%: setup-bench
 setup-bench:     ## setup-test, and the programs that we are compared with
 	@deploy/local/setup.sh bench
 
-docs:            ## write docs/configuration.md, metrics.md and architecture.md from the code
+docs:            ## write docs/configuration.md, metrics.md, architecture.md, topics.md and asyncapi.json from the code
 	$(PYTHON) docs/make_configuration.py
 	PYTHONPATH=. $(PYTHON) docs/make_metrics.py
+	PYTHONPATH=. $(PYTHON) docs/make_messages.py
 	PYTHONPATH=. $(PYTHON) docs/make_architecture.py
 
 wheel:           ## dist/ayaflow-….whl with the compiled parts; fails without them

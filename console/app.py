@@ -15,7 +15,7 @@ from common.errors import SettingsError
 from common.settings import ConsoleSettings, Settings
 from common.stopping import END_SECONDS, Stop, stop_on_signals
 from console.access import Access, warning
-from console.api import audit, dashboard, explore, fields, health, history, live, nodes, registry
+from console.api import asyncapi, audit, dashboard, explore, fields, health, history, live, nodes, registry
 from console.api import metrics as http_metrics
 from console.api.metrics import HttpMetrics
 from console.api.numbers import Int64Strings
@@ -88,6 +88,9 @@ def build_app(settings: Settings, *, health_timeout_seconds: float = TIMEOUT_SEC
     app.include_router(health.router())
     topics = TopicNames.of(settings.kafka.topic_prefix)
     app.include_router(registry.router(fixed_schemas(topics), settings.schema_registry.url))
+    app.include_router(
+        asyncapi.router(settings.kafka, group=settings.streams.app_id, registry_url=settings.schema_registry.url)
+    )
 
     return app
 

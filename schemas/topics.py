@@ -1,5 +1,6 @@
-"""Our Kafka topics: their names, and with what partitions and retention they are made. Pure."""
+"""Our Kafka topics: their names, what is in them, and with what partitions and retention they are made. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -35,12 +36,49 @@ class TopicNames:
             dead_letter=f"{prefix}dead-letter",
         )
 
+    def by_schema(self) -> dict[str, str]:
+        """Name of a schema -> the topic whose values it describes; there is none of dead letters."""
+        return {
+            "PacketBatch": self.packets,
+            "PacketEvent": self.packet_events,
+            "FlowRecord": self.flows,
+            "LiveStats": self.live,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """What the keys of a topic are: plain UTF-8 text, without a schema or framing."""
+
+    about: str
+    example: str
+
+
+NODE = Key(about="the node's name", example="gateway-1")
+COMMUNITY_ID = Key(
+    about="the flow's Community ID, the same for both directions and on all nodes",
+    example="1:LQU9qZlK+B5F3KDmev6m5PMibrg=",
+)
+ORIGINAL = Key(about="the original message's, whatever it is, or none", example="gateway-1")
+
+DEAD_LETTER_HEADERS: Mapping[str, str] = {
+    "source-topic": "Topic that the message was in.",
+    "source-partition": "Its partition there, as decimal text.",
+    "source-offset": "Its offset there, as decimal text.",
+    "error": "Why it could not be decoded: a sentence of at most 1,000 characters.",
+    "original-length": "Octets that its value had, as decimal text; only where the value was cut.",
+    "original-key-length": "Octets that its key had; only where the key was cut.",
+}
+"""Headers of a dead letter: UTF-8 text. No other message of ours has headers."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topic:
     """A topic as it is made when it does not exist."""
 
     name: str
+    about: str
+    key: Key
     partitions: int
     retention_ms: int
     retention_bytes: int  # of one partition; -1: no limit
@@ -82,6 +120,8 @@ def topics(settings: KafkaSettings) -> tuple[Topic, ...]:
     packets_ms = round(settings.packets_retention_hours * HOUR_MS)
     packets = Topic(
         name=names.packets,
+        about="Every packet, in columns; lossless, can be windowed again. A node's messages are in order.",
+        key=NODE,
         partitions=settings.partitions,
         retention_ms=packets_ms,
         retention_bytes=settings.packets_retention_bytes,
@@ -90,9 +130,13 @@ def topics(settings: KafkaSettings) -> tuple[Topic, ...]:
     )
     return (
         packets,
-        replace(packets, name=names.packet_events),
+        replace(
+            packets, name=names.packet_events, about="One packet a message; only with `producer.encoding: record`."
+        ),
         Topic(
             name=names.flows,
+            about="One message a flow and window.",
+            key=COMMUNITY_ID,
             partitions=settings.partitions,
             retention_ms=7 * DAY_MS,
             retention_bytes=settings.packets_retention_bytes,
@@ -101,6 +145,8 @@ def topics(settings: KafkaSettings) -> tuple[Topic, ...]:
         ),
         Topic(
             name=names.live,
+            about="Once a second, of each node: totals and top talkers.",
+            key=NODE,
             partitions=1,
             retention_ms=10 * MINUTE_MS,
             retention_bytes=256 << 20,
@@ -109,6 +155,8 @@ def topics(settings: KafkaSettings) -> tuple[Topic, ...]:
         ),
         Topic(
             name=names.dead_letter,
+            about="What could not be decoded, as it came, with its origin in headers.",
+            key=ORIGINAL,
             partitions=1,
             retention_ms=30 * DAY_MS,
             retention_bytes=1 << 30,

@@ -16,12 +16,13 @@ from common.errors import AyaflowError, QueryError, SettingsError
 @click.group(no_args_is_help=False)
 @options.common
 def schemas() -> None:
-    """Show the Avro schemas of our messages, or register them elsewhere.
+    """Show our messages: their Avro schemas, and all of them as AsyncAPI; register the schemas elsewhere.
 
     \b
     Examples:
       ayaflow schemas show FlowRecord > FlowRecord.avsc
       ayaflow schemas register --url http://registry1:8081
+      ayaflow schemas asyncapi > asyncapi.json
     """
 
 
@@ -51,6 +52,31 @@ def show(*, name: str | None) -> int:
         near = difflib.get_close_matches(name, NAMES, n=1)
         hint = f"did you mean {near[0]}?" if near else f"they are: {', '.join(NAMES)}"
         raise QueryError(f"there is no schema {name!r}; {hint}")
+    click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    return 0
+
+
+@schemas.command()
+@options.common
+@click.pass_context
+def asyncapi(context: click.Context) -> int:
+    """Print topics and messages as an AsyncAPI document (3.0), with the Avro schemas; /asyncapi.json of the console.
+
+    \b
+    Examples:
+      ayaflow schemas asyncapi > asyncapi.json
+      ayaflow schemas asyncapi --set kafka.topic_prefix=lab. | jq '.channels[].bindings.kafka.topicConfiguration'
+    """
+    settings = begin(context)
+    from console.api.asyncapi import document
+    from console.health import console_url
+
+    found = document(
+        settings.kafka,
+        group=settings.streams.app_id,
+        registry_url=settings.schema_registry.url,
+        console_url=console_url(settings.console),
+    )
     click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     return 0
 

@@ -159,6 +159,18 @@ typescript() {
     echo "$wanted" > $venv/typescript/.complete
 }
 
+# --- the AsyncAPI initiative's own parser, which checks docs/asyncapi.json, for the tests alone ---------------------
+asyncapi_parser() {
+    local wanted="@asyncapi/parser@3.6.3 @asyncapi/avro-schema-parser@3.0.24"
+    [ "$purpose" != run ] || return 0
+    [ "$(cat $venv/asyncapi/.complete 2>/dev/null)" = "$wanted" ] && return 0
+    say "installing $wanted in $venv/asyncapi"
+    # shellcheck disable=SC2086
+    npm install --silent --no-audit --no-fund --prefix $venv/asyncapi $wanted \
+        || die "npm could not install $wanted; its messages are above"
+    echo "$wanted" > $venv/asyncapi/.complete
+}
+
 # --- Prometheus' checker of metrics and rules, for the tests alone ------------------------------------------------
 # Its package would start a server, so only the program is taken out of it.
 prometheus_checker() {
@@ -203,6 +215,7 @@ wheels
 kafka
 registry
 typescript
+asyncapi_parser
 prometheus_checker
 baselines
 say "ready"

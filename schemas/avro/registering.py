@@ -10,6 +10,7 @@ from common.errors import AyaflowError
 from schemas.avro.registry import COMPATIBILITY, ask, connect, fixed_schemas, shown
 from schemas.topics import TopicNames
 
+PATIENCE_SECONDS = 30.0  # for each answer: nobody's packets wait for it
 _ADVICE = {  # HTTP status -> what to do
     401: "Write the user and password into its URL: https://USER:PASSWORD@HOST",
     403: "Its user needs the right to write schemas",
@@ -42,7 +43,7 @@ def register(url: str, topics: TopicNames) -> Iterator[Registered]:
     from confluent_kafka.schema_registry import Schema
 
     compatible: dict[str, str | None] = {}
-    with contextlib.closing(connect(url)) as client:
+    with contextlib.closing(connect(url, timeout_seconds=PATIENCE_SECONDS)) as client:
         for ours in sorted(fixed_schemas(topics), key=lambda each: (each.subject, each.version)):
             subject, schema, what = ours.subject, Schema(ours.schema, "AVRO"), f"{ours.name} under {ours.subject}"
             _answer(url, what, partial(client.register_schema, subject, schema))

@@ -77,7 +77,7 @@ def newest(name: str) -> str:
     return schema_text(name, max(version for _, other, version, _ in _fixed() if other == name))
 
 
-NAMES = ("PacketBatch", "PacketEvent", "FlowRecord", "LiveStats")
+NAMES = tuple(TopicNames.of("").by_schema())
 """Our schemas, each the value of one topic."""
 
 
@@ -97,13 +97,8 @@ def _record_name(schema: str) -> str:
         return "?"
 
 
-def topic_of(name: str, topics: TopicNames) -> str:
-    """Whose value a schema of ours is."""
-    return dict(zip(NAMES, (topics.packets, topics.packet_events, topics.flows, topics.live), strict=True))[name]
-
-
 def _subjects(topics: TopicNames) -> dict[str, str]:
-    return {name: f"{topic_of(name, topics)}-value" for name in NAMES}
+    return {name: f"{topic}-value" for name, topic in topics.by_schema().items()}
 
 
 def fixed_schemas(topics: TopicNames) -> list[RegisteredSchema]:
@@ -147,14 +142,17 @@ TIMEOUT_SECONDS = 3.0  # for each answer
 UNKNOWN_SECONDS, MOST_UNKNOWN = 30.0, 1024  # ids that are not asked for again, for so long
 
 
-def connect(url: str) -> Any:
-    """Confluent's client; it connects when it is asked something. Raises SettingsError for what is no URL."""
+def connect(url: str, *, timeout_seconds: float | None = None) -> Any:
+    """Confluent's client; it connects when it is asked something. Raises SettingsError for what is no URL.
+
+    `timeout_seconds`: for each answer, TIMEOUT_SECONDS by default.
+    """
     # imported here: 15 MB that a process without a registry does not pay for
     from confluent_kafka.schema_registry import SchemaRegistryClient
 
     try:
         # one that accepts and is silent would be waited for without end; whoever asks tries again
-        return SchemaRegistryClient({"url": url, "timeout": TIMEOUT_SECONDS, "max.retries": 0})
+        return SchemaRegistryClient({"url": url, "timeout": timeout_seconds or TIMEOUT_SECONDS, "max.retries": 0})
     except ValueError as error:
         raise SettingsError(f"schema_registry.url: write it as http://HOST:PORT (it is {shown(url)!r})") from error
 

@@ -13,7 +13,7 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from cli.main import main
 from common.settings import load
 from console.app import build_app
-from schemas.avro import registry as fixed
+from schemas.avro import registering
 from schemas.avro.registry import fixed_schemas
 from schemas.topics import TopicNames
 from tests.fix_local import free_port
@@ -105,7 +105,7 @@ def silent() -> Iterator[str]:
 def test_a_registry_that_is_silent_is_given_up(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fixed, "TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(registering, "PATIENCE_SECONDS", 0.2)
     with silent() as url:
         code, out, err = run(capsys, "register", "--url", url)
     assert (code, out) == (1, "")

@@ -184,6 +184,17 @@ def test_the_topic_prefix_is_in_the_subjects() -> None:
         assert "lab.flows-value" in opened.get("/schema-registry/subjects").json()
 
 
+def test_topics_and_messages_are_described_with_the_settings() -> None:
+    with client(kafka__topic_prefix="lab.", streams__app_id="mine") as opened:
+        found = opened.get("/asyncapi.json").json()
+    assert found["channels"]["flows"]["address"] == "lab.flows"
+    assert found["operations"]["receivePackets"]["bindings"]["kafka"]["groupId"]["enum"] == ["mine"]
+    (server,) = found["servers"].values()
+    assert server["bindings"]["kafka"]["schemaRegistryUrl"] == "http://127.0.0.1/schema-registry"
+    with client(schema_registry__url="http://me:secret@registry:8081") as opened:
+        assert "http://registry:8081" in opened.get("/asyncapi.json").text
+
+
 def test_with_a_real_registry_nothing_is_served_but_where_it_is() -> None:
     with client(schema_registry__url="http://registry:8081") as opened:
         answer = opened.get("/schema-registry/schemas/ids/1")

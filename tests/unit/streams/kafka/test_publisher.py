@@ -9,6 +9,7 @@ from common import kafka
 from common.errors import ServiceUnavailable
 from common.settings import KafkaSettings
 from schemas.avro.codec import Codec
+from schemas.topics import DEAD_LETTER_HEADERS
 from streams.kafka.publisher import KafkaPublisher
 from streams.partition.storing import KafkaPartition, WindowId
 from tests.unit.streams.store_contract import WINDOW, flows
@@ -174,6 +175,7 @@ def test_a_dead_letter_is_cut_until_it_fits_and_says_how_long_it_was(limit: int,
     publisher(client).dead_letter(bytes(12 << 20), bytes(50_000), partition=3, offset=7, error="why" * 10_000)
     ((_, message),) = client.taken
     headers = dict(message["headers"])
+    assert headers.keys() == DEAD_LETTER_HEADERS.keys()
     assert (len(message["value"]), len(message["key"])) == (kept, min(kept, 4096))
     assert (headers["original-length"], headers["original-key-length"]) == (str(12 << 20), "50000")
     assert len(headers["error"]) == 1000

@@ -1,0 +1,160 @@
+"""Our topics and messages as an AsyncAPI document, made of `schemas.topics` and the .avsc files. Pure."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from common.settings import KafkaSettings
+from schemas.avro.registry import newest, shown
+from schemas.topics import DEAD_LETTER_HEADERS, Topic, TopicNames, topics
+
+AVRO = "application/vnd.apache.avro+json;version=1.9.0"  # of the schemas
+CONTENT_TYPE = "avro/binary"
+_BINDING = "0.5.0"  # version of AsyncAPI's binding for Kafka
+_RAW = "DeadLetter"
+
+_ABOUT = """\
+Which hosts talk to whom: packets that nodes saw, and the flows they make.
+
+Values are Avro in Confluent's framing: a zero octet, the schema's id in four octets (big-endian), the record. Ids are
+those of the schema registry, subjects are TOPIC-value. Keys are plain UTF-8 text without a schema or framing. Schemas
+only change so that a new one reads what all before it wrote (BACKWARD_TRANSITIVE). ayaflow makes topics as they are
+described here where they are missing, and leaves those that exist as they are."""
+
+_OPERATIONS = (  # id, action, attribute of TopicNames, who does it
+    ("sendPackets", "send", "packets", "The producer on each node."),
+    ("sendPacketEvents", "send", "packet_events", "The producer on each node, with `producer.encoding: record`."),
+    ("receivePackets", "receive", "packets", "Streams: windows packets into flows."),
+    ("sendFlows", "send", "flows", "Streams, when a window is stored; not with `streams.publish_flows: false`."),
+    ("sendLive", "send", "live", "Streams, once a second."),
+    ("receiveLive", "receive", "live", "The console's live view."),
+    ("sendDeadLetters", "send", "dead_letter", "Streams."),
+)
+
+
+def document(kafka: KafkaSettings, *, group: str, registry_url: str, version: str) -> dict[str, Any]:
+    """The document, as JSON has it. `group`: the consumer group of streams. `version`: ayaflow's."""
+    names, made = TopicNames.of(kafka.topic_prefix), topics(kafka)
+    schemas = {topic: name for name, topic in names.by_schema().items()}
+    channels = {_channel_id(kafka, topic.name): _channel(topic, schemas.get(topic.name, _RAW), kafka) for topic in made}
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "ayaflow",
+            "version": version,
+            "description": _ABOUT,
+            "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
+        },
+        "defaultContentType": CONTENT_TYPE,
+        "servers": _servers(kafka, registry_url),
+        "channels": channels,
+        "operations": {
+            name: _operation(action, _channel_id(kafka, getattr(names, topic)), who, channels)
+            | ({"bindings": _group(group)} if (action, topic) == ("receive", "packets") else {})
+            for name, action, topic, who in _OPERATIONS
+        },
+        "components": {
+            "messages": {schemas.get(topic.name, _RAW): _message(topic, schemas.get(topic.name)) for topic in made}
+        },
+    }
+
+
+def _servers(kafka: KafkaSettings, registry_url: str) -> dict[str, Any]:
+    safe = kafka.properties.get("security.protocol", "plaintext").lower() != "plaintext"
+    hosts = [each.strip().rpartition("//")[2] for each in kafka.bootstrap_servers.split(",") if each.strip()]
+    return {
+        f"kafka{number}": {
+            "host": host,
+            "protocol": "kafka-secure" if safe else "kafka",
+            "bindings": _bound({"schemaRegistryUrl": shown(registry_url), "schemaRegistryVendor": "confluent"}),
+        }
+        for number, host in enumerate(hosts, 1)
+    }
+
+
+def _channel_id(kafka: KafkaSettings, topic: str) -> str:
+    return topic.removeprefix(kafka.topic_prefix)
+
+
+def _channel(topic: Topic, message: str, kafka: KafkaSettings) -> dict[str, Any]:
+    return {
+        "address": topic.name,
+        "description": topic.about,
+        "messages": {message: {"$ref": f"#/components/messages/{message}"}},
+        "bindings": _bound(
+            {
+                "partitions": topic.partitions,
+                "replicas": kafka.replication_factor,
+                "topicConfiguration": {name: _value(name, text) for name, text in topic.config.items()},
+            }
+        ),
+    }
+
+
+def _value(name: str, text: str) -> Any:
+    """A property of a topic as the binding has it."""
+    if name == "cleanup.policy":
+        return text.split(",")
+    return int(text) if text.lstrip("-").isdigit() else text
+
+
+def _operation(action: str, channel: str, who: str, channels: Mapping[str, Any]) -> dict[str, Any]:
+    place = f"#/channels/{channel}"
+    return {
+        "action": action,
+        "channel": {"$ref": place},
+        "summary": who,
+        "messages": [{"$ref": f"{place}/messages/{message}"} for message in channels[channel]["messages"]],
+    }
+
+
+def _group(group: str) -> dict[str, Any]:
+    return _bound({"groupId": {"type": "string", "enum": [group]}})
+
+
+def _message(topic: Topic, schema: str | None) -> dict[str, Any]:
+    key = {"type": "string", "description": f"Plain UTF-8: {topic.key.about}.", "examples": [topic.key.example]}
+    if schema is None:
+        return {
+            "title": "A message that could not be decoded",
+            "description": f"{topic.about} {_TIMES[topic.time]}",
+            "contentType": "application/octet-stream",
+            "headers": {
+                "type": "object",
+                "properties": {
+                    name: {"type": "string", "description": about} for name, about in DEAD_LETTER_HEADERS.items()
+                },
+                "required": [name for name in DEAD_LETTER_HEADERS if not name.startswith("original-")],
+            },
+            "payload": {
+                "type": "string",
+                "format": "binary",
+                "description": "The octets of its value; of long ones the first MiB, or what the topic takes.",
+            },
+            "bindings": _bound({"key": key}),
+        }
+    avro = json.loads(newest(schema))
+    return {
+        "title": schema,
+        "description": f"{avro['doc']} {_TIMES[topic.time]}",
+        "contentType": CONTENT_TYPE,
+        "payload": {"schemaFormat": AVRO, "schema": avro},
+        "bindings": _bound(
+            {
+                "key": key,
+                "schemaIdLocation": "payload",
+                "schemaIdPayloadEncoding": "confluent",
+                "schemaLookupStrategy": "TopicNameStrategy",
+            }
+        ),
+    }
+
+
+_TIMES = {
+    "broker": "Kafka's time stamp is the time at which the broker took the message.",
+    "event": "Kafka's time stamp is the event's time; the time of sending where that is long ago or ahead.",
+}
+
+
+def _bound(values: dict[str, Any]) -> dict[str, Any]:
+    return {"kafka": {**values, "bindingVersion": _BINDING}}
