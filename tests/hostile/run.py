@@ -64,6 +64,7 @@ def _tell(here: Neighbourhood, watching: Watching) -> None:
     print(here.system.logs(20))
     print(_differing(here))
     print("\n".join(str(said) for said in watching.said[-10:]))
+    print("\n".join(watching.lies))
 
 
 def _endless(dice: random.Random, goes_on: Callable[[], bool]) -> Any:
@@ -91,7 +92,7 @@ def _judge(here: Neighbourhood, sender: Sender, watching: Watching) -> dict[str,
     system.until(lambda: bool(system.health(CONSOLE, "/api/health").get("ok")), "all well")
     done = system.ayaflow("audit")
     assert done.returncode == 0, done.stdout  # the strangers' packets, too
-    assert watching.lies == []
+    assert watching.lies == [], "\n".join(watching.lies)
     untold = [span for span in here.spans if not watching.told(*span)]
     assert untold == [], "\n".join(f"{span}: {watching.between(*span[1:])}" for span in untold)
     # a window that is refused is not there, and the audit names it

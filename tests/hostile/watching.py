@@ -34,7 +34,7 @@ class Watching:
     system: Installation
     said: list[Saying] = field(default_factory=list)
     lies: list[str] = field(default_factory=list)  # "exact" over packets that are not there
-    _samples: list[tuple[float, int]] = field(default_factory=list)  # when, and what the interface had received
+    _samples: list[tuple[float, int]] = field(default_factory=list)  # when, and what the interface had received by then
     _threads: tuple[Every, ...] = ()
 
     def __post_init__(self) -> None:
@@ -62,7 +62,8 @@ class Watching:
         return [said for said in self.said if begin < said.at < end + 5]
 
     def _sample(self) -> None:
-        self._samples.append((time.time(), received(self.system.watched)))
+        count = received(self.system.watched)  # before the time: whatever comes between, it had them by then
+        self._samples.append((time.time(), count))
 
     def _look(self) -> None:
         done = self.system.ayaflow("audit", "--node", self.system.node, "--format", "json")
