@@ -70,8 +70,11 @@ def main(words: Sequence[str]) -> int:
     """What the command line says -> exit code."""
     step, *names = words or ("",)
     steps = {"prepare": prepare, "run": run}
-    if step not in steps or (unknown := [name for name in names if name not in ENGINES]):
-        print(__doc__, f"engines: {', '.join(ENGINES)}" + (f"; not {', '.join(unknown)}" if step in steps else ""))
+    if step not in steps:
+        print(__doc__, file=sys.stderr)
+        return 2
+    if unknown := [name for name in names if name not in ENGINES]:
+        print(f"no such engine: {', '.join(unknown)}; there are {', '.join(ENGINES)}", file=sys.stderr)
         return 2
     return steps[step]([ENGINES[name] for name in names or ENGINES])
 

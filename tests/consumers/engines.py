@@ -1,24 +1,28 @@
 """The engines: one table, in the order in which they are shown.
 
 To add one, write docs/consumers/NAME.md (`tests/consumers/page.py` says what of it is cut out; its title names the
-version, its programs end by themselves, and print `ayaflow.flows: N records, N packets, N bytes` and, where they can,
-the same of `ayaflow.packets`), and add a line to ENGINES. What cannot be run by the page's own commands gets a module
-here with a function for `run`. Its folder is tests/consumers/.work/NAME, which git ignores.
+version; its programs print `ayaflow.flows: N records, N packets, N bytes` and, where they can, the same of
+`ayaflow.packets`, and end, or do so again and again: `endless`), a line in the page's index, and one in ENGINES. Where
+the page's commands cannot be run as they are, `run` has others. Its folder is tests/consumers/.work/NAME, which git
+ignores.
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.consumers.page import Page, read
-from tests.consumers.totals import Totals, said
+from tests.consumers.totals import Totals, said, stands_still
 
+REPOSITORY = Path(__file__).parents[2]
 WORK = Path(__file__).parent / ".work"
 INSTALL_SECONDS, RUN_SECONDS = 3_000, 300
 
@@ -35,7 +39,8 @@ class Engine:
     tools: tuple[str, ...] = ()  # that must be on this machine
     python: bool = False  # its commands find a virtual environment of their own
     environment: Mapping[str, str] = field(default_factory=dict)
-    run: "Callable[[Engine], dict[str, Totals]] | None" = None  # None: the commands of `## Run`
+    run: tuple[str, ...] | None = None  # None: the commands of `## Run`
+    endless: bool = False  # they do not end by themselves
 
     @property
     def page(self) -> Page:
@@ -62,34 +67,41 @@ class Engine:
     def totals(self) -> dict[str, Totals]:
         """Run it beside the site -> totals by topic. Raises Failed."""
         what = self._write()
-        return self.run(self) if self.run else said(self.shell(what.run, RUN_SECONDS))
+        commands = what.run if self.run is None else self.run
+        return said(self.shell(commands, RUN_SECONDS, endless=self.endless))
 
-    def shell(self, commands: tuple[str, ...], seconds: float) -> str:
-        """Run commands as a person would, in its folder -> what they print. Raises Failed."""
+    def shell(self, commands: tuple[str, ...], seconds: float, *, endless: bool = False) -> str:
+        """Run commands as a person would, in its folder -> what they print. Raises Failed.
+
+        `endless`: they say again and again what they have added up, and are ended when that grows no more.
+        """
         first = self.folder / "venv" / "bin"
         path = f"{first if first.exists() else Path(sys.executable).parent}:{os.environ['PATH']}"
-        with subprocess.Popen(
-            ["bash", "-euo", "pipefail", "-c", "\n".join(commands)],
-            cwd=self.folder,
-            env={**os.environ, "PATH": path, **self.environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        ) as process:
-            try:
-                output, told = process.communicate(timeout=seconds)
-            except subprocess.TimeoutExpired:
+        file = self.folder / ".output"
+        with file.open("w") as output:
+            process = subprocess.Popen(
+                ["bash", "-euo", "pipefail", "-c", "\n".join(commands)],
+                cwd=self.folder,
+                env={**os.environ, "PATH": path, **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        end = time.monotonic() + seconds
+        try:
+            while process.poll() is None and time.monotonic() < end:
+                if endless and stands_still(file.read_text()):
+                    return file.read_text()
+                time.sleep(0.1)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # and what it has started
-                output, told = process.communicate()
-                raise Failed(f"did not end within {seconds:g} s: {(output + told).strip()[-3000:]}") from None
-            except BaseException:
-                os.killpg(process.pid, signal.SIGKILL)
-                raise
-        if process.returncode:
-            raise Failed(f"ended with {process.returncode}: {(output + told).strip()[-3000:]}")
-        return output
+            process.wait()
+        if process.returncode or endless:
+            how = "did not end" if process.returncode == -signal.SIGKILL else f"ended with {process.returncode}"
+            raise Failed(f"{how}: {file.read_text().strip()[-3000:]}")
+        return file.read_text()
 
     def _write(self) -> Page:
         """The page's files, as they are now."""
@@ -101,4 +113,18 @@ class Engine:
         return what
 
 
-ENGINES = {engine.name: engine for engine in (Engine(name="confluent-kafka", python=True),)}
+_CHDB = (f"{sys.executable} -m tests.consumers.chdb flows.sql packets.sql totals.sql",)
+
+ENGINES = {
+    engine.name: engine
+    for engine in (
+        Engine(name="confluent-kafka", python=True),
+        Engine(name="aiokafka", python=True),
+        Engine(name="dataframes", python=True),
+        Engine(name="faust", python=True, endless=True),
+        Engine(name="clickhouse", run=_CHDB, endless=True, environment={"PYTHONPATH": str(REPOSITORY)}),
+        Engine(name="go", tools=("go",)),
+        Engine(name="node", tools=("node", "npm")),
+        Engine(name="rust", tools=("cargo", "gcc", "make")),
+    )
+}

@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass
 
 FLOWS, PACKETS = "ayaflow.flows", "ayaflow.packets"
-_LINE = re.compile(r"^(ayaflow\.\w+): (?:([\d,]+) records, )?([\d,]+) packets, ([\d,]+) bytes$", re.MULTILINE)
+STILL = 6  # so often the same is said by who has read all
+_LINE = re.compile(r"(ayaflow\.\w+): (?:([\d,]+) records, )?([\d,]+) packets, ([\d,]+) bytes\b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,3 +36,13 @@ def said(output: str) -> dict[str, Totals]:
         topic: Totals(records=number(records) if records else None, packets=number(packets), bytes=number(octets))
         for topic, records, packets, octets in _LINE.findall(output)
     }
+
+
+def stands_still(output: str) -> bool:
+    """Whether what is said again and again grows no more: not nothing, and the same for all topics."""
+    by_topic: dict[str, list[tuple[str, ...]]] = {}
+    for topic, *numbers in _LINE.findall(output):
+        by_topic.setdefault(topic, []).append(tuple(numbers))
+    return bool(by_topic) and all(
+        len(found) > STILL and len(set(found[-STILL:])) == 1 and found[-1][1] != "0" for found in by_topic.values()
+    )
