@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaException, TopicPartition
 
@@ -25,13 +25,6 @@ from common import kafka
 from common.errors import ServiceUnavailable
 from common.settings import KafkaSettings
 
-_PROPERTIES = {
-    "enable.partition.eof": True,  # there may be offsets without a message: marks of others' transactions
-    "isolation.level": "read_uncommitted",  # as streams reads
-    "queued.min.messages": 1,
-    "fetch.message.max.bytes": 1 << 16,  # one message is wanted; a larger one comes, too
-    "fetch.wait.max.ms": 100,
-}
 _AGAIN_SECONDS = 0.2
 _MOST_SAMPLES = 1_000
 _FINAL = (
@@ -97,7 +90,7 @@ class Backlog:
     ) -> None:
         """`timeout_seconds`: of each question. Raises SettingsError."""
         self._topic, self._group, self._timeout, self._clock = topic, group, timeout_seconds, clock
-        self._consumer = kafka.consumer(settings, group=group, ours=_PROPERTIES)
+        self._consumer = kafka.consumer(settings, group=group, ours=kafka.PEEKING)
         self._admin = kafka.admin(settings)
         self._stamps: dict[int, tuple[int, float]] = {}  # partition -> offset of the first message, its time stamp
         self._ends: dict[int, list[tuple[int, float]]] = defaultdict(list)  # partition -> what `end` was when, upwards
@@ -218,23 +211,8 @@ class Backlog:
             del samples[1:-1:2]
 
     def _read(self, wanted: dict[int, int]) -> None:
-        self._consumer.assign([TopicPartition(self._topic, number, offset) for number, offset in wanted.items()])
-        deadline = time.monotonic() + self._timeout
-        missing = dict(wanted)
-        try:
-            while missing:
-                message: Any = self._consumer.poll(max(0.0, deadline - time.monotonic()))
-                if message is None:
-                    raise TimeoutError(f"no message of partition {min(missing)} came in {self._timeout:.0f} s")
-                error, number = message.error(), message.partition()
-                if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001  the library's name
-                    raise KafkaException(error)
-                if number not in missing:
-                    continue
-                offset = missing.pop(number)
-                if error is None:
-                    stamp_ms = message.timestamp()[1]  # negative: there is none
-                    self._stamps[number] = (offset, stamp_ms / 1000 if stamp_ms >= 0 else float("inf"))
-                self._consumer.incremental_unassign([TopicPartition(self._topic, number)])
-        finally:
-            self._consumer.unassign()
+        asked = kafka.first_messages(self._consumer, self._topic, wanted, timeout_seconds=self._timeout)
+        for number, message in asked:
+            if message is not None:
+                stamp_ms = message.timestamp()[1]  # negative: there is none
+                self._stamps[number] = (wanted[number], stamp_ms / 1000 if stamp_ms >= 0 else float("inf"))

@@ -14,11 +14,12 @@ Nothing is asked without a time-out.
 import contextlib
 import logging
 import ssl
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -183,6 +184,45 @@ def topic_id(settings: KafkaSettings, topic: str, *, timeout_seconds: float = 5,
     except (KafkaException, TimeoutError) as error:
         raise ServiceUnavailable(f"Kafka does not tell the id of the topic {topic}: {reason(error)}") from error
     return (found.get_most_significant_bits() ^ found.get_least_significant_bits()) & (2**64 - 1) or 1
+
+
+PEEKING: Mapping[str, Any] = {
+    "enable.partition.eof": True,
+    "isolation.level": "read_uncommitted",  # as streams reads
+    "queued.min.messages": 1,
+    "fetch.message.max.bytes": 1 << 16,  # one message is wanted; a larger one comes, too
+    "fetch.wait.max.ms": 100,
+    "fetch.queue.backoff.ms": 10,  # the next question need not wait until the last one's messages are forgotten
+}
+"""`ours` of a consumer that is used for `first_messages` and nothing else."""
+
+
+def first_messages(
+    consumer: Consumer, topic: str, offsets: Mapping[int, int], *, timeout_seconds: float
+) -> Iterator[tuple[int, Any]]:
+    """Each partition with its first message at or after the offset, None where there is none yet, as they come.
+
+    Not every offset has a message: there are marks of others' transactions, what was compacted, what was removed.
+    Raises KafkaException, and TimeoutError when not all came in time.
+    """
+    consumer.assign([TopicPartition(topic, number, offset) for number, offset in offsets.items()])
+    deadline = time.monotonic() + timeout_seconds
+    missing = set(offsets)
+    try:
+        while missing:
+            message = consumer.poll(max(0.0, deadline - time.monotonic()))
+            if message is None:
+                raise TimeoutError(f"no message of partition {min(missing)} came in {timeout_seconds:.0f} s")
+            error, number = message.error(), message.partition()
+            if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001  the library's name
+                raise KafkaException(error)
+            if number is None or number not in missing:
+                continue
+            missing.remove(number)
+            consumer.incremental_unassign([TopicPartition(topic, number)])
+            yield number, message if error is None else None
+    finally:
+        consumer.unassign()
 
 
 def reason(error: BaseException) -> str:

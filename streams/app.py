@@ -1,14 +1,16 @@
 """The Faust app: consumer group, partitions, offsets. What is done with a message is streams.worker's.
 
-Faust's own windows and tables are not used (docs/decisions/0009): an agent takes raw messages without acknowledging
-them, and the worker acknowledges when their windows are stored; Faust commits what is acknowledged without a gap.
+Faust's own windows and tables are not used (docs/decisions/0009), nor its acknowledgements (0015): an agent takes raw
+messages, the worker says up to which offset all is stored, and that is committed.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
 import faust
 from faust.exceptions import ConsumerNotStarted
+from faust.transport.drivers import aiokafka
 from faust.types import TP
 
 from common import logs
@@ -16,7 +18,7 @@ from common.errors import SettingsError
 from common.kafka import Security
 from common.settings import KafkaSettings, StreamsSettings
 from schemas.topics import TopicNames
-from streams.worker.neighbours import Acknowledge, Message
+from streams.worker.neighbours import Message
 
 log = logs.get("streams")
 
@@ -27,7 +29,7 @@ _SESSION_SECONDS = 6.0  # a worker that was killed gives its partitions up after
 
 def build(settings: StreamsSettings, kafka: KafkaSettings, data_dir: Path) -> Any:
     """A Faust app that is not started. Raises SettingsError."""
-    return faust.App(
+    app = faust.App(
         settings.app_id,
         broker=[f"kafka://{server.strip()}" for server in kafka.bootstrap_servers.split(",")],
         broker_credentials=credentials(kafka),
@@ -45,7 +47,6 @@ def build(settings: StreamsSettings, kafka: KafkaSettings, data_dir: Path) -> An
         stream_wait_empty=False,
         stream_buffer_maxsize=16,
         broker_max_poll_records=16,
-        broker_commit_livelock_soft_timeout=float(2 * 3600 + settings.window_seconds),
         topic_allow_declare=False,
         topic_disable_leader=True,
         web_enabled=False,
@@ -56,12 +57,35 @@ def build(settings: StreamsSettings, kafka: KafkaSettings, data_dir: Path) -> An
         key_serializer="raw",
         processing_guarantee="at_least_once",
     )
+    app.transport = _Transport(app.conf.broker_consumer, app)
+    return app
+
+
+class Committing(aiokafka.Consumer):
+    """Faust's consumer, which commits what it is told and nothing else.
+
+    Faust's own way, from acknowledgements of single messages, does not hold where Kafka has offsets without a message
+    (docs/decisions/0015): it commits a message over, falls behind, or never commits again.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.told: dict[TP, int] = {}  # since the last commit: everything below is stored
+
+    def _filter_committable_offsets(self, _: Iterable[TP]) -> dict[TP, int]:
+        """What Faust commits now; of partitions that are no longer ours it commits nothing."""
+        told, self.told = self.told, {}
+        return told
+
+
+class _Transport(aiokafka.Transport):
+    Consumer = Committing
 
 
 class Consumer(Protocol):
     """The worker, as the app needs it."""
 
-    def take(self, message: Message, acknowledge: Acknowledge) -> None:
+    def take(self, message: Message) -> None:
         """Add a message."""
 
     async def release_all(self) -> None:
@@ -70,10 +94,10 @@ class Consumer(Protocol):
 
 def connect(app: Any, topics: TopicNames, worker: Consumer) -> None:
     """Let a worker take the app's messages and hear of its partitions."""
-    topic = app.topic(topics.packets, key_serializer="raw", value_serializer="raw")
+    topic = app.topic(topics.packets, key_serializer="raw", value_serializer="raw", acks=False)
 
     async def take(stream: Any) -> None:
-        await take_all(app, stream, worker)
+        await take_all(stream, worker)
 
     app.agent(topic, name="packets")(take)
 
@@ -83,14 +107,14 @@ def connect(app: Any, topics: TopicNames, worker: Consumer) -> None:
     app.on_partitions_revoked.connect(revoked, weak=False)
 
 
-async def take_all(app: Any, stream: Any, worker: Consumer) -> None:
+async def take_all(stream: Any, worker: Consumer) -> None:
     """Hand a stream's messages to the worker, which has a queue for each partition."""
     async for event in stream.noack().events():
-        worker.take(event.message, Acknowledgement(app, event.message))
+        worker.take(event.message)
 
 
-class Fetching:
-    """Back-pressure of one partition.
+class Member:
+    """Our membership in the consumer group, of which Faust takes care.
 
     Not pause_partitions(): with that Faust throws away, without a word, what it has fetched and not handed over yet.
     """
@@ -113,18 +137,9 @@ class Fetching:
         except ConsumerNotStarted:
             return set()
 
-
-class Acknowledgement:
-    """Gives a message's offset free to be committed."""
-
-    __slots__ = ("_app", "_message")
-
-    def __init__(self, app: Any, message: Any) -> None:
-        self._app, self._message = app, message
-
-    def __call__(self) -> None:
-        """Faust may commit it."""
-        self._message.ack(self._app.consumer)
+    def acknowledge(self, partition: int, offset: int) -> None:
+        """Everything of its messages below this offset is stored: it is committed within half a second."""
+        self._app.consumer.told[TP(self._topic, partition)] = offset
 
 
 def credentials(settings: KafkaSettings) -> Any:

@@ -64,11 +64,27 @@ class Component:
         self._worker: Worker | None = None
         self._waiting_for = "Kafka"
         self._metrics = streams_metrics.create()
-        self._left_behind = False  # Faust still waits for Kafka, or an operator of a user's is at work
+        self._left_behind = False  # Faust or a user's operator is at work, and would hold the process
         self._operators = load(settings.streams.operators, settings.streams.operator_options)
 
     async def run(self, stop: Stop) -> int:
         """Until `stop`. Raises AyaflowError when it cannot go on."""
+        failure: AyaflowError | None = None
+        try:
+            await self._run(stop)
+        except AyaflowError as error:
+            failure = error
+        if failure is None:
+            log.info("stopped")
+        elif not self._left_behind:
+            raise failure
+        else:
+            log.error("stopped", error=str(failure))
+        if self._left_behind:
+            end_now(failure.exit_code if failure else 0)  # or it would neither work nor be started again
+        return 0
+
+    async def _run(self, stop: Stop) -> None:
         faust_app.credentials(self._settings.kafka)  # a wrong setting is said before anything starts
         health = MetricsServer(self._settings.streams.metrics_listen, "streams.metrics_listen", self.health)
         with stop.on_loop() as stopping, health:
@@ -79,10 +95,6 @@ class Component:
                 "ClickHouse", store.check, stopping
             ):
                 await self._work(store, stopping)
-        log.info("stopped")
-        if self._left_behind:
-            end_now(0)
-        return 0
 
     async def _wait_for(self, service: str, ask: Callable[[], None], stopping: asyncio.Event) -> bool:
         """Until `ask`, in a thread, no longer raises ServiceUnavailable. False: a signal came first."""
@@ -123,7 +135,7 @@ class Component:
             publisher=publisher,
             offsets=offsets,
             metrics=self._metrics,
-            fetching=faust_app.Fetching(app, self._topics.packets),
+            member=faust_app.Member(app, self._topics.packets),
             broker=broker,
             operators=runners,
         )

@@ -322,6 +322,7 @@ class MemoryOffsets:
         self.committed: dict[int, int] = defaultdict(lambda: -1)  # by partition; -1: none
         self.oldest: dict[int, int] = defaultdict(int)
         self.topic_id = topic_id
+        self.held: set[tuple[int, int]] = set()  # partition, offset of messages, as far as it matters
         self.away = False
 
     def begin(self, partition: int) -> Begin:
@@ -330,13 +331,19 @@ class MemoryOffsets:
             raise ServiceUnavailable("Kafka does not tell the offsets")
         return Begin(self.committed[partition], self.oldest[partition], self.topic_id)
 
+    def next_message(self, partition: int, offset: int) -> int | None:
+        """The first at or after an offset."""
+        return min((held for number, held in self.held if number == partition and held >= offset), default=None)
 
-class MemoryFetching:
-    """The partitions that are ours, and those that are not fetched; a worker.Fetching."""
+
+class MemoryMember:
+    """The partitions that are ours, those that are not fetched, and what may be committed; a worker.Member."""
 
     def __init__(self) -> None:
         self.paused: set[int] = set()
         self.ours = {0}
+        self.acknowledged: dict[int, int] = {}  # by partition: everything below
+        self.broker: MemoryBroker | None = None  # where that is committed
 
     def pause(self, partition: int) -> None:
         """Not now."""
@@ -349,6 +356,12 @@ class MemoryFetching:
     def assigned(self) -> set[int]:
         """The partitions that the group gave us."""
         return self.ours
+
+    def acknowledge(self, partition: int, offset: int) -> None:
+        """All below is stored."""
+        self.acknowledged[partition] = offset
+        if self.broker:
+            self.broker.committed[partition] = offset
 
 
 class MemoryBroker:

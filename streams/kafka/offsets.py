@@ -1,8 +1,10 @@
-"""Where reading of a partition must begin. Blocking; used from a thread.
+"""Where reading of a partition must begin, and which message is the next. Blocking; used from a thread.
 
 The recovery protocol needs every message from the committed offset on. Faust seeks there after each rebalance; this
 asks the broker itself, so that a message from before a rebalance, or a seek that went wrong, cannot make a hole.
 """
+
+from typing import Any
 
 from confluent_kafka import KafkaException, TopicPartition
 
@@ -19,21 +21,36 @@ class KafkaOffsets:
 
     def __init__(self, settings: KafkaSettings, *, group: str, topic: str) -> None:
         self._settings, self._topic = settings, topic
-        self._consumer = kafka.consumer(settings, group=group)
+        self._consumer = kafka.consumer(settings, group=group, ours=kafka.PEEKING)
+        self._admin: Any = kafka.admin(settings)
 
     def begin(self, partition: int) -> Begin:
         """Where to begin. Raises ServiceUnavailable."""
         wanted = TopicPartition(self._topic, partition)
-        self._consumer.poll(0)  # or what it says while Kafka is away would pile up
+        self._hear()
         try:
             self._consumer.list_topics(self._topic, timeout=_TIMEOUT)  # or it would not know partitions just added
             (committed,) = self._consumer.committed([wanted], timeout=_TIMEOUT)
             oldest, _ = self._consumer.get_watermark_offsets(wanted, timeout=_TIMEOUT)
         except KafkaException as error:
             raise ServiceUnavailable(f"Kafka does not tell the offsets of {self._topic}: {error.args[0]}") from error
-        identity = kafka.topic_id(self._settings, self._topic, timeout_seconds=_TIMEOUT)
+        identity = kafka.topic_id(self._settings, self._topic, timeout_seconds=_TIMEOUT, client=self._admin)
         return Begin(committed=max(int(committed.offset), -1), oldest=int(oldest), topic_id=identity)
 
+    def next_message(self, partition: int, offset: int) -> int | None:
+        """The offset of the first message at or after one; None: there is none. Raises ServiceUnavailable."""
+        self._hear()
+        try:
+            asked = kafka.first_messages(self._consumer, self._topic, {partition: offset}, timeout_seconds=_TIMEOUT)
+            [(_, message)] = asked
+        except (KafkaException, TimeoutError) as error:
+            raise ServiceUnavailable(f"Kafka does not tell what {self._topic} holds: {kafka.reason(error)}") from error
+        return None if message is None else int(message.offset())
+
+    def _hear(self) -> None:
+        for client in (self._consumer, self._admin):
+            client.poll(0)  # or what it says while Kafka is away would pile up
+
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
         self._consumer.close()

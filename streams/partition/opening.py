@@ -2,7 +2,9 @@
 
 The recovery protocol needs every message from the last acknowledged one on. Kafka says how far the group acknowledged
 and what it still holds; when it has forgotten the first, the flows table knows how far something was stored. A message
-that is not the next one of an open partition either follows what Kafka removed meanwhile, or is read for a second time.
+that is not the next one of an open partition follows what Kafka removed meanwhile, follows offsets without a message
+(marks of transactions, what was compacted), or is read for a second time. Who reads might also have left messages out:
+so Kafka is asked whether it has any in between.
 """
 
 from dataclasses import dataclass
@@ -41,13 +43,6 @@ class Reopen:
     """Forget what is known of the partition and open it at the message."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
-    """Messages that are still in Kafka would be passed over; reading is to begin again."""
-
-    reason: str
-
-
 def follow(position: int, topic_id: int, offset: int, begin: Begin) -> Read | Reopen:
     """What to do with a message of an open partition whose next offset is another one, `position`."""
     if offset < position or begin.topic_id != topic_id:
@@ -55,16 +50,25 @@ def follow(position: int, topic_id: int, offset: int, begin: Begin) -> Read | Re
     return Read(_lost(position, offset, begin))
 
 
-def open_at(partition: int, offset: int, begin: Begin) -> Read | AskTable | Refuse:
+def open_at(offset: int, begin: Begin) -> Read | AskTable:
     """What to do with the first message of a partition."""
-    expected = max(begin.committed, begin.oldest)
-    if offset > expected:
-        return Refuse(
-            f"reading of partition {partition} began at {offset} and not at {expected}, where it ended; start again"
-        )
-    if begin.committed < 0:
-        return AskTable()
-    return Read(_lost(begin.committed, offset, begin))
+    return AskTable() if begin.committed < 0 else Read(_lost(begin.committed, offset, begin))
+
+
+def unseen(awaited: int, offset: int, begin: Begin) -> int | None:
+    """From which offset on a message may have been passed over when `offset` came and `awaited` was to; None: none may.
+
+    Kafka is to be asked for the first message from there on; see `passed_over`.
+    """
+    expected = max(awaited, begin.oldest)
+    return expected if offset > expected else None
+
+
+def passed_over(partition: int, first: int | None, offset: int) -> str | None:
+    """Why reading is to begin again, when Kafka's next message is `first` and `offset` came; None: it need not."""
+    if first is None or first >= offset:
+        return None
+    return f"message {first} of partition {partition} did not come, and {offset} did; start again"
 
 
 def read_after(stored_until: int, offset: int, begin: Begin) -> Read:

@@ -12,7 +12,7 @@ from common import logs
 from common.errors import ServiceUnavailable
 from common.settings import StreamsSettings
 from streams.metrics import Metrics
-from streams.partition.opening import AskTable, Begin, Read, Refuse, follow, open_at, read_after
+from streams.partition.opening import AskTable, Begin, Read, follow, open_at, passed_over, read_after, unseen
 from streams.partition.state import Partition
 from streams.worker.clock import Clock
 from streams.worker.lane import Lane
@@ -27,7 +27,7 @@ _RELEASE_SECONDS = 5.0  # for a running insert, when a partition goes
 class Assignment:
     """The open partitions. `write` is run as a task for each, `attend` for each of the others that are ours.
 
-    Both until their lane is closing.
+    Both until their lane is closing. `acknowledge`: called with a partition and the offset below which all is stored.
     """
 
     def __init__(
@@ -39,11 +39,13 @@ class Assignment:
         metrics: Metrics,
         again: Retrying,
         clock: Clock,
+        acknowledge: Callable[[int, int], None],
         write: Callable[[Lane], Coroutine[Any, Any, None]],
         attend: Callable[[Lane], Coroutine[Any, Any, None]],
     ) -> None:
         self._settings, self._offsets, self._store, self._metrics = settings, offsets, store, metrics
         self._again, self._clock, self._write, self._attend = again, clock, write, attend
+        self._acknowledge = acknowledge
         self._lanes: dict[int, Lane] = {}
         self._unopened: dict[int, Lane] = {}
 
@@ -67,8 +69,10 @@ class Assignment:
             return await self._open(partition, offset)
         if offset == lane.state.position:
             return lane
-        decision = follow(lane.state.position, lane.state.topic_id, offset, await self._begin(lane))
+        begin = await self._begin(lane)
+        decision = follow(lane.state.position, lane.state.topic_id, offset, begin)
         if isinstance(decision, Read):
+            await self._nothing_passed_over(lane, lane.state.position, offset, begin)
             self._lose(lane, decision)
             return lane
         log.warning("reading again", partition=partition, offset=offset, was=lane.state.position)
@@ -79,8 +83,11 @@ class Assignment:
         """These are ours now."""
         await self._close([self._unopened.pop(number) for number in [*self._unopened] if number not in ours])
         for number in ours - self._lanes.keys() - self._unopened.keys():
-            lane = self._unopened[number] = Lane(self._state(number, 0))
+            lane = self._unopened[number] = self._lane(self._state(number, 0))
             lane.task = asyncio.create_task(self._attend(lane), name=f"partition {number}, not open")
+
+    def _lane(self, state: Partition) -> Lane:
+        return Lane(state, partial(self._acknowledge, state.number))
 
     def _state(self, partition: int, offset: int) -> Partition:
         return Partition(
@@ -92,13 +99,13 @@ class Assignment:
 
     async def _open(self, partition: int, offset: int) -> Lane:
         state, seconds = self._state(partition, offset), self._settings.window_seconds
-        lane = self._lanes[partition] = Lane(state)
+        lane = self._lanes[partition] = self._lane(state)
         if partition in self._unopened:
             await self._close([self._unopened.pop(partition)])
         begin = await self._begin(lane)
-        decision = open_at(partition, offset, begin)
-        if isinstance(decision, Refuse):
-            raise ServiceUnavailable(decision.reason)
+        decision = open_at(offset, begin)
+        await self._nothing_passed_over(lane, begin.committed, offset, begin)
+        lane.acknowledged = max(lane.acknowledged, begin.committed)
         state.topic_id = begin.topic_id
         find = partial(self._store.other_lengths, state.source, seconds, offset)
         other = await self._again.insist(CLICKHOUSE, lane.at(), lane.closing, find)
@@ -125,6 +132,16 @@ class Assignment:
         return await self._again.insist(
             OFFSETS, lane.at(), lane.closing, partial(self._offsets.begin, lane.state.number)
         )
+
+    async def _nothing_passed_over(self, lane: Lane, awaited: int, offset: int, begin: Begin) -> None:
+        """Raises ServiceUnavailable when Kafka has a message that was to come before `offset`, and did not."""
+        number, start = lane.state.number, unseen(awaited, offset, begin)
+        if start is None:
+            return
+        ask = partial(self._offsets.next_message, number, start)
+        first = await self._again.insist(OFFSETS, lane.at(), lane.closing, ask)
+        if error := passed_over(number, first, offset):
+            raise ServiceUnavailable(error)
 
     def _lose(self, lane: Lane, decision: Read) -> None:
         """Note and tell what is no longer in Kafka, if there is anything."""

@@ -1,7 +1,8 @@
-"""A partition as the worker holds it: what is known of it, and its messages that are not acknowledged."""
+"""A partition as the worker holds it: what is known of it, and how far it is acknowledged."""
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 
 import numpy as np
@@ -9,7 +10,6 @@ import numpy as np
 from schemas.flows import FlowColumns
 from streams.partition.state import Partition
 from streams.partition.storing import KafkaPartition, WindowId
-from streams.worker.neighbours import Acknowledge
 from streams.worker.troubles import Place
 
 
@@ -63,16 +63,21 @@ class Refusal:
 
 @dataclass(slots=True, eq=False)
 class Lane:
-    """A partition, the task that writes what is due, and the messages that are not acknowledged."""
+    """A partition, and the task that writes what is due."""
 
     state: Partition
-    messages: deque[tuple[int, Acknowledge]] = field(default_factory=deque)  # by offset
+    tell: Callable[[int], None]  # that all below an offset is stored
+    acknowledged: int = field(init=False)  # below this offset nothing is to be told
+    told: int = -1  # so far; -1: nothing
     closing: asyncio.Event = field(default_factory=asyncio.Event)  # it is no longer ours
     task: asyncio.Task[None] | None = None
     refused: dict[str, Refusal] = field(default_factory=dict)  # by table
     next_bring_in: float = 0.0  # on the monotonic clock: when to look what is set aside
     unpublished: deque[Unpublished] = field(default_factory=deque)  # in the order in which it was stored
     unseen: dict[str, deque[Unpublished]] = field(default_factory=dict)  # likewise, by operator
+
+    def __post_init__(self) -> None:
+        self.acknowledged = self.state.acked
 
     def at(self, window: WindowId | None = None) -> Place:
         """The partition, or a window of it, as a place where something may go wrong."""
@@ -82,5 +87,6 @@ class Lane:
         """The messages of which everything is stored."""
         waiting = [self.unpublished, *self.unseen.values()]
         offset = self.state.committable(now, [each.needed for queue in waiting for each in queue])
-        while self.messages and self.messages[0][0] < offset:
-            self.messages.popleft()[1]()
+        if offset > self.acknowledged:
+            self.acknowledged = self.told = offset
+            self.tell(offset)

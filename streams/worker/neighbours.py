@@ -1,10 +1,10 @@
 """What the worker needs of its neighbours: Protocols, which the real parts obey and the fakes of streams.testing too.
 
-All of it but Message and Acknowledge is blocking, and used from a thread. ServiceUnavailable, from any of them, says
+All of it but Message and Member is blocking, and used from a thread. ServiceUnavailable, from any of them, says
 that the same call may work later.
 """
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple, Protocol
 
 from common.backlog import PartitionBacklog
@@ -13,9 +13,6 @@ from schemas.packets import PacketBatch
 from streams.partition.opening import Begin
 from streams.partition.storing import Aside, KafkaPartition, Store
 from streams.windowing.initiators import Connections
-
-Acknowledge = Callable[[], None]
-"""Called once, when everything of a message is stored: its offset may be committed."""
 
 
 class Message(Protocol):
@@ -27,17 +24,20 @@ class Message(Protocol):
     value: bytes | None
 
 
-class Fetching(Protocol):
-    """Whether more messages of a partition are to come. Does not block."""
+class Member(Protocol):
+    """Our membership in the consumer group. Does not block."""
 
     def pause(self, partition: int) -> None:
-        """Not now; what is on its way still comes."""
+        """Fetch no more messages of it for now; what is on its way still comes."""
 
     def resume(self, partition: int) -> None:
-        """Again."""
+        """Fetch them again."""
 
     def assigned(self) -> Set[int]:
         """The partitions that the group gave us."""
+
+    def acknowledge(self, partition: int, offset: int) -> None:
+        """Everything of its messages below this offset is stored: it may be committed."""
 
 
 class Decoder(Protocol):
@@ -96,6 +96,9 @@ class Offsets(Protocol):
 
     def begin(self, partition: int) -> Begin:
         """Where a partition stands."""
+
+    def next_message(self, partition: int, offset: int) -> int | None:
+        """The offset of the first message at or after one; None: there is none."""
 
 
 class Look(NamedTuple):

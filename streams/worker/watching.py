@@ -1,7 +1,8 @@
 """A look at Kafka every few seconds: how far each partition is behind, also those that nobody reads.
 
 What came and is not stored is too old when it has waited for longer than a window is open: that is trouble, whatever
-the reason is. A partition that another worker reads is its matter, unless that does not get on at all.
+the reason is. A partition that another worker reads is its matter, unless that does not get on at all. One with which
+our own client of Kafka does not get on is trouble sooner (streams.worker.standstill).
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from streams.partition.watermark import laggard_seconds
 from streams.worker.clock import Clock
 from streams.worker.neighbours import Broker
 from streams.worker.retrying import OFFSETS, PACKETS
+from streams.worker.standstill import Stand, Standstill
 from streams.worker.troubles import Place, Troubles
 
 LOOK_SECONDS = 5.0  # between two looks
@@ -50,23 +52,33 @@ class Watch:
         self._late: set[int] = set()
         self._at: float | None = None  # of the last look that was answered
         self._ends: dict[int, int] = {}
+        self._standstill = Standstill()
         self.topic_id: int | None = None
 
-    async def look(self, states: Mapping[int, Partition], assigned: Callable[[], Set[int]]) -> None:
+    async def look(
+        self,
+        states: Mapping[int, Partition],
+        assigned: Callable[[], Set[int]],
+        stands: Callable[[], Mapping[int, Stand]],
+    ) -> None:
         """Ask. `states`: the partitions of which something came; `assigned`: all that the group gave us."""
         try:
             ask = partial(self._broker.look, {number: state.stored_until for number, state in states.items()})
-            ours = {*states} | assigned()
+            ours, here = {*states} | assigned(), stands()
             seen = await asyncio.get_running_loop().run_in_executor(self._executor, ask)
         except Exception as error:  # noqa: BLE001  who does not see says so, and looks again
             self._troubles.report(OFFSETS, str(error) if isinstance(error, ServiceUnavailable) else repr(error))
+            self._standstill.forget()
             self._measure(states)
             return
         self._troubles.report(OFFSETS, None)
         self._at, self.topic_id = self._clock.monotonic(), seen.topic_id
-        self._ends = {each.partition: each.end for each in seen.partitions}
+        # behind the last message may be offsets without one
+        self._ends = {each.partition: each.end for each in seen.partitions if each.oldest_unix_s is not None}
         self._ours = [each for each in seen.partitions if each.partition in ours or not each.read]
-        self._judge({each.partition: self._too_late(each, ours) for each in seen.partitions})
+        self._standstill.look(self._ours, here)
+        told = self._standstill.told
+        self._judge({each.partition: told(each.partition) or self._too_late(each, ours) for each in seen.partitions})
         self._measure(states)
 
     def _too_late(self, each: PartitionBacklog, ours: Set[int]) -> str | None:
@@ -100,6 +112,11 @@ class Watch:
         """Whether Kafka answered lately."""
         return self._at is not None and self._clock.monotonic() - self._at <= _KNOWN_SECONDS
 
+    @property
+    def standstill(self) -> str | None:
+        """Why our client of Kafka is to be made anew; None: there is no reason."""
+        return self._standstill.hopeless
+
     def behind(self, partition: int, position: int) -> int:
         """Messages of a partition at or after a position, as of the last look."""
         return max(0, self._ends.get(partition, 0) - position)
@@ -115,6 +132,7 @@ class Watch:
             "lag_messages": sum(
                 max(0, each.end - (states[each.partition].position if each.partition in states else each.first))
                 for each in self._ours
+                if each.oldest_unix_s is not None
             ),
             "oldest_unstored_seconds": round(waiting[0][0], 3) if waiting else 0.0,
             "partitions_unread": [each.partition for _, each in waiting if not each.read],

@@ -22,7 +22,7 @@ from streams.worker.clock import Clock, SystemClock
 from streams.worker.intake import Intake
 from streams.worker.lane import Lane
 from streams.worker.live import LiveStatistics
-from streams.worker.neighbours import Acknowledge, Broker, Decoder, Fetching, FlowStore, Message, Offsets, Publisher
+from streams.worker.neighbours import Broker, Decoder, FlowStore, Member, Message, Offsets, Publisher
 from streams.worker.nodes import Nodes
 from streams.worker.output.operating import Operating, Runner
 from streams.worker.output.writing import Writing
@@ -42,6 +42,7 @@ from streams.worker.retrying import (
     Retrying,
     thread,
 )
+from streams.worker.standstill import Stand
 from streams.worker.watching import LOOK_SECONDS, Watch
 
 log = logs.get("streams")
@@ -65,12 +66,12 @@ class Worker:
         offsets: Offsets,
         metrics: Metrics,
         broker: Broker,
-        fetching: Fetching,
+        member: Member,
         clock: Clock | None = None,
         executors: Executors = thread,
         operators: Sequence[Runner] = (),
     ) -> None:
-        self._codec, self._metrics, self._fetching = codec, metrics, fetching
+        self._codec, self._metrics, self._member = codec, metrics, member
         self._clock = clock = clock or SystemClock()
         self._again = again = Retrying(clock, metrics.insert_retries.inc, executors)
         self._operating = Operating(operators, store, metrics, again, clock, executors=executors)
@@ -80,7 +81,7 @@ class Worker:
         self._aside = DeadLetters(publisher, metrics, again, clock)
         self._nodes = Nodes(metrics, clock)
         self._live = LiveStatistics(settings.live_top, publisher, executors("live"))
-        self._intake = Intake(self._take, fetching, self._guard)
+        self._intake = Intake(self._take, member, self._guard)
         self._watch = Watch(
             broker,
             metrics,
@@ -101,6 +102,7 @@ class Worker:
             metrics=metrics,
             again=again,
             clock=clock,
+            acknowledge=member.acknowledge,
             write=self._write,
             attend=self._attend,
         )
@@ -134,19 +136,18 @@ class Worker:
         await self._intake.drop_all()
         await self._assignment.release_all()
 
-    def take(self, message: Message, acknowledge: Acknowledge) -> None:
+    def take(self, message: Message) -> None:
         """Take a message as soon as those before it of its partition are taken. Raises nothing, waits for nothing."""
         if not self._stopping.is_set():
-            self._intake.put(message, acknowledge)
+            self._intake.put(message)
 
-    async def _take(self, message: Message, acknowledge: Acknowledge) -> None:
+    async def _take(self, message: Message) -> None:
         try:
             lane = await self._assignment.lane(message.partition, message.offset)
             while self._too_much(lane):
                 await self._clock.wait(lane.closing, _TICK)
                 if lane.closing.is_set():
                     return
-            lane.messages.append((message.offset, acknowledge))
             try:
                 batch = await self._decoded(lane, message.value)
                 self._count(lane, self._entered(lane, message.offset, batch), batch)
@@ -262,14 +263,22 @@ class Worker:
     async def _look_at_kafka(self) -> None:
         anew = 0  # looks since we read a topic that is no longer there
         while not self._stopping.is_set():
-            await self._watch.look(self._states(), self._fetching.assigned)
+            await self._watch.look(self._states(), self._member.assigned, self._stands)
+            if reason := self._watch.standstill:
+                raise ServiceUnavailable(f"{reason}; start again")
             if not self._stopping.is_set():
-                await self._assignment.attend(self._fetching.assigned())
+                await self._assignment.attend(self._member.assigned())
             foreign = {state.topic_id for state in self._states().values()} - {0, self._watch.topic_id}
             anew = anew + 1 if self._watch.known and foreign else 0
             if anew >= _ANEW_LOOKS:
                 raise ServiceUnavailable("the packets topic was made anew; start again, to read it from its beginning")
             await self._clock.wait(self._stopping, LOOK_SECONDS)
+
+    def _stands(self) -> dict[int, Stand]:
+        return {
+            lane.state.number: Stand(lane.state.position, lane.told, self._intake.waits(lane.state.number))
+            for lane in self._assignment.lanes
+        }
 
     def _states(self) -> dict[int, Partition]:
         return {lane.state.number: lane.state for lane in self._assignment.lanes}

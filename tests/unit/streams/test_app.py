@@ -12,8 +12,8 @@ from faust.types import TP
 from common.errors import SettingsError
 from common.settings import KafkaSettings, StreamsSettings
 from schemas.topics import TopicNames
-from streams.app import Acknowledgement, Fetching, build, connect, credentials, take_all
-from streams.worker.neighbours import Acknowledge, Message
+from streams.app import Member, build, connect, credentials, take_all
+from streams.worker.neighbours import Message
 
 
 def test_plain_text_needs_no_credentials() -> None:
@@ -65,12 +65,10 @@ class Worker:
     """Takes messages."""
 
     taken: list[bytes | None] = field(default_factory=list)
-    acknowledge: Acknowledge | None = None
     released: int = 0
 
-    def take(self, message: Message, acknowledge: Acknowledge) -> None:
+    def take(self, message: Message) -> None:
         self.taken.append(message.value)
-        self.acknowledge = acknowledge
 
     async def release_all(self) -> None:
         self.released += 1
@@ -92,25 +90,30 @@ class Stream:
             yield SimpleNamespace(message=message)
 
 
-class Kept:
-    """A message of Faust, and the consumers that it was acknowledged to."""
-
-    def __init__(self, value: bytes) -> None:
-        self.value: bytes | None = value
-        self.acked: list[object] = []
-
-    def ack(self, consumer: object) -> None:
-        self.acked.append(consumer)
-
-
 async def test_messages_are_handed_over_and_not_acknowledged() -> None:
-    app, worker, messages = SimpleNamespace(consumer="consumer"), Worker(), [Kept(b"1"), Kept(b"2")]
-    await take_all(app, Stream(messages), worker)
+    worker = Worker()
+    await take_all(Stream([SimpleNamespace(value=b"1"), SimpleNamespace(value=b"2")]), worker)
     assert worker.taken == [b"1", b"2"]
-    assert [message.acked for message in messages] == [[], []]
-    assert isinstance(worker.acknowledge, Acknowledgement)
-    worker.acknowledge()
-    assert [message.acked for message in messages] == [[], ["consumer"]]
+
+
+async def test_faust_commits_what_it_is_told_once_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = build(StreamsSettings(), KafkaSettings(), Path("unused"))
+    connect(app, TopicNames.of("t."), Worker())
+    consumer, member, tp = app.consumer, Member(app, "t.packets"), TP("t.packets", 3)
+    committed: list[dict[TP, int]] = []
+
+    async def commit(offsets: dict[TP, int], **_: bool) -> bool:
+        committed.append(offsets)
+        return True
+
+    monkeypatch.setattr(consumer, "_commit_offsets", commit)
+    assert not await consumer.commit()
+    member.acknowledge(3, 5)
+    member.acknowledge(3, 7_000_000_007)
+    assert await consumer.commit()
+    assert not await consumer.commit()
+    assert committed == [{tp: 7_000_000_007}]
+    consumer._thread.thread_loop.close()  # it was never started
 
 
 def test_a_partition_is_paused_in_the_way_that_loses_nothing_that_was_fetched() -> None:
@@ -118,9 +121,9 @@ def test_a_partition_is_paused_in_the_way_that_loses_nothing_that_was_fetched() 
     consumer = SimpleNamespace(
         on_buffer_full=lambda tp: calls.append(("full", tp)), on_buffer_drop=lambda tp: calls.append(("drop", tp))
     )
-    fetching = Fetching(SimpleNamespace(consumer=consumer), "t.packets")
-    fetching.pause(3)
-    fetching.resume(3)
+    member = Member(SimpleNamespace(consumer=consumer), "t.packets")
+    member.pause(3)
+    member.resume(3)
     assert calls == [("full", TP("t.packets", 3)), ("drop", TP("t.packets", 3))]
 
 
@@ -128,5 +131,6 @@ async def test_partitions_that_are_revoked_are_released() -> None:
     app, worker = build(StreamsSettings(), KafkaSettings(), Path("data")), Worker()
     connect(app, TopicNames.of("t."), worker)
     assert [str(agent.channel) for agent in app.agents.values()] == ["t.packets"]
+    assert not any(agent.channel.acks for agent in app.agents.values())  # Faust would count what it never commits
     await app.on_partitions_revoked.send(set())
     assert worker.released == 1

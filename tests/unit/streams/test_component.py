@@ -1,11 +1,14 @@
 """The component's shell: it ends when it is told to, whatever Faust waits for."""
 
 import asyncio
+import contextlib
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from common.errors import ServiceUnavailable
 from common.settings import load
+from common.stopping import Stop
 from streams import app as faust_app
 from streams.component import Component
 from streams.metrics import create
@@ -96,3 +99,24 @@ async def test_what_faust_dies_of_after_the_signal_is_no_failure(monkeypatch: py
     stopping = asyncio.Event()
     stopping.set()
     await asyncio.wait_for(Component(settings)._work(ClickHouseStore(settings.clickhouse, "packets"), stopping), 60)
+
+
+class DeadApp(WaitingApp):
+    """Faust that has died of something, and hangs."""
+
+    crashed = True
+    crash_reason = RuntimeError("no coordinator")
+
+
+async def test_a_component_that_cannot_go_on_ends_though_faust_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(faust_app, "build", lambda *_: DeadApp())
+    monkeypatch.setattr(faust_app, "connect", lambda *_: None)
+    monkeypatch.setattr("streams.component._STOP_SECONDS", 0.01)
+    monkeypatch.setattr("streams.component.end_now", ended.append)  # with it the test would end, too
+    monkeypatch.setattr(Component, "_make_topics", lambda _: None)
+    monkeypatch.setattr(ClickHouseStore, "check", lambda _: None)
+    settings = load(flags={"kafka.bootstrap_servers": "127.0.0.1:1", "streams.metrics_listen": "127.0.0.1:0"})
+    with contextlib.closing(Stop()) as stop:
+        await asyncio.wait_for(Component(settings).run(stop), 60)
+    assert ended == [ServiceUnavailable.exit_code]

@@ -1,6 +1,17 @@
 import pytest
 
-from streams.partition.opening import AskTable, Begin, Lost, Read, Refuse, Reopen, follow, open_at, read_after
+from streams.partition.opening import (
+    AskTable,
+    Begin,
+    Lost,
+    Read,
+    Reopen,
+    follow,
+    open_at,
+    passed_over,
+    read_after,
+    unseen,
+)
 
 TOPIC = 77
 
@@ -10,33 +21,39 @@ def begin(committed: int, oldest: int = 0, topic_id: int = TOPIC) -> Begin:
 
 
 def test_a_partition_is_opened_where_the_group_ended() -> None:
-    assert open_at(3, 40, begin(40, oldest=10)) == Read(None)
+    assert open_at(40, begin(40, oldest=10)) == Read(None)
 
 
 def test_a_new_topic_is_read_from_its_beginning() -> None:
-    assert open_at(3, 0, begin(0)) == Read(None)
+    assert open_at(0, begin(0)) == Read(None)
 
 
 def test_what_was_removed_since_the_group_ended_is_lost() -> None:
-    assert open_at(3, 50, begin(40, oldest=50)) == Read(Lost(40, 50))
-    assert open_at(3, 50, begin(0, oldest=50)) == Read(Lost(0, 50))
+    assert open_at(50, begin(40, oldest=50)) == Read(Lost(40, 50))
+    assert open_at(50, begin(0, oldest=50)) == Read(Lost(0, 50))
 
 
 def test_a_message_that_is_read_again_loses_nothing_behind_it() -> None:
-    assert open_at(3, 30, begin(40, oldest=10)) == Read(None)
-    assert open_at(3, 42, begin(40, oldest=50)) == Read(Lost(40, 42))  # it was fetched before the others were removed
+    assert open_at(30, begin(40, oldest=10)) == Read(None)
+    assert open_at(42, begin(40, oldest=50)) == Read(Lost(40, 42))  # it was fetched before the others were removed
 
 
-@pytest.mark.parametrize(("committed", "oldest"), [(40, 0), (40, 10), (10, 40), (-1, 40)])
-def test_a_first_message_behind_the_place_where_it_must_be_is_refused(committed: int, oldest: int) -> None:
-    refused = open_at(3, 41, begin(committed, oldest))
-    assert isinstance(refused, Refuse)
-    assert refused.reason == "reading of partition 3 began at 41 and not at 40, where it ended; start again"
-    assert not isinstance(open_at(3, 40, begin(committed, oldest)), Refuse)
+@pytest.mark.parametrize(("awaited", "oldest"), [(40, 0), (40, 10), (10, 40), (-1, 40)])
+def test_kafka_is_asked_what_lies_before_a_message_that_is_not_the_next(awaited: int, oldest: int) -> None:
+    assert unseen(awaited, 42, begin(-1, oldest)) == 40
+    assert unseen(awaited, 40, begin(-1, oldest)) is None
+    assert unseen(awaited, 39, begin(-1, oldest)) is None
+
+
+def test_a_message_that_kafka_has_and_did_not_come_is_a_reason_to_begin_again() -> None:
+    assert passed_over(3, 40, 42) == "message 40 of partition 3 did not come, and 42 did; start again"
+    assert passed_over(3, 41, 42) is not None
+    assert passed_over(3, 42, 42) is None  # between the two are marks of transactions
+    assert passed_over(3, None, 42) is None  # it was removed since it came
 
 
 def test_when_kafka_forgot_the_group_the_table_is_asked() -> None:
-    assert open_at(3, 50, begin(-1, oldest=50)) == AskTable()
+    assert open_at(50, begin(-1, oldest=50)) == AskTable()
     assert read_after(40, 50, begin(-1, oldest=50)) == Read(Lost(40, 50))
     assert read_after(50, 50, begin(-1, oldest=50)) == Read(None)
     assert read_after(60, 50, begin(-1, oldest=50)) == Read(None)

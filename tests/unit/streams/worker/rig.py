@@ -16,7 +16,7 @@ from streams.testing import (
     HandThreads,
     ManualClock,
     MemoryBroker,
-    MemoryFetching,
+    MemoryMember,
     MemoryOffsets,
     MemoryPublisher,
     MemoryStore,
@@ -73,18 +73,19 @@ class Rig:
     store: MemoryStore = field(default_factory=MemoryStore)
     publisher: MemoryPublisher = field(default_factory=MemoryPublisher)
     offsets: MemoryOffsets = field(default_factory=MemoryOffsets)
-    fetching: MemoryFetching = field(default_factory=MemoryFetching)
+    member: MemoryMember = field(default_factory=MemoryMember)
     broker: MemoryBroker = field(default_factory=MemoryBroker)
     threads: HandThreads = field(default_factory=HandThreads)
     codec: Any = field(default_factory=Codec)
     operators: list[Any] = field(default_factory=list)
-    acked: list[tuple[int, int]] = field(default_factory=list)  # partition, offset
+    handed_over: list[tuple[int, int]] = field(default_factory=list)  # partition, offset
     end: dict[int, int] = field(init=False)  # offset of the next message, by partition
 
     def __post_init__(self) -> None:
         self.registry = CollectorRegistry()
         self.end = self.broker.end
         self.broker.begun = START
+        self.member.broker = self.broker
         settings = {"window_seconds": WINDOW, "node_timeout_seconds": 1000, "publish_flows": True, **self.settings}
         self.worker = Worker(
             StreamsSettings(**settings),
@@ -93,7 +94,7 @@ class Rig:
             publisher=self.publisher,
             offsets=self.offsets,
             metrics=metrics.create(self.registry),
-            fetching=self.fetching,
+            member=self.member,
             broker=self.broker,
             clock=self.clock,
             executors=self.threads,
@@ -110,7 +111,15 @@ class Rig:
         offset = self.end.get(partition, 0) if offset is None else offset
         self.end[partition] = offset + 1
         value = self.codec.encode_packet_batch(each) if isinstance(each, PacketBatch) else each
-        self.worker.take(Message(partition, offset, value), lambda: self.acked.append((partition, offset)))
+        self.handed_over.append((partition, offset))
+        self.offsets.held.add((partition, offset))
+        self.worker.take(Message(partition, offset, value))
+
+    @property
+    def acked(self) -> list[tuple[int, int]]:
+        """Partition and offset of the messages that were acknowledged, in the order in which they came."""
+        done = self.member.acknowledged
+        return [(number, offset) for number, offset in dict.fromkeys(self.handed_over) if offset < done.get(number, 0)]
 
     def metric(self, name: str, **labels: str) -> float:
         value = self.registry.get_sample_value(f"ayaflow_streams_{name}", labels)

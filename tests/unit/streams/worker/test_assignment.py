@@ -24,11 +24,57 @@ async def test_reading_begins_where_the_group_ended() -> None:
 async def test_reading_that_begins_too_late_ends_the_component() -> None:
     rig, node = Rig(), Source()
     rig.offsets.committed[0], rig.end[0] = 40, 41
+    rig.offsets.held.add((0, 40))
     await rig.send(node.batch(1, clock=10))
-    with pytest.raises(ServiceUnavailable, match="began at 41 and not at 40"):
+    with pytest.raises(ServiceUnavailable, match="message 40 of partition 0 did not come, and 41 did"):
         rig.worker.failure.result()
     assert rig.store.calls == []
     await rig.worker.stop()
+
+
+async def test_a_message_left_out_of_an_open_partition_ends_the_component_before_anything_behind_it_is_taken() -> None:
+    rig, node = Rig(), Source()
+    await rig.send(node.batch(1, clock=2))
+    rig.offsets.held.add((0, 1))
+    node.batch(2, clock=3)
+    rig.end[0] = 2
+    await rig.send(node.batch(3, clock=30), node.batch(clock=30))
+    with pytest.raises(ServiceUnavailable, match="message 1 of partition 0 did not come, and 2 did"):
+        rig.worker.failure.result()
+    await rig.clock.advance(1)
+    assert (rig.metric("packets_total"), rig.acked) == (1, [])
+    await rig.worker.stop()
+
+
+async def test_reading_begins_behind_a_mark_of_a_transaction() -> None:
+    rig, node = Rig(), Source()
+    rig.offsets.committed[0], rig.end[0] = 40, 41  # the group ended at the mark
+    await rig.send(node.batch(1, clock=10))
+    await rig.clock.advance(0.2)
+    assert (rig.store.packets, rig.store.losses, rig.worker.failure.done()) == (1, [], False)
+    await rig.worker.stop()
+
+
+async def test_what_is_acknowledged_is_said_by_offset_however_many_have_no_message() -> None:
+    rig, node = Rig(), Source()
+    for second in range(3):
+        await rig.send(node.batch(second, clock=second + 1))
+        rig.end[0] += 1_000_000  # marks
+    await rig.send(node.batch(clock=30), node.batch(clock=31))
+    for _ in range(5):
+        await rig.clock.advance(1)
+    assert rig.store.packets == 3
+    assert rig.member.acknowledged == {0: 3_000_004}  # the last message knows the ring
+    await rig.worker.stop()
+
+
+async def test_nothing_is_acknowledged_of_a_partition_that_is_only_being_opened() -> None:
+    rig, node = Rig(), Source()
+    rig.offsets.committed[0], rig.offsets.oldest[0], rig.end[0] = 40, 50, 50
+    rig.store.away = True
+    await rig.send(node.batch(1, clock=2))
+    await rig.worker.stop()  # the loss of 40 to 50 is not written down
+    assert rig.member.acknowledged == {}
 
 
 async def test_a_partition_is_opened_when_kafka_and_clickhouse_answer() -> None:

@@ -73,7 +73,7 @@ async def test_a_partition_that_nobody_reads_is_named_and_soon_trouble() -> None
 async def test_another_workers_partition_is_its_matter_for_as_long_as_it_may_not_acknowledge() -> None:
     rig = rig_of()
     rig.end[0] = 98
-    rig.fetching.ours = set()
+    rig.member.ours = set()
     await rig.worker.start()
     await rig.clock.advance(ANCHOR_SECONDS)
     health = rig.worker.health()

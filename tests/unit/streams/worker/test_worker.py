@@ -221,15 +221,15 @@ async def test_a_partition_is_not_fetched_while_many_of_its_messages_wait(monkey
     rig, node = Rig(), Source()
     rig.offsets.away = True
     await rig.send(*(node.batch(n, clock=n) for n in range(1, 4)))
-    assert rig.fetching.paused == set()
+    assert rig.member.paused == set()
     await rig.send(node.batch(4, clock=4), node.batch(5, clock=5))  # what was on its way still comes
-    assert rig.fetching.paused == {0}
-    rig.fetching.resume(0)  # somebody else did
+    assert rig.member.paused == {0}
+    rig.member.resume(0)  # somebody else did
     await rig.send(node.batch(6, clock=6))
-    assert rig.fetching.paused == {0}
+    assert rig.member.paused == {0}
     rig.offsets.away = False
     await rig.clock.advance(10)
-    assert (rig.metric("packets_total"), rig.fetching.paused) == (6, set())
+    assert (rig.metric("packets_total"), rig.member.paused) == (6, set())
     await rig.worker.stop()
 
 
@@ -238,10 +238,10 @@ async def test_one_large_message_that_waits_is_enough_not_to_fetch_more(monkeypa
     rig = Rig()
     rig.offsets.away = True
     await rig.send(bytes(1000))
-    assert rig.fetching.paused == {0}
+    assert rig.member.paused == {0}
     rig.offsets.away = False
     await rig.clock.advance(1)
-    assert rig.fetching.paused == set()
+    assert rig.member.paused == set()
     await rig.worker.stop()
 
 

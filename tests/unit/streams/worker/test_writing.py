@@ -392,7 +392,7 @@ async def test_of_a_partition_that_went_before_anything_came_nothing_is_attended
     second = Rig(store=first.store)
     await second.worker.start()
     await second.clock.advance(5)
-    second.fetching.ours = set()
+    second.member.ours = set()
     for _ in range(3):
         await second.clock.advance(5)
     assert second.worker.health()["clickhouse"] == "ok"
