@@ -140,7 +140,7 @@ def test_a_client_that_gave_a_message_up_is_not_used_again() -> None:
 
 def test_live_statistics_that_wait_are_not_a_dead_letters_concern() -> None:
     client, waiting = Client(), Client()
-    clients = iter([client, client, waiting])
+    clients = iter([client, client, client, waiting])  # the live statistics' comes last
     sends = KafkaPublisher(KafkaSettings(), Codec(), lambda *args, **ours: next(clients)(*args, **ours))  # noqa: PLW0108  another each time
     waiting.silent = True
     sends.live(STATS)
