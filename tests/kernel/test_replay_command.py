@@ -137,7 +137,7 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, octets: bytes, code: int, m
     assert done.returncode == code
     assert message in done.stderr.decode()
     assert b"Traceback" not in done.stderr
-    assert done.stdout.startswith(b'"node","interface"')
+    assert done.stdout.startswith(b'"record_id","node","interface"')
 
 
 @pytest.mark.parametrize(
