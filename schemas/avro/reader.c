@@ -18,12 +18,12 @@ struct field {
     const int32_t *lengths;  /* CHOICES: how many of them count */
     int64_t choices, width;
     int64_t otherwise; /* CHOICES: the place of any other text; ADDRESSES: an empty one is ::; -1: none may be */
-    uint8_t *out;   /* null: nobody wants it; STRING of many records: int64_t, where each text begins */
-    int32_t *ends;  /* STRINGS: where each text ends in `out`; STRING of many records: likewise, with a 0 before */
-    int64_t place;  /* of the field in the record */
-    int64_t count;  /* of its items */
-    int64_t octets; /* of its texts */
-    int64_t value;  /* LONG, BOOLEAN; STRING: where its text begins */
+    uint8_t *out;      /* null: nobody wants it; STRING of many records: int64_t, where each text begins */
+    int32_t *ends;     /* STRINGS: where each text ends in `out`; STRING of many records: likewise, with a 0 before */
+    int64_t place;     /* of the field in the record */
+    int64_t count;     /* of its items */
+    int64_t octets;    /* of its texts */
+    int64_t value;     /* LONG, BOOLEAN; STRING: where its text begins */
 };
 
 struct input {
