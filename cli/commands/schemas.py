@@ -16,11 +16,12 @@ from common.errors import AyaflowError, QueryError, SettingsError
 @click.group(no_args_is_help=False)
 @options.common
 def schemas() -> None:
-    """Show our messages: their Avro schemas, and all of them as AsyncAPI; register the schemas elsewhere.
+    """Show our messages: Avro schemas, an engine's tables, all as AsyncAPI; register the schemas elsewhere.
 
     \b
     Examples:
       ayaflow schemas show FlowRecord > FlowRecord.avsc
+      ayaflow schemas ddl flink > tables.sql
       ayaflow schemas register --url http://registry1:8081
       ayaflow schemas asyncapi > asyncapi.json
     """
@@ -78,6 +79,32 @@ def asyncapi(context: click.Context) -> int:
         console_url=console_url(settings.console),
     )
     click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    return 0
+
+
+@schemas.command()
+@options.common
+@click.argument("engine", type=click.Choice(["flink"]))
+@click.pass_context
+def ddl(context: click.Context, *, engine: str) -> int:
+    """Print the statements that make tables of our topics in an ENGINE's SQL: flows, packets, packet_events, live.
+
+    They name kafka.bootstrap_servers, and schema_registry.url or the console, as the settings do. What else your
+    broker asks for is added there as the engine calls it. docs/consumers has queries.
+
+    \b
+    Example:
+      ayaflow schemas ddl flink > tables.sql && sql-client.sh -i tables.sql
+    """
+    settings = begin(context)
+    from console.health import console_url
+    from schemas.avro import flink
+    from schemas.topics import TopicNames
+
+    registry = settings.schema_registry.url or f"{console_url(settings.console)}/schema-registry"
+    tables = {"flink": flink.ddl}[engine]
+    text = tables(TopicNames.of(settings.kafka.topic_prefix), settings.kafka.bootstrap_servers, registry)
+    click.echo(text, nl=False)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`/schema-registry/`: the read-only part of Confluent's Schema Registry API.
+"""`/schema-registry/`: the read-only part of Confluent's Schema Registry API, and two routes of Apicurio's.
 
 What serializers, deserializers and the user interfaces of others ask. The ids are the fixed ones of
 `schemas.avro.registry`. Writes are refused as a read-only registry refuses them (42205).
@@ -65,7 +65,9 @@ def router(schemas: Sequence[RegisteredSchema], elsewhere: str | None) -> APIRou
     )
     if elsewhere is None:
         _about(routes)
-        _ids(routes, {schema.schema_id: schema for schema in schemas})
+        by_id = {schema.schema_id: schema for schema in schemas}
+        _ids(routes, by_id)
+        _apicurio(routes, by_id)
         _subjects(routes, _by_subject(schemas))
         _settings(routes)
 
@@ -136,6 +138,22 @@ def _ids(routes: APIRouter, by_id: dict[int, RegisteredSchema]) -> None:
         if schema is None:
             return _error(_SCHEMA_UNKNOWN, f"Schema {schema_id} not found")
         return _answer([schema.subject])
+
+
+def _apicurio(routes: APIRouter, by_id: dict[int, RegisteredSchema]) -> None:
+    """What Apicurio's deserializers and its converter for Kafka Connect ask for the schema of a message."""
+
+    @routes.get("/apis/registry/v2/ids/{kind}/{schema_id}")
+    def schema_of(kind: str, schema_id: str) -> Response:
+        schema = _by_id(by_id, schema_id) if kind in {"contentIds", "globalIds"} else None
+        if schema is None:
+            return _error(_SCHEMA_UNKNOWN, f"No schema {schema_id} by {kind}")
+        return Response(schema.schema, media_type="application/json")
+
+    @routes.get("/apis/registry/v2/ids/{kind}/{schema_id}/references")
+    def references_of(kind: str, schema_id: str) -> Response:
+        found = schema_of(kind, schema_id)
+        return JSONResponse([]) if found.status_code == 200 else found
 
 
 def _subjects(routes: APIRouter, by_subject: BySubject) -> None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.consumers.page import Page, read
-from tests.consumers.totals import Totals, said, stands_still
+from tests.consumers.totals import Totals, contradicted, said, stands_still
 
 REPOSITORY = Path(__file__).parents[2]
 WORK = Path(__file__).parent / ".work"
@@ -41,6 +41,7 @@ class Engine:
     environment: Mapping[str, str] = field(default_factory=dict)
     run: tuple[str, ...] | None = None  # None: the commands of `## Run`
     endless: bool = False  # they do not end by themselves
+    seconds: float = RUN_SECONDS  # that it may take, on two cores that do something else, too
 
     @property
     def page(self) -> Page:
@@ -68,7 +69,10 @@ class Engine:
         """Run it beside the site -> totals by topic. Raises Failed."""
         what = self._write()
         commands = what.run if self.run is None else self.run
-        return said(self.shell(commands, RUN_SECONDS, endless=self.endless))
+        output = self.shell(commands, self.seconds, endless=self.endless)
+        if not self.endless and (topics := contradicted(output)):
+            raise Failed(f"its programs do not say the same of {', '.join(topics)}: {output.strip()[-3000:]}")
+        return said(output)
 
     def shell(self, commands: tuple[str, ...], seconds: float, *, endless: bool = False) -> str:
         """Run commands as a person would, in its folder -> what they print. Raises Failed.
@@ -113,6 +117,8 @@ class Engine:
         return what
 
 
+_HEAPS = {"JAVA_TOOL_OPTIONS": "-Xmx1g"}
+_FLINK = (f"{sys.executable} -m tests.consumers.flink",)
 _CHDB = (f"{sys.executable} -m tests.consumers.chdb flows.sql packets.sql totals.sql",)
 
 ENGINES = {
@@ -126,5 +132,20 @@ ENGINES = {
         Engine(name="go", tools=("go",)),
         Engine(name="node", tools=("node", "npm")),
         Engine(name="rust", tools=("cargo", "gcc", "make")),
+        Engine(name="java", tools=("java", "mvn"), environment=_HEAPS),
+        Engine(name="kafka-streams", tools=("java", "mvn"), environment=_HEAPS, endless=True),
+        Engine(name="kafka-connect", tools=("java", "mvn"), environment=_HEAPS, endless=True),
+        Engine(
+            name="flink",
+            tools=("java", "mvn"),
+            run=_FLINK,
+            environment={
+                "PYTHONPATH": str(REPOSITORY),
+                "JVM_ARGS": "-Xmx512m",  # of its SQL client
+                "FLINK_PID_DIR": str(WORK / "flink"),  # another cluster of this machine is not ours to stop
+            },
+            seconds=1_500,
+        ),
+        Engine(name="spark", tools=("java", "mvn"), python=True, seconds=900),
     )
 }

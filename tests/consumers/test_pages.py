@@ -4,7 +4,7 @@ import pytest
 
 from tests.consumers import page
 from tests.consumers.engines import ENGINES
-from tests.consumers.totals import Totals, said
+from tests.consumers.totals import Totals, contradicted, said
 
 TEXT = """# Python: thing 1.2
 
@@ -45,6 +45,12 @@ def test_what_a_program_says_is_read() -> None:
     assert said(
         "hello\nayaflow.flows: 12 records, 345 packets, 6,789 bytes\nayaflow.packets: 1 packets, 2 bytes\n"
     ) == {"ayaflow.flows": Totals(records=12, packets=345, bytes=6789), "ayaflow.packets": Totals(packets=1, bytes=2)}
+
+
+def test_two_programs_that_differ_contradict_each_other() -> None:
+    first = "ayaflow.flows: 12 records, 3,456 packets, 78 bytes\nayaflow.packets: 1 packets, 2 bytes\n"
+    assert contradicted(first + "ayaflow.flows: 12 records, 3456 packets, 78 bytes\n") == []
+    assert contradicted(first + "ayaflow.flows: 12 records, 3457 packets, 78 bytes\n") == ["ayaflow.flows"]
 
 
 def test_each_engine_has_a_page_and_each_page_is_in_the_index() -> None:

@@ -38,6 +38,14 @@ def said(output: str) -> dict[str, Totals]:
     }
 
 
+def contradicted(output: str) -> list[str]:
+    """Topics of which different totals are said."""
+    found = {topic: set[str]() for topic, *_ in _LINE.findall(output)}
+    for topic, *numbers in _LINE.findall(output):
+        found[topic].add(" ".join(numbers).replace(",", ""))
+    return [topic for topic, totals in found.items() if len(totals) > 1]
+
+
 def stands_still(output: str) -> bool:
     """Whether what is said again and again grows no more: not nothing, and the same for all topics."""
     by_topic: dict[str, list[tuple[str, ...]]] = {}

@@ -129,6 +129,10 @@ def test_what_serializers_and_user_interfaces_ask_is_answered(console_url: str) 
     assert (get(f"/config/{subject}"), get(f"/mode/{subject}")) == (40408, 40409)
     assert get(f"/config/{subject}?defaultToGlobal=true") == {"compatibilityLevel": "BACKWARD_TRANSITIVE"}
     assert get(f"/mode/{subject}?defaultToGlobal=true") == {"mode": "READONLY"}
+    for kind in ("contentIds", "globalIds"):  # as Apicurio's converter for Kafka Connect asks
+        path = f"/apis/registry/v2/ids/{kind}/{latest.schema_id}"
+        assert (get(path), get(f"{path}/references")) == (json.loads(latest.schema.schema_str or ""), [])
+    assert get("/apis/registry/v2/ids/contentIds/999") == get("/apis/registry/v2/ids/others/1/references") == 40403
 
 
 READ = """
