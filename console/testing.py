@@ -49,12 +49,14 @@ def flow(first: float, last: float, size: int, **values: Any) -> dict[str, Any]:
 
 
 def live_stats(time: float, *top: dict[str, Any], node: str = "n1", **passed: int) -> dict[str, Any]:
-    """A LiveStats of second `time`; `passed`: what its one interface counted."""
+    """A LiveStats of second `time`; `passed`: what its one interface counted, all of it primary if not said."""
     interface = {
         "interface": "eth0",
         "direction": "ingress",
         "packets": 0,
         "bytes": 0,
+        "primary_packets": passed.get("packets", 0),
+        "primary_bytes": passed.get("bytes", 0),
         "non_ip_packets": 0,
         "malformed_packets": 0,
         "unknown_link_packets": 0,

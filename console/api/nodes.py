@@ -12,7 +12,7 @@ from console.api.parameters import Context, Services, example, only_known
 from console.audit import sql as audit_sql
 from console.query import explore_sql, times
 from console.query.explore_sql import Question
-from console.query.filters import Filter
+from console.query.filters import parse
 from console.query.plan import oldest_raw
 
 _NODE = {
@@ -60,7 +60,7 @@ async def _nodes(context: Services, since: datetime, until: datetime, now: datet
         raise QueryError("since and until are less than a second apart")
     question = Question(
         by=("node", "interface"),
-        flow_filter=Filter(expression=None),
+        flow_filter=parse("primary = 1"),  # each packet once
         since=since,
         until=until,
         oldest_raw=oldest_raw(now, context.flows_retention_days),

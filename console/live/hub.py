@@ -141,8 +141,8 @@ class LiveHub:
         return {
             "time": iso(self._wall(), digits=6),
             "nodes": len(active),
-            "packets_total": totals["packets"],
-            "bytes_total": totals["bytes"],
+            "packets_total": totals["primary_packets"],
+            "bytes_total": totals["primary_bytes"],
             "packets_per_second": round(packets, 1),
             "bytes_per_second": round(octets, 1),
             "active_connections": sum(active.values()),

@@ -23,15 +23,8 @@ from schemas.fields import LIVE_KEYS, names
 
 KEY = names(LIVE_KEYS)
 COUNTS = ("packets", "bytes", "packets_rev", "bytes_rev")
-PASSED = (
-    "packets",
-    "bytes",
-    "non_ip_packets",
-    "malformed_packets",
-    "unknown_link_packets",
-    "ring_full_packets",
-    "coalesced_packets",
-)
+COUNTED = ("non_ip_packets", "malformed_packets", "unknown_link_packets", "ring_full_packets", "coalesced_packets")
+PASSED = ("packets", "bytes", "primary_packets", "primary_bytes", *COUNTED)
 """Counts of an interface; a message of an older streams lacks some."""
 SORTS: dict[str, Callable[["Connection"], float]] = {
     "bytes": lambda one: one.total[1] + one.total[3],
@@ -154,9 +147,22 @@ class Node:
         waited = (wall - self.stats["time"]).total_seconds() if self.stats["lag_messages"] >= LAG_MESSAGES else 0.0
         return max(0.0, now - self.heard, waited)
 
+    def rates(self) -> tuple[float, float]:
+        """Packets and bytes a second of the last seconds, each packet once."""
+        seconds = self._seconds()
+        rows = [one for _, stats in self.recent for one in stats["interfaces"]]
+        return (
+            sum(one["primary_packets"] for one in rows) / seconds,
+            sum(one["primary_bytes"] for one in rows) / seconds,
+        )
+
+    def _seconds(self) -> float:
+        """That the recent messages are of."""
+        return max(1, sum(int(stats["interval_ms"]) for _, stats in self.recent)) / 1000
+
     def interfaces(self) -> list[dict[str, Any]]:
         """Each interface and direction of the newest message: rates of the last seconds, its other counts."""
-        seconds = max(1, sum(stats["interval_ms"] for _, stats in self.recent)) / 1000
+        seconds = self._seconds()
         sums: dict[tuple[str, str], list[int]] = {}
         for _, stats in self.recent:
             for one in stats["interfaces"]:
@@ -169,7 +175,7 @@ class Node:
                 "direction": direction,
                 "packets_per_second": round(packets / seconds, 1),
                 "bytes_per_second": round(octets / seconds, 1),
-                **{count: one.get(count, 0) for count in PASSED[2:]},
+                **{count: one.get(count, 0) for count in COUNTED},
             }
             for one in self.stats["interfaces"]
             for name, direction in [(one["interface"], one["direction"])]
@@ -305,8 +311,6 @@ class LiveState:
         return dict(self._totals)
 
     def rates(self, now: float, fresh_seconds: float) -> tuple[float, float]:
-        """Packets and bytes a second of all nodes that were heard of just now."""
-        rows = [
-            one for node in self.nodes(now).values() if now - node.heard <= fresh_seconds for one in node.interfaces()
-        ]
-        return sum(row["packets_per_second"] for row in rows), sum(row["bytes_per_second"] for row in rows)
+        """Packets and bytes a second of all nodes that were heard of just now, each packet once a node."""
+        each = [node.rates() for node in self.nodes(now).values() if now - node.heard <= fresh_seconds]
+        return sum(packets for packets, _ in each), sum(octets for _, octets in each)

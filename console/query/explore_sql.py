@@ -134,7 +134,7 @@ def _source(question: Question, tables: Plan, step: int = 0) -> tuple[str, Param
         for name in question.by
         for column in (("src_addr", "dst_addr") if name == PAIR else FIELDS[name].columns)
     }
-    condition = flow_sql.condition(question.flow_filter)
+    condition = flow_sql.condition(question.flow_filter, question.by)
     columns = sorted(needed)
     parts: list[str] = []
     parameters: Parameters = dict(condition.parameters)

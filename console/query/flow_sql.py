@@ -1,6 +1,7 @@
 """The questions about flows, one row a flow and window, revisions added up. Pure text and parameters."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from console.query.filter_sql import Parameters, SqlFilter, compile_filter
@@ -48,6 +49,8 @@ _ORDER = {
     "packets": "packets + packets_rev DESC, window_begin DESC",
     "history": ", ".join(f"{f'toString({key})' if key in _ENUMS else key} DESC" for key in KEYS),
 }
+PASSAGE = frozenset({"interface", "direction", "primary"})
+"""Who names one of these asks where packets passed: then each of a packet's passages is there."""
 _LONGEST_WINDOW = 3_600  # seconds; streams.window_seconds allows no more
 
 
@@ -139,12 +142,19 @@ def community_id() -> str:
     return f"({community_id_sql()})"
 
 
-def condition(flow_filter: Filter) -> SqlFilter:
-    """The filter for `grouped`: `keys` for its `where`, `measures` for its result."""
+def condition(flow_filter: Filter, by: Collection[str] = ()) -> SqlFilter:
+    """The filter for `grouped`: `keys` for its `where`, `measures` for its result.
+
+    Each packet is in it once: passages that are not primary are left out, unless the filter, or what is grouped `by`,
+    asks about passages.
+    """
     # outside of the table there is no ALIAS column
     mixed = any(field.measure for field in flow_filter.fields().values())
     names: Mapping[str, str] = {"community_id": community_id()} if mixed else {}
-    return compile_filter(flow_filter, names)
+    chosen = compile_filter(flow_filter, names)
+    if PASSAGE.isdisjoint({*flow_filter.fields(), *by}):
+        chosen = replace(chosen, keys=f"f.primary AND {chosen.keys}")
+    return chosen
 
 
 def _range(since: datetime, until: datetime) -> tuple[str, Parameters]:

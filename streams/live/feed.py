@@ -13,7 +13,7 @@ import numpy as np
 
 from common.recent import Recent
 from schemas.packets import PacketBatch
-from streams.live.view import COUNTED, LiveNode, Second
+from streams.live.view import COUNTED, TOTALS, LiveNode, Second
 from streams.partition.state import Partition, Taken
 from streams.partition.storing import WindowId
 from streams.windowing.initiators import Initiators
@@ -40,7 +40,7 @@ class _Pending:
     def clear(self) -> None:
         self.messages = self.nbytes = 0
         self.rows: list[tuple[WindowId, Rows]] = []
-        self.totals: dict[tuple[str, int], tuple[int, int]] = {}
+        self.totals: dict[tuple[str, int], tuple[int, int, int, int]] = {}
         self.counted: dict[tuple[str, int], dict[str, int]] = {}
 
     def interval_ms(self, now: float) -> int:
@@ -88,13 +88,17 @@ class LiveFeed:
             self._keep(node, WindowId(share.window, taken.window_seconds), rows)
             flow = share.rows.keys
             code = batch.flows.interface[flow] * 2 + batch.flows.direction[flow]
-            sums = np.zeros((2, int(code.max()) + 1), np.int64)
-            np.add.at(sums[0], code, rows.packets)
-            np.add.at(sums[1], code, rows.bytes)
+            primary = batch.flows.primary[flow] != 0
+            sums = np.zeros((len(TOTALS), int(code.max()) + 1), np.int64)
+            for total, values in zip(sums, (rows.packets, rows.bytes) * 2, strict=True):
+                np.add.at(total, code, values)
+            np.subtract.at(sums[2], code[~primary], rows.packets[~primary])
+            np.subtract.at(sums[3], code[~primary], rows.bytes[~primary])
             for where in np.flatnonzero(sums[0] | sums[1]).tolist():
                 passage = node.passage(batch.interface_names[where // 2], where % 2)
-                packets, octets = node.totals.get(passage, (0, 0))
-                node.totals[passage] = (packets + int(sums[0, where]), octets + int(sums[1, where]))
+                a, b, c, d = node.totals.get(passage, (0, 0, 0, 0))
+                e, f, g, h = sums[:, where].tolist()
+                node.totals[passage] = (a + e, b + f, c + g, d + h)
 
     def _keep(self, node: _Pending, window: WindowId, rows: Rows) -> None:
         if self.nbytes + rows.nbytes > MOST_BYTES:

@@ -21,14 +21,16 @@ from schemas.packets import BARE_SYN, I64
 from streams.partition.storing import WindowId
 from streams.windowing.biflow import canonical, merge
 from streams.windowing.initiators import Initiators
-from streams.windowing.keys import U64, group_values, hashes, take
+from streams.windowing.keys import U64, Keys, group_values, hashes, take
 from streams.windowing.rows import FIRST, MERGED, Rows, compact, concatenate, no_rows
 from streams.windowing.tunnels import Table
 
 MOST_ROWS = 1 << 20  # of a node; flows that come later are in the totals, not in the top list
 MOST_TABLES = 64  # of a node, likewise
 COUNTED = ("non_ip_packets", "malformed_packets", "unknown_link_packets", "ring_full_packets", "coalesced_packets")
-"""Of EpochCounters, in InterfaceStats."""
+"""Of EpochCounters, in a row of an interface."""
+TOTALS = ("packets", "bytes", "primary_packets", "primary_bytes")
+"""Of rows, likewise."""
 _STALE_SECONDS = (
     10.0  # behind its length, in which a window got nothing: then it is over, whatever its node's clock says
 )
@@ -49,7 +51,7 @@ class _Table:
 
     def add(self, rows: Rows, room: int) -> None:
         """`room`: for so many new ones."""
-        rows = compact(_whole(rows))
+        rows = compact(_primary(rows))
         key_hash = hashes(rows.keys)
         at = np.searchsorted(self.key_hash, key_hash)
         found = np.zeros(len(rows), np.bool_)
@@ -65,7 +67,7 @@ class _Table:
         if not len(new):
             return
         new = new[np.argsort(key_hash[new])]
-        flow_hash = hashes(canonical(take(rows.keys, new)).keys)
+        flow_hash = _conversations(take(rows.keys, new))
         where = np.searchsorted(self.key_hash, key_hash[new])
         self.key_hash = np.insert(self.key_hash, where, key_hash[new])
         self.flow_hash = np.insert(self.flow_hash, where, flow_hash)
@@ -97,7 +99,7 @@ class Second:
     clock_ns: int  # the node's clock, of its last message; 0: not known
     interval_ms: int  # time that the totals cover
     rows: tuple[tuple[WindowId, Rows], ...]
-    totals: dict[tuple[str, int], tuple[int, int]]  # (interface, direction) -> packets, bytes
+    totals: dict[tuple[str, int], tuple[int, int, int, int]]  # (interface, direction) -> TOTALS
     counted: dict[tuple[str, int], dict[str, int]]  # likewise -> COUNTED, of epochs that were closed
     open_windows: int
     lag_messages: int
@@ -190,17 +192,33 @@ class LiveNode:
         rows = concatenate(
             [table.of_flows(chosen, (window.start - first) * 1_000_000_000) for window, table in self._tables.items()]
         )
-        flows = merged(rows, first)
+        flows = merged(_at_one_interface(rows), first)
         order = np.argsort(-(flows.bytes + flows.bytes_rev), kind="stable")[: self._top]
         return _records(flows, order)
 
 
-def _whole(rows: Rows) -> Rows:
-    """A conversation is shown whole, whichever of its packets are primary."""
-    if rows.keys["primary"].all():
-        return rows
+def _primary(rows: Rows) -> Rows:
+    """Each packet once, whatever interfaces it passed."""
+    primary = rows.keys["primary"] != 0
+    return rows if primary.all() else rows.at(np.flatnonzero(primary))
+
+
+def _conversations(keys: Keys) -> U64:
+    """A hash that all rows of a conversation have: through a router, each way is primary where it came in."""
+    ends = canonical(keys).keys
+    ends["interface"] = ends["direction"] = 0
+    return hashes(ends)
+
+
+def _at_one_interface(rows: Rows) -> Rows:
+    """A conversation is shown as one, at the interface of its packets that has the lowest number."""
+    known = canonical(rows.keys)
+    passages = known.keys["interface"].astype(np.int64) * 2 + known.keys["direction"]
+    groups = group_values(_conversations(rows.keys))
+    passage = np.empty_like(passages)
+    passage[groups.order] = np.repeat(groups.lowest(passages), np.diff(groups.starts, append=len(rows)))
     keys = rows.keys.copy()
-    keys["primary"] = 1
+    keys["interface"], keys["direction"] = passage // 2, (passage % 2) ^ known.mirrored
     return replace(rows, keys=keys)
 
 
@@ -235,12 +253,10 @@ def _shown(flows: FlowColumns, field: Field, name: str, order: I64) -> Sequence[
 def _interfaces(second: Second) -> list[dict[str, Any]]:
     table: dict[tuple[str, int], dict[str, Any]] = {}
     for interface, direction in {*second.totals, *second.counted}:
-        packets, octets = second.totals.get((interface, direction), (0, 0))
         table[interface, direction] = {
             "interface": interface,
             "direction": DIRECTIONS[direction],
-            "packets": packets,
-            "bytes": octets,
+            **dict(zip(TOTALS, second.totals.get((interface, direction), (0,) * len(TOTALS)), strict=True)),
             **second.counted.get((interface, direction), dict.fromkeys(COUNTED, 0)),
         }
     return [table[passage] for passage in sorted(table)]

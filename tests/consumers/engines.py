@@ -40,7 +40,7 @@ class Engine:
     python: bool = False  # its commands find a virtual environment of their own
     environment: Mapping[str, str] = field(default_factory=dict)
     run: tuple[str, ...] | None = None  # None: the commands of `## Run`
-    endless: bool = False  # they do not end by themselves
+    endless: int = 0  # they do not end by themselves: who says the same so often in turn has read all
     seconds: float = RUN_SECONDS  # that it may take, on two cores that do something else, too
 
     @property
@@ -74,7 +74,7 @@ class Engine:
             raise Failed(f"its programs do not say the same of {', '.join(topics)}: {output.strip()[-3000:]}")
         return said(output)
 
-    def shell(self, commands: tuple[str, ...], seconds: float, *, endless: bool = False) -> str:
+    def shell(self, commands: tuple[str, ...], seconds: float, *, endless: int = 0) -> str:
         """Run commands as a person would, in its folder -> what they print. Raises Failed.
 
         `endless`: they say again and again what they have added up, and are ended when that grows no more.
@@ -95,7 +95,7 @@ class Engine:
         end = time.monotonic() + seconds
         try:
             while process.poll() is None and time.monotonic() < end:
-                if endless and stands_still(file.read_text()):
+                if endless and stands_still(file.read_text(), endless):
                     return file.read_text()
                 time.sleep(0.1)
         finally:
@@ -127,8 +127,8 @@ ENGINES = {
         Engine(name="confluent-kafka", python=True),
         Engine(name="aiokafka", python=True),
         Engine(name="dataframes", python=True),
-        Engine(name="faust", python=True, endless=True),
-        Engine(name="clickhouse", run=_CHDB, endless=True, environment={"PYTHONPATH": str(REPOSITORY)}),
+        Engine(name="faust", python=True, endless=4),
+        Engine(name="clickhouse", run=_CHDB, endless=3, environment={"PYTHONPATH": str(REPOSITORY)}),
         Engine(name="go", tools=("go",)),
         Engine(name="node", tools=("node", "npm")),
         Engine(name="rust", tools=("cargo", "gcc", "make")),

@@ -2,13 +2,12 @@
 
 import contextlib
 import os
-import sys
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.e2e.net import Host, run
-from tests.e2e.traffic import UDP_PORT
 
 WATCHED = "ayr*"  # the router's ends
 
@@ -24,33 +23,42 @@ class Router:
     @contextlib.contextmanager
     def conversations(self) -> Iterator[None]:
         """Both talk, by UDP, TCP and ICMP, from the beginning of the block until its end."""
+        with self._serving():
+            talk = self.a.python("traffic", "talk", self.a.ipv4, self.b.ipv4, self.a.ipv6, self.b.ipv6)
+            try:
+                yield
+                assert talk.poll() is None, f"the traffic ended with {talk.returncode}"
+            finally:
+                _end(talk)
+
+    @contextlib.contextmanager
+    def exchange(self, port: int) -> Iterator[list[int]]:
+        """Datagrams from this port of a to b, and the answer to each; behind the block, how many."""
+        sent: list[int] = []
+        with self._serving():
+            words = (self.a.ipv4, self.b.ipv4, str(port))
+            asking = self.a.python("traffic", "exchange", *words, stdin=subprocess.PIPE)
+            try:
+                yield sent
+                output, _ = asking.communicate(timeout=60)
+                sent.append(int(output))
+            finally:
+                asking.kill()
+
+    @contextlib.contextmanager
+    def _serving(self) -> Iterator[None]:
         server = self.b.python("traffic", "serve", self.b.ipv4, self.b.ipv6)
-        talk = None
         try:
             assert server.stdout is not None
             assert server.stdout.readline() == "ready\n"
-            talk = self.a.python("traffic", "talk", self.a.ipv4, self.b.ipv4, self.a.ipv6, self.b.ipv6)
             yield
-            assert talk.poll() is None, f"the traffic ended with {talk.returncode}"
         finally:
-            for process in (talk, server):
-                if process is not None:
-                    process.terminate()
-                    process.communicate(timeout=60)
+            _end(server)
 
-    def datagrams(self, port: int, count: int, pause: float = 0.0) -> None:
-        """So many packets from a to b, and no answers: of one flow, from this port."""
-        program = (
-            "import socket, sys, time\n"
-            "own, port, peer, count, pause = sys.argv[1:]\n"
-            "sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
-            "sock.bind((own, int(port)))\n"
-            "for _ in range(int(count)):\n"
-            f"    sock.sendto(b'd', (peer, {UDP_PORT}))\n"
-            "    time.sleep(float(pause))\n"
-        )
-        words = (self.a.ipv4, str(port), self.b.ipv4, str(count), str(pause))
-        run("ip", "netns", "exec", self.a.namespace, sys.executable, "-c", program, *words)
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    process.terminate()
+    process.communicate(timeout=60)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ import re
 from dataclasses import dataclass
 
 FLOWS, PACKETS = "ayaflow.flows", "ayaflow.packets"
-STILL = 6  # so often the same is said by who has read all
 _LINE = re.compile(r"(ayaflow\.\w+): (?:([\d,]+) records, )?([\d,]+) packets, ([\d,]+) bytes\b")
 
 
@@ -46,11 +45,11 @@ def contradicted(output: str) -> list[str]:
     return [topic for topic, totals in found.items() if len(totals) > 1]
 
 
-def stands_still(output: str) -> bool:
-    """Whether what is said again and again grows no more: not nothing, and the same for all topics."""
+def stands_still(output: str, times: int) -> bool:
+    """Whether what is said again and again is not nothing and was the same so often in turn, for all topics."""
     by_topic: dict[str, list[tuple[str, ...]]] = {}
     for topic, *numbers in _LINE.findall(output):
         by_topic.setdefault(topic, []).append(tuple(numbers))
     return bool(by_topic) and all(
-        len(found) > STILL and len(set(found[-STILL:])) == 1 and found[-1][1] != "0" for found in by_topic.values()
+        len(found) >= times and len(set(found[-times:])) == 1 and found[-1][1] != "0" for found in by_topic.values()
     )

@@ -2,13 +2,16 @@
 
 Run in b: python -m tests.e2e.traffic serve ADDRESS4 ADDRESS6
 Run in a: python -m tests.e2e.traffic send OWN4 PEER4 OWN6 PEER6      once; talk: again and again, until it is ended
+Run in a: python -m tests.e2e.traffic exchange OWN PEER PORT
 """
 
 import asyncio
+import select
 import socket
 import struct
 import sys
 import time
+from collections.abc import Callable
 from itertools import count
 
 UDP_PORT, TCP_PORT = 7001, 7002
@@ -61,6 +64,19 @@ def talk(own4: str, peer4: str, own6: str, peer6: str) -> None:
         tcp(own, peer, TCP_BYTES // 10)
         ping(own, peer)
         time.sleep(0.05)
+
+
+def exchange(own: str, peer: str, port: str) -> None:
+    """Datagrams of one flow, each answered, until the standard input ends; prints how many."""
+    sent = 0
+    with socket.socket(family(own), socket.SOCK_DGRAM) as sock:
+        sock.settimeout(60)
+        sock.bind((own, int(port)))
+        while not select.select([sys.stdin], [], [], 0.02)[0]:
+            sock.sendto(b"u" * 100, (peer, UDP_PORT))
+            sock.recv(2000)
+            sent += 1
+    print(sent)
 
 
 def udp(own: str, peer: str, port: int) -> None:
@@ -117,4 +133,5 @@ if __name__ == "__main__":
     if sys.argv[1] == "serve":
         asyncio.run(serve(sys.argv[2:]))
     else:
-        {"send": send, "talk": talk}[sys.argv[1]](*sys.argv[2:])
+        commands: dict[str, Callable[..., None]] = {"send": send, "talk": talk, "exchange": exchange}
+        commands[sys.argv[1]](*sys.argv[2:])

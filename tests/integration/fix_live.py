@@ -42,6 +42,8 @@ class Node:
                     "direction": "ingress",
                     "packets": 10,
                     "bytes": 5000,
+                    "primary_packets": 10,
+                    "primary_bytes": 5000,
                     "non_ip_packets": 0,
                     "malformed_packets": 0,
                     "unknown_link_packets": 0,

@@ -60,6 +60,8 @@ LIVE = {
             "direction": "egress",
             "packets": 5,
             "bytes": 500,
+            "primary_packets": 5,
+            "primary_bytes": 500,
             "non_ip_packets": 0,
             "malformed_packets": 0,
             "unknown_link_packets": 0,

@@ -68,6 +68,8 @@ def test_totals_cover_the_interval_and_the_top_covers_the_open_windows() -> None
             "direction": "ingress",
             "packets": 1,
             "bytes": 100,
+            "primary_packets": 1,
+            "primary_bytes": 100,
             "non_ip_packets": 3,
             "malformed_packets": 0,
             "unknown_link_packets": 0,
@@ -79,6 +81,8 @@ def test_totals_cover_the_interval_and_the_top_covers_the_open_windows() -> None
             "direction": "egress",
             "packets": 2,
             "bytes": 900,
+            "primary_packets": 2,
+            "primary_bytes": 900,
             "non_ip_packets": 3,
             "malformed_packets": 0,
             "unknown_link_packets": 0,
@@ -97,6 +101,33 @@ def test_totals_cover_the_interval_and_the_top_covers_the_open_windows() -> None
     assert flow["first_seen"] == datetime.fromtimestamp(START + 0.5, UTC)
     codec = Codec()
     assert codec.decode_live_stats(codec.encode_live_stats(stats)) == stats
+
+
+def test_a_connection_through_a_router_is_one_row_and_each_packet_is_counted_once() -> None:
+    """Each way is primary where it came in; it left by the other interface."""
+    there = {"src": "10.0.0.1", "dst": "10.0.1.1", "src_port": 40000, "dst_port": 443, "bytes": 100}
+    back = {"src": "10.0.1.1", "dst": "10.0.0.1", "src_port": 443, "dst_port": 40000, "bytes": 900}
+    feed = Feed()
+    feed.add([], 0)
+    feed.add(
+        [
+            at(0.1, **there, interface="eth0", direction=0),
+            at(0.1, **there, interface="eth1", direction=1, primary=False),
+            at(0.2, **back, interface="eth1", direction=0),
+            at(0.2, **back, interface="eth0", direction=1, primary=False),
+        ],
+        1,
+    )
+    (stats,) = feed.summaries()
+    assert stats["active_flows"] == 1
+    (flow,) = stats["top"]
+    assert (flow["src_addr"], flow["interface"], flow["direction"]) == ("10.0.0.1", "eth0", "ingress")
+    assert (flow["packets"], flow["bytes"], flow["packets_rev"], flow["bytes_rev"]) == (1, 100, 1, 900)
+    found = {(one["interface"], one["direction"]): one for one in stats["interfaces"]}
+    assert [one["packets"] for one in found.values()] == [1, 1, 1, 1]
+    assert found["eth0", "ingress"]["primary_bytes"] == 100
+    assert found["eth1", "ingress"]["primary_bytes"] == 900
+    assert found["eth0", "egress"]["primary_packets"] == found["eth1", "egress"]["primary_packets"] == 0
 
 
 def test_a_window_that_ended_is_no_longer_shown() -> None:

@@ -31,6 +31,8 @@ def stats(flows: int = 60, interfaces: int = 1) -> dict[str, Any]:
                 "direction": direction,
                 "packets": 3000,
                 "bytes": 4_000_000,
+                "primary_packets": 3000,
+                "primary_bytes": 4_000_000,
                 "non_ip_packets": 5,
                 "malformed_packets": 6,
                 "unknown_link_packets": 0,
