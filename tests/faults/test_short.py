@@ -1,11 +1,11 @@
-"""The short form of the fault tests, part of make test: each part is killed, stopped, answers badly, in a minute."""
+"""The short forms of the fault tests, part of make test: each part is killed, stopped, answers badly, in a minute."""
 
 import random
 import time
 
 import pytest
 
-from tests.faults import check
+from tests.faults import check, cluster, frozen
 from tests.faults.faults import FAULTS, Planned, Runner
 from tests.faults.installation import installation
 from tests.faults.traffic import Sender, totals
@@ -35,6 +35,25 @@ def test_everything_fails_once_and_all_is_stored_once() -> None:
         assert len(runner.happened) == len(names)
         found = check.exact(system, sender.totals())
         assert found.packets == sender.stop().packets
+
+
+@pytest.mark.root
+@pytest.mark.kafka
+@pytest.mark.clickhouse
+def test_two_of_three_brokers_are_frozen_and_thawed() -> None:
+    """Until everybody has said so, and the audit too."""
+    dice = random.Random(SEED)
+    with installation(workers=2, brokers=3) as system:
+        system.until(lambda: cluster.whole(system.kafka), "all replicas in sync")
+        with Sender(system.sends, rate=2_000) as sender:
+            system.mind(1)
+            outcry = frozen.Outcry(system)
+            with frozen.two_brokers(system, dice):
+                system.until(lambda: not outcry.silent, "all say that Kafka does not answer")
+                system.until(lambda: frozen.audit_speaks_of_kafka(system), "the audit says that it does not know")
+            system.until(lambda: cluster.whole(system.kafka), "all replicas in sync again")
+            system.mind(1)
+        check.exact(system, sender.totals())
 
 
 def test_the_senders_totals_are_those_of_its_rules() -> None:
