@@ -133,8 +133,8 @@ ENGINES = {
         Engine(name="node", tools=("node", "npm")),
         Engine(name="rust", tools=("cargo", "gcc", "make")),
         Engine(name="java", tools=("java", "mvn"), environment=_HEAPS),
-        Engine(name="kafka-streams", tools=("java", "mvn"), environment=_HEAPS, endless=True),
-        Engine(name="kafka-connect", tools=("java", "mvn"), environment=_HEAPS, endless=True),
+        Engine(name="kafka-streams", tools=("java", "mvn"), environment=_HEAPS, endless=4),
+        Engine(name="kafka-connect", tools=("java", "mvn"), environment=_HEAPS, endless=4),
         Engine(
             name="flink",
             tools=("java", "mvn"),
