@@ -17,8 +17,8 @@ Nor is it with a hole: packets that a device counted by itself and that its hook
 A window that differs is `in flight` as long as nothing proves that it will stay so. More consumed than stored: proven
 when a window that ends later is stored for the same partition of Kafka, because windows of a partition close in
 order, unless streams says that it holds something of that window still: what comes late is stored later. More stored
-than consumed: proven when the node's ledger has an epoch that began after the window's end, or the last one of all,
-because all packets of the window were counted in earlier epochs.
+than consumed: proven when the node's ledger has an epoch that began after the window's end, or the last one of all, and
+lacks none before, because all packets of the window were counted in earlier epochs.
 
 What is proven is exact or differs; how far the proof reaches is said by console.audit.settled.
 """
@@ -262,4 +262,6 @@ def _proven(cell: Cell, reach: Reach | None, open_since: float | None) -> bool:
     if lacking.packets > 0 or (lacking.packets == 0 and lacking.bytes > 0):
         held = open_since is not None and open_since <= cell.window_begin
         return not held and reach.stored_until >= cell.end() + ORDER_SECONDS
+    if reach.gap is not None and reach.gap.since < cell.end() + ORDER_SECONDS:
+        return False  # of the epochs that are not there yet: another partition has them, since the node's key moved
     return reach.ended or reach.ledger_until >= cell.end() + ORDER_SECONDS

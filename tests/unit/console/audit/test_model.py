@@ -27,7 +27,7 @@ from console.audit.readings import (
     WindowTotals,
 )
 from console.audit.settle import PAUSE_SECONDS, Settling
-from console.audit.settled import Reach
+from console.audit.settled import Gap, Reach
 from console.query.times import EARLIEST
 
 START = 1_800_000_000  # a window of 10 s begins here
@@ -114,6 +114,17 @@ def test_what_streams_still_holds_of_a_window_is_in_flight_although_later_ones_a
     held = model.compare(replace(late, now=END + 60), open_since=START)
     assert (held.differs, held.rows[0].in_flight.missing) == (False, count(40))
     assert model.compare(replace(late, now=END + 60), open_since=END).differs  # of a later window
+
+
+def test_what_is_stored_ahead_of_epochs_that_are_not_there_yet_is_no_difference() -> None:
+    late = replace(readings(epochs(60), windows(60, cell(60, 100)), ledger_until=END + 60), now=END + 61)
+    assert model.compare(late).differs
+    (reach,) = late.reaches
+    missing = replace(reach, gap=Gap(since=START + 3, first=4, epochs=2))
+    found = model.compare(replace(late, reaches=(missing,)))
+    assert (found.differs, found.rows[0].in_flight.surplus) == (False, count(40))
+    later = replace(reach, gap=Gap(since=END + 30, first=40, epochs=2))
+    assert model.compare(replace(late, reaches=(later,))).differs
 
 
 def text(report: Report, around: Around = AROUND) -> str:
