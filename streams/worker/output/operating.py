@@ -18,7 +18,7 @@ from common.errors import ServiceUnavailable
 from common.logs import Limit
 from schemas.flows import FlowColumns
 from streams.metrics import Metrics
-from streams.partition.storing import KafkaPartition, Outcome, Refused, WindowId, WindowJob
+from streams.partition.storing import KafkaPartition, Refused, WindowId
 from streams.worker.clock import Clock
 from streams.worker.lane import Lane, Unpublished, held
 from streams.worker.neighbours import FlowStore
@@ -78,11 +78,6 @@ class Operating:
     def services(self) -> tuple[str, ...]:
         """What troubles call them."""
         return tuple(line.service for line in self._lines)
-
-    def add(self, lane: Lane, job: WindowJob, outcome: Outcome) -> None:
-        """A job is done: show what came of it."""
-        for revision, flows in outcome.publish:
-            self.show(lane, job.partition, job.window, revision, flows, needed=job.pieces[0].first_offset)
 
     def show(
         self, lane: Lane, partition: KafkaPartition, window: WindowId, revision: int, flows: FlowColumns, *, needed: int

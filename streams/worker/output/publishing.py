@@ -13,7 +13,7 @@ from common.errors import ServiceUnavailable
 from common.logs import Limit
 from schemas.flows import FlowColumns
 from streams.metrics import Metrics
-from streams.partition.storing import KafkaPartition, Outcome, WindowId, WindowJob
+from streams.partition.storing import KafkaPartition, WindowId
 from streams.worker.clock import Clock
 from streams.worker.lane import Lane, held
 from streams.worker.neighbours import FlowStore, Publisher
@@ -38,11 +38,6 @@ class Publishing:
         self._limit = Limit(clock.monotonic)
         self._nbytes = 0
         self.given_up = 0  # rows
-
-    def add(self, lane: Lane, job: WindowJob, outcome: Outcome) -> None:
-        """A job is done: send what came of it."""
-        for revision, flows in outcome.publish:
-            self.send(lane, job.partition, job.window, revision, flows, needed=job.pieces[0].first_offset)
 
     def send(
         self, lane: Lane, partition: KafkaPartition, window: WindowId, revision: int, flows: FlowColumns, *, needed: int

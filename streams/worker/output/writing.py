@@ -39,8 +39,8 @@ class Writing:
     ) -> None:
         self._store, self._metrics, self._again, self._clock = store, metrics, again, clock
         self.publishing = Publishing(store, publisher, metrics, again, clock, wanted=publish_flows)
-        self.operating = operating
-        self._refusals = Refusals(store, (self.publishing.send, operating.show), metrics, again, clock)
+        self._followers = (self.publishing.send, operating.show)
+        self._refusals = Refusals(store, self._followers, metrics, again, clock)
         self.rows_stored = 0
         self.last_insert: float | None = None  # on the clock
 
@@ -114,8 +114,9 @@ class Writing:
         )
 
     def _follow(self, lane: Lane, job: WindowJob, outcome: Outcome) -> None:
-        self.publishing.add(lane, job, outcome)
-        self.operating.add(lane, job, outcome)
+        for revision, flows in outcome.publish:
+            for follow in self._followers:
+                follow(lane, job.partition, job.window, revision, flows, needed=job.pieces[0].first_offset)
 
     async def _write_losses(self, lane: Lane) -> None:
         losses = lane.state.losses()
