@@ -89,7 +89,7 @@ def _in_clickhouse(state: Partition) -> Iterator[Row]:
         client.command("OPTIMIZE TABLE flows FINAL")
         on_disk = client.query(
             "SELECT sum(bytes_on_disk), sum(rows) FROM system.parts "
-            "WHERE active AND table = 'flows' AND database = 'bench'"
+            "WHERE active AND table = 'flows' AND database = 'ayaflow_bench'"
         ).result_rows[0]
         client.close()
     yield Row(what="flow rows", value=rows, unit="rows")

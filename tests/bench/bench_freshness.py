@@ -76,7 +76,7 @@ class _Live:
         value = message.value()
         assert value is not None
         stats: Any = fastavro.schemaless_reader(io.BytesIO(value[5:]), self._schema, None)
-        self._total += sum(each["packets"] for each in stats["interfaces"])
+        self._total += sum(stats["interface_packets"])
         self.seen.append((time.time(), self._total))
 
     def close(self) -> None:
