@@ -24,7 +24,9 @@ described here where they are missing, and leaves those that exist as they are."
 _OPERATIONS = (  # id, action, attribute of TopicNames, who does it
     ("sendPackets", "send", "packets", "The producer on each node."),
     ("sendPacketEvents", "send", "packet_events", "The producer on each node, with `producer.encoding: record`."),
+    ("sendNames", "send", "names", "The producer on each node, with `capture.inspect`."),
     ("receivePackets", "receive", "packets", "Streams: windows packets into flows."),
+    ("receiveNames", "receive", "names", "Streams: stores them in the table `names`."),
     ("sendFlows", "send", "flows", "Streams, when a window is stored; not with `streams.publish_flows: false`."),
     ("sendLive", "send", "live", "Streams, once a second."),
     ("receiveLive", "receive", "live", "The console's live view."),
@@ -50,7 +52,7 @@ def document(kafka: KafkaSettings, *, group: str, registry_url: str, version: st
         "channels": channels,
         "operations": {
             name: _operation(action, _channel_id(kafka, getattr(names, topic)), who, channels)
-            | ({"bindings": _group(group)} if (action, topic) == ("receive", "packets") else {})
+            | ({"bindings": _group(group)} if action == "receive" and topic in {"packets", "names"} else {})
             for name, action, topic, who in _OPERATIONS
         },
         "components": {

@@ -15,6 +15,10 @@ import numpy as np
 
 DIRECTIONS = ("ingress", "egress")
 """The texts in Avro, and the symbols of ClickHouse's Enum8, by value."""
+DOMAIN_SOURCES = ("", "sni", "http", "quic", "dns", "reverse")
+"""Likewise: where a flow's domain is from; empty: it has none."""
+DOMAIN_RANKS = (0, 4, 3, 4, 2, 1)
+"""How good each of these is: what a client says beats what it asked for before, and both what an address is called."""
 TUNNEL_TYPES = ("none", "vxlan", "geneve", "gre", "ipip", "gtpu")
 """Likewise; bpf/event.h has the same numbers."""
 NO_ICMP_TYPE = -1
@@ -58,6 +62,8 @@ class Merge(Enum):
     MIN = auto()  # 0 where there is no packet in that direction
     MAX = auto()
     FIRST = auto()  # that of the earliest packet; of several, the lowest
+    BEST = auto()  # that of the highest rank of domain_source; of equals, of the last packet
+    NEWEST = auto()  # that of the last packet that has one
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,7 @@ NAME = Type("string", "<i4", "LowCardinality(String)")
 TEXT = Type("string", "O", "String")
 ADDRESS = Type("string", "u1", "IPv6")
 FLAG = Type("boolean", "u1", "Bool")
+DOMAIN = Type("string", "<i4", "String")  # of which there may be many
 U8 = Type("int", "u1", "UInt8")
 U16 = Type("int", "<u2", "UInt16")
 I16 = Type("int", "<i2", "Int16")
@@ -89,6 +96,7 @@ def _choice(symbols: tuple[str, ...]) -> Type:
 
 
 DIRECTION = _choice(DIRECTIONS)
+SOURCE = _choice(DOMAIN_SOURCES)
 TUNNEL = _choice(TUNNEL_TYPES)
 
 
@@ -112,6 +120,11 @@ class Field:
     filterable: bool = True
     live: bool = False  # LiveStats has it
     stored: bool = True  # a column of the flows table, not an ALIAS
+
+    @property
+    def listed(self) -> bool:
+        """Whether its column in memory has places in a list of texts, NAME_names."""
+        return self.type in {NAME, DOMAIN}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -140,6 +153,11 @@ def _measure(name: str, merge: Merge, packet: str, type_: Type, doc: str, **more
         name=name, kind=Kind.NUMBER, type=type_, doc=doc, role=Role.MEASURE, merge=merge, packet=packet,
         **{**defaults, **more},
     )  # fmt: skip
+
+
+def _named(name: str, kind: Kind, type_: Type, merge: Merge, doc: str, **more: Any) -> Field:
+    defaults = {"largest": _largest(kind, type_)}
+    return Field(name=name, kind=kind, type=type_, doc=doc, role=Role.MEASURE, merge=merge, **{**defaults, **more})
 
 
 def _derived(name: str, kind: Kind, type_: Type, doc: str, **more: Any) -> Field:
@@ -182,6 +200,11 @@ FIELDS = (
     _measure("max_packet_bytes", Merge.MAX, "max_packet_bytes", U32, "Largest packet"),
     _measure("first_offset_us", Merge.MIN, "", OFFSET, "First packet, microseconds after window_begin", **_IN_RECORD),
     _measure("last_offset_us", Merge.MAX, "", OFFSET, "Last packet, microseconds after window_begin", **_IN_RECORD),
+    _named("domain", Kind.TEXT, DOMAIN, Merge.BEST, "Name that the client asked for, or empty", live=True),
+    _named("domain_source", Kind.CHOICE, SOURCE, Merge.BEST, "Where it was read", choices=DOMAIN_SOURCES, live=True),
+    _named("domain_count", Kind.NUMBER, U16, Merge.BEST, "Names that the address had for this client, or 0"),
+    _named("ja4", Kind.TEXT, NAME, Merge.NEWEST, "JA4 fingerprint of the client's TLS, or empty"),
+    _named("alpn", Kind.TEXT, NAME, Merge.NEWEST, "First protocol that the client offered by ALPN, or empty"),
     _derived("first_seen", Kind.TIME, MICROS, "First packet in the window", **_LIVE_TIME),
     _derived("last_seen", Kind.TIME, MICROS, "Last packet in the window", **_LIVE_TIME),
     _derived("community_id", Kind.TEXT, TEXT, "Community ID v1, seed 0"),
@@ -201,6 +224,8 @@ def names(fields: Iterable[Field]) -> tuple[str, ...]:
 KEYS = tuple(field for field in FIELDS if field.role is Role.KEY)
 MEASURES = tuple(field for field in FIELDS if field.role is Role.MEASURE and field.both_ways)
 """Those that each direction has."""
+NAMED = tuple(field for field in FIELDS if field.merge in {Merge.BEST, Merge.NEWEST})
+"""Those that say what a flow is about, for both directions together."""
 SUMS = tuple(field for field in MEASURES if field.merge is Merge.SUM)
 LIVE_KEYS = tuple(field for field in KEYS if field.live and field.name != "node")
 """What tells the connections of a node apart in LiveStats."""

@@ -18,7 +18,8 @@ _COLUMNS = {
 class FlowColumns(Columnar):
     """n flow records of one window: bidirectional flows, src is the initiator; a column each stored field.
 
-    `node` and `interface` are indexes into the names; addresses have shape (n, 16), all else (n,). A measure is that of
+    `node`, `interface`, `domain`, `ja4` and `alpn` are indexes into the names, of which those of the last three have an
+    empty text for none; addresses have shape (n, 16), all else (n,). A measure is that of
     the packets from src to dst, NAME_rev that of the others; 0 without a packet in that direction.
     """
 
@@ -26,6 +27,9 @@ class FlowColumns(Columnar):
     window_seconds: int
     node_names: tuple[str, ...]
     interface_names: tuple[str, ...]
+    domain_names: tuple[str, ...] = ("",)
+    ja4_names: tuple[str, ...] = ("",)
+    alpn_names: tuple[str, ...] = ("",)
 
     def __len__(self) -> int:
         return len(self.protocol)

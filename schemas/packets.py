@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.columnar import Columnar, columnar
-from schemas.fields import KEYS, PACKET_COLUMNS
+from schemas.fields import KEYS, NAMED, PACKET_COLUMNS
 
 U8 = npt.NDArray[np.uint8]
 U16 = npt.NDArray[np.uint16]
@@ -31,13 +31,16 @@ BARE_SYN = 1 << 15
 
 _KEYS = {field.name: np.dtype(field.type.numpy) for field in KEYS if field.name != "node"}
 
+_NAMED = {field.name: np.dtype(field.type.numpy) for field in NAMED}
 
-@columnar({**_KEYS, "epoch": np.int64})
+
+@columnar({**_KEYS, "epoch": np.int64, **_NAMED}, may_be_empty=_NAMED)
 class FlowKeys(Columnar):
     """The flow dictionary of a batch: n one-directional flows, a column each key of schemas.fields but the node.
 
     `interface` is an index into PacketBatch.interface_names; addresses have shape (n, 16); `epoch` is the counter
-    epoch in which the packets were counted.
+    epoch in which the packets were counted. `domain`, `ja4` and `alpn` are indexes into the lists of PacketBatch, -1
+    for none; they, `domain_source` and `domain_count` are all empty where no flow has a name.
     """
 
     def __len__(self) -> int:
@@ -73,6 +76,11 @@ class EpochCounters:
     unknown_link_bytes: int = 0
     ring_full_packets: int  # dropped: no room in the ring, and none in the flow table
     ring_full_bytes: int
+    inspected_packets: int = 0  # may hold a name; the sum of the next four
+    copied_packets: int = 0  # their beginning went into the ring of copies
+    skipped_ring_full_packets: int = 0  # no room in it
+    skipped_over_budget_packets: int = 0  # more than capture.inspect_budget a second
+    skipped_table_full_packets: int = 0  # no room where unfinished hellos are remembered
     device_epochs: int = 0  # that the next three are of, up to this one; 0: not read at its end
     device_packets: int = 0  # by the device's own counters, all passages together
     device_bytes: int = 0
@@ -119,10 +127,18 @@ class PacketBatch(Columnar):
     flows: FlowKeys
     flow: I32  # index into flows
     time_offset_ns: I64  # since base_ns
+    domains: tuple[str, ...] = ()  # of flows.domain
+    ja4s: tuple[str, ...] = ()  # of flows.ja4
+    alpns: tuple[str, ...] = ()  # of flows.alpn
     counters: tuple[EpochCounters, ...]
 
     def __len__(self) -> int:
         return len(self.flow)
+
+    @property
+    def named(self) -> bool:
+        """Whether flows may have names."""
+        return bool(self.domains or self.ja4s or self.alpns)
 
     @property
     def coalesced(self) -> bool:

@@ -21,6 +21,7 @@ class TopicNames:
 
     packets: str  # PacketBatch, key: node
     packet_events: str  # PacketEvent, key: node
+    names: str  # NameBatch, key: node
     flows: str  # FlowRecord, key: Community ID
     live: str  # LiveStats, key: node
     dead_letter: str  # the raw message, with headers that say where it came from and what is wrong
@@ -31,6 +32,7 @@ class TopicNames:
         return cls(
             packets=f"{prefix}packets",
             packet_events=f"{prefix}packet-events",
+            names=f"{prefix}names",
             flows=f"{prefix}flows",
             live=f"{prefix}live",
             dead_letter=f"{prefix}dead-letter",
@@ -43,6 +45,7 @@ class TopicNames:
             "PacketEvent": self.packet_events,
             "FlowRecord": self.flows,
             "LiveStats": self.live,
+            "NameBatch": self.names,
         }
 
 
@@ -132,6 +135,11 @@ def topics(settings: KafkaSettings) -> tuple[Topic, ...]:
         packets,
         replace(
             packets, name=names.packet_events, about="One packet a message; only with `producer.encoding: record`."
+        ),
+        replace(
+            packets,
+            name=names.names,
+            about="What names were asked for, in columns; only with `capture.inspect`. A node's messages are in order.",
         ),
         Topic(
             name=names.flows,

@@ -98,7 +98,7 @@ def ddl(context: click.Context, *, engine: str) -> int:
     """
     settings = begin(context)
     from console.health import console_url
-    from schemas.avro import flink
+    from schemas import flink
     from schemas.topics import TopicNames
 
     registry = settings.schema_registry.url or f"{console_url(settings.console)}/schema-registry"

@@ -41,9 +41,10 @@ def check(stats: Mapping[str, Any]) -> None:
 def _flow(flow: Mapping[str, Any]) -> None:
     for field in _LIVE:
         for name in field.names:
+            if field.listed:
+                _name(flow, name)
+                continue
             match field.kind:
-                case Kind.NAME:
-                    _name(flow, name)
                 case Kind.ADDRESS:
                     _address(flow, name, empty=field.tunnel)
                 case Kind.TIME:

@@ -7,7 +7,7 @@ from datetime import datetime
 from console.query.filter_sql import Parameters, SqlFilter, compile_filter
 from console.query.filters import Filter
 from schemas.clickhouse.ddl import community_id_sql
-from schemas.fields import FIELDS, MEASURES, SUMS, Kind, Merge, Role
+from schemas.fields import DOMAIN_RANKS, FIELDS, MEASURES, NAMED, SUMS, Kind, Merge, Role
 
 SORTS = ("time", "bytes", "packets")
 _FIRST = ("window_begin", "node", "protocol", "dst_port", "dst_addr", "src_addr", "src_port")
@@ -27,13 +27,15 @@ _HOW = {  # a revision may lack one of the directions
     Merge.MIN: "minIf({name}, {packets} > 0)",
     Merge.MAX: "max({name})",
     Merge.FIRST: "argMinIf({name}, f.first_seen, {packets} > 0)",
+    Merge.BEST: f"argMax({{name}}, ({list(DOMAIN_RANKS)}[toUInt8(f.domain_source) + 1], f.last_seen))",
+    Merge.NEWEST: "argMax({name}, ({name} != '', f.last_seen))",
 }
 _MERGED = {
     f"{field.name}{way}": _HOW[field.merge].format(name=f"f.{field.name}{way}", packets=f"f.packets{way}")
     for field in MEASURES
     if field.merge in _HOW
     for way in ("", "_rev")
-}
+} | {field.name: _HOW[field.merge].format(name=f"f.{field.name}") for field in NAMED if field.merge}
 """What is not a sum, with the SQL that brings revisions together."""
 COLUMNS = (
     *(field.name for field in FIELDS if field.role in _ROLES),

@@ -14,12 +14,14 @@ from common.errors import DecodeError
 from schemas.avro import live
 from schemas.avro.flow_decoder import DecodedFlows, decode_flows
 from schemas.avro.flow_encoder import FlowEncoder
+from schemas.avro.names import ADDRESS_LISTS, EPOCHS, MOST_US, SCALARS, TEXT_LISTS, TIMES, NameEncoder, batch_of
 from schemas.avro.packet_encoder import BatchEncoder
 from schemas.avro.reader import Kind, Table, Wanted, reader
 from schemas.avro.registry import HEADER, UNFRAMED, open_registry, schema_of
-from schemas.fields import DIRECTIONS, KEYS, PACKET_COLUMNS, Field
+from schemas.fields import DIRECTIONS, KEYS, NAMED, PACKET_COLUMNS, Field
 from schemas.fields import Kind as FieldKind
 from schemas.flows import FlowColumns
+from schemas.names import NAME_COLUMNS, NameBatch
 from schemas.packets import EpochCounters, FlowKeys, PacketBatch
 from schemas.topics import TopicNames
 
@@ -30,7 +32,8 @@ _NOT_NUMBERS = {"interface", "direction", "primary", "ended", "start_ns", "end_n
 _COUNTER_NUMBERS = tuple(name for name in EpochCounters.__dataclass_fields__ if name not in _NOT_NUMBERS)
 _SCALARS = ("ring_id", "ring_start", "ring_end", "coalesced_start", "coalesced_end", "sequence")
 _TIMES = ("clock", "idle_start", "idle_end", "base")
-_MOST_US = 2**63 // 1000 - 1  # of which nanoseconds still fit
+_NAMED = tuple(f"flow_{field.name}" for field in NAMED)
+_LISTS = ("domains", "ja4s", "alpns")  # of flow_domain, flow_ja4, flow_alpn
 
 
 def _numbers(dtype: str, lowest: int | None = None, highest: int | None = None) -> Wanted:
@@ -57,7 +60,15 @@ def _of_key(field: Field) -> Wanted:
     return _numbers(field.type.numpy, field.smallest, field.largest)
 
 
-_TIME = Wanted(kind=Kind.LONG, lowest=-_MOST_US, highest=_MOST_US)
+def _of_name(field: Field) -> Wanted:
+    if field.listed:
+        return _numbers("<i4", -1, 2**31 - 1)
+    if field.kind is FieldKind.CHOICE:  # a source that we do not know is none that we can rank
+        return Wanted(kind=Kind.CHOICES, texts=field.choices, otherwise=0)
+    return _numbers(field.type.numpy, 0, field.largest)
+
+
+_TIME = Wanted(kind=Kind.LONG, lowest=-MOST_US, highest=MOST_US)
 _BATCH = Table(
     {
         "node": Wanted(kind=Kind.STRING),
@@ -65,12 +76,14 @@ _BATCH = Table(
         **{f"{name}_us": _TIME for name in _TIMES},
         **{f"flow_{field.name}": _of_key(field) for field in _KEYS},
         "flow_epoch": _numbers("<i8"),
+        **{f"flow_{field.name}": _of_name(field) for field in NAMED},
+        **dict.fromkeys(_LISTS, Wanted(kind=Kind.STRINGS)),
         "flow": _numbers("<i4"),
         "time_offset_ns": _numbers("<i8"),
         **{column.name: _numbers(column.numpy) for column in PACKET_COLUMNS},
         **{f"counter_{name}": _numbers("<i8") for name in _COUNTER_NUMBERS},
-        "counter_start_us": _numbers("<i8", -_MOST_US, _MOST_US),
-        "counter_end_us": _numbers("<i8", -_MOST_US, _MOST_US),
+        "counter_start_us": _numbers("<i8", -MOST_US, MOST_US),
+        "counter_end_us": _numbers("<i8", -MOST_US, MOST_US),
         "counter_interface": Wanted(kind=Kind.STRINGS),
         "counter_direction": Wanted(kind=Kind.CHOICES, texts=DIRECTIONS),
         "counter_primary": Wanted(kind=Kind.BOOLEANS),
@@ -78,6 +91,24 @@ _BATCH = Table(
     }
 )
 """What is read of a PacketBatch."""
+_NAMES = Table(
+    {
+        "node": Wanted(kind=Kind.STRING),
+        **dict.fromkeys(SCALARS, Wanted(kind=Kind.LONG)),
+        **{f"{name}_us": _TIME for name in TIMES},
+        **dict.fromkeys(EPOCHS, _numbers("<i8")),
+        **dict.fromkeys(TEXT_LISTS, Wanted(kind=Kind.STRINGS)),
+        **dict.fromkeys(ADDRESS_LISTS, Wanted(kind=Kind.ADDRESSES)),
+        **{
+            column.name: Wanted(kind=Kind.CHOICES, texts=column.texts)
+            if column.texts
+            else _numbers(column.numpy, column.lowest, column.highest)
+            for column in NAME_COLUMNS
+        },
+        "interface": Wanted(kind=Kind.STRINGS),
+    }
+)
+"""What is read of a NameBatch."""
 
 
 class Codec:
@@ -88,6 +119,7 @@ class Codec:
         batches = BatchEncoder(self._registry)
         self.encode_packet_batch = batches.encode
         self.encode_packet_events = batches.encode_events
+        self.encode_name_batch = NameEncoder(self._registry).encode
         self._flows = FlowEncoder(self._registry)
 
     def __enter__(self) -> Self:
@@ -110,6 +142,11 @@ class Codec:
         batch = _batch(reader(schema, _BATCH).read(record))
         _check(batch)
         return batch
+
+    def decode_name_batch(self, message: bytes) -> NameBatch:
+        """A message of the names topic. Raises DecodeError when it is not one, or its columns do not fit together."""
+        schema, record = self._unframe("NameBatch", message)
+        return batch_of(reader(schema, _NAMES).read(record))
 
     def encode_flow_records(
         self, flows: FlowColumns, *, topic_id: int, kafka_partition: int, revision: int
@@ -159,7 +196,13 @@ def _batch(found: dict[str, Any]) -> PacketBatch:
         **{name: found.get(name, 0) for name in _SCALARS},
         **{f"{name}_ns": 1000 * found.get(f"{name}_us", 0) for name in _TIMES},
         interface_names=names,
-        flows=FlowKeys(interface=interface, epoch=_column(found, "flow_epoch", np.zeros(count, np.int64)), **keys),
+        flows=FlowKeys(
+            interface=interface,
+            epoch=_column(found, "flow_epoch", np.zeros(count, np.int64)),
+            **keys,
+            **_named(found, count),
+        ),
+        **{name: tuple(found[name].to_pylist()) if len(found.get(name, ())) else () for name in _LISTS},
         flow=flow,
         time_offset_ns=_column(found, "time_offset_ns", np.zeros(len(flow), np.int64)),
         **{
@@ -170,6 +213,19 @@ def _batch(found: dict[str, Any]) -> PacketBatch:
         },
         counters=_counters(found),
     )
+
+
+def _named(found: dict[str, Any], count: int) -> dict[str, Any]:
+    """The columns of names; all empty where no flow has one."""
+    columns = [found.get(name, ()) for name in _NAMED]
+    if not any(map(len, columns)):
+        return {}
+    return {
+        field.name: values
+        if len(values)
+        else np.full(count, -1 if field.listed else 0, field.type.numpy)  # its writer did not know it
+        for field, values in zip(NAMED, columns, strict=True)
+    }
 
 
 def _missing(field: Field, count: int) -> Any:
@@ -221,6 +277,17 @@ def _check(batch: PacketBatch) -> None:
         raise DecodeError("the idle time of a PacketBatch ends before it begins")
     if not batch.node:
         raise DecodeError("a PacketBatch without a node")
+    _check_names(batch)
+
+
+def _check_names(batch: PacketBatch) -> None:
+    flows = batch.flows
+    for field in NAMED if len(flows.domain) else ():
+        values = getattr(flows, field.name)
+        if len(values) != len(flows):
+            raise DecodeError(f"the columns of a PacketBatch differ in length: flow_{field.name}")
+        if field.listed and len(values) and int(values.max()) >= len(getattr(batch, f"{field.name}s")):
+            raise DecodeError(f"a flow of a PacketBatch has a {field.name} that is not in its list")
 
 
 def _dictionary(texts: pa.Array, count: int) -> tuple[tuple[str, ...], Any]:

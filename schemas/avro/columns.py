@@ -87,6 +87,11 @@ def choices(names: Sequence[str], index: npt.NDArray[Any]) -> Column:
     return Column(Kind.CHOICE, index, tuple(string(text) for text in names))
 
 
+def distinct(texts: Sequence[str]) -> tuple[Column, int]:
+    """A column of strings that are all different, and how many they are."""
+    return choices(texts, np.arange(len(texts), dtype=np.int32)), len(texts)
+
+
 def addresses(octets: npt.NDArray[np.uint8], present: npt.NDArray[np.bool_] | None = None) -> Column:
     """A column of strings: addresses, shape (n, 16), as the text that schemas.addresses makes of them.
 

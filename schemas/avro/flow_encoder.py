@@ -8,12 +8,12 @@ import pyarrow.compute as pc
 
 from schemas import addresses
 from schemas.avro.arrow import arrow_schema
-from schemas.avro.columns import Column, longs, same, texts
+from schemas.avro.columns import Column, choices, longs, same, string, texts
 from schemas.avro.columns import long as one_long
 from schemas.avro.packet_encoder import Writer, fastest, field_names, key_column, records
 from schemas.avro.registry import HEADER, Registry, newest
 from schemas.community_id import encoded_ids
-from schemas.fields import KEYS, MEASURES, Field, Kind, names
+from schemas.fields import KEYS, MEASURES, NAMED, Field, Kind, names
 from schemas.flows import FlowColumns
 from schemas.record_id import record_ids
 
@@ -55,6 +55,7 @@ def _columns(flows: FlowColumns, revision: int) -> dict[str, Column]:
     return {
         **{field.name: key_column(flows, field, _names(flows, field)) for field in KEYS},
         **{name: longs(getattr(flows, name)) for name in names(MEASURES)},
+        **{field.name: _named(flows, field) for field in NAMED},
         "window_begin": same(one_long(begin_ms)),
         "window_seconds": same(one_long(flows.window_seconds)),
         "first_seen": longs(begin_ms + flows.first_offset_us // 1000),
@@ -71,6 +72,7 @@ def arrow_rows(flows: FlowColumns, *, topic_id: int = 0, kafka_partition: int = 
     ids = record_ids(flows, topic_id=topic_id, kafka_partition=kafka_partition, revision=revision)
     columns = {field.name: _arrow_column(flows, field) for field in KEYS}
     columns |= {name: pa.array(getattr(flows, name)) for name in names(MEASURES)}
+    columns |= {field.name: _arrow_column(flows, field) for field in NAMED}
     columns |= {
         "record_id": _fixed_text(ids),
         "window_begin": pa.array(np.full(n, begin_us, np.int64)),
@@ -86,15 +88,29 @@ def arrow_rows(flows: FlowColumns, *, topic_id: int = 0, kafka_partition: int = 
     return pa.RecordBatch.from_arrays([columns[field.name].cast(field.type) for field in schema], schema=schema)
 
 
+def _named(flows: FlowColumns, field: Field) -> Column:
+    values = getattr(flows, field.name)
+    if field.listed:
+        names = _names(flows, field)
+        if len(names) > 1:  # of all names of a window those of these rows
+            used, values = np.unique(values, return_inverse=True)
+            names = tuple(names[number] for number in used.tolist())
+        return choices(names, values)
+    if field.choices and values.any():
+        return choices(field.choices, values)
+    return same(string(field.choices[0])) if field.choices else longs(values)
+
+
 def _names(flows: FlowColumns, field: Field) -> tuple[str, ...]:
-    return flows.node_names if field.name == "node" else flows.interface_names
+    names: tuple[str, ...] = getattr(flows, f"{field.name}_names") if field.listed else ()
+    return names
 
 
 def _arrow_column(flows: FlowColumns, field: Field) -> pa.Array:
     values = getattr(flows, field.name)
+    if field.listed:
+        return pa.array(_names(flows, field), pa.string()).take(pa.array(values))
     match field.kind:
-        case Kind.NAME:
-            return pa.array(_names(flows, field), pa.string()).take(pa.array(values))
         case Kind.CHOICE:
             return pa.array(field.choices).take(pa.array(values))
         case Kind.FLAG:

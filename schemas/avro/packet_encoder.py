@@ -9,16 +9,17 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import cache
+from itertools import groupby
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from schemas.avro import native, plain
-from schemas.avro.columns import Column, addresses, booleans, choices, long, longs, same, string
+from schemas.avro.columns import Column, addresses, booleans, choices, distinct, long, longs, same, string
 from schemas.avro.registry import HEADER, Registry, newest
 from schemas.defaults import entry_values
-from schemas.fields import KEYS, Field, Kind
+from schemas.fields import KEYS, NAMED, Field, Kind
 from schemas.packets import EpochCounters, FlowKeys, PacketBatch, PacketEvents
 
 FlowColumn = Callable[[FlowKeys, tuple[str, ...]], Column]
@@ -28,6 +29,15 @@ Array = Callable[[PacketBatch], tuple[Column, int]]
 
 _FLOW, _COUNTER, _MICROS = "flow_", "counter_", "_us"
 _KEYS = {field.name: field for field in KEYS}
+_SOURCES = {field.name: field.choices for field in NAMED if field.choices}
+_LISTS = ("domains", "ja4s", "alpns")
+_NAMES = frozenset({*_LISTS, *(f"{_FLOW}{field.name}" for field in NAMED)})
+
+
+class _Named(tuple[Array, ...]):
+    """Columns of names, which are empty in most batches, and then cost nothing."""
+
+    __slots__ = ()
 
 
 class Writer(Protocol):
@@ -59,7 +69,9 @@ class BatchEncoder:
         """One message. Raises ServiceUnavailable when the registry is away the first time."""
         found: list[bytes | memoryview] = [HEADER.pack(0, self._registry.schema_id("PacketBatch"))]
         for parts in self._parts:
-            if isinstance(parts, tuple):
+            if isinstance(parts, _Named) and not batch.named:
+                found.append(bytes(len(parts)))
+            elif isinstance(parts, tuple):
                 found.append(self._writer.arrays([array(batch) for array in parts]))
             else:
                 found.append(parts(batch))
@@ -107,18 +119,24 @@ def field_names(record: str) -> tuple[str, ...]:
 def _plan() -> tuple[Octets | tuple[Array, ...], ...]:
     """The fields of the schema in their order; columns that follow one another are written together."""
     found: list[Octets | tuple[Array, ...]] = []
-    arrays: list[Array] = []
-    for field in json.loads(newest("PacketBatch"))["fields"]:
-        name, kind = field["name"], field["type"]
-        is_array = isinstance(kind, dict)
-        if is_array and not name.startswith(_COUNTER):
-            arrays.append(_array(name))
-            continue
-        if arrays:
-            found.append(tuple(arrays))
-            arrays = []
-        found.append(_counter(name.removeprefix(_COUNTER), kind["items"]) if is_array else _scalar(name, kind))
-    return (*found, tuple(arrays)) if arrays else tuple(found)
+    fields = json.loads(newest("PacketBatch"))["fields"]
+    for kind, several in groupby(fields, _plan_kind):
+        if kind is None:
+            found += [_octets(field["name"], field["type"]) for field in several]
+        else:
+            found.append(kind(_array(field["name"]) for field in several))
+    return tuple(found)
+
+
+def _plan_kind(field: Any) -> type[tuple[Array, ...]] | None:
+    """What it is written with: columns of names, other columns, or None: alone."""
+    if not isinstance(field["type"], dict) or field["name"].startswith(_COUNTER):
+        return None
+    return _Named if field["name"] in _NAMES else tuple
+
+
+def _octets(name: str, kind: Any) -> Octets:
+    return _counter(name.removeprefix(_COUNTER), kind["items"]) if isinstance(kind, dict) else _scalar(name, kind)
 
 
 def _scalar(name: str, kind: str) -> Octets:
@@ -130,9 +148,11 @@ def _scalar(name: str, kind: str) -> Octets:
 
 def _array(name: str) -> Array:
     if name.startswith(_FLOW):
-        column = _flow_column(name.removeprefix(_FLOW))
-        return lambda batch: (column(batch.flows, batch.interface_names), len(batch.flows))
+        member, column = name.removeprefix(_FLOW), _flow_column(name.removeprefix(_FLOW))
+        return lambda batch: (column(batch.flows, batch.interface_names), len(getattr(batch.flows, member)))
     member, _ = _member(name, PacketBatch)
+    if member in _LISTS:
+        return lambda batch: distinct(getattr(batch, member))
     if member == "time_offset_ns":
         return lambda batch: (longs(_offsets(batch)), len(batch))
     return lambda batch: (longs(getattr(batch, member)), len(getattr(batch, member)))
@@ -149,6 +169,8 @@ def _flow_column(name: str) -> FlowColumn:
     member, _ = _member(name, FlowKeys)
     if member in _KEYS:
         return lambda flows, names: key_column(flows, _KEYS[member], names)
+    if member in _SOURCES:
+        return lambda flows, _: choices(_SOURCES[member], getattr(flows, member))
     return lambda flows, _: longs(getattr(flows, member))
 
 

@@ -64,6 +64,7 @@ _PLAIN = {"long": Kind.LONG, "int": Kind.LONG, "boolean": Kind.BOOLEAN, "string"
 _TEXTS = {Kind.STRINGS, Kind.ADDRESSES, Kind.CHOICES}
 _BEHIND = "octets are left behind the last field"
 _NOT_ONE = "not an Avro record of this schema: "
+_NO_TEXTS = pa.array([], pa.string())
 _AT_A_TIME = 1 << 30  # octets of records, so that those of a column of texts are fewer than 2^31
 
 _SOURCE = Path(__file__).with_name("reader.c")
@@ -147,6 +148,8 @@ class Reader:
                     found[name] = values[place] == 1
                 case Kind.STRING:
                     found[name] = _text(record[values[place] : values[place] + octets[place]], name)
+                case Kind.STRINGS if not counts[place]:
+                    found[name] = _NO_TEXTS
                 case Kind.STRINGS:
                     last, data = np.zeros(counts[place] + 1, np.int32), np.empty(octets[place], np.uint8)
                     outs[place], ends[place] = address(data), address(last) + last.itemsize

@@ -237,9 +237,10 @@ def _shown(flows: FlowColumns, field: Field, name: str, order: I64) -> Sequence[
         start, offset = flows.window_begin * 1_000_000, f"{name.removesuffix('_seen')}_offset_us"
         return [_time(start + after) for after in getattr(flows, offset)[order].tolist()]
     values = getattr(flows, name)[order]
+    if field.listed:
+        names = getattr(flows, f"{name}_names")
+        return [names[number] for number in values.tolist()]
     match field.kind:
-        case Kind.NAME:
-            return [flows.interface_names[number] for number in values.tolist()]
         case Kind.CHOICE:
             return [field.choices[number] for number in values.tolist()]
         case Kind.ADDRESS:

@@ -49,13 +49,12 @@ def flow_columns(table: pa.Table, window: WindowId) -> FlowColumns:
     for field in _ROWS:
         for name in field.names:
             column = table.column(name)
-            match field.kind:
-                case Kind.NAME:
-                    columns[f"{name}_names"], columns[name] = _names(column)
-                case Kind.ADDRESS:
-                    columns[name] = _addresses(column)
-                case _:
-                    columns[name] = column.to_numpy().astype(field.type.numpy)
+            if field.listed:
+                columns[f"{name}_names"], columns[name] = _names(column)
+            elif field.kind is Kind.ADDRESS:
+                columns[name] = _addresses(column)
+            else:
+                columns[name] = column.to_numpy().astype(field.type.numpy)
     return FlowColumns(window_begin=window.start, window_seconds=window.seconds, **columns)
 
 
@@ -80,10 +79,10 @@ def _addresses(column: pa.ChunkedArray) -> Any:
 
 def _stored(flows: FlowColumns, field: Field, name: str) -> pa.Array:
     values = getattr(flows, name)
+    if field.listed:
+        texts = pa.array(getattr(flows, f"{name}_names"), pa.string())
+        return pa.DictionaryArray.from_arrays(pa.array(values), texts)
     match field.kind:
-        case Kind.NAME:
-            texts = pa.array(getattr(flows, f"{name}_names"), pa.string())
-            return pa.DictionaryArray.from_arrays(pa.array(values), texts)
         case Kind.CHOICE:
             return pa.array(values.astype(np.int8))
         case Kind.FLAG:

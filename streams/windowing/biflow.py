@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.community_id import TCP
-from schemas.fields import KEYS, MEASURES, NO_ICMP_TYPE, Kind, Merge
+from schemas.fields import KEYS, MEASURES, NAMED, NO_ICMP_TYPE, Kind, Merge
 from schemas.flows import FlowColumns
 from schemas.packets import BARE_SYN, I16, I64, U8, U16
 from streams.windowing.initiators import Bools, End, Initiators, by_rule, greater, identities, perhaps_among
@@ -146,6 +146,7 @@ def merge(
         columns[measure.name], columns[f"{measure.name}_rev"] = ends(of_low[measure.name], of_high[measure.name])
     columns["node"], node_names = chosen(keys["node"], node_names)
     columns["interface"], interface_names = chosen(keys["interface"], interface_names)
+    columns |= {field.name: np.zeros(len(keys), field.type.numpy) for field in NAMED}
     return FlowColumns(
         window_begin=window_begin,
         window_seconds=window_seconds,

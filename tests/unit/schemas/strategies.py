@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from schemas.fields import KEYS, MEASURES, NO_ICMP_TYPE, PACKET_COLUMNS, Kind
+from schemas.fields import KEYS, MEASURES, NAMED, NO_ICMP_TYPE, PACKET_COLUMNS, Field, Kind
 from schemas.flows import FlowColumns
 from schemas.packets import BARE_SYN, MAPPED_PREFIX, EpochCounters, FlowKeys, PacketBatch, is_ipv4
 
@@ -61,6 +61,18 @@ def _whole(rng: np.random.Generator, least: int) -> int:
     return int(rng.integers(least, least + 2**61)) // 1000 * 1000
 
 
+def named(rng: np.random.Generator, n: int, *, names: int, nothing: int) -> dict[str, np.ndarray]:
+    """A column each of what says what a flow is about. `nothing`: the lowest place in a list."""
+    return {
+        field.name: rng.integers(nothing if field.listed else 0, _end(field, names), n).astype(field.type.numpy)
+        for field in NAMED
+    }
+
+
+def _end(field: Field, names: int) -> int:
+    return names if field.listed else len(field.choices) or field.largest + 1
+
+
 @st.composite
 def batches(draw: st.DrawFn) -> PacketBatch:
     rng = np.random.default_rng(draw(SEEDS))
@@ -70,6 +82,9 @@ def batches(draw: st.DrawFn) -> PacketBatch:
     coalesced = packets > 0 and draw(st.booleans())
     of_flows = keys(rng, flows, names=len(names), tunnels=draw(st.booleans()))
     del of_flows["node"]
+    texts = [tuple(draw(st.lists(NAMES, max_size=3, unique=True))) for _ in range(3)]
+    if any(texts):
+        of_flows |= named(rng, flows, names=min(map(len, texts)), nothing=-1)
     columns = {
         column.name: rng.integers(0, min(2**40, np.iinfo(column.numpy).max), packets).astype(column.numpy)
         for column in PACKET_COLUMNS
@@ -93,6 +108,9 @@ def batches(draw: st.DrawFn) -> PacketBatch:
         flow=rng.integers(0, flows, packets).astype(np.int32),
         time_offset_ns=rng.integers(0, 2**33, packets),
         **columns,
+        domains=texts[0],
+        ja4s=texts[1],
+        alpns=texts[2],
         counters=tuple(counters(rng, name) for name in names),
     )
 
@@ -111,11 +129,15 @@ def flow_columns(draw: st.DrawFn) -> FlowColumns:
     for field in MEASURES:
         for name in field.names:
             columns[name] = rng.integers(0, min(field.largest, 2**50), n).astype(field.type.numpy)
+    columns |= named(rng, n, names=3, nothing=0)
     return FlowColumns(
         window_begin=draw(st.integers(0, 2**31)) * 10,
         window_seconds=10,
         node_names=("a", "b"),
         interface_names=("eth0", "eth1"),
+        domain_names=("", "www.example", "a.example"),
+        ja4_names=("", "t13d1516h2_8daaf6152771_e5627efa2ab1", "q13d0312h3_55b375c5d22e_06cda9e17597"),
+        alpn_names=("", "h2", "http/1.1"),
         first_offset_us=rng.integers(0, 10_000_000, n),
         last_offset_us=rng.integers(0, 10_000_000, n),
         **columns,

@@ -10,7 +10,7 @@ import pytest
 from common.settings import ClickHouseSettings
 from schemas.avro.registry import newest
 from schemas.clickhouse.ddl import migrations
-from schemas.fields import FIELDS, KEYS, LIVE_KEYS, PACKET_COLUMNS, STORED, Field, Kind, Merge, Role, names
+from schemas.fields import FIELDS, KEYS, LIVE_KEYS, NAMED, PACKET_COLUMNS, STORED, Field, Kind, Merge, Role, names
 from schemas.packets import EpochCounters
 
 BOOKKEEPING = {"topic_id", "kafka_partition", "kafka_offset_end", "revision", "inserted"}
@@ -63,7 +63,8 @@ def test_a_live_flow_is_the_live_fields() -> None:
 
 def test_the_flow_columns_of_a_batch_are_the_keys() -> None:
     own = tuple(field for field in KEYS if field.name != "node")
-    assert avro("PacketBatch", "flow_") == expected(own) | {"epoch": "long"}
+    named = {field.name: "int" if field.listed else field.type.avro for field in NAMED}
+    assert avro("PacketBatch", "flow_") == expected(own) | named | {"epoch": "long"}
 
 
 def test_the_counters_of_a_batch_are_those_of_the_kernel() -> None:
@@ -76,7 +77,8 @@ def test_a_batch_has_the_packet_columns() -> None:
     arrays = {name: kind[1] for name, kind in record.items() if isinstance(kind, tuple)}
     fits = {column.name: np.iinfo(column.numpy).max <= 2**31 - 1 for column in PACKET_COLUMNS}
     wanted = {name: "int" if small else "long" for name, small in fits.items()}
-    assert arrays == wanted | {"flow": "int", "time_offset_ns": "long"}
+    lists = {f"{field.name}s": "string" for field in NAMED if field.listed}
+    assert arrays == wanted | lists | {"flow": "int", "time_offset_ns": "long"}
 
 
 def test_the_flows_table_has_the_stored_fields() -> None:

@@ -14,6 +14,7 @@ def test_what_comes_from_nodes_and_strangers_goes_by_the_brokers_clock_and_what_
     assert {name.removeprefix("t."): each.config["message.timestamp.type"] for name, each in TOPICS.items()} == {
         "packets": "LogAppendTime",
         "packet-events": "LogAppendTime",
+        "names": "LogAppendTime",
         "dead-letter": "LogAppendTime",
         "flows": "CreateTime",
         "live": "CreateTime",

@@ -19,7 +19,7 @@ from schemas.avro.flow_encoder import arrow_rows
 from schemas.avro.records import encode_record
 from schemas.avro.registry import HEADER, newest
 from schemas.defaults import durations, highest_ttl, packet_sizes
-from schemas.fields import DIRECTIONS, TUNNEL_TYPES
+from schemas.fields import DIRECTIONS, NAMED, TUNNEL_TYPES
 from schemas.flows import FlowColumns
 from schemas.packets import PacketBatch, PacketEvents
 from schemas.record_id import record_ids
@@ -270,6 +270,8 @@ def of_columns(columns: dict[str, Any], schema: str | None = None) -> PacketBatc
 
 
 def _default(name: str, kind: str) -> Any:
+    if name in {"flow_domain", "flow_ja4", "flow_alpn"}:
+        return -1
     return "none" if name == "flow_tunnel_type" else {"string": "", "boolean": True}.get(kind, 0)
 
 
@@ -277,9 +279,27 @@ def test_a_kind_of_tunnel_that_we_do_not_know_is_none() -> None:
     assert of_columns({"flow_tunnel_type": ["l2tp", "gre"]}).flows.tunnel_type.tolist() == [0, 3]
 
 
+def test_a_source_of_names_that_we_do_not_know_keeps_the_name_and_is_none() -> None:
+    batch = of_columns({"domains": ["a.example"], "flow_domain": [0, -1], "flow_domain_source": ["tarot", ""]})
+    assert (batch.flows.domain.tolist(), batch.flows.domain_source.tolist()) == ([0, -1], [0, 0])
+
+
+def test_a_writer_that_knows_domains_and_nothing_else_of_names_is_understood() -> None:
+    only: dict[str, list[Any]] = {
+        name: [] for name in ("flow_domain_source", "flow_domain_count", "flow_ja4", "flow_alpn")
+    }
+    batch = of_columns({"domains": ["a.example"], "flow_domain": [0, -1], **only})
+    found = [getattr(batch.flows, field.name).tolist() for field in NAMED]
+    assert found == [[0, -1], [0, 0], [0, 0], [-1, -1], [-1, -1]]
+
+
 @pytest.mark.parametrize(
     "columns",
     [
+        {"flow_domain": [0, -1]},
+        {"flow_domain": [-2, -1], "domains": ["a"]},
+        {"flow_ja4": [-1], "ja4s": ["a"]},
+        {"flow_domain_count": [0, 65_536]},
         {"flow_direction": ["ingress", "both"]},
         {"flow_protocol": [6, 256]},
         {"flow_protocol": [-1, 6]},

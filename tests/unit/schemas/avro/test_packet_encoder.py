@@ -16,7 +16,17 @@ from schemas.avro.columns import longs as longs_of
 from schemas.avro.packet_encoder import BatchEncoder, Writer, records
 from schemas.avro.records import encode_record
 from schemas.avro.registry import HEADER, FixedRegistry, newest
-from schemas.fields import DIRECTIONS, KEYS, PACKET_COLUMNS, TUNNEL_TYPES, Field, Kind, PacketColumn
+from schemas.fields import (
+    DIRECTIONS,
+    DOMAIN_SOURCES,
+    KEYS,
+    NAMED,
+    PACKET_COLUMNS,
+    TUNNEL_TYPES,
+    Field,
+    Kind,
+    PacketColumn,
+)
 from schemas.packets import EpochCounters, FlowKeys, PacketBatch
 from tests.unit.streams.batches import batch as made
 
@@ -42,8 +52,12 @@ def _values(field: Field) -> st.SearchStrategy[Any]:
 
 
 _KEYS = {field.name: field for field in KEYS if field.name != "node"}
-flow = st.fixed_dictionaries({name: _values(field) for name, field in _KEYS.items()} | {"epoch": st.integers(0, 2**62)})
-_TYPES = {name: field.type.numpy for name, field in _KEYS.items()} | {"epoch": "<i8"}
+_NAMED = {field.name: field for field in NAMED}
+_NAMED_VALUES = {name: st.integers(-1, 1) if field.listed else _values(field) for name, field in _NAMED.items()}
+flow = st.fixed_dictionaries(
+    {name: _values(field) for name, field in _KEYS.items()} | {"epoch": st.integers(0, 2**62)} | _NAMED_VALUES
+)
+_TYPES = {name: field.type.numpy for name, field in (_KEYS | _NAMED).items()} | {"epoch": "<i8"}
 NUMBERS = [name for name in EpochCounters.__dataclass_fields__ if name not in {"interface", "direction", "primary"}]
 rows = st.lists(
     st.fixed_dictionaries(dict.fromkeys(NUMBERS, longs)).flatmap(
@@ -64,7 +78,11 @@ def batches(draw: st.DrawFn) -> PacketBatch:
         )
     )
 
+    named = draw(st.booleans())
+
     def column(name: str) -> Any:
+        if name in _NAMED and not named:
+            return np.zeros(0, _TYPES[name])
         if name.endswith("_addr"):
             there = [f["tunnel_type"] > 0 or not name.startswith("outer_") for f in flows]
             octets: list[Any] = [f[name] if present else bytes(16) for f, present in zip(flows, there, strict=True)]
@@ -90,6 +108,7 @@ def batches(draw: st.DrawFn) -> PacketBatch:
         time_offset_ns=np.array([p[0] % 2**62 for p in packets], np.int64),
         coalesced_start=draw(longs),
         coalesced_end=draw(longs),
+        **({"domains": ("www.example", "ü" * 300), "ja4s": ("a", "b"), "alpns": ("h2", "")} if named else {}),
         **{column.name: values(column) for column in PACKET_COLUMNS},
         counters=tuple(draw(rows)),
     )
@@ -101,7 +120,8 @@ def record(batch: PacketBatch) -> dict[str, Any]:
     columns = {name: value.tolist() for name, value in members.items() if isinstance(value, np.ndarray)}
     columns["time_offset_ns"] = (batch.time_offset_ns + batch.base_ns % 1000).tolist()
     for name in FlowKeys.__dataclass_fields__:
-        columns[f"flow_{name}"] = [value_of(batch, name, i) for i in range(len(batch.flows))]
+        columns[f"flow_{name}"] = [value_of(batch, name, i) for i in range(len(getattr(batch.flows, name)))]
+    columns |= {name: list(members[name]) for name in ("domains", "ja4s", "alpns")}
     rows = [dataclasses.asdict(row) | {"direction": DIRECTIONS[row.direction]} for row in batch.counters]
     for name in EpochCounters.__dataclass_fields__:
         columns[f"counter_{name}"] = [row[name] for row in rows]
@@ -121,8 +141,8 @@ def value_of(batch: PacketBatch, name: str, flow: int) -> Any:
         return ""
     if name.endswith("_addr"):
         return to_text(value[None])[0]
-    if name == "tunnel_type":
-        return TUNNEL_TYPES[value]
+    if name in {"tunnel_type", "domain_source"}:
+        return (TUNNEL_TYPES if name == "tunnel_type" else DOMAIN_SOURCES)[value]
     if name == "primary":
         return bool(value)
     return DIRECTIONS[value] if name == "direction" else value.item()

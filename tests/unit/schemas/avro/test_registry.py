@@ -26,6 +26,7 @@ def test_ids_are_fixed() -> None:
         (2, "ayaflow.packet-events-value", 1),
         (3, "ayaflow.flows-value", 1),
         (4, "ayaflow.live-value", 1),
+        (5, "ayaflow.names-value", 1),
     ]
     assert FixedRegistry().schema_id("FlowRecord") == 3
 
@@ -58,13 +59,13 @@ def test_a_newer_schema_reads_what_every_older_one_wrote(old: Any, new: Any) -> 
     assert read.keys() == default_record(new.schema).keys()
 
 
-@pytest.mark.parametrize("name", ["PacketBatch", "PacketEvent", "FlowRecord", "LiveStats"])
+@pytest.mark.parametrize("name", ["PacketBatch", "PacketEvent", "FlowRecord", "LiveStats", "NameBatch"])
 def test_every_field_says_what_it_is(name: str) -> None:
     for field in json.loads(newest(name))["fields"]:
         assert field.get("doc"), field["name"]
 
 
-@pytest.mark.parametrize("name", ["PacketBatch", "PacketEvent", "FlowRecord", "LiveStats"])
+@pytest.mark.parametrize("name", ["PacketBatch", "PacketEvent", "FlowRecord", "LiveStats", "NameBatch"])
 def test_every_engine_reads_every_type(name: str) -> None:
     """docs/decisions/0013: what an engine could not read, or took for something else, is not there."""
     plain = {"string", "int", "long", "boolean"}

@@ -6,19 +6,26 @@ from typing import Any
 from schemas.avro.registry import newest
 from schemas.topics import TopicNames
 
-_TABLES = {"PacketBatch": "packets", "PacketEvent": "packet_events", "FlowRecord": "flows", "LiveStats": "live"}
+_TABLES = {
+    "PacketBatch": "packets",
+    "PacketEvent": "packet_events",
+    "FlowRecord": "flows",
+    "LiveStats": "live",
+    "NameBatch": "names",
+}
 _TYPES = {"string": "STRING", "int": "INT", "long": "BIGINT", "boolean": "BOOLEAN"}
 _MILLISECONDS = "TIMESTAMP(3)"  # in UTC; the format refuses TIMESTAMP_LTZ
 _EVENT_TIMES = {  # its column, the microseconds that it is made of where there are only these, how late messages may be
     "PacketBatch": ("clock_time", "clock_us", "INTERVAL '10' SECOND"),
     "PacketEvent": ("packet_time", "time_us", "INTERVAL '10' SECOND"),
     "FlowRecord": ("window_begin", None, "INTERVAL '1' MINUTE"),
+    "NameBatch": ("clock_time", "clock_us", "INTERVAL '10' SECOND"),
     "LiveStats": ("time", None, "INTERVAL '10' SECOND"),
 }
 
 
 def ddl(topics: TopicNames, bootstrap_servers: str, registry_url: str) -> str:
-    """Statements that make a table of each topic: flows, packets, packet_events, live."""
+    """Statements that make a table of each topic: flows, packets, packet_events, live, names."""
     return "\n".join(_table(*each, bootstrap_servers, registry_url) for each in topics.by_schema().items())
 
 

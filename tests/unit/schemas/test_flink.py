@@ -6,8 +6,8 @@ import re
 import pytest
 
 from cli.main import main
-from schemas.avro.flink import ddl
 from schemas.avro.registry import NAMES, newest
+from schemas.flink import ddl
 from schemas.topics import TopicNames
 
 TABLES = ddl(TopicNames.of("site."), "kafka1:9092,kafka2:9092", "http://registry/it's")
@@ -20,6 +20,7 @@ def test_each_topic_is_a_table_with_all_fields_of_its_messages() -> None:
         ("packet_events", "site.packet-events"),
         ("flows", "site.flows"),
         ("live", "site.live"),
+        ("names", "site.names"),
     ]
     for name, (_, columns, _) in zip(NAMES, found, strict=True):
         fields = [field["name"] for field in json.loads(newest(name))["fields"]]
