@@ -168,6 +168,18 @@ def allowed_ips(command: F) -> F:
     )(command)
 
 
+def resolve_dns(command: F) -> F:
+    """`--resolve-dns`."""
+    return click.option(
+        "--resolve-dns",
+        is_flag=True,
+        default=None,
+        expose_value=False,
+        callback=_keep("names.reverse"),
+        help="Ask DNS what addresses without a name are called; such names are marked `reverse`.",
+    )(command)
+
+
 def time_range(since: str | None) -> Callable[[F], F]:
     """`--since` and `--until`, and in which zone they and the times that are shown are."""
 

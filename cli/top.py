@@ -23,8 +23,10 @@ from common.plain import plain, short
 from common.settings import Settings
 from common.stopping import Stop, stop_on_signals
 from common.times import iso
+from console.live.hub import Naming
 from console.live.reader import LiveReader
 from console.live.state import LiveState
+from console.names.naming import naming
 from console.query import match
 from console.query.filters import Filter
 from console.show import output, tables
@@ -43,8 +45,9 @@ Row = Mapping[str, Any]
 def run(settings: Settings, flow_filter: Filter, *, sort: str, limit: int, once: bool, form: str, out: TextIO) -> int:
     """Until q, Ctrl-C or, with `once`, the first answer. Raises ServiceUnavailable when nothing comes."""
     match.check_live(flow_filter)
-    view = _View(settings, flow_filter, limit)
-    with LiveReader.of(settings.kafka, settings.schema_registry.url, view.heard) as reader:
+    with contextlib.ExitStack() as stack:
+        view = _View(settings, flow_filter, limit, stack.enter_context(naming(settings.names)))
+        reader = stack.enter_context(LiveReader.of(settings.kafka, settings.schema_registry.url, view.heard))
         view.wait(reader)
         if form == "json":
             _write_json(view, sort, once=once, out=output.for_programs(out))
@@ -61,7 +64,8 @@ def run(settings: Settings, flow_filter: Filter, *, sort: str, limit: int, once:
 class _View:
     """The live state between the reader's thread and ours."""
 
-    def __init__(self, settings: Settings, flow_filter: Filter, limit: int) -> None:
+    def __init__(self, settings: Settings, flow_filter: Filter, limit: int, named: Naming | None = None) -> None:
+        self._naming = named
         self._state = LiveState(settings.live.connection_timeout_seconds)
         self._lock = threading.Lock()
         self._arrived = threading.Event()
@@ -83,7 +87,10 @@ class _View:
     def rows(self, sort: str) -> list[dict[str, Any]]:
         chosen = (lambda row: match.matches(self._filter, row)) if self._filter.expression else None
         with self._lock:
-            return self._state.connections(time.monotonic(), sort=sort, limit=self._limit, chosen=chosen)
+            rows = self._state.connections(time.monotonic(), sort=sort, limit=self._limit, chosen=chosen)
+        if self._naming:
+            self._naming.mark(rows)
+        return rows
 
     def nodes(self) -> tuple[int, float, float]:
         with self._lock:

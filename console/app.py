@@ -24,6 +24,7 @@ from console.audit.storing import Storing
 from console.health import TIMEOUT_SECONDS, questions
 from console.lines import PatientOnce
 from console.live.hub import LiveHub
+from console.names.naming import naming
 from console.store.pool import Database
 from schemas.avro.registry import fixed_schemas
 from schemas.topics import TopicNames
@@ -49,7 +50,10 @@ def build_app(settings: Settings, *, health_timeout_seconds: float = TIMEOUT_SEC
         )
         database = Database(settings.console, settings.clickhouse)
         try:
-            async with LiveHub.of(settings.live, settings.kafka, settings.schema_registry.url) as hub:
+            async with contextlib.AsyncExitStack() as stack:
+                named = stack.enter_context(naming(settings.names))
+                hub = LiveHub.of(settings.live, settings.kafka, settings.schema_registry.url, named)
+                await stack.enter_async_context(hub)
                 app.state.services = Services(
                     window_seconds=streams.window_seconds,
                     node_timeout_seconds=streams.node_timeout_seconds,
@@ -58,6 +62,7 @@ def build_app(settings: Settings, *, health_timeout_seconds: float = TIMEOUT_SEC
                     flows_retention_days=settings.clickhouse.flows_retention_days,
                     database=database,
                     hub=hub,
+                    naming=named,
                 )
                 yield
         finally:

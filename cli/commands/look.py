@@ -24,6 +24,7 @@ from console.query import times
     help="The largest first, both directions together; rate: bytes a second.",
 )
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000), metavar="N", help="Connections.")
+@options.resolve_dns
 @options.form(choices=("table", "json"))
 @click.argument("filter_words", metavar="[FILTER]", nargs=-1, shell_complete=options.complete_filter)
 @click.pass_context

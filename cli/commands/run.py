@@ -20,6 +20,7 @@ def _begin(context: click.Context) -> Settings:
 @options.interface
 @options.window
 @options.allowed_ips
+@options.resolve_dns
 @click.pass_context
 def up(context: click.Context) -> int:
     """Run everything on this machine and show its traffic.
@@ -75,6 +76,7 @@ def streams(context: click.Context) -> int:
 @click.command()
 @options.common
 @options.allowed_ips
+@options.resolve_dns
 @click.pass_context
 def console(context: click.Context) -> int:
     """Serve the dashboard and the API over HTTP.

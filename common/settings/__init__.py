@@ -11,6 +11,7 @@ from common.settings.kafka import FIXED_PROPERTIES, KafkaSettings
 from common.settings.loading import CONFIG_ENV, environment_name, load, parse_assignment, setting_names
 from common.settings.local import LocalSettings
 from common.settings.log import LogSettings
+from common.settings.names import NamesSettings
 from common.settings.producer import ProducerSettings
 from common.settings.registry import SchemaRegistrySettings
 from common.settings.root import ENV_PREFIX, Settings
@@ -27,6 +28,7 @@ __all__ = [
     "LiveSettings",
     "LocalSettings",
     "LogSettings",
+    "NamesSettings",
     "ProducerSettings",
     "SchemaRegistrySettings",
     "Settings",

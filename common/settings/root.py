@@ -13,6 +13,7 @@ from common.settings.console import ConsoleSettings, LiveSettings
 from common.settings.kafka import KafkaSettings
 from common.settings.local import LocalSettings
 from common.settings.log import LogSettings
+from common.settings.names import NamesSettings
 from common.settings.producer import ProducerSettings
 from common.settings.registry import SchemaRegistrySettings
 from common.settings.streams import StreamsSettings
@@ -49,5 +50,6 @@ class Settings(BaseSettings):
     clickhouse: ClickHouseSettings = ClickHouseSettings()
     console: ConsoleSettings = ConsoleSettings()
     live: LiveSettings = LiveSettings()
+    names: NamesSettings = NamesSettings()
     log: LogSettings = LogSettings()
     local: LocalSettings = LocalSettings()

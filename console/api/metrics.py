@@ -55,12 +55,8 @@ class HttpMetrics:
                 ("unstored_messages", "Messages of a partition that streams has not acknowledged, as Kafka says."),
             )
         )
-        # nothing resolves names or inspects payloads yet: these stay 0, as ayaFlow has them without its options
-        for name, text in (
-            ("ayaflow_domains_resolved", "Domain names found for addresses."),
-            ("ayaflow_deep_inspect_packets", "Packets whose payload was inspected."),
-        ):
-            Counter(name, text, registry=self.registry)
+        # nothing inspects payloads yet: it stays 0, as ayaFlow has it without its option
+        Counter("ayaflow_deep_inspect_packets", "Packets whose payload was inspected.", registry=self.registry)
 
     def take_backlog(self, partitions: Iterable[Mapping[str, Any]]) -> None:
         """What console.audit.storing tells of the partitions; nothing while Kafka does not answer."""
@@ -108,11 +104,14 @@ class LiveCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Values now."""
-        packets, octets, dropped, coalesced, left_out, active = families = _families()
+        packets, octets, dropped, coalesced, left_out, active, resolved, reverse = families = _families()
         hub = self._hub()
         if hub is not None:
             passed, connections = hub.metrics()
             left_out.add_metric((), hub.left_out)
+            resolved.add_metric((), hub.reverse_dns.get("found", 0))
+            for result, count in hub.reverse_dns.items():
+                reverse.add_metric((result,), count)
             for place, sums in passed.items():
                 packets.add_metric(place, sums["packets"])
                 octets.add_metric(place, sums["bytes"])
@@ -123,7 +122,7 @@ class LiveCollector(Collector):
         return families
 
 
-def _families() -> tuple[_Counter, _Counter, _Counter, _Counter, _Counter, GaugeMetricFamily]:
+def _families() -> tuple[_Counter, _Counter, _Counter, _Counter, _Counter, GaugeMetricFamily, _Counter, _Counter]:
     place = ("node", "interface", "direction")
     return (
         CounterMetricFamily("ayaflow_packets", "Recorded packets since this console started.", labels=place),
@@ -138,6 +137,12 @@ def _families() -> tuple[_Counter, _Counter, _Counter, _Counter, _Counter, Gauge
             "ayaflow_console_live_left_out", "Messages of the live topic that cannot be right and were left out."
         ),
         GaugeMetricFamily("ayaflow_active_connections", "Flows in the open windows.", labels=("node",)),
+        CounterMetricFamily("ayaflow_domains_resolved", "Domain names found for addresses since this console started."),
+        CounterMetricFamily(
+            "ayaflow_console_reverse_lookups",
+            "Addresses that reverse DNS was asked for, by result: found, absent, failed; left_out: too many waited.",
+            labels=("result",),
+        ),
     )
 
 

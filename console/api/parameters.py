@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from common.errors import QueryError, ServiceUnavailable
 from console.api.health import Health
 from console.api.numbers import Int64
-from console.live.hub import LiveHub
+from console.live.hub import LiveHub, Naming
 from console.query import filters, times
 from console.query.errors import FilterError, nearest
 from console.query.filters import Filter
@@ -49,6 +49,7 @@ class Services:
     topic: str  # of packets
     database: Database
     hub: LiveHub
+    naming: Naming | None  # reverse DNS, where it is wanted
     health: Health
 
 

@@ -9,7 +9,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Protocol, Self
@@ -46,6 +46,15 @@ class Reader(Protocol):
         """End soon."""
 
 
+class Naming(Protocol):
+    """What knows names of addresses: console.names.reverse."""
+
+    counts: dict[str, int]  # addresses that were asked for, by what became of it
+
+    def mark(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Put them into rows of flows that have none, without waiting for any."""
+
+
 class LiveHub:
     """Use it with `async with`."""
 
@@ -57,13 +66,15 @@ class LiveHub:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
         background: Background | None = None,
+        naming: Naming | None = None,
     ) -> None:
-        """A connection is active for `timeout_seconds` after its last packet."""
+        """A connection is active for `timeout_seconds` after its last packet. `naming` names what has no name."""
         self._state = LiveState(timeout_seconds)
         self._clock, self._wall = clock, wall
         self._background = background or Background(log, clock)
         self._lock = threading.Lock()
         self._reader = open_reader(self._heard)
+        self._naming = naming
         self._answers: dict[tuple[str, int, Filter], bytes] = {}
         self._answered: tuple[int, int] = (0, 0)
         self._tick, self._making = asyncio.Condition(), asyncio.Lock()
@@ -74,11 +85,13 @@ class LiveHub:
         self._ticking: asyncio.Task[None] | None = None
 
     @classmethod
-    def of(cls, settings: LiveSettings, kafka: KafkaSettings, registry_url: str | None) -> Self:
+    def of(
+        cls, settings: LiveSettings, kafka: KafkaSettings, registry_url: str | None, naming: Naming | None = None
+    ) -> Self:
         """Of a deployment's live topic."""
         background = Background(log)
         open_reader = partial(LiveReader.of, kafka, registry_url, background=background)
-        return cls(settings.connection_timeout_seconds, open_reader, background=background)
+        return cls(settings.connection_timeout_seconds, open_reader, background=background, naming=naming)
 
     async def __aenter__(self) -> Self:
         self._reader.start()
@@ -108,6 +121,11 @@ class LiveHub:
         return self._background.problem, details if reader.left_out else {}
 
     @property
+    def reverse_dns(self) -> Mapping[str, int]:
+        """Addresses that were asked for, by what became of it; nothing where none are."""
+        return self._naming.counts if self._naming else {}
+
+    @property
     def left_out(self) -> int:
         """Live messages that could not be right."""
         return self._reader.left_out
@@ -129,7 +147,10 @@ class LiveHub:
 
     def _rows(self, now: float, sort: str, limit: int, flow_filter: Filter) -> list[dict[str, Any]]:
         chosen = (lambda row: match.matches(flow_filter, row)) if flow_filter.expression else None
-        return self._state.connections(now, sort=sort, limit=limit, chosen=chosen)
+        rows = self._state.connections(now, sort=sort, limit=limit, chosen=chosen)
+        if self._naming:
+            self._naming.mark(rows)
+        return rows
 
     def stats(self) -> dict[str, Any]:
         """The answer of /api/stats."""
@@ -146,7 +167,7 @@ class LiveHub:
             "packets_per_second": round(packets, 1),
             "bytes_per_second": round(octets, 1),
             "active_connections": sum(active.values()),
-            "domains_resolved_total": 0,
+            "domains_resolved_total": self.reverse_dns.get("found", 0),
             "deep_inspect_packets_total": 0,
             "dropped_packets_total": totals["ring_full_packets"],
             "coalesced_packets_total": totals["coalesced_packets"],
@@ -162,7 +183,7 @@ class LiveHub:
         now, wall = self._clock(), self._wall()
         with self._lock:
             nodes = self._state.node_rows(now, wall)
-            rows = self._state.connections(now, limit=STREAM_TOP)
+            rows = self._rows(now, "bytes", STREAM_TOP, Filter(expression=None))
         return _encode({"time": iso(wall, digits=6), "nodes": nodes, "connections": rows, "problem": self.problem})
 
     async def next(self, after: int) -> tuple[int, str]:

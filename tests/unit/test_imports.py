@@ -40,6 +40,7 @@ HEAVY = {  # library: folders or files that may import it
         "console/",
         "deploy/local/",
     ),
+    "dns": ("console/names/",),
     "fastapi": ("console/",),
     "faust": ("streams/",),
     "mode": ("streams/",),

@@ -1,0 +1,1 @@
+"""What addresses are called: reverse DNS, asked beside all else."""
