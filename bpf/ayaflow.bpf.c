@@ -4,12 +4,13 @@
  * interface is a few instructions that say which one it is and go on in one of these (producer/interfaces/entry.py). Both
  * always return TC_ACT_UNSPEC, which TCX calls TCX_NEXT, so that traffic and other programs go on as without us.
  *
- * Compiled by bcc with -DRING_PAGES=n, -DFLOW_ENTRIES=n, -DDECAPSULATE=mask (see event.h) and -I of this folder;
- * producer/kernel/loader.py does it. */
+ * Compiled by bcc with -DRING_PAGES=n, -DFLOW_ENTRIES=n, -DDECAPSULATE=mask, -DINSPECT=octets (see event.h), with the
+ * latter -DCOPY_PAGES=n, and -I of this folder; producer/kernel/loader.py does it. */
 #include <uapi/linux/bpf.h>
 #include <uapi/linux/pkt_cls.h>
 #include "event.h"
 #include "hash.h"
+#include "inspect.h"
 #include "parse.h"
 #include "tunnel.h"
 
@@ -52,9 +53,9 @@ BPF_F_TABLE("array", int, struct config, config, 1, BPF_F_MMAPABLE);
 /* For user space alone: they are here so that they live, pinned, as long as the ring does. */
 BPF_F_TABLE("array", int, struct state, state, 1, BPF_F_MMAPABLE);
 
-#if DECAPSULATE
+#if DECAPSULATE || INSPECT
 /* The verifier knows nothing of what is read from a map. So it need not follow what comes behind the parser anew for each
- * way through the headers: with tunnels they are too many. */
+ * way through the headers: with tunnels, or with what inspects the payload, they are too many. */
 BPF_PERCPU_ARRAY(parsed, struct packet, 1);
 #endif
 
@@ -75,6 +76,19 @@ BPF_ARRAY_OF_MAPS(flow_tables, "flows_a", 2); /* by the epoch's lowest bit */
 BPF_PERCPU_ARRAY(fresh_flow, struct coalesced, 1);
 #endif
 
+/* Returns whether the packet is in its flow's sums. */
+static __always_inline int add_up(const struct packet *p, const struct config *settings)
+{
+#ifndef REPLAY
+    int zero = 0, odd = p->event.epoch & 1;
+    void *table = flow_tables.lookup(&odd);
+    struct coalesced *fresh = fresh_flow.lookup(&zero);
+    return table && fresh && coalesce(table, fresh, p, settings);
+#else
+    return 0;
+#endif
+}
+
 static __always_inline u64 flow_hash(const struct packet *p, u32 passage, const u64 *key)
 {
     const struct packet_event *event = &p->event;
@@ -94,6 +108,125 @@ static __always_inline u64 flow_hash(const struct packet *p, u32 passage, const 
     hash_tunnel(&h, p);
     return hash_end(&h);
 }
+
+#if INSPECT
+BPF_RINGBUF_OUTPUT(copies, COPY_PAGES);
+BPF_ARRAY(hellos, struct hello, HELLOS);          /* by the flow's hash; a new one takes another's place */
+BPF_ARRAY(datagrams, struct datagram, DATAGRAMS); /* likewise, by datagram_hash */
+BPF_ARRAY(budget, struct budget, 1);
+
+/* `most` is known when it is compiled: so the verifier knows how much is reserved. Nothing is discarded: the two ways to
+ * end a reservation became one indirect call, which is refused. */
+static __always_inline int copy_sized(struct __sk_buff *skb, const struct packet *p, const struct cut *cut, u32 bytes,
+                                      u32 epoch, const u32 most)
+{
+    struct copy *copy = copies.ringbuf_reserve(sizeof(struct copy) + most);
+    if (!copy)
+        return 0;
+    fill_copy(copy, p, cut, bytes, epoch);
+    if (load_octets(skb, cut->offset, copy + 1, bytes, most))
+        copy->copied = 0;
+    copies.ringbuf_submit(copy, BPF_RB_NO_WAKEUP);
+    return 1;
+}
+
+static __always_inline void copy_payload(struct __sk_buff *skb, const struct packet *p, const struct cut *cut,
+                                         struct counters *counters, const struct config *settings)
+{
+    int zero = 0, copied;
+    u32 bytes = skb->len - cut->offset,
+        epoch = counters->epoch; /* of a capture less may be there than was on the wire */
+    struct budget *spent = budget.lookup(&zero);
+    if (bytes > cut->payload)
+        bytes = cut->payload;
+    if (bytes > INSPECT)
+        bytes = INSPECT;
+    counters->inspected_packets++;
+    if (!spent || !spend(spent, p->event.ktime_ns, settings->copies)) {
+        counters->skipped_over_budget_packets++;
+        return;
+    }
+    if (bytes <= 128)
+        copied = copy_sized(skb, p, cut, bytes, epoch, 128);
+    else if (bytes <= 512)
+        copied = copy_sized(skb, p, cut, bytes, epoch, 512);
+    else if (bytes <= 1536)
+        copied = copy_sized(skb, p, cut, bytes, epoch, 1536);
+    else
+        copied = copy_sized(skb, p, cut, bytes, epoch, INSPECT);
+    if (copied)
+        counters->copied_packets++;
+    else
+        counters->skipped_ring_full_packets++;
+}
+
+/* Also of the segments of a hello behind the first one. */
+static __always_inline u32 segment_kind(struct __sk_buff *skb, const struct packet *p, struct cut *cut,
+                                        struct counters *counters)
+{
+    union peek first = {};
+    u64 flow = p->event.flow_hash;
+    u32 place = flow & (HELLOS - 1), begins = (p->event.tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+    if (!begins && !cut->payload)
+        return NO_COPY;
+    struct hello *hello = hellos.lookup(&place);
+    if (!hello)
+        return NO_COPY;
+    cut->seq = bpf_ntohl(p->seq) + begins;
+    if (begins)
+        expect_hello(hello, flow, cut->seq, counters);
+    if (!cut->payload || peek_at(skb, cut, &first))
+        return NO_COPY;
+    u32 kind = tcp_kind(&first, cut->payload, p->event.src_port, p->event.dst_port);
+    if (kind == TLS)
+        begin_hello(hello, &first, flow, cut->seq, cut->payload, counters);
+    else if (kind != TCP_DNS && more_of_hello(hello, &first, flow, cut->seq, cut->payload, counters))
+        return CONTINUATION;
+    return kind;
+}
+
+static __always_inline u32 datagram_kind(struct __sk_buff *skb, const struct packet *p, const struct cut *cut)
+{
+    union peek first = {};
+    if (!cut->payload || peek_at(skb, cut, &first))
+        return NO_COPY;
+    return udp_kind(&first, cut->payload, p->event.src_port, p->event.dst_port);
+}
+
+/* Fragments are copied from behind the IP header on, and put together in user space. */
+static __always_inline u32 fragment_kind(struct packet *p, struct cut *cut, struct counters *counters,
+                                         const struct config *settings)
+{
+    u64 hash = datagram_hash(p, settings->hash_key);
+    u32 place = hash & (DATAGRAMS - 1), tag = hash >> 32 | 1;
+    struct datagram *datagram = datagrams.lookup(&place);
+    if (!datagram)
+        return NO_COPY;
+    cut->seq = p->identity;
+    if (p->fragment & FRAGMENT_OFFSET) {
+        cut->payload = p->room;
+        return more_of_datagram(datagram, p, tag, counters);
+    }
+    cut->offset -= p->layer4;
+    cut->payload += p->layer4;
+    begin_datagram(datagram, p, tag, counters);
+    return FRAGMENT;
+}
+
+static __always_inline void inspect(struct __sk_buff *skb, struct packet *p, struct counters *counters,
+                                    const struct config *settings)
+{
+    struct cut cut = {.offset = p->offset, .payload = payload_of(p, skb->len)};
+    if (p->event.protocol == IPPROTO_TCP)
+        cut.kind = segment_kind(skb, p, &cut, counters);
+    else if (p->event.protocol == IPPROTO_UDP)
+        cut.kind = datagram_kind(skb, p, &cut);
+    if (p->fragment && (cut.kind || p->fragment & FRAGMENT_OFFSET))
+        cut.kind = fragment_kind(p, &cut, counters, settings);
+    if (cut.kind && cut.payload && skb->len > cut.offset)
+        copy_payload(skb, p, &cut, counters, settings);
+}
+#endif
 
 /* Whether another watched interface of the node counts the packet. */
 static __always_inline u32 is_secondary(struct __sk_buff *skb, const struct interface *interface, u32 direction)
@@ -143,9 +276,9 @@ static __always_inline int capture(struct __sk_buff *skb, u32 direction, u64 kti
     struct packet own = {};
     struct packet *p = &own;
     int result = interface->flags & UNKNOWN_LINK ? UNREAD : parse(skb, interface->flags, p);
-#if DECAPSULATE
     if (result == PARSED)
         decapsulate(skb, p);
+#if DECAPSULATE || INSPECT
     p = parsed.lookup(&zero);
     if (!p)
         return TC_ACT_UNSPEC;
@@ -207,20 +340,17 @@ static __always_inline int capture(struct __sk_buff *skb, u32 direction, u64 kti
         counters->emitted_bytes += bytes;
         fill(room, p);
         events.ringbuf_submit(room, BPF_RB_NO_WAKEUP); /* the producer polls: a wake-up costs more than a packet */
-        return TC_ACT_UNSPEC;
-    }
-#ifndef REPLAY
-    int odd = p->event.epoch & 1;
-    void *table = flow_tables.lookup(&odd);
-    struct coalesced *fresh = fresh_flow.lookup(&zero);
-    if (table && fresh && coalesce(table, fresh, p, settings)) {
+    } else if (add_up(p, settings)) {
         counters->coalesced_packets += packets;
         counters->coalesced_bytes += bytes;
-        return TC_ACT_UNSPEC;
+    } else {
+        counters->ring_full_packets += packets;
+        counters->ring_full_bytes += bytes;
     }
+#if INSPECT
+    if (!secondary) /* else another one copies it */
+        inspect(skb, p, counters, settings);
 #endif
-    counters->ring_full_packets += packets;
-    counters->ring_full_bytes += bytes;
     return TC_ACT_UNSPEC;
 }
 

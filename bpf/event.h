@@ -55,6 +55,34 @@ struct event {
 #endif
 };
 
+/* -DINSPECT=octets: of packets that may carry a name (inspect.h says which) so much payload at most is copied into a ring
+ * of its own, behind a head of 72 bytes. 0: nothing is looked at. */
+#ifndef INSPECT
+#define INSPECT 0
+#endif
+
+enum copy_kind { NO_COPY, DNS, TLS, QUIC, HTTP, CONTINUATION, FRAGMENT, TCP_DNS };
+
+struct copy {
+    u64 ktime_ns;  /* as in the packet's event, like all that has the same name */
+    u64 flow_hash; /* of a fragment: that of its datagram, as are the ports */
+    u64 src[2];
+    u64 dst[2];
+    u32 seq;   /* TCP: the sequence number of the first octet; of a fragment the identification of its datagram */
+    u32 epoch; /* that counted it */
+    u16 src_port;
+    u16 dst_port;
+    u16 payload_bytes; /* by the IP header, at most 65535: behind the layer-4 header, of a fragment behind the IP header */
+    u16 copied;        /* of these, what follows */
+    u16 slot;          /* of the interface */
+    u16 fragment_offset; /* octets; 0 of what is no fragment */
+    u8 protocol;
+    u8 kind; /* enum copy_kind */
+    u8 direction;
+    u8 flags; /* MORE_FRAGMENTS */
+};
+#define MORE_FRAGMENTS 2u /* a fragment, and not the last one */
+
 /* What one CPU counted in one epoch on one interface in one direction, of packets with the same SECONDARY; at
  * secondary * 2 * MAX_INTERFACES + slot * 2 + direction. seen = the sum of the outcomes. */
 struct counters {
@@ -66,6 +94,14 @@ struct counters {
     u64 malformed_packets, malformed_bytes;
     u64 unknown_link_packets, unknown_link_bytes; /* of a device whose header we do not know: not parsed */
     u64 ring_full_packets, ring_full_bytes;       /* no room in either: dropped */
+#if INSPECT
+    /* Of packets that may carry a name, a super-packet being one: inspected = the sum of the others. */
+    u64 inspected_packets;
+    u64 copied_packets;
+    u64 skipped_ring_full_packets;   /* no room in the ring of copies */
+    u64 skipped_over_budget_packets; /* more of them than a producer wants to read */
+    u64 skipped_table_full_packets;  /* parts of a hello or datagram of which we do not remember the rest any more */
+#endif
 };
 
 /* Packets of one flow that were added up instead of becoming an event each: those of one epoch and one second of the wall
@@ -122,7 +158,9 @@ struct config {
     u64 alive_until_ns; /* CLOCK_MONOTONIC; then the program does nothing, until a producer says otherwise */
     u64 wall_offset_ns; /* from CLOCK_MONOTONIC to the wall clock */
     u64 coalesce;       /* not 0: the producer would not keep up with an event a packet */
+    u64 copies;         /* at most so many in BUDGET_NS, by all CPUs together */
 };
+#define BUDGET_NS 0x10000000u /* a quarter of a second or so: a power of two */
 
 /* What a producer leaves to the one that comes after it (producer/kernel/run_state.py): nothing here reads it. */
 struct state {

@@ -34,6 +34,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "addresses and keys ar
 #define PPP_IPV4 0x0021
 #define PPP_IPV6 0x0057
 #define FRAGMENT_OFFSET 0x1fff /* of IPv4's frag_off */
+#define FRAGMENT_MORE 0x2000
 #define ROOM_UNKNOWN 0xffffffffu
 
 enum parsed {
@@ -51,6 +52,12 @@ struct packet {
     u32 room;      /* octets behind the IP headers by IP's own lengths, or ROOM_UNKNOWN */
     u32 has_ports; /* false in fragments other than the first */
     u32 ipv6;
+#if INSPECT
+    u32 layer4;   /* octets of the layer-4 header, 0: it is not read to its end */
+    __be32 seq;   /* of TCP */
+    u32 identity; /* of the datagram that a fragment is of */
+    u32 fragment; /* FRAGMENT_OFFSET and FRAGMENT_MORE, as IPv4 has them; 0 of what is no fragment */
+#endif
 #if DECAPSULATE
     struct tunnel tunnel;
 #endif
@@ -72,7 +79,7 @@ struct pppoe {
 struct extension {
     u8 next, length;
     __be16 fragment;
-    u8 rest[4];
+    __be32 identity;
 };
 
 static __always_inline int is_vlan(u16 ethertype)
@@ -151,6 +158,10 @@ static __always_inline int read_ipv4(const struct iphdr *ip, struct packet *p)
     p->event.protocol = ip->protocol;
     p->room = total ? total - header : ROOM_UNKNOWN;
     p->has_ports = !(bpf_ntohs(ip->frag_off) & FRAGMENT_OFFSET);
+#if INSPECT
+    p->fragment = bpf_ntohs(ip->frag_off) & (FRAGMENT_OFFSET | FRAGMENT_MORE);
+    p->identity = bpf_ntohs(ip->id);
+#endif
     p->offset += header;
     return PARSED;
 }
@@ -191,6 +202,13 @@ static __always_inline int parse_extensions(struct __sk_buff *skb, struct packet
         p->offset += bytes;
         if (p->room != ROOM_UNKNOWN)
             p->room -= bytes;
+#if INSPECT
+        if (next == IPPROTO_FRAGMENT) {
+            u32 fragment = bpf_ntohs(extension.fragment);
+            p->fragment = fragment >> 3 | (fragment & 1) * FRAGMENT_MORE;
+            p->identity = bpf_ntohl(extension.identity);
+        }
+#endif
         if (next == IPPROTO_FRAGMENT && (bpf_ntohs(extension.fragment) & 0xfff8)) {
             next = extension.next;
             p->has_ports = 0;
@@ -251,6 +269,9 @@ static __always_inline int parse_layer4(void *at, void *end, struct packet *p)
     p->event.dst_port = header[2] << 8 | header[3];
     if (protocol != IPPROTO_TCP) {
         p->offset += 8;
+#if INSPECT
+        p->layer4 = 8;
+#endif
         return PARSED;
     }
     if (p->room < 14)
@@ -262,6 +283,10 @@ static __always_inline int parse_layer4(void *at, void *end, struct packet *p)
         return PARSED;
     p->event.tcp_flags = (header[12] & 1) << 8 | header[13];
     p->offset += length;
+#if INSPECT
+    p->layer4 = length;
+    __builtin_memcpy(&p->seq, header + 4, sizeof(p->seq)); /* in network order: few want it */
+#endif
     return PARSED;
 }
 

@@ -26,6 +26,8 @@ def load(request: dict[str, Any]) -> Answer:
         ring_pages=request["ring_pages"],
         flow_entries=request["flow_entries"],
         decapsulate=request["decapsulate"],
+        inspect=request["inspect"],
+        copy_pages=request["copy_pages"],
     )
     return Answer(values={"opened_ns": time.monotonic_ns()})
 
@@ -35,7 +37,12 @@ def compile_replay(request: dict[str, Any]) -> Answer:
     from producer.kernel import loader
 
     fds = loader.load_for_replay(
-        request["program"], request["maps"], ring_pages=request["ring_pages"], decapsulate=request["decapsulate"]
+        request["program"],
+        request["maps"],
+        ring_pages=request["ring_pages"],
+        decapsulate=request["decapsulate"],
+        inspect=request["inspect"],
+        copy_pages=request["copy_pages"],
     )
     return Answer(values={}, fds=fds)
 

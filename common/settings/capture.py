@@ -53,7 +53,33 @@ class CaptureSettings(Section):
         description="Tunnels that are opened: a flow is then the inner one, with the tunnel beside it. ipip stands for "
         "IPv4 and IPv6 in either. Empty: a tunnel is a flow like others.",
     )
+    inspect: bool = Field(
+        False,
+        description="Copy the beginning of packets that may carry a name (DNS, TLS and QUIC handshakes, HTTP requests, "
+        "on any port) and read the names on this node; only names leave it, not payload.",
+    )
+    inspect_bytes: int = Field(
+        2048,
+        ge=128,
+        le=2048,
+        description="So much of a packet's payload is copied at most. With 512, one TLS name in seven is missed.",
+    )
+    inspect_budget: int = Field(
+        20_000,
+        ge=1,
+        le=10_000_000,
+        description="Copies a second at most, all CPUs together: so a flood cannot take the node's time. What is "
+        "beyond is counted.",
+    )
+    inspect_ring_bytes: int = Field(
+        8 << 20, ge=1 << 16, le=1 << 30, description="Size of the ring buffer of copies; a power of two."
+    )
     bpffs: Path = Field(
         Path("/sys/fs/bpf"),
         description="Where the kernel's BPF file system is mounted; pins go to ayaflow/NODE below it.",
     )
+
+    @property
+    def inspected_bytes(self) -> int:
+        """Octets of a packet that are copied at most; 0: none."""
+        return self.inspect_bytes if self.inspect else 0

@@ -29,7 +29,14 @@ WATCHED, NO_ETHERNET, ELSEWHERE, UNKNOWN_LINK = 1, 2, 4, 16
 """Of an interface's flags; ELSEWHERE is shifted by the direction."""
 REPLAY_FRAMES, REPLAY_BLOCK_BYTES, REPLAY_FRAME_MASK = 16_384, 2 << 20, 0x3FFF
 """Frames of a block, octets that they may take, and a mask above each one's last octet."""
-ENUMS = {"tunnel_type": ("NO_TUNNEL", *(name.upper() for name in TUNNEL_TYPES[1:]))}
+BUDGET_NS = 0x10000000
+"""The time that config.copies is of."""
+UNLIMITED = (1 << 64) - 1
+"""Of config.copies."""
+MORE_FRAGMENTS = 2
+"""Of a copy's flags."""
+COPY_KINDS = ("NO_COPY", "DNS", "TLS", "QUIC", "HTTP", "CONTINUATION", "FRAGMENT", "TCP_DNS")
+ENUMS = {"tunnel_type": ("NO_TUNNEL", *(name.upper() for name in TUNNEL_TYPES[1:])), "copy_kind": COPY_KINDS}
 """Names by value."""
 
 SOURCES = Path(__file__).parents[2] / "bpf"
@@ -63,12 +70,23 @@ OUTCOMES = ("seen", "emitted", "coalesced", "non_ip", "malformed", "unknown_link
 COUNTERS: Dtype = np.dtype(
     [("epoch", "=u8"), *((f"{outcome}_{unit}", "=u8") for outcome in OUTCOMES for unit in ("packets", "bytes"))]
 )
+INSPECTED = ("inspected", "copied", "skipped_ring_full", "skipped_over_budget", "skipped_table_full")
+INSPECTING_COUNTERS: Dtype = np.dtype([*COUNTERS.descr, *((f"{outcome}_packets", "=u8") for outcome in INSPECTED)])
+"""struct counters of a program that inspects payload."""
+COPY: Dtype = np.dtype(_members("copy"))
+"""struct copy: what stands before the octets of each copy."""
 COALESCED_KEY: Dtype = np.dtype([("flow_hash", "=u8"), ("second", "=u4"), ("unused", "=u4")])
 INTERFACE: Dtype = np.dtype([("flags", "=u4"), ("namespace", "=u4"), ("name", "S120")])
 WATCHED_KEY: Dtype = np.dtype([("namespace", "=u4"), ("ifindex", "=u4")])
 """struct watched."""
 CONFIG: Dtype = np.dtype(
-    [("hash_key", "=u8", 2), ("alive_until_ns", "=u8"), ("wall_offset_ns", "=u8"), ("coalesce", "=u8")]
+    [
+        ("hash_key", "=u8", 2),
+        ("alive_until_ns", "=u8"),
+        ("wall_offset_ns", "=u8"),
+        ("coalesce", "=u8"),
+        ("copies", "=u8"),
+    ]
 )
 STATE_PAGE: Dtype = np.dtype([("octets", "u1", 8192)])
 """struct state: Python's own, run_state.py says what is in it."""
@@ -97,14 +115,15 @@ def coalesced_of(event: Dtype) -> Dtype:
 COALESCED = coalesced_of(EVENT)
 
 
-def structs(*, tunnels: bool) -> dict[str, Dtype]:
-    """All types by their C names, as a program has them that opens tunnels, or none."""
+def structs(*, tunnels: bool, inspects: bool) -> dict[str, Dtype]:
+    """All types by their C names, as a program has them that opens tunnels or none, inspects payload or does not."""
     event = TUNNEL_EVENT if tunnels else EVENT
     return {
         "packet_event": EVENT,
         "tunnel": np.dtype(_TUNNEL),
         "event": event,
-        "counters": COUNTERS,
+        "copy": COPY,
+        "counters": counters_of(inspects),
         "coalesced_key": COALESCED_KEY,
         "packet_sizes": np.dtype(_SIZES),
         "packet_marks": np.dtype(_MARKS),
@@ -117,6 +136,11 @@ def structs(*, tunnels: bool) -> dict[str, Dtype]:
         "replay_block": REPLAY_BLOCK,
         "replay_state": REPLAY_STATE,
     }
+
+
+def counters_of(inspects: int | bool) -> Dtype:
+    """struct counters of a program that inspects payload, or does not."""
+    return INSPECTING_COUNTERS if inspects else COUNTERS
 
 
 def counter_key(slot: int, direction: int, *, secondary: bool = False) -> int:

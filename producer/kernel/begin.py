@@ -60,6 +60,8 @@ def _load(capture: CaptureSettings, layout: Layout, directory: Path, logs: Path,
         "ring_pages": layout.ring_bytes // os.sysconf("SC_PAGE_SIZE"),
         "flow_entries": layout.flow_entries,
         "decapsulate": capture.decapsulate,
+        "inspect": capture.inspected_bytes,
+        "copy_pages": layout.copies_bytes // os.sysconf("SC_PAGE_SIZE"),
     }
     answer = call("load", request, log=logs / f"kernel-{pins.node_of(directory)}.log")
     return int(answer.values["opened_ns"])

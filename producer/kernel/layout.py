@@ -14,11 +14,12 @@ from common.settings import CaptureSettings
 from producer.kernel.abi import (
     COALESCED_KEY,
     CONFIG,
-    COUNTERS,
+    COPY,
     INTERFACE,
     SOURCES,
     Dtype,
     coalesced_of,
+    counters_of,
     record_of,
     tunnel_mask,
 )
@@ -32,7 +33,9 @@ class Layout:
     program: str  # digest of what it was compiled from, and how
     ring_bytes: int
     flow_entries: int
+    copies_bytes: int  # of the ring of copies; 0: there is none
     record: Dtype
+    copy: Dtype
     counters: Dtype
     coalesced_key: Dtype
     coalesced: Dtype
@@ -63,13 +66,16 @@ def layout_of(capture: CaptureSettings) -> Layout:
     for path in sorted(SOURCES.glob("*.[ch]")):
         digest.update(path.read_bytes())
     digest.update(bytes([tunnel_mask(capture.decapsulate)]))
+    digest.update(capture.inspected_bytes.to_bytes(4, "big"))
     record = record_of(capture.decapsulate)
     return Layout(
         program=digest.hexdigest()[:16],
         ring_bytes=capture.ring_bytes,
         flow_entries=capture.flow_entries,
+        copies_bytes=capture.inspect_ring_bytes if capture.inspect else 0,
         record=record,
-        counters=COUNTERS,
+        copy=COPY,
+        counters=counters_of(capture.inspect),
         coalesced_key=COALESCED_KEY,
         coalesced=coalesced_of(record["event"]),
         state=STATE,

@@ -7,27 +7,38 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from common.errors import EnvironmentProblem
 from producer.kernel import bpfsys, environment, pins
-from producer.kernel.abi import CONFIG, SOURCES, tunnel_mask
+from producer.kernel.abi import CONFIG, SOURCES, UNLIMITED, tunnel_mask
 from producer.kernel.child import SeeLogError
 
 SOURCE = SOURCES / "ayaflow.bpf.c"
 
 
-def load(pin_directory: Path, *, ring_pages: int, flow_entries: int, decapsulate: Collection[str] = ()) -> None:
+def load(
+    pin_directory: Path,
+    *,
+    ring_pages: int,
+    flow_entries: int,
+    decapsulate: Collection[str] = (),
+    inspect: int = 0,
+    copy_pages: int = 0,
+) -> None:
     """Compile, load, fill the maps, pin everything into `pin_directory`.
 
-    `decapsulate`: tunnels to be opened, of schemas.fields.TUNNEL_TYPES. The open epoch counts in counters_a; no slot
-    is set up. Raises EnvironmentProblem.
+    `decapsulate`: tunnels to be opened, of schemas.fields.TUNNEL_TYPES. `inspect`: octets of payload to be copied where
+    there may be a name, into a ring of `copy_pages`. The open epoch counts in counters_a; no slot is set up.
+    Raises EnvironmentProblem.
     """
-    module = _compiled(compiler_flags(ring_pages, flow_entries, decapsulate))
+    module = _compiled(compiler_flags(ring_pages, flow_entries, decapsulate, inspect, copy_pages))
     programs = {hook: _verified(module, hook) for hook in pins.PROGRAMS}
     fill(module)
     for direction, hook in enumerate(pins.PROGRAMS):
         _put(module, "programs", direction, struct.pack("=I", programs[hook]))
     try:
-        for name in pins.MAPS:
+        for name in (*pins.MAPS, *([pins.COPIES] if inspect else [])):
             bpfsys.obj_pin(module[name].map_fd, pin_directory / name)
         for hook, fd in programs.items():
             bpfsys.obj_pin(fd, pin_directory / hook)
@@ -36,25 +47,35 @@ def load(pin_directory: Path, *, ring_pages: int, flow_entries: int, decapsulate
 
 
 def load_for_replay(
-    program: str, maps: Collection[str], *, ring_pages: int, decapsulate: Collection[str] = ()
+    program: str,
+    maps: Collection[str],
+    *,
+    ring_pages: int,
+    decapsulate: Collection[str] = (),
+    inspect: int = 0,
+    copy_pages: int = 0,
 ) -> dict[str, int]:
     """Compile and load with bpf/replay.h -> descriptors of the program and the maps. Raises EnvironmentProblem.
 
-    Nothing is attached and nothing is pinned: when the last descriptor is closed, all is gone.
+    See `load`. Nothing is attached and nothing is pinned: when the last descriptor is closed, all is gone.
     """
-    module = _compiled([*compiler_flags(ring_pages, 1, decapsulate), "-DREPLAY"])
+    module = _compiled([*compiler_flags(ring_pages, 1, decapsulate, inspect, copy_pages), "-DREPLAY"])
     fds = {program: _verified(module, program)} | {name: module[name].map_fd for name in maps}
     _open(module)
     return {name: os.dup(fd) for name, fd in fds.items()}  # bcc closes its own
 
 
-def compiler_flags(ring_pages: int, flow_entries: int, decapsulate: Collection[str]) -> list[str]:
+def compiler_flags(
+    ring_pages: int, flow_entries: int, decapsulate: Collection[str], inspect: int = 0, copy_pages: int = 0
+) -> list[str]:
     """What the C files are to be told."""
     return [
         f"-I{SOURCE.parent}",
         f"-DRING_PAGES={ring_pages}",
         f"-DFLOW_ENTRIES={flow_entries}",
         f"-DDECAPSULATE={tunnel_mask(decapsulate)}",
+        f"-DINSPECT={inspect}",
+        f"-DCOPY_PAGES={copy_pages}",
     ]
 
 
@@ -67,7 +88,10 @@ def fill(module: Any) -> None:
 
 def _open(module: Any) -> None:
     _put(module, "open_epoch", 0, struct.pack("=I", module["counters_a"].map_fd))
-    _put(module, "config", 0, secrets.token_bytes(16).ljust(CONFIG.itemsize, b"\0"))
+    config = np.zeros(1, CONFIG)
+    config["hash_key"] = np.frombuffer(secrets.token_bytes(16), "=u8")
+    config["copies"] = UNLIMITED
+    _put(module, "config", 0, config.tobytes())
 
 
 def _put(module: Any, name: str, key: int, value: bytes) -> None:

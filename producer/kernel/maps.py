@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from producer.kernel import bpfsys
-from producer.kernel.abi import COUNTERS, MAX_INTERFACES, WATCHED_KEY, Records, converted, interface
+from producer.kernel.abi import BUDGET_NS, COUNTERS, MAX_INTERFACES, WATCHED_KEY, Records, converted, interface
 from producer.kernel.layout import Layout
 from producer.kernel.run_state import RunState
 
@@ -125,6 +125,11 @@ class ConfigPage:
         """A producer lives until then, on the monotonic clock; `offset_ns`: from it to the wall clock."""
         self._config["wall_offset_ns"][0] = offset_ns & (1 << 64) - 1
         self._config["alive_until_ns"][0] = until_ns
+
+    def inspect(self, a_second: int) -> None:
+        """At most so many copies a second."""
+        if "copies" in (self._config.dtype.names or ()):  # else another version has made it
+            self._config["copies"][0] = max(1, a_second * BUDGET_NS // 1_000_000_000)
 
     def coalesce(self, wanted: bool) -> None:
         """Whether packets are to be added up by flow although there is room for an event each."""

@@ -24,6 +24,8 @@ MAPS = (
     "entered",
     "programs",
 )
+COPIES = "copies"
+"""The ring of a program that inspects payload."""
 OLD = "old"
 """Folder in the node's, with a folder for each run of another version that is not sent to its end."""
 _HOOKS = "hooks-"

@@ -1,4 +1,4 @@
-"""The kernel's ring buffer, mapped: whole spans at a time as numpy arrays, no call per event.
+"""The kernel's ring buffers, mapped: whole spans at a time as numpy arrays, no call per event.
 
 Positions are the kernel's own: octets since the ring was made; they never go back. What lies between the
 consumer's position and a reader's is not overwritten, so a span stays valid until it is released.
@@ -7,36 +7,34 @@ Only the parts that are being read are mapped: all that is mapped counts as our 
 """
 
 import mmap
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from producer.kernel.abi import BUSY, DISCARDED, RECORD, Records
+from producer.kernel.abi import BUSY, COPY, DISCARDED, RECORD, Records, converted
 
 _SCAN_RECORDS = 16_384  # at a time; they stay in the CPU's cache until they are used
 _PART_BYTES = 2 << 20
 _PARTS = 2  # mapped at a time: where a batch begins, and up to where records are submitted
+_COPIES_PART_BYTES = 512 << 10
+_MOST_COPIES = 4096  # read at a time
+_HEADER_BYTES, _ALIGNED = 8, 8  # of the ring's own header, and of where a record may begin
 
 Octets = npt.NDArray[np.uint8]
 
 
-class Ring:
-    """A mapped ring of `size` octets of data, of records of one type, each `stride` octets."""
+class _Mapped:
+    """The two pages that say where kernel and reader are."""
 
-    def __init__(self, fd: int, size: int, record: np.dtype[Any] = RECORD) -> None:
+    def __init__(self, fd: int, size: int) -> None:
         page = mmap.PAGESIZE
-        self.size, self.record, self.stride = size, record, record.itemsize
-        self._fd, self._part_bytes = fd, min(size, _PART_BYTES)
-        # Behind a part so much of the next one is mapped, too, that a batch lies in one piece. Behind the last one the
-        # kernel maps the first again.
-        self._mapped_bytes = min(2 * size, self._part_bytes + -(-_SCAN_RECORDS * self.stride // page) * page)
+        self.size, self._fd = size, fd
         self._consumer_page = mmap.mmap(fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
         self._producer_page = mmap.mmap(fd, page, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
         self._consumer = np.frombuffer(self._consumer_page, "=u8", 1)
         self._producer = np.frombuffer(self._producer_page, "=u8", 1)
-        self._submitted = record["event"].itemsize  # header of an event that is not discarded
-        self._parts: dict[int, Octets] = {}  # by number, the one that was used last at the end
+        self._parts: dict[int, Octets] = {}  # of the data by number, the one that was used last at the end
 
     def close(self) -> None:
         """Unmap. Spans must not be used any more."""
@@ -56,6 +54,34 @@ class Ring:
     def release(self, position: int) -> None:
         """Let the kernel overwrite what lies before `position`."""
         self._consumer[0] = position
+
+    def _part(self, number: int, part_bytes: int, mapped_bytes: int, most: int) -> Octets:
+        """A part of the data, and what follows it; behind the last one the kernel maps the first again.
+
+        `most`: parts that are mapped at a time.
+        """
+        octets = self._parts.pop(number, None)
+        if octets is None:
+            if len(self._parts) == most:
+                self._parts.pop(next(iter(self._parts)))  # unmapped with the last view of it
+            offset = 2 * mmap.PAGESIZE + number * part_bytes
+            pages = mmap.mmap(self._fd, mapped_bytes, mmap.MAP_SHARED, mmap.PROT_READ, offset=offset)
+            octets = np.frombuffer(pages, np.uint8)
+        self._parts[number] = octets
+        return octets
+
+
+class Ring(_Mapped):
+    """A mapped ring of `size` octets of data, of records of one type, each `stride` octets."""
+
+    def __init__(self, fd: int, size: int, record: np.dtype[Any] = RECORD) -> None:
+        super().__init__(fd, size)
+        page = mmap.PAGESIZE
+        self.record, self.stride = record, record.itemsize
+        self._part_bytes = min(size, _PART_BYTES)
+        # Behind a part so much of the next one is mapped, too, that a batch lies in one piece.
+        self._mapped_bytes = min(2 * size, self._part_bytes + -(-_SCAN_RECORDS * self.stride // page) * page)
+        self._submitted = record["event"].itemsize  # header of an event that is not discarded
 
     def readable(self, position: int) -> int:
         """End of the submitted records from `position` on; at most of _SCAN_RECORDS."""
@@ -79,18 +105,58 @@ class Ring:
         """Those that are mapped in one piece."""
         number, offset = divmod(start % self.size, self._part_bytes)
         count = min(end - start, self._mapped_bytes - offset) // self.stride
-        return np.frombuffer(self._part(number), self.record, count, offset)
+        octets = self._part(number, self._part_bytes, self._mapped_bytes, _PARTS)
+        return np.frombuffer(octets, self.record, count, offset)
 
-    def _part(self, number: int) -> Octets:
-        octets = self._parts.pop(number, None)
-        if octets is None:
-            if len(self._parts) == _PARTS:
-                self._parts.pop(next(iter(self._parts)))  # unmapped with the last view of it
-            offset = 2 * mmap.PAGESIZE + number * self._part_bytes
-            pages = mmap.mmap(self._fd, self._mapped_bytes, mmap.MAP_SHARED, mmap.PROT_READ, offset=offset)
-            octets = np.frombuffer(pages, np.uint8)
-        self._parts[number] = octets
-        return octets
+
+class Copies(NamedTuple):
+    """Copies between two positions of the ring of copies; a view of it, valid until `end` is released."""
+
+    start: int
+    end: int
+    heads: Records  # shape (n,), of dtype COPY
+    octets: memoryview  # the ring from `start` on
+    offsets: npt.NDArray[np.int64]  # shape (n,): where in `octets` the payload of each begins
+
+
+class CopyRing(_Mapped):
+    """A mapped ring of copies: records of several sizes."""
+
+    def __init__(self, fd: int, size: int, copy: np.dtype[Any] = COPY) -> None:
+        """`copy`: how the heads are laid out."""
+        super().__init__(fd, size)
+        self._copy = copy
+        self._part_bytes = min(size, _COPIES_PART_BYTES)
+
+    def read(self, position: int) -> Copies:
+        """The submitted copies from `position` on, at most a few thousand; where `end` is `position` there are none.
+
+        Raises ValueError when what lies there is no copy.
+        """
+        number, begin = divmod(position % self.size, self._part_bytes)
+        # a record that begins in a part ends within the next page
+        part = self._part(number, self._part_bytes, self._part_bytes + mmap.PAGESIZE, most=1)
+        octets, least = part.data[begin:], self._copy.itemsize
+        headers = octets.cast("I")
+        limit = min(self.producer_position() - position, self._part_bytes - begin)
+        place, offsets = 0, list[int]()
+        while place < limit and len(offsets) < _MOST_COPIES:
+            header = headers[place >> 2]
+            if header & BUSY:
+                break
+            length = header & ~DISCARDED
+            if not least <= length <= mmap.PAGESIZE - _HEADER_BYTES:
+                raise ValueError(
+                    f"the ring of copies holds a record of {length} octets, which is no copy; "
+                    "was it made by another version of ayaflow?"
+                )
+            if length == header:
+                offsets.append(place + _HEADER_BYTES)
+            place += _HEADER_BYTES + length + -length % _ALIGNED
+        at = np.array(offsets, np.int64)
+        words = (begin + at)[:, None] // _ALIGNED + np.arange(least // _ALIGNED)
+        heads = part.view(np.uint64)[words].view(self._copy).reshape(-1)
+        return Copies(position, position + place, converted(heads, COPY), octets, at + least)
 
 
 def submitted(records: Records) -> npt.NDArray[np.bool_]:

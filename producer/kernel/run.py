@@ -14,7 +14,7 @@ from producer.kernel import bpfsys, pins
 from producer.kernel.abi import STATE_PAGE, Records, converted
 from producer.kernel.layout import Layout
 from producer.kernel.maps import ConfigPage, PinnedMaps, PinnedTables
-from producer.kernel.ring import Ring, submitted
+from producer.kernel.ring import CopyRing, Ring, submitted
 from producer.kernel.run_state import RunState
 
 LAYOUT_AT = 1024  # where in struct state the layout is written
@@ -35,6 +35,8 @@ class PinnedRun:
             layout=layout,
             wanted=wanted,
         )
+        self.copies = CopyRing(fds[pins.COPIES], layout.copies_bytes, layout.copy) if layout.copies_bytes else None
+        """Of a program that inspects payload."""
         self.tables = PinnedTables(fds["interfaces"], fds["watched"], layout)
         self.state = RunState(np.frombuffer(page, layout.state, 1))
         self.config = ConfigPage(fds["config"], layout.config)
@@ -43,6 +45,8 @@ class PinnedRun:
         """Unmap and close everything."""
         with contextlib.suppress(BufferError):  # an error's traceback may hold a span
             self.ring.close()
+            if self.copies is not None:
+                self.copies.close()
             self.config.close()
             del self.state
             self._page.close()
@@ -81,6 +85,7 @@ def begin_run(
 ) -> PinnedRun:
     """Open what the child has just loaded and pinned, and write down whose it is."""
     fds, page = _opened(directory, open_pin)
+    _open_copies(fds, directory, layout, open_pin)
     RunState(np.frombuffer(page, layout.state, 1)).begin(ring_id=ring_id, opened_ns=opened_ns)
     text = layout.text().encode()
     page[LAYOUT_AT : LAYOUT_AT + len(text)] = text
@@ -103,7 +108,13 @@ def open_run(directory: Path, wanted: Layout, *, open_pin: OpenPin = bpfsys.obj_
         for fd in fds.values():
             os.close(fd)
         return None
+    _open_copies(fds, directory, layout, open_pin)
     return PinnedRun(directory, layout, wanted, fds, page)
+
+
+def _open_copies(fds: dict[str, int], directory: Path, layout: Layout, open_pin: OpenPin) -> None:
+    if layout.copies_bytes:
+        fds[pins.COPIES] = open_pin(directory / pins.COPIES)
 
 
 def _opened(directory: Path, open_pin: OpenPin) -> tuple[dict[str, int], mmap.mmap]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from producer.kernel.abi import STATE_PAGE
 from producer.kernel.child import Answer
-from producer.kernel.pins import MAPS, PROGRAMS
+from producer.kernel.pins import COPIES, MAPS, PROGRAMS
 
 
 def open_file(path: Path) -> int:
@@ -15,11 +15,12 @@ def open_file(path: Path) -> int:
     return os.open(path, os.O_RDWR)
 
 
-def pin_files(directory: Path, ring_bytes: int) -> None:
+def pin_files(directory: Path, ring_bytes: int, copies_bytes: int = 0) -> None:
     """What a loaded program leaves in a node's folder."""
     directory.mkdir(parents=True, exist_ok=True)
-    for name in (*MAPS, *PROGRAMS):
-        size = 2 * mmap.PAGESIZE + 2 * ring_bytes if name == "events" else STATE_PAGE.itemsize
+    rings = {"events": ring_bytes} | ({COPIES: copies_bytes} if copies_bytes else {})
+    for name in {*MAPS, *PROGRAMS, *rings}:
+        size = 2 * mmap.PAGESIZE + 2 * rings[name] if name in rings else STATE_PAGE.itemsize
         (directory / name).write_bytes(bytes(size))
 
 
@@ -33,7 +34,8 @@ class MemoryCall:
     def __call__(self, command: str, request: dict[str, Any], *, log: Path) -> Answer:
         self.asked.append((command, request))
         if command == "load":
-            pin_files(Path(request["pin_directory"]), request["ring_pages"] * mmap.PAGESIZE)
+            pages = request["ring_pages"], request["copy_pages"]
+            pin_files(Path(request["pin_directory"]), *(count * mmap.PAGESIZE for count in pages))
             return Answer(values={"opened_ns": 7})
         removed, self.attached = self.attached, []
         return Answer(values={"removed": removed})

@@ -6,7 +6,7 @@ A block of frames is copied into a map that we have mapped, and one system call 
 import mmap
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from common.errors import AyaflowError, EnvironmentProblem
 from producer.capture.batch import Span
-from producer.kernel import bpfsys, child
+from producer.kernel import bpfsys, child, pins
 from producer.kernel.abi import (
     COUNTERS,
     NO_ETHERNET,
@@ -26,17 +26,19 @@ from producer.kernel.abi import (
     REPLAY_FRAMES,
     REPLAY_STATE,
     WATCHED,
+    counters_of,
     interface,
     record_of,
 )
 from producer.kernel.maps import fresh_counters
-from producer.kernel.ring import Ring
+from producer.kernel.ring import Copies, CopyRing, Ring
 from producer.replay.files.frames import Frames
 from schemas.packets import EGRESS
 
 _PROGRAM = "replay"
 _MAPS = ("events", "counters_a", "interfaces", "replay_frames", "replay_block", "replay_state")
 RING_PAGES = 1024  # more than a block's events
+COPY_PAGES = 2048  # more than the copies of all its frames: of 171 octets each, 592 of the ring
 _ROOM = REPLAY_FRAME_MASK + 1  # that the verifier wants behind each frame's offset
 LONGEST_FRAME = 16_000  # what lies behind is no header
 BLOCK_BYTES = REPLAY_BLOCK_BYTES - 2 * _ROOM
@@ -51,14 +53,25 @@ class Ran:
 
     span: Span  # events, in the order of the frames; valid until the next run
     counters: dict[tuple[int, int], dict[str, int]]  # by interface number and direction
+    copies: tuple[Copies, ...] = ()  # likewise, of a program that inspects payload
 
 
 class ReplayProgram:
     """The loaded program. A context manager."""
 
-    def __init__(self, log: Path, decapsulate: Sequence[str] = ()) -> None:
-        """The compiler's messages go to `log`. `decapsulate`: tunnels to be opened. Raises EnvironmentProblem."""
-        request = {"program": _PROGRAM, "maps": _MAPS, "ring_pages": RING_PAGES, "decapsulate": list(decapsulate)}
+    def __init__(self, log: Path, decapsulate: Sequence[str] = (), inspect: int = 0) -> None:
+        """The compiler's messages go to `log`. `decapsulate`: tunnels to be opened. Raises EnvironmentProblem.
+
+        `inspect`: octets of payload to be copied where there may be a name.
+        """
+        request = {
+            "program": _PROGRAM,
+            "maps": (*_MAPS, *([pins.COPIES] if inspect else [])),
+            "ring_pages": RING_PAGES,
+            "decapsulate": list(decapsulate),
+            "inspect": inspect,
+            "copy_pages": COPY_PAGES if inspect else 0,
+        }
         self._fds = child.run("compile", request, log=log).fds
         self._maps = [
             mmap.mmap(self._fds[name], -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
@@ -73,7 +86,9 @@ class ReplayProgram:
         self._state = np.frombuffer(self._maps[2], np.uint64, 2)
         self._block[: len(_NOTHING)] = np.frombuffer(_NOTHING, np.uint8)
         self._ring = Ring(self._fds["events"], RING_PAGES * mmap.PAGESIZE, record_of(decapsulate))
-        self._position = 0
+        self._copies = CopyRing(self._fds[pins.COPIES], COPY_PAGES * mmap.PAGESIZE) if inspect else None
+        self._layout = counters_of(inspect)
+        self._position = self._copied = 0
         self._cpus = bpfsys.possible_cpus()
 
     def __enter__(self) -> "ReplayProgram":
@@ -85,6 +100,8 @@ class ReplayProgram:
         if error is not None:
             return  # its traceback holds views of the maps; they end with the process
         self._ring.close()
+        if self._copies is not None:
+            self._copies.close()
         del self._frames, self._block, self._state
         for mapped in self._maps:
             mapped.close()
@@ -104,10 +121,12 @@ class ReplayProgram:
         count = rows.stop - rows.start
         passages = np.unique(slots * 2 + (frames.direction[rows] == EGRESS)).tolist()
         for passage in passages:
-            bpfsys.map_update(self._fds["counters_a"], _key(passage), fresh_counters(epoch, self._cpus))
+            bpfsys.map_update(self._fds["counters_a"], _key(passage), fresh_counters(epoch, self._cpus, self._layout))
         self._write(frames, rows, slots)
         self._state[:] = 0
         self._ring.release(self._position)
+        if self._copies is not None:
+            self._copies.release(self._copied)
         while (done := int(self._state[0])) < count:
             try:
                 bpfsys.prog_test_run(self._fds[_PROGRAM], bytes(LONGEST_FRAME >> 3), repeat=count - done)
@@ -123,6 +142,7 @@ class ReplayProgram:
         return Ran(
             span=Span(start=start, end=self._position, records=self._ring.span(start, self._position)),
             counters={(passage // 2, passage % 2): self._counted(passage) for passage in passages},
+            copies=tuple(self._take_copies()),
         )
 
     def _write(self, frames: Frames, rows: slice, slots: npt.NDArray[np.uint32]) -> None:
@@ -138,9 +158,14 @@ class ReplayProgram:
         into["slot"] = slots
         into["direction"] = frames.direction[rows] == EGRESS
 
+    def _take_copies(self) -> Iterator[Copies]:
+        while self._copies is not None and (found := self._copies.read(self._copied)).end != self._copied:
+            self._copied = found.end
+            yield found
+
     def _counted(self, passage: int) -> dict[str, int]:
-        raw = bpfsys.map_lookup(self._fds["counters_a"], _key(passage), COUNTERS.itemsize * self._cpus)
-        rows = np.frombuffer(raw, COUNTERS)
+        raw = bpfsys.map_lookup(self._fds["counters_a"], _key(passage), self._layout.itemsize * self._cpus)
+        rows = np.frombuffer(raw, self._layout)
         return {name: int(rows[name].sum()) for name in COUNTERS.names or () if name != "epoch"}
 
 

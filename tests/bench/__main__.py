@@ -14,6 +14,7 @@ from tests.bench.results import Result, machine, table
 
 NAMES = {
     "kernel": "the kernel program, above an empty one",
+    "inspect": "what it costs the kernel program to look for names, and to copy what may hold one",
     "producer": "the producer process, from the ring to Kafka's acknowledgement",
     "streams": "decoding, windows, rows into ClickHouse",
     "obvious": "against a plain Faust app with one PacketEvent a message",

@@ -12,18 +12,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from pyroute2 import IPRoute
 
 from common.settings import CaptureSettings
 from producer.capture.epochs import slots_of
 from producer.interfaces.attach.entry import Entries, Label
 from producer.kernel import bpfsys, loader
-from producer.kernel.abi import COALESCED, COALESCED_KEY, WATCHED, interface
+from producer.kernel.abi import COALESCED, COALESCED_KEY, UNLIMITED, WATCHED, counters_of, interface
 from producer.kernel.maps import fresh_counters
 from producer.kernel.pins import PROGRAMS
-from producer.kernel.ring import Ring
+from producer.kernel.ring import CopyRing, Ring
 
 RING_PAGES = 16_384  # 64 MiB: what a burst of the generator fills
+COPY_PAGES = 4_096
 FLOW_ENTRIES = CaptureSettings().flow_entries
 _HOOK = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}
 
@@ -52,17 +55,21 @@ def frame(octets: int = 60) -> bytes:
 class Programs:
     """Ours and two empty ones, loaded."""
 
-    def __init__(self) -> None:
+    def __init__(self, inspect: int = 0) -> None:
+        """`inspect`: octets of payload to be copied where there may be a name."""
         import bcc  # brings LLVM; whoever only wants a frame does without
 
         text = loader.SOURCE.read_bytes() + Path(__file__).with_name("kernel.bpf.c").read_bytes()
-        self.module: Any = bcc.BPF(text=text, cflags=loader.compiler_flags(RING_PAGES, FLOW_ENTRIES, ()))
+        flags = loader.compiler_flags(RING_PAGES, FLOW_ENTRIES, (), inspect, COPY_PAGES)
+        self.module: Any = bcc.BPF(text=text, cflags=flags)
         names = ("bench_nothing", "bench_empty", "bench_ingress", "bench_egress", "ayaflow_ingress", "ayaflow_egress")
         self.fds = {name: self.module.load_func(name.encode(), bcc.BPF.SCHED_CLS).fd for name in names}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # bcc would have the maps' names as bytes
             loader.fill(self.module)
         self.ring = Ring(self.map("events"), RING_PAGES * 4096)
+        self.copies = CopyRing(self.map("copies"), COPY_PAGES * 4096) if inspect else None
+        self.counters = counters_of(inspect)
         self.cpus = bpfsys.possible_cpus()
         self._enter("programs", "ayaflow")
         self._enter("bench_programs", "bench")
@@ -85,10 +92,13 @@ class Programs:
         assert detail in DETAILS
         bpfsys.map_update(self.map("interfaces"), struct.pack("=I", slot), interface(WATCHED))
         always, offset = 2**63, time.time_ns() - time.monotonic_ns()
-        config = struct.pack("=16sQQQ", os.urandom(16), always, offset, detail == "flow")
+        config = struct.pack("=16sQQQQ", os.urandom(16), always, offset, detail == "flow", UNLIMITED)
         bpfsys.map_update(self.map("config"), bytes(4), config)
         for each in slots_of(slot, ""):
-            bpfsys.map_update(self.map("counters_a"), struct.pack("=I", each.key), fresh_counters(1, self.cpus))
+            bpfsys.map_update(self.map("counters_a"), struct.pack("=I", each.key), self._zeros())
+
+    def _zeros(self) -> npt.NDArray[np.void]:
+        return fresh_counters(1, self.cpus, self.counters)
 
     def flows(self, count: int) -> None:
         """How many flows the runs of the bench_ programs go through."""
@@ -100,16 +110,19 @@ class Programs:
         bpfsys.map_delete_all(table, bpfsys.map_read_all(table, COALESCED_KEY, COALESCED, FLOW_ENTRIES)[0])
         start, end = self.ring.consumer_position(), self.ring.producer_position()
         self.ring.release(end)
+        if self.copies is not None:
+            self.copies.release(self.copies.producer_position())
         return end - start
 
     def nanoseconds(self, name: str, *, repeat: int = 50_000, rounds: int = 40) -> float:
         """Median of a run, by the kernel's own clock."""
-        packet, times = frame(), []
-        for _ in range(rounds):
-            _, duration = bpfsys.prog_test_run(self.fds[name], packet, repeat=repeat)
-            times.append(duration)
-            self.release()
-        return statistics.median(times)
+        return statistics.median(self.once(name, frame(), repeat) for _ in range(rounds))
+
+    def once(self, name: str, packet: bytes, repeat: int) -> int:
+        """Mean of some runs over a frame, by the kernel's own clock."""
+        _, duration = bpfsys.prog_test_run(self.fds[name], packet, repeat=repeat)
+        self.release()
+        return duration
 
     @contextlib.contextmanager
     def attached(self, name: str, interface: str, hook: str = "ingress") -> Iterator[None]:
@@ -141,12 +154,14 @@ class Programs:
 
     def close(self) -> None:
         self.ring.close()
+        if self.copies is not None:
+            self.copies.close()
         self.module.cleanup()
 
 
 @contextlib.contextmanager
-def programs() -> Iterator[Programs]:
-    made = Programs()
+def programs(inspect: int = 0) -> Iterator[Programs]:
+    made = Programs(inspect)
     try:
         yield made
     finally:

@@ -14,7 +14,7 @@ from common.settings import CaptureSettings
 from producer.capture.epochs import slots_of
 from producer.interfaces.attach.hook import ATTACHED, WAYS, Hook
 from producer.kernel import bpfsys, child, pins
-from producer.kernel.abi import COUNTERS, OUTCOMES, WATCHED, Records, interface
+from producer.kernel.abi import WATCHED, Records, counters_of, interface
 from producer.kernel.layout import Layout, layout_of
 from producer.kernel.maps import fresh_counters
 from producer.kernel.ring import submitted
@@ -39,10 +39,19 @@ class Outcome:
 FLOW_ENTRIES = 1024
 
 
-def layout(ring_pages: int, decapsulate: tuple[str, ...] = ()) -> Layout:
-    """Of the program that the tests load."""
+def layout(ring_pages: int, decapsulate: tuple[str, ...] = (), copy_pages: int = 0, inspect: int = 2048) -> Layout:
+    """Of the program that the tests load. `copy_pages`, unless 0: it inspects payload, and copies up to `inspect`."""
     tunnels: Any = list(decapsulate)
-    return layout_of(CaptureSettings(ring_bytes=ring_pages * 4096, flow_entries=FLOW_ENTRIES, decapsulate=tunnels))
+    return layout_of(
+        CaptureSettings(
+            ring_bytes=ring_pages * 4096,
+            flow_entries=FLOW_ENTRIES,
+            decapsulate=tunnels,
+            inspect=copy_pages > 0,
+            inspect_bytes=inspect,
+            inspect_ring_bytes=max(16, copy_pages) * 4096,
+        )
+    )
 
 
 class Program:
@@ -57,6 +66,8 @@ class Program:
         ring_pages: int = 64,
         decapsulate: tuple[str, ...] = (),
         ways: tuple[str, ...] = WAYS,
+        copy_pages: int = 0,
+        inspect: int = 2048,
     ) -> None:
         directory.mkdir(parents=True)
         self.node = pins.node_of(directory)
@@ -68,11 +79,17 @@ class Program:
             "flow_entries": FLOW_ENTRIES,
             "decapsulate": decapsulate,
             "ways": ways,
+            "inspect": inspect if copy_pages else 0,
+            "copy_pages": copy_pages,
         }
         answer = child.run("load", request, log=log)
         self.fds = {path.name: bpfsys.obj_get(path) for path in directory.iterdir()}
+        self._counters = counters_of(bool(copy_pages))
         self.kernel = begin_run(
-            directory, layout(ring_pages, decapsulate), ring_id=1, opened_ns=answer.values["opened_ns"]
+            directory,
+            layout(ring_pages, decapsulate, copy_pages, inspect),
+            ring_id=1,
+            opened_ns=answer.values["opened_ns"],
         )
         self.offset_ns = time.time_ns() - time.monotonic_ns()
         self.kernel.config.live(2**63, self.offset_ns)
@@ -101,12 +118,15 @@ class Program:
     def open_epoch(self, epoch: int, slot: int = TEST_RUN) -> None:
         """Zero the counters of a slot in the open map, and say which epoch they count."""
         for key in (each.key for each in slots_of(slot, "")):
-            bpfsys.map_update(self.fds["counters_a"], struct.pack("=I", key), fresh_counters(epoch, self._cpus))
+            rows = fresh_counters(epoch, self._cpus, self._counters)
+            bpfsys.map_update(self.fds["counters_a"], struct.pack("=I", key), rows)
 
     def counters(self, direction: int = 0) -> dict[str, int]:
-        raw = bpfsys.map_lookup(self.fds["counters_a"], struct.pack("=I", direction), COUNTERS.itemsize * self._cpus)
-        rows = np.frombuffer(raw, COUNTERS)
-        return {f"{o}_{unit}": int(rows[f"{o}_{unit}"].sum()) for o in OUTCOMES for unit in ("packets", "bytes")}
+        octets = self._counters.itemsize * self._cpus
+        rows = np.frombuffer(
+            bpfsys.map_lookup(self.fds["counters_a"], struct.pack("=I", direction), octets), self._counters
+        )
+        return {name: int(rows[name].sum()) for name in self._counters.names or () if name != "epoch"}
 
     def run(self, frame: bytes, hook: str = "ingress", *, repeat: int = 1, **context: int) -> Outcome:
         direction = ("ingress", "egress").index(hook)
@@ -130,6 +150,18 @@ class Program:
         self.ring.release(end)
         self._position = end
         return events
+
+    def take_copies(self) -> list[tuple[Any, bytes]]:
+        """Heads and octets of all copies since the last call, released."""
+        ring, taken = self.kernel.copies, []
+        assert ring is not None
+        begin = ring.consumer_position()
+        while (found := ring.read(begin)).end != begin:
+            for head, at in zip(found.heads, found.offsets.tolist(), strict=True):
+                taken.append((head, bytes(found.octets[at : at + int(head["copied"])])))
+            begin = found.end
+        ring.release(begin)
+        return taken
 
     def leave_unread(self, count: int) -> None:
         """Do as if the last `count` events had not been read."""

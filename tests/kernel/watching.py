@@ -53,6 +53,8 @@ class Watching:
             "ring_pages": 64,
             "flow_entries": FLOW_ENTRIES,
             "decapsulate": [],
+            "inspect": 0,
+            "copy_pages": 0,
         }
         opened_ns = child.run("load", request, log=log).values["opened_ns"]
         kernel = self._kernel = begin_run(directory, layout(64), ring_id=1, opened_ns=opened_ns)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from producer.kernel import abi, pins
-from producer.kernel.abi import EVENT, RECORD, TUNNEL_EVENT, TUNNEL_RECORD, tunnel_mask
+from producer.kernel.abi import COPY, EVENT, RECORD, TUNNEL_EVENT, TUNNEL_RECORD, tunnel_mask
 from tests.unit.producer.kernel.headers import BPF, OF_THE_PROGRAM, SHARED, declared, shared_text
 
 GOLDEN = bytes.fromhex(
@@ -76,6 +76,36 @@ def test_the_tunnel_follows_the_event() -> None:
     assert bytes(event["outer_src"])[-1:] == bytes(event["outer_dst"])[-1:] == b"\x09"
 
 
+def test_the_head_of_a_copy_is_read_field_by_field() -> None:
+    octets = bytes.fromhex(
+        "0807060504030201"  # ktime_ns
+        "1817161514131211"  # flow_hash
+        "00000000000000000000ffff0a000001"  # src
+        "20010db8000000000000000000000002"  # dst
+        "04030201"  # seq
+        "2a010000"  # epoch
+        "5704"  # src_port
+        "3500"  # dst_port
+        "dc05"  # payload_bytes
+        "0002"  # copied
+        "0300"  # slot
+        "c805"  # fragment_offset
+        "11"  # protocol
+        "06"  # kind
+        "01"  # direction
+        "02"  # flags
+    )
+    (head,) = np.frombuffer(octets, COPY)
+    assert (head["ktime_ns"], head["flow_hash"]) == (0x0102030405060708, 0x1112131415161718)
+    assert bytes(head["src"]) == bytes(10) + b"\xff\xff\x0a\x00\x00\x01"
+    assert bytes(head["dst"])[-1] == 2
+    assert (head["seq"], head["epoch"]) == (0x01020304, 298)
+    assert (head["src_port"], head["dst_port"]) == (1111, 53)
+    assert (head["payload_bytes"], head["copied"], head["fragment_offset"]) == (1500, 512, 1480)
+    assert (head["slot"], head["protocol"], head["direction"]) == (3, 17, 1)
+    assert (abi.COPY_KINDS[head["kind"]], head["flags"]) == ("FRAGMENT", abi.MORE_FRAGMENTS)
+
+
 def test_a_bit_of_the_mask_is_the_number_of_a_tunnel() -> None:
     assert tunnel_mask(["vxlan", "gtpu", "vxlan"]) == 1 << 1 | 1 << 5
 
@@ -90,9 +120,10 @@ def _leaves(kind: np.dtype[Any], begin: int = 0) -> list[tuple[str, int, int]]:
     return found
 
 
-def differences(text: str, *, tunnels: bool) -> list[str]:
+def differences(text: str, *, tunnels: bool, inspects: bool) -> list[str]:
     """What a C text declares and abi.py lacks, or has otherwise."""
-    c, python = declared(text, {"DECAPSULATE": int(tunnels)}), abi.structs(tunnels=tunnels)
+    c = declared(text, {"DECAPSULATE": int(tunnels), "INSPECT": int(inspects)})
+    python = abi.structs(tunnels=tunnels, inspects=inspects)
     found = [f"struct {name}" for name in c.structs.keys() ^ python.keys()]
     for name in c.structs.keys() & python.keys():
         ours = [(_IN_C.get(leaf, leaf), *place) for leaf, *place in _leaves(python[name])]
@@ -108,19 +139,24 @@ _IN_C = {"min_packet_bytes": "smallest", "max_packet_bytes": "largest"}  # names
 
 
 @pytest.mark.parametrize("tunnels", [False, True])
-def test_all_structs_enums_and_constants_of_the_shared_headers_are_those_of_python(tunnels: bool) -> None:
-    assert not differences(shared_text(), tunnels=tunnels)
+@pytest.mark.parametrize("inspects", [False, True])
+def test_all_structs_enums_and_constants_of_the_shared_headers_are_those_of_python(
+    tunnels: bool, inspects: bool
+) -> None:
+    assert not differences(shared_text(), tunnels=tunnels, inspects=inspects)
 
 
 @pytest.mark.parametrize(
     ("line", "by", "told"),
     [
+        ("TCP_DNS };", "TCP_DNS, DTLS };", "enum copy_kind"),
+        ("u64 skipped_over_budget_packets;", "", "struct counters"),
         ("struct state {", "struct new { u32 number; };\nstruct state {", "struct new"),
         ("#define EGRESS 1", "#define EGRESS 1\n#define MIRRORED (1 << 2)", "MIRRORED"),
         ("#define MAX_INTERFACES 512", "#define MAX_INTERFACES 1024", "MAX_INTERFACES"),
         ("IPIP, GTPU }", "IPIP, GTPU, ERSPAN }", "enum tunnel_type"),
         ("enum tunnel_type {", "enum way { IN, OUT };\nenum tunnel_type {", "enum way"),
-        ("u8 direction;", "u8 way;", "struct packet_event"),
+        ("u8 direction;  ", "u8 way;  ", "struct packet_event"),
         ("u64 flow_hash;\n    u32 second;", "u32 second;\n    u64 flow_hash;", "struct coalesced_key"),
         ("u32 flags;\n    u32 namespace;", "u32 flags, new;\n    u32 namespace;", "struct interface"),
         ("u32 smallest, largest;", "u32 largest, smallest;", "struct packet_sizes"),
@@ -131,7 +167,7 @@ def test_all_structs_enums_and_constants_of_the_shared_headers_are_those_of_pyth
 def test_what_a_header_gets_and_python_does_not_is_told(line: str, by: str, told: str) -> None:
     text = shared_text()
     assert text.count(line) == 1
-    assert told in differences(text.replace(line, by), tunnels=True)
+    assert told in differences(text.replace(line, by), tunnels=True, inspects=True)
 
 
 def test_each_header_is_shared_or_the_program_s_own() -> None:
@@ -144,15 +180,16 @@ def test_what_is_pinned_is_a_map_of_the_program() -> None:
     tables += re.findall(
         r"^BPF_(?:PERCPU_ARRAY|PROG_ARRAY|ARRAY|RINGBUF_OUTPUT|ARRAY_OF_MAPS)\((\w+)", text, re.MULTILINE
     )
-    assert set(pins.MAPS) <= set(tables)
+    assert {*pins.MAPS, pins.COPIES} <= set(tables)
 
 
 @pytest.mark.parametrize("tunnels", [0, 1])
-def test_the_compiler_puts_members_where_we_read_them(tunnels: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("inspects", [0, 1])
+def test_the_compiler_puts_members_where_we_read_them(tunnels: int, inspects: int, tmp_path: Path) -> None:
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("no C compiler; the other tests read the headers themselves")
-    c = declared(shared_text(), {"DECAPSULATE": tunnels})
+    c = declared(shared_text(), {"DECAPSULATE": tunnels, "INSPECT": inspects})
     kinds = {name: f"{'union' if name in c.unions else 'struct'} {name}" for name in c.structs}
     values = {f"sizeof({kinds[name]})": kind.octets for name, kind in c.structs.items()}
     for name, kind in c.structs.items():
@@ -166,6 +203,7 @@ def test_the_compiler_puts_members_where_we_read_them(tunnels: int, tmp_path: Pa
         "#include <stddef.h>\n#include <stdint.h>\ntypedef uint64_t u64; typedef uint32_t u32; typedef uint16_t u16;\n"
         f"typedef uint8_t u8;\n#define BPF_F_TABLE(...)\n{includes}\n{checks}\n"
     )
-    command = [compiler, "-std=gnu11", "-fsyntax-only", f"-DDECAPSULATE={tunnels}", str(source)]
+    told = [f"-DDECAPSULATE={tunnels}", f"-DINSPECT={inspects}"]
+    command = [compiler, "-std=gnu11", "-fsyntax-only", *told, str(source)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -21,6 +21,10 @@ def test_other_settings_are_another_layout() -> None:
     assert layout_of(CaptureSettings(ring_bytes=1 << 20)) != layout_of(CaptureSettings())
     assert layout_of(CaptureSettings(flow_entries=4096)) != layout_of(CaptureSettings())
     assert layout_of(CaptureSettings(epoch_ms=100)) == layout_of(CaptureSettings())
+    inspecting = layout_of(CaptureSettings(inspect=True))
+    assert layout_of(CaptureSettings()) != inspecting != layout_of(CaptureSettings(inspect=True, inspect_bytes=512))
+    assert layout_of(CaptureSettings(inspect=True, inspect_budget=9)) == inspecting
+    assert layout_of(CaptureSettings(inspect_bytes=512)) == layout_of(CaptureSettings())
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "nonsense", '{"record": 3}'])
