@@ -40,6 +40,7 @@ HEAVY = {  # library: folders or files that may import it
         "console/",
         "deploy/local/",
     ),
+    "cryptography": ("producer/names/parsers/quic.py",),
     "dns": ("console/names/",),
     "fastapi": ("console/",),
     "faust": ("streams/",),
@@ -226,6 +227,7 @@ def test_the_heart_of_each_part_is_pure() -> None:
     assert names >= {
         "producer.capture.epochs",
         "producer.kafka.outbox",
+        "producer.names.reader",
         "streams.partition.state",
         "streams.windowing.windows",
         "console.audit.model",
