@@ -1,6 +1,6 @@
 # `make help` lists what people run. CI runs the same.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test up test test-unit test-kernel test-integration test-faults test-hostile test-e2e test-clients test-consumers soak coverage lint format bench bench-smoke setup-bench docs sizes wheel lock clean
+.PHONY: help setup setup-test up test test-unit test-kernel test-integration fuzz names-recall test-faults test-hostile test-e2e test-clients test-consumers soak coverage lint format bench bench-smoke setup-bench docs sizes wheel lock clean
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
@@ -55,6 +55,12 @@ coverage: setup-test ## branches that the unit and integration tests run, by pac
 	@rm -rf .coverage-data && mkdir .coverage-data
 	@tests/apart.sh $(PYTHON) -m coverage run -m pytest $(COVERAGE_TESTS); code=$$?; \
 	 $(PYTHON) -m coverage combine --quiet && $(PYTHON) -m tests.coverage_table; exit $$code
+
+fuzz:            ## five million changed messages to each parser of names, half an hour (INPUTS=5000000)
+	$(PYTHON) -m tests.names.fuzz $(INPUTS)
+
+names-recall:    ## names in captures as we read them and as tshark does (CAPTURES=folder)
+	$(PYTHON) -m tests.names.recall $(CAPTURES)
 
 test-faults:     ## each part killed, stopped, harmed, alone and all in one; an hour, as root (SEEDS=20 seeded runs)
 	@tests/apart.sh $(PYTEST) tests/faults -rA; code=$$?; cat docs/benchmarks/faults.md; exit $$code

@@ -61,8 +61,8 @@ BLANK["count"] = 1
 
 
 def chosen(rows: Rows, which: Any) -> Rows:
-    """A copy of these rows: without looking into them, which takes numpy a fifth of the time."""
-    found: Rows = rows.view(OPAQUE)[which].view(ROW)
+    """A copy of these rows, of any struct: without looking into them, which takes numpy a fifth of the time."""
+    found: Rows = rows.view(np.dtype((np.void, rows.itemsize)))[which].view(rows.dtype)
     return found
 
 

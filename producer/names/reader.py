@@ -94,6 +94,9 @@ class NameReader:
         for at, (key, begin, kind, seq, copied, size, fragment, flags) in enumerate(
             zip(flow_keys(rows), offsets.tolist(), *columns, strict=True)
         ):
+            if not copied:
+                self._unused += 1
+                continue
             copy = Copy(
                 kind=kind,
                 row=rows[at : at + 1].copy(),

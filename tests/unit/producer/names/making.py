@@ -79,6 +79,11 @@ def records(message: bytes, most: int = 1 << 14) -> bytes:
     return b"".join(b"\x16\x03\x01" + vector(message[at : at + most], 2) for at in range(0, len(message), most))
 
 
+def with_ech(name: bytes, config: int = 7) -> bytes:
+    """Records of a hello that has ECH, or looks so."""
+    return records(client_hello(name, extensions=(*CHROME_EXTENSIONS, 0xFE0D), bodies={0xFE0D: ech(config)}))
+
+
 def number(value: int) -> bytes:
     """A variable-length integer of QUIC."""
     for size, first in ((1, 0), (2, 0x40), (4, 0x80), (8, 0xC0)):

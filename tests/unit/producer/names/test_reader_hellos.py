@@ -14,16 +14,7 @@ from producer.names.limits import Limits
 from producer.names.parsers.http import METHODS
 from producer.names.reader import NameReader
 from tests.unit.producer.names.copying import SECOND, Sent, named, read, tls
-from tests.unit.producer.names.making import (
-    CHROME_EXTENSIONS,
-    CHROME_JA4,
-    client_hello,
-    crypto,
-    ech,
-    initial,
-    records,
-    vector,
-)
+from tests.unit.producer.names.making import CHROME_JA4, client_hello, crypto, initial, records, vector, with_ech
 
 NAME = "www.example.org"
 
@@ -139,10 +130,6 @@ def test_more_hellos_than_are_kept_are_counted() -> None:
 
 
 # --- ECH
-
-
-def with_ech(name: bytes, config: int = 7) -> bytes:
-    return records(client_hello(name, extensions=(*CHROME_EXTENSIONS, 0xFE0D), bodies={0xFE0D: ech(config)}))
 
 
 def test_grease_is_offered_and_named() -> None:
