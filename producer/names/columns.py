@@ -6,16 +6,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-KINDS = ("dns", "mdns", "llmnr", "tls", "quic", "http")
-DNS, MDNS, LLMNR, TLS, QUIC, HTTP = range(6)
+from schemas.names import ECH, NAME_KINDS
+
+DNS, MDNS, LLMNR, TLS, QUIC, HTTP = range(len(NAME_KINDS))
+"""Places in schemas.names.NAME_KINDS."""
 STATUSES = ("named", "incomplete", "malformed", "encrypted", "nameless")
 """named; its name was cut off or never came; it cannot be what it looked like; the name is in an encrypted hello, and
 what stands in the clear is another's; read whole, and has no name."""
 NAMED, INCOMPLETE, MALFORMED, ENCRYPTED, NAMELESS = range(5)
-ECH = ("none", "offered", "real")
-"""offered: real or GREASE, which are made to look alike; real: by the configuration that DNS gave out, or a name that
-only stands for others."""
-NO_ECH, OFFERED_ECH, REAL_ECH = range(3)
+NO_ECH, OFFERED_ECH, REAL_ECH = range(len(ECH))
+"""Places in schemas.names.ECH. offered: real or GREASE, which are made to look alike; real: by the configuration that
+DNS gave out, or by a name that only stands for others."""
 
 NONE = -1
 """Of an index: there is none. Of rcode and latency_us: no answer, no query was seen."""
@@ -29,7 +30,7 @@ ROW = np.dtype(
         ("client_port", "=u2"),
         ("server_port", "=u2"),
         ("protocol", "u1"),
-        ("kind", "u1"),  # place in KINDS
+        ("kind", "u1"),  # place in NAME_KINDS
         ("status", "u1"),  # place in STATUSES
         ("ech", "u1"),  # place in ECH
         ("method", "u1"),  # place in http.METHODS

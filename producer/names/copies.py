@@ -5,17 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from producer.kernel.abi import COPY_KINDS
 from producer.names.columns import BLANK, OPAQUE, ROW, Rows
 
 UDP, TCP = 17, 6
-DNS, TLS, QUIC, HTTP, CONTINUATION, FRAGMENT, TCP_DNS = range(1, 8)
-"""What the kernel took it for: enum copy_kind."""
-MORE_FRAGMENTS = 2
-"""Of a copy's flags."""
+DNS, TLS, QUIC, HTTP, CONTINUATION, FRAGMENT, TCP_DNS = range(1, len(COPY_KINDS))
+"""What the kernel took it for: places in COPY_KINDS."""
 PORT_DNS, PORT_MDNS, PORT_LLMNR = 53, 5353, 5355
 
 Heads = npt.NDArray[np.void]
-"""Shape (n,), with the fields of struct copy."""
+"""Shape (n,), of producer.kernel.abi.COPY."""
 
 _KEY = slice(ROW.fields["client"][1], ROW.fields["protocol"][1])  # type: ignore[index]  # addresses and ports
 _ADDRESS_BYTES, _PORT_BYTES = 16, 2

@@ -10,14 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from producer.names.columns import DNS, ENCRYPTED, HTTP, MALFORMED, NAMED, NONE, QUIC, TLS, Names, chosen
+from schemas.fields import DOMAIN_RANKS, DOMAIN_SOURCES
 from schemas.packets import I32, I64, U8, U16
 
-SOURCES = ("", "sni", "http", "quic", "dns")
-"""Where a flow's name is from."""
-_SNI, _HTTP, _QUIC, _DNS = range(1, 5)
+_SNI, _HTTP, _QUIC, _DNS = (DOMAIN_SOURCES.index(source) for source in ("sni", "http", "quic", "dns"))
 _SOURCE = np.zeros(6, np.uint8)  # of a row's kind
 _SOURCE[[TLS, HTTP, QUIC]] = _SNI, _HTTP, _QUIC
-_RANK = np.array([0, 3, 2, 3, 1], np.uint8)  # of a source: the better one stays
+_RANK = np.array(DOMAIN_RANKS)  # of a source: the better one stays
 
 _SECOND = 1_000_000_000
 _SHORTEST_NS, _LONGEST_NS = 60 * _SECOND, 3_600 * _SECOND
@@ -55,7 +54,7 @@ class FlowNames(NamedTuple):
 
     domains: list[str]
     flow_domain: I32  # in domains, -1: none
-    flow_domain_source: U8  # place in SOURCES
+    flow_domain_source: U8  # place in DOMAIN_SOURCES
     flow_domain_count: U16  # names that the client's answers had for that address; 1 when it is the flow's own
     ja4s: list[str]
     flow_ja4: I32  # in ja4s, -1: none

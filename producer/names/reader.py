@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 
+from producer.kernel.abi import MORE_FRAGMENTS
 from producer.names import copies
 from producer.names.columns import HTTP, INCOMPLETE, MALFORMED, NAMED, NAMELESS, Collected, Names, Rows, chosen, joined
 from producer.names.copies import Copy, Heads, base_rows, flow_keys
@@ -106,7 +107,7 @@ class NameReader:
                 is_cut=size > copied,
             )
             if kind == copies.FRAGMENT:
-                whole = self._fragments.add(copy, fragment, is_last=not flags & copies.MORE_FRAGMENTS)
+                whole = self._fragments.add(copy, fragment, is_last=not flags & MORE_FRAGMENTS)
                 dns += [] if whole is None else self._read(whole, len(whole.octets))
             else:
                 dns += self._read(copy, size)

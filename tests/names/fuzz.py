@@ -19,7 +19,8 @@ from pathlib import Path
 import dns.message
 import dns.rrset
 
-from producer.names.copies import CONTINUATION, DNS, FRAGMENT, HTTP, MORE_FRAGMENTS, QUIC, TCP, TCP_DNS, TLS, UDP
+from producer.kernel.abi import MORE_FRAGMENTS
+from producer.names.copies import CONTINUATION, DNS, FRAGMENT, HTTP, QUIC, TCP, TCP_DNS, TLS, UDP
 from producer.names.ech import EchConfigs
 from producer.names.join import DomainTable
 from producer.names.limits import Limits

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
+from producer.kernel.abi import COPY
 from producer.names.columns import DNS, INCOMPLETE, LLMNR, MALFORMED, MDNS, QUIC, TLS, Names
 from producer.names.reader import NameReader
 from producer.replay.files.frames import BrokenCaptureError
 from producer.replay.files.reader import read
 from producer.replay.links import prepare
 from tests.names.selection import Copied, Selection
-from tests.unit.producer.names.copying import HEAD
 
 Item = tuple[str, str, str]
 """Both ends in order, name."""
@@ -128,7 +128,7 @@ def by_us(path: Path) -> tuple[Read, set[int], Counter[str]]:
 
 def _read(reader: NameReader, copies: list[Copied]) -> Names:
     if not copies:
-        return reader.read(np.zeros(0, HEAD), memoryview(b""), np.zeros(0, np.int64))
+        return reader.read(np.zeros(0, COPY), memoryview(b""), np.zeros(0, np.int64))
     lengths = [len(copy.octets) for copy in copies]
     offsets = np.cumsum([0, *lengths[:-1]]).astype(np.int64)
     heads = np.array([copy.head for copy in copies], copies[0].head.dtype)

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from producer.names.copies import CONTINUATION, DNS, FRAGMENT, HTTP, MORE_FRAGMENTS, QUIC, TCP, TCP_DNS, TLS, UDP
+from producer.kernel.abi import COPY, MORE_FRAGMENTS
+from producer.names.copies import CONTINUATION, DNS, FRAGMENT, HTTP, QUIC, TCP, TCP_DNS, TLS, UDP
 from producer.replay.files.frames import Frames
-from tests.unit.producer.names.copying import HEAD
 
 COPIED = 2_048
 _PORTS = {53, 5353, 5355}
@@ -39,7 +39,7 @@ class Packet(NamedTuple):
 class Copied(NamedTuple):
     """A copy."""
 
-    head: np.void  # of HEAD
+    head: np.void  # of COPY
     octets: bytes
 
 
@@ -253,7 +253,7 @@ def _copied(
     packet: Packet, kind: int, ports: tuple[int, int], seq: int, payload: bytes, on_wire: int, time_ns: int
 ) -> Copied:
     octets = payload[:COPIED]
-    head = np.zeros(1, HEAD)
+    head = np.zeros(1, COPY)
     head["ktime_ns"], head["kind"], head["protocol"], head["seq"] = time_ns, kind, packet.protocol, seq
     head["src"], head["dst"] = (np.frombuffer(address, np.uint8) for address in (packet.src, packet.dst))
     head["src_port"], head["dst_port"] = ports

@@ -6,31 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from producer.kernel.abi import COPY
 from producer.names.columns import Names
 from producer.names.copies import DNS, TCP, UDP, Heads
 from producer.names.reader import NameReader
-
-HEAD = np.dtype(
-    [
-        ("ktime_ns", "=u8"),
-        ("flow_hash", "=u8"),
-        ("src", "u1", 16),
-        ("dst", "u1", 16),
-        ("seq", "=u4"),
-        ("epoch", "=u4"),
-        ("src_port", "=u2"),
-        ("dst_port", "=u2"),
-        ("payload_bytes", "=u2"),
-        ("copied", "=u2"),
-        ("slot", "=u2"),
-        ("fragment_offset", "=u2"),
-        ("protocol", "u1"),
-        ("kind", "u1"),
-        ("direction", "u1"),
-        ("flags", "u1"),
-    ]
-)
-"""struct copy."""
 
 SECOND = 1_000_000_000
 CLIENT, SERVER = "192.0.2.1", "198.51.100.53"
@@ -72,7 +51,7 @@ def address(text: str) -> bytes:
 
 
 def heads(sent: Sequence[Sent]) -> Heads:
-    found = np.zeros(len(sent), HEAD)
+    found = np.zeros(len(sent), COPY)
     for head, packet in zip(found, sent, strict=True):
         head["ktime_ns"], head["seq"], head["protocol"], head["kind"] = (
             packet.time_ns,

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producer.names.copies import HTTP, QUIC, TCP, TLS
-from producer.names.join import SOURCES, DomainTable, FlowNames
+from producer.names.join import DomainTable, FlowNames
 from producer.names.reader import NameReader
+from schemas.fields import DOMAIN_SOURCES
 from tests.unit.producer.names.copying import SECOND, Sent, address, read
 from tests.unit.producer.names.making import client_hello, crypto, initial, records, with_ech
 
@@ -74,7 +75,7 @@ def ask(table: DomainTable, *flows: Flow) -> FlowNames:
 
 def names_of(found: FlowNames) -> list[tuple[str, str, int]]:
     return [
-        (found.domains[domain] if domain >= 0 else "", SOURCES[source], count)
+        (found.domains[domain] if domain >= 0 else "", DOMAIN_SOURCES[source], count)
         for domain, source, count in zip(
             found.flow_domain.tolist(), found.flow_domain_source.tolist(), found.flow_domain_count.tolist(), strict=True
         )

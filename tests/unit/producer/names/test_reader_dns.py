@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.names.columns import INCOMPLETE, KINDS, MALFORMED, NAMED, NAMELESS, Names
-from producer.names.copies import FRAGMENT, MORE_FRAGMENTS, TCP, TCP_DNS
+from producer.kernel.abi import MORE_FRAGMENTS
+from producer.names.columns import INCOMPLETE, MALFORMED, NAMED, NAMELESS, Names
+from producer.names.copies import FRAGMENT, TCP, TCP_DNS
 from producer.names.limits import Limits
 from producer.names.reader import NameReader, ready
+from schemas.names import NAME_KINDS
 from tests.unit.producer.names.copying import CLIENT, SECOND, SERVER, Sent, address, heads, named, read
 
 
@@ -38,7 +40,7 @@ def test_an_answer_makes_a_row_with_its_latency() -> None:
     row = found.rows[0]
     assert named(found) == ["www.example.org"]
     assert (row["latency_us"], row["rcode"], row["ttl"], row["qtype"]) == (2_500, 0, 60, 1)
-    assert (row["copies"], row["copy"], row["count"], row["status"], KINDS[row["kind"]]) == (2, 0, 1, NAMED, "dns")
+    assert (row["copies"], row["copy"], row["count"], row["status"], NAME_KINDS[row["kind"]]) == (2, 0, 1, NAMED, "dns")
     assert (bytes(row["client"]), bytes(row["server"])) == (address(CLIENT), address(SERVER))
     assert (row["client_port"], row["server_port"], row["interface"], row["direction"]) == (40_000, 53, 3, 1)
     assert row["time_ns"] == SECOND + 2_500_000
@@ -118,14 +120,14 @@ def test_mdns_and_llmnr_are_rows_at_once() -> None:
     other = Sent(octets=query("desk"), dst="224.0.0.252", dst_port=5355)
     found = read(reader, asked, said, other)
     assert named(found) == ["printer.local", "printer.local", "desk"]
-    assert [KINDS[kind] for kind in found.rows["kind"]] == ["mdns", "mdns", "llmnr"]
+    assert [NAME_KINDS[kind] for kind in found.rows["kind"]] == ["mdns", "mdns", "llmnr"]
     assert found.rows["rcode"].tolist() == [-1, 0, -1]
     assert reader.open == 0
 
 
 def test_a_client_of_dns_may_have_the_port_of_mdns() -> None:
     found = read(NameReader(), Sent(octets=answer(), src=SERVER, dst=CLIENT, src_port=53, dst_port=5353))
-    assert [KINDS[kind] for kind in found.rows["kind"]] == ["dns"]
+    assert [NAME_KINDS[kind] for kind in found.rows["kind"]] == ["dns"]
 
 
 def test_copies_that_cannot_be_read_are_rows_without_a_name() -> None:

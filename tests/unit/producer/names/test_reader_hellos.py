@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.names.columns import ECH, ENCRYPTED, INCOMPLETE, KINDS, MALFORMED, NAMED, NAMELESS, NO_ECH
+from producer.names.columns import ENCRYPTED, INCOMPLETE, MALFORMED, NAMED, NAMELESS, NO_ECH
 from producer.names.copies import CONTINUATION, HTTP, QUIC, TLS
 from producer.names.limits import Limits
 from producer.names.parsers.http import METHODS
 from producer.names.reader import NameReader
+from schemas.names import ECH, NAME_KINDS
 from tests.unit.producer.names.copying import SECOND, Sent, named, read, tls
 from tests.unit.producer.names.making import CHROME_JA4, client_hello, crypto, initial, records, vector, with_ech
 
@@ -38,7 +39,7 @@ def test_a_hello_is_a_row() -> None:
     found = read(reader, tls(records(client_hello()), kind=TLS))
     row = found.rows[0]
     assert (named(found), found.alpns, found.ja4s) == ([NAME], ["h2"], ["t" + CHROME_JA4])
-    assert (row["alpn"], row["ja4"], KINDS[row["kind"]], row["status"], row["ech"]) == (0, 0, "tls", NAMED, NO_ECH)
+    assert (row["alpn"], row["ja4"], NAME_KINDS[row["kind"]], row["status"], row["ech"]) == (0, 0, "tls", NAMED, NO_ECH)
     assert (row["server_port"], row["rcode"], row["latency_us"], row["copies"], row["copy"]) == (443, -1, -1, 1, 0)
     assert (reader.open, reader.unused) == (0, 0)
 
@@ -243,7 +244,7 @@ def test_a_request_is_a_row() -> None:
     sent = tls(b"POST /x HTTP/1.1\r\nHost: WWW.example.org:8080\r\n\r\n", kind=HTTP)
     found = read(reader, sent, sent)
     row = found.rows[0]
-    assert (named(found), METHODS[row["method"]], KINDS[row["kind"]], found.alpns) == (
+    assert (named(found), METHODS[row["method"]], NAME_KINDS[row["kind"]], found.alpns) == (
         [NAME],
         "POST",
         "http",
