@@ -146,6 +146,18 @@ def interface(command: F) -> F:
     )(command)
 
 
+def deep_inspect(command: F) -> F:
+    """`--deep-inspect`."""
+    return click.option(
+        "--deep-inspect",
+        is_flag=True,
+        default=None,
+        expose_value=False,
+        callback=_keep("capture.inspect"),
+        help="Read names: DNS, TLS, QUIC and HTTP, on any port.",
+    )(command)
+
+
 def window(command: F) -> F:
     """`--window`."""
     return click.option(

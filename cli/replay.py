@@ -68,8 +68,16 @@ def run(settings: Settings, options: Options) -> int:
     node = options.node or re.sub(r"[^A-Za-z0-9._-]+", "-", f"replay-{stem(options.paths[0])}")[:200]
     began = time.monotonic()
     log = settings.data_dir / "logs" / "kernel-replay.log"
-    with stop_on_signals(once=True) as stop, ReplayProgram(log, settings.capture.decapsulate) as program:
-        feed = Feed(program, node=node, ring_id=time.time_ns() // 1000)
+    capture, names = settings.capture, None
+    if capture.inspect:
+        from producer.inspection.opening import OpenedNames
+
+        names = OpenedNames(settings.names).reading(0)
+    with (
+        stop_on_signals(once=True) as stop,
+        ReplayProgram(log, capture.decapsulate, capture.inspected_bytes) as program,
+    ):
+        feed = Feed(program, node=node, ring_id=time.time_ns() // 1000, names=names)
         play = _to_kafka if options.output is None else _to_file
         with _progress(options.paths) as tell:
             broken, result = play(settings, options, feed, tell, stop)
@@ -116,6 +124,7 @@ def _to_file(settings: Settings, options: Options, feed: Feed, tell: _Tell, stop
     class Sink:
         def take(self, block: Block) -> None:
             windows.add(feed.batch(block).batch)
+            feed.forget_names()
 
         def idle(self, seconds: float, _clock_ns: int) -> None:
             time.sleep(seconds)

@@ -36,9 +36,10 @@ def run(settings: Settings) -> int:
     if not (native.IS_COMPILED and columns.IS_COMPILED):
         log.warning("numpy does what was not compiled, slower; install gcc, then run make setup (or pip install) again")
     page = os.sysconf("SC_PAGE_SIZE")
-    size = settings.capture.ring_bytes
-    if size & (size - 1) or size < page:
-        raise SettingsError(f"capture.ring_bytes: {size} is not a power of two of at least {page}")
+    for name in ("ring_bytes", "inspect_ring_bytes"):
+        size: int = getattr(settings.capture, name)
+        if size & (size - 1) or size < page:
+            raise SettingsError(f"capture.{name}: {size} is not a power of two of at least {page}")
     selection = Selection.of(settings.capture.interfaces)
     interfaces.check(selection, interfaces.Links.of_this_machine())
     with stop_on_signals(within=END_SECONDS) as stop, contextlib.ExitStack() as held:
@@ -98,8 +99,11 @@ class Publishes(Protocol):
     def progress(self) -> Progress:
         """As it was at the last `poll`."""
 
-    def begin_at(self, position: int, partition: int) -> None:
-        """From now on the batches of another ring come, from this position on; the last is in this partition."""
+    def begin_at(self, position: int, partition: int, names: tuple[int, int]) -> None:
+        """From now on the batches of another ring come, from this position on; the last is in this partition.
+
+        `names`: see capture.Capture.
+        """
 
     def poll(self, seconds: float) -> Progress:
         """Handle what Kafka has answered; wait up to `seconds` for it."""
@@ -186,7 +190,7 @@ class Run(Generic[K]):
         """Send all that another version has left in the kernel, and remove it. False: we are to stop before that."""
         log.info("sending what another version has left", ring_id=old.state.ring_id)
         capture = self._parts.capture(old, self._parts.epochs(old, adopted=True), adopted=True)
-        self._publisher.begin_at(capture.position, old.state.kafka_partition)
+        self._publisher.begin_at(capture.position, old.state.kafka_partition, capture.names)
         capture.finish()
         while not capture.is_drained():
             if self._stop.is_set():
@@ -197,7 +201,7 @@ class Run(Generic[K]):
         return True
 
     def _watch(self, hooks: Hooks, capture: Capture, kernel: K) -> None:
-        self._publisher.begin_at(capture.position, kernel.state.kafka_partition)
+        self._publisher.begin_at(capture.position, kernel.state.kafka_partition, capture.names)
         watch(
             stop=self._stop,
             publisher=self._publisher,

@@ -2,12 +2,17 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 
+import numpy as np
+import numpy.typing as npt
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from producer.kafka.progress import Progress
+from producer.names.columns import STATUSES
 from schemas.fields import DIRECTIONS
+from schemas.names import NAME_KINDS
 from schemas.packets import EpochCounters
 
+_SKIPPED = ("ring_full", "over_budget", "table_full")
 _ACK_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -53,6 +58,40 @@ class ProducerMetrics:
             "Of the device's packets, those that the hooks did not see; a device keeps some frames to itself.",
             ["interface", "direction"],
             registry=registry,
+        )
+        self._inspected = Counter(
+            "ayaflow_producer_inspected_packets",
+            "Packets that may carry a name, with capture.inspect: copied or skipped.",
+            registry=registry,
+        )
+        self._copied = Counter(
+            "ayaflow_deep_inspect_packets", "Packets whose payload was copied to be read.", registry=registry
+        )
+        self._skipped = Counter(
+            "ayaflow_producer_skipped_copies",
+            "Packets that may carry a name and were not copied, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        for reason in _SKIPPED:
+            self._skipped.labels(reason)
+        self._resolved = Counter(
+            "ayaflow_domains_resolved", "Names that were read of DNS, handshakes and requests.", registry=registry
+        )
+        self._names = Counter(
+            "ayaflow_producer_names",
+            "DNS transactions, handshakes and requests that were read, by what became of their names.",
+            ["kind", "status"],
+            registry=registry,
+        )
+        self._discarded = Counter(
+            "ayaflow_producer_discarded_names",
+            "What was waited for no longer because there was too much of it, by what it was.",
+            ["reason"],
+            registry=registry,
+        )
+        self._copies_fill = Gauge(
+            "ayaflow_producer_copies_fill_ratio", "Part of the ring of copies that is not read.", registry=registry
         )
         self.events = Counter(
             "ayaflow_producer_events", "Events read from the ring buffer and encoded.", registry=registry
@@ -116,12 +155,14 @@ class ProducerMetrics:
         self,
         *,
         ring_fill: Callable[[], float],
+        copies_fill: Callable[[], float],
         coalescing: Callable[[], bool],
         progress: Callable[[], Progress],
         monotonic: Callable[[], int],
     ) -> None:
         """What to ask when somebody asks us."""
         self._ring_fill.set_function(ring_fill)
+        self._copies_fill.set_function(copies_fill)
         self._coalescing.set_function(coalescing)
         self._spool_bytes.set_function(lambda: progress().spool_bytes)
         self._queue.set_function(lambda: progress().in_flight)
@@ -145,9 +186,24 @@ class ProducerMetrics:
             self._dropped.labels("unknown_link").inc(row.unknown_link_packets)
             self._dropped.labels("ring_full").inc(row.ring_full_packets)
             self._coalesced.inc(row.coalesced_packets)
+            self._inspected.inc(row.inspected_packets)
+            self._copied.inc(row.copied_packets)
+            for reason in _SKIPPED:
+                self._skipped.labels(reason).inc(getattr(row, f"skipped_{reason}_packets"))
             if row.device_epochs:
                 self._device_packets.labels(*labels).inc(row.device_packets)
                 self._unseen_packets.labels(*labels).inc(row.unseen_packets)
+
+    def read_names(self, rows: npt.NDArray[np.void], discarded: Mapping[str, int]) -> None:
+        """Names that were read, of names.columns.ROW, and what was discarded meanwhile."""
+        statuses = len(STATUSES)
+        codes, counts = np.unique(rows["kind"] * np.int64(statuses) + rows["status"], return_counts=True)
+        for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
+            kind, status = divmod(code, statuses)
+            self._names.labels(NAME_KINDS[kind], STATUSES[status]).inc(count)
+        self._resolved.inc(int((rows["name"] >= 0).sum()))
+        for reason, count in discarded.items():
+            self._discarded.labels(reason).inc(count)
 
     def keep(self, interfaces: Collection[str]) -> None:
         """Forget the lines of all but these; what is of all together stays."""

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from common import logs
 from common.errors import EnvironmentProblem
@@ -20,6 +20,7 @@ from producer.capture.heartbeat import Heartbeat
 from producer.capture.timing import Timing
 from producer.clock import WallClock
 from producer.health import Status, health
+from producer.inspection.inspection import Inspection
 from producer.interfaces.attach.attacher import ChildAttacher
 from producer.interfaces.hooks import Hooks
 from producer.interfaces.observer import Observer
@@ -39,6 +40,9 @@ from producer.metrics import ProducerMetrics
 from schemas.avro.registry import open_registry
 from schemas.topics import TopicNames
 
+if TYPE_CHECKING:
+    from producer.inspection.opening import OpenedNames
+
 log = logs.get("producer")
 
 
@@ -55,6 +59,7 @@ class NodeParts:
         self._status.quiet_seconds = max(settings.capture.epoch_ms * 1_000_000, HEARTBEAT_NS) / 1e9
         self._capture: Capture | None = None  # of the run that we watch with
         self._devices: Devices | None = None  # likewise
+        self._names: OpenedNames | None = None  # None: nothing is inspected
         self._interfaces = set[str]()  # of which something may still be counted
         self._began = time.monotonic()
         self.flush_seconds = settings.producer.flush_ms / 1000
@@ -72,6 +77,7 @@ class NodeParts:
                 position=0,
                 open_transport=partial(open_kafka, settings.kafka),
                 monotonic=self._clock.monotonic,
+                names_topic=self._topics.names,
                 spool=self._spool,
                 on_done=self._done,
             )
@@ -106,11 +112,14 @@ class NodeParts:
         """Of a ring. `adopted`: another process has read from it, so it is found out what Kafka and the disk have."""
         settings, state = self._settings, kernel.state
         safe = Safe(position=kernel.ring.consumer_position())
+        if kernel.copies is not None:
+            safe.reach_names(max(kernel.copies.consumer_position(), state.names_position), state.names_ns)
         if adopted:
             self._find_out(safe, kernel)
             if safe.epoch >= state.open - 1 and state.closing != state.open:
                 epochs.confirm(state.open - 1)
         ring = kernel.reader()
+        kernel.config.inspect(settings.capture.inspect_budget)
         capture = Capture(
             ring=ring,
             position=safe.position,
@@ -123,6 +132,7 @@ class NodeParts:
             encoding=self._encoding,
             timing=Timing.of(settings.producer, settings.capture, ring_bytes=ring.size, stride=ring.stride),
             metrics=self._metrics,
+            inspection=self._inspection(kernel, safe),
         )
         if kernel.directory == self._directory:
             self._capture = capture
@@ -168,6 +178,7 @@ class NodeParts:
         publisher, settings = self.publisher, self._settings
         self._metrics.show(
             ring_fill=lambda: capture.ring_fill,
+            copies_fill=lambda: capture.copies_fill,
             coalescing=lambda: capture.coalescing,
             progress=lambda: publisher.progress,
             monotonic=self._clock.monotonic,
@@ -220,6 +231,7 @@ class NodeParts:
         settings, state = self._settings, kernel.state
         if self._spool is not None and (newest := self._spool.last()) and newest.ring_id == state.ring_id:
             safe.reach(position=newest.ring_end, coalesced=newest.coalesced_end, epoch=newest.epoch)
+            safe.reach_names(newest.names_end, newest.names_ns)
         with contextlib.closing(open_registry(settings.schema_registry.url, self._topics)) as registry:
             TailReader(
                 open_tail=partial(open_tail, settings.kafka, settings.node),
@@ -227,11 +239,31 @@ class NodeParts:
                 topic=self._topics.packets,
                 node=settings.node,
                 written=kernel.ring.producer_position(),
+                names_topic=self._topics.names if kernel.copies else "",
+                names_written=kernel.copies.producer_position() if kernel.copies else 0,
             ).read(safe, state)
         log.info(
             "going on from where the last producer ended",
             ring_id=state.ring_id,
             events=(kernel.ring.producer_position() - safe.position) // kernel.ring.stride,
+        )
+
+    def _inspection(self, kernel: PinnedRun, safe: Safe) -> Inspection | None:
+        """What reads the copies of a run. Raises EnvironmentProblem when a part of ours was not compiled."""
+        if kernel.copies is None:
+            return None
+        if self._names is None:
+            from producer.inspection.opening import OpenedNames
+
+            self._names = OpenedNames(self._settings.names)
+        return Inspection(
+            kernel.copies,
+            self._names.reading(kernel.copies.consumer_position(), self._metrics.read_names),
+            clock=self._clock,
+            encoding=self._encoding,
+            start=kernel.copies.consumer_position(),
+            safe=safe.names,
+            safe_ns=safe.names_ns,
         )
 
     def _open_spool(self) -> Spool | None:

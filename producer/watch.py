@@ -83,6 +83,9 @@ def watch(
         octets = capture.step(progress)
         if progress.stored:
             state.kafka_partition, state.kafka_offset = progress.stored
+        if progress.names_stored:
+            state.names_partition, state.names_offset = progress.names_stored
+        state.names_position, state.names_ns = progress.names, progress.names_ns
         hooks.step()
         now = monotonic()
         rate, last = octets * 1e9 / max(now - last, 1_000), now

@@ -161,6 +161,7 @@ def query(context: click.Context, *, sql: str, form: str) -> int:
     metavar="NAME",
     help="Of captures that do not name one; without it, each file's name. Give it for files of one rotated capture.",
 )
+@options.deep_inspect
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @click.pass_context
 def replay(

@@ -18,6 +18,7 @@ def _begin(context: click.Context) -> Settings:
 @options.common
 @options.this_node
 @options.interface
+@options.deep_inspect
 @options.window
 @options.allowed_ips
 @options.resolve_dns
@@ -41,6 +42,7 @@ def up(context: click.Context) -> int:
 @options.common
 @options.this_node
 @options.interface
+@options.deep_inspect
 @click.pass_context
 def producer(context: click.Context) -> int:
     """Watch this node's packets and send them to Kafka.

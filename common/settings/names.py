@@ -1,6 +1,8 @@
 """Settings of names: what addresses are called."""
 
 import ipaddress
+from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -14,6 +16,18 @@ DNS_PORT = 53
 class NamesSettings(Section):
     """Names of flows (docs/names.md)."""
 
+    redact: Literal["none", "hash", "drop"] = Field(
+        "none",
+        description="What leaves a node for a name: none: the name itself; hash: its keyed hash, the same on all nodes "
+        "with that key; drop: nothing.",
+    )
+    redact_key_file: Path | None = Field(
+        None, description="The key of `hash`, at least 16 octets, in a file that only the producer reads."
+    )
+    prefix_v4: int = Field(
+        32, ge=0, le=32, description="Bits of IPv4 addresses that stay in ayaflow.names; flows keep theirs."
+    )
+    prefix_v6: int = Field(128, ge=0, le=128, description="Likewise of IPv6 addresses.")
     reverse: bool = Field(
         False,
         description="The console asks DNS what addresses without a name are called; such names are marked `reverse`.",

@@ -11,6 +11,7 @@ from producer.capture.flow_table import FlowTableSender
 from producer.capture.sender import Outlet, Sender
 from producer.capture.timing import Timing
 from producer.clock import WallClock
+from producer.inspection.inspection import Inspects, NoInspection
 from producer.kafka.encoding import Encoder
 from producer.kafka.progress import Progress
 from producer.metrics import ProducerMetrics
@@ -33,9 +34,18 @@ class Capture:
         encoding: Encoder,
         timing: Timing,
         metrics: ProducerMetrics,
+        inspection: Inspects | None = None,
     ) -> None:
         """`position`: of the ring, where reading begins. `coalesced`: entries of flow tables below it are safe."""
-        sender = Sender(source=source, encoding=encoding, outlet=outlet, metrics=metrics, coalesced=coalesced)
+        self._inspection: Inspects = inspection or NoInspection()
+        sender = Sender(
+            source=source,
+            encoding=encoding,
+            outlet=outlet,
+            metrics=metrics,
+            coalesced=coalesced,
+            inspection=self._inspection,
+        )
         closer = EpochCloser(
             epochs, clock=clock, timing=timing, metrics=metrics, position=position, coalesced=coalesced
         )
@@ -51,9 +61,19 @@ class Capture:
         return self._cutter.released
 
     @property
+    def names(self) -> tuple[int, int]:
+        """Of the ring of copies, likewise; and up to when names were waited for (Unix epoch, ns)."""
+        return self._inspection.safe
+
+    @property
     def ring_fill(self) -> float:
         """Part of the ring that is in use."""
         return self._cutter.fill
+
+    @property
+    def copies_fill(self) -> float:
+        """Part of the ring of copies that is not read."""
+        return self._inspection.fill
 
     @property
     def coalescing(self) -> bool:
@@ -69,6 +89,7 @@ class Capture:
         """Do what is due, after what Kafka has answered. Returns how many octets of the ring were read."""
         now, cutter, closer = self._clock.monotonic(), self._cutter, self._closer
         cutter.release(progress.released)
+        self._inspection.step(progress.names)
         closer.confirm(progress.epoch)
         self._coalescing.choose(now, cutter.fill)
         before = cutter.read
@@ -83,8 +104,8 @@ class Capture:
     def patience(self, longest: float) -> float:
         """Seconds until `step` has something to do: `longest` when a packet may come at any time."""
         if not self._timing.only_flows or self._cutter.read != self._cutter.released or self._closer.entries_left:
-            return longest
-        return self._closer.due_in()
+            return min(longest, self._inspection.longest_wait)
+        return min(self._closer.due_in(), self._inspection.longest_wait)
 
     def name_interfaces(self, names: dict[int, str]) -> None:
         """The interfaces' names by slot; before there are events of a new one."""
@@ -93,6 +114,7 @@ class Capture:
     def finish(self) -> None:
         """The hooks are gone: close the last epoch as soon as it may be. From now on `step` only sends what is left."""
         self._closer.finish()
+        self._inspection.finish()
 
     def is_drained(self) -> bool:
         """Whether all is safe, after `finish`."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from producer.capture.devices import Devices
 from producer.clock import WallClock
-from producer.kernel.abi import COALESCED, COALESCED_KEY, COUNTERS, Records, counter_key
+from producer.kernel.abi import COALESCED, COALESCED_KEY, INSPECTING_COUNTERS, Records, counter_key
 from producer.kernel.run_state import RunState
 from schemas.fields import DIRECTIONS
 from schemas.packets import EpochCounters
@@ -217,7 +217,7 @@ class Epochs:
         rows = self._maps.counters(number, slot.key)
         counted = rows.dtype.names or ()  # another version may have counted less
         totals = dict(zip(counted, rows.view("=u8").reshape(len(rows), -1).sum(axis=0).tolist(), strict=True))
-        sums = {name: totals.get(name, 0) for name in COUNTERS.names or () if name != "epoch"}
+        sums = {name: totals.get(name, 0) for name in INSPECTING_COUNTERS.names or () if name != "epoch"}
         return EpochCounters(
             epoch=number,
             start_ns=start_ns,

@@ -1,24 +1,29 @@
 """From a batch's events to its messages, by producer.encoding, and into several batches where one is too large."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from common import logs
 from common.errors import ServiceUnavailable
 from common.outages import Outages
 from producer.clock import Nanoseconds
 from producer.kafka.outbox import MAX_MESSAGE_BYTES, Message
+from schemas.avro.names import NameEncoder
 from schemas.avro.packet_encoder import BatchEncoder
 from schemas.avro.registry import open_registry
+from schemas.names import NameBatch
 from schemas.packets import PacketBatch, PacketEvents
 from schemas.topics import TopicNames
 
 REGISTRY_RETRY_NS = 1_000_000_000
+T = TypeVar("T")
 
 EncodeBatch = Callable[[PacketBatch], bytes]
 """A message of the packets topic. Raises ServiceUnavailable."""
 EncodeEvents = Callable[[PacketEvents], list[bytes]]
 """The messages of the packet-events topic. Raises ServiceUnavailable."""
+EncodeNames = Callable[[NameBatch], bytes]
+"""A message of the names topic. Raises ServiceUnavailable."""
 
 log = logs.get("producer")
 
@@ -28,6 +33,9 @@ class Encoder(Protocol):
 
     def messages(self, events: PacketEvents) -> list[Message] | None:
         """The messages of a batch; None when it is too large and can be divided. Raises ServiceUnavailable."""
+
+    def names(self, batch: NameBatch) -> Message:
+        """The message of a batch of names. Raises ServiceUnavailable."""
 
 
 class Encoding:
@@ -39,9 +47,12 @@ class Encoding:
         encode_events: EncodeEvents | None,
         topics: TopicNames,
         close: Callable[[], None] = lambda: None,
+        *,
+        encode_names: EncodeNames | None = None,
     ) -> None:
-        """`encode_events`: for the record encoding."""
+        """`encode_events`: for the record encoding. `encode_names`: where payload is inspected."""
         self._encode_batch, self._encode_events, self._topics = encode_batch, encode_events, topics
+        self._encode_names = encode_names
         self.close = close
 
     def messages(self, events: PacketEvents) -> list[Message] | None:
@@ -50,6 +61,11 @@ class Encoding:
         if len(value) > MAX_MESSAGE_BYTES and len(events.batch) > 1:
             return None
         return [*self._single(events), Message(topic=self._topics.packets, value=value)]
+
+    def names(self, batch: NameBatch) -> Message:
+        """See Encoder."""
+        assert self._encode_names is not None
+        return Message(topic=self._topics.names, value=self._encode_names(batch))
 
     def _single(self, events: PacketEvents) -> list[Message]:
         if self._encode_events is None or not len(events.batch):
@@ -69,11 +85,18 @@ class PatientEncoding:
 
     def messages(self, events: PacketEvents) -> list[Message] | None:
         """See Encoder."""
+        return self._patiently(lambda: self._encoding.messages(events))
+
+    def names(self, batch: NameBatch) -> Message:
+        """See Encoder."""
+        return self._patiently(lambda: self._encoding.names(batch))
+
+    def _patiently(self, encode: Callable[[], T]) -> T:
         now = self._monotonic()
         if now < self._retry_at:
             raise ServiceUnavailable("the schema registry is away")
         try:
-            messages = self._encoding.messages(events)
+            found = encode()
         except ServiceUnavailable as error:
             self._retry_at = now + REGISTRY_RETRY_NS
             self.error = str(error)
@@ -81,14 +104,15 @@ class PatientEncoding:
             raise
         self.error = None
         self._outages.back("the schema registry")
-        return messages
+        return found
 
 
 def open_encoding(form: str, schema_registry_url: str | None, topics: TopicNames) -> Encoding:
     """What producer.encoding says: batch, or record. To be closed."""
     registry = open_registry(schema_registry_url, topics)
     encoder = BatchEncoder(registry)
-    return Encoding(encoder.encode, encoder.encode_events if form == "record" else None, topics, registry.close)
+    events = encoder.encode_events if form == "record" else None
+    return Encoding(encoder.encode, events, topics, registry.close, encode_names=NameEncoder(registry).encode)
 
 
 def send_divided(

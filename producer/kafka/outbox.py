@@ -29,6 +29,8 @@ class Batch:
     epoch: int  # all of it; 0: of none
     packets: int
     messages: tuple[Message, ...]  # the last one says to whom comes after us that the others are there
+    names_end: int = 0  # the ring of copies up to here
+    names_ns: int = 0  # and names that were waited for up to then, Unix epoch
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -52,6 +54,8 @@ class Outbox:
 
     released: int  # position of the ring: what lies before it is safe, in Kafka or on disk
     epoch: int = 0  # the last of which all is safe
+    names: int = 0  # position of the ring of copies, likewise
+    names_ns: int = 0
     entries: deque[Entry] = field(default_factory=deque)
     ready: deque[tuple[Entry, Message]] = field(default_factory=deque)  # to be handed to Kafka's client, in order
     refused: deque[tuple[Entry, Message]] = field(default_factory=deque)
@@ -68,6 +72,7 @@ class Outbox:
         """A batch is safe, and so are all before it. One of those may be reported later: nothing goes back."""
         self.released = max(self.released, batch.ring_end)
         self.epoch = max(self.epoch, batch.epoch)
+        self.names, self.names_ns = max(self.names, batch.names_end), max(self.names_ns, batch.names_ns)
 
     def next(self) -> tuple[Entry, Message] | None:
         """What to hand to the client next; None when there is nothing, or others must be acknowledged or go first."""

@@ -11,6 +11,11 @@ class Progress(NamedTuple):
 
     released: int  # position of the ring: what lies before it is safe, in Kafka or on disk
     epoch: int = 0  # the last of which all is safe; 0: none
+    names: int = 0  # position of the ring of copies, likewise
+    names_ns: int = 0  # names that were waited for up to then are safe, too; Unix epoch
+    names_stored: tuple[int, int] | None = (
+        None  # Kafka's partition and offset of the last acknowledged message of names
+    )
     stored: tuple[int, int] | None = None  # Kafka's partition and offset of the last acknowledged batch
     unacknowledged: int = 0  # batches
     in_flight: int = 0  # messages that Kafka's client has

@@ -61,13 +61,19 @@ class Publisher:
         position: int,
         open_transport: OpenTransport,
         monotonic: Nanoseconds,
+        names_topic: str = "",
         spool: Disk | None = None,
         on_done: Callable[[Entry, int], None] = lambda _entry, _now: None,
     ) -> None:
-        """`position`: of the ring, where the first batch begins. `on_done`: called for each acknowledged batch."""
+        """`position`: of the ring, where the first batch begins. `on_done`: called for each acknowledged batch.
+
+        `names_topic`: whose messages go in front of those of packets.
+        """
         self._outbox = Outbox(position)
         self._acknowledged_ns: int | None = None
         self._stored: tuple[int, int] | None = None
+        self._names_topic = names_topic
+        self._names_stored: tuple[int, int] | None = None
         self._partition = -1  # of the ring; -1: the first batch goes by the node's name
         self._timestamp = NOW  # TIMELESS once Kafka found our clock wrong; our own topics go by the broker's anyway
         self._error: str | None = None
@@ -86,13 +92,15 @@ class Publisher:
         self.progress = self._progress()
         """How far everything has come, as it was when `poll` returned the last time; any thread may read it."""
 
-    def begin_at(self, position: int, partition: int = -1) -> None:
+    def begin_at(self, position: int, partition: int = -1, names: tuple[int, int] = (0, 0)) -> None:
         """From now on the batches of another ring come, from this position on. All before are safe.
 
+        `names`: position of its ring of copies, and up to when names were waited for, likewise.
         `partition`: where Kafka has the ring's last batch; -1: nowhere yet. A ring stays in its partition, however many
         are added to the topic: else part of an epoch would be in one, the rest and its counters in another.
         """
         self._outbox.released, self._outbox.epoch = position, 0
+        self._outbox.names, self._outbox.names_ns = names
         self._begun_ns = self._monotonic()
         self._partition = partition
         self.progress = self._progress()
@@ -104,6 +112,9 @@ class Publisher:
         return Progress(
             released=outbox.released,
             epoch=outbox.epoch,
+            names=outbox.names,
+            names_ns=outbox.names_ns,
+            names_stored=self._names_stored,
             stored=self._stored,
             unacknowledged=len(outbox.entries),
             in_flight=outbox.in_flight,
@@ -246,6 +257,8 @@ class Publisher:
             self._stored = stored.partition(), stored.offset()
             if self._partition < 0:
                 self._partition = stored.partition()
+        elif message.topic == self._names_topic:
+            self._names_stored = stored.partition(), stored.offset()
         for done in self._outbox.acknowledged(entry):
             if done.spooled and self._spool is not None:
                 self._spool.done()

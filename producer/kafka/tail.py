@@ -10,7 +10,8 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 from confluent_kafka import KafkaException, Message, TopicPartition
 
@@ -34,12 +35,18 @@ class Safe:
     position: int = 0  # of the ring
     coalesced: int = 0  # number of an entry
     epoch: int = 0
+    names: int = 0  # position of the ring of copies
+    names_ns: int = 0  # and names that were waited for up to then, Unix epoch
 
     def reach(self, *, position: int, coalesced: int, epoch: int) -> None:
         """That much at least is safe."""
         self.position = max(self.position, position)
         self.coalesced = max(self.coalesced, coalesced)
         self.epoch = max(self.epoch, epoch)
+
+    def reach_names(self, position: int, until_ns: int) -> None:
+        """Likewise of names."""
+        self.names, self.names_ns = max(self.names, position), max(self.names_ns, until_ns)
 
 
 class Tail(Protocol):
@@ -75,6 +82,15 @@ def open_tail(settings: KafkaSettings, node: str) -> Tail:
     return consumer
 
 
+class _Log(NamedTuple):
+    """A topic, where Kafka has the last message of ours that we know of, and what is to be done with each behind it."""
+
+    topic: str
+    partition: int  # -1: we know of none
+    offset: int
+    add: Callable[[Any], None]  # Raises DecodeError, and what a record of another form raises
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TailReader:
     """Reads what Kafka has of a node's run."""
@@ -84,29 +100,45 @@ class TailReader:
     topic: str
     node: str
     written: int  # what the ring has had so far: nothing true lies behind it
+    names_topic: str = ""  # empty: the run copies nothing
+    names_written: int = 0  # as `written`, of the ring of copies
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
     def read(self, safe: Safe, state: RunState) -> bool:
         """Add what Kafka has of the run to `safe`. Returns whether Kafka told all of it."""
+        logs = [
+            _Log(self.topic, state.kafka_partition, state.kafka_offset, partial(_add, safe, state, self.written)),
+            _Log(
+                self.names_topic,
+                state.names_partition,
+                state.names_offset,
+                partial(_add_names, safe, state, self.names_written),
+            ),
+        ]
         deadline = self.monotonic() + SECONDS
         self.sleep(_LATE_SECONDS)
         with contextlib.closing(self.open_tail()) as tail:
             try:
-                ranges = self._ranges(tail, state, deadline)
-                told = [self._read(tail, start, end, safe, state, deadline) for start, end in ranges]
+                told = [
+                    self._read(tail, each, start, end, deadline)
+                    for each in logs
+                    if each.topic
+                    for start, end in self._ranges(tail, each, state.ring_id, deadline)
+                ]
                 return all(told)
             except (KafkaException, AyaflowError) as error:
                 log.warning("kafka does not tell what it has; some may be sent twice", error=str(error))
                 return False
 
-    def _ranges(self, tail: Tail, state: RunState, deadline: float) -> list[tuple[TopicPartition, int]]:
+    def _ranges(self, tail: Tail, of: _Log, ring_id: int, deadline: float) -> list[tuple[TopicPartition, int]]:
         """The first offset that we do not know of, and the end, of each partition that we may have written to."""
-        if state.kafka_partition >= 0:
-            starts = [TopicPartition(self.topic, state.kafka_partition, state.kafka_offset + 1)]
+        topic = of.topic
+        if of.partition >= 0:
+            starts = [TopicPartition(topic, of.partition, of.offset + 1)]
         else:  # not one acknowledgement: since the run began, anywhere
-            found = tail.list_topics(self.topic, timeout=self._left(deadline)).topics[self.topic].partitions
-            since = [TopicPartition(self.topic, number, state.ring_id // 1000 - _SKEW_MS) for number in found]
+            found = tail.list_topics(topic, timeout=self._left(deadline)).topics[topic].partitions
+            since = [TopicPartition(topic, number, ring_id // 1000 - _SKEW_MS) for number in found]
             starts = [
                 start for start in tail.offsets_for_times(since, timeout=self._left(deadline)) if start.offset >= 0
             ]
@@ -114,15 +146,13 @@ class TailReader:
         for start in starts:
             low, high = tail.get_watermark_offsets(start, timeout=self._left(deadline))
             if (first := max(low, start.offset)) < high:
-                ranges.append((TopicPartition(self.topic, start.partition, first), high))
+                ranges.append((TopicPartition(topic, start.partition, first), high))
         return ranges
 
     def _left(self, deadline: float) -> float:
         return max(1.0, deadline - self.monotonic())
 
-    def _read(  # noqa: PLR0917  a loop's parts
-        self, tail: Tail, start: TopicPartition, end: int, safe: Safe, state: RunState, deadline: float
-    ) -> bool:
+    def _read(self, tail: Tail, of: _Log, start: TopicPartition, end: int, deadline: float) -> bool:
         key, told = self.node.encode(), True
         tail.assign([start])
         while self.monotonic() < deadline:
@@ -131,7 +161,7 @@ class TailReader:
                     continue
                 if message.key() == key:
                     try:
-                        _add(safe, message.value() or b"", self.registry, state, self.written)
+                        self._add(of, message.value() or b"")
                     except DecodeError as error:  # anybody may write there; streams sets it aside
                         if told:  # the first stands for all: there may be many
                             log.warning(
@@ -146,22 +176,35 @@ class TailReader:
         log.warning("kafka takes long to tell what it has; some may be sent twice", topic=start.topic, until_offset=end)
         return False
 
+    def _add(self, of: _Log, octets: bytes) -> None:
+        """What a message says, if it is of our ring. Raises DecodeError for what cannot be ours."""
+        import fastavro  # only here, and only now
 
-def _add(safe: Safe, octets: bytes, registry: Registry, state: RunState, written: int) -> None:
-    """What a message of the packets topic says, if it is of our ring. Raises DecodeError for what cannot be ours."""
-    import fastavro  # only here, and only now
+        if len(octets) < HEADER.size or octets[0]:
+            raise DecodeError("no Confluent framing")
+        schema = json.loads(self.registry.schema(HEADER.unpack_from(octets)[1]))
+        try:
+            of.add(fastavro.schemaless_reader(io.BytesIO(octets[HEADER.size :]), schema, None))
+        except DecodeError:
+            raise
+        except Exception as error:
+            raise DecodeError(f"not a message of {of.topic}: {type(error).__name__} {error}") from error
 
-    if len(octets) < HEADER.size or octets[0]:
-        raise DecodeError("no Confluent framing")
-    schema = json.loads(registry.schema(HEADER.unpack_from(octets)[1]))
-    try:
-        batch: Any = fastavro.schemaless_reader(io.BytesIO(octets[HEADER.size :]), schema, None)
-        ring_id, position, coalesced = batch["ring_id"], batch["ring_end"], batch.get("coalesced_end", 0)
-        epoch = max(batch["counter_epoch"], default=0)
-    except Exception as error:
-        raise DecodeError(f"not a PacketBatch: {type(error).__name__} {error}") from error
+
+def _add(safe: Safe, state: RunState, written: int, batch: Any) -> None:
+    ring_id, position, coalesced = batch["ring_id"], batch["ring_end"], batch.get("coalesced_end", 0)
+    epoch = max(batch["counter_epoch"], default=0)
     if ring_id != state.ring_id:
         return
     if position > written or epoch > state.open:
         raise DecodeError("it tells of more than our ring has had")
     safe.reach(position=position, coalesced=coalesced, epoch=epoch)
+
+
+def _add_names(safe: Safe, state: RunState, written: int, batch: Any) -> None:
+    ring_id, position, until_ns = batch["ring_id"], batch["ring_end"], batch["clock_us"] * 1000
+    if ring_id != state.ring_id:
+        return
+    if position > written:
+        raise DecodeError("it tells of more than our ring of copies has had")
+    safe.reach_names(position, until_ns)

@@ -31,6 +31,7 @@ class MemoryTransport:
     room: int = 1_000
     answers_itself: bool = True
     stored: list[bytes] = field(default_factory=list)
+    topics: list[str] = field(default_factory=list)  # of each of these
     waiting: deque[tuple[str, bytes, Delivered]] = field(default_factory=deque)
     purged: bool = False
     partitions: int = 1_000
@@ -62,10 +63,11 @@ class MemoryTransport:
     def answer(self, error: KafkaError | None = None, place: int = 0) -> None:
         """Acknowledge a waiting message, or refuse it."""
         self.waiting.rotate(-place)
-        _, value, on_delivery = self.waiting.popleft()
+        topic, value, on_delivery = self.waiting.popleft()
         self.waiting.rotate(place)
         if error is None:
             self.stored.append(value)
+            self.topics.append(topic)
         on_delivery(error, Stored(len(self.stored) - 1, self.places[-1]))
 
 

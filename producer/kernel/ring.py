@@ -117,6 +117,7 @@ class Copies(NamedTuple):
     heads: Records  # shape (n,), of dtype COPY
     octets: memoryview  # the ring from `start` on
     offsets: npt.NDArray[np.int64]  # shape (n,): where in `octets` the payload of each begins
+    places: npt.NDArray[np.int64]  # shape (n,): where in the ring each begins
 
 
 class CopyRing(_Mapped):
@@ -128,19 +129,19 @@ class CopyRing(_Mapped):
         self._copy = copy
         self._part_bytes = min(size, _COPIES_PART_BYTES)
 
-    def read(self, position: int) -> Copies:
-        """The submitted copies from `position` on, at most a few thousand; where `end` is `position` there are none.
+    def read(self, position: int, limit: int) -> Copies:
+        """The submitted copies from `position` on that begin before `limit`, which is at most the kernel's position.
 
-        Raises ValueError when what lies there is no copy.
+        At most a few thousand; where `end` is `position` there are none. Raises ValueError when there lies no copy.
         """
         number, begin = divmod(position % self.size, self._part_bytes)
         # a record that begins in a part ends within the next page
         part = self._part(number, self._part_bytes, self._part_bytes + mmap.PAGESIZE, most=1)
         octets, least = part.data[begin:], self._copy.itemsize
         headers = octets.cast("I")
-        limit = min(self.producer_position() - position, self._part_bytes - begin)
+        most = min(limit - position, self._part_bytes - begin)
         place, offsets = 0, list[int]()
-        while place < limit and len(offsets) < _MOST_COPIES:
+        while place < most and len(offsets) < _MOST_COPIES:
             header = headers[place >> 2]
             if header & BUSY:
                 break
@@ -156,7 +157,14 @@ class CopyRing(_Mapped):
         at = np.array(offsets, np.int64)
         words = (begin + at)[:, None] // _ALIGNED + np.arange(least // _ALIGNED)
         heads = part.view(np.uint64)[words].view(self._copy).reshape(-1)
-        return Copies(position, position + place, converted(heads, COPY), octets, at + least)
+        return Copies(
+            start=position,
+            end=position + place,
+            heads=converted(heads, COPY),
+            octets=octets,
+            offsets=at + least,
+            places=at + (position - _HEADER_BYTES),
+        )
 
 
 def submitted(records: Records) -> npt.NDArray[np.bool_]:

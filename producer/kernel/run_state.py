@@ -21,6 +21,10 @@ STATE = np.dtype(
         ("stored", "=u8"),
         ("kafka_partition", "=i8"),
         ("kafka_offset", "=i8"),
+        ("names_partition", "=i8"),
+        ("names_offset", "=i8"),
+        ("names_position", "=u8"),
+        ("names_ns", "=u8"),
         ("idle_start_ns", "=u8"),
         ("idle_end_ns", "=u8"),
         ("idle_told_ns", "=u8"),
@@ -50,6 +54,10 @@ class RunState:
     stored = _number("stored")  # all of this epoch and of those before is safe, and its maps are empty again
     kafka_partition = _number("kafka_partition")  # of the last message that Kafka acknowledged; -1: none yet
     kafka_offset = _number("kafka_offset")
+    names_partition = _number("names_partition")  # of the last message of names, likewise
+    names_offset = _number("names_offset")
+    names_position = _number("names_position")  # all copies before it are safe, in Kafka or on disk
+    names_ns = _number("names_ns")  # and names that were waited for up to then, Unix epoch
     _idle_start_ns = _number("idle_start_ns")
     _idle_end_ns = _number("idle_end_ns")
     _idle_told_ns = _number("idle_told_ns")
@@ -62,6 +70,7 @@ class RunState:
         """Of a new ring: epoch 1 is open."""
         self._words[:] = np.zeros(1, self._words.dtype)
         self.ring_id, self.kafka_partition, self.kafka_offset = ring_id, -1, -1
+        self.names_partition = self.names_offset = -1
         self.note(1, opened_ns=opened_ns, coalesced_start=0)
         self.open = 1
 

@@ -13,12 +13,18 @@ import numpy.typing as npt
 
 from common.errors import AyaflowError
 from producer.capture.batch import Source, Span, build
-from producer.kernel.abi import MAX_INTERFACES, RECORD
+from producer.inspection.pending import Encode, Origin
+from producer.inspection.reading import NameReading
+from producer.kafka.outbox import Message
+from producer.kernel.abi import MAX_INTERFACES, OUTCOMES, RECORD
+from producer.kernel.ring import Copies
 from producer.replay.files.frames import LATEST_NS, UNDIRECTED, Frames, Link
 from producer.replay.links import Prepared
 from producer.replay.program import Ran
 from schemas.packets import EGRESS, INGRESS, EpochCounters, PacketEvents
 
+_FOR_EVER_NS = 1 << 62
+_COPIED = ("inspected_packets", "copied_packets")
 DISORDER_NS = 1_000_000_000  # the clock stays so far behind the latest packet: captures are not quite in order
 
 
@@ -44,9 +50,7 @@ class Totals:
     def check(self) -> None:
         """Raise AyaflowError unless each frame was counted once."""
         counted = self.counted
-        outcomes = sum(
-            packets for name, packets in counted.items() if name.endswith("_packets") and name != "seen_packets"
-        )
+        outcomes = sum(counted[f"{outcome}_packets"] for outcome in OUTCOMES if outcome != "seen")
         ran = self.frames - self.unsupported.total()
         if not ran == counted["seen_packets"] == outcomes or counted["ring_full_packets"]:
             raise AyaflowError(
@@ -72,10 +76,11 @@ class Block:
 class Feed:
     """One replay: all captures of a run under one node's name."""
 
-    def __init__(self, program: Program, *, node: str, ring_id: int) -> None:
+    def __init__(self, program: Program, *, node: str, ring_id: int, names: NameReading | None = None) -> None:
+        """`names`: what reads the copies of a program that makes some."""
         self.totals = Totals()
         self.latest_ns = 0  # of all packets
-        self._program = program
+        self._program, self._names = program, names
         self.node, self._ring_id = node, ring_id
         self._numbers: dict[tuple[Link, bool, bool], int] = {}  # least recently used first
         self._source: Source | None = None  # None: its interfaces have changed
@@ -92,6 +97,7 @@ class Feed:
         times = frames.time_ns[rows]
         first, last = int(times.min()), int(times.max())
         self.latest_ns = max(self.latest_ns, last)
+        self._read_names(ran.copies)
         before_ns, self._clock_ns = self._clock_ns, max(self._clock_ns, self.latest_ns - DISORDER_NS)
         for counted in ran.counters.values():
             self.totals.counted.update(counted)
@@ -112,7 +118,7 @@ class Feed:
         span, stride = block.span, block.span.records.itemsize
         end = len(block) if end is None else end
         is_last = end == len(block)
-        return build(
+        events = build(
             Span(start=span.start + begin * stride, end=span.start + end * stride, records=span.records[begin:end]),
             source=self._named(),
             first_epoch=block.epoch,
@@ -122,6 +128,25 @@ class Feed:
             clock_ns=block.clock_ns if is_last else block.before_ns,
             counters=block.counters if is_last else (),
         )
+        return events if self._names is None else replace(events, batch=self._names.named(events.batch, 0))
+
+    def names(self, encode: Encode, block: Block) -> list[Message]:
+        """Messages of the names read so far, to be sent with the end of a block. Raises ServiceUnavailable."""
+        if self._names is None or not len(self._names.pending):
+            return []
+        origin = Origin(
+            node=self.node,
+            ring_id=self._ring_id,
+            interfaces=dict(self._named().interfaces),
+            offset_ns=0,
+            clock_ns=block.clock_ns,
+        )
+        return self._names.take(origin, encode)
+
+    def forget_names(self) -> None:
+        """Nobody wants messages of them."""
+        if self._names is not None:
+            self._names.pending.forget()
 
     def heartbeat(self, clock_ns: int) -> Block:
         """A block without packets that says how far the capture's time has come."""
@@ -132,9 +157,18 @@ class Feed:
     def end(self, clock_ns: int) -> Block:
         """A heartbeat behind which nothing comes."""
         block = self.heartbeat(clock_ns)
+        if self._names is not None:
+            self._names.expire(_FOR_EVER_NS)
         self._epoch = block.epoch
         at = {"epoch": block.epoch, "start_ns": self.latest_ns, "end_ns": self.latest_ns}
         return replace(block, counters=(EpochCounters.nothing(**at, ended=True),))
+
+    def _read_names(self, found: tuple[Copies, ...]) -> None:
+        if self._names is None:
+            return
+        for copies in found:
+            self._names.add(copies)
+        self._names.expire(self.latest_ns)
 
     def _interfaces(self, prepared: Prepared, rows: slice) -> npt.NDArray[np.uint32]:
         """The interface number of each frame; new ones are told to the program."""
@@ -168,10 +202,12 @@ class Feed:
                 "emitted_packets": packets,
                 "emitted_bytes": octets,
             }
+            change |= dict.fromkeys(_COPIED, sum(_turn_copies(copies, number) for copies in ran.copies))
             before = counters[number, INGRESS]
             counters[number, INGRESS] = {name: value - change.get(name, 0) for name, value in before.items()}
             counters[number, EGRESS] = {name: change.get(name, 0) for name in before}
-        return Ran(span=Span(start=ran.span.start, end=ran.span.end, records=records), counters=counters)
+        span = Span(start=ran.span.start, end=ran.span.end, records=records)
+        return replace(ran, span=span, counters=counters)
 
     def _number(self, link: Link, *, no_ethernet: bool, undirected: bool) -> int:
         """An interface's number. It stays that of its interface for a block; captures may name more than there are."""
@@ -214,3 +250,12 @@ class Feed:
             )
             for (interface, direction), counted in sums.items()
         )
+
+
+def _turn_copies(copies: Copies, number: int) -> int:
+    """Those of an interface that leave, as its packets do, get their direction. Returns how many there are."""
+    heads = copies.heads
+    src, dst = (np.ascontiguousarray(heads[side]).view("S16").reshape(-1) for side in ("src", "dst"))
+    turn = (heads["slot"] == number) & (src > dst)
+    heads["direction"][turn] = EGRESS
+    return int(turn.sum())

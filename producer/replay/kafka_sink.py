@@ -78,6 +78,7 @@ class KafkaSink:
         if messages is None:
             return False
         batch = events.batch
+        names = self._feed.names(self._encoding.names, block) if end == len(block) else []
         self._outlet.send(
             Batch(
                 ring_id=batch.ring_id,
@@ -85,7 +86,7 @@ class KafkaSink:
                 coalesced_end=0,
                 epoch=block.epoch,
                 packets=int(batch.packets.sum()),
-                messages=tuple(messages),
+                messages=(*names, *messages),
             )
         )
         self._feed.sequence += 1

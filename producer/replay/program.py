@@ -18,7 +18,6 @@ from common.errors import AyaflowError, EnvironmentProblem
 from producer.capture.batch import Span
 from producer.kernel import bpfsys, child, pins
 from producer.kernel.abi import (
-    COUNTERS,
     NO_ETHERNET,
     REPLAY_BLOCK_BYTES,
     REPLAY_FRAME,
@@ -159,14 +158,18 @@ class ReplayProgram:
         into["direction"] = frames.direction[rows] == EGRESS
 
     def _take_copies(self) -> Iterator[Copies]:
-        while self._copies is not None and (found := self._copies.read(self._copied)).end != self._copied:
+        if self._copies is None:
+            return
+        end = self._copies.producer_position()
+        while self._copied < end:
+            found = self._copies.read(self._copied, end)
             self._copied = found.end
             yield found
 
     def _counted(self, passage: int) -> dict[str, int]:
         raw = bpfsys.map_lookup(self._fds["counters_a"], _key(passage), self._layout.itemsize * self._cpus)
         rows = np.frombuffer(raw, self._layout)
-        return {name: int(rows[name].sum()) for name in COUNTERS.names or () if name != "epoch"}
+        return {name: int(rows[name].sum()) for name in self._layout.names or () if name != "epoch"}
 
 
 def _key(passage: int) -> bytes:

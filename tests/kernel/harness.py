@@ -156,7 +156,7 @@ class Program:
         ring, taken = self.kernel.copies, []
         assert ring is not None
         begin = ring.consumer_position()
-        while (found := ring.read(begin)).end != begin:
+        while (found := ring.read(begin, ring.producer_position())).end != begin:
             for head, at in zip(found.heads, found.offsets.tolist(), strict=True):
                 taken.append((head, bytes(found.octets[at : at + int(head["copied"])])))
             begin = found.end

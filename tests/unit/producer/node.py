@@ -12,14 +12,19 @@ from producer.capture.sender import Outlet
 from producer.capture.testing import MemoryMaps, MemoryRing, MemorySwitches, memory_state, records
 from producer.capture.timing import Timing
 from producer.clock import WallClock
+from producer.inspection.inspection import Inspection
+from producer.inspection.reading import NameReading
+from producer.inspection.testing import MemoryCopies, MemoryReader, MemoryRedaction, MemoryTable
 from producer.kafka.encoding import Encoding, PatientEncoding
 from producer.kafka.publisher import Publisher
 from producer.kafka.testing import MemoryTransport
 from producer.kernel.abi import COALESCED
 from producer.metrics import ProducerMetrics
 from schemas.avro.codec import Codec
+from schemas.avro.names import NameEncoder
 from schemas.avro.packet_encoder import BatchEncoder
 from schemas.avro.registry import FixedRegistry
+from schemas.names import NameBatch
 from schemas.packets import PacketBatch
 from schemas.topics import TopicNames
 
@@ -48,14 +53,27 @@ class Node:
             flow_entries=1000,
             only_flows=only_flows,
         )
+        self.copies: MemoryCopies | None = None
+        self.table = MemoryTable()
         self.start()
 
-    def start(self, *, position: int = 0, coalesced: int = 0, stored: int = 0) -> None:
+    def inspect(self, size: int = 1 << 16) -> MemoryCopies:
+        """From the next start on its kernel copies payload."""
+        self.copies = MemoryCopies(size=size)
+        self.start()
+        return self.copies
+
+    def start(self, *, position: int = 0, coalesced: int = 0, stored: int = 0, names: tuple[int, int] = (0, 0)) -> None:
         """A producer starts, and knows that so much is in Kafka."""
         self.broker.waiting.clear()
         self.publisher = Publisher(
-            node="n", position=position, open_transport=lambda _: self.broker, monotonic=lambda: self.now
+            node="n",
+            position=position,
+            open_transport=lambda _: self.broker,
+            monotonic=lambda: self.now,
+            names_topic="t.names",
         )
+        self.safe_names = names
         self.capture = self.read(self.publisher, position=position, coalesced=coalesced, stored=stored)
 
     def epochs(self) -> Epochs:
@@ -75,6 +93,18 @@ class Node:
         epochs = epochs or self.epochs()
         if stored >= self.state.open - 1 and self.state.closing != self.state.open:
             epochs.confirm(self.state.open - 1)
+        encoder = Encoding(self.encode, None, TopicNames.of("t."), encode_names=NameEncoder(FixedRegistry()).encode)
+        encoding, inspection = PatientEncoding(encoder, self.clock.monotonic), None
+        if self.copies is not None:
+            inspection = Inspection(
+                self.copies,
+                NameReading(MemoryReader(), self.table, MemoryRedaction(), position=self.copies.released),
+                clock=self.clock,
+                encoding=encoding,
+                start=self.copies.released,
+                safe=self.safe_names[0],
+                safe_ns=self.safe_names[1],
+            )
         return Capture(
             ring=self.ring,
             position=position,
@@ -84,9 +114,10 @@ class Node:
             clock=self.clock,
             outlet=outlet,
             source=Source(node="n", ring_id=9, interfaces=((3, "eth0"),)),
-            encoding=PatientEncoding(Encoding(self.encode, None, TopicNames.of("t.")), self.clock.monotonic),
+            encoding=encoding,
             timing=self.timing,
             metrics=ProducerMetrics(CollectorRegistry()),
+            inspection=inspection,
         )
 
     def coalesced(self, size: int = 100, packets: int = 1, **fields: Any) -> None:
@@ -111,4 +142,11 @@ class Node:
             self.now += 10 * MS
             self.capture.step(self.publisher.poll(0))
         self.publisher.poll(0)
-        return [CODEC.decode_packet_batch(value) for value in self.broker.stored[before:]]
+        values = zip(self.broker.topics[before:], self.broker.stored[before:], strict=True)
+        return [CODEC.decode_packet_batch(value) for topic, value in values if topic == "t.packets"]
+
+    @property
+    def names(self) -> list[NameBatch]:
+        """All batches of names that the broker has."""
+        values = zip(self.broker.topics, self.broker.stored, strict=True)
+        return [CODEC.decode_name_batch(value) for topic, value in values if topic == "t.names"]

@@ -108,8 +108,8 @@ class Parts:
     def progress(self) -> Progress:
         return self.node.publisher.progress
 
-    def begin_at(self, position: int, partition: int) -> None:
-        self.node.publisher.begin_at(position, partition)
+    def begin_at(self, position: int, partition: int, names: tuple[int, int]) -> None:
+        self.node.publisher.begin_at(position, partition, names)
 
     def poll(self, seconds: float) -> Progress:
         for node in (self.node, *(kernel.node for kernel in self.old)):

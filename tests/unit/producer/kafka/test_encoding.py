@@ -12,6 +12,7 @@ from producer.capture.testing import records
 from producer.kafka.encoding import REGISTRY_RETRY_NS, Encoding, PatientEncoding, open_encoding, send_divided
 from producer.kafka.outbox import MAX_MESSAGE_BYTES, Message
 from schemas.avro.codec import Codec
+from schemas.names import NameBatch
 from schemas.packets import PacketBatch, PacketEvents
 from schemas.topics import TopicNames
 
@@ -68,6 +69,9 @@ class Registry:
 
     def __init__(self) -> None:
         self.away, self.asked = True, 0
+
+    def names(self, _batch: NameBatch) -> Message:
+        raise NotImplementedError
 
     def messages(self, _events: PacketEvents) -> list[Message]:
         self.asked += 1
