@@ -59,6 +59,15 @@ class Around:
         return [each for each in (self.backlog or {}).get("partitions", ()) if each["late"]]
 
     @property
+    def kafka_unknown(self) -> bool:
+        """Whether the broker was asked and did not say what it holds."""
+        return self.backlog is None and bool(self.backlog_said)
+
+    def holds_back(self, node: str) -> bool:
+        """Whether the producer of a node is on this machine, and is not well, and has what it has not sent."""
+        return self.held is not None and self.held.node == node and self.held.unsent and bool(self.held.error)
+
+    @property
     def nothing_waits(self) -> bool:
         """Kafka holds nothing that should be stored by now, and no producer here holds anything."""
         if self.backlog is None or (self.held and self.held.unsent):

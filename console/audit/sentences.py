@@ -152,6 +152,16 @@ def _behind(node: Settled, around: Around) -> str:
             f"{node.node}: {reach.gap.epochs:,} epoch(s) from {reach.gap.first:,} on, which began at {since}, are not"
             " in the ledger, although later ones are."
         )
+    return _newest(node, since, around)
+
+
+def _newest(node: Settled, since: str, around: Around) -> str:
+    """Why nothing came after its newest epoch."""
+    nothing = f"{node.node}: nothing that it saw after {since} is in the ledger"
+    if around.holds_back(node.node):
+        return f"{nothing}, and its producer has not sent all that it has."
+    if around.kafka_unknown:
+        return f"{nothing}, and Kafka cannot be asked for it."
     if not node.silent:
         return (
             f"{node.node}: its newest epoch ended at {since}, and was recorded just now: streams is catching up, or the"
@@ -162,7 +172,7 @@ def _behind(node: Settled, around: Around) -> str:
             f"{node.node} has sent nothing since {since}. If it was switched off, audit until then: --until {since};"
             " else look there: `ayaflow doctor`."
         )
-    return f"{node.node}: nothing that it saw after {since} is in the ledger."
+    return f"{nothing}."
 
 
 def _rollup_overdue(rollup: RollupDifference) -> str:
@@ -180,7 +190,7 @@ def _held(held: Held) -> str:
 
 def _notes(report: Report, around: Around) -> Iterable[str]:
     """What is to be known besides, whatever the verdict."""
-    if around.backlog is None and around.backlog_said:
+    if around.kafka_unknown:
         yield f"Whether Kafka holds more is not known: this is what the ledger proves. {_ended(around.backlog_said)}"
     elif around.backlog and around.backlog.get("messages"):
         age = around.backlog.get("oldest_age_seconds", 0)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from common.times import iso
 from console import health
 from console.audit import model, sentences
 from console.audit.around import Around, Held
@@ -96,6 +97,28 @@ def test_a_silent_node_is_told_with_what_to_do_and_no_guess_is_made() -> None:
         f"  streams, as asked from here: {health.troubles({'troubles': [trouble()]})[0]}.",
         "Kafka holds 9 messages that streams has not acknowledged; the oldest is 200 s old.",
     ]
+
+
+@pytest.mark.parametrize("age", [85, 200], ids=["recorded just now", "silent"])
+def test_a_producer_that_has_more_and_a_kafka_that_is_silent_are_told_instead_of_a_guess(age: float) -> None:
+    """A broker that stands still: its last epoch is old before it is silent for long."""
+    late = replace(reach("n1", silent=age), recorded=NOW - age + 20)
+    nothing = f"  n1: nothing that it saw after {iso(NOW - 1 - age)} is in the ledger"
+    asked = Verdict(ok=False, message="Kafka does not answer", in_its_words=True)
+    away = around(asked)
+    assert sentences.sentences(report(late, neighbours=away), away)[1:] == [
+        f"{nothing}, and Kafka cannot be asked for it.",
+        "Whether Kafka holds more is not known: this is what the ledger proves. Kafka does not answer.",
+    ]
+    producer = Verdict(ok=False, message="Kafka is silent", in_its_words=True, details={"node": "n1", "queue": 3})
+    for storing in (asked, backlog((2, 4, False))):
+        held = around(storing, producer=producer)
+        assert sentences.sentences(report(late, neighbours=held), held)[1:3] == [
+            f"{nothing}, and its producer has not sent all that it has.",
+            "  The producer of n1 says: Kafka is silent.",
+        ]
+    well = around(backlog((2, 4, False)))
+    assert ("catching up" in " ".join(sentences.sentences(report(late, neighbours=well), well))) == (age < 100)
 
 
 def trouble() -> dict[str, Any]:
