@@ -11,7 +11,7 @@ from pathlib import Path
 from common.settings import ConsoleSettings, KafkaSettings, StreamsSettings
 from console.api.asyncapi import document
 from console.health import console_url
-from schemas.topics import DEAD_LETTER_HEADERS, HOUR_MS, TopicNames, topics
+from schemas.topics import DEAD_LETTER_HEADERS, HOUR_MS, OPERATOR, TopicNames, described
 
 DOCUMENT = Path(__file__).parent / "asyncapi.json"
 PAGE = Path(__file__).parent / "topics.md"
@@ -42,10 +42,10 @@ def page(text: str) -> str:
 
 
 def _topics() -> str:
-    schemas = {topic: name for name, topic in TopicNames.of(KafkaSettings().topic_prefix).by_schema().items()}
+    schemas = {topic: f"`{name}`" for name, topic in TopicNames.of(KafkaSettings().topic_prefix).by_schema().items()}
     rows = (
-        (f"`{each.name}`", f"`{schemas[each.name]}`" if each.name in schemas else "the raw message", each.about)
-        for each in topics(KafkaSettings())
+        (f"`{each.name}`", schemas.get(each.name, "JSON" if OPERATOR in each.name else "the raw message"), each.about)
+        for each in described(KafkaSettings())
     )
     return _table(("topic", "value", "for"), rows)
 
@@ -61,7 +61,7 @@ def _limits() -> str:
             each.config["compression.type"],
             _mib(int(each.config["max.message.bytes"])),
         )
-        for each in topics(KafkaSettings())
+        for each in described(KafkaSettings())
     )
     head = ("topic", "partitions", "kept for", "of a partition at most", "clean-up", "compression", "largest message")
     return _table(head, rows)
@@ -70,7 +70,7 @@ def _limits() -> str:
 def _keys() -> str:
     rows = (
         (f"`{each.name}`", each.key.about, f"`{each.key.example}`", _TIMES[each.time])
-        for each in topics(KafkaSettings())
+        for each in described(KafkaSettings())
     )
     return _table(("topic", "key", "for instance", "time stamp"), rows)
 

@@ -6,20 +6,22 @@ from typing import Any
 
 from common.settings import KafkaSettings
 from schemas.avro.registry import newest, shown
-from schemas.topics import DEAD_LETTER_HEADERS, Topic, TopicNames, topics
+from schemas.topics import DEAD_LETTER_HEADERS, OPERATOR, Topic, TopicNames, described
 
 AVRO = "application/vnd.apache.avro+json;version=1.9.0"  # of the schemas
 CONTENT_TYPE = "avro/binary"
 _BINDING = "0.5.0"  # version of AsyncAPI's binding for Kafka
 _RAW = "DeadLetter"
+_FINDING = "Finding"
+_OPERATORS = "operator"  # id of the channel that stands for all of theirs
 
 _ABOUT = """\
 Which hosts talk to whom: packets that nodes saw, and the flows they make.
 
-Values are Avro in Confluent's framing: a zero octet, the schema's id in four octets (big-endian), the record. Ids are
-those of the schema registry, subjects are TOPIC-value. Keys are plain UTF-8 text without a schema or framing. Schemas
-only change so that a new one reads what all before it wrote (BACKWARD_TRANSITIVE). ayaflow makes topics as they are
-described here where they are missing, and leaves those that exist as they are."""
+Values are Avro in Confluent's framing: a zero octet, the schema's id in four octets (big-endian), the record; those of
+operators are JSON. Ids are those of the schema registry, subjects are TOPIC-value. Keys are plain UTF-8 text without a
+schema or framing. Schemas only change so that a new one reads what all before it wrote (BACKWARD_TRANSITIVE). ayaflow
+makes topics as they are described here where they are missing, and leaves those that exist as they are."""
 
 _OPERATIONS = (  # id, action, attribute of TopicNames, who does it
     ("sendPackets", "send", "packets", "The producer on each node."),
@@ -32,13 +34,16 @@ _OPERATIONS = (  # id, action, attribute of TopicNames, who does it
     ("receiveLive", "receive", "live", "The console's live view."),
     ("sendDeadLetters", "send", "dead_letter", "Streams."),
 )
+_FINDERS = "The operators of streams, when a window is stored; with `streams.operators`."
 
 
 def document(kafka: KafkaSettings, *, group: str, registry_url: str, version: str) -> dict[str, Any]:
     """The document, as JSON has it. `group`: the consumer group of streams. `version`: ayaflow's."""
-    names, made = TopicNames.of(kafka.topic_prefix), topics(kafka)
-    schemas = {topic: name for name, topic in names.by_schema().items()}
-    channels = {_channel_id(kafka, topic.name): _channel(topic, schemas.get(topic.name, _RAW), kafka) for topic in made}
+    names, made = TopicNames.of(kafka.topic_prefix), described(kafka)
+    values = {topic: name for name, topic in names.by_schema().items()} | {names.dead_letter: _RAW}
+    channels = {
+        _channel_id(kafka, topic.name): _channel(topic, values.get(topic.name, _FINDING), kafka) for topic in made
+    }
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -54,9 +59,10 @@ def document(kafka: KafkaSettings, *, group: str, registry_url: str, version: st
             name: _operation(action, _channel_id(kafka, getattr(names, topic)), who, channels)
             | ({"bindings": _group(group)} if action == "receive" and topic in {"packets", "names"} else {})
             for name, action, topic, who in _OPERATIONS
-        },
+        }
+        | {"sendFindings": _operation("send", _OPERATORS, _FINDERS, channels)},
         "components": {
-            "messages": {schemas.get(topic.name, _RAW): _message(topic, schemas.get(topic.name)) for topic in made}
+            "messages": {name: _message(topic, name) for topic in made for name in [values.get(topic.name, _FINDING)]}
         },
     }
 
@@ -75,12 +81,14 @@ def _servers(kafka: KafkaSettings, registry_url: str) -> dict[str, Any]:
 
 
 def _channel_id(kafka: KafkaSettings, topic: str) -> str:
-    return topic.removeprefix(kafka.topic_prefix)
+    return _OPERATORS if OPERATOR in topic else topic.removeprefix(kafka.topic_prefix)
 
 
 def _channel(topic: Topic, message: str, kafka: KafkaSettings) -> dict[str, Any]:
+    name = {"description": "An operator's name, with - for _.", "examples": ["port-scan", "burst"]}
     return {
         "address": topic.name,
+        **({"parameters": {OPERATOR.strip("{}"): name}} if OPERATOR in topic.name else {}),
         "description": topic.about,
         "messages": {message: {"$ref": f"#/components/messages/{message}"}},
         "bindings": _bound(
@@ -114,9 +122,17 @@ def _group(group: str) -> dict[str, Any]:
     return _bound({"groupId": {"type": "string", "enum": [group]}})
 
 
-def _message(topic: Topic, schema: str | None) -> dict[str, Any]:
+def _message(topic: Topic, name: str) -> dict[str, Any]:
     key = {"type": "string", "description": f"Plain UTF-8: {topic.key.about}.", "examples": [topic.key.example]}
-    if schema is None:
+    if name == _FINDING:
+        return {
+            "title": "What an operator found in a window",
+            "description": f"A message may come twice, with the same record_id. {_TIMES[topic.time]}",
+            "contentType": "application/json",
+            "payload": _FOUND,
+            "bindings": _bound({"key": key}),
+        }
+    if name == _RAW:
         return {
             "title": "A message that could not be decoded",
             "description": f"{topic.about} {_TIMES[topic.time]}",
@@ -135,9 +151,9 @@ def _message(topic: Topic, schema: str | None) -> dict[str, Any]:
             },
             "bindings": _bound({"key": key}),
         }
-    avro = json.loads(newest(schema))
+    avro = json.loads(newest(name))
     return {
-        "title": schema,
+        "title": name,
         "description": f"{avro['doc']} {_TIMES[topic.time]}",
         "contentType": CONTENT_TYPE,
         "payload": {"schemaFormat": AVRO, "schema": avro},
@@ -152,6 +168,20 @@ def _message(topic: Topic, schema: str | None) -> dict[str, Any]:
     }
 
 
+_FOUND = {
+    "type": "object",
+    "properties": {
+        "record_id": {"type": "string", "description": "Of the finding; the same when it comes twice."},
+        "window_begin": {"type": "string", "format": "date-time", "description": "Of the window, in UTC."},
+        "window_seconds": {"type": "integer", "description": "Length of the window."},
+        "revision": {
+            "type": "integer",
+            "description": "0: of the window as it was closed; later ones: of what was late.",
+        },
+    },
+    "required": ["record_id", "window_begin", "window_seconds", "revision"],
+    "additionalProperties": True,  # the operator's own columns
+}
 _TIMES = {
     "broker": "Kafka's time stamp is the time at which the broker took the message.",
     "event": "Kafka's time stamp is the event's time; the time of sending where that is long ago or ahead.",

@@ -62,6 +62,7 @@ COMMUNITY_ID = Key(
     about="the flow's Community ID, the same for both directions and on all nodes",
     example="1:LQU9qZlK+B5F3KDmev6m5PMibrg=",
 )
+RECORD_ID = Key(about="the finding's record_id", example="9c41d7a25be01f88-3-1767225600-10-0-0")
 ORIGINAL = Key(about="the original message's, whatever it is, or none", example="gateway-1")
 
 DEAD_LETTER_HEADERS: Mapping[str, str] = {
@@ -112,9 +113,23 @@ class Topic:
 
 
 def operator_topic(settings: KafkaSettings, operator: str) -> Topic:
-    """What an operator of streams found: JSON, key: its record_id."""
+    """What an operator of streams found."""
     flows = next(topic for topic in topics(settings) if topic.name == TopicNames.of(settings.topic_prefix).flows)
-    return replace(flows, name=f"{settings.topic_prefix}operator.{operator.replace('_', '-')}")
+    return replace(
+        flows,
+        name=f"{settings.topic_prefix}operator.{operator.replace('_', '-')}",
+        about="What an operator found, one message a finding, as JSON; only with `streams.operators`.",
+        key=RECORD_ID,
+    )
+
+
+OPERATOR = "{operator}"
+"""In the name of a topic that is described: an operator's name, with - for _."""
+
+
+def described(settings: KafkaSettings) -> tuple[Topic, ...]:
+    """`topics`, and one that stands for those of operators, with OPERATOR in its name."""
+    return (*topics(settings), operator_topic(settings, OPERATOR))
 
 
 def topics(settings: KafkaSettings) -> tuple[Topic, ...]:

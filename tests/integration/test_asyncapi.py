@@ -11,7 +11,7 @@ import pytest
 
 from common.settings import KafkaSettings
 from schemas.asyncapi import document
-from schemas.topics import topics
+from schemas.topics import described
 from tests.fix_local import REPOSITORY
 from tests.waiting import HANG_SECONDS
 
@@ -41,7 +41,7 @@ def made() -> Any:
 
 
 def test_nothing_is_wrong_with_it(read: Callable[[Any], Any]) -> None:
-    wanted = [each.name for each in topics(KafkaSettings(topic_prefix="lab."))]
+    wanted = [each.name for each in described(KafkaSettings(topic_prefix="lab."))]
     assert read(made()) == {"faults": [], "channels": wanted}
     committed = json.loads((REPOSITORY / "docs/asyncapi.json").read_text())
     assert read(committed)["faults"] == []

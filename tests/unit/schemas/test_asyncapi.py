@@ -12,7 +12,7 @@ from common.settings import KafkaSettings
 from schemas.asyncapi import document
 from schemas.avro.registry import NAMES, newest
 from schemas.community_id import community_ids
-from schemas.topics import COMMUNITY_ID, topics
+from schemas.topics import COMMUNITY_ID, described
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
@@ -31,7 +31,7 @@ def test_the_committed_document_and_the_tables_of_the_page_are_those_of_the_code
 
 
 def test_the_table_of_the_readme_has_the_same_topics() -> None:
-    rows = re.findall(r"^\| `(ayaflow\.[\w-]+)` \| (?:`(\w+)`)?", (ROOT / "README.md").read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `(ayaflow\.[\w.{}-]+)` \| (?:`(\w+)`)?", (ROOT / "README.md").read_text(), re.MULTILINE)
     messages = json.loads((DOCS / "asyncapi.json").read_text())["channels"].values()
     assert rows == [(each["address"], name if name in NAMES else "") for each in messages for name in each["messages"]]
 
@@ -39,7 +39,7 @@ def test_the_table_of_the_readme_has_the_same_topics() -> None:
 def test_each_topic_is_a_channel_with_the_properties_that_it_is_made_with() -> None:
     settings = {"topic_prefix": "lab.", "partitions": 7, "replication_factor": 3, "packets_retention_hours": 48}
     channels = made(**settings)["channels"]
-    wanted = {each.name: each for each in topics(KafkaSettings(**settings))}
+    wanted = {each.name: each for each in described(KafkaSettings(**settings))}
     assert {each["address"] for each in channels.values()} == set(wanted)
     for each in channels.values():
         binding, topic = each["bindings"]["kafka"], wanted[each["address"]]
@@ -51,7 +51,7 @@ def test_each_topic_is_a_channel_with_the_properties_that_it_is_made_with() -> N
 
 def test_each_message_has_the_newest_schema_and_a_key_that_is_text() -> None:
     messages = made()["components"]["messages"]
-    assert set(messages) == {*NAMES, "DeadLetter"}
+    assert set(messages) == {*NAMES, "DeadLetter", "Finding"}
     for name in NAMES:
         assert messages[name]["payload"]["schema"] == json.loads(newest(name))
     keys = [each["bindings"]["kafka"]["key"] for each in messages.values()]

@@ -8,11 +8,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import jsonschema_rs
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from common.errors import SettingsError
+from common.settings import KafkaSettings
+from schemas.asyncapi import document
 from schemas.flows import FlowColumns
 from streams.operators.burst import Burst
 from streams.operators.findings import find, messages
@@ -95,6 +98,10 @@ def test_what_is_found_has_an_identity_and_is_json() -> None:
     assert told["window_begin"].endswith("Z")
     assert told["first_seen"].endswith("Z")
     assert messages(found) == messages(find(PortScan(), tries(60), PARTITION, 2) or found)
+    told_of = document(KafkaSettings(), group="g", registry_url="http://registry:8081", version="1")
+    schema = told_of["components"]["messages"]["Finding"]["payload"]
+    jsonschema_rs.validate(schema, told, validate_formats=True)
+    assert not jsonschema_rs.is_valid(schema, {**told, "window_begin": begin})
 
 
 class Other:
