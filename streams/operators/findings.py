@@ -9,9 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from schemas.avro.flow_encoder import arrow_rows
-from schemas.flows import FlowColumns
 from streams.operators.operator import Operator
+from streams.operators.shown import Shown
 from streams.partition.storing import KafkaPartition
 
 
@@ -45,12 +44,12 @@ class Runner:
         self.name = operator.name
         self._operator, self._store, self._publish = operator, store, publish
 
-    def run(self, flows: FlowColumns, partition: KafkaPartition, revision: int) -> int:
+    def run(self, shown: Shown) -> int:
         """Look at rows that were stored under this name -> how much was found, which is stored and sent.
 
         Raises ServiceUnavailable when that does not work now, and whatever the operator raises.
         """
-        found = find(self._operator, flows, partition, revision)
+        found = find(self._operator, shown)
         if found is None:
             return 0
         self._store.insert(found)
@@ -58,10 +57,10 @@ class Runner:
         return len(found.rows)
 
 
-def find(operator: Operator, flows: FlowColumns, partition: KafkaPartition, revision: int) -> Found | None:
+def find(operator: Operator, shown: Shown) -> Found | None:
     """Ask the operator. Raises what it raises, and TypeError when it has not the columns that it said."""
-    batch = arrow_rows(flows, topic_id=partition.topic_id, kafka_partition=partition.number, revision=revision)
-    rows = operator.window(pa.Table.from_batches([batch])) if len(flows) else None
+    flows, partition, revision = shown.flows, shown.partition, shown.revision
+    rows = operator.window(shown.table()) if len(flows) else None
     if rows is None or not len(rows):
         return None
     if not isinstance(rows, pa.Table) or not rows.schema.equals(operator.schema, check_metadata=False):

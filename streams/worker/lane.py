@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 
 from schemas.flows import FlowColumns
+from streams.operators.shown import Shown
 from streams.partition.state import Partition
 from streams.partition.storing import KafkaPartition, WindowId
 from streams.worker.troubles import Place
@@ -53,6 +54,20 @@ def held(
     )
 
 
+@dataclass(slots=True, eq=False)
+class Unseen:
+    """A revision of a window that is stored, and that some operators have not seen; it is one for all of them."""
+
+    stored: Unpublished
+    shown: Shown | None  # None: each reads it back
+    left: int  # so many operators
+
+    @property
+    def needed(self) -> int:
+        """The offset from which a successor must read to show it."""
+        return self.stored.needed
+
+
 @dataclass(slots=True)
 class Refusal:
     """A table beside flows that refuses its rows. Times are those of the monotonic clock, in seconds."""
@@ -74,7 +89,7 @@ class Lane:
     refused: dict[str, Refusal] = field(default_factory=dict)  # by table
     next_bring_in: float = 0.0  # on the monotonic clock: when to look what is set aside
     unpublished: deque[Unpublished] = field(default_factory=deque)  # in the order in which it was stored
-    unseen: dict[str, deque[Unpublished]] = field(default_factory=dict)  # likewise, by operator
+    unseen: dict[str, deque[Unseen]] = field(default_factory=dict)  # likewise, by operator
 
     def __post_init__(self) -> None:
         self.acknowledged = self.state.acked
@@ -85,8 +100,9 @@ class Lane:
 
     def acknowledge(self, now: float) -> None:
         """The messages of which everything is stored."""
-        waiting = [self.unpublished, *self.unseen.values()]
-        offset = self.state.committable(now, [each.needed for queue in waiting for each in queue])
+        needed = [each.needed for each in self.unpublished]
+        needed += [each.needed for queue in self.unseen.values() for each in queue]
+        offset = self.state.committable(now, needed)
         if offset > self.acknowledged:
             self.acknowledged = self.told = offset
             self.tell(offset)

@@ -18,9 +18,10 @@ from common.errors import ServiceUnavailable
 from common.logs import Limit
 from schemas.flows import FlowColumns
 from streams.metrics import Metrics
+from streams.operators.shown import Shown
 from streams.partition.storing import KafkaPartition, Refused, WindowId
 from streams.worker.clock import Clock
-from streams.worker.lane import Lane, Unpublished, held
+from streams.worker.lane import Lane, Unseen, held
 from streams.worker.neighbours import FlowStore
 from streams.worker.retrying import CLICKHOUSE, FIRST_DELAY, LONGEST_DELAY, Executors, Retrying
 
@@ -28,7 +29,7 @@ log = logs.get("streams")
 
 SLOW_SECONDS = 30.0  # for one window, from which on that is a trouble
 PATIENCE_SECONDS = 120.0
-MOST_BYTES = 64 << 20  # of rows that wait, of all partitions and operators
+MOST_BYTES = 64 << 20  # of rows that wait, of all partitions, once for all operators
 _TICK = 0.2  # seconds between two looks at what waits
 
 
@@ -37,7 +38,7 @@ class Runner(Protocol):
 
     name: str
 
-    def run(self, flows: FlowColumns, partition: KafkaPartition, revision: int) -> int:
+    def run(self, shown: Shown) -> int:
         """What it finds is stored and sent when this returns -> how much. Raises ServiceUnavailable, or anything."""
 
 
@@ -83,13 +84,17 @@ class Operating:
         self, lane: Lane, partition: KafkaPartition, window: WindowId, revision: int, flows: FlowColumns, *, needed: int
     ) -> None:
         """Show rows that are stored. `needed`: the first message that is not acknowledged until that is done."""
+        if not self._lines:
+            return
+        waits = held(
+            partition, window, revision, flows, needed=needed, since=self._clock.monotonic(),
+            room=MOST_BYTES - self._nbytes,
+        )  # fmt: skip
+        self._nbytes += waits.nbytes
+        shown = None if waits.flows is None else Shown(waits.flows, partition, revision)
+        unseen = Unseen(waits, shown, len(self._lines))
         for line in self._lines:
-            waits = held(
-                partition, window, revision, flows, needed=needed, since=self._clock.monotonic(),
-                room=MOST_BYTES - self._nbytes,
-            )  # fmt: skip
-            self._nbytes += waits.nbytes
-            lane.unseen.setdefault(line.service, deque()).append(waits)
+            lane.unseen.setdefault(line.service, deque()).append(unseen)
 
     async def run(self, lane: Lane) -> None:
         """Until the lane is closing."""
@@ -99,7 +104,9 @@ class Operating:
         """The lane is gone."""
         for line in self._lines:
             self._again.troubles.report(line.service, None, lane.at())
-        self._nbytes -= sum(each.nbytes for queue in lane.unseen.values() for each in queue)
+        for queue in lane.unseen.values():
+            while queue:
+                self._done(queue)
 
     def close(self) -> None:
         """Nothing more is asked; what runs is not waited for."""
@@ -146,14 +153,13 @@ class Operating:
                 elif not lane.closing.is_set():
                     self._leave_out(lane, line, queue, f"{line.service} takes too long")
 
-    async def _look(self, lane: Lane, line: _Line, first: Unpublished) -> bool:
+    async def _look(self, lane: Lane, line: _Line, first: Unseen) -> bool:
         """Whether the operator has seen it; False: it takes too long, or the lane is closing. Raises what it raises."""
-        flows = first.flows
-        if flows is None:
-            read = partial(self._store.rows, first.partition, first.window, first.revision)
-            flows = await self._again.once(CLICKHOUSE, read)
-        work = partial(_run, line.runner, flows, first.partition, first.revision)
-        seeing = asyncio.get_running_loop().run_in_executor(line.thread, work)
+        stored, shown = first.stored, first.shown
+        if shown is None:
+            read = partial(self._store.rows, stored.partition, stored.window, stored.revision)
+            shown = Shown(await self._again.once(CLICKHOUSE, read), stored.partition, stored.revision)
+        seeing = asyncio.get_running_loop().run_in_executor(line.thread, _run, line.runner, shown)
         ended = asyncio.Event()
         self._seeing.add(seeing)
         seeing.add_done_callback(self._seeing.discard)
@@ -173,11 +179,11 @@ class Operating:
         line.windows += 1
         return True
 
-    def _is_over(self, first: Unpublished) -> bool:
-        return self._clock.monotonic() - first.since >= PATIENCE_SECONDS
+    def _is_over(self, first: Unseen) -> bool:
+        return self._clock.monotonic() - first.stored.since >= PATIENCE_SECONDS
 
-    def _leave_out(self, lane: Lane, line: _Line, queue: deque[Unpublished], why: str) -> None:
-        first = queue[0]
+    def _leave_out(self, lane: Lane, line: _Line, queue: deque[Unseen], why: str) -> None:
+        stored = queue[0].stored
         line.left_out += 1
         self._metrics.operator_left_out.labels(line.runner.name).inc()
         if times := self._limit.due(line.service):
@@ -185,19 +191,22 @@ class Operating:
                 "an operator has not seen a window, and will not; the table has its rows",
                 operator=line.runner.name,
                 partition=lane.state.number,
-                window_begin=first.window.start,
+                window_begin=stored.window.start,
                 error=why,
                 times=times,
             )
         self._done(queue)
 
-    def _done(self, queue: deque[Unpublished]) -> None:
-        self._nbytes -= queue.popleft().nbytes
+    def _done(self, queue: deque[Unseen]) -> None:
+        first = queue.popleft()
+        first.left -= 1
+        if not first.left:
+            self._nbytes -= first.stored.nbytes
 
 
-def _run(runner: Runner, flows: FlowColumns, partition: KafkaPartition, revision: int) -> int:
+def _run(runner: Runner, shown: Shown) -> int:
     try:
-        return runner.run(flows, partition, revision)
+        return runner.run(shown)
     except Refused as error:  # its own rows: again and again would not help
         raise ValueError(str(error)) from error
     except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:  # not for an operator to end us

@@ -21,6 +21,7 @@ from streams.operators.burst import Burst
 from streams.operators.findings import find, messages
 from streams.operators.operator import load
 from streams.operators.port_scan import PortScan
+from streams.operators.shown import Shown
 from streams.partition.storing import KafkaPartition
 from streams.store.findings import clickhouse_type
 from tests.unit.streams.store_contract import flows
@@ -58,7 +59,7 @@ def tries(ports: int, hosts: int = 1, **columns: Any) -> FlowColumns:
 
 
 def scans(rows: FlowColumns, targets: int = 50) -> list[tuple[str, int, int]]:
-    found = find(PortScan(targets), rows, PARTITION, 0)
+    found = find(PortScan(targets), Shown(rows, PARTITION, 0))
     return [(row["kind"], row["dst_port"], row["targets"]) for row in found.rows.to_pylist()] if found else []
 
 
@@ -80,15 +81,15 @@ def test_what_was_answered_is_no_scan() -> None:
 
 def test_a_burst_is_so_many_packets_to_one_port() -> None:
     rows = tries(1, hosts=1, packets=150_000)
-    found = find(Burst(10_000), rows, PARTITION, 0)
+    found = find(Burst(10_000), Shown(rows, PARTITION, 0))
     assert found is not None
     (row,) = found.rows.to_pylist()
     assert (row["packets"], row["sources"], row["packets_per_second"]) == (150_000, 1, 15_000)
-    assert find(Burst(15_001), rows, PARTITION, 0) is None
+    assert find(Burst(15_001), Shown(rows, PARTITION, 0)) is None
 
 
 def test_what_is_found_has_an_identity_and_is_json() -> None:
-    found = find(PortScan(), tries(60), PARTITION, 2)
+    found = find(PortScan(), Shown(tries(60), PARTITION, 2))
     assert found is not None
     begin = found.window_begin
     ((key, value),) = messages(found)
@@ -97,7 +98,7 @@ def test_what_is_found_has_an_identity_and_is_json() -> None:
     assert (told["record_id"], told["targets"], told["revision"]) == (key.decode(), 60, 2)
     assert told["window_begin"].endswith("Z")
     assert told["first_seen"].endswith("Z")
-    assert messages(found) == messages(find(PortScan(), tries(60), PARTITION, 2) or found)
+    assert messages(found) == messages(find(PortScan(), Shown(tries(60), PARTITION, 2)) or found)
     told_of = document(KafkaSettings(), group="g", registry_url="http://registry:8081", version="1")
     schema = told_of["components"]["messages"]["Finding"]["payload"]
     jsonschema_rs.validate(schema, told, validate_formats=True)
@@ -120,7 +121,9 @@ class Other:
 @pytest.mark.parametrize("answer", [7, pa.table({"x": ["text"]}), pa.table({"y": [1]})], ids=str)
 def test_other_columns_than_it_said_are_its_fault(answer: Any) -> None:
     with pytest.raises(TypeError, match="the operator other returned other columns than its schema says"):
-        find(Other(answer if isinstance(answer, pa.Table) else pa.table({"z": [answer]})), tries(1), PARTITION, 0)
+        find(
+            Other(answer if isinstance(answer, pa.Table) else pa.table({"z": [answer]})), Shown(tries(1), PARTITION, 0)
+        )
 
 
 def test_operators_are_loaded_by_name_with_their_options() -> None:
@@ -170,6 +173,6 @@ def test_the_example_of_the_page_works(monkeypatch: pytest.MonkeyPatch) -> None:
     exec(code[1], module.__dict__)
     monkeypatch.setitem(sys.modules, "example", module)
     (lonely,) = load(["example:Lonely"], {})
-    found = find(lonely, tries(3, packets_rev=0), PARTITION, 0)
+    found = find(lonely, Shown(tries(3, packets_rev=0), PARTITION, 0))
     assert found is not None
     assert [row["packets"] for row in found.rows.to_pylist()] == [3]

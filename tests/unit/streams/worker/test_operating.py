@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import pyarrow as pa
 import pytest
 
 from common.errors import ServiceUnavailable
-from schemas.flows import FlowColumns
-from streams.partition.storing import KafkaPartition, Refused
+from streams.operators.shown import Shown
+from streams.partition.storing import Refused
 from streams.worker.output import operating
 from streams.worker.output.operating import PATIENCE_SECONDS, SLOW_SECONDS
 from tests.unit.streams.worker.rig import Rig, Source
@@ -21,9 +22,12 @@ class Watcher:
     seen: list[tuple[int, int]] = field(default_factory=list)  # window, revision
     fails: Callable[[], None] = lambda: None
 
-    def run(self, flows: FlowColumns, partition: KafkaPartition, revision: int) -> int:
+    tables: list[pa.Table] = field(default_factory=list)
+
+    def run(self, shown: Shown) -> int:
         self.fails()
-        self.seen.append((flows.window_begin, revision))
+        self.seen.append((shown.flows.window_begin, shown.revision))
+        self.tables.append(shown.table())
         return 1
 
 
@@ -126,3 +130,29 @@ async def test_rows_beyond_the_memory_are_read_back(monkeypatch: pytest.MonkeyPa
     rig = Rig(operators=[watcher])
     await fed(rig)
     assert len(watcher.seen) == 1
+
+
+async def test_operators_share_the_rows_that_wait_and_the_table_that_is_made_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(operating, "MOST_BYTES", 200)  # one window of a row, and not two
+    slow, a, b = watchers = [Watcher(name=name) for name in ("slow", "a", "b")]
+    rig, node = Rig(operators=watchers), Source()
+
+    async def window(number: int) -> None:
+        await rig.send(node.batch(number * 10 + 1, clock=number * 10 + 2), node.batch(clock=number * 10 + 11))
+        for _ in range(4):
+            await rig.clock.advance(0.3)
+
+    rig.threads.hold("operator-slow")
+    await window(0)
+    assert (len(slow.tables), a.tables[0] is b.tables[0]) == (0, True)
+    await window(1)
+    assert a.tables[1] is not b.tables[1], "there is no room while one has not seen the first: each reads it back"
+    await rig.threads.let_go("operator-slow")
+    for _ in range(4):
+        await rig.clock.advance(0.3)
+    assert slow.tables[0] is a.tables[0]
+    await window(2)
+    assert slow.tables[2] is a.tables[2] is b.tables[2], "what all have seen takes no room"
+    assert all(watcher.seen == slow.seen for watcher in watchers)
