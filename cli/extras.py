@@ -11,6 +11,7 @@ EXTRAS = {
     "clickhouse": "local",
     "top": "console",
     "flows": "console",
+    "names": "console",
     "query": "console",
     "replay": "producer,console",
     "audit": "console",

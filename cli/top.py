@@ -29,14 +29,14 @@ from console.live.state import LiveState
 from console.names.naming import naming
 from console.query import match
 from console.query.filters import Filter
-from console.show import output, tables
+from console.show import names, output, tables
 from console.show.flows import endpoint
 
 FIRST_SECONDS = 15.0
 """So long the first message is waited for."""
 _SETTLE_SECONDS = 2.5  # two messages of each node give a rate
 _KEYS = {"b": "bytes", "p": "packets", "r": "rate"}
-_WORDS = {"node", "if", "dir", "proto", "source", "destination"}
+_WORDS = {"node", "if", "dir", "proto", "source", "destination", "name"}
 _DISPENSABLE = ("packets/s", "if", "dir", "bytes back", "packets", "proto", "node", "bytes/s")
 """Columns that a narrow terminal goes without, the first named first."""
 Row = Mapping[str, Any]
@@ -54,6 +54,8 @@ def run(settings: Settings, flow_filter: Filter, *, sort: str, limit: int, once:
         elif once or not out.isatty():
             rows = view.rows(sort)
             tables.show(table(rows, tables.width_of(out)), out)
+            if text := names.listed(rows):
+                say(text)
             if not rows:
                 say("no connection is active, or none matches")
         else:
@@ -132,6 +134,8 @@ def _screen(view: _View, problem: str, sort: str, width: int, height: int) -> Re
         f"{len(rows)} connections by {sort}  {nodes} node{'' if nodes == 1 else 's'}  "
         f"{tables.human(packets)}packets/s  {tables.human_bytes(octets)}/s"
     )
+    if text := names.listed(rows):
+        head.append(f"  {text}", style="dim")
     foot = Text(
         plain(problem) or "b bytes  p packets  r rate  q quit",
         style="yellow" if problem else "dim",
@@ -144,25 +148,27 @@ def _screen(view: _View, problem: str, sort: str, width: int, height: int) -> Re
 def table(rows: Sequence[Row], width: int | None = None) -> Table:
     """A rich table of connections; the node is a column where there are several. `width`: what it must fit into."""
     several = len({row["node"] for row in rows}) > 1
-    names = [
+    named = any(map(names.has_name, rows))
+    columns = [
         *(["node"] if several else []),
         "if",
         "dir",
         "proto",
         "source",
         "destination",
+        *(["name"] if named else []),
         "packets",
         "bytes",
         "bytes back",
         "packets/s",
         "bytes/s",
     ]
-    cells = [_cells(row, node=several) for row in rows]
-    numbers = [name not in _WORDS for name in names]
-    return tables.fitting(names, cells, numbers=numbers, width=width, dispensable=_DISPENSABLE)[0]
+    cells = [_cells(row, node=several, named=named) for row in rows]
+    numbers = [name not in _WORDS for name in columns]
+    return tables.fitting(columns, cells, numbers=numbers, width=width, dispensable=_DISPENSABLE)[0]
 
 
-def _cells(row: Row, *, node: bool) -> list[str]:
+def _cells(row: Row, *, node: bool, named: bool) -> list[str]:
     return [
         *([short(row["node"])] if node else []),
         short(row["interface"]),
@@ -170,6 +176,7 @@ def _cells(row: Row, *, node: bool) -> list[str]:
         row["protocol_name"],
         endpoint(row["src_addr"], row["src_port"]),
         endpoint(row["dst_addr"], row["dst_port"]),
+        *([names.name(row)] if named else []),
         tables.human(row["packets"] + row["packets_rev"]).strip(),
         tables.human_bytes(row["bytes"]),
         tables.human_bytes(row["bytes_rev"]),

@@ -15,7 +15,7 @@ from common.errors import SettingsError
 from common.settings import ConsoleSettings, Settings
 from common.stopping import END_SECONDS, Stop, stop_on_signals
 from console.access import Access, warning
-from console.api import asyncapi, audit, dashboard, explore, fields, health, history, live, nodes, registry
+from console.api import asyncapi, audit, dashboard, explore, fields, health, history, live, names, nodes, registry
 from console.api import metrics as http_metrics
 from console.api.metrics import HttpMetrics
 from console.api.numbers import Int64Strings
@@ -85,7 +85,7 @@ def build_app(settings: Settings, *, health_timeout_seconds: float = TIMEOUT_SEC
     app.add_middleware(Int64Strings)
     app.add_middleware(Access, settings.console)  # the outermost: it is asked first
     app.include_router(dashboard.router())
-    for part in (live, history, explore, nodes, audit, fields):
+    for part in (live, history, explore, names, nodes, audit, fields):
         app.include_router(part.router())
     app.include_router(http_metrics.router(metrics))
     add_error_handlers(app)

@@ -26,6 +26,8 @@ FLOW = {
     "tunnel_id": 0,
     "outer_src_addr": "",
     "outer_dst_addr": "",
+    "domain": "",
+    "domain_source": "",
 }
 
 

@@ -45,6 +45,7 @@ class Kind(Enum):
 
     NAME = auto()  # a text of which there are few: an index into a list of names
     TEXT = auto()
+    DOMAIN = auto()  # a DNS name in lower case, without its last dot
     ADDRESS = auto()  # 16 octets, IPv4 as ::ffff:a.b.c.d
     PORT = auto()
     PROTOCOL = auto()
@@ -200,7 +201,7 @@ FIELDS = (
     _measure("max_packet_bytes", Merge.MAX, "max_packet_bytes", U32, "Largest packet"),
     _measure("first_offset_us", Merge.MIN, "", OFFSET, "First packet, microseconds after window_begin", **_IN_RECORD),
     _measure("last_offset_us", Merge.MAX, "", OFFSET, "Last packet, microseconds after window_begin", **_IN_RECORD),
-    _named("domain", Kind.TEXT, DOMAIN, Merge.BEST, "Name that the client asked for, or empty", live=True),
+    _named("domain", Kind.DOMAIN, DOMAIN, Merge.BEST, "Name that the client asked for, or empty", live=True),
     _named("domain_source", Kind.CHOICE, SOURCE, Merge.BEST, "Where it was read", choices=DOMAIN_SOURCES, live=True),
     _named("domain_count", Kind.NUMBER, U16, Merge.BEST, "Names that the address had for this client, or 0"),
     _named("ja4", Kind.TEXT, NAME, Merge.NEWEST, "JA4 fingerprint of the client's TLS, or empty"),

@@ -1,7 +1,9 @@
 """Commands that show traffic: now, stored, by SQL, or out of captures."""
 
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 import click
 
@@ -11,6 +13,8 @@ from cli.standard import say
 from common.errors import QueryError
 from common.times import iso, local
 from console.query import times
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @click.command()
@@ -104,6 +108,67 @@ def flows(
     return 0
 
 
+def _view(name: str, text: str) -> Callable[[F], F]:
+    return click.option(f"--{name}", "view", flag_value=name, help=text)
+
+
+@click.command()
+@options.common
+@options.this_node
+@options.time_range("1h")
+@_view("domains", "Names of flows, those of most bytes first; so unless told otherwise.")
+@_view("queries", "DNS transactions by name and type, with latencies and answers.")
+@_view("failures", "DNS transactions that were answered by an error, or not at all.")
+@_view("latency", "DNS servers, with the percentiles of their latency.")
+@_view("unseen", "Clients whose DNS was not seen: it is encrypted, cached or goes another way.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 10_000), metavar="N", help="Rows.")
+@options.form()
+@click.argument("filter_words", metavar="[FILTER]", nargs=-1, shell_complete=options.complete_filter)
+@click.pass_context
+def names(
+    context: click.Context,
+    *,
+    filter_words: tuple[str, ...],
+    since: str,
+    until: str,
+    utc: bool,
+    view: str | None,
+    limit: int,
+    form: str,
+) -> int:
+    """Show what flows are called, or DNS transactions, with the share of bytes that have a name.
+
+    Names are read where capture.inspect is on (docs/names.md).
+
+    \b
+    Examples:
+      ayaflow names --since 1h
+      ayaflow names 'src_addr = 10.0.0.7 and domain = .example.org'
+      ayaflow names --failures --since today
+      ayaflow names --latency --format json
+    """
+    settings = begin(context)
+    from cli import names as component
+    from console.query import filters
+    from console.store.client import Store
+
+    first, last = times.parse_range(since, until, now=datetime.now(UTC), local=not utc)
+    chosen = filters.parse(" ".join(filter_words))
+    with Store(settings.clickhouse) as store:
+        component.run(
+            store,
+            chosen,
+            view=view or "domains",
+            since=first,
+            until=last,
+            limit=limit,
+            form=form,
+            out=sys.stdout,
+            utc=utc,
+        )
+    return 0
+
+
 @click.command()
 @options.common
 @options.this_node
@@ -118,6 +183,8 @@ def query(context: click.Context, *, sql: str, form: str) -> int:
     \b
     Examples:
       ayaflow query 'SELECT protocol, sum(packets + packets_rev) FROM flows WHERE primary GROUP BY 1'
+      ayaflow query 'SELECT domain, sum(bytes + bytes_rev) AS b FROM flows WHERE primary GROUP BY 1 ORDER BY b DESC'
+      ayaflow query "SELECT name, rcode, sum(count) FROM names WHERE kind = 'dns' AND rcode != 0 GROUP BY ALL"
       ayaflow query - --format csv < report.sql
     """
     settings = begin(context)
@@ -195,4 +262,4 @@ def replay(
     )
 
 
-COMMANDS = (top, flows, query, replay)
+COMMANDS = (top, flows, names, query, replay)

@@ -13,8 +13,9 @@ from console.query import explore_sql, watched
 from console.query.explore_sql import MEASURES, Question
 from console.query.filters import Filter
 from console.query.plan import Plan, oldest_raw
-from console.query.vocabulary import protocol_name
+from console.query.vocabulary import FIELDS, protocol_name
 from console.show import output
+from schemas.fields import Kind
 
 _BY = Annotated[
     str,
@@ -64,7 +65,8 @@ def router() -> APIRouter:
 
         `addr` and `port` put each flow at both of its ends: `packets` is what that end sent, `packets_rev` what it
         got; `pair` is both addresses, the lower one first. `table` is the coarsest that was read; the ends of a range
-        are read from finer ones, so the sums are those of the raw windows.
+        are read from finer ones, so the sums are those of the raw windows. By `domain`, `total` has `named_bytes`: what
+        of both directions has one. With names.reverse, `reverse` says what addresses of a row are called, if known.
         """
         question = _question(context, explore_sql.dimensions(by), flow_filter, span)
         found = await _top(context, question, sort, limit)
@@ -73,8 +75,10 @@ def router() -> APIRouter:
             {
                 "by": list(question.by),
                 **_read(plan),
-                "rows": [_named(row, question.by) | _sums(row) for row in found[0]],
-                "total": _sums(found[1]),
+                "rows": [
+                    _named(row, question.by) | _sums(row) | _reverse(context, row, question.by) for row in found[0]
+                ],
+                "total": found[1],
             }
         )
 
@@ -179,13 +183,22 @@ async def _top(
     found = await context.database.document(sql, parameters)
     names = [column["name"] for column in found["meta"]]
     rows = [dict(zip(names, row, strict=True)) for row in found["data"]]
-    return rows, {name: rows[0][f"total_{name}"] if rows else 0 for name in MEASURES}
+    totals = (*MEASURES, explore_sql.NAMED) if explore_sql.DOMAIN in question.by else MEASURES
+    return rows, {name: int(rows[0][f"total_{name}"]) if rows else 0 for name in totals}
 
 
 def _named(row: Mapping[str, Any], by: tuple[str, ...]) -> dict[str, Any]:
     """The dimensions of a group as people read them."""
     name = {dimension: output.address(row[dimension]) for dimension in by}
     return name | {"protocol_name": protocol_name(row["protocol"])} if "protocol" in name else name
+
+
+def _reverse(context: Services, row: Mapping[str, Any], by: tuple[str, ...]) -> dict[str, Any]:
+    if not context.naming:
+        return {}
+    addresses = {name: output.address(row[name]) for name in by if name in FIELDS and FIELDS[name].kind is Kind.ADDRESS}
+    names = {name: called for name, address in addresses.items() if (called := context.naming.name(address))}
+    return {"reverse": names} if names else {}
 
 
 def _sums(row: Mapping[str, Any]) -> dict[str, int]:

@@ -10,10 +10,10 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 
 from common.errors import QueryError
-from console.api.examples import FLOW
 from console.api.parameters import Chosen, Context, Range, example, only_known
 from console.query import flow_sql
 from console.query.filter_sql import Parameters
+from console.show.examples import FLOW
 from console.show.flows import CSV_HEADER, FORMATS
 from schemas.fields import KEYS
 
@@ -44,7 +44,8 @@ def router() -> APIRouter:
     ) -> Response:
         """Flows, newest first, a page at a time: ask again with `cursor` = `next` until it is null.
 
-        Windows that are stored meanwhile come before the first page and move nothing.
+        Windows that are stored meanwhile come before the first page and move nothing. With names.reverse, flows without
+        a domain have what reverse DNS calls their `dst_addr`, as far as known, and `reverse` as its source.
         """
         after = _position(cursor) if cursor else None
         bounded, oldest = False, 0
@@ -59,6 +60,8 @@ def router() -> APIRouter:
         )
         rows = await context.database.rows(sql, parameters)
         more = len(rows) == limit or (bounded and rows)
+        if context.naming:
+            context.naming.mark(rows)
         answer = {"flows": rows, "next": _cursor(rows[-1]) if more else None}
         return Response(json.dumps(answer, ensure_ascii=False), media_type="application/json")
 

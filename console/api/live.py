@@ -11,9 +11,9 @@ import anyio
 from fastapi import APIRouter, Depends, Query, Response, WebSocket, WebSocketDisconnect
 
 from console.access import SUBPROTOCOL
-from console.api.examples import CONNECTION
 from console.api.parameters import Chosen, Context, Services, example, only_known
 from console.query import match
+from console.show.examples import CONNECTION
 
 SEND_SECONDS = 30.0
 """A client that takes no message for so long is gone."""

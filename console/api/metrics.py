@@ -55,8 +55,6 @@ class HttpMetrics:
                 ("unstored_messages", "Messages of a partition that streams has not acknowledged, as Kafka says."),
             )
         )
-        # nothing inspects payloads yet: it stays 0, as ayaFlow has it without its option
-        Counter("ayaflow_deep_inspect_packets", "Packets whose payload was inspected.", registry=self.registry)
 
     def take_backlog(self, partitions: Iterable[Mapping[str, Any]]) -> None:
         """What console.audit.storing tells of the partitions; nothing while Kafka does not answer."""
@@ -104,12 +102,12 @@ class LiveCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Values now."""
-        packets, octets, dropped, coalesced, left_out, active, resolved, reverse = families = _families()
+        packets, octets, dropped, coalesced, left_out, active, resolved, inspected, reverse = families = _families()
         hub = self._hub()
         if hub is not None:
             passed, connections = hub.metrics()
             left_out.add_metric((), hub.left_out)
-            resolved.add_metric((), hub.reverse_dns.get("found", 0))
+            resolved.add_metric((), hub.domains_resolved)
             for result, count in hub.reverse_dns.items():
                 reverse.add_metric((result,), count)
             for place, sums in passed.items():
@@ -117,12 +115,15 @@ class LiveCollector(Collector):
                 octets.add_metric(place, sums["bytes"])
                 dropped.add_metric(place, sums["ring_full_packets"])
                 coalesced.add_metric(place, sums["coalesced_packets"])
+                inspected.add_metric(place, sums["copied_packets"])
             for node, count in connections.items():
                 active.add_metric((node,), count)
         return families
 
 
-def _families() -> tuple[_Counter, _Counter, _Counter, _Counter, _Counter, GaugeMetricFamily, _Counter, _Counter]:
+def _families() -> tuple[
+    _Counter, _Counter, _Counter, _Counter, _Counter, GaugeMetricFamily, _Counter, _Counter, _Counter
+]:
     place = ("node", "interface", "direction")
     return (
         CounterMetricFamily("ayaflow_packets", "Recorded packets since this console started.", labels=place),
@@ -137,7 +138,12 @@ def _families() -> tuple[_Counter, _Counter, _Counter, _Counter, _Counter, Gauge
             "ayaflow_console_live_left_out", "Messages of the live topic that cannot be right and were left out."
         ),
         GaugeMetricFamily("ayaflow_active_connections", "Flows in the open windows.", labels=("node",)),
-        CounterMetricFamily("ayaflow_domains_resolved", "Domain names found for addresses since this console started."),
+        CounterMetricFamily(
+            "ayaflow_domains_resolved", "Connections that got a name, and addresses that reverse DNS found one for."
+        ),
+        CounterMetricFamily(
+            "ayaflow_deep_inspect_packets", "Packets whose payload was copied to be read for names.", labels=place
+        ),
         CounterMetricFamily(
             "ayaflow_console_reverse_lookups",
             "Addresses that reverse DNS was asked for, by result: found, absent, failed; left_out: too many waited.",

@@ -51,8 +51,11 @@ class Naming(Protocol):
 
     counts: dict[str, int]  # addresses that were asked for, by what became of it
 
+    def name(self, address: str) -> str:
+        """What it is called, as far as that is known now, without waiting; empty: not known, or nothing."""
+
     def mark(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Put them into rows of flows that have none, without waiting for any."""
+        """Put them into rows of flows that have none."""
 
 
 class LiveHub:
@@ -126,6 +129,11 @@ class LiveHub:
         return self._naming.counts if self._naming else {}
 
     @property
+    def domains_resolved(self) -> int:
+        """Names of connections that messages brought, and of addresses that reverse DNS found."""
+        return self._state.named + self.reverse_dns.get("found", 0)
+
+    @property
     def left_out(self) -> int:
         """Live messages that could not be right."""
         return self._reader.left_out
@@ -167,8 +175,8 @@ class LiveHub:
             "packets_per_second": round(packets, 1),
             "bytes_per_second": round(octets, 1),
             "active_connections": sum(active.values()),
-            "domains_resolved_total": self.reverse_dns.get("found", 0),
-            "deep_inspect_packets_total": 0,
+            "domains_resolved_total": self.domains_resolved,
+            "deep_inspect_packets_total": totals["copied_packets"],
             "dropped_packets_total": totals["ring_full_packets"],
             "coalesced_packets_total": totals["coalesced_packets"],
         }

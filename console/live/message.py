@@ -10,6 +10,7 @@ from typing import Any
 
 from common.errors import DecodeError
 from schemas.fields import FIELDS, MOST_NAME, Kind
+from schemas.names import MOST_DOMAIN
 
 MOST_OCTETS = 4 << 20  # of a message: 1,000 connections take 200 kB
 MOST_ROWS = 10_000
@@ -41,23 +42,22 @@ def check(stats: Mapping[str, Any]) -> None:
 def _flow(flow: Mapping[str, Any]) -> None:
     for field in _LIVE:
         for name in field.names:
-            if field.listed:
-                _name(flow, name)
-                continue
             match field.kind:
+                case Kind.NAME | Kind.CHOICE:
+                    _name(flow, name)
+                case Kind.DOMAIN:
+                    _name(flow, name, most=MOST_DOMAIN)
                 case Kind.ADDRESS:
                     _address(flow, name, empty=field.tunnel)
                 case Kind.TIME:
                     _time(flow, name)
-                case Kind.CHOICE:
-                    pass  # Avro's own
                 case _:
                     _number(flow, name, min(field.largest, _MOST_COUNT), least=field.smallest)
 
 
-def _name(of: Mapping[str, Any], name: str, *, empty: bool = True) -> None:
+def _name(of: Mapping[str, Any], name: str, *, empty: bool = True, most: int = MOST_NAME) -> None:
     text = of[name]
-    if not isinstance(text, str) or len(text) > MOST_NAME or not (text or empty):
+    if not isinstance(text, str) or len(text) > most or not (text or empty):
         raise DecodeError(f"a LiveStats whose {name} is no name: {str(text)[:40]!r}")
 
 

@@ -19,11 +19,19 @@ from typing import Any
 from common.recent import Recent
 from common.times import iso
 from console.query.vocabulary import protocol_name
-from schemas.fields import LIVE_KEYS, names
+from schemas.fields import LIVE_KEYS, NAMED, names
 
 KEY = names(LIVE_KEYS)
+NAMES = names(field for field in NAMED if field.live)
 COUNTS = ("packets", "bytes", "packets_rev", "bytes_rev")
-COUNTED = ("non_ip_packets", "malformed_packets", "unknown_link_packets", "ring_full_packets", "coalesced_packets")
+COUNTED = (
+    "non_ip_packets",
+    "malformed_packets",
+    "unknown_link_packets",
+    "ring_full_packets",
+    "coalesced_packets",
+    "copied_packets",
+)
 PASSED = ("packets", "bytes", "primary_packets", "primary_bytes", *COUNTED)
 """Counts of an interface; a message of an older streams lacks some."""
 SORTS: dict[str, Callable[["Connection"], float]] = {
@@ -115,6 +123,7 @@ class Connection:
             "node": self.node,
             **{name: self.flow[name] for name in KEY},
             "protocol_name": protocol_name(self.flow["protocol"]),
+            **{name: self.flow[name] for name in NAMES},
             **dict(zip(COUNTS, self.total, strict=True)),
             "bytes_per_second": round(octets, 1),
             "packets_per_second": round(packets, 1),
@@ -200,6 +209,7 @@ class LiveState:
         self._passed: Recent[Place, _Passed] = Recent(PASSED_KEPT)
         self._totals = dict.fromkeys(PASSED, 0)
         self.version = 0  # grows with each message
+        self.named = 0  # connections that messages brought a name for, ever
 
     def add(self, stats: Mapping[str, Any], now: float) -> None:
         """A LiveStats message, as console.live.message lets it through. `now`: monotonic seconds."""
@@ -213,6 +223,7 @@ class LiveState:
         for flow in stats["top"]:
             key = tuple(flow[part] for part in KEY)
             known = node.connections.get(key)
+            self.named += bool(flow["domain"]) and (known is None or not known.flow["domain"])
             if known is None:
                 known = node.connections[key] = Connection(
                     node=name,

@@ -91,7 +91,7 @@ class ReverseNames:
     def mark(self, rows: Iterable[dict[str, Any]]) -> None:
         """Put what their `dst_addr` is called into rows of flows without a name, marked as such."""
         for row in rows:
-            if not row.get("domain") and (name := self.name(row["dst_addr"])):
+            if not row["domain"] and (name := self.name(row["dst_addr"])):
                 row["domain"], row["domain_source"] = name, SOURCE
 
     def _run(self) -> None:

@@ -15,8 +15,11 @@ from console.query.plan import Plan, Segment, plan
 from console.query.vocabulary import ALIASES, FIELDS
 
 PAIR = "pair"
-DIMENSIONS = (*(name for name, field in FIELDS.items() if not field.measure), PAIR)
-"""What `by` can name: fields that are not sums, and both addresses whatever the direction."""
+DOMAIN = "domain"
+NAMED = "named_bytes"
+"""Of a total by DOMAIN: bytes of flows that have one, both directions together."""
+DIMENSIONS = (*(name for name, field in FIELDS.items() if field.dimension), PAIR)
+"""What `by` can name: fields that are no numbers of a flow, and both addresses whatever the direction."""
 MEASURES = ("packets", "bytes", "packets_rev", "bytes_rev", "records")
 SORTS = {"bytes": "bytes + bytes_rev", "packets": "packets + packets_rev", "flows": "records"}
 MOST_DIMENSIONS = 6
@@ -61,13 +64,16 @@ def dimensions(text: str) -> tuple[str, ...]:
 def top(question: Question, *, sort: str, limit: int) -> tuple[str, Parameters]:
     """The largest groups; in each row `total_*` are the sums over all groups, each flow counted once.
 
+    By DOMAIN, NAMED is one of them.
     Not WITH TOTALS: the embedded ClickHouse writes broken JSON for it when nothing is found.
     """
     source, parameters = _source(question, question.plan())
     either = _sides(question.by) == "arrayJoin"
     sums = {name: f"sum({_seen(name, question.by)})" for name in MEASURES}
     once = {name: f"sumIf(u.{name}, u.{_SIDES} = 0)" if either else sums[name] for name in MEASURES}
-    totals = ", ".join(f"sum({once[name]}) OVER () AS total_{name}" for name in MEASURES)
+    if DOMAIN in question.by:
+        once[NAMED] = f"sumIf(u.bytes + u.bytes_rev, u.{DOMAIN} != ''{f' AND u.{_SIDES} = 0' if either else ''})"
+    totals = ", ".join(f"sum({text}) OVER () AS total_{name}" for name, text in once.items())
     names = [*question.by] or ["everything"]
     keys = [f"{_dimension(name)} AS {name}" for name in question.by] or ["1 AS everything"]
     sql = f"""
@@ -108,6 +114,16 @@ ORDER BY time, series""".strip()  # noqa: S608
     return sql, parameters
 
 
+def source(question: Question, columns: Sequence[str]) -> tuple[str, Parameters]:
+    """The rows that the question is answered from, with these columns, MEASURES in both directions and records."""
+    return _source(question, question.plan(), columns=columns)
+
+
+def sums() -> str:
+    """SQL of the sums of MEASURES over `source(…) AS u`."""
+    return ", ".join(f"sum(u.{name}) AS {name}" for name in MEASURES)
+
+
 def step_for(since: datetime, until: datetime, points: int, window_seconds: int) -> int:
     """Seconds of a step, so that there are about `points`, or just one; not shorter than a window."""
     wanted = max((until - since).total_seconds() / points, window_seconds, 1)
@@ -127,20 +143,19 @@ def _sides(by: Sequence[str]) -> str:
     return "sorted" if PAIR in by else ""
 
 
-def _source(question: Question, tables: Plan, step: int = 0) -> tuple[str, Parameters]:
+def _source(question: Question, tables: Plan, *, step: int = 0, columns: Sequence[str] = ()) -> tuple[str, Parameters]:
     """Rows of all segments, with the columns that the question needs, `time` (of the step) and the side."""
-    needed = {
+    needed = {*columns} | {
         column
         for name in question.by
         for column in (("src_addr", "dst_addr") if name == PAIR else FIELDS[name].columns)
     }
     condition = flow_sql.condition(question.flow_filter, question.by)
-    columns = sorted(needed)
     parts: list[str] = []
     parameters: Parameters = dict(condition.parameters)
     for number, segment in enumerate(tables.segments):
         parameters[f"first{number}"], parameters[f"last{number}"] = segment.first, segment.last
-        parts.append(_rows(segment, number, columns, condition, step=step))
+        parts.append(_rows(segment, number, sorted(needed), condition, step=step))
     source = "\nUNION ALL\n".join(parts)
     side = _sides(question.by)
     if side == "sorted":
@@ -160,7 +175,7 @@ def _rows(segment: Segment, number: int, columns: Sequence[str], condition: SqlF
     )
     where = f"{span} AND {condition.keys}"
     names: dict[str, str]
-    if condition.measures != "1":
+    if condition.measures != "1" or any(FIELDS[name].measure for name in columns):
         source, prefix = f"({flow_sql.merged(where, span, condition.measures)}) AS f", ""
         records = "f.records"
         names = {"community_id": flow_sql.community_id()}

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 
 from console.query.filters import Comparison, Every, Expression, Filter, Not, Some
-from console.query.values import Pattern, Span, Value
+from console.query.values import Below, Pattern, Span, Value
 from console.query.vocabulary import Field
 
 Parameters = dict[str, str | int]
@@ -113,10 +113,12 @@ class _Writer:
         return f"NOT {condition}" if negated else condition
 
     def _bind(self, field: Field, value: Value) -> tuple[str, ...]:
-        """Placeholders: two for a range, one for anything else."""
+        """Placeholders: two for a range, one for anything else. `~` and `.` before them say how they are compared."""
         if isinstance(value, Pattern):
             # as in ClickHouse's own LIKE and in filter_match: the dot matches line breaks
             return "~", self._put(value.text, "String")
+        if isinstance(value, Below):
+            return ".", self._put(value.domain, "String"), self._put(f".{value.domain}", "String")
         if not isinstance(value, Span):
             return (self._put(value, field.sql_type),)
         ends = (value.first,) if value.first == value.last else (value.first, value.last)
@@ -133,6 +135,8 @@ class _Writer:
 def _test(column: str, operator: str, bound: tuple[str, ...]) -> str:
     if bound[0] == "~":
         return f"match({column}, {bound[1]})"
+    if bound[0] == ".":
+        return f"({column} = {bound[1]} OR endsWith({column}, {bound[2]}))"
     if len(bound) == 2:
         return f"{column} BETWEEN {bound[0]} AND {bound[1]}"
     return f"{column} {operator} {bound[0]}"

@@ -161,7 +161,9 @@ def _compared(text: str, name: Token, sign: Token, value: Any) -> Expression:
         why = f"{no_order}use {allowed} with {field.name}"
         _fail(text, sign, why)
     if operator in {"~", "!~"}:
-        comparison = Comparison(field=field, operator="~", values=(filter_values.pattern(text, value.children[0]),))
+        comparison = Comparison(
+            field=field, operator="~", values=(filter_values.pattern(field, text, value.children[0]),)
+        )
         return Not(part=comparison) if operator == "!~" else comparison
     return Comparison(field=field, operator=operator, values=(_value(field, text, value),))
 

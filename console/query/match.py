@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from common.errors import QueryError
 from console.query.filters import Comparison, Every, Expression, Filter, Not, Some
-from console.query.values import Pattern, Span, Value
+from console.query.values import Below, Pattern, Span, Value
 
 Flow = Mapping[str, Any]
 """Columns by name: addresses and names as text, all else as numbers."""
@@ -61,6 +61,8 @@ def _holds(expression: Expression, flow: Flow) -> bool:
 def _fits(found: Any, sign: str, value: Value) -> bool:
     if isinstance(value, Pattern):
         return _search(value.text, found)
+    if isinstance(value, Below):
+        return f".{found}".endswith(f".{value.domain}")
     if isinstance(value, Span):
         number = _address(found) if isinstance(found, str) else found
         return bool(value.first <= number <= value.last)

@@ -31,7 +31,14 @@ class Pattern:
     text: str
 
 
-Value = int | str | Span | Pattern
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Below:
+    """A domain and all domains below it: labels are compared whole, so that it is no part of a longer one."""
+
+    domain: str
+
+
+Value = int | str | Span | Pattern | Below
 
 
 def value(field: Field, text: str, token: Token, *, ranges: bool) -> Value:
@@ -41,6 +48,8 @@ def value(field: Field, text: str, token: Token, *, ranges: bool) -> Value:
     match field.kind:
         case Kind.TEXT:
             return word
+        case Kind.DOMAIN:
+            return _domain(text, token, word)
         case Kind.CHOICE:
             known = list(field.choices)
             if word.lower() not in known:
@@ -74,8 +83,22 @@ def _numbers(field: Field, text: str, token: Token, *, ranges: bool) -> Value:
     return _number(field, text, token, word)
 
 
-def pattern(text: str, token: Token) -> Pattern:
-    """A regular expression of `~`. Raises FilterError."""
+def _domain(text: str, token: Token, word: str) -> Value:
+    """As names are stored: in lower case, without the last dot, other letters than ASCII's as in DNS."""
+    name = word
+    if not word.isascii():
+        try:
+            name = word.encode("idna").decode()
+        except UnicodeError:
+            fail(text, token, "is not a domain that DNS could have")
+    name = name.lower()
+    if len(name) > 1:
+        name = name.removesuffix(".")
+    return Below(domain=name[1:]) if len(name) > 1 and name.startswith(".") else name
+
+
+def pattern(field: Field, text: str, token: Token) -> Pattern:
+    """A regular expression of `~`; of domains without regard to case. Raises FilterError."""
     import pyarrow as pa  # its engine is ClickHouse's: RE2, whose time is linear
     import pyarrow.compute as pc
 
@@ -85,7 +108,7 @@ def pattern(text: str, token: Token) -> Pattern:
         pc.match_substring_regex(pa.array([""]), pattern=word)
     except pa.ArrowInvalid as error:
         fail(text, token, f"is not a regular expression ({str(error).rpartition(': ')[2]})")
-    return Pattern(text=word)
+    return Pattern(text=f"(?i){word}" if field.kind is Kind.DOMAIN else word)
 
 
 def unquoted(token: Token) -> str:

@@ -12,6 +12,7 @@ _EXPECTED = {
     Kind.PORT: "a port, such as 443 or https",
     Kind.PROTOCOL: "a protocol: tcp, udp, icmp, icmp6, sctp or an IANA number",
     Kind.TEXT: "a name",
+    Kind.DOMAIN: "a domain, such as www.example.org, or .example.org for it and all below it",
 }
 _AS = {Kind.NAME: Kind.TEXT, Kind.FLAG: Kind.NUMBER}
 """How a filter takes kinds that it does not know."""
@@ -23,7 +24,7 @@ class Field:
     """One field. `columns` has two entries where the field stands for either side of the flow."""
 
     name: str
-    kind: Kind  # ADDRESS, NUMBER, PORT, PROTOCOL, CHOICE or TEXT
+    kind: Kind  # ADDRESS, NUMBER, PORT, PROTOCOL, CHOICE, DOMAIN or TEXT
     doc: str
     columns: tuple[str, ...]
     sql_type: str  # ClickHouse type of a parameter compared with it
@@ -42,7 +43,15 @@ class Field:
     @property
     def expected(self) -> str:
         """What its values are, for people."""
-        return " or ".join([", ".join(self.choices[:-1]), self.choices[-1]]) if self.choices else _EXPECTED[self.kind]
+        if not self.choices:
+            return _EXPECTED[self.kind]
+        *most, last = (choice or '""' for choice in self.choices)
+        return f"{', '.join(most)} or {last}"
+
+    @property
+    def dimension(self) -> bool:
+        """Whether flows may be grouped by it."""
+        return not self.measure or self.kind is not Kind.NUMBER
 
     @property
     def operators(self) -> tuple[str, ...]:
@@ -50,7 +59,7 @@ class Field:
         match self.kind:
             case Kind.NUMBER | Kind.PORT:
                 return "=", "!=", "<", "<=", ">", ">=", "in", "not in"
-            case Kind.TEXT:
+            case Kind.TEXT | Kind.DOMAIN:
                 return "=", "!=", "~", "!~", "in", "not in"
         return "=", "!=", "in", "not in"
 

@@ -8,7 +8,7 @@ from common.plain import short
 from common.times import local
 from console.query import flow_sql
 from console.query.vocabulary import protocol_name, tcp_flag_names
-from console.show import output, tables
+from console.show import names, output, tables
 from console.store.client import Parameters, Rows, Store
 from schemas.fields import NO_ICMP_TYPE
 
@@ -47,6 +47,8 @@ def _table(result: Rows, out: TextIO, *, utc: bool) -> int:
     if not utc:
         rows = [row | {"window_begin": local(row["window_begin"])} for row in rows]
     tables.show(flow_table(rows, tables.width_of(out)), out)
+    if text := names.listed(rows):
+        out.write(f"{text}\n")
     return len(rows)
 
 
@@ -56,7 +58,8 @@ def flow_table(rows: Sequence[dict[str, Any]], width: int | None = None) -> Any:
     `width`: what it must fit into.
     """
     several = len({row["node"] for row in rows}) > 1
-    names = [
+    named = any(map(names.has_name, rows))
+    columns = [
         "time",
         *(["node"] if several else []),
         "if",
@@ -64,18 +67,19 @@ def flow_table(rows: Sequence[dict[str, Any]], width: int | None = None) -> Any:
         "proto",
         "source",
         "destination",
+        *(["name"] if named else []),
         "packets",
         "bytes",
         "back",
         "bytes back",
         "flags",
     ]
-    numbers = [name in {"packets", "bytes", "back", "bytes back"} for name in names]
-    cells = [_cells(row, node=several) for row in rows]
-    return tables.fitting(names, cells, numbers=numbers, width=width, dispensable=_DISPENSABLE)[0]
+    numbers = [name in {"packets", "bytes", "back", "bytes back"} for name in columns]
+    cells = [_cells(row, node=several, named=named) for row in rows]
+    return tables.fitting(columns, cells, numbers=numbers, width=width, dispensable=_DISPENSABLE)[0]
 
 
-def _cells(row: dict[str, Any], *, node: bool) -> list[str]:
+def _cells(row: dict[str, Any], *, node: bool, named: bool) -> list[str]:
     flags = row["tcp_flags"] | row["tcp_flags_rev"]
     vlan = f" vlan {row['vlan_id']}" if row["vlan_id"] else ""
     tunnel = f" {row['tunnel_type']} {row['tunnel_id']}" if row["tunnel_type"] != "none" else ""
@@ -87,6 +91,7 @@ def _cells(row: dict[str, Any], *, node: bool) -> list[str]:
         _protocol(row),
         endpoint(row["src_addr"], row["src_port"]),
         endpoint(row["dst_addr"], row["dst_port"]),
+        *([names.name(row)] if named else []),
         str(row["packets"]),
         tables.human_bytes(row["bytes"]),
         str(row["packets_rev"]),

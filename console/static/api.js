@@ -57,6 +57,21 @@ export async function get(path, parameters = {}, signal = undefined) {
   return (await ask(path, parameters, signal)).json();
 }
 
+/**
+ * Ask, and when others are being served ask again, a little later.
+ * @param {[string, Record<string, any>?, AbortSignal?]} question
+ */
+export async function patient(...question) {
+  for (let seconds = 1; ; seconds += 1) {
+    try {
+      return await get(...question);
+    } catch (error) {
+      if (error.status !== 429 || seconds > 3) throw error;
+      await new Promise((done) => setTimeout(done, seconds * 1000));
+    }
+  }
+}
+
 async function explain(answer, path) {
   let said = {};
   try {

@@ -3,21 +3,25 @@
 
 import { get } from "./api.js";
 import { el, notice, place, setName, setText } from "./dom.js";
-import { bytes, duration, endpoint, protocol, rate, service, si } from "./format.js";
+import { bytes, duration, endpoint, protocol, rate, service, shareOfNames, si } from "./format.js";
+import { clean, cut } from "./text.js";
 import { go } from "./view.js";
 
-const CLASSES = ["minor", "address", "minor", "address", "minor", "number", "number minor", "number", "number minor"];
+const CLASSES = [
+  "minor", "address", "minor", "address", "minor domain", "minor", "number", "number minor", "number", "number minor",
+];
 const VALUE = {
   bytes: (one) => one.bytes + one.bytes_rev,
   packets: (one) => one.packets + one.packets_rev,
   rate: (one) => one.bytes_per_second,
 };
 
-/** Shows connections in `body` (a tbody), and in `note` why there are none. */
+/** Shows connections in `body` (a tbody), in `note` why there are none, and in `share` how much of them has a name. */
 export class Connections {
-  constructor(body, note) {
+  constructor(body, note, share) {
     this.body = body;
     this.note = note;
+    this.share = share;
     this.rows = new Map();
     this.asking = false;
   }
@@ -44,6 +48,12 @@ export class Connections {
     place(this.note, connections.length ? null : notice(
       "empty", "No active connections", "Who talks is shown here within a few seconds of the first packet.",
     ));
+    const names = connections.some((one) => one.domain);
+    this.body.parentElement.classList.toggle("no-names", !names);
+    const sum = (rows) => rows.reduce((total, one) => total + one.bytes + one.bytes_rev, 0);
+    const named = names ? shareOfNames(sum(connections.filter((one) => one.domain)), sum(connections), "bytes listed") : null;
+    setText(this.share, named?.text ?? "");
+    this.share.title = named?.title ?? "";
     const ordered = [...connections].sort((a, b) => VALUE[sort](b) - VALUE[sort](a));
     const fastest = Math.max(1, ...ordered.map(VALUE.rate));
     const seen = new Set();
@@ -82,20 +92,25 @@ export class Connections {
     setName(row.children[0], one.node);
     setText(row.children[2], "→");
     row.children[2].title = one.direction === "ingress" ? `into ${one.interface}` : `out of ${one.interface}`;
-    setText(row.children[3], endpoint(one.dst_addr, one.dst_port));
-    row.children[4].append(el("span", { class: "tag", text: spoken(one) }));
-    row.children[5].append(el("span", { class: "bar" }), el("span", { class: "over" }));
+    row.children[3].append(el("span", { text: endpoint(one.dst_addr, one.dst_port) }), el("span", { class: "below" }));
+    row.children[4].append(el("span"), el("small"));
+    row.children[5].append(el("span", { class: "tag", text: spoken(one) }));
+    row.children[6].append(el("span", { class: "bar" }), el("span", { class: "over" }));
     this.rows.set(key, row);
     return row;
   }
 
   fill(row, one, part, time) {
     const cells = row.children;
-    cells[5].firstChild.style.setProperty("inline-size", `${(100 * part).toFixed(1)}%`);
-    setText(cells[5].lastChild, rate(one.bytes_per_second));
-    setText(cells[6], si(one.packets_per_second));
-    setText(cells[7], `${bytes(one.bytes)} / ${bytes(one.bytes_rev)}`);
-    setText(cells[8], duration((Date.parse(time) - Date.parse(one.first_seen)) / 1000));
+    setText(cells[3].lastChild, cut(one.domain));
+    setText(cells[4].firstChild, cut(one.domain));
+    setText(cells[4].lastChild, one.domain_source);
+    cells[4].title = clean(one.domain);
+    cells[6].firstChild.style.setProperty("inline-size", `${(100 * part).toFixed(1)}%`);
+    setText(cells[6].lastChild, rate(one.bytes_per_second));
+    setText(cells[7], si(one.packets_per_second));
+    setText(cells[8], `${bytes(one.bytes)} / ${bytes(one.bytes_rev)}`);
+    setText(cells[9], duration((Date.parse(time) - Date.parse(one.first_seen)) / 1000));
   }
 }
 

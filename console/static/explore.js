@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The Explore tab: one filter and range, seen as a time series, a table of the largest, and a diagram of who to whom.
 
-import { address, ApiError, ask, get, token } from "./api.js";
+import { address, ApiError, ask, patient, token } from "./api.js";
 import { bars, clear, colours } from "./charts.js";
 import { byId, debounce, el, notice, place, setText } from "./dom.js";
 import { FilterBox } from "./filter_box.js";
 import { narrowed } from "./filter_text.js";
 import { amount, dimension, duration, whole } from "./format.js";
+import { Names } from "./names.js";
 import { drawPaths } from "./paths.js";
 import { cut } from "./text.js";
 import { asked, iso, shown, stamp, zone } from "./times.js";
@@ -25,6 +26,9 @@ export class Explore {
     this.asking = null;
     this.answer = null;
     this.box = new FilterBox((filter) => this.change({ filter }));
+    this.narrow = (term) => this.change({ filter: narrowed(read().filter, term) });
+    this.names = new Names(go, this.narrow);
+    this.named = "";
     byId("ranges").replaceChildren(...RANGES.map((range) => el("button", {
       type: "button", text: range, data: { range }, on: { click: () => this.change({ since: range, until: "now" }) },
     })));
@@ -40,13 +44,14 @@ export class Explore {
     addEventListener("zone", () => {
       this.range(read());
       this.draw();
+      this.names.draw();
     });
     addEventListener("resize", debounce(() => this.draw(), 200));
   }
 
   /** The same view once more is asked anew: time has gone on. */
   change(changes) {
-    this.shown = "";
+    this.shown = this.named = "";
     go(changes);
   }
 
@@ -64,10 +69,12 @@ export class Explore {
       button.setAttribute("aria-pressed", String(view.until === "now" && button.dataset.range === view.since));
     }
     byId("csv").href = this.csv(view);
-    const key = link({ ...view, tab: "explore", sort: "bytes" });
-    if (key === this.shown) return;
-    this.shown = key;
-    this.load(view);
+    const named = link({ ...view, tab: "explore", sort: "bytes", by: "", measure: "bytes" });
+    const key = link({ ...view, tab: "explore", sort: "bytes", names: "domains" });
+    const [again, names] = [key !== this.shown, named !== this.named];
+    [this.shown, this.named] = [key, named];
+    if (again) this.load(view);
+    if (names) this.names.load(view);
   }
 
   range(view) {
@@ -158,9 +165,8 @@ export class Explore {
       clear(chart);
       chart.replaceChildren(notice("error", "No charts", error.message));
     });
-    const narrow = (term) => this.change({ filter: narrowed(read().filter, term) });
-    drawTop(byId("top"), top, view, hues, narrow);
-    drawPaths(byId("paths"), byId("paths-note"), paths, view, narrow);
+    drawTop(byId("top"), top, view, hues, this.narrow);
+    drawPaths(byId("paths"), byId("paths-note"), paths, view, this.narrow);
   }
 
   /** With times that stay: who opens it later sees the same. */
@@ -194,21 +200,6 @@ export class Explore {
       setTimeout(() => URL.revokeObjectURL(url), 60_000);
     } catch (error) {
       this.fail(error);
-    }
-  }
-}
-
-/**
- * Ask, and when others are being served ask again, a little later.
- * @param {[string, Record<string, any>?, AbortSignal?]} question
- */
-async function patient(...question) {
-  for (let seconds = 1; ; seconds += 1) {
-    try {
-      return await get(...question);
-    } catch (error) {
-      if (error.status !== 429 || seconds > 3) throw error;
-      await new Promise((done) => setTimeout(done, seconds * 1000));
     }
   }
 }

@@ -46,6 +46,20 @@ export function share(part, all) {
   return `${percent >= 99.95 ? "100" : percent.toFixed(1)} %`;
 }
 
+/** How much of the bytes has a name: {text, title}, or null without a byte. `named` and `all` are bytes. */
+export function shareOfNames(named, all, what = "bytes") {
+  if (!all) return null;
+  // never 100 % of what is not all
+  const text = named < all && share(named, all) === "100 %" ? "> 99.9 %" : share(named, all);
+  return { text: `${named ? text : "0 %"} of the ${what} have a name`, title: `${whole(named)} of ${whole(all)} bytes` };
+}
+
+/** 1234 microseconds -> "1.2 ms". */
+export function milliseconds(micros) {
+  if (micros === null || micros === undefined) return "–";
+  return `${(micros / 1000).toFixed(micros < 100_000 ? 1 : 0)} ms`;
+}
+
 /** 3725 -> "1h 2m". */
 export function duration(seconds) {
   /** @type {[string, number][]} */

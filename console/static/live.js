@@ -22,7 +22,7 @@ export class Live {
     this.paused = false;
     this.measure = "bytes";
     this.stats = null;
-    this.connections = new Connections(byId("connections"), byId("connections-note"));
+    this.connections = new Connections(byId("connections"), byId("connections-note"), byId("connections-named"));
     this.rows = new Map();
     stream.listeners.add((message) => (message ? this.draw() : this.drawState()));
     byId("live-measure").addEventListener("change", (event) => {

@@ -2,18 +2,18 @@
 // The table of the largest by a dimension: shares, both directions, and a click that narrows the filter.
 
 import { el, named, setText } from "./dom.js";
-import { amount, bytes, dimension, share, si, whole } from "./format.js";
+import { amount, bytes, dimension, share, shareOfNames, si, whole } from "./format.js";
 import { quote } from "./filter_text.js";
 import { cut } from "./text.js";
 
-const MEASURES = ["packets", "bytes", "packets_rev", "bytes_rev", "records", "protocol_name"];
+const NO_DIMENSIONS = ["packets", "bytes", "packets_rev", "bytes_rev", "records", "protocol_name", "reverse"];
 const TITLES = {
   src_addr: "source", dst_addr: "destination", dst_port: "service port", src_port: "source port", addr: "address",
-  vlan_id: "VLAN",
+  vlan_id: "VLAN", domain_source: "source of the name", ja4: "JA4", alpn: "ALPN",
 };
 
 /** The dimensions of a row, in their order. */
-export const dimensions = (row) => Object.keys(row).filter((name) => !MEASURES.includes(name));
+export const dimensions = (row) => Object.keys(row).filter((name) => !NO_DIMENSIONS.includes(name));
 
 /** Fill `table`. `hues`: colours of the chart by name; `narrow(term)`: a value was clicked. */
 export function drawTop(table, top, view, hues, narrow) {
@@ -35,7 +35,10 @@ export function drawTop(table, top, view, hues, narrow) {
     if (hue) bar.style.setProperty("background", `${hue}59`);
     return el(
       "tr", {},
-      ...names.map((name) => el("td", { class: "address" }, cell(name, row, narrow))),
+      ...names.map((name) => el(
+        "td", { class: "address" }, cell(name, row, narrow),
+        row.reverse?.[name] ? el("span", { class: "reverse", text: cut(row.reverse[name]), title: "by reverse DNS" }) : null,
+      )),
       el("td", { class: "number share" }, bar, el("span", { class: "over", text: share(both, all) })),
       ...[
         amount(both, measure), amount(row[measure], measure), amount(row[`${measure}_rev`], measure),
@@ -46,8 +49,11 @@ export function drawTop(table, top, view, hues, narrow) {
   table.tHead.replaceChildren(head);
   table.tBodies[0].replaceChildren(...rows);
   const listed = top.rows.reduce((sum, row) => sum + row[measure] + row[`${measure}_rev`], 0);
-  setText(table.caption, all && listed <= all * 1.0001
-    ? `${whole(top.rows.length)} listed, ${share(listed, all)} of all ${measure}` : `${whole(top.rows.length)} listed`);
+  const said = all && listed <= all * 1.0001
+    ? `${whole(top.rows.length)} listed, ${share(listed, all)} of all ${measure}` : `${whole(top.rows.length)} listed`;
+  const named = top.total.named_bytes === undefined ? null : shareOfNames(top.total.named_bytes, top.total.bytes + top.total.bytes_rev);
+  setText(table.caption, named ? `${said}; ${named.text}` : said);
+  table.caption.title = named?.title ?? "";
 }
 
 function cell(name, row, narrow) {

@@ -2,7 +2,10 @@
 // What is shown is in the address: a link reproduces the view, and Back goes back.
 
 export const TABS = ["live", "explore", "audit"];
-const DEFAULTS = { tab: "live", since: "1h", until: "now", filter: "", by: "protocol", measure: "bytes", sort: "bytes" };
+export const NAMES = ["domains", "queries", "failures", "latency", "unseen"];
+const DEFAULTS = {
+  tab: "live", since: "1h", until: "now", filter: "", by: "protocol", measure: "bytes", sort: "bytes", names: "domains",
+};
 
 /** The view of the address bar; what is not there or not valid has its default. */
 export function read() {
@@ -12,6 +15,7 @@ export function read() {
   if (!TABS.includes(view.tab)) view.tab = DEFAULTS.tab;
   if (!["bytes", "packets"].includes(view.measure)) view.measure = DEFAULTS.measure;
   if (!["bytes", "packets", "rate"].includes(view.sort)) view.sort = DEFAULTS.sort;
+  if (!NAMES.includes(view.names)) view.names = DEFAULTS.names;
   return view;
 }
 

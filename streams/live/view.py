@@ -27,7 +27,14 @@ from streams.windowing.tunnels import Table
 
 MOST_ROWS = 1 << 20  # of a node; flows that come later are in the totals, not in the top list
 MOST_TABLES = 64  # of a node, likewise
-COUNTED = ("non_ip_packets", "malformed_packets", "unknown_link_packets", "ring_full_packets", "coalesced_packets")
+COUNTED = (
+    "non_ip_packets",
+    "malformed_packets",
+    "unknown_link_packets",
+    "ring_full_packets",
+    "coalesced_packets",
+    "copied_packets",
+)
 """Of EpochCounters, in a row of an interface."""
 TOTALS = ("packets", "bytes", "primary_packets", "primary_bytes")
 """Of rows, likewise."""

@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,25 +66,29 @@ class System:
 
 
 @contextmanager
-def ayaflow_up(data_dir: Path, interface: str, *, window_seconds: int = 2, node: str = "e2e") -> Iterator[System]:
-    """Start all parts, wait for the line `ready http://…`, stop them by SIGINT."""
+def ayaflow_up(
+    data_dir: Path,
+    interface: str,
+    *,
+    window_seconds: int = 2,
+    node: str = "e2e",
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Iterator[System]:
+    """Start all parts, wait for the line `ready http://…`, stop them by SIGINT. `settings`: more, by section."""
     kafka, controller, clickhouse, console, metrics, streams = (free_port() for _ in range(6))
     config = data_dir.parent / f"{data_dir.name}.yaml"
-    config.write_text(
-        yaml.safe_dump(
-            {
-                "node": node,
-                "data_dir": str(data_dir),
-                "capture": {"interfaces": [interface]},
-                "producer": {"metrics_listen": f"127.0.0.1:{metrics}"},
-                "kafka": {"bootstrap_servers": f"127.0.0.1:{kafka}"},
-                "local": {"kafka_controller_port": controller, "kafka_heap_mb": 256},
-                "streams": {"metrics_listen": f"127.0.0.1:{streams}", "window_seconds": window_seconds},
-                "clickhouse": {"url": f"http://127.0.0.1:{clickhouse}"},
-                "console": {"listen": f"127.0.0.1:{console}"},
-            }
-        )
-    )
+    sections: dict[str, dict[str, Any]] = {
+        "capture": {"interfaces": [interface]},
+        "producer": {"metrics_listen": f"127.0.0.1:{metrics}"},
+        "kafka": {"bootstrap_servers": f"127.0.0.1:{kafka}"},
+        "local": {"kafka_controller_port": controller, "kafka_heap_mb": 256},
+        "streams": {"metrics_listen": f"127.0.0.1:{streams}", "window_seconds": window_seconds},
+        "clickhouse": {"url": f"http://127.0.0.1:{clickhouse}"},
+        "console": {"listen": f"127.0.0.1:{console}"},
+    }
+    for section, more in (settings or {}).items():
+        sections[section] = {**sections.get(section, {}), **more}
+    config.write_text(yaml.safe_dump({"node": node, "data_dir": str(data_dir), **sections}))
     start = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "cli.main", "--config", str(config), "up"],

@@ -14,13 +14,16 @@ from common.settings import Settings
 from console import app as http
 from console.query import flow_sql
 from console.store.client import Store
-from schemas.fields import NO_ICMP_TYPE
+from schemas.fields import DOMAIN_RANKS, DOMAIN_SOURCES, NO_ICMP_TYPE
 from tests.integration.fix_clickhouse import our_tables
 
 NOW = int(time.time()) // 3600 * 3600 - 1800  # of the stored windows; in the middle of an hour
 DATABASE = "ayaflow_api_tests"
 ROWS = 400
 ADDRESSES = ("10.0.0.1", "10.0.0.2", "10.1.7.9", "192.0.2.55", "2001:db8::1", "2001:db8:1::2", "::1")
+DOMAINS = ("", "example.org", "www.example.org", "badexample.org", "xn--bcher-kva.example")
+RANKS = dict(zip(DOMAIN_SOURCES, DOMAIN_RANKS, strict=True))
+NAMELESS = {"domain": "", "domain_source": "", "domain_count": 0, "ja4": ""}
 NETWORKS = ("10.0.0.0/8", "::/0", "0.0.0.0/0", "2001:db8::/32", "10.0.0.0-10.0.0.1")
 COLUMNS = (
     "window_begin",
@@ -46,6 +49,11 @@ COLUMNS = (
     "tunnel_id",
     "outer_src_addr",
     "outer_dst_addr",
+    "domain",
+    "domain_source",
+    "domain_count",
+    "ja4",
+    "alpn",
     "revision",
     "kafka_partition",
     "kafka_offset_end",
@@ -62,6 +70,8 @@ def stored_rows() -> list[dict[str, Any]]:
     for number in range(ROWS):
         if number % 10 == 9:
             row = {**rows[-1], **rng.choice([{"revision": 1}, {"kafka_partition": 1}, {"kafka_offset_end": 900}])}
+            if rng.random() < 0.5:
+                rng.choice([row, rows[-1]]).update(NAMELESS)
         else:
             protocol = rng.choice([6, 6, 17, 1])
             kind = rng.choice(["none", "none", "vxlan", "gtpu"])
@@ -89,7 +99,13 @@ def stored_rows() -> list[dict[str, Any]]:
                 "tunnel_id": rng.choice([0, 7, 2**32 - 1]) if inside else 0,
                 "outer_src_addr": rng.choice(ADDRESSES) if inside else "",
                 "outer_dst_addr": rng.choice(ADDRESSES) if inside else "",
+                **NAMELESS,
+                "alpn": "",
             }
+            if domain := rng.choice(DOMAINS):
+                source = rng.choice(["sni", "http", "quic", "dns"])
+                row |= {"domain": domain, "domain_source": source, "domain_count": rng.choice([0, 1, 3])}
+                row |= {"ja4": rng.choice(["", "t13d1516h2_8daaf6152771_e5627efa2ab1"]), "alpn": rng.choice(["h2", ""])}
         counts = {
             name: rng.choice([0, 1, 10, 1500]) * rng.randrange(1, 9)
             for name in ("packets", "bytes", "packets_rev", "bytes_rev")
@@ -110,6 +126,9 @@ def summed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             flow[name] += row[name]
         for name in ("tcp_flags", "tcp_flags_rev"):
             flow[name] |= row[name]
+        if RANKS[row["domain_source"]] > RANKS[flow["domain_source"]]:
+            flow |= {name: row[name] for name in ("domain", "domain_source", "domain_count")}
+        flow["ja4"], flow["alpn"] = row["ja4"] or flow["ja4"], row["alpn"] or flow["alpn"]
     return list(found.values())
 
 

@@ -17,6 +17,37 @@ from tests.integration.fix_clickhouse import our_tables
 
 Run = Callable[..., tuple[int, str, str]]
 _databases = iter(range(1_000_000))
+_USUAL: dict[str, dict[str, Any]] = {
+    "flows": {
+        "window_seconds": 10,
+        "node": "n1",
+        "interface": "eth0",
+        "direction": "ingress",
+        "protocol": 6,
+        "src_addr": "::ffff:10.0.0.1",
+        "dst_addr": "::ffff:10.0.0.2",
+        "src_port": 40_000,
+        "dst_port": 443,
+    },
+    "names": {
+        "window_seconds": 10,
+        "node": "n1",
+        "kind": "dns",
+        "status": "named",
+        "client": "::ffff:10.0.0.1",
+        "server": "::ffff:10.0.0.53",
+        "server_port": 53,
+        "protocol": 17,
+        "name": "www.example.org",
+        "qtype": 1,
+        "rcode": 0,
+        "count": 1,
+        "latency_count": 1,
+        "latency_us_sum": 1_000,
+        "latency_us_max": 1_000,
+    },
+}
+"""What a row has that a test says nothing about."""
 
 
 class Tables:
@@ -27,19 +58,17 @@ class Tables:
 
     def flow(self, **values: Any) -> None:
         """One row of flows."""
-        row = {
-            "window_seconds": 10,
-            "node": "n1",
-            "interface": "eth0",
-            "direction": "ingress",
-            "protocol": 6,
-            "src_addr": "::ffff:10.0.0.1",
-            "dst_addr": "::ffff:10.0.0.2",
-            "src_port": 40_000,
-            "dst_port": 443,
-            **values,
-        }
-        self._client.insert(f"{self.database}.flows", [list(row.values())], column_names=list(row))
+        self.insert("flows", [values])
+
+    def insert(self, table: str, rows: list[dict[str, Any]]) -> None:
+        """Rows of flows or names at once, all with the same columns; the others are those of one that is usual."""
+        whole = [{**_USUAL[table], **row} for row in rows]
+        values = [list(row.values()) for row in whole]
+        self._client.insert(f"{self.database}.{table}", values, column_names=list(whole[0]))
+
+    def name(self, **values: Any) -> None:
+        """One row of names: a DNS transaction that was answered at once."""
+        self.insert("names", [values])
 
     def ledger(self, *, end: float, windows: dict[int, tuple[int, int]], epoch: int = 1, **values: Any) -> None:
         """A ledger row that adds up, unless `values` say otherwise."""

@@ -12,7 +12,7 @@ from console.query.match import matches
 from console.query.vocabulary import FIELDS
 from console.store.client import Store
 from schemas.fields import Kind
-from tests.integration.fix_api import ADDRESSES, FLOWS, NETWORKS, SPAN
+from tests.integration.fix_api import ADDRESSES, DOMAINS, FLOWS, NETWORKS, SPAN
 
 pytestmark = pytest.mark.clickhouse
 
@@ -39,6 +39,10 @@ def values_of(name: str) -> st.SearchStrategy[str]:
             "icmp_type",
             "tunnel_type",
             "tunnel_id",
+            "domain_source",
+            "domain_count",
+            "ja4",
+            "alpn",
         }
         else []
     )
@@ -46,7 +50,10 @@ def values_of(name: str) -> st.SearchStrategy[str]:
         case Kind.ADDRESS:
             return st.sampled_from([*ADDRESSES, *NETWORKS])
         case Kind.CHOICE:
-            return st.sampled_from(here)
+            return st.sampled_from([*map(quoted, here)])
+        case Kind.DOMAIN:
+            below = [".example.org", ".ORG", ".www.example.org.", ".", ".xample.org"]
+            return st.sampled_from([*map(quoted, DOMAINS), "WWW.example.org", "b\u00fccher.example", *below])
         case Kind.TEXT:
             return st.sampled_from([*map(quoted, here), "nowhere"])
         case Kind.PROTOCOL:
@@ -54,7 +61,7 @@ def values_of(name: str) -> st.SearchStrategy[str]:
     return st.sampled_from([*here, "0", "1"]) | st.integers(field.smallest, min(field.largest, 20_000)).map(str)
 
 
-PATTERNS = ["web", "^web1$", "1|2", "B", "(?i)B", ".", "h0", chr(92) * 2]
+PATTERNS = ["WWW", "e.org$", "web", "^web1$", "1|2", "B", "(?i)B", ".", "h0", chr(92) * 2]
 HERE = [name for name, field in FIELDS.items() if all(column in FLOWS[0] for column in field.columns)]
 
 

@@ -31,6 +31,10 @@ def test_revisions_of_a_flow_are_one_line_with_their_sum(run: Run, tables: Table
         min_ttl_rev=255,
         max_ttl_rev=255,
         dscp_rev=8,
+        domain="www.example.org",
+        domain_source="sni",
+        domain_count=1,
+        ja4="t13d1516h2_8daaf6152771_e5627efa2ab1",
     )
     tables.flow(
         window_begin=window,
@@ -47,6 +51,10 @@ def test_revisions_of_a_flow_are_one_line_with_their_sum(run: Run, tables: Table
         dscp=1,
         min_packet_bytes=60,
         max_packet_bytes=60,
+        domain="cdn.example",
+        domain_source="dns",
+        domain_count=4,
+        alpn="h2",
     )
     code, out, err = run("flows", "--since", "1h", "--format", "json")
     assert (code, err) == (0, "")
@@ -87,6 +95,11 @@ def test_revisions_of_a_flow_are_one_line_with_their_sum(run: Run, tables: Table
         "dscp_rev": 0,
         "min_packet_bytes_rev": 0,
         "max_packet_bytes_rev": 0,
+        "domain": "www.example.org",
+        "domain_source": "sni",
+        "domain_count": 1,
+        "ja4": "t13d1516h2_8daaf6152771_e5627efa2ab1",
+        "alpn": "h2",
         "first_seen": f"{start}10.000050Z",
         "last_seen": f"{start}19.000000Z",
         "community_id": flow["community_id"],

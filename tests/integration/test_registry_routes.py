@@ -67,6 +67,7 @@ LIVE = {
             "unknown_link_packets": 0,
             "ring_full_packets": 0,
             "coalesced_packets": 0,
+            "copied_packets": 0,
         }
     ],
     "top": [],

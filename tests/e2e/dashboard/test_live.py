@@ -22,7 +22,7 @@ pytestmark = [
 ]
 
 
-AMOUNTS = "[...document.querySelectorAll('#connections tr')].map(row => row.cells[7].textContent)"
+AMOUNTS = "[...document.querySelectorAll('#connections tr')].map(row => row.cells[8].textContent)"
 
 
 def test_live_values_move_while_packets_pass(page: Page, system: System, tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_live_values_move_while_packets_pass(page: Page, system: System, tmp_pat
     expect(page.locator("#tile-in dd")).to_have_text(re.compile(r"^[1-9][\d.]* [kM]?B/s$"))
     rows = page.locator("#connections tr")
     expect(rows.filter(has_text="198.18.0.2:9").first).to_be_visible()
-    before = [row[7] for row in table(page, "#connections")]
+    before = [row[8] for row in table(page, "#connections")]
     page.wait_for_function(
         f"before => {{ const now = {AMOUNTS}; return now.filter((text, i) => text !== before[i]).length > 3 }}",
         arg=before,

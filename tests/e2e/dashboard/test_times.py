@@ -230,7 +230,7 @@ LIVE = """([name, gap]) => Promise.all([import('/static/live.js'), import('/stat
     const latest = { time: new Date(now).toISOString(), nodes: [node], connections: [{ node: name, interface: name,
         direction: 'ingress', protocol: 6, src_addr: '10.0.0.1', dst_addr: '10.0.0.2', src_port: 1, dst_port: 2,
         bytes: 1, bytes_rev: 1, packets: 1, packets_rev: 1, bytes_per_second: 1, packets_per_second: 1,
-        first_seen: new Date(now).toISOString(), tunnel_type: 'none' }] };
+        first_seen: new Date(now).toISOString(), tunnel_type: 'none', domain: name, domain_source: 'sni' }] };
     new Live({ points, latest, lostAt: 0, reason: '', state: 'open', listeners: new Set() }).draw();
 })"""
 
@@ -247,6 +247,7 @@ def test_the_live_view_shows_names_as_they_can_be_and_gaps_as_gaps(
         expect(page.locator("#live-chart .legendtext")).to_have_text([f"{shown} ↓ in", f"{shown} ↑ out"])
         (row, _) = table(page, "#nodes")
         assert row[:2] == [shown, shown]
+        assert table(page, "#connections")[0][4] == f"{shown}sni"
         assert "\u202e" not in page.locator("body").inner_text()
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         lines = page.locator("#live-chart .scatterlayer .js-line").evaluate_all(

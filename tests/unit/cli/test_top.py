@@ -25,6 +25,8 @@ def connection(**values: Any) -> dict[str, Any]:
         "bytes": 987_654_321,
         "packets_rev": 0,
         "bytes_rev": 123_456_789,
+        "domain": "",
+        "domain_source": "",
         "packets_per_second": 1234.5,
         "bytes_per_second": 987_654.3,
         **values,
@@ -53,3 +55,11 @@ def test_names_do_nothing_to_the_terminal_and_are_cut() -> None:
     lines = shown(4_000, connection(node="\x1b[31m", interface="a\u202eb" + "x" * 300), connection(node="\x9b2J"))
     assert all(line.isprintable() for line in lines)
     assert max(map(len, lines)) < 320
+
+
+def test_the_name_is_a_column_where_one_has_any() -> None:
+    assert "name" not in shown(200, connection())[0].split()
+    head, first, second = shown(200, connection(domain="www.example.org", domain_source="sni"), connection())
+    assert "name" in head.split()
+    assert "www.example.org (sni)" in first
+    assert "sni" not in second

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -186,3 +187,41 @@ def test_a_snapshot_that_fails_is_told_and_the_next_one_is_made(setup: Setup) ->
     assert setup.hub.health() == ("", {})
     setup.reader.left_out, setup.reader.reason = 3, "no framing"
     assert setup.hub.health()[1] == {"live_messages_left_out": 3, "left_out_because": "no framing"}
+
+
+class Phonebook:
+    """A console.live.hub.Naming that knows one address."""
+
+    def __init__(self) -> None:
+        self.counts = {"found": 1, "absent": 0, "failed": 0, "left_out": 0}
+
+    def name(self, address: str) -> str:
+        return "two.example" if address == "10.0.0.2" else ""
+
+    def mark(self, rows: Iterable[dict[str, Any]]) -> None:
+        for row in rows:
+            if not row["domain"] and (name := self.name(row["dst_addr"])):
+                row["domain"], row["domain_source"] = name, "reverse"
+
+
+def test_what_has_no_name_is_named_by_reverse_dns_and_marked() -> None:
+    readers: list[MemoryReader] = []
+
+    def open_reader(heard: Heard) -> MemoryReader:
+        readers.append(MemoryReader(heard))
+        return readers[-1]
+
+    hub = LiveHub(60, open_reader, clock=lambda: 100.0, wall=lambda: START, naming=Phonebook())
+    said = {"domain": "www.example.org", "domain_source": "sni"}
+    flows = [flow(0, 1, 3000, src_port=1, **said), flow(0, 1, 2000, src_port=2), flow(0, 1, 1000, dst_addr="10.0.0.9")]
+    readers[0].heard(live_stats(1, *flows, copied_packets=7))
+    expected = [("www.example.org", "sni"), ("two.example", "reverse"), ("", "")]
+    for answer in (hub.connections("bytes", 10, EVERYTHING), hub.snapshot()):
+        rows = json.loads(answer)["connections"]
+        assert [(row["domain"], row["domain_source"]) for row in rows] == expected
+    # filters see what was read, not what somebody says of an address
+    answer = json.loads(hub.connections("bytes", 10, filters.parse("domain = .example or domain_source = reverse")))
+    assert answer["connections"] == []
+    assert len(json.loads(hub.connections("bytes", 10, filters.parse("domain = .ORG")))["connections"]) == 1
+    stats = hub.stats()
+    assert (stats["domains_resolved_total"], stats["deep_inspect_packets_total"]) == (2, 7)

@@ -77,6 +77,7 @@ def test_a_node_that_is_silent_is_left_out_and_its_sums_stay() -> None:
         "unknown_link_packets": 0,
         "ring_full_packets": 2,
         "coalesced_packets": 0,
+        "copied_packets": 0,
     }
     assert state.rates(62, 10) == (0, 0)
     assert state.rates(52, 10) == (1, 100)

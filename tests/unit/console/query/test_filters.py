@@ -11,7 +11,7 @@ from console.query.errors import FilterError
 from console.query.filter_sql import compile_filter
 from console.query.filters import Comparison, Every, Expression, Not, Some, of_node, parse
 from console.query.match import matches
-from console.query.values import Pattern, Span
+from console.query.values import Below, Pattern, Span
 from console.query.vocabulary import FIELDS, Field
 from schemas.fields import Kind
 
@@ -74,6 +74,17 @@ def shape(text: str) -> str:
             "src_addr in 10.0.0.1-10.0.0.9",
             ("src_addr", "in", (Span(first=MAPPED + 0x0A000001, last=MAPPED + 0x0A000009),)),
         ),
+        ("domain = WWW.Example.org.", ("domain", "=", ("www.example.org",))),
+        ("domain = .example.org", ("domain", "=", (Below(domain="example.org"),))),
+        ("domain in (a.example, .B.example)", ("domain", "in", ("a.example", Below(domain="b.example")))),
+        ("domain = .", ("domain", "=", (".",))),
+        ("domain != ''", ("domain", "!=", ("",))),
+        ("domain = B\u00fccher.example", ("domain", "=", ("xn--bcher-kva.example",))),
+        ("domain ~ ^www", ("domain", "~", (Pattern(text="(?i)^www"),))),
+        ("domain_source = SNI", ("domain_source", "=", ("sni",))),
+        ("domain_source = ''", ("domain_source", "=", ("",))),
+        ("ja4 = t13d1516h2_8daaf6152771_e5627efa2ab1", ("ja4", "=", ("t13d1516h2_8daaf6152771_e5627efa2ab1",))),
+        ("alpn in (h2, http/1.1)", ("alpn", "in", ("h2", "http/1.1"))),
         ("dst_addr = 2001:db8::/32", ("dst_addr", "=", (Span(first=0x20010DB8 << 96, last=(0x20010DB9 << 96) - 1),))),
     ],
 )
@@ -141,6 +152,10 @@ def test_no_filter_matches_everything() -> None:
         ("node ~ '('", 8, "is not a regular expression"),
         ("node ~ '(?=x)'", 8, "is not a regular expression"),
         ("node = '\ud800'", 8, "is not text"),
+        ("domain ~ '('", 10, "is not a regular expression"),
+        ("domain < a.example", 8, "has no order"),
+        ("domain = \u00fc..example", 10, "is not a domain"),
+        ("domain_source = dnss", 17, 'expected "", sni, http, quic, dns or reverse; did you mean dns?'),
         ("bytes > -1", 9, "bytes is at least 0"),
         ("bytes > ²", 9, "expected a number"),
         ("not " * 100 + "node=x", 1, "nested more than"),
@@ -193,6 +208,12 @@ def test_what_a_mixed_condition_asks_of_the_keys_is_asked_before_the_sum(text: s
     assert "bytes" not in compiled.keys
 
 
+def test_a_domain_and_those_below_it_end_at_a_label() -> None:
+    compiled = compile_filter(parse("domain in (.Example.org, a.example)"))
+    assert compiled.measures == "((domain = {f0:String} OR endsWith(domain, {f1:String})) OR domain = {f2:String})"
+    assert compiled.parameters == {"f0": "example.org", "f1": ".example.org", "f2": "a.example"}
+
+
 def test_a_network_is_a_range_of_addresses() -> None:
     compiled = compile_filter(parse("src_addr in 10.1.0.0/16"))
     assert compiled.keys == "(src_addr BETWEEN {f0:IPv6} AND {f1:IPv6})"
@@ -228,7 +249,7 @@ def values_of(field: Field) -> st.SearchStrategy[str]:
         case Kind.ADDRESS:
             return st.ip_addresses().map(str)
         case Kind.CHOICE:
-            return st.sampled_from(field.choices)
+            return st.sampled_from([choice or '""' for choice in field.choices])
     return st.from_regex(r"[a-z0-9.@:-]{1,12}", fullmatch=True)
 
 
@@ -263,6 +284,8 @@ FLOW = {
     "bytes": 1000,
     "packets_rev": 0,
     "bytes_rev": 0,
+    "domain": "www.example.org",
+    "domain_source": "sni",
 }
 
 
@@ -289,6 +312,17 @@ FLOW = {
         ("outer_addr in 10.0.0.0/8", False),
         ("outer_src_addr = ::", True),
         ("tunnel_type in (vxlan, gtpu)", False),
+        ("domain = www.EXAMPLE.org", True),
+        ("domain = example.org", False),
+        ("domain = .example.org", True),
+        ("domain in (.org, a.example)", True),
+        ("domain = .www.example.org", True),
+        ("domain = .ample.org", False),
+        ("domain != .example.org", False),
+        ("domain ~ 'W{3}\\.'", True),
+        ("domain !~ ORG$", False),
+        ("domain_source in (sni, quic)", True),
+        ("domain_source = ''", False),
     ],
 )
 def test_a_flow_is_tested_without_sql(text: str, expected: bool) -> None:

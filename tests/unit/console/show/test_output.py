@@ -121,6 +121,8 @@ FLOW = {
     "tunnel_id": 42,
     "outer_src_addr": "10.9.0.1",
     "outer_dst_addr": "10.9.0.2",
+    "domain": "",
+    "domain_source": "",
 }
 
 
@@ -168,6 +170,13 @@ def test_on_a_narrow_terminal_columns_go_and_no_number_is_cut(width: int) -> Non
     assert [name for name in names if name not in lacking] == head.split()
     assert ("123456789012" in line, "987654321" in line) == ("first" not in lacking, "second" not in lacking)
     assert lacking == {20: ["first", "note", "second"], 30: ["note", "second"], 40: ["second"]}.get(width, [])
+
+
+def test_the_name_of_a_flow_is_shown_where_one_has_any() -> None:
+    assert "name" not in shown(FLOW)[0].split()
+    head, line = shown(FLOW | {"domain": "www.example.org", "domain_source": "dns"})
+    assert "name" in head.split()
+    assert "www.example.org (dns)" in line
 
 
 def test_the_node_is_a_column_where_there_are_several() -> None:

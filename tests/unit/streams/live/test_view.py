@@ -75,6 +75,7 @@ def test_totals_cover_the_interval_and_the_top_covers_the_open_windows() -> None
             "unknown_link_packets": 0,
             "ring_full_packets": 1,
             "coalesced_packets": 0,
+            "copied_packets": 0,
         },
         {
             "interface": "eth0",
@@ -88,6 +89,7 @@ def test_totals_cover_the_interval_and_the_top_covers_the_open_windows() -> None
             "unknown_link_packets": 0,
             "ring_full_packets": 1,
             "coalesced_packets": 0,
+            "copied_packets": 0,
         },
     ]
     (flow,) = stats["top"]

@@ -1,9 +1,9 @@
 from datetime import UTC, datetime
 
-from console.api import examples
-from console.api.examples import CONNECTION, FLOW
 from console.live.state import Connection
 from console.query import flow_sql
+from console.show import examples
+from console.show.examples import CONNECTION, FLOW
 
 
 def test_the_example_of_a_flow_has_the_columns_of_history_and_no_others() -> None:
