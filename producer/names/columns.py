@@ -67,6 +67,14 @@ def chosen(rows: Rows, which: Any) -> Rows:
     return found
 
 
+def put_together(parts: Sequence[Rows]) -> Rows:
+    """All rows of a struct, in their order; likewise."""
+    dtype = parts[0].dtype
+    opaque = np.dtype((np.void, dtype.itemsize))
+    found: Rows = np.concatenate([part.view(opaque) for part in parts]).view(dtype)
+    return found
+
+
 class Names(NamedTuple):
     """n rows, and what they refer to."""
 
@@ -89,7 +97,7 @@ def joined(parts: Sequence[Names]) -> Names:
     parts = [part for part in parts if len(part.rows)]
     if len(parts) <= 1:
         return parts[0] if parts else no_names()
-    rows = np.concatenate([part.rows for part in parts])
+    rows = put_together([part.rows for part in parts])
     texts: dict[str, list[Any]] = {"names": [], "answer_sets": [], "alpns": [], "ja4s": []}
     address_rows = []
     begin = 0
@@ -137,5 +145,5 @@ class Collected:
         """All that came."""
         if not self._rows:
             return no_names()
-        rows = np.concatenate(self._rows)
+        rows = put_together(self._rows)
         return no_names()._replace(rows=rows, names=[*self._names], alpns=[*self._alpns], ja4s=[*self._ja4s])

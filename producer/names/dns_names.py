@@ -17,6 +17,7 @@ from producer.names.columns import (
     Rows,
     chosen,
     no_names,
+    put_together,
 )
 from producer.names.copies import turned
 from producer.names.ech import EchConfigs
@@ -76,7 +77,7 @@ class DnsNames:
         address_row = np.repeat(np.arange(len(places)), counts)
         within = np.arange(len(address_row)) - np.repeat(np.cumsum(counts) - counts, counts)
         return no_names()._replace(
-            rows=np.concatenate([chosen(rows, kept), _nameless(parsed, base)]),
+            rows=put_together([chosen(rows, kept), _nameless(parsed, base)]),
             names=parsed.names,
             answer_sets=parsed.answers,
             address=parsed.addresses[np.repeat(begins, counts) + within],

@@ -131,7 +131,9 @@ class DomainTable:
         new["first"] = new["last"] = rows["time_ns"][of]
         new["until"] = new["first"] + np.clip(2 * _SECOND * rows["ttl"][of], _SHORTEST_NS, _LONGEST_NS)
         new["name"] = self._names.numbers(names.names, rows["name"][of])
-        new = _runs(new[np.lexsort((new["first"], new["key"]))])
+        if (np.diff(new["first"]) < 0).any():  # of what came in parts
+            new = chosen(new, np.argsort(new["first"], kind="stable"))
+        new = _runs(chosen(new, np.argsort(new["key"], kind="stable")))
         # a run goes on with the newest one that is known, or is put behind it
         behind = np.searchsorted(self._answers["key"], new["key"], side="right")
         if len(self._answers):
@@ -252,15 +254,17 @@ class _Texts:
 
     def numbers(self, texts: list[str], which: I32) -> I32:
         """Of the texts at these places; NONE is NONE, and so is an address in the place of a name."""
-        used, place = np.unique(which, return_inverse=True)
-        found = np.full(len(used), NONE, np.int32)
-        for at, number in enumerate(used.tolist()):
-            if number >= 0 and not _is_address(texts[number]):
-                found[at] = self._numbers.setdefault(texts[number], len(self._texts))
-                if found[at] == len(self._texts):
-                    self._texts.append(texts[number])
-                    self.octets += len(texts[number])
-        return found[place]
+        found = np.full(len(texts) + 1, NONE, np.int32)  # the last place is NONE's
+        is_used = np.zeros(len(texts) + 1, np.bool_)
+        is_used[which] = True
+        for at in np.flatnonzero(is_used[:-1]).tolist():
+            text = texts[at]
+            if text and not _is_address(text):
+                number = found[at] = self._numbers.setdefault(text, len(self._texts))
+                if number == len(self._texts):
+                    self._texts.append(text)
+                    self.octets += len(text)
+        return found[which]
 
     def at(self, numbers: list[int]) -> list[str]:
         return [self._texts[number] for number in numbers]

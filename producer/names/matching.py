@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from producer.names.columns import BLANK, NAMED, NONE, ROW, Names, Rows, chosen, no_names
+from producer.names.columns import BLANK, NAMED, NONE, ROW, Names, Rows, chosen, no_names, put_together
 
 _MIX = np.array([secrets.randbits(64) | 1 for _ in range(7)], np.uint64)
 _SHIFT = np.uint64(32)
@@ -101,7 +101,7 @@ class Transactions:
         old, new = places[places < kept], places[places >= kept] - kept
         self._asked = Asked(
             np.concatenate([self._asked.keys[old], batch.keys[new]]),
-            np.concatenate([chosen(self._asked.rows, old), chosen(batch.rows, new)]),
+            put_together([chosen(self._asked.rows, old), chosen(batch.rows, new)]),
             np.concatenate([self._asked.names[old], batch.names[new]]),
         )
 

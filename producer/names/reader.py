@@ -6,7 +6,19 @@ import numpy as np
 
 from producer.kernel.abi import MORE_FRAGMENTS
 from producer.names import copies
-from producer.names.columns import HTTP, INCOMPLETE, MALFORMED, NAMED, NAMELESS, Collected, Names, Rows, chosen, joined
+from producer.names.columns import (
+    HTTP,
+    INCOMPLETE,
+    MALFORMED,
+    NAMED,
+    NAMELESS,
+    Collected,
+    Names,
+    Rows,
+    chosen,
+    joined,
+    put_together,
+)
 from producer.names.copies import Copy, Heads, base_rows, flow_keys
 from producer.names.dns_names import DnsNames
 from producer.names.ech import EchConfigs
@@ -151,13 +163,13 @@ class NameReader:
         """DNS messages that stand in octets of their own; those of TCP are read apart."""
         parts = []
         for is_stream in (False, True):
-            chosen = [copy for copy in found if (copy.kind == copies.TCP_DNS) is is_stream]
-            if chosen:
-                lengths = np.array([len(copy.octets) for copy in chosen], np.uint16)
+            messages = [copy for copy in found if (copy.kind == copies.TCP_DNS) is is_stream]
+            if messages:
+                lengths = np.array([len(copy.octets) for copy in messages], np.uint16)
                 offsets = np.cumsum(lengths, dtype=np.int64) - lengths
-                cut = np.array([copy.is_cut for copy in chosen], np.uint8)
-                octets = memoryview(b"".join(copy.octets for copy in chosen))
-                rows = np.concatenate([copy.row for copy in chosen])
+                cut = np.array([copy.is_cut for copy in messages], np.uint8)
+                octets = memoryview(b"".join(copy.octets for copy in messages))
+                rows = put_together([copy.row for copy in messages])
                 parts.append(self._dns.read(octets, offsets, lengths, cut, rows, is_stream=is_stream))
         return parts
 

@@ -16,6 +16,7 @@ NAMES = {
     "kernel": "the kernel program, above an empty one",
     "inspect": "what it costs the kernel program to look for names, and to copy what may hold one",
     "producer": "the producer process, from the ring to Kafka's acknowledgement",
+    "names": "parsers of names, and what a busy node's names take of the producer",
     "streams": "decoding, windows, rows into ClickHouse",
     "obvious": "against a plain Faust app with one PacketEvent a message",
     "bytes": "size in Kafka and in ClickHouse on a realistic mix",

@@ -39,6 +39,7 @@ ROW = np.dtype(
     ]
 )
 """struct row of dns.c: a question, or a response that has none."""
+_OPAQUE = np.dtype((np.void, ROW.itemsize))
 
 _TEXTS = struct.Struct("=4QQQqqq")
 _OUT = struct.Struct("=3Q4q")
@@ -142,7 +143,7 @@ def _joined(parts: list[DnsRows]) -> DnsRows:
         answers += part.answers
         addresses += len(part.addresses)
     return DnsRows(
-        np.concatenate([part.rows for part in parts]),
+        np.concatenate([part.rows.view(_OPAQUE) for part in parts]).view(ROW),
         parts[0].outcomes,
         names,
         answers,
