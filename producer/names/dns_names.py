@@ -54,7 +54,6 @@ class DnsNames:
         framings = np.where(base["kind"] == MDNS, dns.MULTICAST, dns.STREAM if is_stream else dns.DATAGRAM)
         parsed = self._parser.read(octets, offsets, lengths, framings.astype(np.uint8), cut)
         rows = _rows(parsed, base)
-        self._learn(parsed, octets, offsets)
         is_response = parsed.rows["is_response"].astype(np.bool_)
         is_plain = (rows["kind"] == DNS) & (rows["status"] == NAMED)
         named = np.array(parsed.names, np.object_)
@@ -70,6 +69,7 @@ class DnsNames:
         answered = tried[matched.rows]
         rows["latency_us"][answered] = matched.latency_us
         rows["copies"][answered] += matched.copies.astype(np.int32)
+        self._learn(parsed.rows[answered[matched.latency_us >= 0]], octets, offsets)
         kept = ~is_plain
         kept[answered] = True
         places = np.flatnonzero(kept)
@@ -90,8 +90,9 @@ class DnsNames:
         self.discarded += surplus
         return found
 
-    def _learn(self, parsed: dns.DnsRows, octets: memoryview, offsets: I64) -> None:
-        for row in parsed.rows[parsed.rows["ech"] >= 0]:
+    def _learn(self, answers: Rows, octets: memoryview, offsets: I64) -> None:
+        """Of answers to queries that were seen: whoever else sends one must not decide which hellos are encrypted."""
+        for row in answers[answers["ech"] >= 0]:
             begin = int(offsets[row["copy"]]) + int(row["ech"])
             self._configs.learn(bytes(octets[begin : begin + int(row["ech_bytes"])]))
 

@@ -1,6 +1,7 @@
 """TLS, QUIC and HTTP through NameReader: parts in any order, and every copy is accounted for."""
 
 import base64
+from dataclasses import replace
 
 import dns.message
 import dns.rrset
@@ -154,15 +155,18 @@ def test_a_configuration_that_dns_gave_out_is_known_again() -> None:
         + b"\0\0"
     )
     configs = vector(b"\xfe\x0d" + vector(contents, 2), 2)
-    message = dns.message.make_response(dns.message.make_query("secret.example", "HTTPS"))
+    query = dns.message.make_query("secret.example", "HTTPS")
+    message = dns.message.make_response(query)
     message.answer.append(
         dns.rrset.from_text("secret.example.", 300, "IN", "HTTPS", f'1 . ech="{base64.b64encode(configs).decode()}"')
     )
-    read(reader, Sent(octets=message.to_wire(), src_port=53))
-    found = read(
-        reader, *(tls(with_ech(b"public.example", config), kind=TLS, src_port=config) for config in (201, 202))
-    )
-    assert found.rows["status"].tolist() == [ENCRYPTED, NAMED]
+    asked = Sent(octets=query.to_wire())
+    hellos = [tls(with_ech(b"public.example", config), kind=TLS, src_port=config) for config in (201, 202)]
+    read(reader, asked.back(message.to_wire()))  # which nobody asked for
+    assert read(reader, *hellos).rows["status"].tolist() == [NAMED, NAMED]
+    read(reader, asked, asked.back(message.to_wire()))
+    again = [replace(hello, src_port=number) for number, hello in enumerate(hellos)]
+    assert read(reader, *again).rows["status"].tolist() == [ENCRYPTED, NAMED]
 
 
 # --- QUIC
