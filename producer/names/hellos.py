@@ -94,15 +94,15 @@ class Hellos:
     def _is_another(self, state: Unfinished, copy: Copy) -> bool:
         """Whether a hello begins far from the one that waits: an older connection had the same ends."""
         if state.begin is None:
-            return all((seq - copy.seq) % _SERIAL >= _MOST_HELLO for seq, _ in state.pieces)
+            return all((seq - copy.seq) % _SERIAL >= _MOST_HELLO for seq in state.pieces)
         return (copy.seq - state.begin) % _SERIAL >= _MOST_HELLO
 
     def _tls_hello(self, state: Unfinished) -> tuple[int, Hello]:
         begin = state.begin
         if begin is None:  # the lowest so far
-            first = state.pieces[0][0]
+            first = next(iter(state.pieces))
             begin = (
-                first + min((seq - first + _SERIAL // 2) % _SERIAL for seq, _ in state.pieces) - _SERIAL // 2
+                first + min((seq - first + _SERIAL // 2) % _SERIAL for seq in state.pieces) - _SERIAL // 2
             ) % _SERIAL
         return begin, self._parser.records(prefix(state.pieces, begin, _SERIAL))
 

@@ -23,19 +23,20 @@ class Unfinished:
     is_cut: bool = False  # one of them was longer than what was copied
     begin: int | None = None  # sequence number of its first octet, once that is known
     ids: list[bytes] = field(default_factory=list)  # connection ids whose keys it may have
-    pieces: list[tuple[int, bytes]] = field(default_factory=list)  # (offset or sequence number, octets)
+    pieces: dict[int, bytes] = field(default_factory=dict)  # octets by offset or sequence number
 
     def add(self, offset: int, octets: bytes) -> None:
-        """Another piece; one that is here already changes nothing."""
-        if octets and (offset, octets) not in self.pieces:
-            self.pieces.append((offset, octets))
-            self.octets += len(octets)
+        """Another piece; of two at one place the longer one stays."""
+        known = len(self.pieces.get(offset, b""))
+        if len(octets) > known:
+            self.pieces[offset] = octets
+            self.octets += len(octets) - known
 
 
-def prefix(pieces: list[tuple[int, bytes]], begin: int, modulus: int = 1 << 62) -> bytes:
+def prefix(pieces: dict[int, bytes], begin: int, modulus: int = 1 << 62) -> bytes:
     """The octets from `begin` on, up to the first gap; where pieces overlap, the earlier one counts."""
     found = bytearray()
-    for offset, octets in sorted(((offset - begin) % modulus, octets) for offset, octets in pieces):
+    for offset, octets in sorted(((offset - begin) % modulus, octets) for offset, octets in pieces.items()):
         if offset > len(found):
             break
         found += octets[len(found) - offset :]
