@@ -59,8 +59,8 @@ coverage: setup-test ## branches that the unit and integration tests run, by pac
 fuzz:            ## five million changed messages to each parser of names, half an hour (INPUTS=5000000)
 	$(PYTHON) -m tests.names.fuzz $(INPUTS)
 
-names-recall:    ## names in captures as we read them and as tshark does (CAPTURES=folder)
-	$(PYTHON) -m tests.names.recall $(CAPTURES)
+names-recall:    ## names in captures as we read them and as tshark does (as root; CAPTURES=folder)
+	@tests/apart.sh $(PYTHON) -m tests.names.recall $(CAPTURES)
 
 test-faults:     ## each part killed, stopped, harmed, alone and all in one; an hour, as root (SEEDS=20 seeded runs)
 	@tests/apart.sh $(PYTEST) tests/faults -rA; code=$$?; cat docs/benchmarks/faults.md; exit $$code

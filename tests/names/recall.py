@@ -1,30 +1,33 @@
-"""Names of other people's captures as we read them and as tshark does.
+"""Names of other people's captures as we read them and as tshark does; as root.
 
     python -m tests.names.recall FILE_OR_FOLDER...
 
 prints, for DNS names and for names in ClientHellos (TLS and QUIC), how many tshark finds, how many of these we find,
-and how many of ours tshark does not find; each that differs first. What is compared is (capture, both ends, name). Left
-out are frames whose link type `ayaflow replay` does not read, what is inside of tunnels, DNS in HTTP, and names with
-what cannot be printed.
+and how many of ours tshark does not find; each that differs first. Ours are read as in production: the kernel program
+chooses what is copied, at most 2,048 octets of a packet. What is compared is (capture, both ends, name). Left out are
+frames whose link type `ayaflow replay` does not read, what is inside of tunnels, DNS in HTTP, and names with what
+cannot be printed.
 """
 
+import contextlib
 import ipaddress
 import subprocess
 import sys
+import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from producer.kernel.abi import COPY
+from producer.kernel.abi import REPLAY_FRAMES
 from producer.names.columns import DNS, INCOMPLETE, LLMNR, MALFORMED, MDNS, QUIC, TLS, Names
 from producer.names.reader import NameReader
 from producer.replay.files.frames import BrokenCaptureError
 from producer.replay.files.reader import read
 from producer.replay.links import prepare
-from tests.names.selection import Copied, Selection
+from producer.replay.program import BLOCK_BYTES, ReplayProgram
 
 Item = tuple[str, str, str]
 """Both ends in order, name."""
@@ -34,7 +37,8 @@ _FIELDS = (
     "udp.srcport", "udp.dstport", "dns.qry.name", "dns.resp.name", "dns.flags.response",
     "tls.handshake.extensions_server_name",
 )  # fmt: skip
-_BATCH = 512
+COPIED = 2_048
+"""Octets of a payload; capture.inspect_bytes."""
 _DNS = ("dns", "mdns", "llmnr")
 
 
@@ -50,6 +54,7 @@ class Read:
 def by_tshark(path: Path, known: set[int]) -> Read:
     """Of the frames with these numbers, from 1."""
     command = ["tshark", "-n", "-r", str(path), "-T", "fields", "-E", "separator=/t", "-E", "aggregator=|"]
+    command += ["-o", "tcp.reassemble_out_of_order:TRUE"]
     command += ["-Y", "dns or mdns or llmnr or tls.handshake.extensions_server_name"]
     for name in _FIELDS:
         command += ["-e", name]
@@ -97,12 +102,10 @@ def _plain(name: str) -> str:
     return name if name and name.isascii() and name.isprintable() and " " not in name and "\\" not in name else ""
 
 
-def by_us(path: Path) -> tuple[Read, set[int], Counter[str]]:
+def by_us(path: Path, program: ReplayProgram) -> tuple[Read, set[int], Counter[str]]:
     """And the numbers of the frames that were read, and what became of the copies."""
     found, known, counted = Read(), set[int](), Counter[str]()
-    reader, selection = NameReader(), Selection()
-    number, last_ns = 1, 0
-    waiting: list[Copied] = []
+    reader, number, last_ns = NameReader(), 1, 0
     try:
         for frames in read(str(path)):
             numbered = np.arange(number, number + len(frames))
@@ -110,29 +113,18 @@ def by_us(path: Path) -> tuple[Read, set[int], Counter[str]]:
             kept = ~np.isin(np.array([link.type for link in frames.links])[frames.link], list(prepared.unsupported))
             known |= {*numbered[kept].tolist()}
             number += len(frames)
-            for copy in selection.copies(prepared.frames, prepared.no_ethernet):
-                waiting.append(copy)
-                last_ns = max(last_ns, int(copy.head["ktime_ns"]))
-                if len(waiting) == _BATCH:
-                    _take(found, counted, _read(reader, waiting))
-                    _take(found, counted, reader.expire(last_ns))
-                    waiting = []
+            slots = prepared.no_ethernet.astype(np.uint32)
+            for rows in prepared.frames.slices(REPLAY_FRAMES, BLOCK_BYTES):
+                for copies in program.run(prepared.frames, rows, slots[rows], 1).copies:
+                    _take(found, counted, reader.read(copies.heads, copies.octets, copies.offsets))
+                last_ns = max(last_ns, int(prepared.frames.time_ns[rows].max()))
+                _take(found, counted, reader.expire(last_ns))
     except BrokenCaptureError:
         counted["broken captures"] += 1
-    _take(found, counted, _read(reader, waiting))
     _take(found, counted, reader.expire(last_ns + 3_600_000_000_000))
     counted["unused"] = reader.unused
     assert reader.open == 0
     return found, known, counted
-
-
-def _read(reader: NameReader, copies: list[Copied]) -> Names:
-    if not copies:
-        return reader.read(np.zeros(0, COPY), memoryview(b""), np.zeros(0, np.int64))
-    lengths = [len(copy.octets) for copy in copies]
-    offsets = np.cumsum([0, *lengths[:-1]]).astype(np.int64)
-    heads = np.array([copy.head for copy in copies], copies[0].head.dtype)
-    return reader.read(heads, memoryview(b"".join(copy.octets for copy in copies)), offsets)
 
 
 def _take(found: Read, counted: Counter[str], names: Names) -> None:
@@ -192,24 +184,40 @@ def captures(places: list[str]) -> Iterator[Path]:
         yield from sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
 
 
+@contextlib.contextmanager
+def kernel_program() -> Iterator[ReplayProgram]:
+    """That looks at payload, and knows frames with an Ethernet header (interface 0) and without (1)."""
+    with tempfile.TemporaryDirectory() as folder, ReplayProgram(Path(folder) / "log", inspect=COPIED) as program:
+        for slot in (False, True):
+            program.set_interface(slot, no_ethernet=slot)
+        yield program
+
+
+def compare(paths: Iterable[Path]) -> tuple[dict[str, Compared], Counter[str]]:
+    """Of DNS and of hellos; and what became of the copies."""
+    kinds = {"DNS": Compared(), "hellos": Compared()}
+    counted = Counter[str]()
+    with kernel_program() as program:
+        for path in paths:
+            try:
+                ours, known, here = by_us(path, program)
+                theirs = by_tshark(path, known)
+            except (subprocess.TimeoutExpired, BrokenCaptureError, OSError) as error:
+                print(f"{path}: {error}")
+                continue
+            counted += here
+            counted["captures"] += 1
+            kinds["DNS"].add(path, theirs.dns, ours.dns, theirs.other_dns)
+            kinds["hellos"].add(path, theirs.hellos, ours.hellos, set())
+    return kinds, counted
+
+
 def main(places: list[str]) -> int:
     """Compare all captures; 1 when a bar is missed."""
-    kinds = {"DNS": Compared(), "hellos": Compared()}
-    counted, read_captures = Counter[str](), 0
-    for path in captures(places):
-        try:
-            ours, known, here = by_us(path)
-            theirs = by_tshark(path, known)
-        except (subprocess.TimeoutExpired, BrokenCaptureError, OSError) as error:
-            print(f"{path}: {error}")
-            continue
-        read_captures += 1
-        counted += here
-        kinds["DNS"].add(path, theirs.dns, ours.dns, theirs.other_dns)
-        kinds["hellos"].add(path, theirs.hellos, ours.hellos, set())
+    kinds, counted = compare(captures(places))
     for kind, found in kinds.items():
         print(*(f"{kind}: {difference}" for difference in found.differences), sep="\n")
-    print(f"{read_captures} captures; copies: {dict(counted)}")
+    print(dict(counted))
     for kind, found in kinds.items():
         print(
             f"{kind}: tshark {found.theirs}, of which we {found.both} (recall {100 * found.recall:.2f} %); "
