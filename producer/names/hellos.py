@@ -59,12 +59,16 @@ class Hellos:
     def tls(self, copy: Copy) -> None:
         """A segment that begins like a hello, or one that may belong to it."""
         known = self._finished.get((TLS, copy.key))
-        if known and (copy.seq - known.begin) % _SERIAL < (_MOST_HELLO if copy.kind == CONTINUATION else 1):
+        is_behind = known is not None and (copy.seq - known.begin) % _SERIAL < _MOST_HELLO
+        if known and is_behind and (copy.kind == CONTINUATION or copy.seq == known.begin):
             self.unused += 1
             return
         state = self._tls.get(copy.key)
         if state is None and copy.kind != CONTINUATION:
             hello = self._parser.records(copy.octets)
+            if known and is_behind and hello.outcome == READ and hello.name == known.name:
+                self.unused += 1  # again, as a HelloRetryRequest asked for it
+                return
             if hello.outcome != SHORT or (copy.is_cut and hello.name):
                 self._emit(copy.row, TLS, copy.key, hello, begin=copy.seq)
                 return

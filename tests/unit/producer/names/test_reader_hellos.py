@@ -81,6 +81,12 @@ def test_a_port_that_is_used_again_is_another_hello() -> None:
     assert named(found) == [NAME, "b.example"]
 
 
+def test_a_hello_that_a_server_asked_for_again_makes_no_second_row() -> None:
+    reader, octets = NameReader(), records(client_hello())
+    found = read(reader, tls(octets, kind=TLS), tls(octets, kind=TLS, seq=1000 + len(octets) + 6))
+    assert (named(found), reader.unused) == ([NAME], 1)
+
+
 def test_a_fifth_segment_is_not_waited_for() -> None:
     reader = NameReader()
     parts = segments(records(client_hello(padding=2000)), 300, 300, 300, 300)
