@@ -7,7 +7,7 @@ any other payload.
 from typing import NamedTuple
 
 from producer.names import copies
-from producer.names.columns import Rows
+from producer.names.columns import Rows, alone
 from producer.names.copies import Copy
 from producer.names.limits import Limits
 from producer.names.parsers import quic
@@ -51,7 +51,7 @@ class Fragments:
             if pushed is not None:
                 self._lose(pushed)
         state = datagram.unfinished
-        state.row = copy.row
+        state.row = alone(copy.row)
         state.copies += 1
         state.is_cut |= copy.is_cut
         if is_last:
@@ -78,9 +78,8 @@ class Fragments:
 
     def _opened(self, datagram: _Datagram, octets: bytes, *, is_cut: bool) -> Copy | None:
         state = datagram.unfinished
-        row = state.row.copy()
-        row["copies"] = state.copies
-        found = _payload(datagram.key, row, octets, is_cut=is_cut)
+        state.row["copies"] = state.copies
+        found = _payload(datagram.key, state.row, octets, is_cut=is_cut)
         if found is None:
             self.unused += state.copies
         return found

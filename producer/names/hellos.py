@@ -14,6 +14,7 @@ from producer.names.columns import (
     TLS,
     Collected,
     Rows,
+    alone,
 )
 from producer.names.copies import CONTINUATION, Copy, turned_key
 from producer.names.ech import EchConfigs
@@ -179,9 +180,7 @@ class Hellos:
             self._give_up(pushed, kind)
 
     def _add(self, state: Unfinished, copy: Copy) -> None:
-        row = copy.row.copy()
-        row["copies"] = 0
-        state.row = row
+        state.row = alone(copy.row)
         state.copies += int(copy.row["copies"][0])
         state.parts += 1
         state.is_cut |= copy.is_cut
@@ -230,6 +229,5 @@ class Hellos:
 
 
 def _row(state: Unfinished) -> Rows:
-    row = state.row.copy()
-    row["copies"] = state.copies
-    return row
+    state.row["copies"] = state.copies
+    return state.row

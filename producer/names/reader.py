@@ -112,7 +112,7 @@ class NameReader:
                 continue
             copy = Copy(
                 kind=kind,
-                row=rows[at : at + 1].copy(),
+                row=rows[at : at + 1],
                 key=key,
                 seq=seq,
                 octets=bytes(payload[begin : begin + copied]),

@@ -109,6 +109,5 @@ class Streams:
 
 
 def _messages(copy: Copy, octets: bytes, copies: int) -> Copy:
-    row = copy.row.copy()
-    row["copies"] = copies
-    return replace(copy, row=row, octets=octets)
+    copy.row["copies"] = copies
+    return replace(copy, octets=octets)
