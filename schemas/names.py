@@ -13,7 +13,7 @@ from schemas.packets import I64, U8
 
 NAME_KINDS = ("dns", "mdns", "llmnr", "tls", "quic", "http")
 """The texts in Avro, and the symbols of ClickHouse's Enum8, by value."""
-NAME_STATUSES = ("named", "incomplete", "malformed", "encrypted")
+NAME_STATUSES = ("named", "incomplete", "malformed", "encrypted", "nameless")
 """Likewise."""
 ECH = ("none", "offered", "real")
 """Likewise."""

@@ -138,6 +138,7 @@ class LiveFeed:
                         state.names.all(),
                         state.interfaces.all(),
                         state.tunnels.table(),
+                        naming=state.naming.table(),
                     )
                 )
                 node.summarized_ns, node.summarized = node.clock_ns, now

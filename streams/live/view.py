@@ -22,7 +22,9 @@ from streams.partition.storing import WindowId
 from streams.windowing.biflow import canonical, merge
 from streams.windowing.initiators import Initiators
 from streams.windowing.keys import U64, Keys, group_values, hashes, take
-from streams.windowing.rows import FIRST, MERGED, Rows, compact, concatenate, no_rows
+from streams.windowing.naming import NO_NAMES, RANK
+from streams.windowing.naming import Table as Naming
+from streams.windowing.rows import FIRST, MERGED, NAMES, Rows, compact, concatenate, no_rows
 from streams.windowing.tunnels import Table
 
 MOST_ROWS = 1 << 20  # of a node; flows that come later are in the totals, not in the top list
@@ -70,6 +72,9 @@ class _Table:
             getattr(self.rows, name)[at[earlier]] = getattr(rows, name)[earlier]
         for name, (function, _) in MERGED.items():
             function.at(getattr(self.rows, name), old, getattr(rows, name)[known])
+        if rows.named or self.rows.named:
+            self.rows, rows = self.rows.with_names(), rows.with_names()
+            self._rename(rows.at(known), old)
         new = np.flatnonzero(~found)[: max(0, room)]
         if not len(new):
             return
@@ -78,10 +83,17 @@ class _Table:
         where = np.searchsorted(self.key_hash, key_hash[new])
         self.key_hash = np.insert(self.key_hash, where, key_hash[new])
         self.flow_hash = np.insert(self.flow_hash, where, flow_hash)
-        columns = (field.name for field in fields(Rows))
+        columns = [field.name for field in fields(Rows) if rows.named or field.name not in NAMES]
         self.rows = Rows(
             **{name: np.insert(getattr(self.rows, name), where, getattr(rows, name)[new]) for name in columns}
         )
+
+    def _rename(self, rows: Rows, places: npt.NDArray[np.intp]) -> None:
+        """Take those names of `rows` that are as good as what stands at `places`; they come after it."""
+        for name in ("domain", "hello"):
+            ours, numbers = getattr(self.rows, name), getattr(rows, name)
+            as_good = np.flatnonzero((numbers > 0) & ((numbers & RANK) >= (ours[places] & RANK)))
+            ours[places[as_good]] = numbers[as_good]
 
     def of_flows(self, flow_hash: U64, shift_ns: int) -> Rows:
         """Both directions of some flows, with times moved by `shift_ns`."""
@@ -95,6 +107,9 @@ class _Table:
         columns = {name: column[index] for name, column in self.rows.measures().items()}
         columns["first_ns"] += shift_ns
         columns["last_ns"] += shift_ns
+        if self.rows.named:
+            columns |= {name: getattr(self.rows, name)[index] for name in NAMES}
+            columns["domain_ns"] = columns["hello_ns"] = columns["last_ns"]
         return Rows(keys=take(self.rows.keys, index), **columns)
 
 
@@ -122,7 +137,14 @@ class LiveNode:
         self.active_flows = 0
 
     def summarize(
-        self, second: Second, now: float, node_names: tuple[str, ...], interface_names: tuple[str, ...], tunnels: Table
+        self,
+        second: Second,
+        now: float,
+        node_names: tuple[str, ...],
+        interface_names: tuple[str, ...],
+        tunnels: Table,
+        *,
+        naming: Naming = NO_NAMES,
     ) -> dict[str, Any]:
         """Take in a second; the LiveStats message. `now`: our clock, in seconds."""
 
@@ -134,6 +156,7 @@ class LiveNode:
                 node_names=node_names,
                 interface_names=interface_names,
                 tunnels=tunnels,
+                naming=naming,
                 initiators=self._initiators,
             )
 

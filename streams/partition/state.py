@@ -19,6 +19,7 @@ from streams.partition.storing import KafkaPartition, Known, WindowId, WindowJob
 from streams.partition.watermark import Watermark
 from streams.windowing.initiators import Initiators
 from streams.windowing.keys import Names, check_names, pack
+from streams.windowing.naming import Naming
 from streams.windowing.rows import Rows
 from streams.windowing.tunnels import Tunnels
 from streams.windowing.windows import Share, Window, from_offset, latest, split
@@ -59,7 +60,8 @@ class Partition:
         self.topic_id = topic_id  # see storing.KafkaPartition
         self.position = position  # the next offset to be consumed
         self.acked = position  # everything below is acknowledged
-        self.names, self.interfaces, self.tunnels = Names(), Names(), Tunnels()
+        self.names, self.interfaces, self.tunnels = Names[str](), Names[str](), Tunnels()
+        self.naming = Naming()
         self.initiators = Initiators()
         self._seconds = window_seconds
         self._earlier: tuple[int, int] | None = None
@@ -99,7 +101,8 @@ class Partition:
             numbers = np.array([self.interfaces.number(name) for name in batch.interface_names], np.int32)
             node, tunnels = self.names.number(batch.node), self.tunnels.numbers(batch.flows)
             keys = pack(batch.flows, node=node, interfaces=numbers, tunnels=tunnels)
-            rows = [share.rows.packed(keys) for share in shares]
+            about = self.naming.numbers(batch)
+            rows = [share.rows.packed(keys, about) for share in shares]
             for share, packed in zip(shares, rows, strict=True):
                 late += self._add(WindowId(share.window, seconds), offset, packed, now)
             self._forget_names()
@@ -177,6 +180,12 @@ class Partition:
             if names.crowded:
                 rows = [piece.rows.keys[member] for window in self._windows.values() for piece in window]
                 names.keep(np.concatenate([np.zeros(0, np.uint32), *rows]))
+        if self.naming.crowded:
+            pieces = [piece.rows for window in self._windows.values() for piece in window]
+            nothing = np.zeros(0, np.uint64)
+            self.naming.keep(
+                *(np.concatenate([nothing, *(getattr(rows, name) for rows in pieces)]) for name in ("domain", "hello"))
+            )
 
     def _give_up_rings(self, now: float) -> None:
         for ring in self._rings.replaced(now):
@@ -252,6 +261,7 @@ class Partition:
             node_names=self.names.all(),
             interface_names=self.interfaces.all(),
             tunnels=self.tunnels.table(),
+            naming=self.naming.table(),
             initiators=self.initiators,
             known=self._known.get(window_id),
         )
@@ -353,7 +363,7 @@ class Partition:
     @property
     def nbytes(self) -> int:
         """Memory of the open windows."""
-        return sum(window.nbytes for window in self._windows.values())
+        return sum(window.nbytes for window in self._windows.values()) + self.naming.nbytes
 
     @property
     def open_windows(self) -> int:

@@ -19,6 +19,7 @@ from common.errors import ServiceUnavailable
 from schemas.flows import FlowColumns
 from streams.windowing.biflow import merge
 from streams.windowing.initiators import Initiators
+from streams.windowing.naming import Table as Naming
 from streams.windowing.rows import concatenate
 from streams.windowing.tunnels import Table
 from streams.windowing.windows import Piece, from_offset
@@ -107,6 +108,7 @@ class WindowJob:
     node_names: tuple[str, ...]
     interface_names: tuple[str, ...]
     tunnels: Table  # what the numbers of tunnels in the pieces stand for
+    naming: Naming  # likewise of names
     initiators: Initiators  # the partition's: learns the rows of its windows, one window after the other
     known: Known | None  # what we know to be stored; None: nothing was read back yet
 
@@ -217,6 +219,7 @@ def _rest(job: WindowJob, known: Known) -> FlowColumns | None:
         node_names=job.node_names,
         interface_names=job.interface_names,
         tunnels=job.tunnels,
+        naming=job.naming,
         initiators=job.initiators,
     )
     job.initiators.learn(flows)

@@ -25,12 +25,15 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.community_id import TCP
-from schemas.fields import KEYS, MEASURES, NAMED, NO_ICMP_TYPE, Kind, Merge
+from schemas.fields import KEYS, MEASURES, NO_ICMP_TYPE, Kind, Merge
 from schemas.flows import FlowColumns
 from schemas.packets import BARE_SYN, I16, I64, U8, U16
 from streams.windowing.initiators import Bools, End, Initiators, by_rule, greater, identities, perhaps_among
 from streams.windowing.keys import KEY, U64, Groups, Keys, chosen, group, group_values, take, words
-from streams.windowing.rows import COLUMNS, MERGED, NEVER, TCP_FLAGS, Rows, merged
+from streams.windowing.naming import NO_NAMES, NO_NUMBERS, Numbers
+from streams.windowing.naming import Table as Naming
+from streams.windowing.naming import columns as named
+from streams.windowing.rows import COLUMNS, MERGED, NEVER, TCP_FLAGS, Rows, merged, merged_names
 from streams.windowing.tunnels import NO_TUNNELS, Table, reverse
 from streams.windowing.tunnels import columns as tunnel_columns
 
@@ -109,9 +112,10 @@ def merge(
     node_names: tuple[str, ...],
     interface_names: tuple[str, ...],
     tunnels: Table = NO_TUNNELS,
+    naming: Naming = NO_NAMES,
     initiators: Initiators,
 ) -> FlowColumns:
-    """The bidirectional flows of one window. The names and `tunnels` are those of the keys' numbers.
+    """The bidirectional flows of one window. The names, `tunnels` and `naming` are those of the rows' numbers.
 
     `initiators` is asked and not told: who keeps the flows has it learn them.
     The records have those names that are theirs: a partition knows thousands.
@@ -146,7 +150,8 @@ def merge(
         columns[measure.name], columns[f"{measure.name}_rev"] = ends(of_low[measure.name], of_high[measure.name])
     columns["node"], node_names = chosen(keys["node"], node_names)
     columns["interface"], interface_names = chosen(keys["interface"], interface_names)
-    columns |= {field.name: np.zeros(len(keys), field.type.numpy) for field in NAMED}
+    about = merged_names(groups, rows)
+    columns |= named(naming, Numbers(about["domain"], about["hello"]) if about else NO_NUMBERS, len(keys))
     return FlowColumns(
         window_begin=window_begin,
         window_seconds=window_seconds,

@@ -6,18 +6,21 @@ of the words and then compares the words themselves, so that it is as fast as a 
 
 import secrets
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from common.errors import DecodeError
 from schemas.fields import KEYS, MOST_NAME, Kind
+from schemas.names import MOST_DOMAIN
 from schemas.packets import I32, I64, U32, FlowKeys, PacketBatch
 
 U64 = npt.NDArray[np.uint64]
 Keys = npt.NDArray[np.void]  # of dtype KEY
+N = TypeVar("N")
 
 _PLAIN = tuple(field for field in KEYS if not field.tunnel and field.name not in {"node", "tunnel_type"})
 
@@ -54,24 +57,28 @@ MANY = 1 << 12  # containers come and go with names of their own: from here on t
 def check_names(batch: PacketBatch) -> None:
     """Raises DecodeError for a name that nobody has, which would be remembered and shown."""
     names = (batch.node, *batch.interface_names, *(row.interface for row in batch.counters))
-    if max(map(len, names)) > MOST_NAME:
-        raise DecodeError(f"a PacketBatch with a name of {max(map(len, names))} characters")
+    for texts, most in ((names, MOST_NAME), (batch.domains, MOST_DOMAIN), ((*batch.ja4s, *batch.alpns), MOST_NAME)):
+        if (longest := max(map(len, texts), default=0)) > most:
+            raise DecodeError(f"a PacketBatch with a name of {longest} characters")
 
 
-class Names:
-    """Numbers for the node or interface names of a partition. A name keeps its number as long as it is in use."""
+class Names(Generic[N]):
+    """Numbers for the names of a partition, of nodes or interfaces. A name keeps its number as long as it is in use."""
 
     def __init__(self, many: int = MANY) -> None:
-        self._numbers: dict[str, int] = {}
-        self._names: tuple[str, ...] | None = ()
-        self._list: list[str] = []
+        self._numbers: dict[N, int] = {}
+        self._names: tuple[N, ...] | None = ()
+        self._list: list[N] = []
         self._free: deque[int] = deque()
         self._many = self._limit = many
 
     def __len__(self) -> int:
         return len(self._numbers)
 
-    def number(self, name: str) -> int:
+    def __iter__(self) -> Iterator[N]:
+        return iter(self._numbers)
+
+    def number(self, name: N) -> int:
         """The number of a name."""
         known = self._numbers.get(name)
         if known is not None:
@@ -85,7 +92,7 @@ class Names:
         self._numbers[name], self._names = new, None
         return new
 
-    def all(self) -> tuple[str, ...]:
+    def all(self) -> tuple[N, ...]:
         """What the numbers stand for."""
         if self._names is None:
             self._names = tuple(self._list)
@@ -96,7 +103,7 @@ class Names:
         """Whether it is time for `keep`."""
         return len(self._numbers) >= self._limit
 
-    def keep(self, numbers: U32) -> None:
+    def keep(self, numbers: U32 | I64) -> None:
         """Forget all names but those of these numbers; the numbers of the others are given to new ones."""
         used = set(np.unique(numbers).tolist())
         for name, number in list(self._numbers.items()):

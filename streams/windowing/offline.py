@@ -16,6 +16,7 @@ from schemas.packets import U8, PacketBatch
 from streams.windowing.biflow import merge
 from streams.windowing.initiators import Initiators
 from streams.windowing.keys import Names, pack
+from streams.windowing.naming import Naming
 from streams.windowing.rows import Rows, concatenate
 from streams.windowing.spill import Place
 from streams.windowing.tunnels import Tunnels
@@ -39,7 +40,8 @@ class OfflineWindows:
 
     def __init__(self, *, window_seconds: int, store: RowStore, memory_bytes: int = MEMORY_BYTES) -> None:
         self._seconds, self._store, self._limit = window_seconds, store, memory_bytes
-        self._names, self._interfaces, self._tunnels = Names(), Names(), Tunnels()
+        self._names, self._interfaces, self._tunnels = Names[str](), Names[str](), Tunnels()
+        self._naming = Naming()
         self._initiators = Initiators()
         self._windows: dict[int, Window] = {}  # by start
         self._stored: dict[int, list[Place]] = {}
@@ -53,8 +55,9 @@ class OfflineWindows:
         numbers = np.array([self._interfaces.number(name) for name in batch.interface_names], np.int32)
         node, tunnels = self._names.number(batch.node), self._tunnels.numbers(batch.flows)
         keys = pack(batch.flows, node=node, interfaces=numbers, tunnels=tunnels)
+        about = self._naming.numbers(batch)
         for share in shares:
-            rows = share.rows.packed(keys)
+            rows = share.rows.packed(keys, about)
             self._windows.setdefault(share.window, Window(share.window)).add(0, rows)
             self._loose_bytes += rows.nbytes
         if self._loose_bytes > self._limit // 2:
@@ -81,6 +84,7 @@ class OfflineWindows:
                 node_names=self._names.all(),
                 interface_names=self._interfaces.all(),
                 tunnels=self._tunnels.table(),
+                naming=self._naming.table(),
                 initiators=self._initiators,
             )
             self._initiators.learn(flows)

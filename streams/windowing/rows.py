@@ -4,7 +4,7 @@ Which measures there are and how they are merged stands in schemas.fields; what 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from schemas.columnar import Columnar, columnar
 from schemas.fields import MEASURES, Field, Merge
 from schemas.packets import BARE_SYN, I64, U16
 from streams.windowing.keys import KEY, Groups, group, take
+from streams.windowing.naming import NO_NUMBERS, Numbers, best
 
 TCP_FLAGS = 0x1FF
 NEVER = np.iinfo(np.int64).max
@@ -42,14 +43,23 @@ COLUMNS: Mapping[str, np.dtype[Any]] = {
 }
 """All columns of Rows but the keys, with their types."""
 
+NAMES: Mapping[str, np.dtype[Any]] = {
+    "domain": np.dtype(np.uint64),
+    "domain_ns": np.dtype(np.int64),
+    "hello": np.dtype(np.uint64),
+    "hello_ns": np.dtype(np.int64),
+}
+"""Numbers of streams.windowing.naming, and when they were seen last; all empty where no row has any."""
+
 _ROW_BYTES = KEY.itemsize + sum(kind.itemsize for kind in COLUMNS.values())
+_NAMES_BYTES = sum(kind.itemsize for kind in NAMES.values())
 
 
-@columnar(COLUMNS)
+@columnar({**COLUMNS, **NAMES}, may_be_empty=NAMES)
 class Rows(Columnar):
     """n one-directional aggregates of one window; a key may stand in several rows.
 
-    A column each measure; of `tcp_flags` with BARE_SYN. `first_ns` and `last_ns` count from the window's start.
+    A column each measure; of `tcp_flags` with BARE_SYN. Times (_ns) count from the window's start.
     """
 
     keys: npt.NDArray[Any]  # packed; before that, numbers of flows in a batch's dictionary. Shape (n,)
@@ -60,7 +70,12 @@ class Rows(Columnar):
     @property
     def nbytes(self) -> int:
         """Memory of the columns."""
-        return int(len(self) * _ROW_BYTES)
+        return int(len(self) * (_ROW_BYTES + self.named * _NAMES_BYTES))
+
+    @property
+    def named(self) -> bool:
+        """Whether rows may have names."""
+        return len(self.domain) > 0
 
     def measures(self) -> dict[str, Any]:
         """The columns without the keys."""
@@ -68,12 +83,26 @@ class Rows(Columnar):
 
     def at(self, places: npt.NDArray[np.intp]) -> "Rows":
         """Some of the rows."""
-        return Rows(**{field.name: getattr(self, field.name)[places] for field in fields(self)})
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Rows(**{name: values[places] if len(values) else values for name, values in columns.items()})
 
-    def packed(self, keys: npt.NDArray[Any]) -> "Rows":
-        """With the packed keys of the dictionary instead of numbers in it, which ascend, each once."""
+    def packed(self, keys: npt.NDArray[Any], numbers: Numbers = NO_NUMBERS) -> "Rows":
+        """With the packed keys of the dictionary instead of numbers in it, which ascend, each once.
+
+        `numbers`: of the names of the dictionary's flows.
+        """
         own = keys if len(self) == len(keys) else take(keys, self.keys)
-        return Rows(keys=own, **self.measures())
+        names = {}
+        if len(numbers.domain):
+            names = {"domain": numbers.domain[self.keys], "hello": numbers.hello[self.keys]}
+            names |= {"domain_ns": self.last_ns, "hello_ns": self.last_ns}
+        return Rows(keys=own, **self.measures(), **names)
+
+    def with_names(self) -> "Rows":
+        """With columns of names, whether any row has one or not."""
+        return (
+            self if self.named else replace(self, **{name: np.zeros(len(self), kind) for name, kind in NAMES.items()})
+        )
 
 
 def no_rows() -> Rows:
@@ -87,14 +116,29 @@ def concatenate(parts: Sequence[Rows]) -> Rows:
         return parts[0]
     if not parts:
         return no_rows()
-    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS}
+    names: tuple[str, ...] = tuple(COLUMNS)
+    if any(part.named for part in parts):
+        parts, names = [part.with_names() for part in parts], (*COLUMNS, *NAMES)
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     return Rows(keys=np.concatenate([part.keys for part in parts]), **columns)
 
 
 def compact(rows: Rows) -> Rows:
     """The same totals with each key once."""
     groups = group(rows.keys)
-    return Rows(keys=take(rows.keys, groups.first_rows), **merged(groups, rows.measures()))
+    columns = merged(groups, rows.measures()) | merged_names(groups, rows)
+    return Rows(keys=take(rows.keys, groups.first_rows), **columns)
+
+
+def merged_names(groups: Groups, rows: Rows) -> dict[str, Any]:
+    """The columns of names, one row a group; none where no row has a name."""
+    if not rows.named:
+        return {}
+    (domain, domain_ns), (hello, hello_ns) = (
+        best(groups, numbers, seen_ns)
+        for numbers, seen_ns in ((rows.domain, rows.domain_ns), (rows.hello, rows.hello_ns))
+    )
+    return {"domain": domain, "domain_ns": domain_ns, "hello": hello, "hello_ns": hello_ns}
 
 
 def merged(groups: Groups, columns: Mapping[str, Any]) -> dict[str, Any]:

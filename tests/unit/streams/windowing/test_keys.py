@@ -47,13 +47,13 @@ def test_every_field_of_a_key_changes_its_hash() -> None:
 
 
 def test_names_keep_their_numbers() -> None:
-    names = Names()
+    names = Names[str]()
     assert [names.number(name) for name in ("a", "b", "a")] == [0, 1, 0]
     assert names.all() == ("a", "b")
 
 
 def test_names_that_are_not_in_use_are_forgotten_and_their_numbers_used_again() -> None:
-    names = Names(many=4)
+    names = Names[str](many=4)
     before = [names.number(name) for name in "abcd"]
     assert (before, names.crowded) == ([0, 1, 2, 3], True)
     given = names.all()
