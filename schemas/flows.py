@@ -41,9 +41,9 @@ class FlowColumns(Columnar):
         return FlowColumns(**columns | {name: values[rows] for name, values in arrays.items()})
 
 
-LOSS_KINDS = ("messages", "events", "entries", "idle")
+LOSS_KINDS = ("messages", "events", "entries", "idle", "copies", "names")
 """Symbols of ClickHouse's Enum8, by value: messages of a partition, events of a ring, coalesced entries of a ring, a
-time in which a node's kernel program counted nothing."""
+time in which a node's kernel program counted nothing; copies of a ring, messages of a partition of the names topic."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,8 @@ Faust's own windows and tables are not used (docs/decisions/0009), nor its ackno
 messages, the worker says up to which offset all is stored, and that is committed.
 """
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +18,6 @@ from common import logs
 from common.errors import SettingsError
 from common.kafka import Security
 from common.settings import KafkaSettings, StreamsSettings
-from schemas.topics import TopicNames
 from streams.worker.neighbours import Message
 
 log = logs.get("streams")
@@ -92,17 +92,22 @@ class Consumer(Protocol):
         """No partition is ours any more."""
 
 
-def connect(app: Any, topics: TopicNames, worker: Consumer) -> None:
-    """Let a worker take the app's messages and hear of its partitions."""
-    topic = app.topic(topics.packets, key_serializer="raw", value_serializer="raw", acks=False)
+def connect(app: Any, workers: Mapping[str, Consumer]) -> None:
+    """Let workers take the app's messages, each those of a topic, and hear of its partitions."""
 
-    async def take(stream: Any) -> None:
-        await take_all(stream, worker)
+    def take_of(worker: Consumer) -> Callable[[Any], Awaitable[None]]:
+        async def take(stream: Any) -> None:
+            await take_all(stream, worker)
 
-    app.agent(topic, name="packets")(take)
+        return take
+
+    for name, worker in workers.items():
+        topic = app.topic(name, key_serializer="raw", value_serializer="raw", acks=False)
+        app.agent(topic, name=name)(take_of(worker))
 
     async def revoked(_: Any, *__: Any, **___: Any) -> None:
-        await worker.release_all()  # Faust reads even those that we keep from their committed offset
+        # Faust reads even those that we keep from their committed offset
+        await asyncio.gather(*(worker.release_all() for worker in workers.values()))
 
     app.on_partitions_revoked.connect(revoked, weak=False)
 
@@ -120,6 +125,7 @@ class Member:
     """
 
     def __init__(self, app: Any, topic: str) -> None:
+        """Of the partitions of one topic."""
         self._app, self._topic = app, topic
 
     def pause(self, partition: int) -> None:
@@ -133,9 +139,10 @@ class Member:
     def assigned(self) -> set[int]:
         """The partitions that the group gave us."""
         try:
-            return {tp.partition for tp in self._app.consumer.assignment()} if self._app.consumer else set()
+            ours = self._app.consumer.assignment() if self._app.consumer else ()
         except ConsumerNotStarted:
             return set()
+        return {tp.partition for tp in ours if tp.topic == self._topic}
 
     def acknowledge(self, partition: int, offset: int) -> None:
         """Everything of its messages below this offset is stored: it is committed within half a second."""

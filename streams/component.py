@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from common import logs
@@ -21,10 +21,12 @@ from streams import metrics as streams_metrics
 from streams.kafka.broker import KafkaBroker, make_missing_topics
 from streams.kafka.offsets import KafkaOffsets
 from streams.kafka.publisher import KafkaPublisher
+from streams.names.worker import NameWorker
 from streams.operators.findings import Runner
 from streams.operators.operator import load
 from streams.store.clickhouse import ClickHouseStore
 from streams.store.findings import FindingsStore
+from streams.store.names import ClickHouseNames
 from streams.worker.clock import pause
 from streams.worker.worker import Worker
 
@@ -62,6 +64,7 @@ class Component:
         self._settings = settings
         self._topics = TopicNames.of(settings.kafka.topic_prefix)
         self._worker: Worker | None = None
+        self._names: NameWorker | None = None
         self._waiting_for = "Kafka"
         self._metrics = streams_metrics.create()
         self._left_behind = False  # Faust or a user's operator is at work, and would hold the process
@@ -121,8 +124,8 @@ class Component:
         publisher = KafkaPublisher(settings.kafka, codec)
         app = faust_app.build(settings.streams, settings.kafka, settings.data_dir)
         offsets = KafkaOffsets(settings.kafka, group=settings.streams.app_id, topic=self._topics.packets)
-        names = [each.name for each in self._operators]
-        broker = KafkaBroker(settings.kafka, group=settings.streams.app_id, operators=names)
+        operators = [each.name for each in self._operators]
+        broker = KafkaBroker(settings.kafka, group=settings.streams.app_id, operators=operators)
         findings = [FindingsStore(settings.clickhouse, each) for each in self._operators]
         runners = [
             Runner(operator, table, publisher.findings)
@@ -139,28 +142,43 @@ class Component:
             broker=broker,
             operators=runners,
         )
-        self._worker = worker
-        faust_app.connect(app, self._topics, worker)
+        horizon = Horizon.of(settings.kafka, settings.streams)
+        names_store = ClickHouseNames(settings.clickhouse, self._topics.names, horizon)
+        names_offsets = KafkaOffsets(settings.kafka, group=settings.streams.app_id, topic=self._topics.names)
+        names = NameWorker(
+            topic=self._topics.names,
+            window_seconds=settings.streams.window_seconds,
+            codec=codec,
+            store=names_store,
+            publisher=publisher,
+            offsets=names_offsets,
+            metrics=self._metrics,
+            member=faust_app.Member(app, self._topics.names),
+        )
+        self._worker, self._names = worker, names
+        faust_app.connect(app, {self._topics.packets: worker, self._topics.names: names})
         stop = asyncio.create_task(stopping.wait())
         died = asyncio.create_task(_crash(app))
         starting = asyncio.create_task(app.start())  # waits for Kafka, for as long as that is away
         try:
             await worker.start()
-            ends: set[asyncio.Future[Any]] = {stop, died, worker.failure}
+            ends: set[asyncio.Future[Any]] = {stop, died, worker.failure, names.failure}
             await asyncio.wait({starting, *ends}, return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 await starting
                 log.info("started", app_id=settings.streams.app_id, window_seconds=settings.streams.window_seconds)
                 await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            self._raise(worker, died, asked=stop.done())
+            self._raise((worker.failure, names.failure), died, asked=stop.done())
         finally:
-            await worker.stop()
+            await asyncio.gather(worker.stop(), names.stop())
             self._left_behind = not await left(app) or worker.leaves_threads
             publisher.close()
             store.close()
             for table in findings:
                 table.close()
             offsets.close()
+            names_store.close()
+            names_offsets.close()
             broker.close()
             codec.close()
             for task in (stop, died, starting):
@@ -168,8 +186,8 @@ class Component:
             await asyncio.wait({stop, died, starting}, timeout=_STOP_SECONDS)
 
     @staticmethod
-    def _raise(worker: Worker, died: "asyncio.Task[BaseException]", *, asked: bool) -> None:
-        error: BaseException | None = worker.failure.exception() if worker.failure.done() else None
+    def _raise(failures: "Iterable[asyncio.Future[None]]", died: "asyncio.Task[BaseException]", *, asked: bool) -> None:
+        error: BaseException | None = next((each.exception() for each in failures if each.done()), None)
         if error is None and died.done() and not asked:
             error = died.result()
         if error is None or isinstance(error, AyaflowError):
@@ -185,7 +203,9 @@ class Component:
         """For /health."""
         if self._worker is None:
             return {"ok": False, "stage": "streams", "waiting_for": self._waiting_for}
-        return self._worker.health()
+        told = self._worker.health()
+        names = self._names.health() if self._names else None
+        return told | {"ok": told["ok"] and not (self._names and self._names.troubled), "names": names}
 
 
 async def left(app: Any) -> bool:

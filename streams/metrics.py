@@ -61,6 +61,10 @@ class Metrics:
     active_connections: Gauge
     live_bytes: Gauge
     live_left_out_rows: Gauge
+    name_batches: Counter
+    names: Counter
+    duplicate_names: Counter
+    name_rows_stored: Counter
 
 
 def create(registry: CollectorRegistry = REGISTRY) -> Metrics:
@@ -162,5 +166,9 @@ def create(registry: CollectorRegistry = REGISTRY) -> Metrics:
         live_left_out_rows=gauge(
             "live_left_out_rows", "Rows that the live view left out for want of room, since the start; totals have them"
         ),
+        name_batches=counter("name_batches", "Messages taken from the names topic"),
+        names=counter("names", "DNS transactions and handshakes in them, duplicates left out"),
+        duplicate_names=counter("duplicate_names", "Those that Kafka held twice, dropped by ring position"),
+        name_rows_stored=counter("name_rows_stored", "Rows stored in the table names"),
         active_connections=Gauge("ayaflow_active_connections", "Flows in the open windows", registry=registry),
     )

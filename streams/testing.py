@@ -276,6 +276,7 @@ class DeadLetter:
     partition: int
     offset: int
     error: str
+    topic: str | None = None
 
 
 class MemoryPublisher:
@@ -294,10 +295,19 @@ class MemoryPublisher:
         self._deliver()
         self.sent.append((revision, flows))
 
-    def dead_letter(self, value: bytes | None, key: bytes | None, *, partition: int, offset: int, error: str) -> None:
+    def dead_letter(
+        self,
+        value: bytes | None,
+        key: bytes | None,
+        *,
+        partition: int,
+        offset: int,
+        error: str,
+        topic: str | None = None,
+    ) -> None:
         """Set a message aside."""
         self._deliver()
-        letter = DeadLetter(value=value, key=key, partition=partition, offset=offset, error=error)
+        letter = DeadLetter(value=value, key=key, partition=partition, offset=offset, error=error, topic=topic)
         self.dead_letters.append(letter)
 
     def live(self, stats: dict[str, Any]) -> None:

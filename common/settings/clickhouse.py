@@ -28,9 +28,10 @@ class ClickHouseSettings(Section):
     password: str = Field("", description="Password.")
     cluster: str | None = Field(None, description="Make Replicated and Distributed tables on this cluster.")
     flows_retention_days: int = Field(90, ge=1, description="TTL of the raw windows.")
+    names_retention_days: int = Field(30, ge=1, description="TTL of the table names, from when Kafka took a message.")
     rollup_retention_days: int = Field(730, ge=1, description="TTL of flows_1m and flows_1h.")
 
-    @field_validator("flows_retention_days", "rollup_retention_days")
+    @field_validator("flows_retention_days", "names_retention_days", "rollup_retention_days")
     @classmethod
     def _before_2106(cls, value: int) -> int:
         if value > (most := most_retention_days(datetime.now(UTC))):

@@ -20,6 +20,8 @@ order, unless streams says that it holds something of that window still: what co
 than consumed: proven when the node's ledger has an epoch that began after the window's end, or the last one of all, and
 lacks none before, because all packets of the window were counted in earlier epochs.
 
+Names have stages of their own (console.audit.names).
+
 What is proven is exact or differs; how far the proof reaches is said by console.audit.settled.
 """
 
@@ -27,6 +29,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from console.audit import settled
+from console.audit.names import NameTotals
 from console.audit.readings import (
     NOTHING,
     ORDER_SECONDS,
@@ -87,6 +90,7 @@ class Report:
     rows: tuple[Row, ...]
     rollups: tuple[RollupDifference, ...]
     losses: tuple[Loss, ...] = ()
+    names: tuple[NameTotals, ...] = ()
     rollups_in_flight: tuple[RollupDifference, ...] = ()
     nodes: tuple[Settled, ...] = ()
     behind: tuple[Settled, ...] = ()  # nodes that are not settled as far as it was asked for
@@ -113,8 +117,10 @@ class Report:
     @property
     def differs(self) -> bool:
         """Some stage is known to be wrong."""
-        return bool(self.rollups or self.losses) or any(
-            row.difference() or row.unclosed_epochs or row.hole for row in self.rows
+        return (
+            bool(self.rollups or self.losses)
+            or any(row.difference() or row.unclosed_epochs or row.hole for row in self.rows)
+            or any(each.differs for each in self.names)
         )
 
     @property
@@ -162,6 +168,7 @@ def compare(
     return Report(
         rows=tuple(rows),
         losses=readings.losses,
+        names=readings.names,
         rollups=tuple(rollup for rollup in readings.rollups if not rollup.open_until),
         rollups_in_flight=tuple(
             replace(rollup, overdue=rollup.open_until < now - GRACE_SECONDS)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from common.errors import QueryError, ServiceUnavailable
-from console.audit import reach_sql
+from console.audit import names, reach_sql
 from console.audit import sql as audit_sql
 from console.audit.readings import (
     ORDER_SECONDS,
@@ -99,6 +99,7 @@ def read(store: Store, span: Range) -> Readings:
         ),
         losses=tuple(Loss(**row) for row in losses),
         holes=tuple(_hole(row) for row in holes),
+        names=names.totals(ask(names.epochs(seconds)), ask(names.READ), ask(names.STORED)),
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from console.audit.names import NameTotals
 from console.audit.settled import Reach
 
 ORDER_SECONDS = 2  # by so much the proof must be later: corrections wait up to 1 s, a packet's clock is read early
@@ -169,6 +170,7 @@ class Readings:
     rollups: tuple[RollupDifference, ...]
     losses: tuple[Loss, ...] = ()
     holes: tuple[Hole, ...] = ()
+    names: tuple[NameTotals, ...] = ()
 
 
 def total(counts: Iterable[Count]) -> Count:

@@ -113,6 +113,7 @@ def as_json(report: Report, around: Around, since: datetime) -> dict[str, Any]:
         "rollups_in_flight": [
             _rollup_json(rollup) | {"overdue": rollup.overdue} for rollup in report.rollups_in_flight
         ],
+        "names": [asdict(each) for each in report.names],
         "losses": [asdict(loss) | {"noticed": iso(loss.noticed)} for loss in report.losses],
         "backlog": dict(around.backlog) if around.backlog else {"error": around.backlog_said},
         "held": asdict(around.held) if around.held else None,

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 
 from common.times import iso
+from console.audit import names
 from console.audit.around import Around, Held
 from console.audit.model import Report, Row
 from console.audit.readings import Count, Difference, Hole, Loss, RollupDifference, total
@@ -14,17 +15,17 @@ STAGES = {
     "kafka": "what the kernel handed over is not what streams consumed from Kafka",
     "store": "what streams consumed is not what the table flows holds",
 }
-_LOST = {"events": "events of the ring", "entries": "coalesced entries"}
+_LOST = {"events": "events of the ring", "entries": "coalesced entries", "copies": "copies for names"}
 _MOST_NODES = 20
 
 
 def heading(report: Report, since: float | None) -> str:
     """Of what the audit speaks: the range, up to which moment, the nodes."""
     begin = "From the first that is kept" if since is None else f"From {iso(since)}"
-    names = [node.node + _standing(node) for node in report.nodes[:_MOST_NODES]]
-    if more := len(report.nodes) - len(names):
-        names.append(f"{more:,} more")
-    nodes = ": ".join(filter(None, (_plural(len(report.nodes), "node"), ", ".join(names))))
+    named = [node.node + _standing(node) for node in report.nodes[:_MOST_NODES]]
+    if more := len(report.nodes) - len(named):
+        named.append(f"{more:,} more")
+    nodes = ": ".join(filter(None, (_plural(len(report.nodes), "node"), ", ".join(named))))
     return f"{begin} until {_moment(report.until)}; {nodes}."
 
 
@@ -55,6 +56,7 @@ def _differences(report: Report) -> list[str]:
     found += [_unclosed(row) for row in report.rows if row.unclosed_epochs]
     found += [_unseen(row, row.hole) for row in report.rows if row.hole]
     found += [_lost(loss) for loss in report.losses]
+    found += names.differences(report.names)
     found += [
         f"{rollup.table} differs from flows by {amount(rollup.difference)} in {rollup.periods} period(s) from"
         f" {iso(rollup.first_period)} on ({rollup.node} {rollup.interface})."
@@ -97,9 +99,10 @@ def _unseen(row: Row, hole: Hole) -> str:
 
 def _lost(loss: Loss) -> str:
     since = f" (noticed at {iso(loss.noticed)})"
-    if loss.kind == "messages":
+    if loss.kind in {"messages", "names"}:
+        topic = "names, " if loss.kind == "names" else ""
         return (
-            f"partition {loss.kafka_partition}: up to {loss.lost:,} message(s), offsets {loss.first:,} to"
+            f"{topic}partition {loss.kafka_partition}: up to {loss.lost:,} message(s), offsets {loss.first:,} to"
             f" {loss.behind - 1:,}, were removed from Kafka before streams acknowledged them{since}; see"
             " kafka.packets_retention_hours."
         )
@@ -198,6 +201,8 @@ def _notes(report: Report, around: Around) -> Iterable[str]:
         yield f"Kafka holds {messages} that streams has not acknowledged; the oldest is {age:.0f} s old."
     if around.held and report.settled:
         yield _held(around.held)
+    if said := names.note(report.names):
+        yield said
     if ahead := total(row.in_flight.surplus for row in report.rows):
         yield f"{amount(ahead)} more are stored ahead of their ledger row."
 

@@ -167,7 +167,7 @@ WHERE if(l.kind = 'idle',
          intDiv(l.gap_end, 1000) > {{since_us:Int64}} AND intDiv(l.gap_start, 1000) <= {{until_us:Int64}},
          l.time > fromUnixTimestamp64Micro({{since_us:Int64}}, 'UTC')
          AND l.time <= fromUnixTimestamp64Micro({{until_us:Int64}}, 'UTC'))
-  AND (l.kind = 'messages' OR {NODE.replace("node =", "l.node =")})
+  AND (l.kind IN ('messages', 'names') OR {NODE.replace("node =", "l.node =")})
 GROUP BY kind, l.topic_id, kafka_partition, node, ring_id, behind
 ORDER BY noticed, kind, kafka_partition, node, behind
 """  # noqa: S608  constants of this file

@@ -63,3 +63,41 @@ PARTITION BY toDate(window_begin)
 ORDER BY (window_begin, node, protocol, dst_port, dst_addr, src_addr)
 TTL window_begin + INTERVAL {flows_retention_days} DAY
 SETTINGS ttl_only_drop_parts = 1, {deduplication_window} = 100000;
+
+-- What names were asked for: DNS transactions and handshakes, added up by window. An insert holds what the messages of one partition
+-- from kafka_offset_start to kafka_offset_end brought, whatever their times: so it is one part, and there or not (see names_ledger).
+CREATE TABLE IF NOT EXISTS {database}.names{local} {on_cluster}
+(
+    window_begin       DateTime('UTC')          COMMENT 'Start of the window' CODEC(Delta, ZSTD(1)),
+    window_seconds     UInt16                   COMMENT 'Length of the window' CODEC(ZSTD(1)),
+    node               LowCardinality(String)   COMMENT 'Node that saw it',
+    kind               Enum8('dns' = 0, 'mdns' = 1, 'llmnr' = 2, 'tls' = 3, 'quic' = 4, 'http' = 5) COMMENT 'DNS transaction, or handshake' CODEC(ZSTD(1)),
+    status             Enum8('named' = 0, 'incomplete' = 1, 'malformed' = 2, 'encrypted' = 3, 'nameless' = 4) COMMENT 'Whether the name was read, and why not' CODEC(ZSTD(1)),
+    protocol           UInt8                    COMMENT 'IANA protocol number' CODEC(ZSTD(1)),
+    client             IPv6                     COMMENT 'Who asked; IPv4 as ::ffff:a.b.c.d' CODEC(ZSTD(1)),
+    server             IPv6                     COMMENT 'Who was asked' CODEC(ZSTD(1)),
+    server_port        UInt16                   COMMENT 'Its port' CODEC(ZSTD(1)),
+    name               String                   COMMENT 'What was asked for, in lower case without a final dot; empty: no name was read' CODEC(ZSTD(3)),
+    qtype              UInt16                   COMMENT 'IANA DNS type; 0 of handshakes' CODEC(T64, ZSTD(1)),
+    rcode              Int16                    COMMENT 'IANA DNS response code; -1: no answer was seen, and of handshakes' CODEC(T64, ZSTD(1)),
+    ja4                LowCardinality(String)   COMMENT 'JA4 fingerprint of the TLS of the client, or empty',
+    alpn               LowCardinality(String)   COMMENT 'First protocol that the client offered by ALPN, or empty',
+    ech                Enum8('none' = 0, 'offered' = 1, 'real' = 2) COMMENT 'Encrypted ClientHello' CODEC(ZSTD(1)),
+    count              UInt64                   COMMENT 'Transactions or handshakes' CODEC(T64, ZSTD(1)),
+    latency_count      UInt64                   COMMENT 'Of these, those whose question and answer were seen' CODEC(T64, ZSTD(1)),
+    latency_us_sum     UInt64                   COMMENT 'Microseconds from their questions to their answers, added up' CODEC(T64, ZSTD(1)),
+    latency_us_max     UInt32                   COMMENT 'The longest' CODEC(T64, ZSTD(1)),
+    ttl                UInt32                   COMMENT 'Lowest time to live of the last answer, seconds' CODEC(T64, ZSTD(1)),
+    answers            Array(String)            COMMENT 'The last answer: addresses and names in their order' CODEC(ZSTD(3)),
+    copies             UInt64                   COMMENT 'Packets of which it was read' CODEC(T64, ZSTD(1)),
+    received           DateTime('UTC')          COMMENT 'When Kafka took the first message of this insert' CODEC(Delta, ZSTD(1)),
+    topic_id           UInt64                   COMMENT 'Identity of the names topic, as in flows' CODEC(ZSTD(1)),
+    kafka_partition    Int32                    COMMENT 'Partition of the names topic' CODEC(ZSTD(1)),
+    kafka_offset_start Int64                    COMMENT 'First message of this insert' CODEC(Delta, ZSTD(1)),
+    kafka_offset_end   Int64                    COMMENT 'The message behind its last one' CODEC(Delta, ZSTD(1))
+)
+ENGINE = {merge_tree}
+PARTITION BY toDate(received)
+ORDER BY (window_begin, node, kind, name, qtype, client)
+TTL received + INTERVAL {names_retention_days} DAY
+SETTINGS ttl_only_drop_parts = 1, {deduplication_window} = 100000;

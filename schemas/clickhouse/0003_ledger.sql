@@ -48,3 +48,36 @@ PARTITION BY toYYYYMM(end_time)
 ORDER BY (node, ring_id, epoch, interface, direction, primary)
 TTL toDateTime(end_time) + INTERVAL {rollup_retention_days} DAY
 SETTINGS ttl_only_drop_parts = 1;
+
+-- The ledger of names: what each insert into the table names is made of, a row a node and ring. Written before the insert, and the
+-- first of a name counts: so it says up to which message that insert goes, whoever makes it.
+CREATE TABLE IF NOT EXISTS {database}.names_ledger{local} {on_cluster}
+(
+    received           DateTime('UTC')         COMMENT 'When Kafka took the first message of the insert' CODEC(Delta, ZSTD(1)),
+    topic_id           UInt64                  COMMENT 'Identity of the names topic, as in flows' CODEC(ZSTD(1)),
+    kafka_partition    Int32                   COMMENT 'Partition of the names topic' CODEC(ZSTD(1)),
+    kafka_offset_start Int64                   COMMENT 'First message of the insert' CODEC(Delta, ZSTD(1)),
+    kafka_offset_end   Int64                   COMMENT 'The message behind its last one' CODEC(Delta, ZSTD(1)),
+    node               LowCardinality(String)  COMMENT 'Node',
+    ring_id            Int64                   COMMENT 'Identity of its ring buffers',
+    clock              DateTime64(6, 'UTC')    COMMENT 'When the last of these messages was made, by the clock of the node' CODEC(Delta, ZSTD(1)),
+    epochs             Array(Int64)            COMMENT 'Counter epochs of the copies, as in ledger',
+    epoch_copies       Array(UInt64)           COMMENT 'Copies of each epoch',
+    copies             Int64                   COMMENT 'Copies that were read: open_before + copies = the next eight and open' CODEC(T64, ZSTD(1)),
+    named_copies       UInt64                  COMMENT 'In rows whose name was read' CODEC(T64, ZSTD(1)),
+    incomplete_copies  UInt64                  COMMENT 'In rows of which too little was seen' CODEC(T64, ZSTD(1)),
+    malformed_copies   UInt64                  COMMENT 'In rows that cannot be read' CODEC(T64, ZSTD(1)),
+    encrypted_copies   UInt64                  COMMENT 'In rows whose name is encrypted' CODEC(T64, ZSTD(1)),
+    nameless_copies    UInt64                  COMMENT 'In rows that were read whole and have no name' CODEC(T64, ZSTD(1)),
+    unused_copies      Int64                   COMMENT 'In no row: passages that are not primary, repeated segments, what belongs to nothing' CODEC(T64, ZSTD(1)),
+    lost_copies        Int64                   COMMENT 'In no row, since the producer that was to read on ended, or messages of it are lost' CODEC(T64, ZSTD(1)),
+    missing_copies     Int64                   COMMENT 'In no row, and nobody says why: 0, or something is wrong' CODEC(T64, ZSTD(1)),
+    open_before_copies Int64                   COMMENT 'In no row yet, before these messages' CODEC(T64, ZSTD(1)),
+    open_copies        Int64                   COMMENT 'In no row yet, after them: questions without an answer so far, unfinished handshakes' CODEC(T64, ZSTD(1)),
+    transactions       UInt64                  COMMENT 'Transactions and handshakes in the rows' CODEC(T64, ZSTD(1)),
+    recorded           DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC') COMMENT 'When this row was written, by the clock of ClickHouse' CODEC(Delta, ZSTD(1))
+)
+ENGINE = {merge_tree}
+ORDER BY (topic_id, kafka_partition, kafka_offset_start, node, ring_id)
+TTL received + INTERVAL {rollup_retention_days} DAY
+SETTINGS {deduplication_window} = 100000;

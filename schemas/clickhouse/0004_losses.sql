@@ -2,7 +2,7 @@
 CREATE TABLE IF NOT EXISTS {database}.losses{local} {on_cluster}
 (
     time            DateTime64(6, 'UTC')    COMMENT 'Clock of the first message after it; of messages, when it was noticed',
-    kind            Enum8('messages' = 0, 'events' = 1, 'entries' = 2, 'idle' = 3) COMMENT 'Messages of a partition, events of a node''s ring, coalesced entries of it; idle: its kernel program counted nothing',
+    kind            Enum8('messages' = 0, 'events' = 1, 'entries' = 2, 'idle' = 3, 'copies' = 4, 'names' = 5) COMMENT 'Messages of a partition, events of a node''s ring, coalesced entries of it; idle: its kernel program counted nothing; copies: of its ring of copies; names: messages of the names topic',
     topic_id        UInt64                  COMMENT 'As in flows',
     kafka_partition Int32                   COMMENT 'Partition of the packets topic',
     node            LowCardinality(String)  COMMENT 'Node; empty with messages, which are those of all nodes of the partition',

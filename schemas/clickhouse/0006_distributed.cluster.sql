@@ -18,3 +18,9 @@ ENGINE = Distributed('{cluster}', '{database}', 'losses_local', kafka_partition)
 
 CREATE TABLE IF NOT EXISTS {database}.refused {on_cluster} AS {database}.refused_local
 ENGINE = Distributed('{cluster}', '{database}', 'refused_local', kafka_partition);
+
+CREATE TABLE IF NOT EXISTS {database}.names {on_cluster} AS {database}.names_local
+ENGINE = Distributed('{cluster}', '{database}', 'names_local', kafka_partition);
+
+CREATE TABLE IF NOT EXISTS {database}.names_ledger {on_cluster} AS {database}.names_ledger_local
+ENGINE = Distributed('{cluster}', '{database}', 'names_ledger_local', kafka_partition);

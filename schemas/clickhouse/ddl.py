@@ -44,6 +44,10 @@ class Layout(Protocol):
         """Of the raw windows."""
 
     @property
+    def names_retention_days(self) -> int:
+        """Of the table names."""
+
+    @property
     def rollup_retention_days(self) -> int:
         """Of the rollups."""
 
@@ -102,6 +106,7 @@ def _tokens(layout: Layout) -> Mapping[str, str]:
         if layout.cluster
         else "non_replicated_deduplication_window",
         "flows_retention_days": str(layout.flows_retention_days),
+        "names_retention_days": str(layout.names_retention_days),
         "rollup_retention_days": str(layout.rollup_retention_days),
         "community_id": community_id_sql(),
         "record_id": record_id_sql(),

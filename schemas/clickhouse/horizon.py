@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from common.settings import KafkaSettings, StreamsSettings
 from schemas.fields import ROLLUPS
 
-TABLES = ("flows", *ROLLUPS)
-"""flows, whose inserts have names, and the rollups, which inherit them."""
+TABLES = ("flows", *ROLLUPS, "names", "names_ledger")
+"""Those whose inserts have names, and the rollups, which inherit them."""
 DEFAULTS_SQL = """
 SELECT name, value FROM system.merge_tree_settings WHERE name LIKE 'non_replicated_deduplication_window%'
 UNION ALL
 SELECT name, value FROM system.replicated_merge_tree_settings WHERE name LIKE 'replicated_deduplication_window%'
 """
 TABLES_SQL = """
-SELECT name, engine, engine_full FROM system.tables WHERE database = {database:String} AND name LIKE 'flows%'
+SELECT name, engine, engine_full FROM system.tables
+WHERE database = {database:String} AND (name LIKE 'flows%' OR name LIKE 'names%')
 """
 """Those of which the user may see it."""
 _FEWEST_INSERTS = 100_000
@@ -36,7 +37,10 @@ class Horizon:
 
     @classmethod
     def of(cls, kafka: KafkaSettings, streams: StreamsSettings) -> "Horizon":
-        """Within the retention of the packets each window of each partition, and once more for what comes late."""
+        """Within the retention of the packets each window of each partition, and once more for what comes late.
+
+        There are fewer inserts of names: one in streams.names.partition.INSERT_SECONDS, of each partition.
+        """
         seconds = math.ceil(kafka.packets_retention_hours * 3600)
         windows = math.ceil(seconds / streams.window_seconds) * kafka.partitions
         return cls(inserts=max(_FEWEST_INSERTS, 2 * windows), seconds=seconds)

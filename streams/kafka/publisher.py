@@ -202,14 +202,24 @@ class KafkaPublisher:
         stamp_ms = topic.stamp_ms(window_begin * 1000, self._now_ms())
         self._findings.send(stamp_ms, partial(_produce, topic.name, messages, self._findings.done))
 
-    def dead_letter(self, value: bytes | None, key: bytes | None, *, partition: int, offset: int, error: str) -> None:
+    def dead_letter(
+        self,
+        value: bytes | None,
+        key: bytes | None,
+        *,
+        partition: int,
+        offset: int,
+        error: str,
+        topic: str | None = None,
+    ) -> None:
         """Set a message aside, with its origin in the headers, and wait. Raises ServiceUnavailable.
 
+        `topic`: that it is of; None: the packets.
         What is too large is cut, and `original-length` (`original-key-length`) says so: the broker has taken a message
         by its size when it was compressed, which says nothing of its size now.
         """
         headers: list[tuple[str, str | bytes | None]] = [
-            ("source-topic", self._topics.packets),
+            ("source-topic", topic or self._topics.packets),
             ("source-partition", str(partition)),
             ("source-offset", str(offset)),
             ("error", error[:_MOST_ERROR]),

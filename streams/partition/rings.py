@@ -115,6 +115,7 @@ class Verdict:
     gap_events: int | None = 0  # the events that were in them; None: not known how many
     gap_entries: int = 0  # coalesced entries that were skipped
     anchor: int | None = None  # with a gap: the message that a successor must know to find it again
+    seen_until: int = field(default=0, compare=False)  # place in the ring before which nothing is new
 
 
 @dataclass(slots=True)
@@ -222,7 +223,7 @@ class Rings:
         node = self._nodes.get(extent.node) or _Node()
         ring = node.rings.get(extent.ring_id)
         if ring is None:
-            ring, verdict = _Ring.first(extent, offset, now), Verdict(begin=0)
+            ring, verdict = _Ring.first(extent, offset, now), Verdict(begin=0, seen_until=extent.start)
         else:
             verdict = self._go_on(ring, extent, offset, now)
         node.hear(extent.ring_id, ring, now)
@@ -244,6 +245,7 @@ class Rings:
             ring.numbers = _Series(expected=extent.coalesced_end, anchor=offset, heard=now)
         elif ring.numbers is not None and extent.coalesced_end:
             gap_entries = ring.numbers.move(extent.coalesced_start, extent.coalesced_end, offset, now, self._spans)
+        seen_until = ring.positions.expected
         gap = ring.positions.move(extent.start, extent.end, offset, now, self._spans)
         if not extent.start and ring.numbers is not None and ring.numbers.anchor is not None:
             # to a successor that begins here it would look as if no coalesced entries had been before
@@ -255,6 +257,7 @@ class Rings:
             gap_events=(gap // stride if stride else None) if gap else 0,
             gap_entries=gap_entries,
             anchor=min(anchors, default=None) if gap or gap_entries else None,
+            seen_until=seen_until,
         )
 
     def replaced(self, now: float) -> list[RingId]:

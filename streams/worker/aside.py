@@ -5,7 +5,7 @@ from functools import partial
 from common import logs
 from streams.metrics import Metrics
 from streams.worker.clock import Clock
-from streams.worker.lane import Lane
+from streams.worker.lane import Held
 from streams.worker.neighbours import Message, Publisher
 from streams.worker.retrying import KAFKA, Retrying
 
@@ -17,12 +17,16 @@ _LOG_EVERY = 10.0  # seconds between two lines; the metric and the topic have al
 class DeadLetters:
     """Sends messages to the dead-letter topic, and counts them."""
 
-    def __init__(self, publisher: Publisher, metrics: Metrics, again: Retrying, clock: Clock) -> None:
+    def __init__(
+        self, publisher: Publisher, metrics: Metrics, again: Retrying, clock: Clock, *, topic: str | None = None
+    ) -> None:
+        """`topic`: that the messages are of; None: the packets."""
+        self._topic = topic
         self._publisher, self._metrics, self._again, self._clock = publisher, metrics, again, clock
         self._said = 0.0
         self.count = 0
 
-    async def send(self, lane: Lane, message: Message, error: str) -> None:
+    async def send(self, lane: Held, message: Message, error: str) -> None:
         """Until Kafka has it. Raises Released when the partition goes before."""
         now = self._clock.time()
         if now - self._said >= _LOG_EVERY:
@@ -42,6 +46,7 @@ class DeadLetters:
             partition=message.partition,
             offset=message.offset,
             error=error,
+            topic=self._topic,
         )
         await self._again.insist(KAFKA, lane.at(), lane.closing, send)
         self._metrics.dead_letters.inc()

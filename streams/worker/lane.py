@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from typing import Protocol
 
 import numpy as np
 
@@ -74,6 +75,17 @@ class Refusal:
 
     delay: float  # until it is tried again
     next_try: float
+
+
+class Held(Protocol):
+    """A partition of any topic that is ours."""
+
+    @property
+    def closing(self) -> asyncio.Event:
+        """It is no longer ours."""
+
+    def at(self) -> Place:
+        """The partition, as a place where something may go wrong."""
 
 
 @dataclass(slots=True, eq=False)

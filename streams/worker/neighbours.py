@@ -81,8 +81,17 @@ class Publisher(Protocol):
     def flows(self, flows: FlowColumns, partition: KafkaPartition, revision: int) -> None:
         """Send one message a row, stored under these names, and wait until all are delivered."""
 
-    def dead_letter(self, value: bytes | None, key: bytes | None, *, partition: int, offset: int, error: str) -> None:
-        """Set a message aside, and wait until it is delivered."""
+    def dead_letter(
+        self,
+        value: bytes | None,
+        key: bytes | None,
+        *,
+        partition: int,
+        offset: int,
+        error: str,
+        topic: str | None = None,
+    ) -> None:
+        """Set a message aside, and wait until it is delivered. `topic`: that it is of; None: the packets."""
 
     def live(self, stats: dict[str, Any]) -> None:
         """Send a node's live statistics, or lose them."""

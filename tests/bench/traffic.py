@@ -1,6 +1,7 @@
 """Packets as the ring holds them, made up: the input of the benchmarks that need no kernel."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -96,3 +97,34 @@ def realistic(count: int, *, flows: int = 4000, rate: int = 100_000) -> Iterator
         flags = random.choice(np.array([0x18, 0x02, 0x12, 0x11]), BATCH, p=[0.85, 0.05, 0.05, 0.05])
         made["event"]["tcp_flags"] = np.where(is_long, 0x10, flags)
         yield batch(made, number, time_ns)
+
+
+def named(batches: Iterator[PacketBatch]) -> Iterator[PacketBatch]:
+    """The same batches with names: nine in ten conversations have one, most of them by TLS.
+
+    Each of the servers has a few sites, as at a content network; some thirty clients' programs exist.
+    """
+    random = np.random.default_rng(7)
+    letters = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz", "S1")
+    words = [b"".join(random.choice(letters, length).tolist()).decode() for length in random.integers(4, 11, 3000)]
+    sites = [f"{random.choice(words[:40])}.{word}.{random.choice(['com', 'net', 'org', 'de', 'io'])}" for word in words]
+    ja4s = [f"t13d{number:02}16h2_{random.bytes(6).hex()}_{random.bytes(6).hex()}" for number in range(30)]
+    alpns = ("h2", "http/1.1", "h3")
+    for each in batches:
+        flows = each.flows
+        client = np.where(flows.src_port == 443, flows.dst_port, flows.src_port).astype(np.int64)
+        server = np.where(flows.src_port == 443, flows.src_addr[:, 15], flows.dst_addr[:, 15]).astype(np.int64)
+        kind = client * 2_654_435_761 % 100  # the same of a conversation in each batch
+        site = (server * 15 + np.minimum(kind % 15, kind // 7)) % len(sites)
+        source = np.select([kind < 65, kind < 70, kind < 90], [1, 3, 4], 0)
+        used, domain = np.unique(site, return_inverse=True)
+        says = (source == 1) | (source == 3)
+        about = {
+            "domain": np.where(source > 0, domain, -1).astype(np.int32),
+            "domain_source": source.astype(np.uint8),
+            "domain_count": np.select([says, source == 4], [1, 1 + kind % 3], 0).astype(np.uint16),
+            "ja4": np.where(says, client % 7 * (client % 5), -1).astype(np.int32),
+            "alpn": np.where(says, np.minimum(client % 5 // 2, 2), -1).astype(np.int32),
+        }
+        domains = tuple(sites[number] for number in used.tolist())
+        yield replace(each, flows=replace(flows, **about), domains=domains, ja4s=tuple(ja4s), alpns=alpns)

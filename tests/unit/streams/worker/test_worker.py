@@ -433,10 +433,10 @@ async def test_a_failing_summary_is_told_and_tried_again_and_holds_nothing_back(
     await rig.worker.start()
     summarize = LiveNode.summarize
 
-    def broken(view: LiveNode, second: Second, *args: Any) -> dict[str, Any]:
+    def broken(view: LiveNode, second: Second, *args: Any, **more: Any) -> dict[str, Any]:
         if second.node == "bad":
             raise OverflowError("date value out of range")
-        return summarize(view, second, *args)
+        return summarize(view, second, *args, **more)
 
     monkeypatch.setattr(LiveNode, "summarize", broken)
     await rig.send(bad.batch(1, clock=2))

@@ -1,0 +1,72 @@
+"""A fake of the tables names and names_ledger, for tests: it obeys NameStore and can be as bad as the real one."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from common.errors import ServiceUnavailable
+from schemas.flows import Loss
+from streams.names.accounts import Account
+from streams.names.partition import Block, Extents
+from streams.partition.storing import KafkaPartition
+
+Name = tuple[KafkaPartition, int]  # of a block: its partition, its first message
+
+
+class MemoryNames:
+    """Keeps the first of a name. `away`: it raises; `lose_answer`: once, after the work."""
+
+    def __init__(self) -> None:
+        self.ledger: dict[Name, tuple[int, tuple[Account, ...]]] = {}  # where it ends, what it is made of
+        self.rows: dict[Name, pa.Table] = {}
+        self.losses: set[Loss] = set()
+        self.away = self.lose_answer = False
+
+    def blocks(self, partition: KafkaPartition, offset: int) -> list[Extents]:
+        """Those that end behind an offset."""
+        self._ask()
+        known = [(start, end) for (place, start), (end, _) in self.ledger.items() if place == partition]
+        return [Extents(start, end) for start, end in sorted(known) if end > offset]
+
+    def decide(self, block: Block) -> None:
+        """The first of a name counts."""
+        self._ask()
+        if block.accounts:
+            self.ledger.setdefault(_name(block), (block.messages.end, block.accounts))
+        self._answer()
+
+    def end(self, partition: KafkaPartition, start: int) -> int | None:
+        """Where it ends."""
+        self._ask()
+        known = self.ledger.get((partition, start))
+        return known[0] if known else None
+
+    def has(self, block: Block) -> bool:
+        """Whether its rows are there."""
+        self._ask()
+        return _name(block) in self.rows
+
+    def insert(self, block: Block) -> None:
+        """The first of a name counts."""
+        self._ask()
+        assert block.rows is not None
+        self.rows.setdefault(_name(block), block.rows)
+        self._answer()
+
+    def insert_losses(self, losses: Sequence[Loss], _: KafkaPartition) -> None:
+        """Each once."""
+        self._ask()
+        self.losses |= {*losses}
+
+    def _ask(self) -> None:
+        if self.away:
+            raise ServiceUnavailable("ClickHouse is away")
+
+    def _answer(self) -> None:
+        if self.lose_answer:
+            self.lose_answer = False
+            raise ServiceUnavailable("the answer was lost")
+
+
+def _name(block: Block) -> Name:
+    return block.partition, block.messages.start

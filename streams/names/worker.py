@@ -1,0 +1,294 @@
+"""From messages of the names topic to stored rows: the asynchronous shell around streams.names.partition.
+
+A worker of its own, with threads and connections of its own: flows wait for nothing that happens to names.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from common import logs
+from common.errors import DecodeError, ServiceUnavailable
+from schemas.flows import Loss
+from schemas.names import NameBatch
+from streams.metrics import Metrics
+from streams.names.partition import Extents, NamePartition
+from streams.names.storing import NameStore, Stored, store_block
+from streams.partition.opening import AskTable, Begin, Read, follow, open_at, passed_over, read_after, unseen
+from streams.partition.storing import KafkaPartition
+from streams.worker.aside import DeadLetters
+from streams.worker.clock import Clock, SystemClock
+from streams.worker.intake import Intake
+from streams.worker.neighbours import Member, Message, Offsets, Publisher
+from streams.worker.retrying import CLICKHOUSE, OFFSETS, REGISTRY, SERVICES, Executors, Released, Retrying, thread
+from streams.worker.troubles import Place
+
+log = logs.get("streams")
+T = TypeVar("T")
+
+_TICK = 0.5  # seconds between two looks at what is due
+_RELEASE_SECONDS = 5.0  # for a running insert, when a partition goes
+
+
+class NameMessage(Message, Protocol):
+    """A message of the names topic."""
+
+    timestamp: float  # when Kafka took it, seconds since the Unix epoch
+
+
+class Decoder(Protocol):
+    """Reads the values of messages."""
+
+    def at_hand(self, message: bytes) -> bool:
+        """Whether it can be decoded without asking the registry."""
+
+    def decode_name_batch(self, message: bytes) -> NameBatch:
+        """Raises DecodeError; ServiceUnavailable when the registry that knows its schema does not answer."""
+
+
+class Tables(NameStore, Protocol):
+    """The tables names, names_ledger and losses."""
+
+    def insert_losses(self, losses: list[Loss], partition: KafkaPartition) -> None:
+        """Store losses; one that is there already is replaced by its like."""
+
+
+@dataclass(slots=True, eq=False)
+class _Lane:
+    state: NamePartition
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+    acknowledged: int = -1
+
+    def at(self) -> Place:
+        return Place(self.state.number)
+
+
+class NameWorker:
+    """Takes messages, stores names."""
+
+    def __init__(
+        self,
+        *,
+        topic: str,
+        window_seconds: int,
+        codec: Decoder,
+        store: Tables,
+        publisher: Publisher,
+        offsets: Offsets,
+        metrics: Metrics,
+        member: Member,
+        clock: Clock | None = None,
+        executors: Executors = thread,
+    ) -> None:
+        self._topic, self._seconds = topic, window_seconds
+        self._codec, self._store, self._offsets, self._metrics, self._member = codec, store, offsets, metrics, member
+        self._clock = clock = clock or SystemClock()
+        self._again = Retrying(clock, metrics.insert_retries.inc, lambda service: executors(f"names: {service}"))
+        self._aside = DeadLetters(publisher, metrics, self._again, clock, topic=topic)
+        self._intake = Intake(self._take, member, self._guard)
+        self._lanes: dict[int, _Lane] = {}
+        self._stopping = asyncio.Event()
+        self._rows_stored = 0
+        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def stop(self) -> None:
+        """Finish running inserts; what is not stored stays in Kafka."""
+        self._stopping.set()
+        await self.release_all()
+        self._again.close()
+
+    async def release_all(self) -> None:
+        """No partition is ours any more: finish running inserts, acknowledge what is stored, forget the rest."""
+        await self._intake.drop_all()
+        await self._release([*self._lanes])
+
+    def take(self, message: Message) -> None:
+        """Take a message as soon as those before it of its partition are taken. Raises nothing, waits for nothing."""
+        if not self._stopping.is_set():
+            self._intake.put(message)
+
+    async def _take(self, message: Any) -> None:
+        try:
+            lane = await self._lane(message.partition, message.offset)
+            while lane.state.full:
+                await self._clock.wait(lane.closing, _TICK)
+                if lane.closing.is_set():
+                    return
+            try:
+                batch = await self._decoded(lane, message.value)
+                self._enter(lane, message, batch)
+            except DecodeError as error:
+                await self._aside.send(lane, message, str(error))
+                lane.state.skip(message.offset)
+            self._metrics.name_batches.inc()
+        except Released:
+            return  # it was not acknowledged: whoever has the partition next reads it
+
+    async def _decoded(self, lane: _Lane, value: bytes | None) -> NameBatch:
+        if value is None or self._codec.at_hand(value):
+            return self._decode(value)
+        return await self._again.insist(REGISTRY, lane.at(), lane.closing, partial(self._decode, value))
+
+    def _decode(self, value: bytes | None) -> NameBatch:
+        if value is None:
+            raise DecodeError("a message without a value")
+        return self._sound(partial(self._codec.decode_name_batch, value))
+
+    def _enter(self, lane: _Lane, message: NameMessage, batch: NameBatch) -> None:
+        received_s = min(max(0, int(message.timestamp or 0)), 2**32 - 1)
+        taken = self._sound(partial(lane.state.take, message.offset, received_s, batch, self._clock.time()))
+        self._metrics.names.inc(taken.rows)
+        self._metrics.duplicate_names.inc(taken.repeated)
+        if taken.gap_bytes or taken.missing:
+            self._metrics.gaps.inc()
+            log.warning(
+                "names of a node are missing",
+                node=batch.node,
+                ring_id=batch.ring_id,
+                ring_bytes=taken.gap_bytes,
+                copies=taken.missing,
+            )
+
+    @staticmethod
+    def _sound(work: Callable[[], T]) -> T:
+        """Raises DecodeError, also of a bug: who ends by a message meets it again, for ever."""
+        try:
+            return work()
+        except (DecodeError, ServiceUnavailable, MemoryError):
+            raise
+        except Exception as error:
+            raise DecodeError(f"the message cannot be taken: {error!r}") from error
+
+    async def _lane(self, partition: int, offset: int) -> _Lane:
+        """The partition of a message that came, opened by it. Raises as streams.worker.assignment does."""
+        lane = self._lanes.get(partition)
+        if lane is None:
+            return await self._open(partition, offset)
+        if offset == lane.state.position:
+            return lane
+        begin = await self._begin(lane)
+        decision = follow(lane.state.position, lane.state.topic_id, offset, begin)
+        if isinstance(decision, Read):
+            await self._nothing_passed_over(lane, lane.state.position, offset, begin)
+            self._lose(lane, decision)
+            return lane
+        log.warning("reading again", partition=partition, offset=offset, was=lane.state.position)
+        await self._release([partition])
+        return await self._open(partition, offset)
+
+    async def _open(self, partition: int, offset: int) -> _Lane:
+        state = NamePartition(partition, position=offset, window_seconds=self._seconds)
+        lane = self._lanes[partition] = _Lane(state)
+        begin = await self._begin(lane)
+        decision = open_at(offset, begin)
+        await self._nothing_passed_over(lane, begin.committed, offset, begin)
+        lane.acknowledged, state.topic_id = begin.committed, begin.topic_id
+        ask = partial(self._store.blocks, state.source, offset)
+        blocks: list[Extents] = await self._again.insist(CLICKHOUSE, lane.at(), lane.closing, ask)
+        if isinstance(decision, AskTable):
+            decision = read_after(max((block.end for block in blocks), default=0), offset, begin)
+        if lane.closing.is_set():
+            raise Released
+        state.expect(blocks)
+        self._lose(lane, decision)
+        lane.task = asyncio.create_task(self._guard(self._write(lane)), name=f"names, partition {partition}")
+        log.info("reading", topic=self._topic, partition=partition, offset=offset)
+        return lane
+
+    async def _begin(self, lane: _Lane) -> Begin:
+        ask = partial(self._offsets.begin, lane.state.number)
+        return await self._again.insist(OFFSETS, lane.at(), lane.closing, ask)
+
+    async def _nothing_passed_over(self, lane: _Lane, awaited: int, offset: int, begin: Begin) -> None:
+        number, start = lane.state.number, unseen(awaited, offset, begin)
+        if start is None:
+            return
+        ask = partial(self._offsets.next_message, number, start)
+        first = await self._again.insist(OFFSETS, lane.at(), lane.closing, ask)
+        if error := passed_over(number, first, offset):
+            raise ServiceUnavailable(f"{self._topic}: {error}")
+
+    def _lose(self, lane: _Lane, decision: Read) -> None:
+        if not decision.lost:
+            return
+        start, end = decision.lost
+        lane.state.lose(start, end, self._clock.time())
+        self._metrics.lost_messages.inc(end - start)
+        log.error(
+            "messages were removed from Kafka before they were acknowledged; see kafka.packets_retention_hours",
+            topic=self._topic,
+            partition=lane.state.number,
+            from_offset=start,
+            to_offset=end,
+        )
+
+    async def _write(self, lane: _Lane) -> None:
+        while not lane.closing.is_set():
+            block = lane.state.due(self._clock.time())
+            if block is not None:
+                work = partial(store_block, block, self._store)
+                stored: Stored = await self._again.insist(CLICKHOUSE, lane.at(), lane.closing, work)
+                lane.state.stored(block, stored.end)
+                self._metrics.name_rows_stored.inc(stored.rows)
+                self._rows_stored += stored.rows
+            await self._write_losses(lane)
+            self._acknowledge(lane)
+            if block is None:
+                await self._clock.wait(lane.closing, _TICK)
+
+    async def _write_losses(self, lane: _Lane) -> None:
+        if losses := lane.state.losses():
+            store = partial(self._store.insert_losses, losses, lane.state.source)
+            await self._again.insist(CLICKHOUSE, lane.at(), lane.closing, store)
+            lane.state.losses_stored(losses)
+
+    def _acknowledge(self, lane: _Lane) -> None:
+        offset = lane.state.committable(self._clock.time())
+        if offset > lane.acknowledged:
+            lane.acknowledged = offset
+            self._member.acknowledge(lane.state.number, offset)
+
+    async def _release(self, partitions: list[int]) -> None:
+        lanes = [self._lanes.pop(number) for number in partitions if number in self._lanes]
+        for lane in lanes:
+            lane.closing.set()
+        tasks = [lane.task for lane in lanes if lane.task]
+        if tasks:
+            done = asyncio.Event()
+            ends = asyncio.gather(*tasks, return_exceptions=True)
+            ends.add_done_callback(lambda _: done.set())
+            await self._clock.wait(done, _RELEASE_SECONDS)
+            for task in tasks:
+                task.cancel()
+            await ends
+        for lane in lanes:
+            self._acknowledge(lane)
+
+    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+        """Whatever a task dies of ends the component: it begins again from what is acknowledged."""
+        try:
+            await work
+        except Released:
+            return
+        except Exception as error:  # noqa: BLE001  handed on
+            if not self.failure.done():
+                self.failure.set_exception(error)
+
+    @property
+    def troubled(self) -> bool:
+        """Whether something is wrong."""
+        return bool(self._again.troubles) or self.failure.done()
+
+    def health(self) -> dict[str, Any]:
+        """For /health."""
+        troubles = self._again.troubles
+        return {
+            "partitions": len(self._lanes),
+            "rows_stored": self._rows_stored,
+            "dead_letters": self._aside.count,
+            "troubles": [{**each, "topic": self._topic} for each in troubles.told()],
+            "errors": [error for service in SERVICES if (error := troubles.of(service))],
+        }

@@ -1,0 +1,116 @@
+"""The tables names and names_ledger of ClickHouse, over HTTP (clickhouse-connect). Blocking; used from a thread."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from common.settings import ClickHouseSettings
+from schemas.clickhouse.horizon import Horizon
+from schemas.flows import Loss
+from schemas.names import NAME_STATUSES
+from streams.names.partition import Block, Extents
+from streams.partition.storing import KafkaPartition
+from streams.store.arrow import loss_table
+from streams.store.connection import Connection
+from streams.store.turned import PARTITION
+
+_BLOCK = f"{PARTITION} AND kafka_offset_start = {{start:Int64}}"
+
+
+class ClickHouseNames:
+    """A NameStore of streams.names.storing. Connects and migrates as ClickHouseStore does."""
+
+    def __init__(self, settings: ClickHouseSettings, topic: str, horizon: Horizon | None = None) -> None:
+        """`horizon`: how far back the server is to know the names of inserts; None: as far as it does."""
+        self._topic = topic
+        self._connection = Connection(settings, horizon)
+
+    def blocks(self, partition: KafkaPartition, offset: int) -> list[Extents]:
+        """Those that names_ledger has and that end behind an offset, by offset."""
+        return self._connection.query(
+            f"SELECT kafka_offset_start, any(kafka_offset_end) FROM names_ledger WHERE {PARTITION} "  # noqa: S608  constants
+            "AND kafka_offset_end > {offset:Int64} GROUP BY kafka_offset_start ORDER BY kafka_offset_start",
+            lambda rows: [Extents(int(start), int(end)) for start, end in rows],
+            **_named(partition),
+            offset=offset,
+        )
+
+    def decide(self, block: Block) -> None:
+        """Write what a block is made of, unless something has its name."""
+        self._connection.insert("names_ledger", _ledger(block), {"insert_deduplication_token": self._token(block)})
+
+    def end(self, partition: KafkaPartition, start: int) -> int | None:
+        """Where the block that begins with a message ends; None: names_ledger has none."""
+        return self._connection.query(
+            f"SELECT any(kafka_offset_end) FROM names_ledger WHERE {_BLOCK} HAVING count() > 0",  # noqa: S608  constants
+            lambda rows: int(rows[0][0]) if rows else None,
+            **_named(partition),
+            start=start,
+        )
+
+    def has(self, block: Block) -> bool:
+        """Whether the rows of a block are there."""
+        return self._connection.query(
+            f"SELECT count() FROM names WHERE received = toDateTime({{received:UInt32}}, 'UTC') AND {_BLOCK}",  # noqa: S608  constants
+            lambda rows: int(rows[0][0]) > 0,
+            **_named(block.partition),
+            start=block.messages.start,
+            received=block.received_s,
+        )
+
+    def insert(self, block: Block) -> None:
+        """Store the rows of a block, unless something has its name."""
+        assert block.rows is not None
+        table = _with(block, block.rows, len(block.rows))
+        self._connection.insert("names", table, {"insert_deduplication_token": self._token(block)})
+
+    def insert_losses(self, losses: Sequence[Loss], partition: KafkaPartition) -> None:
+        """Store losses; one that is there already is replaced by its like."""
+        self._connection.insert("losses", loss_table(losses, partition))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _token(self, block: Block) -> str:
+        return f"{self._topic}/{block.partition.topic_id:x}/{block.partition.number}/{block.messages.start}"
+
+
+def _named(partition: KafkaPartition) -> dict[str, Any]:
+    return {"partition": partition.number, "topic": partition.topic_id}
+
+
+def _with(block: Block, table: pa.Table, count: int) -> pa.Table:
+    """With the name of the block in each row."""
+    for name, value, kind in (
+        ("received", block.received_s, np.uint32),
+        ("topic_id", block.partition.topic_id, np.uint64),
+        ("kafka_partition", block.partition.number, np.int32),
+        ("kafka_offset_start", block.messages.start, np.int64),
+        ("kafka_offset_end", block.messages.end, np.int64),
+    ):
+        table = table.append_column(name, pa.array(np.full(count, value, kind)))
+    return table
+
+
+def _ledger(block: Block) -> pa.Table:
+    accounts = block.accounts
+    epochs = [sorted(account.by_epoch.items()) for account in accounts]
+    columns: dict[str, Any] = {
+        "node": pa.array([account.ring.node for account in accounts], pa.string()),
+        "ring_id": pa.array([account.ring.ring_id for account in accounts], pa.int64()),
+        "clock": pa.array([account.clock_ns // 1000 for account in accounts], pa.timestamp("us", "UTC")),
+        "epochs": pa.array([[epoch for epoch, _ in each] for each in epochs], pa.list_(pa.int64())),
+        "epoch_copies": pa.array([[copies for _, copies in each] for each in epochs], pa.list_(pa.uint64())),
+        "transactions": pa.array([account.transactions for account in accounts], pa.uint64()),
+        **{
+            f"{status}_copies": pa.array([account.by_status[status] for account in accounts], pa.uint64())
+            for status in NAME_STATUSES
+        },
+    }
+    for name in ("copies", "unused", "lost", "missing", "open_before", "open"):
+        column = name if name == "copies" else f"{name}_copies"
+        columns[column] = pa.array([getattr(account, name) for account in accounts], pa.int64())
+    return _with(block, pa.table(columns), len(accounts))

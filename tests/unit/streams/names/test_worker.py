@@ -1,0 +1,171 @@
+"""The worker of names between fakes: what is stored, acknowledged, set aside and told, whatever is away."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from schemas.avro.codec import Codec
+from schemas.names import NameBatch
+from streams import metrics
+from streams.names.partition import INSERT_SECONDS
+from streams.names.testing import MemoryNames
+from streams.names.worker import NameWorker
+from streams.testing import HandThreads, ManualClock, MemoryMember, MemoryOffsets, MemoryPublisher, settle
+from tests.unit.streams.names.node import START, Node
+
+CODEC = Codec()
+
+
+@dataclass
+class Message:
+    """What Faust would hand over."""
+
+    partition: int
+    offset: int
+    value: bytes | None
+    key: bytes | None = b"n1"
+    timestamp: float = START
+
+
+@dataclass
+class Rig:
+    """A worker, and what it has around it."""
+
+    clock: ManualClock = field(default_factory=lambda: ManualClock(START))
+    store: MemoryNames = field(default_factory=MemoryNames)
+    publisher: MemoryPublisher = field(default_factory=MemoryPublisher)
+    offsets: MemoryOffsets = field(default_factory=MemoryOffsets)
+    member: MemoryMember = field(default_factory=MemoryMember)
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    end: int = 0
+
+    def __post_init__(self) -> None:
+        self.offsets.committed[0] = 0
+        self.worker = NameWorker(
+            topic="t.names", window_seconds=10, codec=CODEC, store=self.store, publisher=self.publisher,
+            offsets=self.offsets, metrics=metrics.create(self.registry), member=self.member, clock=self.clock,
+            executors=HandThreads(),
+        )  # fmt: skip
+
+    async def send(self, *messages: NameBatch | bytes | None) -> None:
+        for each in messages:
+            value = CODEC.encode_name_batch(each) if isinstance(each, NameBatch) else each
+            self.offsets.held.add((0, self.end))
+            self.worker.take(Message(0, self.end, value))
+            self.end += 1
+        await settle()
+
+    async def later(self, seconds: float = INSERT_SECONDS) -> None:
+        for _ in range(round(seconds) + 1):
+            await self.clock.advance(1)
+
+    @property
+    def stored(self) -> list[str]:
+        return sorted(name for table in self.store.rows.values() for name in table.column("name").to_pylist())
+
+
+async def test_names_are_stored_and_then_acknowledged() -> None:
+    rig, node = Rig(), Node()
+    node.ask()
+    first = node.send()
+    node.ask()
+    await rig.send(first, node.send())
+    assert (rig.stored, rig.member.acknowledged) == ([], {})
+    await rig.later()
+    assert rig.stored == ["host1.example", "host2.example"]
+    assert rig.member.acknowledged == {0: 1}, "the last message of a ring is read again by a successor"
+    assert rig.registry.get_sample_value("ayaflow_streams_names_total") == 2
+    assert rig.registry.get_sample_value("ayaflow_streams_name_rows_stored_total") == 2
+    await rig.worker.stop()
+
+
+async def test_a_message_that_is_none_is_set_aside_and_those_behind_it_are_stored() -> None:
+    rig, node = Rig(), Node()
+    node.ask()
+    await rig.send(b"hello", None, CODEC.encode_live_stats({"node": "n"}), node.send())
+    await rig.later()
+    assert rig.stored == ["host1.example"]
+    assert [(letter.offset, letter.topic) for letter in rig.publisher.dead_letters] == [
+        (n, "t.names") for n in range(3)
+    ]
+    await rig.worker.stop()
+
+
+async def test_what_is_away_is_waited_for_and_told() -> None:
+    rig, node = Rig(), Node()
+    node.ask()
+    await rig.send(node.send())
+    rig.store.away = True
+    await rig.later(10)
+    assert rig.stored == []
+    assert rig.worker.troubled
+    assert "ClickHouse is away" in str(rig.worker.health())
+    rig.store.away = False
+    await rig.later(20)
+    assert (rig.stored, rig.worker.troubled) == (["host1.example"], False)
+    await rig.worker.stop()
+
+
+async def test_who_comes_next_stores_what_was_decided_and_not_written() -> None:
+    rig, node = Rig(), Node()
+    node.ask()
+    message = node.send()
+    await rig.send(message)
+    rig.store.lose_answer = True  # of the ledger
+    await rig.later()
+    assert rig.store.ledger
+    heir = Rig(store=rig.store, offsets=rig.offsets)
+    await rig.worker.stop()
+    rows = dict(rig.store.rows)
+    rig.store.rows.clear()
+    await heir.send(message)
+    await heir.later()
+    assert rig.store.rows.keys() == rows.keys()
+    assert heir.stored == ["host1.example"]
+    await heir.worker.stop()
+
+
+async def test_a_partition_that_goes_and_comes_back_is_read_again_and_stored_once() -> None:
+    rig, node = Rig(), Node()
+    node.ask()
+    message = node.send()
+    await rig.send(message)
+    await rig.later()
+    await rig.worker.release_all()
+    rig.end = 0
+    await rig.send(message)
+    await rig.later()
+    assert rig.stored == ["host1.example"]
+    assert rig.worker.health()["partitions"] == 1
+    await rig.worker.stop()
+
+
+async def test_messages_that_kafka_removed_are_told_before_anything_behind_them_is_acknowledged() -> None:
+    rig, node = Rig(), Node()
+    node.ask()
+    message = node.send()
+    rig.offsets.oldest[0] = rig.end = 5
+    await rig.send(message)
+    await rig.later()
+    assert [(loss.kind, loss.start, loss.end) for loss in rig.store.losses] == [("names", 0, 5)]
+    assert rig.stored == ["host1.example"]
+    await rig.worker.stop()
+
+
+async def test_a_bug_of_ours_sets_a_message_aside_and_nothing_stands_still(monkeypatch: Any) -> None:
+    rig, node = Rig(), Node()
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    await rig.send(node.send())
+    with monkeypatch.context() as patch:
+        patch.setattr("streams.names.partition.NamePartition.take", broken)
+        await rig.send(node.send())
+    node.ask()
+    await rig.send(node.send())
+    await rig.later()
+    assert ["ZeroDivisionError" in letter.error for letter in rig.publisher.dead_letters] == [True]
+    assert rig.stored == ["host1.example"]
+    await rig.worker.stop()
