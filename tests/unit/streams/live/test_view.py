@@ -1,4 +1,5 @@
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ from schemas.avro.codec import Codec
 from streams.live.feed import OTHERS, LiveFeed
 from streams.partition.state import Partition
 from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch, counters
+from tests.unit.streams.windowing.test_naming import DNS, SNI, Named, named
 
 START = 1_800_000_000
 
@@ -24,13 +26,21 @@ class Feed:
         self.now = 0.0
 
     def add(
-        self, packets: list[Packet], second: float, node: str = "n1", closing: Any = (), now: float | None = None
+        self,
+        packets: list[Packet],
+        second: float,
+        node: str = "n1",
+        closing: Any = (),
+        now: float | None = None,
+        *,
+        names: Sequence[Named] = (),
     ) -> None:
-        """`second`: of the node's clock; `now` of ours, if that is another."""
+        """`second`: of the node's clock; `now` of ours, if that is another. `names`: of the flows."""
         clock = int((START + second) * SECOND)
         self.now = START + (second if now is None else now)
         made = batch(packets, node=node, clock_ns=clock, ring_start=self.positions[node], counters=closing)
         self.positions[node] += STRIDE * len(packets)
+        made = named(made, [*names]) if names else made
         self.feed.add(self.state, made, self.state.take(self.state.position, made, self.now), self.now)
 
     def summaries(self, lag: int = 0) -> list[dict[str, Any]]:
@@ -103,6 +113,21 @@ def test_totals_cover_the_interval_and_the_top_covers_the_open_windows() -> None
     assert flow["first_seen"] == datetime.fromtimestamp(START + 0.5, UTC)
     codec = Codec()
     assert codec.decode_live_stats(codec.encode_live_stats(stats)) == stats
+
+
+def test_connections_have_the_best_name_that_was_seen_and_the_newest_of_equals() -> None:
+    feed = Feed()
+    feed.add([], 0)
+    found = []
+    equals = [Named("a.example", SNI, 1), Named("b.example", SNI, 1)]
+    seen = [Named(), Named("cdn.example", DNS, 2), *equals, Named("c.example", DNS, 1)]
+    for second, name in enumerate(seen, 1):
+        others = [at(second - 0.4, src_port=50_000 + second, bytes=1)]  # flows without a name, new ones each second
+        feed.add([at(second - 0.5, bytes=100), *others], second, names=[name, Named()] if name.domain else ())
+        top = feed.summaries()[0]["top"]
+        found.append((top[0]["domain"], top[0]["domain_source"]))
+        assert {(each["domain"], each["domain_source"]) for each in top[1:]} == {("", "")}
+    assert found == [("", ""), ("cdn.example", "dns"), ("a.example", "sni"), ("b.example", "sni"), ("b.example", "sni")]
 
 
 def test_a_connection_through_a_router_is_one_row_and_each_packet_is_counted_once() -> None:
