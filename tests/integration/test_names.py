@@ -144,7 +144,8 @@ class World:
         wrong = ("kernel", "missing", "surplus", "unexplained", "differing")
         assert {name: found[name] for name in wrong} == dict.fromkeys(wrong, 0)
         assert found["transactions"] == p.count("SELECT sum(count) FROM names")
-        p.command("ALTER TABLE names DELETE WHERE kafka_offset_start IN (SELECT min(kafka_offset_start) FROM names)")
+        second = "SELECT DISTINCT kafka_offset_start FROM names ORDER BY 1 LIMIT 1 OFFSET 1"
+        p.command(f"ALTER TABLE names DELETE WHERE kafka_offset_start = ({second}) SETTINGS mutations_sync = 1")
         p.command(
             "INSERT INTO ledger (node, ring_id, epoch, end_time, inspected_packets, copied_packets, seen_packets) "
             f"VALUES ('n1', 7, 1, {NOW + 2}, {self.node.copied[1] + 12}, {self.node.copied[1] + 5}, 1)"

@@ -7,6 +7,9 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
+
+import numpy as np
 
 from schemas.flows import FlowColumns, Loss
 from streams.partition.accounting import Accounts
@@ -17,6 +20,7 @@ from streams.windowing.initiators import Initiators
 from streams.windowing.windows import split
 from streams.worker.neighbours import FlowStore
 from tests.unit.streams.batches import SECOND, Packet, batch, counters
+from tests.unit.streams.windowing.test_naming import DNS, SNI, Named, shown
 
 START = int(time.time()) // 60 * 60 - 120
 WINDOW = WindowId(START, 10)
@@ -45,6 +49,25 @@ def what_is_stored_is_read_back(store: FlowStore, partition: KafkaPartition) -> 
     assert [int(store.rows(partition, WINDOW, revision).packets.sum()) for revision in (0, 1)] == [5, 2]
     assert store.rows(partition, WINDOW, 0).interface_names == ("eth0",)
     assert store.stored_until(partition) == 50
+
+
+def what_flows_are_about_is_read_back(store: FlowStore, partition: KafkaPartition) -> None:
+    site = Named("www.example", SNI, 1, "t13d1516h2_8daaf6152771_02713d6af862", "h2")
+    about = [site, Named(), Named("ü.example", DNS, 3)]
+    made = flows(1, rows=3)
+    columns: dict[str, Any] = {
+        f"{name}_names": tuple(dict.fromkeys(["", *(getattr(each, name) for each in about)]))
+        for name in ("domain", "ja4", "alpn")
+    }
+    for name in ("domain", "ja4", "alpn"):
+        places = [columns[f"{name}_names"].index(getattr(each, name)) for each in about]
+        columns[name] = np.array(places, np.int32)
+    columns["domain_source"] = np.array([each.source for each in about], np.uint8)
+    columns["domain_count"] = np.array([each.names for each in about], np.uint16)
+    store.insert(replace(made, **columns), partition, 0, 40)
+    back = store.rows(partition, WINDOW, 0)
+    found = {int(back.src_port[row]): shown(back, row) for row in range(3)}
+    assert found == {int(made.src_port[row]): about[row] for row in range(3)}
 
 
 def the_first_insert_of_a_name_is_kept(store: FlowStore, partition: KafkaPartition) -> None:
@@ -204,6 +227,7 @@ def what_is_set_aside_has_its_name_and_is_kept_until_it_is_brought_in(
 CONTRACT: list[Callable[[FlowStore, KafkaPartition], None]] = [
     nothing_is_stored_at_first,
     what_is_stored_is_read_back,
+    what_flows_are_about_is_read_back,
     the_first_insert_of_a_name_is_kept,
     windows_and_topics_are_told_apart,
     another_length_of_window_is_told_with_its_end,
