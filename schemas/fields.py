@@ -80,7 +80,6 @@ NAME = Type("string", "<i4", "LowCardinality(String)")
 TEXT = Type("string", "O", "String")
 ADDRESS = Type("string", "u1", "IPv6")
 FLAG = Type("boolean", "u1", "Bool")
-DOMAIN = Type("string", "<i4", "String")  # of which there may be many
 U8 = Type("int", "u1", "UInt8")
 U16 = Type("int", "<u2", "UInt16")
 I16 = Type("int", "<i2", "Int16")
@@ -125,7 +124,7 @@ class Field:
     @property
     def listed(self) -> bool:
         """Whether its column in memory has places in a list of texts, NAME_names."""
-        return self.type in {NAME, DOMAIN}
+        return self.type == NAME
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -201,7 +200,7 @@ FIELDS = (
     _measure("max_packet_bytes", Merge.MAX, "max_packet_bytes", U32, "Largest packet"),
     _measure("first_offset_us", Merge.MIN, "", OFFSET, "First packet, microseconds after window_begin", **_IN_RECORD),
     _measure("last_offset_us", Merge.MAX, "", OFFSET, "Last packet, microseconds after window_begin", **_IN_RECORD),
-    _named("domain", Kind.DOMAIN, DOMAIN, Merge.BEST, "Name that the client asked for, or empty", live=True),
+    _named("domain", Kind.DOMAIN, NAME, Merge.BEST, "Name that the client asked for, or empty", live=True),
     _named("domain_source", Kind.CHOICE, SOURCE, Merge.BEST, "Where it was read", choices=DOMAIN_SOURCES, live=True),
     _named("domain_count", Kind.NUMBER, U16, Merge.BEST, "Names that the address had for this client, or 0"),
     _named("ja4", Kind.TEXT, NAME, Merge.NEWEST, "JA4 fingerprint of the client's TLS, or empty"),

@@ -12,6 +12,7 @@ from schemas.packets import PacketBatch
 
 BATCH = 16_384
 BEGIN_NS = 1_800_000_000_000_000_000
+_MIX = 0x9E3779B97F4A7C15
 _SOURCE = Source(node="bench", ring_id=1, interfaces=((0, "eth0"),))
 I64 = npt.NDArray[np.int64]
 
@@ -102,7 +103,8 @@ def realistic(count: int, *, flows: int = 4000, rate: int = 100_000) -> Iterator
 def named(batches: Iterator[PacketBatch]) -> Iterator[PacketBatch]:
     """The same batches with names: nine in ten conversations have one, most of them by TLS.
 
-    Each of the servers has a few sites, as at a content network; some thirty clients' programs exist.
+    Each server has up to eight sites, one of which half of its clients ask for; clients are some thirty programs, a
+    few of which are most of them, and a program always offers the same protocol.
     """
     random = np.random.default_rng(7)
     letters = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz", "S1")
@@ -112,19 +114,24 @@ def named(batches: Iterator[PacketBatch]) -> Iterator[PacketBatch]:
     alpns = ("h2", "http/1.1", "h3")
     for each in batches:
         flows = each.flows
-        client = np.where(flows.src_port == 443, flows.dst_port, flows.src_port).astype(np.int64)
-        server = np.where(flows.src_port == 443, flows.src_addr[:, 15], flows.dst_addr[:, 15]).astype(np.int64)
-        kind = client * 2_654_435_761 % 100  # the same of a conversation in each batch
-        site = (server * 15 + np.minimum(kind % 15, kind // 7)) % len(sites)
-        source = np.select([kind < 65, kind < 70, kind < 90], [1, 3, 4], 0)
+        asks = flows.dst_port == 443
+        client = np.where(asks[:, None], flows.src_addr, flows.dst_addr)[:, 12:].copy().view("<u4")[:, 0]
+        server = np.where(asks, flows.dst_addr[:, 15], flows.src_addr[:, 15]).astype(np.int64)
+        # the same of a conversation in each batch
+        mixed = (client ^ np.where(asks, flows.src_port, flows.dst_port)).astype(np.uint64) * np.uint64(_MIX)
+        mixed >>= np.uint64(40)
+        kind, one = (mixed % 100).astype(np.int64), (mixed // 100 % 256).astype(np.int64) + 1
+        program = (30 * ((mixed // 25_600 % 512) / 512) ** 3).astype(np.int64)
+        site = (server * 15 + 8 - np.log2(one).astype(np.int64)) % len(sites)
+        source = np.select([kind < 65, kind < 70, kind < 90], [np.where(program % 9 == 8, 3, 1), 2, 4], 0)
         used, domain = np.unique(site, return_inverse=True)
-        says = (source == 1) | (source == 3)
+        says, tls = (source > 0) & (source < 4), (source == 1) | (source == 3)
         about = {
             "domain": np.where(source > 0, domain, -1).astype(np.int32),
             "domain_source": source.astype(np.uint8),
             "domain_count": np.select([says, source == 4], [1, 1 + kind % 3], 0).astype(np.uint16),
-            "ja4": np.where(says, client % 7 * (client % 5), -1).astype(np.int32),
-            "alpn": np.where(says, np.minimum(client % 5 // 2, 2), -1).astype(np.int32),
+            "ja4": np.where(tls, program, -1).astype(np.int32),
+            "alpn": np.where(tls, np.where(source == 3, 2, program % 5 == 4), -1).astype(np.int32),
         }
         domains = tuple(sites[number] for number in used.tolist())
         yield replace(each, flows=replace(flows, **about), domains=domains, ja4s=tuple(ja4s), alpns=alpns)
