@@ -72,6 +72,8 @@ class NodeParts:
                 contextlib.closing(open_encoding(settings.producer.encoding, url, self._topics))
             )
             self._encoding = PatientEncoding(encoding, self._clock.monotonic)
+            if settings.capture.inspect:  # what is wrong with it is said before anything is attached
+                self._opened_names()
             self.publisher = Publisher(
                 node=settings.node,
                 position=0,
@@ -249,22 +251,26 @@ class NodeParts:
         )
 
     def _inspection(self, kernel: PinnedRun, safe: Safe) -> Inspection | None:
-        """What reads the copies of a run. Raises EnvironmentProblem when a part of ours was not compiled."""
+        """What reads the copies of a run."""
         if kernel.copies is None:
             return None
-        if self._names is None:
-            from producer.inspection.opening import OpenedNames
-
-            self._names = OpenedNames(self._settings.names)
         return Inspection(
             kernel.copies,
-            self._names.reading(kernel.copies.consumer_position(), self._metrics.read_names),
+            self._opened_names().reading(kernel.copies.consumer_position(), self._metrics.read_names),
             clock=self._clock,
             encoding=self._encoding,
             start=kernel.copies.consumer_position(),
             safe=safe.names,
             safe_ns=safe.names_ns,
         )
+
+    def _opened_names(self) -> "OpenedNames":
+        """What all inspections share. Raises EnvironmentProblem, SettingsError."""
+        if self._names is None:
+            from producer.inspection.opening import OpenedNames
+
+            self._names = OpenedNames(self._settings.names)
+        return self._names
 
     def _open_spool(self) -> Spool | None:
         settings = self._settings

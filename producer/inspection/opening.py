@@ -4,7 +4,7 @@ from common.errors import SettingsError
 from common.settings import NamesSettings
 from producer.inspection.reading import NameReading, OnRead, tell_nobody
 from producer.names.join import DomainTable
-from producer.names.reader import NameReader
+from producer.names.reader import NameReader, ready
 from producer.names.redact import Redaction
 
 SHORTEST_KEY = 16
@@ -14,7 +14,8 @@ class OpenedNames:
     """What all rings of a process share: which names flows have does not end with a ring."""
 
     def __init__(self, settings: NamesSettings) -> None:
-        """Raises SettingsError."""
+        """Raises EnvironmentProblem when a part of ours was not compiled, SettingsError."""
+        ready()
         key = _key(settings) if settings.redact == "hash" else b""
         self._table = DomainTable()
         self._redaction = Redaction(
@@ -22,10 +23,7 @@ class OpenedNames:
         )
 
     def reading(self, position: int, on_read: OnRead = tell_nobody) -> NameReading:
-        """Of a ring of copies, from this position on. `on_read`: see NameReading.
-
-        Raises EnvironmentProblem when a part of ours was not compiled.
-        """
+        """Of a ring of copies, from this position on. `on_read`: see NameReading."""
         return NameReading(NameReader(), self._table, self._redaction, on_read=on_read, position=position)
 
 

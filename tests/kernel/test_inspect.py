@@ -1,6 +1,7 @@
 """Which payload is copied, and that each packet that should be is copied or counted. By TEST_RUN."""
 
 import itertools
+import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,7 +43,7 @@ INSPECTED = ("inspected", "copied", "skipped_ring_full", "skipped_over_budget", 
 
 def _program(bpffs: Path, tmp_path_factory: pytest.TempPathFactory, name: str, **how: Any) -> Iterator[Program]:
     directory = pins.node_directory(bpffs, f"kernel-test-{name}")
-    program = Program(directory, tmp_path_factory.mktemp(name) / "kernel.log", copy_pages=COPY_PAGES, **how)
+    program = Program(directory, tmp_path_factory.mktemp(name) / "kernel.log", **{"copy_pages": COPY_PAGES, **how})
     yield program
     program.close()
     pins.remove(directory)
@@ -466,3 +467,19 @@ def test_the_verifier_is_far_from_giving_up(opening: Program) -> None:
         text = Path(f"/proc/self/fdinfo/{opening.fds[hook]}").read_text()
         (verified,) = [int(line.split()[1]) for line in text.splitlines() if line.startswith("verified_insns")]
         assert verified < 700_000
+
+
+def test_copies_of_all_sizes_are_read_over_the_end_of_the_ring_and_of_its_parts(
+    bpffs: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    dice = random.Random(3)
+    for program in _program(bpffs, tmp_path_factory, "inspect-ring", copy_pages=512):
+        for _ in range(12):
+            sent = [bytes([dice.randrange(256)]) * dice.randrange(12, 2049) for _ in range(dice.randrange(50, 250))]
+            for payload in sent:
+                bpfsys.prog_test_run(program.fds["ingress"], udp(payload, 53))
+            program.take_events()
+            assert [octets for _, octets in program.take_copies()] == sent
+        ring = program.kernel.copies
+        assert ring is not None
+        assert ring.consumer_position() > 1.2 * ring.size

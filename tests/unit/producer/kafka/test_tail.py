@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from common.errors import DecodeError
@@ -10,8 +11,10 @@ from producer.capture.testing import counters, memory_state, records
 from producer.kafka.tail import SECONDS, Safe, Tail, TailReader
 from producer.kafka.testing import MemoryTail, Told
 from producer.kernel.run_state import RunState
+from schemas.avro.names import NameEncoder
 from schemas.avro.packet_encoder import BatchEncoder
 from schemas.avro.registry import FixedRegistry
+from schemas.names import NameBatch, no_rows
 
 RING = 1_700_000_000_123_456_789
 
@@ -169,3 +172,43 @@ def test_a_schema_that_the_registry_does_not_know_is_no_error() -> None:
     setup = Setup(MemoryTail({0: [message(1, end=160)]}, ends={0: 2}), acknowledged=(0, 0))
     assert not setup.read(registry=Empty())
     assert setup.safe == Safe(position=80)
+
+
+def names(number: int, *, end: int, ring_id: int = RING, clock_ns: int = 0) -> Told:
+    """A batch of names without a row, up to a position of the ring of copies."""
+    rows = {name: np.zeros(0, values.dtype) for name, values in no_rows().items()}
+    nothing = np.zeros((0, 16), np.uint8)
+    batch = NameBatch(
+        node="n", ring_id=ring_id, ring_start=0, ring_end=end, sequence=0, clock_ns=clock_ns, base_ns=0, copies=0,
+        open_copies=0, unused_copies=0, epoch=np.zeros(0, np.int64), epoch_copies=np.zeros(0, np.int64),
+        interface_names=(), names=(), clients=nothing, servers=nothing, answer_sets=(), ja4s=(), alpns=(), **rows,
+    )  # fmt: skip
+    return Told(number, b"n", NameEncoder(FixedRegistry()).encode(batch))
+
+
+def with_names(*told: Told, acknowledged: tuple[int, int] | None = (5, 3)) -> Setup:
+    tail = MemoryTail({2: [], 5: list(told)}, ends={2: 4, 5: 9}, since={2: -1, 5: 0})
+    setup = Setup(tail, acknowledged=(2, 3))
+    if acknowledged:
+        setup.state.names_partition, setup.state.names_offset = acknowledged
+    return setup
+
+
+def test_where_payload_is_inspected_the_names_topic_is_read_too() -> None:
+    setup = with_names(names(3, end=800, clock_ns=5000), names(4, end=1600, clock_ns=7000), names(8, end=1200))
+    assert setup.read(names_topic="names", names_written=1600)
+    assert (setup.safe.names, setup.safe.names_ns) == (1600, 7000)
+    assert setup.safe.position == 80
+
+
+def test_names_of_another_ring_or_beyond_ours_are_not_ours() -> None:
+    assert with_names(names(4, end=800, ring_id=7)).read(names_topic="names", names_written=1600)
+    setup = with_names(names(4, end=1700), names(5, end=800))
+    assert not setup.read(names_topic="names", names_written=1600)
+    assert setup.safe.names == 800
+
+
+def test_without_one_acknowledgement_names_are_looked_for_since_the_run_began() -> None:
+    setup = with_names(names(0, end=400), names(8, end=800), acknowledged=None)
+    assert setup.read(names_topic="names", names_written=1600)
+    assert setup.safe.names == 800
