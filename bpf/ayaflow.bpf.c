@@ -146,12 +146,17 @@ static __always_inline void copy_payload(struct __sk_buff *skb, const struct pac
         counters->skipped_over_budget_packets++;
         return;
     }
+    /* a question, an answer, a hello, a large one, QUIC's Initials: less room taken is fewer lines of the cache, too */
     if (bytes <= 128)
         copied = copy_sized(skb, p, cut, bytes, epoch, 128);
-    else if (bytes <= 512)
-        copied = copy_sized(skb, p, cut, bytes, epoch, 512);
-    else if (bytes <= 1536)
-        copied = copy_sized(skb, p, cut, bytes, epoch, 1536);
+    else if (bytes <= 320)
+        copied = copy_sized(skb, p, cut, bytes, epoch, 320);
+    else if (bytes <= 640)
+        copied = copy_sized(skb, p, cut, bytes, epoch, 640);
+    else if (bytes <= 1024)
+        copied = copy_sized(skb, p, cut, bytes, epoch, 1024);
+    else if (bytes <= 1280)
+        copied = copy_sized(skb, p, cut, bytes, epoch, 1280);
     else
         copied = copy_sized(skb, p, cut, bytes, epoch, INSPECT);
     if (copied)

@@ -40,6 +40,7 @@ class Entry:
     batch: Batch
     sent_ns: int  # monotonic clock
     spooled: bool = False  # it is on disk, hence safe
+    names_stored: tuple[int, int] | None = None  # Kafka's partition and offset of its last message of names
     outstanding: int = field(init=False)  # messages that are not acknowledged
     bytes: int = field(init=False)
 

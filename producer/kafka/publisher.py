@@ -258,8 +258,9 @@ class Publisher:
             if self._partition < 0:
                 self._partition = stored.partition()
         elif message.topic == self._names_topic:
-            self._names_stored = stored.partition(), stored.offset()
+            entry.names_stored = stored.partition(), stored.offset()
         for done in self._outbox.acknowledged(entry):
+            self._names_stored = done.names_stored or self._names_stored
             if done.spooled and self._spool is not None:
                 self._spool.done()
             self._on_done(done, now)

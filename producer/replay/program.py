@@ -37,7 +37,7 @@ from schemas.packets import EGRESS
 _PROGRAM = "replay"
 _MAPS = ("events", "counters_a", "interfaces", "replay_frames", "replay_block", "replay_state")
 RING_PAGES = 1024  # more than a block's events
-COPY_PAGES = 2048  # more than the copies of all its frames: of 171 octets each, 592 of the ring
+COPY_PAGES = 2048  # more than the copies of all its frames: of 171 octets each, 400 of the ring
 _ROOM = REPLAY_FRAME_MASK + 1  # that the verifier wants behind each frame's offset
 LONGEST_FRAME = 16_000  # what lies behind is no header
 BLOCK_BYTES = REPLAY_BLOCK_BYTES - 2 * _ROOM

@@ -5,6 +5,7 @@ linear need. On a veth, what a local TCP sender sends is not linear.
 """
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -34,6 +35,7 @@ MATCHING = {
     "a ClientHello of 2000 octets": (tcp(hello(2000)), None),
 }
 FLOWS, ROUNDS = {4: "4 flows", 16_384: "16 k flows"}, 120
+TRANSACTIONS, HELLOS = 10_000, 2_000
 _PORT = 5_555
 
 
@@ -48,6 +50,7 @@ def run() -> Iterator[Row]:
             yield _compared(plain, inspecting, frame, f"copied: {what}", 4, wanted, repeat=1_000)
         with bpf_statistics():
             yield from _on_a_veth(plain, inspecting)
+    yield from _reading()
 
 
 def _compared(
@@ -74,6 +77,14 @@ def _compared(
         against="the program without",
         ratio=after / before,
     )
+
+
+def _reading() -> Iterator[Row]:
+    command = [sys.executable, "-m", "tests.bench.names_cost", str(TRANSACTIONS), str(HELLOS)]
+    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    label = f"producer: {TRANSACTIONS:,} DNS transactions and {HELLOS:,} hellos a second, from copies to messages"
+    yield Row(what=f"{label}: CPU", value=found["cpu"], unit="of a core", at_most=0.2)
+    yield Row(what=f"{label}: memory", value=found["mb"], unit="MB more", at_most=25)
 
 
 def lowest(times: list[int]) -> float:

@@ -43,6 +43,7 @@ class Setup:
             open_transport=open_transport,
             monotonic=lambda: self.now,
             on_done=lambda entry, _: self.done.append(entry.batch.ring_end),
+            names_topic="t",
         )
 
     @property
@@ -56,6 +57,21 @@ class Setup:
     @property
     def released(self) -> int:
         return self.publisher.poll(0).released
+
+
+def test_names_are_safe_with_the_packets_behind_them_and_only_then_it_is_known_where_they_are() -> None:
+    """Who is killed in between must find them at the end of their topic."""
+    setup = Setup()
+    setup.publisher.send(batch(10, b"names", b"packets", names_end=700, names_ns=5))
+    setup.publisher.send(batch(20, b"more", b"packets", names_end=800, names_ns=6))
+    setup.broker.answer()
+    progress = setup.publisher.poll(0)
+    assert (progress.names, progress.names_ns, progress.names_stored) == (0, 0, None)
+    while setup.broker.waiting:
+        setup.broker.answer()
+        progress = setup.publisher.poll(0)
+    assert (progress.names, progress.names_ns, progress.names_stored) == (800, 6, (0, 2))
+    assert setup.broker.topics == ["t", "u", "t", "u"]
 
 
 def test_the_ring_is_released_up_to_the_first_batch_that_is_not_acknowledged() -> None:
