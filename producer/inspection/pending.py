@@ -18,6 +18,7 @@ from schemas.packets import I64
 _INDEXES = {"name": "names", "answers": "answer_sets", "ja4": "ja4s", "alpn": "alpns"}
 """Columns of rows, and the lists that they are places in."""
 _AS_THEY_ARE = ("kind", "status", "direction", "protocol", "client_port", "server_port", "qtype", "rcode", "latency_us")
+MOST_ROWS = 8_192  # of a message
 _NONE = np.zeros(0, np.int64)
 
 Encode = Callable[[NameBatch], Message]
@@ -113,8 +114,9 @@ class _Whole:
             if not left:
                 after, unused = open_now, unused_now - pending.unused
             batch = partial(self._batch, copies, (start, end), len(found), open_copies=after, unused=unused)
-            message = self._encode(batch(self._rows[first:last], self._places[first:last]))
-            if len(message.value) > self._most:
+            many = last - first > MOST_ROWS
+            message = None if many else self._encode(batch(self._rows[first:last], self._places[first:last]))
+            if message is None or len(message.value) > self._most:
                 middle = self._middle(first, last)
                 if middle is not None:
                     place = int(self._places[middle])

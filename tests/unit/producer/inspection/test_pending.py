@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import ServiceUnavailable
-from producer.inspection.pending import Origin, Pending
+from producer.inspection.pending import MOST_ROWS, Origin, Pending
 from producer.inspection.testing import MemoryCopies, MemoryReader
 from producer.kafka.outbox import Message
 from schemas.avro.codec import Codec
@@ -91,6 +91,20 @@ def test_messages_are_as_small_as_they_must_be_and_follow_one_another(payloads: 
     for batch in batches:
         epochs.update(dict(zip(batch.epoch.tolist(), batch.epoch_copies.tolist(), strict=True)))
     assert epochs == Counter(1 + number % 3 for number in range(len(payloads)))
+
+
+def test_a_message_has_no_more_rows_than_streams_wants_at_a_time() -> None:
+    found, reader = pending(*["a"] * 100)
+    further = found.parts[0].rows.copy()
+    further["copies"] = 0
+    for _ in range(2 * MOST_ROWS // 100):
+        found.parts.append(found.parts[0]._replace(rows=further))
+        found.places.append(found.places[0])
+    rows = sum(map(len, found.places))
+    batches = taken(found, reader, 1 << 30)
+    assert rows > 2 * MOST_ROWS
+    assert sum(map(len, batches)) == rows
+    assert max(map(len, batches)) <= MOST_ROWS
 
 
 def test_rows_that_one_copy_brought_stay_together_or_one_stands_for_all() -> None:
