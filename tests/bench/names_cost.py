@@ -47,7 +47,8 @@ def _copies(second: int, look: int, dns: int, hellos: int, place: int) -> tuple[
         for side, (payload, src, dst) in enumerate(
             ((query(name), client, _address(1, client=False)), (answer(name), _address(1, client=False), client))
         ):
-            ports = (20_000 + number % 40_000, 53)[:: -1 if side else 1]
+            port = 20_000 + number % 40_000
+            ports = (53, port) if side else (port, 53)
             heads[2 * at + side] = _head(base + at * 1000 + side * 500, src, dst, *ports, len(payload), "DNS", 17)
             payloads.append(payload)
     for at in range(hellos):
