@@ -46,6 +46,8 @@ union peek {
 #define QUIC_2 0x6b3343cf
 #define QUIC_DRAFTS 0xff0000 /* without the last octet, as the next one */
 #define QUIC_MVFST 0xfaceb0
+#define QUIC_GREASE_MASK 0x0f0f0f0f
+#define QUIC_GREASE 0x0a0a0a0a /* a version that is none, so that the server says its own: RFC 9000, 15 */
 #define QUIC_LONGEST_ID 20
 #define METHOD(a, b, c, d) bpf_htonl((a) << 24 | (b) << 16 | (c) << 8 | (d))
 
@@ -180,7 +182,9 @@ static __always_inline int begins_quic(const union peek *first)
     u32 type = first->octets[0] >> 4 & 3;
     if (version == QUIC_1 || version == QUIC_2) /* an empty destination is a client's: a server's answer to it */
         return type == (version == QUIC_2) && (u8)(first->octets[5] - 1) < QUIC_LONGEST_ID;
-    return !type && (version >> 8 == QUIC_DRAFTS || version >> 8 == QUIC_MVFST);
+    return !type
+           && (version >> 8 == QUIC_DRAFTS || version >> 8 == QUIC_MVFST
+               || (version & QUIC_GREASE_MASK) == QUIC_GREASE);
 }
 
 static __always_inline int is_dns_port(u16 port)

@@ -7,9 +7,8 @@ import numpy.typing as npt
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from producer.kafka.progress import Progress
-from producer.names.columns import STATUSES
 from schemas.fields import DIRECTIONS
-from schemas.names import NAME_KINDS
+from schemas.names import NAME_KINDS, NAME_STATUSES
 from schemas.packets import EpochCounters
 
 _SKIPPED = ("ring_full", "over_budget", "table_full")
@@ -196,11 +195,11 @@ class ProducerMetrics:
 
     def read_names(self, rows: npt.NDArray[np.void], discarded: Mapping[str, int]) -> None:
         """Names that were read, of names.columns.ROW, and what was discarded meanwhile."""
-        statuses = len(STATUSES)
+        statuses = len(NAME_STATUSES)
         codes, counts = np.unique(rows["kind"] * np.int64(statuses) + rows["status"], return_counts=True)
         for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
             kind, status = divmod(code, statuses)
-            self._names.labels(NAME_KINDS[kind], STATUSES[status]).inc(count)
+            self._names.labels(NAME_KINDS[kind], NAME_STATUSES[status]).inc(count)
         self._resolved.inc(int((rows["name"] >= 0).sum()))
         for reason, count in discarded.items():
             self._discarded.labels(reason).inc(count)

@@ -6,14 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from schemas.names import ECH, NAME_KINDS
+from schemas.names import ECH, NAME_KINDS, NAME_STATUSES
 
 DNS, MDNS, LLMNR, TLS, QUIC, HTTP = range(len(NAME_KINDS))
 """Places in schemas.names.NAME_KINDS."""
-STATUSES = ("named", "incomplete", "malformed", "encrypted", "nameless")
-"""named; its name was cut off or never came; it cannot be what it looked like; the name is in an encrypted hello, and
-what stands in the clear is another's; read whole, and has no name."""
-NAMED, INCOMPLETE, MALFORMED, ENCRYPTED, NAMELESS = range(5)
+NAMED, INCOMPLETE, MALFORMED, ENCRYPTED, NAMELESS = range(len(NAME_STATUSES))
+"""Places in schemas.names.NAME_STATUSES: named; its name was cut off or never came; it cannot be what it looked like;
+the name is in an encrypted hello, and what stands in the clear is another's; read whole, and has no name."""
 NO_ECH, OFFERED_ECH, REAL_ECH = range(len(ECH))
 """Places in schemas.names.ECH. offered: real or GREASE, which are made to look alike; real: by the configuration that
 DNS gave out, or by a name that only stands for others."""
@@ -31,7 +30,7 @@ ROW = np.dtype(
         ("server_port", "=u2"),
         ("protocol", "u1"),
         ("kind", "u1"),  # place in NAME_KINDS
-        ("status", "u1"),  # place in STATUSES
+        ("status", "u1"),  # place in NAME_STATUSES
         ("ech", "u1"),  # place in ECH
         ("method", "u1"),  # place in http.METHODS
         ("direction", "u1"),  # of that copy, as `interface`

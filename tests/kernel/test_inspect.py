@@ -100,6 +100,7 @@ MATCHING = {
     "QUIC draft 29": ("QUIC", quic(0xFF00001D)),
     "QUIC draft 18, whose fifth octet is two lengths": ("QUIC", quic(0xFF000012, destination=0x50)),
     "QUIC of mvfst": ("QUIC", quic(0xFACEB002)),
+    "QUIC of a version that is none": ("QUIC", quic(0x1A2A3A4A)),
     "QUIC of 1452 octets": ("QUIC", quic(1, octets=1452)),
 }
 ALIKE = {

@@ -28,6 +28,7 @@ from producer.replay.files.frames import BrokenCaptureError
 from producer.replay.files.reader import read
 from producer.replay.links import prepare
 from producer.replay.program import BLOCK_BYTES, ReplayProgram
+from schemas.names import NAME_STATUSES
 
 Item = tuple[str, str, str]
 """Both ends in order, name."""
@@ -129,7 +130,7 @@ def by_us(path: Path, program: ReplayProgram) -> tuple[Read, set[int], Counter[s
 
 def _take(found: Read, counted: Counter[str], names: Names) -> None:
     for row in names.rows:
-        counted[("named", "incomplete", "malformed", "encrypted", "nameless")[row["status"]]] += int(row["copies"])
+        counted[NAME_STATUSES[row["status"]]] += int(row["copies"])
         if row["name"] < 0 or row["status"] in (INCOMPLETE, MALFORMED):
             continue
         ends = sorted(

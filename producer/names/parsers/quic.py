@@ -25,6 +25,7 @@ _OTHERS = {0x709A50C4: _V2, 0xFACEB001: 22, 0xFACEB003: 29, 0xFACEB013: 29}
 _TAG_BYTES, _SAMPLE_BYTES, _MOST_ID = 16, 16, 20
 _MOST_FRAMES, _MOST_OFFSET = 64, 65_536
 _LONG = 0x80
+_GREASE_MASK, _GREASE = 0x0F0F0F0F, 0x0A0A0A0A
 
 
 class _Keys(NamedTuple):
@@ -36,7 +37,7 @@ class _Keys(NamedTuple):
 class Initial(NamedTuple):
     """An Initial packet of a datagram."""
 
-    family: int  # of versions that have one salt
+    families: tuple[int, ...]  # of versions that have one salt; of a version that is none, those that it may be made by
     destination_id: bytes
     packet: bytes  # from its first octet to its end, or to where the copy ends
     number_at: int  # where the packet number stands in it
@@ -50,21 +51,26 @@ class Frames(NamedTuple):
     pieces: list[tuple[int, bytes]]  # (offset in the stream, octets)
 
 
-def family(version: int) -> int | None:
-    """Which salt a version has; None for those that we do not know."""
+def families(version: int) -> tuple[int, ...]:
+    """Which salts a version has: none of those that we do not know.
+
+    One that only provokes the server to say its own (RFC 9000, 15) has those that clients take for it.
+    """
     if version in (1, _V2):
-        return version
+        return (version,)
     if version >> 8 == 0xFF0000:
         draft = version & 0xFF
-        return 29 if 29 <= draft <= 34 else 23 if 23 <= draft <= 28 else 22 if draft == 22 else None
+        return (29,) if 29 <= draft <= 34 else (23,) if 23 <= draft <= 28 else (22,) if draft == 22 else ()
+    if version & _GREASE_MASK == _GREASE:
+        return (1, 29)
     if version in _OTHERS:
-        return _OTHERS[version]
-    return 23 if version >> 8 == 0xFACEB0 else None  # Facebook's
+        return (_OTHERS[version],)
+    return (23,) if version >> 8 == 0xFACEB0 else ()  # Facebook's
 
 
 def is_known(datagram: bytes) -> bool:
     """Whether it begins with a long header of a version that has a salt."""
-    return bool(datagram[0] & _LONG) and family(int.from_bytes(datagram[1:5], "big")) is not None
+    return bool(datagram[0] & _LONG) and bool(families(int.from_bytes(datagram[1:5], "big")))
 
 
 def initials(datagram: bytes) -> Iterator[Initial]:
@@ -72,12 +78,12 @@ def initials(datagram: bytes) -> Iterator[Initial]:
     at = 0
     try:
         while at + 7 < len(datagram) and datagram[at] & _LONG:
-            known = family(int.from_bytes(datagram[at + 1 : at + 5], "big"))
-            if known is None:
+            known = families(int.from_bytes(datagram[at + 1 : at + 5], "big"))
+            if not known:
                 return
             packet_type = datagram[at] >> 4 & 3
-            is_initial = packet_type == (1 if known == _V2 else 0)
-            if packet_type == (0 if known == _V2 else 3):  # Retry has no length, and nothing behind it
+            is_initial = packet_type == (1 if _V2 in known else 0)
+            if packet_type == (0 if _V2 in known else 3):  # Retry has no length, and nothing behind it
                 return
             size = datagram[at + 5]
             destination = datagram[at + 6 : at + 6 + size]
@@ -103,11 +109,15 @@ def frames(initial: Initial, destination_id: bytes) -> Frames | None:
 
     A packet that was cut gives no certainty: None there means that its octets cannot be frames.
     """
+    found = (_frames(initial, _keys(known, destination_id)) for known in initial.families)
+    return next((read for read in found if read is not None), None)
+
+
+def _frames(initial: Initial, keys: _Keys) -> Frames | None:
     packet, at = initial.packet, initial.number_at
     sample = packet[at + 4 : at + 4 + _SAMPLE_BYTES]
     if len(sample) < _SAMPLE_BYTES:
         return None
-    keys = _keys(initial.family, destination_id)
     mask = Cipher(algorithms.AES(keys.mask), modes.ECB()).encryptor().update(sample)  # noqa: S305  as RFC 9001 has it
     first = packet[0] ^ (mask[0] & 0x0F)
     number_bytes = (first & 3) + 1

@@ -109,8 +109,7 @@ def initial(
     least: int = 1200,
 ) -> bytes:
     """A client's Initial packet with these frames, padded to a datagram of `least` octets."""
-    known = quic.family(version)
-    assert known is not None
+    known = quic.families(version)[-1]
     keys = quic._keys(known, destination if keys_of is None else keys_of)
     first = 0xC3 | (0x10 if known == 0x6B3343CF else 0)
     head = bytes((first,)) + version.to_bytes(4, "big") + vector(destination, 1) + b"\0" + number(len(token)) + token

@@ -43,7 +43,7 @@ def test_the_packet_of_rfc_9001_begins_as_it_prints() -> None:
 
 
 @pytest.mark.parametrize(
-    "version", [1, 0x6B3343CF, 0x709A50C4, 0xFF00001D, 0xFF000020, 0xFF00001B, 0xFF000016, 0xFACEB002]
+    "version", [1, 0x6B3343CF, 0x709A50C4, 0xFF00001D, 0xFF000020, 0xFF00001B, 0xFF000016, 0xFACEB002, 0x1A2A3A4A]
 )
 @given(
     st.lists(st.tuples(st.integers(0, 2000), st.binary(min_size=1, max_size=60)), max_size=8), st.binary(max_size=20)
