@@ -62,7 +62,8 @@ class Tables:
 
     def insert(self, table: str, rows: list[dict[str, Any]]) -> None:
         """Rows of flows or names at once, all with the same columns; the others are those of one that is usual."""
-        whole = [{**_USUAL[table], **row} for row in rows]
+        more = {"received": int(time.time())} if table == "names" else {}  # what was received in 1970 is gone at once
+        whole = [{**_USUAL[table], **more, **row} for row in rows]
         values = [list(row.values()) for row in whole]
         self._client.insert(f"{self.database}.{table}", values, column_names=list(whole[0]))
 

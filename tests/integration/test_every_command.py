@@ -44,6 +44,7 @@ CASES = {
     "clickhouse": Case(words=["--data-dir", "/dev/null/x"], code=LACKING),
     "top": Case(words=["--set", "log.level=nothing"], code=MISUSED),
     "flows": Case(words=["interface != '日本語'", "--since", "1h"], code=0, writes=True),
+    "names": Case(words=["domain != '日本語'", "--since", "1h"], code=0, writes=True),
     "query": Case(words=["-"], code=0, writes=True, input="SELECT '日本語' AS s".encode()),
     "replay": Case(words=["-", "--output", "-", "--format", "csv"], code=0, writes=True, input=PCAP),
     "audit": Case(words=[], code=DIFFERS, writes=True),
