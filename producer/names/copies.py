@@ -32,6 +32,11 @@ class Copy:
     is_cut: bool  # more of it was on the wire
 
     @property
+    def count(self) -> int:
+        """Of copies that it is made of."""
+        return int(self.row["copies"][0])
+
+    @property
     def time_ns(self) -> int:
         """When the kernel saw it (ktime)."""
         return int(self.row["time_ns"][0])

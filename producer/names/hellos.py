@@ -62,13 +62,13 @@ class Hellos:
         known = self._finished.get((TLS, copy.key))
         is_behind = known is not None and (copy.seq - known.begin) % _SERIAL < _MOST_HELLO
         if known and is_behind and (copy.kind == CONTINUATION or copy.seq == known.begin):
-            self.unused += 1
+            self.unused += copy.count
             return
         state = self._tls.get(copy.key)
         if state is None and copy.kind != CONTINUATION:
             hello = self._parser.records(copy.octets)
             if known and is_behind and hello.outcome == READ and hello.name == known.name:
-                self.unused += 1  # again, as a HelloRetryRequest asked for it
+                self.unused += copy.count  # again, as a HelloRetryRequest asked for it
                 return
             if hello.outcome != SHORT or (copy.is_cut and hello.name):
                 self._emit(copy.row, TLS, copy.key, hello, begin=copy.seq)
@@ -120,14 +120,14 @@ class Hellos:
             self._second, self._initials = second, 0
         self._initials += 1
         if self._initials > self._limits.initials_per_second:
-            self.unused += 1
+            self.unused += copy.count
             self.discarded["initials_over_budget"] += 1
             return
         known = self._finished.get((QUIC, copy.key))
         state = self._quic.get(copy.key)
         initials = list(quic.initials(copy.octets))
         if known and all(initial.destination_id in known.ids for initial in initials):
-            self.unused += 1  # it came twice, or acknowledges
+            self.unused += copy.count  # it came twice, or acknowledges
             return
         ids = [] if state is None else list(state.ids)
         pieces: list[tuple[int, bytes]] = []
@@ -160,7 +160,7 @@ class Hellos:
         """A datagram without a piece of a hello: a server's, a later one, or one whose connection began unseen."""
         back = turned_key(copy.key)
         if has_keys or self._quic.get(back) or self._finished.get((QUIC, back)):
-            self.unused += 1
+            self.unused += copy.count
             return
         copy.row["kind"], copy.row["status"] = QUIC, INCOMPLETE if is_quic else MALFORMED
         self.found.add(copy.row)
@@ -181,7 +181,7 @@ class Hellos:
 
     def _add(self, state: Unfinished, copy: Copy) -> None:
         state.row = alone(copy.row)
-        state.copies += int(copy.row["copies"][0])
+        state.copies += copy.count
         state.parts += 1
         state.is_cut |= copy.is_cut
 

@@ -139,12 +139,12 @@ class NameReader:
         elif copy.kind == copies.HTTP:
             self._http(copy)
         else:  # of a newer kernel program
-            self._unused += int(copy.row["copies"][0])
+            self._unused += copy.count
         return []
 
     def _http(self, copy: Copy) -> None:
         if self._requests.get(copy.key) == copy.seq:
-            self._unused += int(copy.row["copies"][0])
+            self._unused += copy.count
             return
         self._requests.pop(copy.key)
         self._requests.put(copy.key, copy.seq)

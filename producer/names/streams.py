@@ -40,7 +40,7 @@ class Streams:
         state = self._waiting.pop(copy.key)
         if state is not None and state.next_seq != copy.seq:
             if (state.next_seq - copy.seq) % _SERIAL <= _WINDOW:  # it came twice
-                self.unused += 1
+                self.unused += copy.count
                 self._keep(copy, state)
                 return None
             self._lose(state)
@@ -53,12 +53,12 @@ class Streams:
             state.passed -= passed
             state.octets = copy.octets[passed:]
             if state.passed or not state.octets:
-                self.unused += 1
+                self.unused += copy.count
                 self._keep(copy, state)
                 return None
         else:
             state.octets += copy.octets
-        state.copies += 1
+        state.copies += copy.count
         state.parts += 1
         return self._whole(copy, state)
 

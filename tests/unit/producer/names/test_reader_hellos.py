@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from producer.kernel.abi import MORE_FRAGMENTS
 from producer.names.columns import ENCRYPTED, INCOMPLETE, MALFORMED, NAMED, NAMELESS, NO_ECH
-from producer.names.copies import CONTINUATION, HTTP, QUIC, TLS
+from producer.names.copies import CONTINUATION, FRAGMENT, HTTP, QUIC, TLS
 from producer.names.limits import Limits
 from producer.names.parsers.http import METHODS
 from producer.names.reader import NameReader
@@ -236,6 +237,18 @@ def test_a_datagram_that_was_cut_is_read(copied: int) -> None:
     datagram = initial(crypto(0, client_hello()))
     found = read(NameReader(), udp(datagram[:copied], on_wire=len(datagram)))
     assert named(found) == [NAME]
+
+
+def test_what_comes_twice_in_fragments_is_all_unused() -> None:
+    reader, datagram = NameReader(), initial(crypto(0, client_hello()))
+    whole = (50_000).to_bytes(2, "big") + (443).to_bytes(2, "big") + bytes(4) + datagram
+    parts = [
+        Sent(octets=whole[at : at + 800], kind=FRAGMENT, dst_port=443, src_port=50_000, seq=number, fragment_offset=at,
+             flags=MORE_FRAGMENTS if not at else 0)
+        for number in (1, 2) for at in (0, 800)
+    ]  # fmt: skip
+    found = read(reader, *parts)
+    assert (named(found), found.rows["copies"].tolist(), reader.unused, reader.open) == ([NAME], [2], 2, 0)
 
 
 def test_a_flood_of_initials_costs_no_more_than_its_budget() -> None:
