@@ -1,6 +1,6 @@
 # `make help` lists what people run. CI runs the same.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test up test test-unit test-kernel test-integration fuzz names-recall test-faults test-hostile test-e2e test-clients test-consumers soak coverage lint format bench bench-smoke setup-bench docs sizes wheel lock clean
+.PHONY: help setup setup-test up test test-unit test-kernel test-integration fuzz names-recall test-faults test-hostile test-e2e test-clients test-consumers soak coverage objects lint format bench bench-smoke setup-bench docs sizes wheel lock clean
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
@@ -38,8 +38,9 @@ test: setup-test ## all tests, with real Kafka, kernel and ClickHouse (as root)
 test-unit:       ## tests that need no root, broker or network; seconds
 	$(PYTEST) tests/unit
 
-test-kernel:     ## tests of the kernel program (as root)
-	$(PYTEST) tests/kernel
+test-kernel:     ## tests of the kernel program, as bcc compiles it and as an object (as root)
+	TEST_LOADER=bcc $(PYTEST) tests/kernel
+	TEST_LOADER=object $(PYTEST) tests/kernel
 
 test-integration: ## tests with real Kafka and ClickHouse
 	$(PYTEST) tests/integration
@@ -77,6 +78,9 @@ test-e2e:        ## whole pipeline in network namespaces; each part with its ext
 sizes:           ## what each extra of the package takes on disk (docs/operations.md)
 	$(PYTHON) -m tests.ship.extras
 
+objects:         ## bpf/objects: the kernel program, compiled beforehand for capture.loader object; after a change of bpf/
+	$(PYTHON) -m producer.kernel.load.objects
+
 lint:            ## ruff (lint and format), mypy --strict, clang-format, shellcheck, tsc
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
@@ -109,7 +113,7 @@ docs:            ## write docs/configuration.md, metrics.md, architecture.md, to
 
 wheel:           ## dist/ayaflow-….whl with the compiled parts; fails without them
 	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
-	@$(PYTHON) -m zipfile --list dist/ayaflow-*.whl | grep -cE '/_(rows|reader|read_records|dns|hello)\..*so' | grep -qx 5 || { echo "the wheel lacks a compiled part: is gcc installed?"; exit 1; }
+	@$(PYTHON) -m zipfile --list dist/ayaflow-*.whl | grep -cE '/_(rows|reader|read_records|dns|hello)\..*so|bpf/objects/.*\.o' | grep -qx 13 || { echo "the wheel lacks a compiled part: are gcc and clang installed?"; exit 1; }
 	@ls dist
 
 lock:            ## write the installed versions to constraints.txt
@@ -117,5 +121,5 @@ lock:            ## write the installed versions to constraints.txt
 	   $(PYTHON) -m pip freeze --local --exclude-editable; } > constraints.txt
 
 clean:           ## remove what setup and the tests made in this checkout
-	rm -rf .venv .venv-bench .wheels .coverage-data .extras-* deploy/local/jars tests/integration/registry build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench .wheels .coverage-data .extras-* deploy/local/jars tests/integration/registry build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis bpf/objects
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -5,9 +5,10 @@
  * always return TC_ACT_UNSPEC, which TCX calls TCX_NEXT, so that traffic and other programs go on as without us.
  *
  * Compiled by bcc with -DRING_PAGES=n, -DFLOW_ENTRIES=n, -DDECAPSULATE=mask, -DINSPECT=octets (see event.h), with the
- * latter -DCOPY_PAGES=n, and -I of this folder; producer/kernel/loader.py does it. */
-#include <uapi/linux/bpf.h>
-#include <uapi/linux/pkt_cls.h>
+ * latter -DCOPY_PAGES=n, and -I of this folder; or beforehand by clang with -DOBJECT (see object.h), for any of these
+ * numbers. producer/kernel/load/ does either. */
+#include "object.h"
+
 #include "event.h"
 #include "hash.h"
 #include "inspect.h"
@@ -139,8 +140,8 @@ static __always_inline void copy_payload(struct __sk_buff *skb, const struct pac
     struct budget *spent = budget.lookup(&zero);
     if (bytes > cut->payload)
         bytes = cut->payload;
-    if (bytes > INSPECT)
-        bytes = INSPECT;
+    if (bytes > COPIED_BYTES)
+        bytes = COPIED_BYTES;
     counters->inspected_packets++;
     if (!spent || !spend(spent, p->event.ktime_ns, settings->copies)) {
         counters->skipped_over_budget_packets++;
@@ -359,18 +360,18 @@ static __always_inline int capture(struct __sk_buff *skb, u32 direction, u64 kti
     return TC_ACT_UNSPEC;
 }
 
-int ayaflow_ingress(struct __sk_buff *skb)
+PROGRAM int ayaflow_ingress(struct __sk_buff *skb)
 {
     return capture(skb, INGRESS, bpf_ktime_get_ns());
 }
 
-int ayaflow_egress(struct __sk_buff *skb)
+PROGRAM int ayaflow_egress(struct __sk_buff *skb)
 {
     return capture(skb, EGRESS, bpf_ktime_get_ns());
 }
 
 #ifdef REPLAY
-int ayaflow_replay(struct __sk_buff *skb)
+PROGRAM int ayaflow_replay(struct __sk_buff *skb)
 {
     int zero = 0;
     struct replay_state *state = replay_state.lookup(&zero);

@@ -16,10 +16,7 @@
 #ifndef AYAFLOW_PARSE_H
 #define AYAFLOW_PARSE_H
 
-#include <uapi/linux/if_ether.h>
-#include <uapi/linux/in.h>
-#include <uapi/linux/ip.h>
-#include <uapi/linux/ipv6.h>
+#include "object.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "addresses and keys are put together in that order");
 

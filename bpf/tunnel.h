@@ -17,7 +17,7 @@
 
 #if DECAPSULATE
 #define TUNNEL_TYPE(p) ((p)->tunnel.tunnel_type)
-#define OPENS(type) (DECAPSULATE & 1 << (type))
+#define OPENS(type) (OPENED_TUNNELS & 1 << (type))
 
 #define UDP_HEADER 8
 #define VXLAN_PORT 4789

@@ -19,6 +19,7 @@ from console.show import tables
 from console.store.client import Store
 from deploy.local.up import preflight
 from producer.kernel import environment
+from producer.kernel.load import choice, permission
 from schemas.avro import registering
 from schemas.clickhouse.ddl import migrations
 from schemas.clickhouse.horizon import DEFAULTS_SQL, TABLES_SQL, Horizon, shorter, stored_tables
@@ -69,8 +70,8 @@ def looks(settings: Settings, storing: Storing, beside: Path | None = None) -> l
     found += [
         ("privileges", _well(environment.check_privileges, "may load programs into the kernel")),
         ("kernel", _kernel),
-        ("bcc", lambda: f"version {environment.bcc_version()}"),
-        ("kernel headers", _well(environment.check_headers, "found")),
+        ("bpf", _bpf),
+        ("kernel program", lambda: choice.described(settings.capture.loader)),
         ("interfaces", _well(lambda: preflight.watched(settings.capture), "found")),
         ("java and jars", _well(lambda: preflight.programs(settings.kafka, settings.local), "found, or not needed")),
         ("disk", _well(lambda: preflight.disk(settings.data_dir), f"room in {settings.data_dir}")),
@@ -98,6 +99,11 @@ def _well(look: Callable[[], None], message: str) -> Look:
 def _kernel() -> str:
     environment.check_kernel()
     return f"has BPF; {environment.attaches_by()}"
+
+
+def _bpf() -> str:
+    permission.check_bpf()
+    return permission.surroundings()
 
 
 def _warnings(verdict: Verdict) -> str:

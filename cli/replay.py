@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from cli.standard import check_input, check_output, say
 from common.errors import AyaflowError, SettingsError
-from common.settings import Settings
+from common.settings import CaptureSettings, Settings
 from common.stopping import Stop, stop_on_signals
 from producer.kernel.environment import check_kernel, check_privileges
 from producer.replay.feed import Block, Feed, Totals
@@ -73,10 +73,7 @@ def run(settings: Settings, options: Options) -> int:
         from producer.inspection.opening import OpenedNames
 
         names = OpenedNames(settings.names).reading(0)
-    with (
-        stop_on_signals(once=True) as stop,
-        ReplayProgram(log, capture.decapsulate, capture.inspected_bytes) as program,
-    ):
+    with stop_on_signals(once=True) as stop, opened(capture, log) as program:
         feed = Feed(program, node=node, ring_id=time.time_ns() // 1000, names=names)
         play = _to_kafka if options.output is None else _to_file
         with _progress(options.paths) as tell:
@@ -84,6 +81,11 @@ def run(settings: Settings, options: Options) -> int:
     feed.totals.check()
     say(_summary(feed.totals, result, time.monotonic() - began, stopped=stop.is_set()))
     return _exit_code(feed.totals, broken, stopped=stop.is_set())
+
+
+def opened(capture: CaptureSettings, log: Path) -> ReplayProgram:
+    """The kernel program as the settings want it. Raises EnvironmentProblem."""
+    return ReplayProgram(log, capture.decapsulate, capture.inspected_bytes, loader=capture.loader)
 
 
 _Tell = Callable[[int], None]

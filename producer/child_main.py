@@ -19,32 +19,20 @@ from producer.kernel.child import KINDS, Answer, SeeLogError
 
 def load(request: dict[str, Any]) -> Answer:
     """Load the program and pin it."""
-    from producer.kernel import loader
+    from producer.kernel.load import loader
+    from producer.kernel.load.wanted import Wanted
 
-    loader.load(
-        Path(request["pin_directory"]),
-        ring_pages=request["ring_pages"],
-        flow_entries=request["flow_entries"],
-        decapsulate=request["decapsulate"],
-        inspect=request["inspect"],
-        copy_pages=request["copy_pages"],
-    )
+    loader.load(Path(request["pin_directory"]), Wanted.of(request), request["loader"])
     return Answer(values={"opened_ns": time.monotonic_ns()})
 
 
 def compile_replay(request: dict[str, Any]) -> Answer:
     """Load the program for replay and hand it over with its maps."""
-    from producer.kernel import loader
+    from producer.kernel.load import loader
+    from producer.kernel.load.wanted import Wanted
 
-    fds = loader.load_for_replay(
-        request["program"],
-        request["maps"],
-        ring_pages=request["ring_pages"],
-        decapsulate=request["decapsulate"],
-        inspect=request["inspect"],
-        copy_pages=request["copy_pages"],
-    )
-    return Answer(values={}, fds=fds)
+    wanted = Wanted.of(request, replay=True)
+    return Answer(values={}, fds=loader.load_for_replay(request["program"], request["maps"], wanted, request["loader"]))
 
 
 def hook(request: dict[str, Any]) -> Answer:

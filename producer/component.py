@@ -18,6 +18,7 @@ from producer.interfaces import selection as interfaces
 from producer.interfaces.selection import Selection
 from producer.kafka.progress import Progress
 from producer.kernel import environment, pins
+from producer.kernel.load import permission
 from producer.kernel.run_state import RunState
 from producer.parts import NodeParts, refused
 from producer.watch import SHORTEST_WAIT, Follows, Waits, watch
@@ -33,6 +34,7 @@ def run(settings: Settings) -> int:
     """Watch until SIGINT or SIGTERM -> exit code. Raises AyaflowError when it cannot begin."""
     environment.check_privileges()
     environment.check_kernel()
+    permission.check_bpf()
     if not (native.IS_COMPILED and columns.IS_COMPILED):
         log.warning("numpy does what was not compiled, slower; install gcc, then run make setup (or pip install) again")
     page = os.sysconf("SC_PAGE_SIZE")

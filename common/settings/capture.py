@@ -74,6 +74,11 @@ class CaptureSettings(Section):
     inspect_ring_bytes: int = Field(
         8 << 20, ge=1 << 16, le=1 << 30, description="Size of the ring buffer of copies; a power of two."
     )
+    loader: Literal["auto", "bcc", "object"] = Field(
+        "bcc",
+        description="Where the kernel program comes from. bcc: compiled on this node, which needs python3-bpfcc and "
+        "kernel headers. object: as clang compiled it when ayaflow was installed. auto: object where it was, else bcc.",
+    )
     bpffs: Path = Field(
         Path("/sys/fs/bpf"),
         description="Where the kernel's BPF file system is mounted; pins go to ayaflow/NODE below it.",

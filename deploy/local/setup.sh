@@ -36,6 +36,7 @@ wanted() {
     # Maven is a tool of the set-up alone: not needed again once the jars are here
     { [ -f "$jars/.complete" ] && { [ "$purpose" = run ] || [ -f tests/integration/registry/.complete ]; }; } || command -v mvn >/dev/null || echo maven
     if [ "$purpose" != run ]; then
+        command -v clang >/dev/null || echo clang
         command -v kcat >/dev/null || echo kcat
         command -v ethtool >/dev/null || echo ethtool
         command -v tshark >/dev/null || echo tshark
@@ -107,6 +108,12 @@ environment() {
     $venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$extras]" \
         || die "pip could not install the dependencies; its messages are above"
     echo "$stamp $extras" > $venv/.ayaflow-stamp
+}
+
+# --- the kernel program, compiled beforehand, where there is a clang: for capture.loader object ---------------------
+objects() {
+    command -v clang >/dev/null || return 0
+    $venv/bin/python -m producer.kernel.load.objects || die "clang could not compile the kernel program; its messages are above"
 }
 
 # --- the wheels of each extra, for the tests alone: they install them without a registry ---------------------------
@@ -211,6 +218,7 @@ install_packages $(wanted)
 account
 headers
 environment
+objects
 wheels
 kafka
 registry

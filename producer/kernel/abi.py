@@ -6,12 +6,12 @@ headers and fails for what else is missing here.
 
 import re
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from producer.kernel.load.objects import SOURCES
 from schemas.fields import TUNNEL_TYPES
 from schemas.packets import BARE_SYN, EGRESS, INGRESS
 
@@ -39,8 +39,6 @@ COPY_KINDS = ("NO_COPY", "DNS", "TLS", "QUIC", "HTTP", "CONTINUATION", "FRAGMENT
 ENUMS = {"tunnel_type": ("NO_TUNNEL", *(name.upper() for name in TUNNEL_TYPES[1:])), "copy_kind": COPY_KINDS}
 """Names by value."""
 
-SOURCES = Path(__file__).parents[2] / "bpf"
-"""The C program; the kernel part is compiled from what lies here."""
 _WIDTHS = {"u8": "u1", "u16": "=u2", "u32": "=u4", "u64": "=u8"}
 
 

@@ -56,6 +56,7 @@ def _load(capture: CaptureSettings, layout: Layout, directory: Path, logs: Path,
     """Returns when the first epoch was opened, on the monotonic clock."""
     pins.remove_files(directory)
     request = {
+        "loader": capture.loader,
         "pin_directory": str(directory),
         "ring_pages": layout.ring_bytes // os.sysconf("SC_PAGE_SIZE"),
         "flow_entries": layout.flow_entries,

@@ -20,9 +20,13 @@ _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE = 0, 1, 2, 3
 _PROG_LOAD, _OBJ_PIN, _OBJ_GET, _PROG_TEST_RUN = 5, 6, 7, 10
 _MAP_LOOKUP_BATCH, _MAP_DELETE_BATCH = 24, 27
 _PROG_BIND_MAP = 35
-_MAP_TYPE_ARRAY, _MAP_TYPE_PERCPU_ARRAY, _PROG_TYPE_SCHED_CLS = 2, 6, 3
+_PROG_TYPE_SCHED_CLS = 3
+_VERIFIER_LOG_BYTES = 4 << 20
 _ATTR_BYTES = 128
 Records = npt.NDArray[np.void]
+
+MAP_TYPES = {"hash": 1, "array": 2, "prog_array": 3, "percpu_array": 6, "array_of_maps": 12, "ringbuf": 27}
+"""The kinds of maps that we know."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -164,16 +168,37 @@ def prog_test_run(fd: int, frame: bytes, context: bytes = b"", repeat: int = 1) 
     return result, duration
 
 
-def map_create(name: str, value_bytes: int, entries: int, *, per_cpu: bool = False) -> int:
-    """Make an array -> its descriptor. The name: 15 octets at most."""
-    kind = _MAP_TYPE_PERCPU_ARRAY if per_cpu else _MAP_TYPE_ARRAY
-    return bpf(
-        _MAP_CREATE, struct.pack("=IIIIIII16s", kind, 4, value_bytes, entries, 0, 0, 0, name.encode()), "map create"
-    )[0]
+def map_create(
+    name: str,
+    value_bytes: int,
+    entries: int,
+    *,
+    kind: str = "array",
+    key_bytes: int = 4,
+    flags: int = 0,
+    inner: int = 0,
+) -> int:
+    """Make a map -> its descriptor. The name: 15 octets at most. `inner`: descriptor of a map, of an array of maps."""
+    attributes = struct.pack(
+        "=IIIIIII16s", MAP_TYPES[kind], key_bytes, value_bytes, entries, flags, inner, 0, name.encode()
+    )
+    return bpf(_MAP_CREATE, attributes, "map create")[0]
 
 
 def prog_load(name: str, instructions: bytes) -> int:
     """Load a TC program -> its descriptor. The name: 15 octets at most."""
+    return _prog_load(name, instructions, None)
+
+
+def verifier_says(name: str, instructions: bytes) -> str:
+    """Why the kernel does not take a program: it is tried again, and the end of what the verifier says comes back."""
+    said = ctypes.create_string_buffer(_VERIFIER_LOG_BYTES)
+    with contextlib.suppress(OSError):
+        os.close(_prog_load(name, instructions, said))
+    return said.value.decode("utf-8", "replace")
+
+
+def _prog_load(name: str, instructions: bytes, said: "ctypes.Array[ctypes.c_char] | None") -> int:
     code = ctypes.create_string_buffer(instructions, len(instructions))
     licence = ctypes.create_string_buffer(b"GPL")
     attributes = struct.pack(
@@ -182,9 +207,9 @@ def prog_load(name: str, instructions: bytes) -> int:
         len(instructions) // 8,
         ctypes.addressof(code),
         ctypes.addressof(licence),
-        0,
-        0,
-        0,
+        said is not None,
+        len(said) if said is not None else 0,
+        ctypes.addressof(said) if said is not None else 0,
         0,
         0,
         name.encode(),

@@ -16,13 +16,13 @@ from producer.kernel.abi import (
     CONFIG,
     COPY,
     INTERFACE,
-    SOURCES,
     Dtype,
     coalesced_of,
     counters_of,
     record_of,
     tunnel_mask,
 )
+from producer.kernel.load import objects
 from producer.kernel.run_state import STATE
 
 
@@ -62,9 +62,7 @@ class Layout:
 
 def layout_of(capture: CaptureSettings) -> Layout:
     """Of the program that these settings ask for."""
-    digest = hashlib.sha256()
-    for path in sorted(SOURCES.glob("*.[ch]")):
-        digest.update(path.read_bytes())
+    digest = hashlib.sha256(objects.digest())
     digest.update(bytes([tunnel_mask(capture.decapsulate)]))
     digest.update(capture.inspected_bytes.to_bytes(4, "big"))
     record = record_of(capture.decapsulate)

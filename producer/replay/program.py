@@ -58,12 +58,13 @@ class Ran:
 class ReplayProgram:
     """The loaded program. A context manager."""
 
-    def __init__(self, log: Path, decapsulate: Sequence[str] = (), inspect: int = 0) -> None:
-        """The compiler's messages go to `log`. `decapsulate`: tunnels to be opened. Raises EnvironmentProblem.
+    def __init__(self, log: Path, decapsulate: Sequence[str] = (), inspect: int = 0, loader: str = "bcc") -> None:
+        """The compiler's messages go to `log`. `decapsulate`: tunnels to be opened. `loader`: see capture.loader.
 
-        `inspect`: octets of payload to be copied where there may be a name.
+        `inspect`: octets of payload to be copied where there may be a name. Raises EnvironmentProblem.
         """
         request = {
+            "loader": loader,
             "program": _PROGRAM,
             "maps": (*_MAPS, *([pins.COPIES] if inspect else [])),
             "ring_pages": RING_PAGES,

@@ -19,8 +19,10 @@ from pyroute2 import IPRoute
 from common.settings import CaptureSettings
 from producer.capture.epochs import slots_of
 from producer.interfaces.attach.entry import Entries, Label
-from producer.kernel import bpfsys, loader
+from producer.kernel import bpfsys
 from producer.kernel.abi import COALESCED, COALESCED_KEY, UNLIMITED, WATCHED, counters_of, interface
+from producer.kernel.load import by_bcc, loader
+from producer.kernel.load.wanted import Wanted
 from producer.kernel.maps import fresh_counters
 from producer.kernel.pins import PROGRAMS
 from producer.kernel.ring import CopyRing, Ring
@@ -59,14 +61,15 @@ class Programs:
         """`inspect`: octets of payload to be copied where there may be a name."""
         import bcc  # brings LLVM; whoever only wants a frame does without
 
-        text = loader.SOURCE.read_bytes() + Path(__file__).with_name("kernel.bpf.c").read_bytes()
-        flags = loader.compiler_flags(RING_PAGES, FLOW_ENTRIES, (), inspect, COPY_PAGES)
+        text = by_bcc.SOURCE.read_bytes() + Path(__file__).with_name("kernel.bpf.c").read_bytes()
+        wanted = Wanted(ring_pages=RING_PAGES, flow_entries=FLOW_ENTRIES, inspect=inspect, copy_pages=COPY_PAGES)
+        flags = by_bcc.compiler_flags(wanted)
         self.module: Any = bcc.BPF(text=text, cflags=flags)
         names = ("bench_nothing", "bench_empty", "bench_ingress", "bench_egress", "ayaflow_ingress", "ayaflow_egress")
         self.fds = {name: self.module.load_func(name.encode(), bcc.BPF.SCHED_CLS).fd for name in names}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # bcc would have the maps' names as bytes
-            loader.fill(self.module)
+            loader.fill(by_bcc.BccModule(self.module).maps)
         self.ring = Ring(self.map("events"), RING_PAGES * 4096)
         self.copies = CopyRing(self.map("copies"), COPY_PAGES * 4096) if inspect else None
         self.counters = counters_of(inspect)

@@ -54,9 +54,9 @@ class Replayer:
 
 
 @pytest.fixture(scope="session")
-def replay(root_and_bcc: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replayer]:
+def replay(root_and_bcc: None, tmp_path_factory: pytest.TempPathFactory, loader: str) -> Iterator[Replayer]:
     """Replays captures; the program is loaded once."""
-    with ReplayProgram(tmp_path_factory.mktemp("replay") / "kernel.log") as program:
+    with ReplayProgram(tmp_path_factory.mktemp("replay") / "kernel.log", loader=loader) as program:
         yield Replayer(program)
 
 

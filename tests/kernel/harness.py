@@ -37,6 +37,8 @@ class Outcome:
 
 
 FLOW_ENTRIES = 1024
+LOADER = os.environ.get("TEST_LOADER", "bcc")
+"""Who makes the programs that the tests load."""
 
 
 def layout(ring_pages: int, decapsulate: tuple[str, ...] = (), copy_pages: int = 0, inspect: int = 2048) -> Layout:
@@ -68,11 +70,13 @@ class Program:
         ways: tuple[str, ...] = WAYS,
         copy_pages: int = 0,
         inspect: int = 2048,
+        loader: str = LOADER,
     ) -> None:
         directory.mkdir(parents=True)
         self.node = pins.node_of(directory)
         request = {
             "node": self.node,
+            "loader": loader,
             "run": 1,
             "pin_directory": str(directory),
             "ring_pages": ring_pages,

@@ -19,6 +19,7 @@ from scapy.packet import Packet, Raw
 
 from producer.replay.program import ReplayProgram
 from tests.kernel.fix_replay import Replayer, directed, replay
+from tests.kernel.harness import LOADER
 from tests.kernel.tshark import Compared, Ours, flows, tshark
 from tests.kernel.tunnel_frames import OPENED
 from tests.kernel.tunnel_headers import ALL
@@ -104,13 +105,13 @@ def random_capture(seed: int, *, count: int = 700) -> list[Frame]:
 
 @pytest.fixture(scope="module")
 def ours(root_and_bcc: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ours]:
-    with ReplayProgram(tmp_path_factory.mktemp("tshark") / "kernel.log") as program:
+    with ReplayProgram(tmp_path_factory.mktemp("tshark") / "kernel.log", loader=LOADER) as program:
         yield Ours(program)
 
 
 @pytest.fixture(scope="module")
 def opening(root_and_bcc: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ours]:
-    with ReplayProgram(tmp_path_factory.mktemp("tunnels") / "kernel.log", ALL) as program:
+    with ReplayProgram(tmp_path_factory.mktemp("tunnels") / "kernel.log", ALL, loader=LOADER) as program:
         yield Ours(program, opens=True)
 
 

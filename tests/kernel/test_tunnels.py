@@ -28,10 +28,11 @@ NOTHING = {"outer_src": bytes(16), "outer_dst": bytes(16), "tunnel_id": 0, "tunn
 
 
 @pytest.fixture(scope="module")
-def opening(bpffs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+def opening(bpffs: Path, tmp_path_factory: pytest.TempPathFactory, loader: str) -> Iterator[Program]:
     """The program that opens every tunnel."""
-    directory = pins.node_directory(bpffs, "kernel-test-tunnels")
-    program = Program(directory, tmp_path_factory.mktemp("tunnels") / "kernel.log", decapsulate=ALL)
+    directory = pins.node_directory(bpffs, f"kernel-test-tunnels-{loader}")
+    log = tmp_path_factory.mktemp("tunnels") / "kernel.log"
+    program = Program(directory, log, decapsulate=ALL, loader=loader)
     yield program
     program.close()
     pins.remove(directory)

@@ -30,7 +30,7 @@ from producer.kernel.ring import submitted
 from producer.kernel.run import begin_run
 from schemas.packets import EpochCounters
 from tests.kernel import veth
-from tests.kernel.harness import FLOW_ENTRIES, layout
+from tests.kernel.harness import FLOW_ENTRIES, LOADER, layout
 from tests.waiting import until
 
 PORT = 5353
@@ -49,6 +49,7 @@ class Watching:
         self.node = pins.node_of(directory)
         request = {
             "node": self.node,
+            "loader": LOADER,
             "pin_directory": str(directory),
             "ring_pages": 64,
             "flow_entries": FLOW_ENTRIES,

@@ -19,7 +19,8 @@ from tests.fix_local import REPOSITORY
 WHEELS = REPOSITORY / ".wheels"
 EXTRAS = ("producer", "streams", "console", "local")
 _SOURCES = ("bpf", "cli", "common", "console", "deploy", "producer", "schemas", "streams")
-_FILES = ("pyproject.toml", "README.md", "LICENSE")
+_MADE = ("__pycache__", "*.so", "*.o", "jars", "node_modules")
+_FILES = ("pyproject.toml", "setup.py", "README.md", "LICENSE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +70,7 @@ def build(directory: Path) -> Path:
     """Our wheel, made of a copy of the sources."""
     copy = directory / "sources"
     for name in _SOURCES:
-        shutil.copytree(
-            REPOSITORY / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.so", "jars", "node_modules")
-        )
+        shutil.copytree(REPOSITORY / name, copy / name, ignore=shutil.ignore_patterns(*_MADE))
     for name in _FILES:
         shutil.copy(REPOSITORY / name, copy / name)
     _pip("wheel", "--no-deps", "--wheel-dir", str(directory), str(copy))

@@ -12,6 +12,7 @@ from deploy.local import endpoints
 from deploy.local.process import make_directory
 from producer.interfaces import selection
 from producer.kernel import environment
+from producer.kernel.load import choice
 
 LEAST_FREE_BYTES = 1 << 30
 
@@ -30,7 +31,7 @@ def problems(settings: Settings) -> list[AyaflowError]:
         environment.check_privileges,
         environment.check_kernel,
         lambda: watched(settings.capture),
-        environment.check_headers,
+        lambda: choice.check(settings.capture.loader),
         lambda: programs(settings.kafka, settings.local),
         lambda: disk(settings.data_dir),
         *(_port(address) for address in listeners(settings)),

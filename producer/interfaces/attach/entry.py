@@ -81,7 +81,7 @@ def open_entries(directory: Path, label: Label) -> Entries:
 
 def passed() -> int:
     """A map for one interface that is moved from filters to TCX, for `load` -> its descriptor. Raises OSError."""
-    return bpfsys.map_create("ayaflow_passed", 4, len(PROGRAMS), per_cpu=True)
+    return bpfsys.map_create("ayaflow_passed", 4, len(PROGRAMS), kind="percpu_array")
 
 
 def name_of(slot: int, direction: int) -> str:

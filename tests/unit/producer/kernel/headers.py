@@ -8,7 +8,7 @@ from pathlib import Path
 BPF = Path(__file__).parents[4] / "bpf"
 SHARED = ("event.h", "replay.h")
 """Those that say what Python and the kernel program hand to each other."""
-OF_THE_PROGRAM = {"coalesce.h", "hash.h", "inspect.h", "parse.h", "tunnel.h"}
+OF_THE_PROGRAM = {"coalesce.h", "hash.h", "inspect.h", "object.h", "parse.h", "tunnel.h"}
 
 
 @dataclass(frozen=True, slots=True)

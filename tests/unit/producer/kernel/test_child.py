@@ -108,7 +108,7 @@ def test_a_program_that_does_not_compile_is_told_with_the_compiler_s_messages(
     monkeypatch.setenv("BCC_KERNEL_SOURCE", str(tmp_path))
     log = tmp_path / "load.log"
     request = {"pin_directory": str(tmp_path), "ring_pages": 4, "flow_entries": 8, "decapsulate": ["vxlan"]}
-    request |= {"inspect": 0, "copy_pages": 0}
+    request |= {"loader": "bcc", "inspect": 0, "copy_pages": 0}
     with pytest.raises(SeeLogError, match=rf"could not compile the kernel program \(no\).*{log} says more"):
         child.run("load", request, log=log)
     assert "-DDECAPSULATE=2" in log.read_text()
