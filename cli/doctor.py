@@ -10,7 +10,7 @@ from typing import TextIO
 from rich.table import Table
 from rich.text import Text
 
-from common.errors import AyaflowError, ServiceUnavailable
+from common.errors import AyaflowError, EnvironmentProblem, ServiceUnavailable
 from common.plain import plain
 from common.settings import Settings
 from console.audit.storing import Storing
@@ -18,7 +18,7 @@ from console.health import Question, Verdict, questions
 from console.show import tables
 from console.store.client import Store
 from deploy.local.up import preflight
-from producer.kernel import environment
+from producer.kernel import environment, pins
 from producer.kernel.load import choice, permission
 from schemas.avro import registering
 from schemas.clickhouse.ddl import migrations
@@ -72,6 +72,7 @@ def looks(settings: Settings, storing: Storing, beside: Path | None = None) -> l
         ("kernel", _kernel),
         ("bpf", _bpf),
         ("kernel program", lambda: choice.described(settings.capture.loader)),
+        ("left behind", lambda: left_behind(settings.capture.bpffs)),
         ("interfaces", _well(lambda: preflight.watched(settings.capture), "found")),
         ("java and jars", _well(lambda: preflight.programs(settings.kafka, settings.local), "found, or not needed")),
         ("disk", _well(lambda: preflight.disk(settings.data_dir), f"room in {settings.data_dir}")),
@@ -104,6 +105,20 @@ def _kernel() -> str:
 def _bpf() -> str:
     permission.check_bpf()
     return permission.surroundings()
+
+
+def left_behind(bpffs: Path) -> str:
+    """Whether somebody answers for all that is in the kernel. Raises EnvironmentProblem."""
+    try:
+        nodes = pins.orphans(bpffs)
+    except PermissionError:
+        return f"only root can see what is in {bpffs / pins.TOP}"
+    if nodes:
+        raise EnvironmentProblem(
+            f"node {', '.join(nodes)}: a program and its hooks are in the kernel, and no producer runs. Start one, "
+            "which goes on from there, or: ayaflow detach"
+        )
+    return "nothing in the kernel is without its producer"
 
 
 def _warnings(verdict: Verdict) -> str:

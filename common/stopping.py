@@ -84,6 +84,12 @@ def end_now(code: int) -> NoReturn:
     os._exit(code)
 
 
+def ignore_signals() -> None:
+    """Of a process that ends when another one does, whatever it is told."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
 @contextlib.contextmanager
 def stop_on_signals(*, once: bool = False, within: float | None = None) -> Iterator[Stop]:
     """Set by SIGINT and SIGTERM. Outside the main thread nothing can set it but its owner.

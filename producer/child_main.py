@@ -1,6 +1,7 @@
 """The short-lived child process. What brings large libraries is imported here, and nowhere in the steady process.
 
-python -m producer.child_main load|hook|detach|compile     standard input: see producer/kernel/child.py
+python -m producer.child_main load|hook|detach|compile VALUES     VALUES as JSON; standard input: see
+producer/kernel/child.py
 """
 
 import json
@@ -68,16 +69,16 @@ def main() -> int:
     """Do one command."""
     command = {"load": load, "hook": hook, "detach": detach, "compile": compile_replay}[sys.argv[1]]
     with socket.socket(fileno=os.dup(0)) as parent:
-        serve(parent, command)
+        serve(parent, command, json.loads(sys.argv[2]))
     return 0
 
 
-def serve(parent: socket.socket, command: Callable[[dict[str, Any]], Answer]) -> None:
-    """Read the request, do it, and answer: with what was done, or with the error."""
+def serve(parent: socket.socket, command: Callable[[dict[str, Any]], Answer], only: dict[str, str]) -> None:
+    """Read the request, do it, and answer: with what was done, or with the error. `only`: takes the request's place."""
     answer, said = Answer(values={}), None
     try:
         with parent.makefile("rb") as stream:
-            answer = command(json.load(stream))
+            answer = command(json.load(stream) | only)
     except AyaflowError as error:
         kind = next(name for name, each in KINDS.items() if isinstance(error, each))
         said = {"kind": kind, "sentence": str(error), "log": isinstance(error, SeeLogError)}

@@ -3,12 +3,13 @@
 import contextlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from common import logs
-from common.errors import AyaflowError, SettingsError
+from common.errors import AyaflowError, EnvironmentProblem, SettingsError
 from common.settings import Settings
 from common.stopping import END_SECONDS, stop_on_signals
 from producer.capture import columns
@@ -18,9 +19,12 @@ from producer.interfaces import selection as interfaces
 from producer.interfaces.selection import Selection
 from producer.kafka.progress import Progress
 from producer.kernel import environment, pins
+from producer.kernel.begin import begin
 from producer.kernel.load import permission
 from producer.kernel.run_state import RunState
 from producer.parts import NodeParts, refused
+from producer.roles import account as user
+from producer.roles.privileged import Privileged
 from producer.watch import SHORTEST_WAIT, Follows, Waits, watch
 from schemas.avro import native
 
@@ -49,8 +53,39 @@ def run(settings: Settings) -> int:
         directory = pins.node_directory(settings.capture.bpffs, settings.node)
         with refused(directory):
             held.enter_context(pins.locked(directory))
-        parts = held.enter_context(NodeParts(settings, selection, directory))
-        return Run(parts, stop).run()
+        return Run(held.enter_context(_begun(settings, selection, directory)), stop).run()
+
+
+@contextlib.contextmanager
+def _begun(settings: Settings, selection: Selection, directory: Path) -> Iterator[NodeParts]:
+    """What needs privileges is done, in the only thread; then there are none, and the parts of a run are made."""
+    began = time.monotonic()
+    folders = () if not settings.producer.spool_bytes else (settings.data_dir / "spool" / settings.node,)
+    account = user.chosen(settings.producer.user, data_dir=settings.data_dir, folders=folders)
+    logs_folder = settings.data_dir / "logs"
+    with refused(directory):
+        begun = begin(settings.capture, directory=directory, logs=logs_folder)
+    with contextlib.ExitStack() as undo:
+        undo.callback(begun.close)
+        helper = undo.enter_context(
+            Privileged.begin(
+                node=settings.node, directory=directory, logs=logs_folder, elsewhere=settings.capture.namespaces
+            )
+        )
+        if not begun.adopted:
+            undo.callback(_forget, helper, str(begun.kernel.state.ring_id))
+        user.become(account)
+        with NodeParts(settings, selection, begun, helper, began=began) as parts:
+            undo.pop_all()
+            with helper:
+                yield parts
+
+
+def _forget(helper: Privileged, run: str) -> None:
+    """What was loaded and is attached nowhere."""
+    with contextlib.suppress(EnvironmentProblem):
+        helper.remove("hooks", run)
+        helper.remove("files")
 
 
 class Remembers(Protocol):

@@ -29,14 +29,17 @@ def health(
     progress: Progress,
     *,
     encoding_error: str | None,
+    helper_error: str | None,
     ring_fill: float,
     coalescing: bool,
     holes: Sequence[Hole],
     now_ns: int,
 ) -> dict[str, Any]:
-    """The answer of /health. `now_ns`: on the monotonic clock. `encoding_error`: why nothing can be encoded."""
+    """The answer of /health. `now_ns`: on the monotonic clock. `encoding_error`: why nothing can be encoded.
+
+    `helper_error`: why nothing can be attached."""
     last, since = progress.acknowledged_ns, progress.waiting_since_ns
-    wrong = progress.error or encoding_error or _silence(status, progress, now_ns)
+    wrong = progress.error or encoding_error or _silence(status, progress, now_ns) or helper_error
     if wrong is None and holes:
         wrong = "; ".join(map(_unseen, holes))
     if wrong is None and status.troubles:

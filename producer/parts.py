@@ -32,11 +32,11 @@ from producer.kafka.outbox import Entry
 from producer.kafka.publisher import Publisher
 from producer.kafka.spool import Spool
 from producer.kafka.tail import Safe, TailReader, open_tail
-from producer.kernel import child, pins
-from producer.kernel.begin import Begun, begin
+from producer.kernel.begin import Begun
 from producer.kernel.maps import Life
 from producer.kernel.run import PinnedRun
 from producer.metrics import ProducerMetrics
+from producer.roles.privileged import Machine, Privileged
 from schemas.avro.registry import open_registry
 from schemas.topics import TopicNames
 
@@ -49,10 +49,11 @@ log = logs.get("producer")
 class NodeParts:
     """Obeys component.Parts, for this node. A context manager: what all captures share is closed at its end."""
 
-    def __init__(self, settings: Settings, selection: Selection, directory: Path) -> None:
-        """`directory`: the node's pin folder, which is ours."""
-        self._settings, self._selection, self._directory = settings, selection, directory
-        self._logs = settings.data_dir / "logs"
+    def __init__(
+        self, settings: Settings, selection: Selection, begun: Begun, helper: Privileged, *, began: float
+    ) -> None:
+        """`begun`: what the kernel has of us. `helper`: does what we may not. `began`: when this process did."""
+        self._settings, self._selection, self._begun, self._helper = settings, selection, begun, helper
         self._shared = contextlib.ExitStack()
         self._topics = TopicNames.of(settings.kafka.topic_prefix)
         self._clock, self._metrics, self._status = WallClock(), ProducerMetrics(), Status(settings.node)
@@ -61,7 +62,7 @@ class NodeParts:
         self._devices: Devices | None = None  # likewise
         self._names: OpenedNames | None = None  # None: nothing is inspected
         self._interfaces = set[str]()  # of which something may still be counted
-        self._began = time.monotonic()
+        self._began = began
         self.flush_seconds = settings.producer.flush_ms / 1000
 
     def __enter__(self) -> Self:
@@ -90,9 +91,8 @@ class NodeParts:
         self._shared.close()
 
     def begin(self) -> Begun:
-        """Adopt what is pinned, or load. Raises EnvironmentProblem."""
-        with refused(self._directory):
-            return begin(self._settings.capture, directory=self._directory, logs=self._logs)
+        """What was adopted, or loaded."""
+        return self._begun
 
     def alive(self, runs: Sequence[PinnedRun]) -> Heartbeat:
         """Lets the kernel programs of these runs count while it is open."""
@@ -136,7 +136,7 @@ class NodeParts:
             metrics=self._metrics,
             inspection=self._inspection(kernel, safe),
         )
-        if kernel.directory == self._directory:
+        if kernel is self._begun.kernel:
             self._capture = capture
         return capture
 
@@ -154,17 +154,12 @@ class NodeParts:
             self._metrics.unwatched(by_reason(troubles))
 
         with refused("rtnetlink"):
-            observer = Observer(all_namespaces=settings.capture.namespaces)
+            observer = Observer(all_namespaces=settings.capture.namespaces, machine=Machine(self._helper))
         hooks = Hooks(
             adopted=kernel.tables.names() if adopted else {},
             selection=self._selection,
             observer=observer,
-            attacher=ChildAttacher(
-                node=settings.node,
-                run=kernel.state.ring_id,
-                pin_directory=kernel.directory,
-                log=self._logs / f"kernel-{settings.node}.hook.log",
-            ),
+            attacher=ChildAttacher(self._helper, run=kernel.state.ring_id),
             tables=kernel.tables,
             epochs=epochs,
             monotonic=time.monotonic_ns,
@@ -191,6 +186,7 @@ class NodeParts:
                 self._status,
                 publisher.progress,
                 encoding_error=self._encoding.error,
+                helper_error=self._helper.problem,
                 ring_fill=capture.ring_fill,
                 coalescing=capture.coalescing,
                 holes=self._devices.holes if self._devices else (),
@@ -208,25 +204,31 @@ class NodeParts:
 
     def detach(self) -> None:
         """Remove the hooks. A failure is told, with the way out; what else is to be done at the end goes on."""
-        node = self._settings.node
         try:
-            child.run("detach", {"node": node}, log=self._logs / f"kernel-{node}.detach.log")
+            self._helper.start("detach", {}).wait()
         except EnvironmentProblem as error:
             log.warning("could not detach; run: ayaflow detach", error=str(error))
-        pins.remove_hooks(self._directory)  # also those on interfaces that have moved to where nobody looks
+        self._remove("hooks")  # also those on interfaces that have moved to where nobody looks
 
     def unpin(self, kernel: PinnedRun) -> None:
         """Remove a run from the kernel."""
-        pins.remove_hooks(self._directory, str(kernel.state.ring_id))
-        if kernel.directory == self._directory:
-            pins.remove_files(self._directory)
+        run = str(kernel.state.ring_id)
+        self._remove("hooks", run)
+        if kernel is self._begun.kernel:
+            self._remove("files")
         else:
-            pins.remove(kernel.directory)
+            self._remove("aside", run)
             self._metrics.keep(self._interfaces)  # others were counted there
 
     def unpin_all(self) -> None:
         """Remove all that is pinned, and the folder."""
-        pins.remove(self._directory)
+        self._remove("all")
+
+    def _remove(self, what: str, run: str | None = None) -> None:
+        try:
+            self._helper.remove(what, run)
+        except EnvironmentProblem as error:
+            log.warning("what is pinned stays; run: ayaflow detach", what=what, error=str(error))
 
     def _find_out(self, safe: Safe, kernel: PinnedRun) -> None:
         """What Kafka and the disk have of a run."""

@@ -52,9 +52,10 @@ def producer(context: click.Context) -> int:
       ayaflow producer --interface eth0 --set kafka.bootstrap_servers=kafka1:9092
     """
     settings = _begin(context)
-    from producer import component, privileges
+    from producer import component
+    from producer.roles import capabilities
 
-    privileges.give_up()
+    capabilities.give_up()
     return component.run(settings)
 
 

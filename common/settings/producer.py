@@ -21,4 +21,9 @@ class ProducerSettings(Section):
     spool_bytes: int = Field(
         1 << 30, ge=0, description="Batches that may wait on disk, in data_dir/spool, while Kafka is away; 0: none."
     )
+    user: str | None = Field(
+        None,
+        description="Who the producer is, when root starts it, from the moment on that its program is loaded; none: "
+        "`ayaflow`, if it can be; `root`: root. Whoever it is has no capability.",
+    )
     metrics_listen: str = Field("127.0.0.1:9464", description="Address of /metrics and /health of the producer.")

@@ -8,9 +8,7 @@ no UTF-8 or of what cannot be printed is `\\xNN`, a backslash is two; of a names
 import hashlib
 from collections.abc import Iterator
 
-from producer.kernel.abi import INTERFACE
-
-MOST_OCTETS = INTERFACE["name"].itemsize
+MOST_OCTETS = 120
 """Of NAMESPACE/INTERFACE in UTF-8: so many are kept in the kernel for the producer that comes next."""
 _DIGEST = 16  # hexadecimal digits
 

@@ -31,6 +31,13 @@ def named(directory: Path = RUN_NETNS) -> dict[str, tuple[int, int]]:
     return found
 
 
+def path_of(name: str) -> Path:
+    """The file of a namespace with a name. Raises ValueError for what can be none."""
+    if "/" in name or name in {"", ".", ".."}:
+        raise ValueError(f"no name of a network namespace: {name!r}")
+    return RUN_NETNS / name
+
+
 def interfaces() -> dict[int, str]:
     """Those of this thread's namespace: as they are shown, by ifindex."""
     return {ifindex: shown(os.fsencode(name)) for ifindex, name in socket.if_nameindex()}

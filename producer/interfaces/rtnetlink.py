@@ -102,9 +102,12 @@ class RouteSocket:
     @classmethod
     def open(cls) -> "RouteSocket":
         """In the network namespace of this thread. Raises OSError."""
-        events = _socket(sum(1 << (group - 1) for group in _GROUPS))
+        return cls.of(*sockets())
+
+    @classmethod
+    def of(cls, events: socket.socket, ask: socket.socket) -> "RouteSocket":
+        """What `sockets` has opened, here or in another process."""
         events.setblocking(False)
-        ask = _socket(0)
         ask.settimeout(_SECONDS)
         return cls(events, ask)
 
@@ -209,6 +212,16 @@ class _Message:
     flags: int
     number: int  # of the question
     body: bytes
+
+
+def sockets() -> tuple[socket.socket, socket.socket]:
+    """For what happens, and for questions, in the network namespace of this thread. Raises OSError."""
+    events = _socket(sum(1 << (group - 1) for group in _GROUPS))
+    try:
+        return events, _socket(0)
+    except OSError:
+        events.close()
+        raise
 
 
 def _socket(groups: int) -> socket.socket:

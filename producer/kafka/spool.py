@@ -34,9 +34,10 @@ class Spool:
     def __init__(self, directory: Path, *, limit_bytes: int, on_loss: Callable[[int, str], None]) -> None:
         """`on_loss`: gets octets that cannot be read, and where. Raises OSError."""
         self._directory, self._limit, self._on_loss = directory, limit_bytes, on_loss
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _sync_folder(directory.parent)
-        _sync_folder(directory.parent.parent)
+        if not directory.is_dir():  # else its name is on disk, or somebody else's to see to
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            sync_folder(directory.parent)
+            sync_folder(directory.parent.parent)
         numbers = self._numbers()
         self._sizes = {number: self._path(number).stat().st_size for number in numbers}
         self._head = self._stored_head(numbers)
@@ -79,7 +80,7 @@ class Spool:
             _write_all(self._output, record)
             os.fdatasync(self._output.fileno())
             if not before:
-                _sync_folder(self._directory)
+                sync_folder(self._directory)
         except OSError:
             self._output.truncate(before)
             raise
@@ -220,7 +221,7 @@ def _next_whole(file: BinaryIO, offset: int, size: int) -> int:
     return size
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
     """A file that is new is on disk when its folder is, too."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

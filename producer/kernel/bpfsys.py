@@ -1,29 +1,28 @@
-"""The few bpf(2) calls that the steady process makes, by ctypes: bcc would bring LLVM into it.
+"""The few bpf(2) calls that the steady process makes, by ctypes: bcc would bring LLVM into it; numpy is not needed.
 
 All raise OSError with the call's errno.
 """
 
 import contextlib
 import ctypes
-import errno
 import os
 import platform
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 _SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361}
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE = 0, 1, 2, 3
 _PROG_LOAD, _OBJ_PIN, _OBJ_GET, _PROG_TEST_RUN = 5, 6, 7, 10
-_MAP_LOOKUP_BATCH, _MAP_DELETE_BATCH = 24, 27
 _PROG_BIND_MAP = 35
 _PROG_TYPE_SCHED_CLS = 3
 _VERIFIER_LOG_BYTES = 4 << 20
 _ATTR_BYTES = 128
-Records = npt.NDArray[np.void]
 
 MAP_TYPES = {"hash": 1, "array": 2, "prog_array": 3, "percpu_array": 6, "array_of_maps": 12, "ringbuf": 27}
 """The kinds of maps that we know."""
@@ -31,7 +30,8 @@ MAP_TYPES = {"hash": 1, "array": 2, "prog_array": 3, "percpu_array": 6, "array_o
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _number() -> int:
+def number() -> int:
+    """Of the system call on this machine. Raises OSError."""
     number = _SYSCALL.get(platform.machine())
     if number is None:
         raise OSError(0, f"the number of the bpf system call on {platform.machine()} is not known")
@@ -40,12 +40,17 @@ def _number() -> int:
 
 def bpf(command: int, attributes: bytes, what: str) -> tuple[int, bytes]:
     """The system call -> its result, and the attributes as the kernel left them. `what`: for the error."""
-    buffer = ctypes.create_string_buffer(attributes, _ATTR_BYTES)
-    result = _libc.syscall(_number(), command, buffer, _ATTR_BYTES)
-    if result < 0:
-        error = ctypes.get_errno()
+    result, error, raw = bpf_or_errno(command, attributes)
+    if error:
         raise OSError(error, f"{what}: {os.strerror(error)}")
-    return result, buffer.raw
+    return result, raw
+
+
+def bpf_or_errno(command: int, attributes: bytes) -> tuple[int, int, bytes]:
+    """The system call -> its result, the errno (0: there was no error), and the attributes as the kernel left them."""
+    buffer = ctypes.create_string_buffer(attributes, _ATTR_BYTES)
+    result = _libc.syscall(number(), command, buffer, _ATTR_BYTES)
+    return result, ctypes.get_errno() if result < 0 else 0, buffer.raw
 
 
 @contextlib.contextmanager
@@ -69,7 +74,7 @@ def obj_get(path: Path) -> int:
     return bpf(_OBJ_GET, struct.pack("=QII", ctypes.addressof(name), 0, 0), f"open {path}")[0]
 
 
-def map_update(fd: int, key: bytes, value: bytes | npt.NDArray[np.void]) -> None:
+def map_update(fd: int, key: bytes, value: "bytes | npt.NDArray[np.void]") -> None:
     """Set an entry. The value of a per-CPU map has one row a possible CPU, each a multiple of 8 octets."""
     key_buffer = ctypes.create_string_buffer(key, len(key))
     data = value if isinstance(value, bytes) else value.tobytes()
@@ -91,53 +96,6 @@ def map_lookup(fd: int, key: bytes, value_bytes: int) -> bytes:
     attributes = struct.pack("=IIQQQ", fd, 0, ctypes.addressof(key_buffer), ctypes.addressof(value_buffer), 0)
     bpf(_MAP_LOOKUP, attributes, "map lookup")
     return value_buffer.raw
-
-
-def map_read_all(fd: int, key: np.dtype[np.void], value: np.dtype[np.void], most: int) -> tuple[Records, Records]:
-    """All entries of a hash map of at most `most` that nobody writes to -> keys and values, in the map's own order."""
-    keys, values = np.empty(most, key), np.empty(most, value)  # pages that are not written to take no memory
-    place, found, begun = ctypes.create_string_buffer(8), 0, False
-    while True:
-        attributes = struct.pack(
-            "=QQQQIIQQ",
-            ctypes.addressof(place) if begun else 0,
-            ctypes.addressof(place),
-            keys.ctypes.data + found * key.itemsize,
-            values.ctypes.data + found * value.itemsize,
-            most - found,
-            fd,
-            0,
-            0,
-        )
-        error, count = _map_batch(_MAP_LOOKUP_BATCH, attributes)
-        if error not in {0, errno.ENOENT}:
-            raise OSError(error, f"map read: {os.strerror(error)}")
-        found, begun = found + count, True
-        if error or found == most:  # ENOENT: that was the last
-            return keys[:found], values[:found]
-
-
-def map_delete_all(fd: int, keys: Records) -> None:
-    """Remove entries; those that are not there are no error."""
-    begin = 0
-    keys = np.ascontiguousarray(keys)
-    while begin < len(keys):
-        rest = keys[begin:]
-        attributes = struct.pack("=QQQQIIQQ", 0, 0, rest.ctypes.data, 0, len(rest), fd, 0, 0)
-        error, count = _map_batch(_MAP_DELETE_BATCH, attributes)
-        if error == errno.ENOENT:
-            count += 1  # that one has gone
-        elif error:
-            raise OSError(error, f"map delete: {os.strerror(error)}")
-        begin += count
-
-
-def _map_batch(command: int, attributes: bytes) -> tuple[int, int]:
-    """A batch command -> (errno or 0, number of entries that it handled)."""
-    buffer = ctypes.create_string_buffer(attributes, _ATTR_BYTES)
-    result = _libc.syscall(_number(), command, buffer, _ATTR_BYTES)
-    count: int = struct.unpack_from("=I", buffer.raw, 32)[0]
-    return (ctypes.get_errno() if result < 0 else 0), count
 
 
 def prog_test_run(fd: int, frame: bytes, context: bytes = b"", repeat: int = 1) -> tuple[int, int]:

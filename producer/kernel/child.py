@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +22,9 @@ from common.errors import AyaflowError, EnvironmentProblem, SettingsError
 
 _SECONDS = 120
 _PART_BYTES = 1 << 16
+_POLL_SECONDS = 0.005
 MOST_FDS = 16
+EVERYTHING: Mapping[str, str] = {}
 
 
 class SeeLogError(EnvironmentProblem):
@@ -47,12 +50,23 @@ class Call(Protocol):
         """Have a child do it."""
 
 
+class Process(Protocol):
+    """What we use of subprocess.Popen."""
+
+    def poll(self) -> int | None:
+        """Its exit code; None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end -> its exit code. Raises subprocess.TimeoutExpired."""
+
+    def kill(self) -> None:
+        """End it."""
+
+
 class Running:
     """A child that was started."""
 
-    def __init__(
-        self, process: subprocess.Popen[bytes], connection: socket.socket, log: Path, seconds: float = _SECONDS
-    ) -> None:
+    def __init__(self, process: Process, connection: socket.socket, log: Path, seconds: float = _SECONDS) -> None:
         """`seconds`: that it may take."""
         self._process, self._connection, self._log, self._seconds = process, connection, log, seconds
         self._deadline = time.monotonic() + seconds
@@ -110,27 +124,51 @@ class Running:
 
 def start(command: str, request: dict[str, Any], *, log: Path) -> Running:
     """Start the child. Its messages go to `log`. Raises EnvironmentProblem."""
-    try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        messages = log.open("wb")
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"cannot write {log}: {error.strerror}. Set data_dir to a folder that can be written"
-        ) from error
     ours, theirs = socket.socketpair()
-    with messages, theirs:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "producer.child_main", command],
-            stdin=theirs.fileno(),
+    with theirs:
+        try:
+            process = spawn(command, theirs.fileno(), log)
+        except OSError as error:
+            ours.close()
+            raise EnvironmentProblem(
+                f"cannot write {log}: {error.strerror}. Set data_dir to a folder that can be written"
+            ) from error
+    return asked(process, ours, request, log)
+
+
+def spawn(command: str, connection: int, log: Path, only: Mapping[str, str] = EVERYTHING) -> "subprocess.Popen[bytes]":
+    """Start the child with its end of the connection. `only`: values that it takes whatever it is asked.
+
+    Raises OSError.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as messages:
+        return subprocess.Popen(
+            [sys.executable, "-m", "producer.child_main", command, json.dumps(dict(only))],
+            stdin=connection,
             stdout=messages,
             stderr=messages,
             start_new_session=True,  # Ctrl-C must not stop it half-way
             cwd=Path(__file__).parents[2],
         )
+
+
+def asked(process: Process, connection: socket.socket, request: dict[str, Any], log: Path) -> Running:
+    """Send the request to a child by our end of the connection."""
     with contextlib.suppress(ConnectionError):
-        ours.sendall(json.dumps(request).encode())
-        ours.shutdown(socket.SHUT_WR)
-    return Running(process, ours, log)
+        connection.sendall(json.dumps(request).encode())
+        connection.shutdown(socket.SHUT_WR)
+    return Running(process, connection, log)
+
+
+def waited(poll: Callable[[], int | None], timeout: float | None) -> int:
+    """Ask again and again for an exit code. Raises subprocess.TimeoutExpired."""
+    deadline = time.monotonic() + (_SECONDS if timeout is None else timeout)
+    while (code := poll()) is None:
+        if time.monotonic() > deadline:
+            raise subprocess.TimeoutExpired("child", timeout or _SECONDS)
+        time.sleep(_POLL_SECONDS)
+    return code
 
 
 def run(command: str, request: dict[str, Any], *, log: Path) -> Answer:

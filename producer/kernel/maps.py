@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from producer.kernel import bpfsys
+from producer.kernel import batches, bpfsys
 from producer.kernel.abi import BUDGET_NS, COUNTERS, MAX_INTERFACES, WATCHED_KEY, Records, converted, interface
 from producer.kernel.layout import Layout
 from producer.kernel.run_state import RunState
@@ -56,14 +56,14 @@ class PinnedMaps:
 
     def flows(self, epoch: int) -> tuple[Records, Records]:
         """Keys and values of a closed epoch's flow table, in the order of its buckets: nothing writes to it."""
-        keys, values = bpfsys.map_read_all(
+        keys, values = batches.map_read_all(
             self._of(self._flows, epoch), self._layout.coalesced_key, self._layout.coalesced, self._layout.flow_entries
         )
         return keys, converted(values, self._wanted.coalesced)
 
     def clear(self, epoch: int, keys: Records) -> None:
         """Remove these from the epoch's flow table."""
-        bpfsys.map_delete_all(self._of(self._flows, epoch), keys)
+        batches.map_delete_all(self._of(self._flows, epoch), keys)
 
     @staticmethod
     def _of(fds: tuple[int, int], epoch: int) -> int:
@@ -100,7 +100,7 @@ class PinnedTables:
 
     def places(self) -> set[tuple[int, int]]:
         """All that `watch` has named."""
-        keys, _ = bpfsys.map_read_all(self._watched, WATCHED_KEY, _ONE, MAX_INTERFACES)
+        keys, _ = batches.map_read_all(self._watched, WATCHED_KEY, _ONE, MAX_INTERFACES)
         return {(int(key["namespace"]), int(key["ifindex"])) for key in keys}
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -76,6 +77,14 @@ def node_directories(bpffs: Path) -> list[Path]:
         return sorted(path for path in (bpffs / TOP).iterdir() if path.is_dir())
     except OSError:
         return []
+
+
+def orphans(bpffs: Path) -> list[str]:
+    """Nodes that have left something in the kernel, and have no producer that runs. Raises PermissionError."""
+    top = bpffs / TOP
+    if not os.access(bpffs, os.X_OK) or (top.exists() and not os.access(top, os.W_OK)):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(top))
+    return [node_of(directory) for directory in node_directories(bpffs) if not is_locked(directory)]
 
 
 @contextlib.contextmanager
@@ -160,6 +169,17 @@ def remove_hooks(directory: Path, run: str | None = None) -> None:
     for folder in hooks_directories(directory):
         if run is None or folder == hooks_directory(directory, run):
             _remove(folder)
+
+
+def remove_slot(directory: Path, run: str, slot: int) -> None:
+    """Unlink the links of a slot: what is attached goes with them, wherever the interface is now."""
+    for path in slot_pins(directory, run, slot):
+        path.unlink(missing_ok=True)
+
+
+def slot_pins(directory: Path, run: str, slot: int) -> list[Path]:
+    """Where the links of a slot are pinned, by direction."""
+    return [hooks_directory(directory, run) / f"{slot}-{name}" for name in PROGRAMS]
 
 
 def _remove(directory: Path) -> list[str]:

@@ -19,7 +19,7 @@ from pyroute2 import IPRoute
 from common.settings import CaptureSettings
 from producer.capture.epochs import slots_of
 from producer.interfaces.attach.entry import Entries, Label
-from producer.kernel import bpfsys
+from producer.kernel import batches, bpfsys
 from producer.kernel.abi import COALESCED, COALESCED_KEY, UNLIMITED, WATCHED, counters_of, interface
 from producer.kernel.load import by_bcc, loader
 from producer.kernel.load.wanted import Wanted
@@ -110,7 +110,7 @@ class Programs:
     def release(self) -> int:
         """Throw away what is in the ring and in the flow table. Returns how many octets of the ring it was."""
         table = self.map("flows_a")
-        bpfsys.map_delete_all(table, bpfsys.map_read_all(table, COALESCED_KEY, COALESCED, FLOW_ENTRIES)[0])
+        batches.map_delete_all(table, batches.map_read_all(table, COALESCED_KEY, COALESCED, FLOW_ENTRIES)[0])
         start, end = self.ring.consumer_position(), self.ring.producer_position()
         self.ring.release(end)
         if self.copies is not None:

@@ -140,7 +140,7 @@ def is_loaded(command: int, number: int) -> bool:
     """Whether the kernel still has the program or map of a number."""
     attributes = ctypes.create_string_buffer(struct.pack("<III", number, 0, 0), 12)
     libc = ctypes.CDLL(None, use_errno=True)
-    fd = libc.syscall(bpfsys._number(), command, attributes, 12)
+    fd = libc.syscall(bpfsys.number(), command, attributes, 12)
     if fd >= 0:
         os.close(fd)
     return bool(fd >= 0)

@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from deploy.local.up.account import SYSTEM_USER
-from producer.privileges import KEPT
+from producer.roles.capabilities import NUMBERS
 from tests.fix_local import environment
 from tests.integration.fix_up import GROUP, Installation, first_line, health, left_over, run, stage_pid, stages, started
 from tests.kernel.attached import hooks
@@ -35,7 +35,7 @@ def test_it_prints_one_line_restarts_what_dies_and_leaves_nothing_behind(
 ) -> None:
     with started(installation) as process:
         assert first_line(process, installation) == f"ready {installation.console}\n"
-        only_the_producer_is_root(installation)
+        no_part_is_root(installation)
         strangers_read_nothing(installation)
         for stage in ("streams", "kafka"):
             os.kill(stage_pid(installation, stage), signal.SIGKILL)
@@ -54,21 +54,21 @@ def test_it_prints_one_line_restarts_what_dies_and_leaves_nothing_behind(
     assert not list(Path("/sys/fs/bpf").glob(f"ayaflow/up-{os.getpid()}*"))
 
 
-def only_the_producer_is_root(installation: Installation) -> None:
-    """And it cannot do what capturing does not ask for."""
+def no_part_is_root(installation: Installation) -> None:
+    """And the producer, which was, may do nothing."""
     user = pwd.getpwnam(SYSTEM_USER if everybody_can_run_us() else "root")
     assert (user.pw_uid == 0) is any(entry["action"] == "all parts run as root" for entry in installation.log())
     for stage in GROUP:
         said = status(stage_pid(installation, stage))
-        assert said["Uid"].split() == [str(0 if stage == "producer" else user.pw_uid)] * 4, stage
-        if stage != "producer" and user.pw_uid:
+        assert said["Uid"].split() == [str(user.pw_uid)] * 4, stage
+        if user.pw_uid:
             assert (said["Gid"].split(), said["Groups"]) == ([str(user.pw_gid)] * 4, ""), stage
-    kept = sum(1 << bit for bit in KEPT.values())
-    assert {
-        name: int(said, 16) & ~kept
-        for name, said in status(stage_pid(installation, "producer")).items()
-        if name in CAPABILITIES
-    } == dict.fromkeys(CAPABILITIES, 0)
+    said = status(stage_pid(installation, "producer"))
+    held = {name: int(said[name], 16) for name in CAPABILITIES}
+    if user.pw_uid:
+        assert held == dict.fromkeys(CAPABILITIES, 0)
+    assert {name: bits & ~(1 << NUMBERS["CAP_DAC_OVERRIDE"]) for name, bits in held.items()} == dict.fromkeys(held, 0)
+    assert said["NoNewPrivs"] == "1"
     for child in children(stage_pid(installation, "kafka")):
         assert status(child)["Uid"].split()[0] == str(user.pw_uid)
 
@@ -111,7 +111,7 @@ def strangers_read_nothing(installation: Installation) -> None:
         if not (Path(folder) / name).is_symlink() and (Path(folder) / name).stat().st_mode & 0o077
     ]
     assert [place for place in mine if (data / place).stat().st_uid != 0] == []
-    assert {str(place) for place in mine} <= {"logs", "run", "run/settings.yaml"}
+    assert {str(place) for place in mine} <= {"logs", "run", "run/settings.yaml", "spool"}
 
 
 def test_the_view_shows_traffic_and_nothing_outlives_kill_9(installation: Installation, interface: str) -> None:

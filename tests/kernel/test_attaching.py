@@ -157,5 +157,5 @@ def test_another_run_takes_the_links_over_whatever_slot_it_gives(attach: Attache
         assert tcx.query(socket.if_nametoindex(a), tcx.TCX[0]).links == there
         assert (programs(a, 0), programs(b, 1)) == (["ayaflow_i1"], ["ayaflow_e0"])
         assert not list(pins.hooks_directory(attach.directory, "1").iterdir())
-        attach.links.release(1)
+        pins.remove_slot(attach.directory, "1", 1)
         assert hooks(a) == hooks(b) == {"tcx ingress", "tcx egress"}

@@ -28,6 +28,7 @@ from producer.kernel import child, pins
 from producer.kernel.abi import SECONDARY
 from producer.kernel.ring import submitted
 from producer.kernel.run import begin_run
+from producer.roles.privileged import Machine, Privileged
 from schemas.packets import EpochCounters
 from tests.kernel import veth
 from tests.kernel.harness import FLOW_ENTRIES, LOADER, layout
@@ -70,13 +71,12 @@ class Watching:
         )
         self.names: dict[int, str] = {}
         self.watched: tuple[str, ...] = ()
+        self.helper = Privileged.begin(node=self.node, directory=directory, logs=log.parent, elsewhere=all_namespaces)
         self.hooks = Hooks(
             adopted={},
             selection=Selection.of(patterns),
-            observer=Observer(all_namespaces=all_namespaces),
-            attacher=ChildAttacher(
-                node=self.node, run=1, pin_directory=directory, log=log.with_suffix(".hook.log"), ways=ways
-            ),
+            observer=Observer(all_namespaces=all_namespaces, machine=Machine(self.helper)),
+            attacher=ChildAttacher(self.helper, run=1, ways=ways),
             tables=kernel.tables,
             epochs=self.epochs,
             monotonic=time.monotonic_ns,
@@ -133,6 +133,7 @@ class Watching:
 
     def close(self) -> None:
         self.hooks.close()
+        self.helper.__exit__()
         self._kernel.close()
 
 

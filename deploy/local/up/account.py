@@ -1,4 +1,4 @@
-"""Who the parts of `ayaflow up` are: only the producer is root.
+"""Who the parts of `ayaflow up` are: the producer begins as root, no other does.
 
 The data directory is root's, and the group of the unprivileged user may pass through it, nobody else. What that user
 writes is in directories of its own below it: whatever becomes of such a part, it cannot put a link where root writes.
@@ -6,7 +6,6 @@ writes is in directories of its own below it: whatever becomes of such a part, i
 
 import os
 import pwd
-import stat
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from common.settings import LocalSettings
 from deploy.local.kafka.broker import JARS
 from deploy.local.process import make_directory
 from deploy.local.up.stages import Plan
+from producer.roles.ownership import give
 
 log = logs.get("up")
 
@@ -100,7 +100,7 @@ def _hindrance(account: Account, data_dir: Path, jars: Path) -> str:
             _allow(data_dir / name, account)
         for name in _OWN:
             make_directory(data_dir / name)
-            _give(data_dir / name, account.uid, account.gid)
+            give(data_dir / name, account.uid, account.gid)
     except OSError as error:
         raise EnvironmentProblem(
             f"cannot give {error.filename or data_dir} to the user {account.name}: {error.strerror}. Set data_dir to a "
@@ -139,20 +139,9 @@ def _allow(path: Path, account: Account | None) -> None:
     path.chmod(0o710 if account is not None else 0o700)
 
 
-def _give(top: Path, uid: int, gid: int) -> None:
-    """Make a directory somebody's, with all that another owner left in it, such as root's `ayaflow kafka`."""
-    top.chmod(0o700)
-    os.chown(top, uid, gid)
-    for _, folders, files, place in os.fwalk(top):  # by descriptors: nothing in it can lead us elsewhere
-        for name in (*folders, *files):
-            found = os.stat(name, dir_fd=place, follow_symlinks=False)
-            if found.st_uid != uid and (found.st_nlink == 1 or stat.S_ISDIR(found.st_mode)):  # else a link to another's
-                os.chown(name, uid, gid, dir_fd=place, follow_symlinks=False)
-
-
 def _give_back(data_dir: Path) -> None:
     """All is root's again."""
     for name in _OWN:
-        _give(data_dir / name, 0, 0)
+        give(data_dir / name, 0, 0)
     for name in _PASSED:
         _allow(data_dir / name, None)

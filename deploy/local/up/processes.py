@@ -63,15 +63,17 @@ class Programs:
         """
         self._config, self._account = settings_file(data_dir), account
         _write_settings(self._config, settings, account)
+        self._whose = () if _chosen(settings) else ("--set", f"producer.user={account.name if account else 'root'}")
         self._plans = {plan.name: plan for plan in plans}
         self._logs = {name: LogFile(data_dir / "logs" / f"{name}.log") for name in self._plans}
 
     def start(self, name: str) -> Child:
         """Run a stage. Raises EnvironmentProblem when its log cannot be written."""
-        account = None if self._plans[name].privileged else self._account
+        privileged = self._plans[name].privileged
+        account = None if privileged else self._account
         with self._logs[name].open() as output:
             process = subprocess.Popen(
-                self._command(name),
+                [*self._command(name), *(self._whose if privileged else ())],
                 env=account.environment(_environment()) if account else _environment(),
                 user=account.uid if account else None,
                 group=account.gid if account else None,
@@ -109,6 +111,11 @@ class Programs:
     def _command(self, name: str) -> list[str]:
         # -P: nothing in the working directory can stand in for our modules
         return [sys.executable, "-P", "-m", "cli.main", name, "--config", str(self._config)]
+
+
+def _chosen(settings: Mapping[str, Any]) -> bool:
+    """Whether somebody has said who the producer is to be."""
+    return bool(settings["producer"]["user"])
 
 
 def _environment() -> dict[str, str]:

@@ -1,19 +1,16 @@
 """Attaching the kernel program to interfaces, detaching it, and looking whether it is there.
 
-Attaching and detaching is asked of the short-lived child: it may wait for the kernel, and needs pyroute2 where there is
-no TCX. Looking is a few system calls a hook.
+All is asked of the helper, which may do it. For attaching and detaching it starts a child, since that may wait for the
+kernel, and needs pyroute2 where there is no TCX. Looking is a few system calls a hook.
 """
 
 import contextlib
-import itertools
 from collections.abc import Collection, Iterable
 from dataclasses import asdict
-from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from producer.interfaces import namespaces
+from common.errors import EnvironmentProblem
 from producer.interfaces.attach.hook import WAYS, Hook, Outcome, Seen
-from producer.interfaces.attach.links import Links
 from producer.kernel import child
 
 
@@ -46,43 +43,46 @@ class Attacher(Protocol):
         """Remove the node's hooks, of any run, from all interfaces but those of these names. Raises AyaflowError."""
 
 
-class ChildAttacher:
-    """An Attacher by the child."""
+class Helps(Protocol):
+    """What we use of roles.privileged.Privileged, which may do what we may not."""
 
-    def __init__(self, *, node: str, run: int, pin_directory: Path, log: Path, ways: tuple[str, ...] = WAYS) -> None:
-        """`run`: the ring's id. `log`: where the child's messages go. `ways`: of WAYS, those that may be tried."""
-        self._node, self._run, self._pin_directory, self._log = node, run, pin_directory, log
-        self._ways, self._links = ways, Links(pin_directory, str(run))
+    def start(self, command: str, request: dict[str, Any]) -> child.Running:
+        """Start a child. Raises EnvironmentProblem."""
+
+    def look(self, run: str, hooks: Iterable[Hook]) -> dict[int, Seen]:
+        """What is attached, by slot. Raises EnvironmentProblem."""
+
+    def remove(self, what: str, run: str | None = None, slot: int = 0) -> None:
+        """Unlink pins. Raises EnvironmentProblem."""
+
+
+class ChildAttacher:
+    """An Attacher by a child of the helper."""
+
+    def __init__(self, helper: Helps, *, run: int, ways: tuple[str, ...] = WAYS) -> None:
+        """`run`: the ring's id. `ways`: of WAYS, those that may be tried."""
+        self._helper, self._run, self._ways = helper, str(run), ways
 
     def attach(self, hooks: Iterable[Hook]) -> "ChildAttaching":
         """See Attacher."""
-        request = {
-            "node": self._node,
-            "run": self._run,
-            "pin_directory": str(self._pin_directory),
-            "ways": self._ways,
-            "hooks": [asdict(hook) for hook in hooks],
-        }
-        return ChildAttaching(child.start("hook", request, log=self._log))
+        request = {"run": self._run, "ways": self._ways, "hooks": [asdict(hook) for hook in hooks]}
+        return ChildAttaching(self._helper.start("hook", request))
 
     def look(self, hooks: Iterable[Hook]) -> dict[int, Seen]:
-        """See Attacher."""
-        hooks = sorted(hooks, key=lambda hook: hook.namespace or "")
-        seen = {hook.slot: Seen(in_place=False) for hook in hooks}
-        for namespace, there in itertools.groupby(hooks, lambda hook: hook.namespace):
-            with contextlib.suppress(OSError), namespaces.entered(namespace):
-                for hook in there:
-                    with contextlib.suppress(OSError):
-                        seen[hook.slot] = self._links.look(hook)
-        return seen
+        """See Attacher. Without a helper nothing is seen, which is told elsewhere."""
+        try:
+            return self._helper.look(self._run, hooks)
+        except EnvironmentProblem:
+            return {}
 
     def release(self, slot: int) -> None:
         """See Attacher."""
-        self._links.release(slot)
+        with contextlib.suppress(EnvironmentProblem):  # there is no helper: our end, or a restart, removes it
+            self._helper.remove("slot", self._run, slot)
 
     def detach_others(self, keep: Collection[str]) -> None:
         """See Attacher."""
-        child.run("detach", {"node": self._node, "keep": list(keep)}, log=self._log)
+        self._helper.start("detach", {"keep": list(keep)}).wait()
 
 
 class ChildAttaching:

@@ -7,7 +7,8 @@ and whoever removes the pin detaches it.
 
 import contextlib
 import errno
-from collections.abc import Collection
+import itertools
+from collections.abc import Collection, Iterable
 from functools import cached_property
 from pathlib import Path
 
@@ -26,7 +27,7 @@ class Links:
 
     def __init__(self, directory: Path, run: str) -> None:
         """`directory`: the node's."""
-        self._directory, self._folder = directory, pins.hooks_directory(directory, run)
+        self._directory, self._run, self._folder = directory, run, pins.hooks_directory(directory, run)
 
     def look(self, hook: Hook) -> Seen:
         """Ask the kernel. Raises OSError."""
@@ -43,13 +44,8 @@ class Links:
             with closing(entries.load(hook.slot, direction, marks=marks)) as program:
                 self._put(hook, direction, program)
 
-    def release(self, slot: int) -> None:
-        """Detach, wherever the interface is now. Does not wait for it."""
-        for direction in range(len(TCX)):
-            self._pin(slot, direction).unlink(missing_ok=True)
-
     def _pin(self, slot: int, direction: int) -> Path:
-        return self._folder / f"{slot}-{PROGRAMS[direction]}"
+        return pins.slot_pins(self._directory, self._run, slot)[direction]
 
     def _look(self, hook: Hook, direction: int) -> list[str] | None:
         """Others' programs before ours; None: ours is not there."""
@@ -89,6 +85,18 @@ class Links:
         """Pins of the node, of any run, by the numbers of their links."""
         paths = [path for folder in pins.hooks_directories(self._directory) for path in folder.iterdir()]
         return {link.number: path for path in paths if (link := _pinned(path))}
+
+
+def look_at(directory: Path, run: str, hooks: Iterable[Hook]) -> dict[int, Seen]:
+    """What is there now, by slot; what cannot be looked at is not in place."""
+    hooks = sorted(hooks, key=lambda hook: hook.namespace or "")
+    links, seen = Links(directory, run), {hook.slot: Seen(in_place=False) for hook in hooks}
+    for namespace, there in itertools.groupby(hooks, lambda hook: hook.namespace):
+        with contextlib.suppress(OSError), namespaces.entered(namespace):
+            for hook in there:
+                with contextlib.suppress(OSError):
+                    seen[hook.slot] = links.look(hook)
+    return seen
 
 
 def detach(*, node: str | None, keep: Collection[str] = ()) -> list[str]:

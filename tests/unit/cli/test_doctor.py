@@ -25,6 +25,7 @@ from common.settings import (
 from console.health import Question, Verdict
 from deploy.local.process import only_one
 from deploy.local.up.processes import settings_file
+from producer.kernel import pins
 
 
 def unused() -> str:
@@ -115,3 +116,12 @@ def test_what_is_to_be_set_right_is_said_of_a_stage_that_is_well() -> None:
     [found] = doctor.check([("streams", doctor.answers(question, "do it"))])
     assert (found.ok, found.message) == (True, "answers and is well; the clock of node n1 is 600 s ahead of ours")
     assert Verdict(ok=True, details={"warnings": "not a list"}).warnings == []
+
+
+def test_what_a_killed_producer_left_in_the_kernel_is_named(tmp_path: Path) -> None:
+    assert doctor.left_behind(tmp_path) == "nothing in the kernel is without its producer"
+    with pins.locked(pins.node_directory(tmp_path, "runs")):
+        assert doctor.left_behind(tmp_path) == "nothing in the kernel is without its producer"
+        pins.node_directory(tmp_path, "was.killed").mkdir()
+        with pytest.raises(EnvironmentProblem, match=r"^node was\.killed: .*ayaflow detach"):
+            doctor.left_behind(tmp_path)

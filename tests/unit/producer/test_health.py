@@ -14,7 +14,11 @@ NOW = 100 * SECOND
 
 
 def told(
-    *holes: Hole, troubles: tuple[Trouble, ...] = (), encoding_error: str | None = None, **progress: Any
+    *holes: Hole,
+    troubles: tuple[Trouble, ...] = (),
+    encoding_error: str | None = None,
+    helper_error: str | None = None,
+    **progress: Any,
 ) -> dict[str, Any]:
     status = Status("n", interfaces=("eth0",), troubles=troubles, packets=7)
     fields = {"released": 0, "begun_ns": NOW, "looked_ns": NOW} | progress
@@ -22,6 +26,7 @@ def told(
         status,
         Progress(**fields),
         encoding_error=encoding_error,
+        helper_error=helper_error,
         ring_fill=0.123456,
         coalescing=True,
         holes=holes,
@@ -124,3 +129,8 @@ def test_what_is_wanted_and_not_watched_is_not_well_and_named() -> None:
         "reason": "refused",
         "error": "File exists. Or leave it out: capture.interfaces '!v1'",
     }
+
+
+def test_a_helper_that_ended_is_told_while_all_else_is_well() -> None:
+    found = told(helper_error="the helper that attaches to interfaces has ended")
+    assert (found["ok"], found["error"]) == (False, "the helper that attaches to interfaces has ended")

@@ -22,7 +22,7 @@ def answered(command: Callable[[dict[str, Any]], Answer], log: Path, request: by
     with theirs:
         ours.sendall(request)
         ours.shutdown(socket.SHUT_WR)
-        child_main.serve(theirs, command)
+        child_main.serve(theirs, command, {})
     return Running(subprocess.Popen([sys.executable, "-c", ""]), ours, log).wait()
 
 
