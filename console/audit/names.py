@@ -16,6 +16,9 @@ from console.audit.sql import IN_RANGE, NODE, ledger
 from schemas.names import NAME_STATUSES
 
 SKIPPED = ("ring_full", "over_budget", "table_full")
+_LATER = f"clock > toDateTime({{oldest:UInt32}}, 'UTC') AND {NODE}"
+_NEAR = f"{_LATER} AND clock <= toDateTime({{newest:UInt32}}, 'UTC')"
+"""Messages that may have copies of epochs in the range: they are read in seconds, or when a producer is back."""
 _LATER_EPOCHS = 2  # CPUs write the end of one and the beginning of the next at once
 _IN_RANGE = f"""clock > fromUnixTimestamp64Micro({{since_us:Int64}}, 'UTC')
       AND clock <= fromUnixTimestamp64Micro({{until_us:Int64}}, 'UTC') AND {NODE}"""
@@ -43,11 +46,11 @@ FROM (
 GLOBAL LEFT JOIN (
     SELECT node, ring_id, each AS epoch, sum(copies_of_it) AS read
     FROM names_ledger ARRAY JOIN epochs AS each, epoch_copies AS copies_of_it
-    WHERE {NODE}
+    WHERE {_NEAR}
     GROUP BY node, ring_id, epoch
 ) AS r ON k.node = r.node AND k.ring_id = r.ring_id AND k.epoch = r.epoch
 GLOBAL LEFT JOIN (
-    SELECT node, ring_id, max(arrayMax(epochs)) AS newest FROM names_ledger WHERE notEmpty(epochs) AND {NODE}
+    SELECT node, ring_id, max(arrayMax(epochs)) AS newest FROM names_ledger WHERE notEmpty(epochs) AND {_LATER}
     GROUP BY node, ring_id
 ) AS n ON k.node = n.node AND k.ring_id = n.ring_id
 GROUP BY node
@@ -77,6 +80,8 @@ FROM (
         UNION ALL
         SELECT {_BLOCK}, toInt64(0) AS told, toInt64(count) AS stored, toDateTime(0, 'UTC') AS told_at
         FROM names WHERE {NODE}
+          AND received BETWEEN (SELECT min(received) FROM names_ledger WHERE {_IN_RANGE})
+                           AND (SELECT max(received) FROM names_ledger WHERE {_IN_RANGE})
     )
     GROUP BY {_BLOCK}
 )

@@ -75,7 +75,8 @@ CREATE TABLE IF NOT EXISTS {database}.names_ledger{local} {on_cluster}
     open_before_copies Int64                   COMMENT 'In no row yet, before these messages' CODEC(T64, ZSTD(1)),
     open_copies        Int64                   COMMENT 'In no row yet, after them: questions without an answer so far, unfinished handshakes' CODEC(T64, ZSTD(1)),
     transactions       UInt64                  COMMENT 'Transactions and handshakes in the rows' CODEC(T64, ZSTD(1)),
-    recorded           DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC') COMMENT 'When this row was written, by the clock of ClickHouse' CODEC(Delta, ZSTD(1))
+    recorded           DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC') COMMENT 'When this row was written, by the clock of ClickHouse' CODEC(Delta, ZSTD(1)),
+    INDEX clock_range clock TYPE minmax GRANULARITY 1
 )
 ENGINE = {merge_tree}
 ORDER BY (topic_id, kafka_partition, kafka_offset_start, node, ring_id)
