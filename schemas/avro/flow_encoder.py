@@ -70,9 +70,9 @@ def arrow_rows(flows: FlowColumns, *, topic_id: int = 0, kafka_partition: int = 
     """The same rows as Arrow columns, named as FlowRecord's fields; times are timestamps of whole microseconds."""
     n, begin_us = len(flows), flows.window_begin * 1_000_000
     ids = record_ids(flows, topic_id=topic_id, kafka_partition=kafka_partition, revision=revision)
-    columns = {field.name: _arrow_column(flows, field) for field in KEYS}
+    columns = {field.name: arrow_column(flows, field) for field in KEYS}
     columns |= {name: pa.array(getattr(flows, name)) for name in names(MEASURES)}
-    columns |= {field.name: _arrow_column(flows, field) for field in NAMED}
+    columns |= {field.name: arrow_column(flows, field) for field in NAMED}
     columns |= {
         "record_id": _fixed_text(ids),
         "window_begin": pa.array(np.full(n, begin_us, np.int64)),
@@ -101,12 +101,13 @@ def _named(flows: FlowColumns, field: Field) -> Column:
     return same(string(field.choices[0])) if field.choices else longs(values)
 
 
-def _names(flows: FlowColumns, field: Field) -> tuple[str, ...]:
+def _names(flows: Any, field: Field) -> tuple[str, ...]:
     names: tuple[str, ...] = getattr(flows, f"{field.name}_names") if field.listed else ()
     return names
 
 
-def _arrow_column(flows: FlowColumns, field: Field) -> pa.Array:
+def arrow_column(flows: Any, field: Field) -> pa.Array:
+    """A field of flows as an Arrow column: of FlowColumns, or of what has columns of the same names."""
     values = getattr(flows, field.name)
     if field.listed:
         return pa.array(_names(flows, field), pa.string()).take(pa.array(values))
@@ -115,11 +116,18 @@ def _arrow_column(flows: FlowColumns, field: Field) -> pa.Array:
             return pa.array(field.choices).take(pa.array(values))
         case Kind.FLAG:
             return pa.array(values.astype(np.bool_))
-        case Kind.ADDRESS if field.tunnel:
-            return pc.if_else(pa.array(flows.tunnel_type > 0), addresses.to_arrow(values), "")
         case Kind.ADDRESS:
-            return addresses.to_arrow(values)
+            return _arrow_addresses(values, flows.tunnel_type > 0 if field.tunnel else None)
     return pa.array(values)
+
+
+def _arrow_addresses(octets: Any, present: Any) -> pa.Array:
+    """`present`: which of them there are, the others are empty texts; None: all."""
+    if present is None:
+        return addresses.to_arrow(octets)
+    return (
+        pc.if_else(pa.array(present), addresses.to_arrow(octets), "") if present.any() else pa.repeat("", len(octets))
+    )
 
 
 def _community_ids(flows: FlowColumns) -> Any:

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from common.recent import Recent
+from schemas.batches import RingId
 from schemas.names import NAME_STATUSES, NameBatch
-from streams.partition.rings import MOST_NODES, RingId, Verdict
+from streams.partition.rings import MOST_NODES, Verdict
 
 _MOST_MESSAGES = 256  # of a ring, that may be repeated after a kill
 

@@ -12,13 +12,14 @@ import numpy as np
 import pyarrow as pa
 
 from common.errors import DecodeError
+from schemas.batches import Extent, RingId
 from schemas.fields import MOST_NAME
 from schemas.flows import Loss
 from schemas.names import NameBatch
 from streams.names.accounts import Account, Accounts
 from streams.names.rows import added_up, check_times, rows
 from streams.partition.progress import committable
-from streams.partition.rings import Extent, RingId, Rings
+from streams.partition.rings import Rings
 from streams.partition.steady import Steady
 from streams.partition.storing import KafkaPartition
 

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from common.errors import DecodeError
+from schemas.batches import RingId
 from schemas.flows import LedgerRow
-from schemas.packets import COUNTS, I64, EpochCounters, PacketBatch
-from streams.partition.rings import RingId
+from schemas.packets import I64, EpochCounters, PacketBatch
 from streams.windowing.windows import Share
 
 _DIRECT = 4096  # combinations of epoch, interface and direction that are counted without sorting
@@ -116,14 +115,6 @@ class Accounts:
     def rings(self) -> int:
         """Rings of which something is remembered."""
         return len(self._open.keys() | self._closed_up_to.keys())
-
-
-def check_counters(batch: PacketBatch) -> None:
-    """Raises DecodeError when the counters of a batch cannot be stored."""
-    for row in batch.counters:
-        counts = [getattr(row, name) for name in COUNTS]
-        if min(counts) < 0 or not 0 <= row.start_ns <= row.end_ns < _LATEST_NS:
-            raise DecodeError("the counters of a PacketBatch are negative, or their times impossible")
 
 
 def _by_epoch(batch: PacketBatch, share: Share) -> list[tuple[int, Passage, int, int]]:

@@ -1,11 +1,10 @@
 """Which entries of a batch are new: gaps and duplicates by (node, ring_id, place). Pure.
 
-A ring has two series of places: positions in the ring buffer, and the numbers of coalesced entries. Both only go up,
-and are judged alike. A producer that was killed sends again what Kafka may already have; the place says so. What is
-known about a ring must survive our own restart too, so the last message of each series that was understood on its
-own (its anchor) is not acknowledged until a newer one has come: whoever reads on from there knows the ring before it
-sees what may be a duplicate. A message that was cut or dropped because of its anchor ties itself to it: see `spans`
-and streams.partition.progress.
+The two series of places of a ring (schemas.batches) are judged alike. A producer that was killed sends again what
+Kafka may already have; the place says so. What is known about a ring must survive our own restart too, so the last
+message of each series that was understood on its own (its anchor) is not acknowledged until a newer one has come:
+whoever reads on from there knows the ring before it sees what may be a duplicate. A message that was cut or dropped
+because of its anchor ties itself to it: see `spans` and streams.partition.progress.
 
 A node has one ring after the other: a new one replaces the last, of which nothing more comes. Where two producers call
 themselves by one name, two replays or two machines, their messages alternate. So a few rings of a node are known at a
@@ -16,9 +15,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from common.errors import DecodeError
 from common.recent import Recent
-from schemas.packets import PacketBatch
+from schemas.batches import Extent, RingId
 
 ANCHOR_SECONDS = 600.0  # a series that says nothing for so long no longer holds back acknowledgements
 RING_SECONDS = 10.0  # a ring of which nothing came for so long, ...
@@ -28,13 +26,6 @@ MOST_NODES = 1 << 14  # of a partition: those silent for longest are forgotten f
 FORGET_SECONDS = 86_400.0  # a node's producer may have been without Kafka for so long, and comes back with its spool
 SHARED_RETURNS = 3  # of rings that had been replaced: once is a message of a producer that was killed, come late
 SHARED_SECONDS = 60.0  # without one of them, and the name is one producer's again
-
-
-class RingId(NamedTuple):
-    """A ring that nobody else has, whatever the nodes are called."""
-
-    node: str
-    ring_id: int
 
 
 class Shared(NamedTuple):
@@ -48,62 +39,6 @@ class Shared(NamedTuple):
             f"two producers call themselves node {self.node} (rings {self.rings[0]:x} and {self.rings[1]:x}): "
             "set `node` so that each has a name of its own"
         )
-
-
-class Extent(NamedTuple):
-    """What a batch holds of its node's ring.
-
-    Equal numbers of coalesced entries: the entries are from the ring, and so many coalesced ones were sent before, or,
-    with 0, the batch does not say.
-    """
-
-    node: str
-    ring_id: int
-    start: int  # position in the ring
-    end: int
-    coalesced_start: int  # number of a coalesced entry
-    coalesced_end: int
-    entries: int
-
-    @classmethod
-    def of(cls, batch: PacketBatch) -> "Extent":
-        """That of a batch."""
-        return cls(
-            batch.node,
-            batch.ring_id,
-            batch.ring_start,
-            batch.ring_end,
-            batch.coalesced_start,
-            batch.coalesced_end,
-            len(batch),
-        )
-
-    @property
-    def coalesced(self) -> bool:
-        """Whether the entries are coalesced ones."""
-        return self.coalesced_end > self.coalesced_start
-
-    @property
-    def from_ring(self) -> int:
-        """Entries that are places of the ring."""
-        return 0 if self.coalesced else self.entries
-
-    @property
-    def stride(self) -> int:
-        """Bytes of the ring that each entry takes; 0: they are not all of one size, or there are none."""
-        size, entries = self.end - self.start, self.from_ring
-        return size // entries if entries and not size % entries else 0
-
-    def check(self) -> None:
-        """Raises DecodeError when there is no such extent."""
-        if (
-            self.end < self.start
-            or (self.from_ring and self.end == self.start)
-            or self.coalesced_end < self.coalesced_start
-        ):
-            raise DecodeError(
-                f"a PacketBatch with {self.entries} packets from ring position {self.start} to {self.end}"
-            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,16 +58,6 @@ class _Series:
     expected: int  # place after the last entry that was taken
     anchor: int | None = None  # offset of the last message that needed none before it
     heard: float = 0.0
-
-    def begin(self, start: int, end: int, entries: int) -> int:
-        """How many entries of a batch are known. Raises DecodeError when that cannot be told."""
-        if start >= self.expected:
-            return 0
-        if end <= self.expected or not entries:
-            return entries
-        if (end - start) % entries or (self.expected - start) % ((end - start) // entries):
-            raise DecodeError("a PacketBatch repeats part of an earlier one, and its entries are not of one size")
-        return (self.expected - start) // ((end - start) // entries)
 
     def move(self, start: int, end: int, offset: int, now: float, spans: dict[int, int]) -> int:
         """Take note of a batch. Returns how much was skipped before it."""
@@ -236,9 +161,9 @@ class Rings:
     def _go_on(self, ring: _Ring, extent: Extent, offset: int, now: float) -> Verdict:
         if extent.coalesced:
             numbers = ring.numbers
-            begin = numbers.begin(extent.coalesced_start, extent.coalesced_end, extent.entries) if numbers else 0
+            begin = extent.known(numbers.expected) if numbers else 0
         else:
-            begin = ring.positions.begin(extent.start, extent.end, extent.entries)
+            begin = extent.known(ring.positions.expected)
         anchors = [series.anchor for series in ring.series() if series.anchor is not None]
         gap_entries = 0
         if ring.numbers is None and extent.coalesced_end:

@@ -9,20 +9,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from schemas.batches import Extent, RingId, check
 from schemas.flows import Loss
 from schemas.packets import PacketBatch
-from streams.partition.accounting import Accounts, ClosedEpoch, check_counters
+from streams.partition.accounting import Accounts, ClosedEpoch
 from streams.partition.progress import committable
-from streams.partition.rings import Extent, RingId, Rings, Shared, Verdict
+from streams.partition.rings import Rings, Shared, Verdict
 from streams.partition.steady import Steady
 from streams.partition.storing import KafkaPartition, Known, WindowId, WindowJob
 from streams.partition.watermark import Watermark
 from streams.windowing.initiators import Initiators
-from streams.windowing.keys import Names, check_names, pack
+from streams.windowing.keys import Names, pack
 from streams.windowing.naming import Naming
 from streams.windowing.rows import Rows
 from streams.windowing.tunnels import Tunnels
-from streams.windowing.windows import Share, Window, from_offset, latest, split
+from streams.windowing.windows import Share, Window, from_offset, split
 
 LATE_DELAY = 1.0  # seconds that late packets wait for more of their window; twice as long after each time
 LONGEST_LATE_DELAY = 60.0  # the same, of a window that is corrected again and again
@@ -84,9 +85,7 @@ class Partition:
     def take(self, offset: int, batch: PacketBatch, now: float) -> Taken:
         """Add a message. Raises DecodeError, with nothing changed, when it cannot be right."""
         assert offset >= self.position, "offsets only go up; after a rebalance a new Partition begins"
-        latest_ns = latest(batch)
-        check_counters(batch)
-        check_names(batch)
+        latest_ns = check(batch)
         wall, now = now, self._steady.time(now)
         verdict = self._rings.judge(Extent.of(batch), offset, now)
         self.position = offset + 1

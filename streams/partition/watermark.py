@@ -6,7 +6,7 @@ Pure; the wall clock is an argument.
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from streams.partition.rings import RingId
+from schemas.batches import RingId
 
 _LAGGARD_SECONDS = 60.0
 

@@ -13,10 +13,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from common.errors import DecodeError
-from schemas.fields import KEYS, MOST_NAME, Kind
-from schemas.names import MOST_DOMAIN
-from schemas.packets import I32, I64, U32, FlowKeys, PacketBatch
+from schemas.fields import KEYS, Kind
+from schemas.packets import I32, I64, U32, FlowKeys
 
 U64 = npt.NDArray[np.uint64]
 Keys = npt.NDArray[np.void]  # of dtype KEY
@@ -52,14 +50,6 @@ _SHIFT = np.uint64(29)
 
 
 MANY = 1 << 12  # containers come and go with names of their own: from here on those that are not in use are forgotten
-
-
-def check_names(batch: PacketBatch) -> None:
-    """Raises DecodeError for a name that nobody has, which would be remembered and shown."""
-    names = (batch.node, *batch.interface_names, *(row.interface for row in batch.counters))
-    for texts, most in ((names, MOST_NAME), (batch.domains, MOST_DOMAIN), ((*batch.ja4s, *batch.alpns), MOST_NAME)):
-        if (longest := max(map(len, texts), default=0)) > most:
-            raise DecodeError(f"a PacketBatch with a name of {longest} characters")
 
 
 class Names(Generic[N]):

@@ -10,14 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from common.errors import DecodeError
 from schemas.defaults import entry_values
 from schemas.fields import MEASURES
 from schemas.packets import I64, PacketBatch
 from streams.windowing.keys import Groups
 from streams.windowing.rows import COLUMNS, Rows, compact, concatenate, merged, with_bare_syn
 
-_END_NS = (2**32 - 3600) * 1_000_000_000  # ClickHouse's DateTime ends in 2106, and a window takes up to an hour
 COMPACT_ROWS = 1 << 19  # so many loose rows of a window are grouped before it ends
 
 
@@ -26,20 +24,6 @@ class Share(NamedTuple):
 
     window: int  # start, seconds since the Unix epoch
     rows: Rows  # a row a flow of the batch's dictionary; `keys` are the numbers of these flows, ascending
-
-
-def latest(batch: PacketBatch) -> int:
-    """Last packet of a batch, in nanoseconds; 0 when it is empty.
-
-    Raises DecodeError when one of its times lies outside what can be stored. What can be is taken as it is, be it of
-    next year: the window of a packet follows from its message alone, today and when that is read again.
-    """
-    times = [batch.clock_ns, batch.idle_start_ns, batch.idle_end_ns, batch.base_ns]
-    if len(batch):
-        times += [batch.base_ns + int(each) for each in (batch.time_offset_ns.min(), batch.time_offset_ns.max())]
-    if min(times) < 0 or max(times) >= _END_NS:
-        raise DecodeError("a PacketBatch has a packet or a clock before 1970 or after 2106")
-    return times[-1] if len(batch) else 0
 
 
 def split(batch: PacketBatch, window_seconds: int, begin: int = 0) -> list[Share]:

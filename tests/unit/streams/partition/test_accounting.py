@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import DecodeError
+from schemas.batches import RingId, check
 from schemas.flows import LedgerRow
 from schemas.packets import EpochCounters, PacketBatch
-from streams.partition.accounting import Accounts, check_counters, difference, figures
-from streams.partition.rings import RingId
+from streams.partition.accounting import Accounts, difference, figures
 from streams.windowing.windows import split
 from tests.unit.streams.batches import SECOND, Packet, batch, coalesced, counters
 
@@ -132,4 +132,4 @@ def test_counters_that_cannot_be_stored_are_refused(change: dict[str, int]) -> N
     (row,) = counters(1, [packet(0, 1)])
     wrong: EpochCounters = replace(row, **change)  # type: ignore[arg-type]
     with pytest.raises(DecodeError):
-        check_counters(batch([], counters=[wrong]))
+        check(batch([], counters=[wrong]))

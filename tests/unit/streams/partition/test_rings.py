@@ -1,6 +1,7 @@
 import pytest
 
 from common.errors import DecodeError
+from schemas.batches import Extent, RingId
 from streams.partition.rings import (
     ANCHOR_SECONDS,
     FORGET_SECONDS,
@@ -8,8 +9,6 @@ from streams.partition.rings import (
     RING_MESSAGES,
     RING_SECONDS,
     SHARED_SECONDS,
-    Extent,
-    RingId,
     Rings,
     Shared,
     Verdict,

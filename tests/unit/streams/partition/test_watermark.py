@@ -1,4 +1,4 @@
-from streams.partition.rings import RingId
+from schemas.batches import RingId
 from streams.partition.watermark import Skew, Watermark
 
 S = 1_000_000_000

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import DecodeError
+from schemas.batches import check
 from schemas.packets import BARE_SYN
 from streams.windowing.keys import KEY
 from streams.windowing.rows import COLUMNS, Rows
-from streams.windowing.windows import COMPACT_ROWS, Piece, StraddlesOffset, Window, from_offset, latest, split
+from streams.windowing.windows import COMPACT_ROWS, Piece, StraddlesOffset, Window, from_offset, split
 from tests.unit.streams.batches import SECOND, Packet, batch, coalesced
 
 START = 1_800_000_000
@@ -121,9 +122,9 @@ def test_sums_beyond_a_double_are_exact() -> None:
 @pytest.mark.parametrize("time_ns", [-1, 2**32 * SECOND])
 def test_a_time_that_cannot_be_stored_is_refused(time_ns: int) -> None:
     with pytest.raises(DecodeError, match="1970"):
-        latest(batch([Packet(time_ns=time_ns)]))
+        check(batch([Packet(time_ns=time_ns)]))
     with pytest.raises(DecodeError, match="1970"):
-        latest(batch([], clock_ns=time_ns))
+        check(batch([], clock_ns=time_ns))
 
 
 @pytest.mark.parametrize("base_ns", [-(2**63), 2**63 - 1])
@@ -131,7 +132,7 @@ def test_times_that_add_up_to_what_can_be_stored_do_not_overflow(base_ns: int) -
     made = batch([Packet(time_ns=START * SECOND)])
     wrong = replace(made, base_ns=base_ns)
     with pytest.raises(DecodeError, match="1970"):
-        latest(wrong)
+        check(wrong)
 
 
 def _rows(n: int, first: int = 0) -> Rows:
