@@ -7,7 +7,7 @@ PYTEST := $(PYTHON) -m pytest
 SLOWEST := --durations=15 --durations-min=1
 MINUTES ?= 30
 COVERAGE_TESTS ?= tests/unit tests/integration -m "not wide"
-C_FILES := $(wildcard bpf/*.[ch] producer/*/*.c producer/*/*/*.c schemas/*/*.c tests/*/*.c)
+C_FILES := $(wildcard ayaflow/*/*.c bpf/*.[ch] producer/*/*.c producer/*/*/*.c schemas/*/*.c tests/*/*.c)
 SHELL_FILES := .ci/run $(wildcard deploy/*/*.sh tests/*.sh)
 
 help:            ## list the targets
@@ -113,7 +113,7 @@ docs:            ## write docs/configuration.md, metrics.md, architecture.md, to
 
 wheel:           ## dist/ayaflow-….whl with the compiled parts; fails without them
 	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
-	@$(PYTHON) -m zipfile --list dist/ayaflow-*.whl | grep -cE '/_(rows|reader|read_records|dns|hello)\..*so|bpf/objects/.*\.o' | grep -qx 13 || { echo "the wheel lacks a compiled part: are gcc and clang installed?"; exit 1; }
+	@$(PYTHON) -m zipfile --list dist/ayaflow-*.whl | grep -cE '/_(rows|reader|identities|read_records|dns|hello)\..*so|bpf/objects/.*\.o' | grep -qx 14 || { echo "the wheel lacks a compiled part: are gcc and clang installed?"; exit 1; }
 	@ls dist
 
 lock:            ## write the installed versions to constraints.txt

@@ -22,7 +22,7 @@ EXTRAS = {
 }
 """Command -> the extras that it needs; the others need none."""
 
-_NOT_PIPS = {"bcc", "bpf", "cli", "common", "console", "deploy", "producer", "schemas", "streams"}
+_NOT_PIPS = {"ayaflow", "bcc", "bpf", "cli", "common", "console", "deploy", "producer", "schemas", "streams"}
 
 
 def problem(command: str, missing: str) -> EnvironmentProblem | None:

@@ -98,7 +98,7 @@ headers() {
 environment() {
     local stamp extras=local
     [ "$purpose" = run ] || extras=local,test
-    stamp=$(cat pyproject.toml constraints.txt schemas/avro/rows.c schemas/avro/reader.c producer/capture/read_records.c producer/names/parsers/*.c bpf/event.h | sha256sum | cut -d' ' -f1)
+    stamp=$(cat pyproject.toml constraints.txt schemas/avro/rows.c schemas/avro/reader.c ayaflow/consume/identities.c producer/capture/read_records.c producer/names/parsers/*.c bpf/event.h | sha256sum | cut -d' ' -f1)
     case "$(cat $venv/.ayaflow-stamp 2>/dev/null)" in
         "$stamp $extras" | "$stamp local,test") return 0 ;;
     esac

@@ -18,6 +18,7 @@ NAMES = {
     "producer": "the producer process, from the ring to Kafka's acknowledgement",
     "names": "parsers of names, and what a busy node's names take of the producer",
     "streams": "decoding, windows, rows into ClickHouse",
+    "consume": "ayaflow.consume: topics to columns",
     "obvious": "against a plain Faust app with one PacketEvent a message",
     "bytes": "size in Kafka and in ClickHouse on a realistic mix",
     "freshness": "from a packet to its row and to ayaflow.live",

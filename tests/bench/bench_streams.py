@@ -45,19 +45,19 @@ def run() -> Iterator[Row]:
 
 
 def _windowed(batches: Iterable[PacketBatch]) -> Partition:
-    state = _partition()
+    state = partition()
     for offset, batch in enumerate(batches):
         state.take(offset, batch, now=0.0)
     return state
 
 
-def _partition() -> Partition:
+def partition() -> Partition:
     return Partition(0, position=0, window_seconds=WINDOW, node_timeout_seconds=10)
 
 
 def _memory() -> Iterator[Row]:
     """Before anything else: growth of a process is only seen when there is nothing free in it."""
-    codec, state, count = Codec(), _partition(), ROWS // traffic.BATCH
+    codec, state, count = Codec(), partition(), ROWS // traffic.BATCH
     for batch in traffic.batches(1, 0):  # allocates what is needed once
         _windowed([codec.decode_packet_batch(codec.encode_packet_batch(batch))])
     before = rss_mb(os.getpid())
@@ -94,7 +94,7 @@ def _into_clickhouse(codec: Codec) -> Iterator[Row]:
             )  # 16 s apart: a window of its own
             for offset, batch in enumerate(made):
                 state.take(offset, batch, now=0.0)
-            for job in _jobs(state):
+            for job in jobs(state):
                 begin, cpu = time.perf_counter(), time.process_time()
                 outcome = store_window(job, store)
                 wall, used = wall + time.perf_counter() - begin, used + time.process_time() - cpu
@@ -109,7 +109,7 @@ def _into_clickhouse(codec: Codec) -> Iterator[Row]:
     yield Row(what="encoding a row for the flows topic", value=published / rows * 1e6, unit="µs a row")
 
 
-def _jobs(state: Partition) -> list[Any]:
+def jobs(state: Partition) -> list[Any]:
     windows = sorted(
         WindowId(start, WINDOW) for start in range(traffic.BEGIN_NS // 10**9 - WINDOW, traffic.BEGIN_NS // 10**9 + 120)
     )

@@ -124,6 +124,7 @@ _CHDB = (f"{sys.executable} -m tests.consumers.chdb flows.sql packets.sql totals
 ENGINES = {
     engine.name: engine
     for engine in (
+        Engine(name="python-library"),
         Engine(name="confluent-kafka", python=True),
         Engine(name="aiokafka", python=True),
         Engine(name="dataframes", python=True),

@@ -6,7 +6,7 @@ from tests.consumers.__main__ import outcome
 from tests.consumers.engines import ENGINES
 from tests.consumers.site import Site
 
-INSTALLED = ("confluent-kafka", "aiokafka", "clickhouse")
+INSTALLED = ("python-library", "confluent-kafka", "aiokafka", "clickhouse")
 
 
 @pytest.mark.root

@@ -5,16 +5,20 @@ import io
 import json
 import subprocess
 import sys
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 from starlette.testclient import TestClient
 
+from ayaflow.consume import read_flows
 from common.settings import Settings
-from console.query import filters
+from console.query import filters, flow_sql
 from console.query.match import matches
 from console.query.vocabulary import FIELDS
+from schemas.avro.arrow import flow_schema
 from tests.fix_local import REPOSITORY
 from tests.integration.fix_api import ADDRESSES, DATABASE, FLOWS, RANGE, STORED
 
@@ -49,6 +53,20 @@ def test_flows_come_in_each_format(api: TestClient) -> None:
     assert arrow.column("bytes").to_pylist() == [row["bytes"] for row in rows]
     assert arrow.column("src_addr").to_pylist() == [row["src_addr"] for row in rows]
     assert "attachment" in answers["csv"].headers["content-disposition"]
+
+
+def test_the_arrow_form_is_read_by_the_library(api: TestClient, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in api.get("/api/flows", params={**RANGE, "limit": 0}).text.splitlines()]
+    path = tmp_path / "flows.arrow"
+    path.write_bytes(api.get("/api/flows", params={**RANGE, "limit": 0, "format": "arrow"}).content)
+    table = pa.concat_tables(read_flows(path, primary_only=False))
+    assert {*table.column_names} == {*flow_sql.COLUMNS}
+    assert all(each.equals(flow_schema().field(each.name)) for each in table.schema)
+    times = ("window_begin", "first_seen", "last_seen")
+    for row, other in zip(table.to_pylist(), rows, strict=True):
+        assert row == {**other, **{name: datetime.fromisoformat(other[name]) for name in times}}
+    primary = sum(row["packets"] for row in rows if row["primary"])
+    assert sum(sum(each["packets"].to_pylist()) for each in read_flows(path)) == primary
 
 
 def test_the_command_line_agrees_with_the_api(api: TestClient, stored: Settings) -> None:

@@ -17,8 +17,8 @@ from pathlib import Path
 from tests.fix_local import REPOSITORY
 
 WHEELS = REPOSITORY / ".wheels"
-EXTRAS = ("producer", "streams", "console", "local")
-_SOURCES = ("bpf", "cli", "common", "console", "deploy", "producer", "schemas", "streams")
+EXTRAS = ("producer", "streams", "console", "consume", "local")
+_SOURCES = ("ayaflow", "bpf", "cli", "common", "console", "deploy", "producer", "schemas", "streams")
 _MADE = ("__pycache__", "*.so", "*.o", "jars", "node_modules")
 _FILES = ("pyproject.toml", "setup.py", "README.md", "LICENSE")
 

@@ -33,6 +33,10 @@ ABSENT = {  # what a machine with this extra must not carry
     },
     "streams": {"chdb", "fastapi", "lark", "pandas", "plotly", "pyroute2", "rich", "uvicorn", *TEST_TOOLS},
     "console": {"aiohttp", "chdb", "faust-streaming", "pandas", "pyroute2", *TEST_TOOLS},
+    "consume": {
+        *("aiohttp", "chdb", "clickhouse-connect", "fastapi", "faust-streaming", "lark", "pandas", "plotly"),
+        *("pyroute2", "rich", "uvicorn", *TEST_TOOLS),
+    },
     "local": TEST_TOOLS,
 }
 
@@ -62,7 +66,7 @@ def having() -> Iterator[Environments]:
         yield Environments(directory)
 
 
-@pytest.mark.parametrize("extra", ["producer", "streams", "console", LOCAL])
+@pytest.mark.parametrize("extra", ["producer", "streams", "console", "consume", LOCAL])
 def test_an_extra_brings_what_its_part_needs_and_not_what_others_do(
     having: Environments, extra: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -73,7 +77,7 @@ def test_an_extra_brings_what_its_part_needs_and_not_what_others_do(
     assert installed.distributions() >= {"ayaflow", "numpy", "confluent-kafka"}
 
 
-@pytest.mark.parametrize("extra", ["producer", "streams", "console", LOCAL])
+@pytest.mark.parametrize("extra", ["producer", "streams", "console", "consume", LOCAL])
 def test_a_schema_registry_needs_no_extra(having: Environments, extra: str) -> None:
     ask = (
         "from schemas.avro.registry import open_registry; from schemas.topics import TopicNames;"
@@ -83,6 +87,21 @@ def test_a_schema_registry_needs_no_extra(having: Environments, extra: str) -> N
         [having(extra).path / "bin/python", "-c", ask], cwd="/", capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_library_needs_its_extra_alone_and_has_its_compiled_parts(having: Environments) -> None:
+    program = (
+        "from ayaflow.consume import Flows, Packets, ServiceUnavailable; from ayaflow.consume import identities;"
+        "from schemas.avro import reader; assert identities._enter and reader._read_rows;"
+        "\nfor kind in (Flows, Packets):"
+        "\n    with kind('127.0.0.1:1', timeout_seconds=1) as found:"
+        "\n        try: next(found)"
+        "\n        except ServiceUnavailable as error: print(error)"
+    )
+    done = subprocess.run(
+        [having("consume").path / "bin/python", "-c", program], cwd="/", capture_output=True, text=True, check=False
+    )
+    assert (done.stdout.count("127.0.0.1:1 does not answer"), done.stderr) == (2, "")
 
 
 @pytest.mark.parametrize("command", sorted(cli.commands))

@@ -16,6 +16,7 @@ FOLDERS = {  # folder: the extras that its users have; which of schemas need Arr
     "bpf": (),
     "common": ("streams",),
     "schemas": ("streams",),
+    "ayaflow": ("consume",),
     "producer": ("producer",),
     "streams": ("streams",),
     "console": ("console",),

@@ -18,6 +18,7 @@ LAYERS = {  # folder: folders of ours that it may import; from the ground up
     "bpf": set[str](),
     "common": {"common"},
     "schemas": {"common", "schemas"},
+    "ayaflow": {"common", "schemas", "ayaflow"},
     "producer": {"common", "schemas", "producer"},
     "streams": {"common", "schemas", "streams"},
     "console": {"common", "schemas", "console"},
@@ -33,6 +34,7 @@ HEAVY = {  # library: folders or files that may import it
     "clickhouse_connect": ("common/clickhouse.py", "streams/store/", "console/store/"),
     "confluent_kafka": (
         "common/backlog.py",
+        "ayaflow/consume/source.py",
         "common/kafka.py",
         "schemas/",
         "producer/",
