@@ -351,8 +351,8 @@ static int row_field(struct input *in, const uint8_t *octets, struct field *fiel
 /* `records` records, one ending at each of `ends` (ends[0]: where the first begins), the first `skip` octets of each left
  * out. All octets together must be fewer than 2^31. A record that is not one is left out: wrong[] says of each the number
  * of the field as ayaflow_avro_scan does. Returns how many were kept. */
-int64_t ayaflow_avro_rows(const uint8_t *octets, const int64_t *ends, int64_t records, int64_t skip,
-                          struct field *fields, int64_t count, int32_t *wrong)
+int64_t ayaflow_avro_read_rows(const uint8_t *octets, const int64_t *ends, int64_t records, int64_t skip,
+                               struct field *fields, int64_t count, int32_t *wrong)
 {
     int64_t row = 0;
 

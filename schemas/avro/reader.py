@@ -76,7 +76,7 @@ _read = load(
 )
 _read_rows = load(
     _SOURCE,
-    "ayaflow_avro_rows",
+    "ayaflow_avro_read_rows",
     ctypes.c_int64,
     [ctypes.c_char_p, ctypes.c_void_p, *[ctypes.c_int64] * 2, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p],
 )
