@@ -72,11 +72,14 @@ def read(store: Store, span: Range) -> Readings:
     def ask(sql: str) -> list[dict[str, Any]]:
         return store.select(sql, _used(sql, everything))
 
-    # the ledger before flows: what is stored in between shows as surplus of a window that is still open
-    epochs = ask(audit_sql.epochs(seconds))
-    windows = ask(audit_sql.windows(seconds))
+    # First how far all have come: what shows it is there for all questions behind it, and proves nothing of what comes
+    # between them. Then the ledger before flows: what is stored in between is surplus of a window that is still open.
     reaches = ask(reach_sql.REACHES)
     gaps = ask(reach_sql.GAPS) if _one(ask(reach_sql.RINGS), "suspicious") else []
+    epochs = ask(audit_sql.epochs(seconds))
+    windows = ask(audit_sql.windows(seconds))
+    begun = {row["node"] for row in epochs} - {row["node"] for row in reaches}  # meanwhile: the next reading has them
+    epochs, windows = ([row for row in rows if row["node"] not in begun] for rows in (epochs, windows))
     losses = ask(audit_sql.LOSSES) + ask(audit_sql.REFUSED)
     holes = ask(audit_sql.holes(seconds))
     rollups = [row for table, period in ROLLUPS.items() for row in _rollup(store, table, period, span)]

@@ -140,7 +140,12 @@ class Pipeline:
     def audit(self, span: Range | None = None) -> tuple[int, dict[str, Any]]:
         """`ayaflow audit` -> exit code, its JSON."""
         out = io.StringIO()
-        settings = common.settings.load(
+        code = audit_run.run(self.audit_settings(), span or Range(), form="json", out=out)
+        return code, json.loads(out.getvalue())
+
+    def audit_settings(self) -> common.settings.Settings:
+        """Of `ayaflow audit`."""
+        return common.settings.load(
             flags={
                 "kafka.bootstrap_servers": self.kafka,
                 "kafka.topic_prefix": self.prefix,
@@ -152,8 +157,6 @@ class Pipeline:
                 "streams.node_timeout_seconds": "3",
             }
         )
-        code = audit_run.run(settings, span or Range(), form="json", out=out)
-        return code, json.loads(out.getvalue())
 
     def health(self) -> dict[str, Any]:
         try:

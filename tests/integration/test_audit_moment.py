@@ -12,8 +12,9 @@ from confluent_kafka import admin as kafka_admin
 from confluent_kafka.admin import AdminClient
 
 from common.times import iso
-from console.audit import settled
-from console.audit.read import Range
+from console.audit import model, settled
+from console.audit.read import Range, read
+from console.store.client import Parameters, Store
 from schemas.packets import EpochCounters
 from tests.integration.fix_streams import Pipeline, pipeline
 from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch, counters
@@ -30,6 +31,7 @@ class Node:
     def __init__(self, name: str, ring_id: int = 1) -> None:
         self.name, self.ring_id = name, ring_id
         self.clock, self.position, self.epoch, self.packets = time.time_ns() - SECOND // 4, 0, 1, 0
+        self._ends: list[tuple[int, int]] = []  # of epochs: the clock, and packets until then
 
     def beat(self, p: Pipeline, *, packets: int = 3, partition: int = 0, ended: bool = False) -> None:
         """Send an epoch."""
@@ -48,6 +50,11 @@ class Node:
             self.position + STRIDE * packets,
             self.packets + packets,
         )
+        self._ends.append((self.clock, self.packets))
+
+    def had_by(self, moment: float) -> int:
+        """Packets in the epochs that ended by then."""
+        return max((packets for clock, packets in self._ends if clock / SECOND <= moment), default=0)
 
     def live(self, p: Pipeline, seconds: float, *, packets: int = 3, partition: int = 0) -> None:
         """Send an epoch each quarter of a second."""
@@ -94,6 +101,38 @@ def test_a_running_system_is_exact_up_to_some_seconds_ago_and_an_idle_node_too(p
     assert iso(time.time() - BEHIND_SECONDS) <= report["until"] <= iso(time.time())
     assert report["backlog"]["partitions"][0]["read"]
     assert report["heading"] == f"From the first that is kept until {report['until']}; 2 nodes: n1, n2."
+    assert p.stop() == 0
+
+
+class SlowStore(Store):
+    """A ClickHouse so slow that what was on its way when the audit began is stored behind its second answer."""
+
+    def __init__(self, p: Pipeline, *nodes: Node) -> None:
+        super().__init__(p.audit_settings().clickhouse)
+        self._p, self._nodes, self._asked = p, nodes, 0
+
+    def select(self, sql: str, parameters: Parameters | None = None) -> list[dict[str, Any]]:
+        self._asked += 1
+        if self._asked == 1:
+            self._p.processes[-1].send_signal(signal.SIGSTOP)
+            for node in self._nodes:
+                node.live(self._p, 1)
+        found = super().select(sql, parameters)
+        if self._asked == 2:
+            self._p.processes[-1].send_signal(signal.SIGCONT)
+            self._p.until(lambda: self._p.stored_packets() == sum(node.packets for node in self._nodes))
+        return found
+
+
+def test_what_comes_while_the_audit_asks_is_neither_called_there_nor_too_much(p: Pipeline) -> None:
+    node, new = Node("n1"), Node("n2")
+    p.until(lambda: exact(p, node))
+    with SlowStore(p, node, new) as store:
+        report = model.compare(read(store, Range()))
+    assert not report.differs
+    for each in (node, new):
+        seen = sum(row.seen.packets for row in report.rows if row.place.node == each.name)
+        assert seen >= each.had_by(report.until), report
     assert p.stop() == 0
 
 
