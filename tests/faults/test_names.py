@@ -1,4 +1,4 @@
-"""Names through kill -9 of each part on their way: each is in the table once, and the audit of names adds up. Long form."""
+"""Names through kill -9 of each part on their way: each is in the table once, and the audit of names adds up."""
 
 import random
 
