@@ -15,7 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from common import settings as settings_module
 from console import app as http
 from console.live.hub import STREAM_TOP
-from console.live.state import KEY
+from console.live.state import KEY, NAMES
 from tests.integration.fix_console import served
 from tests.waiting import HANG_SECONDS, until
 
@@ -53,6 +53,7 @@ def message(second: int) -> dict[str, Any]:
         "top": [
             {
                 **dict.fromkeys(KEY, 0),
+                **dict.fromkeys(NAMES, ""),
                 "interface": "eth0",
                 "direction": "ingress",
                 "protocol": 6,
