@@ -134,12 +134,13 @@ def _hindrance(folders: tuple[Path, ...], account: Account) -> str:
 def _as(account: Account) -> Iterator[None]:
     """Be another user for a moment, in our only thread."""
     groups = os.getgroups()
-    os.setgroups([])
-    os.setegid(account.gid)
-    os.seteuid(account.uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
-        os.setgroups(groups)
+    with capabilities.dying_with_parent():
+        os.setgroups([])
+        os.setegid(account.gid)
+        os.seteuid(account.uid)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
+            os.setgroups(groups)

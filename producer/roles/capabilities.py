@@ -1,9 +1,10 @@
 """What a process gives up of its powers, for good."""
 
+import contextlib
 import ctypes
 import os
 import struct
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -58,19 +59,29 @@ def keep(names: Collection[str]) -> None:
 
 def become(uid: int, gid: int, names: Iterable[str] = ()) -> None:
     """Be another user, without groups, with no capabilities but these: of root, in its only thread. Raises OSError."""
-    kept, parent, signal_of_death = tuple(names), os.getppid(), ctypes.c_int()
-    _checked(_LIBC.prctl(_GET_PDEATHSIG, ctypes.byref(signal_of_death), 0, 0, 0))
-    os.setgroups([])
-    os.setresgid(gid, gid, gid)
-    _checked(_LIBC.prctl(_KEEPCAPS, 1, 0, 0, 0))
-    for bit in range(int(Path("/proc/sys/kernel/cap_last_cap").read_text("ascii")) + 1):
-        _LIBC.prctl(_CAPBSET_DROP, bit, 0, 0, 0)
-    os.setresuid(uid, uid, uid)
-    keep(kept)
-    if signal_of_death.value:  # the kernel forgets it with a user
-        _checked(_LIBC.prctl(_SET_PDEATHSIG, signal_of_death.value, 0, 0, 0))
-        if os.getppid() != parent:
-            os.kill(os.getpid(), signal_of_death.value)
+    kept = tuple(names)
+    with dying_with_parent():
+        os.setgroups([])
+        os.setresgid(gid, gid, gid)
+        _checked(_LIBC.prctl(_KEEPCAPS, 1, 0, 0, 0))
+        for bit in range(int(Path("/proc/sys/kernel/cap_last_cap").read_text("ascii")) + 1):
+            _LIBC.prctl(_CAPBSET_DROP, bit, 0, 0, 0)
+        os.setresuid(uid, uid, uid)
+        keep(kept)
+
+
+@contextlib.contextmanager
+def dying_with_parent() -> Iterator[None]:
+    """Who changes to another user in here gets the signal of its parent's death as before: the kernel forgets it."""
+    parent, number = os.getppid(), ctypes.c_int()
+    _checked(_LIBC.prctl(_GET_PDEATHSIG, ctypes.byref(number), 0, 0, 0))
+    try:
+        yield
+    finally:
+        if number.value:
+            _checked(_LIBC.prctl(_SET_PDEATHSIG, number.value, 0, 0, 0))
+            if os.getppid() != parent:
+                os.kill(os.getpid(), number.value)
 
 
 def held() -> set[str]:

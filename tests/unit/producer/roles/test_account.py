@@ -1,6 +1,8 @@
 """Whom a producer becomes."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from common.errors import EnvironmentProblem, SettingsError
 from producer.roles.account import chosen, needs_bpf
 
+ROOT = Path(__file__).parents[4]
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
 
@@ -50,3 +53,21 @@ def test_a_user_who_cannot_reach_its_folder_is_told_and_gets_nothing(tmp_path: P
         chosen("nobody", data_dir=closed / "data", folders=(folder,))
     assert folder.stat().st_uid == 0
     assert (os.geteuid(), os.getegid()) == (0, 0)
+
+
+@NEEDS_ROOT
+def test_who_becomes_another_user_still_ends_with_its_parent(tmp_path: Path) -> None:
+    """`ayaflow up` may be killed: the kernel forgets the signal of a parent's death with each change of user."""
+    program = (
+        "import ctypes; from pathlib import Path; from producer.roles import account\n"
+        "libc, said = ctypes.CDLL(None), ctypes.c_int()\n"
+        "libc.prctl(1, 15, 0, 0, 0)\n"
+        "found = account.chosen('nobody', data_dir=Path('/'), folders=())\n"
+        "account.become(found)\n"
+        "libc.prctl(2, ctypes.byref(said), 0, 0, 0)\n"
+        "print(found.name, said.value)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    if "cannot reach" in done.stderr:
+        pytest.skip("nobody cannot read this checkout")
+    assert done.stdout == "nobody 15\n", done.stderr
