@@ -54,11 +54,9 @@ BPF_F_TABLE("array", int, struct config, config, 1, BPF_F_MMAPABLE);
 /* For user space alone: they are here so that they live, pinned, as long as the ring does. */
 BPF_F_TABLE("array", int, struct state, state, 1, BPF_F_MMAPABLE);
 
-#if DECAPSULATE || INSPECT
-/* The verifier knows nothing of what is read from a map. So it need not follow what comes behind the parser anew for each
- * way through the headers: with tunnels, or with what inspects the payload, they are too many. */
+/* What the headers say. The verifier knows nothing of what is read from a map, so it need not follow what comes behind a
+ * header anew for each way that leads there: on the stack these were 300,000 instructions to it, here they are 11,000. */
 BPF_PERCPU_ARRAY(parsed, struct packet, 1);
-#endif
 
 static __always_inline void fill(struct event *event, const struct packet *p)
 {
@@ -279,18 +277,13 @@ static __always_inline int capture(struct __sk_buff *skb, u32 direction, u64 kti
     if (!counters)
         return TC_ACT_UNSPEC;
 
-    struct packet own = {};
-    struct packet *p = &own;
+    struct packet *p = parsed.lookup(&zero);
+    if (!p)
+        return TC_ACT_UNSPEC;
+    __builtin_memset(p, 0, sizeof(*p));
     int result = interface->flags & UNKNOWN_LINK ? UNREAD : parse(skb, interface->flags, p);
     if (result == PARSED)
         decapsulate(skb, p);
-#if DECAPSULATE || INSPECT
-    p = parsed.lookup(&zero);
-    if (!p)
-        return TC_ACT_UNSPEC;
-    *p = own;
-    asm volatile("" ::: "memory"); /* or the compiler would remember what the verifier is to forget */
-#endif
 
     /* What the wire carries. wire_len knows GSO only on egress and lacks the link header on ingress, so it is worked out
      * here; gso_segs is 0 in super-packets from a hypervisor or an AF_PACKET socket. */

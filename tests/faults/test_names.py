@@ -1,4 +1,4 @@
-"""Names through kill -9 of each part on their way: each is in the table once, and the audit of names adds up."""
+"""Names through kill -9 of each part on their way: each is in the table once, and their audit adds up. Long form."""
 
 import random
 
