@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy.typing as npt
 from producer.kafka.outbox import Message
 from producer.kernel.abi import MAX_INTERFACES
 from producer.kernel.ring import Copies
-from producer.names.columns import Names, Rows, joined
+from producer.names.columns import Names, joined
 from schemas.names import NameBatch
 from schemas.packets import I64
 
@@ -113,42 +112,35 @@ class _Whole:
             after, unused = before + copies.stop - copies.start - used, 0
             if not left:
                 after, unused = open_now, unused_now - pending.unused
-            batch = partial(self._batch, copies, (start, end), len(found), open_copies=after, unused=unused)
-            many = last - first > MOST_ROWS
-            message = None if many else self._encode(batch(self._rows[first:last], self._places[first:last]))
-            if message is None or len(message.value) > self._most:
-                middle = self._middle(first, last)
-                if middle is not None:
-                    place = int(self._places[middle])
-                    left += [(middle, last, place, end), (first, middle, start, place)]
-                    continue
-                one = self._rows[first : first + 1].copy()  # a message with thousands of questions: one stands for all
-                one["copies"] = used
-                message = self._encode(batch(one, self._places[first : first + 1]))
+            message = None
+            if last - first <= MOST_ROWS:
+                message = self._encode(
+                    self._batch(slice(first, last), copies, (start, end), len(found), open_copies=after, unused=unused)
+                )
+            if last - first > 1 and (message is None or len(message.value) > self._most):
+                middle, place = self._middle(first, last, end)
+                left += [(middle, last, place, end), (first, middle, start, place)]
+                continue
+            assert message is not None
             found.append(message)
             before = after
         return found
 
-    def _middle(self, first: int, last: int) -> int | None:
-        """A row at which they can be divided: its place in the ring is not that of the one before."""
+    def _middle(self, first: int, last: int, end: int) -> tuple[int, int]:
+        """A row at which they can be divided, and its place in the ring: not that of the one before.
+
+        Where all have one place, as what was waited for in vain has, the rest lies at the end of the ring.
+        """
         middle = (first + last) // 2
         for at in (*range(middle, last), *range(middle, first, -1)):
             if first < at and self._places[at - 1] < self._places[at]:
-                return int(at)
-        return None
+                return int(at), int(self._places[at])
+        return middle, end
 
     def _batch(
-        self,
-        copies: slice,
-        span: tuple[int, int],
-        number: int,
-        rows: Rows,
-        places: I64,
-        *,
-        open_copies: int,
-        unused: int,
+        self, chosen: slice, copies: slice, span: tuple[int, int], number: int, *, open_copies: int, unused: int
     ) -> NameBatch:
-        origin, (start, end) = self._origin, span
+        origin, rows, (start, end) = self._origin, self._rows[chosen], span
         base = int(rows["time_ns"].min()) if len(rows) else origin.clock_ns - origin.offset_ns
         epochs, epoch_copies = np.unique(self._epochs[copies], return_counts=True)
         names = (*origin.interfaces.values(), "")
@@ -176,7 +168,7 @@ class _Whole:
             clients=clients,
             servers=servers,
             time_offset_ns=rows["time_ns"] - base,
-            ring_offset=places - start,
+            ring_offset=np.maximum(self._places[chosen] - start, 0),
             interface=place[rows["interface"]],
             client=client,
             server=server,

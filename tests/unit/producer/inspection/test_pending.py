@@ -3,7 +3,6 @@
 from collections import Counter
 from itertools import pairwise
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +23,7 @@ def encode(batch: NameBatch) -> Message:
 
 
 def pending(*payloads: str, slot: int = 3, epochs: int = 1) -> tuple[Pending, MemoryReader]:
-    ring, reader, found = MemoryCopies(), MemoryReader(), Pending(start=0, end=0)
+    ring, reader, found = MemoryCopies(at_a_time=1 + len(payloads)), MemoryReader(), Pending(start=0, end=0)
     for number, payload in enumerate(payloads):
         ring.put(payload.encode(), ktime_ns=number, slot=slot, epoch=1 + number % epochs)
     copies = ring.read(0, ring.end)
@@ -84,7 +83,7 @@ def test_messages_are_as_small_as_they_must_be_and_follow_one_another(payloads: 
     for batch in batches:
         assert before + batch.copies == int(batch.row_copies.sum()) + batch.unused_copies + batch.open_copies
         assert (batch.ring_offset >= 0).all()
-        assert (batch.ring_start + batch.ring_offset < batch.ring_end).all()
+        assert (batch.ring_start + batch.ring_offset <= batch.ring_end).all()
         before = batch.open_copies
     assert before == reader.open
     epochs = Counter[int]()
@@ -107,14 +106,23 @@ def test_a_message_has_no_more_rows_than_streams_wants_at_a_time() -> None:
     assert max(map(len, batches)) <= MOST_ROWS
 
 
-def test_rows_that_one_copy_brought_stay_together_or_one_stands_for_all() -> None:
-    found, reader = pending("x" * 100)
-    (part,) = found.parts
-    rows = np.concatenate([part.rows, *[part.rows] * 50])
-    rows["copies"][1:] = 0
-    found.parts[0], found.places[0] = part._replace(rows=rows), np.zeros(51, np.int64)
-    (batch,) = taken(found, reader, 400)
-    assert (len(batch), int(batch.row_copies.sum()), batch.copies) == (1, 1, 1)
+@pytest.mark.parametrize("most_bytes", [400, 1 << 30], ids=["octets", "rows"])
+def test_rows_of_one_place_are_divided_too(most_bytes: int) -> None:
+    """Thousands of questions that nobody answered, given up at one moment; or all in one message."""
+    waiting = [f"?{number}.example" for number in range(20 if most_bytes == 400 else 2 * MOST_ROWS + 1)]
+    found, reader = pending(*waiting)
+    taken(found, reader)
+    found.expired(reader.expire(10**12))
+    batches = taken(found, reader, most_bytes)
+    assert Counter(name for batch in batches for name in batch.names) == Counter(name[1:] for name in waiting)
+    assert len(batches) > 2
+    assert [batch.open_copies for batch in batches][-1] == 0
+    before = len(waiting)
+    for batch in batches:
+        assert before == int(batch.row_copies.sum()) + batch.open_copies
+        before = batch.open_copies
+        assert (batch.ring_start + batch.ring_offset <= batch.ring_end).all()
+    assert all(one.ring_end == other.ring_start for one, other in pairwise(batches))
 
 
 def test_what_is_waited_for_in_vain_lies_at_the_end() -> None:
