@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Installs parts of ayaflow on a Debian or Ubuntu machine with systemd: Debian's packages, /opt/ayaflow, the units, a
+# first /etc/ayaflow/ayaflow.yaml. Starts nothing. A second run brings a newer wheel; settings stay. As root.
+#
+#   deploy/systemd/install.sh WHEEL PART…          parts: producer streams console
+#
+# WHEEL is what `make wheel` makes; constraints.txt beside this checkout says the versions that were tested together.
+# PIP_FIND_LINKS and the like are pip's own.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+die() { printf 'install.sh: error: %s\n' "$*" >&2; exit 1; }
+
+[ $# -ge 2 ] || die "usage: install.sh WHEEL PART…, the parts being of: producer streams console"
+[ "$(id -u)" = 0 ] || die "run it as root"
+wheel=$(realpath "$1"); shift
+[ -f "$wheel" ] || die "$wheel is not there; make it with: make wheel"
+packages=(python3-venv ca-certificates)
+for part in "$@"; do
+    case $part in
+        producer) packages+=(python3-bpfcc) ;;
+        streams | console) ;;
+        *) die "$part is none of producer, streams, console" ;;
+    esac
+done
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null || die "apt-get could not install ${packages[*]}"
+
+[ -x /opt/ayaflow/bin/python ] || python3 -m venv --system-site-packages /opt/ayaflow
+extras=$(IFS=,; echo "$*")
+/opt/ayaflow/bin/python -m pip install --quiet --disable-pip-version-check -c "$here/../../constraints.txt" \
+    --upgrade "ayaflow[$extras] @ file://$wheel" || die "pip could not install it; its messages are above"
+
+install -D -m 0644 "$here/ayaflow.sysusers" /usr/lib/sysusers.d/ayaflow.conf
+# where systemd does not run (a chroot, an image that is being made) it does the same, and users are made all the same
+if command -v systemd-sysusers >/dev/null; then systemd-sysusers ayaflow.conf
+elif ! getent passwd ayaflow >/dev/null; then useradd --system --user-group --no-create-home ayaflow; fi
+[ -e /etc/ayaflow/ayaflow.yaml ] || install -D -m 0600 "$here/ayaflow.yaml" /etc/ayaflow/ayaflow.yaml
+for part in "$@"; do
+    install -m 0644 "$here/ayaflow-$part.service" /etc/systemd/system/
+    [ "$part" != producer ] || install -m 0644 "$here/run-ayaflow-bpf.mount" /etc/systemd/system/
+done
+[ ! -d /run/systemd/system ] || systemctl daemon-reload
+echo "installed: $*. Look at /etc/ayaflow/ayaflow.yaml, then: systemctl enable --now$(printf ' ayaflow-%s' "$@")"
