@@ -1,6 +1,6 @@
 # `make help` lists what people run. CI runs the same.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test up test test-unit test-kernel test-integration fuzz names-recall test-faults test-hostile test-e2e test-clients test-consumers soak coverage objects lint format bench bench-smoke setup-bench docs sizes wheel lock clean
+.PHONY: help setup setup-test up test test-unit test-kernel test-integration fuzz names-recall test-faults test-hostile test-e2e test-ship test-clients test-consumers soak coverage objects lint format bench bench-smoke setup-bench docs images sizes wheel lock clean
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
@@ -8,7 +8,7 @@ SLOWEST := --durations=15 --durations-min=1
 MINUTES ?= 30
 COVERAGE_TESTS ?= tests/unit tests/integration -m "not wide"
 C_FILES := $(wildcard ayaflow/*/*.c bpf/*.[ch] producer/*/*.c producer/*/*/*.c schemas/*/*.c tests/*/*.c)
-SHELL_FILES := .ci/run $(wildcard deploy/*/*.sh tests/*.sh)
+SHELL_FILES := .ci/run $(wildcard deploy/*/*.sh deploy/*/*/*.sh tests/*.sh tests/ship/*.sh tests/ship/*/*.sh)
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: [^#]*##/\t/' | expand -t 18
@@ -24,7 +24,7 @@ up: setup        ## everything on this machine: capture, Kafka, ClickHouse, cons
 
 # Three groups at a time, each in namespaces of its own; the output of the others comes when the first has ended. What is
 # in none of the lists runs with the first. Tests wait more than they compute: two cores are enough for three.
-GROUP := tests/apart.sh $(PYTEST) $(SLOWEST) -m "not wide and not faults and not speed"
+GROUP := tests/apart.sh $(PYTEST) $(SLOWEST) -m "not wide and not faults and not speed and not ship"
 SECOND := $(wildcard tests/integration/test_[a-l]*.py)
 THIRD := tests/e2e tests/faults tests/consumers
 test: setup-test ## all tests, with real Kafka, kernel and ClickHouse (as root)
@@ -75,6 +75,14 @@ soak:            ## steady traffic; memory of each process, its slope in MB an h
 test-e2e:        ## whole pipeline in network namespaces; each part with its extra alone (as root)
 	$(PYTEST) tests/e2e tests/ship
 
+test-ship:       ## builds the images, runs compose and the units, installs a Debian 13; each to counted packets (as root; 15 minutes)
+	@deploy/local/setup.sh ship
+	tests/ship/run.sh $(SLOWEST) tests/ship
+
+images:          ## the images of deploy/images by buildah, with their sizes (as root; IMAGES="producer console")
+	@deploy/local/setup.sh ship
+	deploy/images/build.sh $(IMAGES)
+
 sizes:           ## what each extra of the package takes on disk (docs/operations.md)
 	$(PYTHON) -m tests.ship.extras
 
@@ -105,15 +113,16 @@ bench-%: setup-bench
 setup-bench:     ## setup-test, and the programs that we are compared with
 	@deploy/local/setup.sh bench
 
-docs:            ## write docs/configuration.md, metrics.md, architecture.md, topics.md and asyncapi.json from the code
+docs:            ## write docs/configuration.md, metrics.md, architecture.md, topics.md, asyncapi.json and Grafana's dashboards
 	$(PYTHON) docs/make_configuration.py
 	PYTHONPATH=. $(PYTHON) docs/make_metrics.py
 	PYTHONPATH=. $(PYTHON) docs/make_messages.py
 	PYTHONPATH=. $(PYTHON) docs/make_architecture.py
+	$(PYTHON) -m deploy.grafana.boards
 
 wheel:           ## dist/ayaflow-….whl with the compiled parts; fails without them
 	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
-	@$(PYTHON) -m zipfile --list dist/ayaflow-*.whl | grep -cE '/_(rows|reader|identities|read_records|dns|hello)\..*so|bpf/objects/.*\.o' | grep -qx 14 || { echo "the wheel lacks a compiled part: are gcc and clang installed?"; exit 1; }
+	@$(PYTHON) -m zipfile --list dist/ayaflow-*.whl | grep -cE '[.](so|o) ' | grep -qx "$$(( $$(grep -c '^\[\[tool.setuptools.ext-modules' pyproject.toml) + 8 ))" || { echo "the wheel lacks a compiled part: are gcc and clang installed?"; exit 1; }
 	@ls dist
 
 lock:            ## write the installed versions to constraints.txt
@@ -121,5 +130,5 @@ lock:            ## write the installed versions to constraints.txt
 	   $(PYTHON) -m pip freeze --local --exclude-editable; } > constraints.txt
 
 clean:           ## remove what setup and the tests made in this checkout
-	rm -rf .venv .venv-bench .wheels .coverage-data .extras-* deploy/local/jars tests/integration/registry build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis bpf/objects
+	rm -rf .venv .venv-bench .ship .wheels .coverage-data .extras-* deploy/local/jars tests/integration/registry build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis bpf/objects
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -4,7 +4,10 @@
 # the virtual environment and Kafka's jars. Each step looks first and does nothing when its result is there,
 # so a second run reaches no registry.
 #
-#   deploy/local/setup.sh [run|test|bench]      "test" adds what only the tests need, "bench" also what only benchmarks do
+#   deploy/local/setup.sh [run|test|bench|ship]
+#
+# "test" adds what only the tests need, "bench" also what only benchmarks do, "ship" also what images and units are built
+# and run with.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -42,9 +45,17 @@ wanted() {
         command -v tshark >/dev/null || echo tshark
         command -v npm >/dev/null || echo npm
         command -v chromium >/dev/null || echo chromium fonts-dejavu-core
+        command -v systemd-analyze >/dev/null || echo systemd
     fi
     if [ "$purpose" = bench ]; then
         command -v pmacctd >/dev/null || echo pmacct
+    fi
+    if [ "$purpose" = ship ]; then
+        command -v buildah >/dev/null || echo buildah
+        command -v podman >/dev/null || echo podman
+        command -v crun >/dev/null || echo crun
+        command -v mmdebstrap >/dev/null || echo mmdebstrap
+        command -v systemd-nspawn >/dev/null || echo systemd-container
     fi
 }
 
@@ -192,6 +203,30 @@ prometheus_checker() {
     rm -rf "$folder"
 }
 
+# --- Prometheus itself, which runs beside the images ---------------------------------------------------------------
+prometheus_server() {
+    [ "$purpose" = ship ] || return 0
+    if command -v prometheus >/dev/null || [ -x "$venv/bin/prometheus" ]; then return 0; fi
+    say "taking prometheus out of Debian's package"
+    local folder
+    folder=$(mktemp -d)
+    { (cd "$folder" && apt-get download -qq -o APT::Sandbox::User=root prometheus >/dev/null 2>&1 \
+        && dpkg-deb -x prometheus_*.deb . ) && cp "$folder/usr/bin/prometheus" "$venv/bin/prometheus"; } \
+        || die "could not get prometheus from Debian's package; try: sudo apt-get update, and run this again"
+    rm -rf "$folder"
+}
+
+# --- the Debian that images begin with, and the newer one that is installed from nothing -------------------------------
+bases() {
+    [ "$purpose" = ship ] || return 0
+    local suite
+    for suite in bookworm trixie; do
+        [ -s .ship/$suite.tar ] && continue
+        say "making a Debian $suite in .ship from its packages"
+        as_root deploy/images/base.sh $suite .ship/$suite.tar || die "mmdebstrap could not make it; its messages are above"
+    done
+}
+
 # --- what benchmarks compare with, apart from our own environment ------------------------------------------------
 baselines() {
     local wanted="nfstream==6.6.0 py-spy==0.4.3"
@@ -225,5 +260,7 @@ registry
 typescript
 asyncapi_parser
 prometheus_checker
+prometheus_server
+bases
 baselines
 say "ready"

@@ -80,6 +80,8 @@ def exists(name: str) -> bool:
         return path in ROUTES and {part.partition("=")[0] for part in query.split("&") if part} <= parameters
     if name.startswith("ayaflow_"):
         return name in LISTED
+    if name.startswith("deploy/"):
+        return (DOCS.parent / name).exists()
     return name in setting_names()
 
 

@@ -1,0 +1,1 @@
+"""Container images: what builds them, and what is put into them."""

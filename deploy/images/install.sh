@@ -1,0 +1,17 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Installs Debian packages in an image and leaves nothing but them.
+#
+#   install.sh PACKAGE…
+set -eu
+export DEBIAN_FRONTEND=noninteractive
+# the post-installation of Java's package needs the folder, which slim bases lack
+mkdir -p /usr/share/man/man1
+apt-get update -qq
+apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+# what the standard library has for developers, and its byte code, which is only used by who starts often
+rm -rf /usr/lib/python3*/lib2to3 /usr/lib/python3*/pydoc_data /usr/lib/python3*/idlelib
+find /usr/share/doc -mindepth 1 ! -name copyright ! -type d -delete
+find /usr/share/doc -mindepth 1 -type d -empty -delete
+rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/cache/ldconfig/aux-cache \
+    /var/log/apt /var/log/*log /usr/share/man/* /usr/share/locale/* /usr/share/info/* /usr/share/lintian

@@ -1,0 +1,150 @@
+"""The images, built from nothing: what is in them, how large they are, whose they run as, and that they run."""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from spdx_tools.spdx.parser.parse_anything import parse_file
+from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
+
+from tests.fix_local import REPOSITORY
+from tests.ship.conftest import VERSION, Images
+from tests.ship.podman import OUTSIDE
+
+pytestmark = [pytest.mark.ship, pytest.mark.timeout(1800)]
+
+PARTS = ("producer", "streams", "console", "ayaflow")
+MOST_MEGABYTES = {"producer": 400, "streams": 350, "console": 330}
+COMMAND = {"producer": "producer", "streams": "streams", "console": "console", "ayaflow": "up"}
+USER = {"producer": "", "streams": "10001:10001", "console": "10001:10001", "ayaflow": ""}
+EXTRA = {"producer": "producer", "streams": "streams", "console": "console", "ayaflow": "local"}
+PLATFORMS = ("manylinux2014_aarch64", "manylinux_2_17_aarch64", "manylinux_2_28_aarch64", "manylinux_2_34_aarch64")
+
+
+def test_images_are_as_small_as_is_said(images: Images) -> None:
+    sizes = {part: images.podman.inspect(images.name(part))["Size"] / 1e6 for part in PARTS}
+    print("\n" + ", ".join(f"{part} {size:.0f} MB" for part, size in sizes.items()))
+    assert {part for part, most in MOST_MEGABYTES.items() if sizes[part] > most} == set(), sizes
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_an_image_says_what_it_is_and_whether_it_is_well(images: Images, part: str) -> None:
+    said = images.podman.inspect(images.name(part))
+    config = said["Config"]
+    assert config["Entrypoint"] == ["ayaflow"]
+    assert config["Cmd"] == [COMMAND[part]]
+    assert config.get("User", "") == USER[part]
+    assert config["Labels"]["org.opencontainers.image.version"] == VERSION
+    assert config["Labels"]["org.opencontainers.image.licenses"] == "Apache-2.0"
+    assert config["Labels"]["org.opencontainers.image.title"].startswith("ayaflow")
+    assert said["HealthCheck" if "HealthCheck" in said else "Healthcheck"]["Test"][0] == "CMD"
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_an_image_lists_what_is_in_it(images: Images, part: str) -> None:
+    with images.podman.mounted(images.name(part)) as root:
+        file = root / "usr/lib/ayaflow/sbom.spdx.json"
+        named = {one["name"] for one in json.loads(file.read_text())["packages"]}
+        assert validate_full_spdx_document(parse_file(str(file))) == []
+        status = (root / "var/lib/dpkg/status").read_text()
+        debian = set(re.findall(r"^Package: (\S+)\nStatus: install ok installed$", status, re.MULTILINE))
+        python = {
+            re.sub(r"[-_.]+", "-", re.search(r"^Name: (.*)$", path.read_text(), re.MULTILINE)[1]).lower()  # type: ignore[index]
+            for path in root.glob("opt/ayaflow/lib/python3*/site-packages/*.dist-info/METADATA")
+        }
+        jars = len(list((root / "usr/share/ayaflow/jars").glob("*.jar")))
+    assert named >= debian | python
+    assert len(debian) > 50
+    assert {"ayaflow", "numpy"} <= python
+    assert jars > 30 if part == "ayaflow" else jars == 0
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_an_image_has_its_compiled_parts_and_no_compiler(images: Images, part: str) -> None:
+    with images.podman.mounted(images.name(part)) as root:
+        place = next(root.glob("opt/ayaflow/lib/python3*/site-packages"))
+        sources = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]["ext-modules"]
+        for one in sources:
+            assert (place / f"{one['name'].replace('.', '/')}.abi3.so").exists()
+        assert not (root / "usr/bin/gcc").exists()
+        assert not (root / "opt/ayaflow/bin/pip").exists()
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_an_image_runs_read_only_without_a_network_or_a_capability(images: Images, part: str) -> None:
+    for words in (["--help"], [COMMAND[part], "--help"]):
+        said = images.podman.podman(
+            *("run", "--rm", "--read-only", "--network=none", "--cap-drop=all", "--security-opt=no-new-privileges"),
+            images.name(part),
+            *words,
+        )
+        assert "Usage: ayaflow" in said
+
+
+@pytest.mark.parametrize("part", ["producer", "streams", "console"])
+def test_every_import_of_a_part_is_there(images: Images, part: str) -> None:
+    """What was taken out of the libraries is nothing that they import."""
+    modules = {
+        "producer": "producer.component, producer.parts, producer.replay.program, pyroute2, bcc, numpy.linalg",
+        "streams": "streams.component, streams.app, pyarrow.compute, aiokafka, clickhouse_connect",
+        "console": "console.app, console.audit.run, cli.top, cli.doctor, pyarrow.compute, clickhouse_connect, uvicorn",
+    }[part]
+    images.podman.podman(
+        *("run", "--rm", "--network=none", "--entrypoint=/opt/ayaflow/bin/python", images.name(part)),
+        *("-c", f"import {modules}"),
+    )
+
+
+def test_the_wheel_is_the_same_when_it_is_made_again(tmp_path: Path) -> None:
+    made = []
+    for number in range(2):
+        folder = tmp_path / str(number)
+        subprocess.run(["git", "clone", "--quiet", "--depth=1", f"file://{REPOSITORY}", folder / "sources"], check=True)
+        subprocess.run(
+            [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, folder / "sources"],
+            env={"PATH": "/usr/bin:/bin", "SOURCE_DATE_EPOCH": "1700000000", "PIP_NO_INDEX": "1"}
+            | {"PIP_FIND_LINKS": str(REPOSITORY / ".wheels")},
+            check=True,
+        )
+        made.append(next(folder.glob("*.whl")).read_bytes())
+    assert made[0] == made[1]
+
+
+@pytest.mark.parametrize("part", ["producer", "streams", "console", "ayaflow"])
+def test_all_that_an_image_installs_from_pypi_is_there_for_arm64(part: str, tmp_path: Path) -> None:
+    """Images for arm64 are not built here: emulated, that takes hours. Debian has its packages for both."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+
+    def wanted(extra: str) -> list[str]:
+        found = []
+        for one in extras[extra]:
+            inner = re.fullmatch(r"ayaflow\[(.*)\]", one)
+            found += [name for part in inner[1].split(",") for name in wanted(part)] if inner else [one]
+        return found
+
+    # faust-streaming has no wheel for it, and is compiled where the image is built
+    compiled = {"faust-streaming"}
+    names = [*project["dependencies"], *wanted(EXTRA[part])]
+    for name in compiled:
+        of_it = [one for one in metadata.requires(name) or [] if "extra ==" not in one]
+        names = [one for given in names for one in (of_it if given.startswith(name) else [given])]
+    done = subprocess.run(
+        [
+            *OUTSIDE,
+            *(sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--only-binary=:all:"),
+            *("--python-version=3.11", "--implementation=cp", "--target", tmp_path, "-c", "constraints.txt"),
+            *(f"--platform={platform}" for platform in PLATFORMS),
+            *names,
+        ],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
