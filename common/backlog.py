@@ -120,7 +120,7 @@ class Backlog:
                 # a leader or coordinator that has just moved is found by the next try
                 if _final(error) or time.monotonic() >= deadline:
                     raise ServiceUnavailable(
-                        f"Kafka does not tell how far {self._topic} is read: {kafka.reason(error)}"
+                        f"Kafka does not tell how far {self._topic} is read: {kafka.reason(error, self._consumer)}"
                     ) from error
             time.sleep(_AGAIN_SECONDS)
 

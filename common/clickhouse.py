@@ -1,11 +1,14 @@
 """The one way to ClickHouse: what clickhouse.url says, and a client for it."""
 
+import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 from common.address import Address
 from common.errors import SettingsError
+from common.security.login import trusting
+from common.security.secrets import reveal
 from common.settings import ClickHouseSettings
 
 if TYPE_CHECKING:
@@ -45,7 +48,7 @@ def connect(settings: ClickHouseSettings, *, database: str, timeout_seconds: flo
     """A client that several threads may use.
 
     `timeout_seconds`: that it waits for an answer, or for the next piece of one. Errors of clickhouse-connect and
-    OSError pass through.
+    OSError pass through. Raises SettingsError.
     """
     import clickhouse_connect  # 120 ms, and not for every command
 
@@ -56,9 +59,20 @@ def connect(settings: ClickHouseSettings, *, database: str, timeout_seconds: flo
         port=endpoint.address.port,
         proxy_path=endpoint.path,
         username=settings.username,
-        password=settings.password,
+        password=reveal(settings.password, "clickhouse.password"),
+        ca_cert=_authority(settings) if endpoint.scheme == "https" else None,
         database=database,
         connect_timeout=CONNECT_SECONDS,
         send_receive_timeout=timeout_seconds,
         autogenerate_session_id=False,
     )
+
+
+def tls(settings: ClickHouseSettings) -> ssl.SSLContext:
+    """For Python's sockets, should the URL be https. Raises SettingsError."""
+    return trusting(str(settings.tls_ca) if settings.tls_ca else None, "clickhouse.tls_ca")
+
+
+def _authority(settings: ClickHouseSettings) -> str | None:
+    tls(settings)  # what cannot be used is said as a setting
+    return str(settings.tls_ca) if settings.tls_ca else None

@@ -13,10 +13,8 @@ Nothing is asked without a time-out.
 
 import contextlib
 import logging
-import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
@@ -25,6 +23,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from common import logs
 from common.errors import ServiceUnavailable, SettingsError
+from common.security.secrets import reveal_all
 from common.settings import KafkaSettings
 
 log = logs.get("kafka")
@@ -33,6 +32,18 @@ NOW, TIMELESS = 0, -1
 """Time stamps to produce with: of the client's clock when it sends; none, which no broker refuses."""
 UNTIMELY = frozenset({KafkaError.INVALID_TIMESTAMP, KafkaError.INVALID_RECORD, KafkaError._INVALID_DIFFERENT_RECORD})  # noqa: SLF001  the library's name
 """Codes of errors by which a time stamp is refused; the last two where several messages were sent together."""
+
+_REFUSED_SECONDS = 60.0
+_CREDENTIALS = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})  # noqa: SLF001
+_MECHANISM = frozenset({KafkaError.UNSUPPORTED_SASL_MECHANISM, KafkaError.ILLEGAL_SASL_STATE})
+_PERMISSION = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    }
+)
 
 OnError = Callable[[KafkaError], None]
 
@@ -57,11 +68,11 @@ CONSUMER: Mapping[str, Any] = {
 def properties(
     settings: KafkaSettings, *, ours: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """librdkafka's properties of a client. Pure."""
+    """librdkafka's properties of a client, with the secrets that they name. Raises SettingsError."""
     return {
         **_DEFAULTS,
         **(defaults or {}),
-        **settings.properties,
+        **reveal_all(settings.properties, "kafka.properties"),
         "bootstrap.servers": settings.bootstrap_servers,
         **ours,
     }
@@ -96,13 +107,45 @@ def consumer(
     """
     ours = {**CONSUMER, **(ours or {}), "group.id": group, "auto.offset.reset": "latest" if from_end else "earliest"}
     with _explained():
-        return Consumer(properties(settings, defaults=defaults, ours=ours))
+        return _Reader(properties(settings, defaults=defaults, ours=ours))
 
 
 def admin(settings: KafkaSettings) -> AdminClient:
     """A client that asks about the cluster. Raises SettingsError."""
     with _explained():
-        return AdminClient(properties(settings, ours={}))
+        return _Asker(properties(settings, ours={}))
+
+
+class _Refusals:
+    """Why a client is not let in: librdkafka tells it beside the question, which only gets no answer."""
+
+    def __init__(self) -> None:
+        self._said, self._at = "", 0.0
+
+    def __call__(self, error: KafkaError) -> None:
+        """For error_cb."""
+        if said := refusal(error):
+            self._said, self._at = said, time.monotonic()
+
+    def lately(self) -> str:
+        """The last one; empty: none within the time in which librdkafka says it again, and again."""
+        return self._said if time.monotonic() - self._at < _REFUSED_SECONDS else ""
+
+
+class _Reader(Consumer):
+    """A consumer that remembers why it is not let in."""
+
+    def __init__(self, wanted: dict[str, Any]) -> None:
+        self.refusals = _Refusals()
+        super().__init__(wanted | {"error_cb": self.refusals})
+
+
+class _Asker(AdminClient):
+    """An AdminClient that remembers why it is not let in."""
+
+    def __init__(self, wanted: dict[str, Any]) -> None:
+        self.refusals = _Refusals()
+        super().__init__(wanted | {"error_cb": self.refusals})
 
 
 @contextlib.contextmanager
@@ -162,13 +205,20 @@ def create_missing(
                 answer.result(timeout_seconds)
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise ServiceUnavailable(f"Kafka did not create the topic {name}: {error.args[0].str()}") from error
+                    raise ServiceUnavailable(f"Kafka did not create the topic {name}: {reason(error)}") from error
     except (KafkaException, TimeoutError) as error:
         raise ServiceUnavailable(
-            f"Kafka at {settings.bootstrap_servers} did not answer: {reason(error)}. Is it running?"
+            refused(error, client)
+            or f"Kafka at {settings.bootstrap_servers} did not answer: {reason(error)}. {_is_it(settings)}"
         ) from error
     log.info("topics created", topics=",".join(asked))
     return list(asked)
+
+
+def _is_it(settings: KafkaSettings) -> str:
+    """What may be the reason. Who speaks plain text to TLS is cut off without a word."""
+    known = "security.protocol" in settings.properties
+    return "Is it running?" if known else "Is it running? One with TLS or passwords needs kafka.properties"
 
 
 def topic_id(settings: KafkaSettings, topic: str, *, timeout_seconds: float = 5, client: Any = None) -> int:
@@ -182,7 +232,7 @@ def topic_id(settings: KafkaSettings, topic: str, *, timeout_seconds: float = 5,
         asked = client.describe_topics(TopicCollection([topic]), request_timeout=timeout_seconds)
         found = asked[topic].result(timeout_seconds).topic_id
     except (KafkaException, TimeoutError) as error:
-        raise ServiceUnavailable(f"Kafka does not tell the id of the topic {topic}: {reason(error)}") from error
+        raise ServiceUnavailable(f"Kafka does not tell the id of the topic {topic}: {reason(error, client)}") from error
     return (found.get_most_significant_bits() ^ found.get_least_significant_bits()) & (2**64 - 1) or 1
 
 
@@ -215,6 +265,8 @@ def first_messages(
                 raise TimeoutError(f"no message of partition {min(missing)} came in {timeout_seconds:.0f} s")
             error, number = message.error(), message.partition()
             if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001  the library's name
+                if is_of_a_group(error):
+                    continue
                 raise KafkaException(error)
             if number is None or number not in missing:
                 continue
@@ -225,69 +277,42 @@ def first_messages(
         consumer.unassign()
 
 
-def reason(error: BaseException) -> str:
-    """What an error of Kafka's client says, in its own words."""
+def refusal(error: KafkaError) -> str:
+    """What an error means that says that we are not let in, and what to do; empty: it says something else."""
+    code, said = error.code(), error.str()
+    if code in _CREDENTIALS:
+        return f"Kafka does not let us in ({said}). Correct what kafka.properties say of sasl"
+    if code in _MECHANISM:
+        return f"Kafka does not know this way to log in ({said}). Correct sasl.mechanism in kafka.properties"
+    if code == KafkaError._SSL or "SSL routines" in said:  # noqa: SLF001  the library's name; of OpenSSL
+        return f"TLS with Kafka fails ({said}). Correct what kafka.properties say of ssl"
+    if "security.protocol" in said:  # librdkafka's own guess, with an error that says nothing of it
+        return f"Kafka closes the connection ({said}). Correct security.protocol in kafka.properties"
+    if code in _PERMISSION:
+        return f"Kafka does not permit it ({said}). docs/operations.md lists what each part needs"
+    return ""
+
+
+def is_of_a_group(error: KafkaError) -> bool:
+    """Whether what an assigned consumer hears is nothing to it: it is not let into a group, which it does not join."""
+    return bool(error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED)
+
+
+def refused(error: BaseException, client: Any = None) -> str:
+    """`refusal` of an error of Kafka's client. `client`: of `admin` or `consumer`, which may have heard more."""
+    if isinstance(client, _Reader | _Asker):
+        client.poll(0)
+        if said := client.refusals.lately():
+            return said
+    cause = error.args[0] if isinstance(error, KafkaException) and error.args else None
+    return refusal(cause) if isinstance(cause, KafkaError) else ""
+
+
+def reason(error: BaseException, client: Any = None) -> str:
+    """What an error of Kafka's client says: that we are refused, else its own words. `client`: as for `refused`."""
+    if said := refused(error, client):
+        return said
     cause = error.args[0] if isinstance(error, KafkaException) and error.args else None
     if isinstance(cause, KafkaError):
         return str(cause.str())
     return str(error) or "no answer in time"
-
-
-_SECURITY = frozenset(
-    {
-        "security.protocol",
-        "sasl.mechanism",
-        "sasl.mechanisms",
-        "sasl.username",
-        "sasl.password",
-        "ssl.ca.location",
-        "ssl.certificate.location",
-        "ssl.key.location",
-        "ssl.key.password",
-    }
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Security:
-    """How to log in, for a client that is not librdkafka's."""
-
-    tls: ssl.SSLContext | None  # None: not encrypted
-    mechanism: str | None  # of SASL, such as SCRAM-SHA-512; None: no SASL
-    username: str | None
-    password: str | None
-
-    @classmethod
-    def of(cls, settings: KafkaSettings) -> "Security":
-        """Read it from kafka.properties. Raises SettingsError for what only librdkafka can do."""
-        given = settings.properties
-        unknown = sorted(
-            name for name in given if name.startswith(("sasl.", "ssl.", "security.")) and name not in _SECURITY
-        )
-        if unknown:
-            raise SettingsError(
-                f"kafka.properties: streams cannot use {unknown[0]}; it knows {', '.join(sorted(_SECURITY))}"
-            )
-        protocol = given.get("security.protocol", "plaintext").upper()
-        if protocol not in {"PLAINTEXT", "SSL", "SASL_SSL", "SASL_PLAINTEXT"}:
-            raise SettingsError(
-                f"kafka.properties: security.protocol is {protocol!r}; use plaintext, ssl, sasl_ssl or sasl_plaintext"
-            )
-        mechanism = given.get("sasl.mechanism") or given.get("sasl.mechanisms") or "PLAIN"
-        return cls(
-            tls=_tls(given) if protocol.endswith("SSL") else None,
-            mechanism=mechanism if protocol.startswith("SASL") else None,
-            username=given.get("sasl.username"),
-            password=given.get("sasl.password"),
-        )
-
-
-def _tls(given: Mapping[str, str]) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=given.get("ssl.ca.location"))
-        certificate = given.get("ssl.certificate.location")
-        if certificate:
-            context.load_cert_chain(certificate, given.get("ssl.key.location"), given.get("ssl.key.password"))
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(f"kafka.properties: the certificates cannot be used: {error}") from error
-    return context

@@ -1,4 +1,4 @@
-"""Who may ask: networks, proxies, bearer tokens, origins; and the headers that keep a browser safe.
+"""Who may ask: networks, proxies, bearer tokens, users of a proxy, origins; headers that keep a browser safe.
 
 Pure ASGI, around the whole application, WebSockets too.
 """
@@ -47,7 +47,7 @@ def hash_token(token: str) -> str:
 
 def warning(settings: ConsoleSettings) -> str | None:
     """What the log should say about the way the console is open, if anything."""
-    if settings.tokens or settings.allowed_ips or _is_loopback(settings.listen):
+    if settings.tokens or settings.user_header or settings.allowed_ips or _is_loopback(settings.listen):
         return None
     return (
         f"console.listen is {settings.listen}: whoever reaches it can read all traffic records; set console.tokens"
@@ -63,6 +63,7 @@ class Access:
         self._allowed = _networks(settings.allowed_ips)
         self._proxies = _networks(settings.trusted_proxies)
         self._tokens = [text.lower() for text in settings.tokens]
+        self._user_header = settings.user_header
         # a page of another site can reach this machine's browser under a name of its own (DNS rebinding)
         self._loopback_names_only = _is_loopback(settings.listen) and not self._proxies
         self._tls = settings.tls_certificate is not None
@@ -102,9 +103,31 @@ class Access:
         )
         if refused:
             return refused
-        if self._tokens and not local_health and not _is_open(scope["path"]) and not self._has_token(headers):
-            return 401, "send a token: Authorization: Bearer …, or as the password of any user"
+        if self._user_header and (refused := self._forged(scope)):
+            return refused
+        if local_health or _is_open(scope["path"]) or not (self._tokens or self._user_header):
+            return None
+        if self._signed_in(headers) or self._has_token(headers):
+            return None
+        ways = ["send a token: Authorization: Bearer …, or as the password of any user"] if self._tokens else []
+        ways += [f"come by the proxy that signs in, which says who asks in {self._user_header}"] * bool(
+            self._user_header
+        )
+        return 401, ", or ".join(ways)
+
+    def _forged(self, scope: Scope) -> tuple[int, str] | None:
+        """A user's name from whom we do not believe, or beside another one: a proxy that does not replace it."""
+        name = str(self._user_header).lower().encode()
+        times = sum(sent.lower() == name for sent, _ in scope["headers"])
+        peer = _address(scope["client"][0]) if scope.get("client") else None
+        if times and (peer is None or not any(_within(peer, network) for network in self._proxies)):
+            return 403, f"{self._user_header} is believed from console.trusted_proxies alone"
+        if times > 1:
+            return 403, f"{self._user_header} came twice: let the proxy replace what its clients send"
         return None
+
+    def _signed_in(self, headers: dict[str, str]) -> bool:
+        return self._user_header is not None and bool(headers.get(self._user_header.lower(), "").strip())
 
     def _client(self, scope: Scope, headers: dict[str, str]) -> Number | None:
         """Who asks. X-Forwarded-For is believed as far as trusted proxies wrote it, from its right end."""

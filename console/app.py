@@ -2,7 +2,6 @@
 
 import contextlib
 import socket
-import ssl
 from collections.abc import AsyncIterator
 from importlib import metadata
 
@@ -11,9 +10,9 @@ from fastapi import FastAPI
 
 from common import logs
 from common.address import Address, listen
-from common.errors import SettingsError
-from common.settings import ConsoleSettings, Settings
+from common.settings import Settings
 from common.stopping import END_SECONDS, Stop, stop_on_signals
+from console import certificate
 from console.access import Access, warning
 from console.api import asyncapi, audit, dashboard, explore, fields, health, history, live, names, nodes, registry
 from console.api import metrics as http_metrics
@@ -21,6 +20,7 @@ from console.api.metrics import HttpMetrics
 from console.api.numbers import Int64Strings
 from console.api.parameters import Services, add_error_handlers
 from console.audit.storing import Storing
+from console.certificate import Reload
 from console.health import TIMEOUT_SECONDS, questions
 from console.lines import PatientOnce
 from console.live.hub import LiveHub
@@ -103,7 +103,7 @@ def build_app(settings: Settings, *, health_timeout_seconds: float = TIMEOUT_SEC
 def run(settings: Settings) -> int:
     """Serve until SIGINT or SIGTERM. Raises EnvironmentProblem when the address cannot be used."""
     address = Address.parse(settings.console.listen, "console.listen")
-    _check_certificate(settings.console)
+    certificate.check(settings.console)
     with stop_on_signals(within=END_SECONDS) as stop, listen(address, backlog=512) as listener:
         # inherited by connections. asyncio leaves it off for sockets whose protocol number is 0, as here, and then an
         # answer of two writes waits 40 ms for the client's delayed acknowledgement
@@ -124,6 +124,7 @@ def run(settings: Settings) -> int:
                 ssl_certfile=settings.console.tls_certificate,
                 ssl_keyfile=settings.console.tls_key,
             ),
+            Reload(settings.console),
         )
         scheme = "https" if settings.console.tls_certificate else "http"
         log.info("serving", url=f"{scheme}://{settings.console.listen}")
@@ -140,30 +141,11 @@ class _Server(uvicorn.Server):
     What came before it handled them is seen here.
     """
 
-    def __init__(self, stop: Stop, config: uvicorn.Config) -> None:
+    def __init__(self, stop: Stop, config: uvicorn.Config, reload: Reload) -> None:
         super().__init__(config)
-        self._stop = stop
+        self._stop, self._reload = stop, reload
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second: whether to end."""
+        """Ten times a second: whether to end; a new certificate is taken."""
+        self._reload.step(self.config.ssl)
         return self._stop.is_set() or await super().on_tick(counter)
-
-
-def _check_certificate(settings: ConsoleSettings) -> None:
-    """That uvicorn will be able to load it. Raises SettingsError."""
-    if settings.tls_certificate is None:
-        return
-    for path, name in ((settings.tls_certificate, "console.tls_certificate"), (settings.tls_key, "console.tls_key")):
-        try:
-            assert path is not None
-            path.read_bytes()
-        except OSError as error:
-            raise SettingsError(f"{name}: cannot read {path}: {error.strerror}") from error
-    try:
-        # an empty password: else OpenSSL asks the terminal for that of an encrypted key
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_certificate, settings.tls_key, "")
-    except (ssl.SSLError, ValueError) as error:
-        raise SettingsError(
-            f"console.tls_certificate {settings.tls_certificate} and console.tls_key {settings.tls_key} cannot be used:"
-            " they must be PEM files, the key without a password and that of the first certificate"
-        ) from error

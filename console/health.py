@@ -18,9 +18,9 @@ from confluent_kafka import KafkaException
 
 from common import kafka
 from common.address import Address
-from common.clickhouse import Endpoint
+from common.clickhouse import Endpoint, tls
 from common.errors import AyaflowError
-from common.settings import ConsoleSettings, KafkaSettings, Settings
+from common.settings import ClickHouseSettings, ConsoleSettings, KafkaSettings, Settings
 from schemas.topics import topics
 
 TIMEOUT_SECONDS = 2.0
@@ -102,7 +102,7 @@ def questions(settings: Settings, *, timeout_seconds: float = TIMEOUT_SECONDS) -
             stage="clickhouse",
             place=f"ClickHouse at {settings.clickhouse.url}",
             setting="clickhouse.url",
-            look=partial(_clickhouse, settings.clickhouse.url, timeout_seconds),
+            look=partial(_clickhouse, settings.clickhouse, timeout_seconds),
         ),
         Question(
             stage="producer",
@@ -146,6 +146,8 @@ class _Kafka:
         try:
             cluster = self._client.list_topics(timeout=self._timeout)
         except KafkaException as error:
+            if said := kafka.refused(error, self._client):
+                return Verdict(ok=False, message=said, in_its_words=True)
             raise OSError(kafka.reason(error)) from error
         missing = [topic.name for topic in topics(self._settings) if topic.name not in cluster.topics]
         return Verdict(
@@ -156,8 +158,10 @@ class _Kafka:
         )
 
 
-def _clickhouse(url: str, timeout_seconds: float) -> Verdict:
-    status, _ = _get(f"{Endpoint.of(url).url}/ping", timeout_seconds)
+def _clickhouse(settings: ClickHouseSettings, timeout_seconds: float) -> Verdict:
+    endpoint = Endpoint.of(settings.url)
+    context = tls(settings) if endpoint.scheme == "https" else None
+    status, _ = _get(f"{endpoint.url}/ping", timeout_seconds, context)
     return Verdict(ok=status == 200, message="" if status == 200 else f"answers {status}")
 
 

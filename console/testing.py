@@ -126,7 +126,7 @@ class MemoryConsumer:
         if self._topic.away:
             raise KafkaException(KafkaError(KafkaError._TRANSPORT, "all brokers are down"))
         partitions = dict.fromkeys(range(len(self._topic.partitions)))
-        return SimpleNamespace(topics={topic: SimpleNamespace(partitions=partitions)})
+        return SimpleNamespace(topics={topic: SimpleNamespace(partitions=partitions, error=None)})
 
     def assign(self, partitions: list[TopicPartition]) -> None:
         """Read from there on."""

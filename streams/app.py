@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import faust
+from faust.auth import OAuthCredentials
 from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka
 from faust.types import TP
 
 from common import logs
-from common.errors import SettingsError
-from common.kafka import Security
+from common.security.login import Login
 from common.settings import KafkaSettings, StreamsSettings
+from streams.kafka.token import TokenProvider
 from streams.worker.neighbours import Message
 
 log = logs.get("streams")
@@ -151,17 +152,12 @@ class Member:
 
 def credentials(settings: KafkaSettings) -> Any:
     """Faust's credentials from librdkafka's properties; None: plain text. Raises SettingsError."""
-    security = Security.of(settings)
-    if security.mechanism is None:
-        return faust.SSLCredentials(security.tls) if security.tls else None
-    try:
-        return faust.SASLCredentials(
-            username=security.username,
-            password=security.password,
-            mechanism=security.mechanism,
-            ssl_context=security.tls,
-        )
-    except ValueError as error:
-        raise SettingsError(
-            f"kafka.properties: sasl.mechanism {security.mechanism!r} is not known; use PLAIN or SCRAM-SHA-512"
-        ) from error
+    login = Login.of(settings, "streams")
+    tls = login.tls()
+    if login.mechanism is None:
+        return faust.SSLCredentials(tls) if tls else None
+    if login.oauth is not None:
+        return OAuthCredentials(oauth_cb=TokenProvider(login.oauth), ssl_context=tls)
+    return faust.SASLCredentials(
+        username=login.username, password=login.password, mechanism=login.mechanism, ssl_context=tls
+    )

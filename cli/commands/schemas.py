@@ -99,9 +99,10 @@ def ddl(context: click.Context, *, engine: str) -> int:
     settings = begin(context)
     from console.health import console_url
     from schemas import flink
+    from schemas.avro.registry import shown
     from schemas.topics import TopicNames
 
-    registry = settings.schema_registry.url or f"{console_url(settings.console)}/schema-registry"
+    registry = shown(settings.schema_registry.url or f"{console_url(settings.console)}/schema-registry")
     tables = {"flink": flink.ddl}[engine]
     text = tables(TopicNames.of(settings.kafka.topic_prefix), settings.kafka.bootstrap_servers, registry)
     click.echo(text, nl=False)

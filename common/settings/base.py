@@ -19,5 +19,10 @@ class Section(BaseModel):
         if isinstance(value, str) and get_origin(kind) is list:
             return [part.strip() for part in value.split(",") if part.strip()]
         if isinstance(value, str) and get_origin(kind) is dict:
-            return yaml.safe_load(value)
+            try:
+                return yaml.safe_load(value)
+            except yaml.YAMLError:
+                raise ValueError(
+                    "write it as YAML, {name: value, …}, a value with a special character in quotes"
+                ) from None
         return value

@@ -1,6 +1,7 @@
 """The ClickHouse server's settings."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 from pydantic import Field, field_validator
 
@@ -25,7 +26,10 @@ class ClickHouseSettings(Section):
     )
     database: str = Field("ayaflow", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Database of our tables.")
     username: str = Field("default", description="User.")
-    password: str = Field("", description="Password.")
+    password: str = Field("", repr=False, description="Password; `${file:/run/secrets/x}` is that file's text.")
+    tls_ca: Path | None = Field(
+        None, description="PEM file of the authorities that https servers are certified by; none: the machine's."
+    )
     cluster: str | None = Field(None, description="Make Replicated and Distributed tables on this cluster.")
     flows_retention_days: int = Field(90, ge=1, description="TTL of the raw windows.")
     names_retention_days: int = Field(30, ge=1, description="TTL of the table names, from when Kafka took a message.")

@@ -19,6 +19,12 @@ class ConsoleSettings(Section):
     trusted_proxies: list[str] = Field(
         [], description="Networks of proxies whose X-Forwarded-For names the client; others' is ignored."
     )
+    user_header: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z][A-Za-z0-9-]{0,99}$",
+        description="Header in which a proxy of console.trusted_proxies says who is signed in, such as "
+        "X-Forwarded-User; then that is asked for, or a token. From others it is refused. None: it means nothing.",
+    )
     tokens: list[str] = Field(
         [], description="SHA-256 hashes (`ayaflow hash-token`); with one, a bearer token must be sent."
     )
@@ -52,6 +58,12 @@ class ConsoleSettings(Section):
             if len(text) != 64 or not set(text.lower()) <= set("0123456789abcdef"):
                 raise ValueError("a token is given by its SHA-256 hash; `ayaflow hash-token` makes it")
         return value
+
+    @model_validator(mode="after")
+    def _header_and_proxies(self) -> Self:
+        if self.user_header is not None and not self.trusted_proxies:
+            raise ValueError("user_header needs trusted_proxies: nobody else is believed who is signed in")
+        return self
 
     @model_validator(mode="after")
     def _certificate_and_key(self) -> Self:

@@ -61,8 +61,10 @@ class KafkaSettings(Section):
     )
     properties: dict[str, str] = Field(
         {},
-        description="More librdkafka properties, for instance security.protocol; Faust gets those it knows. They win "
-        "over our defaults; what exactness hangs on, such as acks or group.id, is refused.",
+        repr=False,  # of passwords
+        description="More librdkafka properties, for instance security.protocol; Faust and Kafka's tools get those "
+        "about logging in. They win over our defaults; what exactness hangs on, such as acks or group.id, is refused. "
+        "`${file:/run/secrets/x}` in a value is that file's text, `${env:X}` that variable's.",
     )
     partitions: int = Field(4, ge=1, le=10_000, description="Partitions of a topic that does not exist yet.")
     replication_factor: int = Field(1, ge=1, le=10, description="Replicas of a topic that does not exist yet.")

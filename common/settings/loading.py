@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,15 @@ def load(config: Path | None = None, flags: Mapping[str, Any] | None = None) -> 
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"{name}: {first['msg']} (it is {first['input']!r})") from error
+        value = "" if _is_secret(first["loc"]) else f" (it is {first['input']!r})"
+        advice = ". Write it in quotes" if first["type"] == "string_type" else ""
+        raise SettingsError(f"{name}: {first['msg']}{value}{advice}") from None  # its text has the value, too
+
+
+def _is_secret(place: Sequence[str | int]) -> bool:
+    """Whether a password may stand there: such fields are not shown with their section either."""
+    info = setting_names().get(".".join(str(part) for part in place[:2]))
+    return len(place) < 2 or (info is not None and not info.repr)
 
 
 def parse_assignment(text: str) -> tuple[str, str]:
@@ -91,12 +99,19 @@ def _read_file(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise SettingsError(f"cannot read the settings file {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is not valid YAML: {error}") from error
+        raise SettingsError(f"{path} is not valid YAML: {_without_its_text(error)}") from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):
         raise SettingsError(f"{path} must be a mapping of settings at its top")
     return tree
+
+
+def _without_its_text(error: yaml.YAMLError | UnicodeDecodeError) -> str:
+    """What is wrong and where; not the lines around it, in which a password may stand."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return str(error).splitlines()[0]
+    return f"{error.problem} in line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}"
 
 
 def _check_names(tree: Mapping[str, Any]) -> None:

@@ -9,5 +9,8 @@ class SchemaRegistrySettings(Section):
     """A Confluent-compatible schema registry."""
 
     url: str | None = Field(
-        None, description="Ids come from this registry; without it they are fixed, and the console serves them."
+        None,
+        repr=False,  # with a password in it
+        description="Ids come from this registry; without it they are fixed, and the console serves them. "
+        "As https://USER:${file:/run/secrets/x}@HOST with a password.",
     )

@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from common.errors import QueryError, ServiceUnavailable
+from common.errors import AyaflowError, QueryError, ServiceUnavailable, SettingsError
 from console.api.health import Health
 from console.api.numbers import Int64
 from console.live.hub import LiveHub, Naming
@@ -143,8 +143,9 @@ def add_error_handlers(app: FastAPI) -> None:
             body["column"] = error.column
         return JSONResponse(body, 400)
 
+    @app.exception_handler(SettingsError)  # a secret that cannot be read now
     @app.exception_handler(ServiceUnavailable)
-    async def away(_request: Request, error: ServiceUnavailable) -> JSONResponse:
+    async def away(_request: Request, error: AyaflowError) -> JSONResponse:
         return JSONResponse({"error": str(error)}, 503, headers={"Retry-After": str(RETRY_SECONDS)})
 
     @app.exception_handler(Busy)

@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
 
 from common import kafka, logs
-from common.errors import AyaflowError, DecodeError
+from common.errors import AyaflowError, DecodeError, ServiceUnavailable
 from common.recent import Recent
 from common.settings import KafkaSettings
 from console.live.background import Background
@@ -136,7 +136,13 @@ class LiveReader(threading.Thread):
         topic = self._topics.live
         codec = Codec(self._registry_url, self._topics)
         with contextlib.closing(codec), contextlib.closing(self._connect()) as consumer:
-            partitions = consumer.list_topics(topic, timeout=1).topics[topic].partitions
+            try:
+                found = consumer.list_topics(topic, timeout=1).topics[topic]
+            except KafkaException as error:
+                raise ServiceUnavailable(kafka.reason(error, consumer)) from error
+            partitions = found.partitions
+            if found.error is not None and (said := kafka.refusal(found.error)):
+                raise ServiceUnavailable(said)
             if not partitions:
                 self.problem = f"the topic {topic} does not exist yet"
                 self._done.wait(AGAIN_SECONDS)
@@ -150,8 +156,10 @@ class LiveReader(threading.Thread):
                 message = consumer.poll(0.5)
                 if message is None:
                     continue
-                if message.error() is not None:
-                    raise KafkaException(message.error())
+                if (wrong := message.error()) is not None:
+                    if kafka.is_of_a_group(wrong):
+                        continue
+                    raise KafkaException(wrong)
                 heard = self._clock()
                 self._next[message.partition() or 0] = (message.offset() or 0) + 1
                 self._decode(codec, message.value() or b"")

@@ -24,7 +24,7 @@ class Transport(Protocol):
         """
 
     def poll(self, timeout: float) -> int:
-        """Call the delivery callbacks that are due; wait for the first of them."""
+        """Call the delivery callbacks that are due; wait for the first of them. Raises KafkaException, a fatal one."""
 
     def purge(self) -> None:
         """Give up all that is queued: each message's callback comes with an error."""
@@ -41,6 +41,8 @@ _NO_TOPIC = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}  # noq
 
 def explain(error: Any) -> str:
     """A sentence for a KafkaError: what happened and what to do."""
+    if said := kafka.refusal(error):
+        return said
     if error.code() in _AWAY:
         return (
             f"no broker answers ({error.str()}). "
@@ -50,11 +52,6 @@ def explain(error: Any) -> str:
         return (
             f"a topic does not exist ({error.str()}). "
             "ayaflow up and ayaflow kafka create it; else create it, or set kafka.topic_prefix"
-        )
-    if error.code() in {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}:
-        return (
-            f"Kafka does not permit us to write ({error.str()}). "
-            "Give this user WRITE and IDEMPOTENT_WRITE on the topics"
         )
     if error.code() in kafka.UNTIMELY:
         return (

@@ -148,7 +148,10 @@ class Publisher:
 
     def poll(self, seconds: float) -> Progress:
         """Handle what Kafka has answered; wait up to `seconds` for it. Returns how far everything has come."""
-        self._transport.poll(seconds)
+        try:
+            self._transport.poll(seconds)
+        except KafkaException as error:  # a fatal one is raised, and not told to `_report`
+            self._report(error.args[0])
         if (self._outbox.refused or self._broken) and not self._outbox.in_flight:
             self._try_again()
         if self._spool is not None:
@@ -285,7 +288,9 @@ class Publisher:
             return
         if error.fatal():
             self._break()
-        self._error = explain(error)
+        # that all brokers are down says less than what they said before
+        if self._error is None or error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001  the library's name
+            self._error = explain(error)
         self._outages.away(
             _KAFKA,
             "kafka does not take batches; trying again",

@@ -128,7 +128,8 @@ class TailReader:
                 ]
                 return all(told)
             except (KafkaException, AyaflowError) as error:
-                log.warning("kafka does not tell what it has; some may be sent twice", error=str(error))
+                why = kafka.reason(error, tail)
+                log.warning("kafka does not tell what it has; some may be sent twice", error=why)
                 return False
 
     def _ranges(self, tail: Tail, of: _Log, ring_id: int, deadline: float) -> list[tuple[TopicPartition, int]]:
@@ -157,7 +158,9 @@ class TailReader:
         tail.assign([start])
         while self.monotonic() < deadline:
             for message in tail.consume(64, timeout=0.5):
-                if message.error():
+                if (error := message.error()) is not None:
+                    if kafka.refusal(error) and not kafka.is_of_a_group(error):
+                        raise KafkaException(error)
                     continue
                 if message.key() == key:
                     try:

@@ -38,6 +38,7 @@ class MemoryTransport:
     by_key: int = 0  # the partition of the node's name
     places: list[int] = field(default_factory=list)  # where each message went
     stamps: list[int] = field(default_factory=list)  # the time stamp of each
+    raises: KafkaException | None = None  # by the next poll
 
     def produce(
         self, topic: str, *, key: bytes, value: bytes, partition: int, timestamp: int, on_delivery: Delivered
@@ -51,6 +52,9 @@ class MemoryTransport:
         self.waiting.append((topic, value, on_delivery))
 
     def poll(self, timeout: float) -> int:
+        if (error := self.raises) is not None:
+            self.raises = None
+            raise error
         while self.answers_itself and self.waiting:
             self.answer()
         return 0
@@ -78,10 +82,10 @@ class Told:
     number: int
     name: bytes
     octets: bytes | None
-    problem: str | None = None
+    problem: int | None = None  # a code of KafkaError
 
-    def error(self) -> str | None:
-        return self.problem
+    def error(self) -> KafkaError | None:
+        return None if self.problem is None else KafkaError(self.problem)
 
     def key(self) -> bytes:
         return self.name

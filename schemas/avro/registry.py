@@ -10,11 +10,13 @@ import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from typing import Any, Protocol
+from urllib.parse import quote
 
 from common.errors import DecodeError, ServiceUnavailable, SettingsError
+from common.security.secrets import reveal
 from schemas.topics import TopicNames
 
 HEADER = struct.Struct(">bI")
@@ -150,16 +152,17 @@ def connect(url: str, *, timeout_seconds: float | None = None) -> Any:
     # imported here: 15 MB that a process without a registry does not pay for
     from confluent_kafka.schema_registry import SchemaRegistryClient
 
+    whole = reveal(url, "schema_registry.url", made=partial(quote, safe=""))
     try:
         # one that accepts and is silent would be waited for without end; whoever asks tries again
-        return SchemaRegistryClient({"url": url, "timeout": timeout_seconds or TIMEOUT_SECONDS, "max.retries": 0})
+        return SchemaRegistryClient({"url": whole, "timeout": timeout_seconds or TIMEOUT_SECONDS, "max.retries": 0})
     except ValueError as error:
         raise SettingsError(f"schema_registry.url: write it as http://HOST:PORT (it is {shown(url)!r})") from error
 
 
 def shown(url: str) -> str:
     """The URL as others may see it: without the user and password that it may carry."""
-    return re.sub(r"(?<=//)[^/@]*@", "", url)
+    return re.sub(r"(?<=//)(?:\$\{[^}]*\}|[^/@])*@", "", url)
 
 
 def ask(url: str, call: Callable[[], Any]) -> Any:

@@ -33,7 +33,7 @@ class KafkaOffsets:
             (committed,) = self._consumer.committed([wanted], timeout=_TIMEOUT)
             oldest, _ = self._consumer.get_watermark_offsets(wanted, timeout=_TIMEOUT)
         except KafkaException as error:
-            raise ServiceUnavailable(f"Kafka does not tell the offsets of {self._topic}: {error.args[0]}") from error
+            raise ServiceUnavailable(f"Kafka does not tell the offsets of {self._topic}: {self._why(error)}") from error
         identity = kafka.topic_id(self._settings, self._topic, timeout_seconds=_TIMEOUT, client=self._admin)
         return Begin(committed=max(int(committed.offset), -1), oldest=int(oldest), topic_id=identity)
 
@@ -44,8 +44,11 @@ class KafkaOffsets:
             asked = kafka.first_messages(self._consumer, self._topic, {partition: offset}, timeout_seconds=_TIMEOUT)
             [(_, message)] = asked
         except (KafkaException, TimeoutError) as error:
-            raise ServiceUnavailable(f"Kafka does not tell what {self._topic} holds: {kafka.reason(error)}") from error
+            raise ServiceUnavailable(f"Kafka does not tell what {self._topic} holds: {self._why(error)}") from error
         return None if message is None else int(message.offset())
+
+    def _why(self, error: BaseException) -> str:
+        return kafka.reason(error, self._consumer)
 
     def _hear(self) -> None:
         for client in (self._consumer, self._admin):

@@ -117,13 +117,17 @@ class _Deliveries:
         self._closing.set()
         client = self._client
         if client is not None:
-            client.flush(5)
+            with contextlib.suppress(KafkaException):
+                client.flush(5)
 
     def poll(self) -> None:
         """Hear what the client says while nobody sends."""
         client = self._client
         if client is not None:
-            client.poll(0)
+            try:
+                client.poll(0)
+            except KafkaException:  # a fatal error; who sends next gets another client, and is told
+                self._client = None
 
 
 def _refused(error: KafkaError) -> ServiceUnavailable:
@@ -132,7 +136,7 @@ def _refused(error: KafkaError) -> ServiceUnavailable:
         kind = _TooLargeError
     elif error.code() in UNTIMELY:
         kind = _UntimelyError
-    return kind(f"Kafka did not take a message: {error.str()}")
+    return kind(f"Kafka did not take a message: {kafka.refusal(error) or error.str()}")
 
 
 def _produce(
@@ -283,7 +287,9 @@ class KafkaPublisher:
         return self.trouble
 
     def _troubled(self, error: KafkaError) -> None:
-        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001  the library's name
+        if said := kafka.refusal(error):
+            self.trouble = said
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN and self.trouble is None:  # noqa: SLF001  the library's name
             self.trouble = "no broker of kafka.bootstrap_servers answers"
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from common.clickhouse import connect
-from common.errors import ServiceUnavailable
+from common.errors import AyaflowError, ServiceUnavailable
 from common.settings import ClickHouseSettings
 from schemas.clickhouse.horizon import Horizon
 from streams.partition.storing import Refused
@@ -32,6 +32,7 @@ _ONE_BLOCK: dict[str, Any] = {
     "max_insert_threads": 1,
     "input_format_parallel_parsing": 0,
 }
+_ACCESS = frozenset({192, 193, 194, 497, 516})  # UNKNOWN_USER, …, ACCESS_DENIED, AUTHENTICATION_FAILED
 _MAY_BE_UNKNOWN = frozenset({"deduplicate_insert"})  # to older servers
 _ON_A_CLUSTER: dict[str, Any] = {
     "distributed_foreground_insert": 1,
@@ -141,10 +142,10 @@ class Connection:
 
 def _first_line(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
-    if not isinstance(error, ClickHouseError | OSError):
+    if not isinstance(error, ClickHouseError | OSError | AyaflowError):  # the last: a secret that cannot be read
         text = f"its answer cannot be read ({text})"
     return text.splitlines()[0][:300] + (
         " (authentication: see clickhouse.username and clickhouse.password)"
-        if "AUTHENTICATION" in text or "ACCESS_DENIED" in text
+        if getattr(error, "code", None) in _ACCESS
         else ""
     )

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -16,13 +18,17 @@ import pytest
 from common import settings as settings_module
 from console import health
 from tests.fix_local import REPOSITORY, free_port, stop
-from tests.waiting import HANG_SECONDS
+from tests.waiting import HANG_SECONDS, until
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return issue(tmp_path_factory.mktemp("tls"))
+
+
+def issue(directory: Path) -> Path:
     """A certificate for console.example; its key lies beside it as key.pem."""
-    directory = tmp_path_factory.mktemp("tls")
+    directory.mkdir(exist_ok=True)
     subprocess.run(
         [
             "openssl",
@@ -89,6 +95,57 @@ def test_a_console_with_a_certificate_speaks_https_and_is_probed_there(certifica
     finally:
         stop(process)
         process.stderr.close()
+
+
+def served(port: int, authority: Path) -> bytes:
+    """The certificate that a new connection gets."""
+    context = ssl.create_default_context(cafile=str(authority))
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection(("127.0.0.1", port), timeout=HANG_SECONDS) as raw, context.wrap_socket(raw) as line:
+        found = line.getpeercert(binary_form=True)
+    assert found is not None
+    return found
+
+
+def test_a_new_certificate_is_taken_without_a_restart_and_a_wrong_one_is_not(certificate: Path, tmp_path: Path) -> None:
+    first, second = (ssl.PEM_cert_to_DER_cert(path.read_text()) for path in (certificate, issue(tmp_path / "next")))
+    own = tmp_path / "own"
+    own.mkdir()
+    for name in ("certificate.pem", "key.pem"):
+        shutil.copy(certificate.with_name(name), own)
+    port, output = free_port(), tmp_path / "console.out"
+    words = [f"console.listen=127.0.0.1:{port}", f"console.tls_certificate={own}/certificate.pem"]
+    words += [
+        f"console.tls_key={own}/key.pem",
+        "clickhouse.url=http://127.0.0.1:1",
+        "kafka.bootstrap_servers=127.0.0.1:1",
+    ]
+    with output.open("w") as sink:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cli.main", "console", *(word for each in words for word in ("--set", each))],
+            cwd=REPOSITORY,
+            stderr=sink,
+        )
+    try:
+        until(lambda: '"serving"' in output.read_text(), output.read_text)
+        until(lambda: reachable(port), output.read_text)
+        assert served(port, certificate) == first
+        shutil.copy(tmp_path / "next/certificate.pem", own)  # without its key: not yet whole
+        until(lambda: "the new certificate is not taken" in output.read_text(), output.read_text)
+        assert served(port, certificate) == first
+        shutil.copy(tmp_path / "next/key.pem", own)
+        until(lambda: served(port, certificate) == second, output.read_text)
+        assert "serving a new certificate" in output.read_text()
+    finally:
+        stop(process)
+
+
+def reachable(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from common import logs
 from common.address import Address
 from common.clickhouse import Endpoint
 from common.errors import EnvironmentProblem, QueryError
+from common.security.secrets import reveal
 from common.settings import ClickHouseSettings, Settings
 from common.stopping import END_SECONDS, Stop, stop_on_signals
 from deploy.local import endpoints
@@ -60,6 +61,7 @@ def run(settings: Settings) -> int:
         make_directory(directory)
         began = time.monotonic()
         own = access.with_password(settings.clickhouse, settings.data_dir)
+        own = own.model_copy(update={"password": reveal(own.password, "clickhouse.password")})
         _fence(directory)
         engine = Engine(directory, memory_bytes=_memory_budget(), default_database=settings.clickhouse.database)
         try:

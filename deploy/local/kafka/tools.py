@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from common.errors import EnvironmentProblem
+from common.security.login import Login
 from common.settings import KafkaSettings
 from deploy.local.kafka.broker import JARS, find_jars, find_java
+from deploy.local.kafka.java import client_properties, system_properties
 
 TOOLS = {  # as kafka-NAME.sh of Apache's own package is called
     "acls": "org.apache.kafka.tools.AclCommand",
@@ -27,20 +29,33 @@ TOOLS = {  # as kafka-NAME.sh of Apache's own package is called
 }
 _ELSEWHERE = {"dump-log"}  # reads files, not a broker
 _BROKER = ("--bootstrap-server", "--bootstrap-controller")
+_CONFIG = {  # what a tool calls a file with properties, where not --command-config
+    "console-consumer": "--consumer.config",
+    "console-producer": "--producer.config",
+    "leader-election": "--admin.config",
+}
 
 
 def run(kafka: KafkaSettings, jars: Path | None, name: str, arguments: Sequence[str]) -> NoReturn:
     """Become one of TOOLS, which is told where Kafka is unless it was. `jars`: their directory.
 
-    Raises EnvironmentProblem.
+    Raises EnvironmentProblem, SettingsError.
     """
     java, classpath = find_java(), find_jars(jars)
     if not list((jars or JARS).glob("kafka-tools-[0-9]*.jar")):
         raise EnvironmentProblem(
             f"Kafka's tools are not in {jars or JARS}. Run make setup, or set local.kafka_jars_dir"
         )
+    arguments = with_broker(kafka, name, arguments)
+    option = _CONFIG.get(name, "--command-config")
+    flags: list[str] = []
+    if name not in _ELSEWHERE and not any(each.split("=", 1)[0] == option for each in arguments):
+        login = Login.of(kafka, "kafka-tool")
+        if said := client_properties(login):
+            arguments, flags = [*arguments, option, _in_memory(said)], system_properties(login)
     command = [
         java,
+        *flags,
         "-Xmx256m",
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",  # it ends before compiling more would pay
@@ -48,9 +63,16 @@ def run(kafka: KafkaSettings, jars: Path | None, name: str, arguments: Sequence[
         "-cp",
         classpath,
         TOOLS[name],
-        *with_broker(kafka, name, arguments),
+        *arguments,
     ]
     os.execvp(java, command)  # noqa: S606  no shell: its signals, streams and exit code are ours
+
+
+def _in_memory(text: str) -> str:
+    """The path of a file that the program that we become can read, and no other user; it is gone with that."""
+    file = os.memfd_create("properties", 0)
+    os.write(file, text.encode())
+    return f"/proc/self/fd/{file}"
 
 
 def with_broker(kafka: KafkaSettings, name: str, arguments: Sequence[str]) -> list[str]:

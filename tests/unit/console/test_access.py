@@ -95,6 +95,69 @@ def test_only_trusted_proxies_say_who_the_client_is(peer: str, forwarded: str | 
     )
 
 
+PROXY = "172.16.0.9"
+SIGNED_IN: dict[str, Any] = {**OPEN, "user_header": "X-Forwarded-User", "trusted_proxies": f"{PROXY}/32"}
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "expected"),
+    [
+        (PROXY, {"X-Forwarded-User": "ada"}, 200),
+        (PROXY, {"x-forwarded-user": "ada", "X-Forwarded-For": ELSEWHERE}, 200),
+        (PROXY, {}, 401),
+        (PROXY, {"X-Forwarded-User": " "}, 401),
+        (LAN, {"X-Forwarded-User": "ada"}, 403),  # from elsewhere: refused, not only ignored
+        (LAN, {"X-Forwarded-User": "ada", "X-Forwarded-For": PROXY}, 403),
+        (LAN, {"X-Forwarded-User": ""}, 403),
+        (LOCAL, {"X-Forwarded-User": "ada"}, 403),
+        (LAN, {}, 401),
+        ("not an address", {"X-Forwarded-User": "ada"}, 403),
+    ],
+)
+def test_a_proxy_that_is_trusted_says_who_is_signed_in(peer: str, headers: dict[str, str], expected: int) -> None:
+    for path in ("/api/stats", "/metrics", "/schema-registry/subjects"):
+        assert status(path, headers=headers, peer=peer, **SIGNED_IN) == expected
+    assert status("/", headers=headers, peer=peer, **SIGNED_IN) == (403 if expected == 403 else 200)
+
+
+def test_a_users_name_that_comes_twice_is_refused() -> None:
+    with client(peer=PROXY, **SIGNED_IN) as opened:
+        twice = opened.get("/api/stats", headers=[("X-Forwarded-User", "mallory"), ("X-Forwarded-User", "ada")])
+    assert twice.status_code == 403
+    assert "let the proxy replace" in twice.json()["error"]
+
+
+def test_beside_users_of_the_proxy_tokens_are_good() -> None:
+    values = {**SIGNED_IN, "tokens": HASH}
+    assert status(headers={"Authorization": f"Bearer {TOKEN}"}, peer=LAN, **values) == 200
+    assert status(headers={"X-Forwarded-User": "ada"}, peer=PROXY, **values) == 200
+    with client(peer=LAN, **values) as opened:
+        refused = opened.get("/api/stats")
+    assert refused.status_code == 401
+    assert "X-Forwarded-User" in refused.json()["error"]
+    assert "Bearer" in refused.json()["error"]
+
+
+def test_without_the_setting_the_header_means_nothing() -> None:
+    values = {**OPEN, "trusted_proxies": PROXY, "tokens": HASH}
+    assert status(headers={"X-Forwarded-User": "ada"}, peer=PROXY, **values) == 401
+    assert status(headers={"X-Forwarded-User": "ada"}, peer=PROXY, **OPEN) == 200  # open to all, as before
+
+
+def test_a_websocket_needs_the_proxy_too() -> None:
+    with client(peer=PROXY, **SIGNED_IN) as opened:
+        with opened.websocket_connect("/api/stream", headers={"X-Forwarded-User": "ada"}):
+            pass
+        with pytest.raises(WebSocketDisconnect) as refused, opened.websocket_connect("/api/stream"):
+            pass
+    assert refused.value.code == 4401
+
+
+def test_users_without_a_proxy_that_is_trusted_are_a_settings_error() -> None:
+    with pytest.raises(SettingsError, match="user_header needs trusted_proxies"):
+        settings_module.load(flags={"console.user_header": "X-Forwarded-User"})
+
+
 def basic(text: str) -> str:
     return "Basic " + base64.b64encode(text.encode()).decode()
 

@@ -40,7 +40,7 @@ def test_librdkafkas_security_settings_reach_faust() -> None:
         ({"security.protocol": "magic"}, "security.protocol"),
         ({"sasl.oauthbearer.config": "x"}, "sasl.oauthbearer.config"),
         ({"security.protocol": "sasl_plaintext", "sasl.mechanism": "HOPE"}, "HOPE"),
-        ({"security.protocol": "ssl", "ssl.ca.location": "/nowhere"}, "certificates"),
+        ({"security.protocol": "ssl", "ssl.ca.location": "/nowhere"}, "ssl.ca.location: /nowhere cannot be used"),
     ],
 )
 def test_what_streams_cannot_use_is_said(properties: dict[str, str], says: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -222,6 +222,19 @@ def test_after_a_fatal_error_a_new_client_sends_what_was_not_acknowledged() -> N
     assert (setup.released, setup.publisher.progress.error) == (3, None)
 
 
+def test_a_fatal_error_that_a_poll_raises_is_one_like_others() -> None:
+    """Of a user who may write nowhere: confluent-kafka raises fatal errors, and calls nobody."""
+    setup = Setup()
+    setup.send(1)
+    refused = KafkaError(KafkaError.CLUSTER_AUTHORIZATION_FAILED, "no producer id", True)
+    setup.broker.raises = KafkaException(refused)
+    assert "docs/operations.md lists what each part needs" in str(setup.publisher.poll(0).error)
+    assert setup.broker.purged
+    setup.now += RETRY_NS
+    setup.publisher.poll(0)
+    assert len(setup.transports) == 2
+
+
 def test_the_error_is_told_until_something_is_acknowledged() -> None:
     setup = Setup()
     setup.send(1)
@@ -248,7 +261,9 @@ def test_a_broker_that_is_away_is_a_line_a_minute_and_one_when_it_is_back(caplog
     [
         (KafkaError._TRANSPORT, "kafka.bootstrap_servers"),
         (KafkaError.UNKNOWN_TOPIC_OR_PART, "kafka.topic_prefix"),
-        (KafkaError.TOPIC_AUTHORIZATION_FAILED, "WRITE"),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, "docs/operations.md lists what each part needs"),
+        (KafkaError._AUTHENTICATION, "Correct what kafka.properties say of sasl"),
+        (KafkaError._SSL, "Correct what kafka.properties say of ssl"),
         (KafkaError.MSG_SIZE_TOO_LARGE, "producer.batch_packets"),
     ],
 )

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from confluent_kafka import KafkaError
 
 from common.errors import DecodeError
 from producer.capture.batch import Source, Span, build
@@ -102,7 +103,7 @@ def test_other_nodes_other_rings_and_what_is_no_batch_of_ours_say_nothing() -> N
                 message(2, end=8000, ring_id=RING + 1),
                 Told(3, b"n", None),
                 Told(4, b"n", b"\1not Avro"),
-                Told(5, b"n", message(5, end=8000).octets, problem="a partition's end"),
+                Told(5, b"n", message(5, end=8000).octets, problem=KafkaError._PARTITION_EOF),
                 message(6, end=160),
             ]
         },
@@ -154,6 +155,14 @@ def test_kafka_that_does_not_answer_is_no_error_but_is_told(caplog: pytest.LogCa
     assert setup.safe == Safe(position=80)
     assert "some may be sent twice" in caplog.text
     assert tail.closed
+
+
+def test_who_may_not_read_is_told_so_and_waits_for_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    refused = Told(1, b"", None, problem=KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    setup = Setup(MemoryTail({0: [refused]}, ends={0: 9}), acknowledged=(0, 0))
+    assert not setup.read()
+    assert "docs/operations.md lists what each part needs" in str([vars(record) for record in caplog.records])
+    assert "takes long" not in caplog.text
 
 
 def test_kafka_that_takes_long_is_given_up_with_what_was_heard(caplog: pytest.LogCaptureFixture) -> None:

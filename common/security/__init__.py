@@ -1,0 +1,1 @@
+"""Who we are to Kafka and others: secrets, certificates, tokens."""
