@@ -1,6 +1,6 @@
 # `make help` lists what people run. CI runs the same.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test up test test-unit test-kernel test-integration fuzz names-recall test-faults test-hostile test-e2e test-ship test-clients test-consumers soak coverage objects lint format bench bench-smoke setup-bench docs images sizes wheel lock clean
+.PHONY: help setup setup-test up test test-unit test-kernel test-integration fuzz names-recall test-chart manifests test-faults test-hostile test-e2e test-ship test-clients test-consumers soak coverage objects lint format bench bench-smoke setup-bench docs images sizes wheel lock clean
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
@@ -62,6 +62,15 @@ fuzz:            ## five million changed messages to each parser of names, half 
 
 names-recall:    ## names in captures as we read them and as tshark does (as root; CAPTURES=folder)
 	@tests/apart.sh $(PYTHON) -m tests.names.recall $(CAPTURES)
+
+test-chart: setup-test ## the Helm chart by Helm's own code, which is built once (needs go, some minutes)
+	@cd tests/ship/chart && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o $(CURDIR)/.venv/bin/ayaflow-chart .
+	$(PYTEST) tests/ship/test_chart.py
+
+manifests:       ## write deploy/kubernetes/ayaflow.yaml and the golden one of the tests from the chart (after make test-chart)
+	@for each in deploy/kubernetes/values.yaml:deploy/kubernetes/ayaflow.yaml tests/ship/golden_values.yaml:tests/ship/golden_chart.yaml; do \
+	   { echo "# Made by make manifests from deploy/chart, with $${each%:*}."; \
+	     .venv/bin/ayaflow-chart template ayaflow ayaflow deploy/chart $${each%:*}; } > $${each#*:} || exit 1; done
 
 test-faults:     ## each part killed, stopped, harmed, alone and all in one; an hour, as root (SEEDS=20 seeded runs)
 	@tests/apart.sh $(PYTEST) tests/faults -rA; code=$$?; cat docs/benchmarks/faults.md; exit $$code

@@ -14,6 +14,7 @@ from common.settings import KafkaSettings, LiveSettings, environment_name, setti
 from console import app
 from console.live.hub import LiveHub
 from console.query.vocabulary import FIELDS
+from tests.ship.confined import CAPABILITIES
 
 DOCS = Path(__file__).parents[3] / "docs"
 PAGE = (DOCS / "coming-from-ayaflow.md").read_text()
@@ -80,8 +81,10 @@ def exists(name: str) -> bool:
         return path in ROUTES and {part.partition("=")[0] for part in query.split("&") if part} <= parameters
     if name.startswith("ayaflow_"):
         return name in LISTED
-    if name.startswith("deploy/"):
+    if "/" in name:
         return (DOCS.parent / name).exists()
+    if name.lower() in CAPABILITIES:
+        return True
     return name in setting_names()
 
 
