@@ -15,6 +15,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import BinaryIO
 
+from producer import folders
 from producer.kafka.outbox import Batch, Message
 
 MAGIC = b"ayS1"
@@ -34,10 +35,7 @@ class Spool:
     def __init__(self, directory: Path, *, limit_bytes: int, on_loss: Callable[[int, str], None]) -> None:
         """`on_loss`: gets octets that cannot be read, and where. Raises OSError."""
         self._directory, self._limit, self._on_loss = directory, limit_bytes, on_loss
-        if not directory.is_dir():  # else its name is on disk, or somebody else's to see to
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            sync_folder(directory.parent)
-            sync_folder(directory.parent.parent)
+        folders.make(directory)
         numbers = self._numbers()
         self._sizes = {number: self._path(number).stat().st_size for number in numbers}
         self._head = self._stored_head(numbers)
@@ -80,7 +78,7 @@ class Spool:
             _write_all(self._output, record)
             os.fdatasync(self._output.fileno())
             if not before:
-                sync_folder(self._directory)
+                folders.sync(self._directory)
         except OSError:
             self._output.truncate(before)
             raise
@@ -219,15 +217,6 @@ def _next_whole(file: BinaryIO, offset: int, size: int) -> int:
         if _decode(file, offset + place) is not None:
             return offset + place
     return size
-
-
-def sync_folder(path: Path) -> None:
-    """A file that is new is on disk when its folder is, too."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _write_all(file: BinaryIO, octets: bytes) -> None:

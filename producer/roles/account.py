@@ -11,6 +11,7 @@ from pathlib import Path
 
 from common import logs
 from common.errors import EnvironmentProblem, SettingsError
+from producer.folders import make
 from producer.roles import capabilities
 from producer.roles.ownership import give
 
@@ -85,10 +86,10 @@ def _found(name: str) -> Account | None:
     return Account(name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid)
 
 
-def _make(folders: tuple[Path, ...]) -> None:
-    for folder in folders:
+def _make(wanted: tuple[Path, ...]) -> None:
+    for folder in wanted:
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make(folder)
         except OSError as error:
             raise EnvironmentProblem(
                 f"cannot make {folder}: {error.strerror}. Set data_dir to a folder that can be written"
