@@ -74,8 +74,9 @@ def _begun(settings: Settings, selection: Selection, directory: Path) -> Iterato
         )
         if not begun.adopted:
             undo.callback(_forget, helper, str(begun.kernel.state.ring_id))
+        made = NodeParts(settings, selection, begun, helper, began=began)  # reads a key that may be root's
         user.become(account)
-        with NodeParts(settings, selection, begun, helper, began=began) as parts:
+        with made as parts:
             undo.pop_all()
             with helper:
                 yield parts

@@ -52,7 +52,10 @@ class NodeParts:
     def __init__(
         self, settings: Settings, selection: Selection, begun: Begun, helper: Privileged, *, began: float
     ) -> None:
-        """`begun`: what the kernel has of us. `helper`: does what we may not. `began`: when this process did."""
+        """`begun`: what the kernel has of us. `helper`: does what we may not. `began`: when this process did.
+
+        Raises EnvironmentProblem, SettingsError: of what names are read with.
+        """
         self._settings, self._selection, self._begun, self._helper = settings, selection, begun, helper
         self._shared = contextlib.ExitStack()
         self._topics = TopicNames.of(settings.kafka.topic_prefix)
@@ -60,7 +63,8 @@ class NodeParts:
         self._status.quiet_seconds = max(settings.capture.epoch_ms * 1_000_000, HEARTBEAT_NS) / 1e9
         self._capture: Capture | None = None  # of the run that we watch with
         self._devices: Devices | None = None  # likewise
-        self._names: OpenedNames | None = None  # None: nothing is inspected
+        inspects = any(run.copies is not None for run in (begun.kernel, *begun.old))
+        self._names = _opened_names(settings) if inspects else None
         self._interfaces = set[str]()  # of which something may still be counted
         self._began = began
         self.flush_seconds = settings.producer.flush_ms / 1000
@@ -73,8 +77,6 @@ class NodeParts:
                 contextlib.closing(open_encoding(settings.producer.encoding, url, self._topics))
             )
             self._encoding = PatientEncoding(encoding, self._clock.monotonic)
-            if settings.capture.inspect:  # what is wrong with it is said before anything is attached
-                self._opened_names()
             self.publisher = Publisher(
                 node=settings.node,
                 position=0,
@@ -254,25 +256,17 @@ class NodeParts:
 
     def _inspection(self, kernel: PinnedRun, safe: Safe) -> Inspection | None:
         """What reads the copies of a run."""
-        if kernel.copies is None:
+        if kernel.copies is None or self._names is None:
             return None
         return Inspection(
             kernel.copies,
-            self._opened_names().reading(kernel.copies.consumer_position(), self._metrics.read_names),
+            self._names.reading(kernel.copies.consumer_position(), self._metrics.read_names),
             clock=self._clock,
             encoding=self._encoding,
             start=kernel.copies.consumer_position(),
             safe=safe.names,
             safe_ns=safe.names_ns,
         )
-
-    def _opened_names(self) -> "OpenedNames":
-        """What all inspections share. Raises EnvironmentProblem, SettingsError."""
-        if self._names is None:
-            from producer.inspection.opening import OpenedNames
-
-            self._names = OpenedNames(self._settings.names)
-        return self._names
 
     def _open_spool(self) -> Spool | None:
         settings = self._settings
@@ -305,3 +299,10 @@ def refused(what: str | Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise EnvironmentProblem(f"{error.strerror or error}: {error.filename or what}") from error
+
+
+def _opened_names(settings: Settings) -> "OpenedNames":
+    """What all inspections share. Raises EnvironmentProblem, SettingsError."""
+    from producer.inspection.opening import OpenedNames  # brings cryptography
+
+    return OpenedNames(settings.names)
