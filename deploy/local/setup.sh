@@ -40,6 +40,7 @@ wanted() {
     { [ -f "$jars/.complete" ] && { [ "$purpose" = run ] || [ -f tests/integration/registry/.complete ]; }; } || command -v mvn >/dev/null || echo maven
     if [ "$purpose" != run ]; then
         command -v clang >/dev/null || echo clang
+        command -v javac >/dev/null || echo default-jdk-headless
         command -v kcat >/dev/null || echo kcat
         command -v ethtool >/dev/null || echo ethtool
         command -v tshark >/dev/null || echo tshark
