@@ -26,7 +26,7 @@ up: setup        ## everything on this machine: capture, Kafka, ClickHouse, cons
 # in none of the lists runs with the first. Tests wait more than they compute: two cores are enough for three.
 GROUP := tests/apart.sh $(PYTEST) $(SLOWEST) -m "not wide and not faults and not speed and not ship"
 SECOND := $(wildcard tests/integration/test_[a-l]*.py)
-THIRD := tests/e2e tests/faults tests/consumers
+THIRD := tests/e2e tests/faults tests/consumers $(wildcard tests/integration/test_[s-z]*.py)
 test: setup-test ## all tests, with real Kafka, kernel and ClickHouse (as root)
 	@$(GROUP) $(SECOND) > .test-second.log 2>&1 & second=$$!; \
 	 $(GROUP) $(THIRD) > .test-third.log 2>&1 & third=$$!; \
