@@ -190,31 +190,23 @@ asyncapi_parser() {
     echo "$wanted" > $venv/asyncapi/.complete
 }
 
-# --- Prometheus' checker of metrics and rules, for the tests alone ------------------------------------------------
-# Its package would start a server, so only the program is taken out of it.
-prometheus_checker() {
-    [ "$purpose" != run ] || return 0
-    if command -v promtool >/dev/null || [ -x "$venv/bin/promtool" ]; then return 0; fi
-    say "taking promtool out of Debian's package prometheus"
-    local folder
+# --- Prometheus' checker of metrics and rules, for the tests; and Prometheus itself, which runs beside the images ---
+# Their package would start a server, so only the programs are taken out of it.
+of_prometheus() {
+    local program=$1 folder
+    if command -v "$program" >/dev/null || [ -x "$venv/bin/$program" ]; then return 0; fi
+    say "taking $program out of Debian's package prometheus"
     folder=$(mktemp -d)
     { (cd "$folder" && apt-get download -qq -o APT::Sandbox::User=root prometheus >/dev/null 2>&1 \
-        && dpkg-deb -x prometheus_*.deb . ) && cp "$folder/usr/bin/promtool" "$venv/bin/promtool"; } \
-        || die "could not get promtool from Debian's package prometheus; try: sudo apt-get update, and run this again"
+        && dpkg-deb -x prometheus_*.deb . ) && cp "$folder/usr/bin/$program" "$venv/bin/$program"; } \
+        || die "could not get $program from Debian's package prometheus; try: sudo apt-get update, and run this again"
     rm -rf "$folder"
 }
 
-# --- Prometheus itself, which runs beside the images ---------------------------------------------------------------
-prometheus_server() {
-    [ "$purpose" = ship ] || return 0
-    if command -v prometheus >/dev/null || [ -x "$venv/bin/prometheus" ]; then return 0; fi
-    say "taking prometheus out of Debian's package"
-    local folder
-    folder=$(mktemp -d)
-    { (cd "$folder" && apt-get download -qq -o APT::Sandbox::User=root prometheus >/dev/null 2>&1 \
-        && dpkg-deb -x prometheus_*.deb . ) && cp "$folder/usr/bin/prometheus" "$venv/bin/prometheus"; } \
-        || die "could not get prometheus from Debian's package; try: sudo apt-get update, and run this again"
-    rm -rf "$folder"
+prometheus_programs() {
+    [ "$purpose" != run ] || return 0
+    of_prometheus promtool
+    [ "$purpose" != ship ] || of_prometheus prometheus
 }
 
 # --- the Debian that images begin with, and the newer one that is installed from nothing -------------------------------
@@ -260,8 +252,7 @@ kafka
 registry
 typescript
 asyncapi_parser
-prometheus_checker
-prometheus_server
+prometheus_programs
 bases
 baselines
 say "ready"

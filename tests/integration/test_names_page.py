@@ -19,7 +19,7 @@ from common import settings as settings_module
 from common.settings import ClickHouseSettings
 from console import app as http
 from console.testing import flow, live_stats
-from tests.e2e.browser import CHROMIUM, chromium, opened
+from tests.e2e.browser import chromium, opened
 from tests.integration.fix_clickhouse import our_tables
 from tests.integration.fix_tables import Tables
 from tests.waiting import until
@@ -40,11 +40,6 @@ SITES = (
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        message = "the dashboard's tests need Debian's package chromium: make setup-test"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
     with chromium() as running:
         yield running
 

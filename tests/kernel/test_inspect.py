@@ -463,7 +463,7 @@ def test_settings_may_ask_for_less(bpffs: Path, tmp_path_factory: pytest.TempPat
 
 
 def test_the_verifier_is_far_from_giving_up(opening: Program) -> None:
-    """With everything on: at a million instructions a kernel refuses it. Clang's objects take most, 725,000."""
+    """With everything on: at a million instructions a kernel refuses the program."""
     for hook in pins.PROGRAMS:
         text = Path(f"/proc/self/fdinfo/{opening.fds[hook]}").read_text()
         (verified,) = [int(line.split()[1]) for line in text.splitlines() if line.startswith("verified_insns")]

@@ -1,6 +1,5 @@
 """One `ayaflow up` with real traffic between two namespaces, and Debian's Chromium, for all tests of this folder."""
 
-import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.e2e import net
-from tests.e2e.browser import CHROMIUM, chromium, opened
+from tests.e2e.browser import chromium, opened
 from tests.e2e.dashboard.driving import PACKETS_A_SECOND
 from tests.e2e.system import System, ayaflow_up
 from tests.fix_local import temporary_directory
@@ -20,11 +19,6 @@ FLOWS, SECONDS = 12, 7_200
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        message = "the dashboard's tests need Debian's package chromium: make setup-test"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
     with chromium() as running:
         yield running
 
