@@ -145,7 +145,7 @@ static __always_inline void copy_payload(struct __sk_buff *skb, const struct pac
         counters->skipped_over_budget_packets++;
         return;
     }
-    /* a question, an answer, a hello, a large one, QUIC's Initials: less room taken is fewer lines of the cache, too */
+    /* a question, an answer, a hello, a large one, QUIC's Initials, what Ethernet carries: less room is fewer pages, too */
     if (bytes <= 128)
         copied = copy_sized(skb, p, cut, bytes, epoch, 128);
     else if (bytes <= 320)
@@ -156,6 +156,8 @@ static __always_inline void copy_payload(struct __sk_buff *skb, const struct pac
         copied = copy_sized(skb, p, cut, bytes, epoch, 1024);
     else if (bytes <= 1280)
         copied = copy_sized(skb, p, cut, bytes, epoch, 1280);
+    else if (bytes <= 1472)
+        copied = copy_sized(skb, p, cut, bytes, epoch, 1472);
     else
         copied = copy_sized(skb, p, cut, bytes, epoch, INSPECT);
     if (copied)
@@ -170,22 +172,26 @@ static __always_inline u32 segment_kind(struct __sk_buff *skb, const struct pack
 {
     union peek first = {};
     u64 flow = p->event.flow_hash;
-    u32 place = flow & (HELLOS - 1), begins = (p->event.tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+    u32 place = flow & (HELLOS - 1), begins = !!(p->event.tcp_flags & TCP_SYN);
     if (!begins && !cut->payload)
         return NO_COPY;
+    cut->seq = bpf_ntohl(p->seq) + begins;
+    if (p->event.src_port == PORT_DNS || p->event.dst_port == PORT_DNS)
+        return cut->payload ? TCP_DNS : NO_COPY;
     struct hello *hello = hellos.lookup(&place);
     if (!hello)
         return NO_COPY;
-    cut->seq = bpf_ntohl(p->seq) + begins;
     if (begins)
-        expect_hello(hello, flow, cut->seq, counters);
-    if (!cut->payload || peek_at(skb, cut, &first))
+        begin_connection(hello, flow, cut->seq, p->event.tcp_flags & TCP_ACK ? 0 : MOST_SEGMENTS, counters);
+    if (!cut->payload || is_far_behind(hello, flow, cut->seq) || peek_at(skb, cut, &first))
         return NO_COPY;
-    u32 kind = tcp_kind(&first, cut->payload, p->event.src_port, p->event.dst_port);
+    u32 kind = tcp_kind(&first, cut->payload);
     if (kind == TLS)
         begin_hello(hello, &first, flow, cut->seq, cut->payload, counters);
-    else if (kind != TCP_DNS && more_of_hello(hello, &first, flow, cut->seq, cut->payload, counters))
+    else if (more_of_hello(hello, &first, flow, cut->seq, cut->payload, counters))
         return CONTINUATION;
+    else
+        looked_at(hello, flow, cut->seq, kind, p->event.ktime_ns);
     return kind;
 }
 

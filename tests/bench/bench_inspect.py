@@ -1,7 +1,8 @@
 """Nanoseconds a packet that looking for names adds, beside the program without it: both take turns in one run.
 
 Of TEST_RUN all data are linear; a payload shorter than what is looked at is read by the helper that those that are not
-linear need. On a veth, what a local TCP sender sends is not linear.
+linear need, and data with a SYN are looked at however many of them come. On a veth, what a local TCP sender sends is
+not linear.
 """
 
 import contextlib
@@ -18,9 +19,11 @@ from tests.bench.results import Row
 from tests.kernel.name_frames import hello, query, quic, tcp, udp
 from tests.kernel.veth import ip
 
+_LARGE = (b"\x17\x03\x03" + bytes(range(256)) * 6)[:1448]
 OTHER = {
-    "TCP, 1448 octets": (tcp(b"\x17\x03\x03" + bytes(range(256)) * 6)[: 14 + 40 + 1448], 20),
-    "TCP, 15 octets, by the helper": (tcp(b"\x17\x03\x03" + bytes(12)), 35),
+    "TCP, 1448 octets": (tcp(_LARGE), 20),
+    "TCP, 1448 octets, always looked at": (tcp(_LARGE, flags="S"), 20),
+    "TCP, 15 octets, always looked at, by the helper": (tcp(b"\x17\x03\x03" + bytes(12), flags="S"), 35),
     "TCP, a bare ACK": (tcp(b"", flags="A"), 20),
     "UDP, 1200 octets": (udp(b"\x17" * 1200), 20),
     "UDP, 60 octets": (udp(b"\x17" * 60), 20),
@@ -30,6 +33,7 @@ MATCHING = {
     "DNS, 200 octets": (udp(query() + bytes(167)), 150),
     "a ClientHello of 517 octets": (tcp(hello(517)), 150),
     "a ClientHello of 1000 octets": (tcp(hello(1000)), 150),
+    "a ClientHello of 1024 octets": (tcp(hello(1024)), 150),
     "a ClientHello of 1448 octets": (tcp(hello(1448)), None),
     "QUIC, 1200 octets": (udp(quic(1)), None),
     "a ClientHello of 2000 octets": (tcp(hello(2000)), None),
@@ -37,6 +41,14 @@ MATCHING = {
 FLOWS, ROUNDS = {4: "4 flows", 16_384: "16 k flows"}, 120
 TRANSACTIONS, HELLOS = 10_000, 2_000
 _PORT = 5_555
+_RECORD, _REQUEST = b"\x17\x03\x03" + bytes(697), b"GET /" + b"a" * 995
+ON_A_VETH = {
+    "no name, on a veth, not linear: connections of 7 MB by a local sender": (_RECORD, 10_000, 1, 35),
+    "no name, on a veth, not linear: connections of 28 kB": (_RECORD, 40, 60, 35),
+    "no name, on a veth, not linear: connections of 7 kB, all of them looked at": (_RECORD, 10, 240, 35),
+    "copied, on a veth, not linear: HTTP requests of 1000 octets": (_REQUEST, 40, 60, 150),
+}
+"""Payload of a segment, segments of a connection, connections, target."""
 
 
 def run() -> Iterator[Row]:
@@ -95,25 +107,27 @@ def lowest(times: list[int]) -> float:
 
 def _on_a_veth(plain: Programs, inspecting: Programs) -> Iterator[Row]:
     """A local sender's segments, in turns."""
-    times: dict[str, list[int]] = {"plain": [], "inspecting": []}
     with pair() as (sender, receiver), _apart(sender, receiver) as address:
-        for _ in range(10):
-            for name, ours in (("plain", plain), ("inspecting", inspecting)):
-                with ours.attached("hook_ayaflow_egress", sender, "egress"):
-                    time_before, runs_before = ours.statistics("hook_ayaflow_egress")
-                    _send(address)
-                    time_after, runs_after = ours.statistics("hook_ayaflow_egress")
-                ours.release()
-                times[name].append(round((time_after - time_before) / (runs_after - runs_before)))
-    before, after = (sum(sorted(each)[:3]) / 3 for each in times.values())
-    yield Row(
-        what="no name, on a veth, not linear: segments of 700 octets by a local sender",
-        value=after - before,
-        unit="ns more",
-        at_most=35,
-        against="the program without",
-        ratio=after / before,
-    )
+        for what, (payload, segments, connections, target) in ON_A_VETH.items():
+            times: dict[str, list[int]] = {"plain": [], "inspecting": []}
+            for _ in range(10):
+                for name, ours in (("plain", plain), ("inspecting", inspecting)):
+                    with ours.attached("hook_ayaflow_egress", sender, "egress"):
+                        time_before, runs_before = ours.statistics("hook_ayaflow_egress")
+                        for _ in range(connections):
+                            _send(address, payload, segments)
+                        time_after, runs_after = ours.statistics("hook_ayaflow_egress")
+                    ours.release()
+                    times[name].append(round((time_after - time_before) / (runs_after - runs_before)))
+            before, after = (sum(sorted(each)[:3]) / 3 for each in times.values())
+            yield Row(
+                what=what,
+                value=after - before,
+                unit="ns more",
+                at_most=target,
+                against="the program without",
+                ratio=after / before,
+            )
 
 
 _SINK = """
@@ -151,10 +165,9 @@ def _apart(sender: str, receiver: str) -> Iterator[tuple[str, int]]:
         ip("netns", "del", name)
 
 
-def _send(address: tuple[str, int]) -> None:
+def _send(address: tuple[str, int], payload: bytes, segments: int) -> None:
     """Segments of one connection, each by itself."""
-    payload = b"\x17\x03\x03" + bytes(697)
     with socket.create_connection(address) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for _ in range(10_000):
+        for _ in range(segments):
             connection.sendall(payload)

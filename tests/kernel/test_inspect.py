@@ -267,6 +267,59 @@ def test_segments_beyond_the_fourth_are_counted(inspecting: Program) -> None:
     }
 
 
+REACH, LOOK = 0x10000, 0x1000
+"""Octets to either side of a connection's beginning in which payload is looked at; so many a look takes that finds
+nothing."""
+
+
+@pytest.mark.parametrize(
+    ("at", "copied"), [(0, 1), (REACH - LOOK - 1, 1), (REACH - LOOK, 0), (1 << 20, 0), (1 << 31, 0)]
+)
+def test_a_hello_is_looked_for_where_a_connection_begins(inspecting: Program, at: int, copied: int) -> None:
+    port = 22_100 + at % 97
+    frames = [syn(port), tcp(b"220 ready\r\n" + bytes(90), sport=port), tcp(hello(400), at, sport=port)]
+    assert [kind for kind, _ in copies(inspecting, *frames)] == ["TLS"] * copied
+
+
+@pytest.mark.parametrize(("others", "copied"), [(15, 1), (16, 0)])
+def test_and_behind_at_most_fifteen_small_segments_of_something_else(
+    inspecting: Program, others: int, copied: int
+) -> None:
+    port = 22_500 + others
+    frames = [syn(port), *(tcp(b"NOOP\r\n", 6 * n, sport=port) for n in range(others))]
+    assert [kind for kind, _ in copies(inspecting, *frames, tcp(hello(400), 96, sport=port))] == ["TLS"] * copied
+
+
+def test_requests_are_looked_for_as_long_as_they_come(inspecting: Program) -> None:
+    frames = [syn(22_600), *(tcp(b"GET / HTTP/1.1\r\n", at, sport=22_600) for at in range(0, 10 * REACH, REACH // 2))]
+    assert [kind for kind, _ in copies(inspecting, *frames)] == ["HTTP"] * 20
+
+
+def test_the_answering_side_may_send_one_too_and_no_others_are_copied_before_it(inspecting: Program) -> None:
+    accepted = four(TCP(sport=443, dport=22_200, flags="SA", seq=ISN))
+    answers = [tcp(bytes(100), at, sport=443, dport=22_200) for at in (300, 100, 0)]
+    assert copies(inspecting, accepted, *answers) == []
+    assert [kind for kind, _ in copies(inspecting, tcp(hello(300), 1000, sport=443, dport=22_200))] == ["TLS"]
+    assert copies(inspecting, tcp(hello(300), 1000 + REACH, sport=443, dport=22_200)) == []
+
+
+def test_a_connection_that_nobody_saw_begin_is_looked_at_from_where_it_is_known(inspecting: Program) -> None:
+    """One packet in 16 makes it known: by chance, one of 300 does, and then others take what is looked at.
+
+    Before the table is filled with hellos that never end: these give way to beginnings only.
+    """
+    started = 1 << 20
+    known = [tcp(bytes(50), started + 50 * n, sport=22_300) for n in range(300)]
+    assert copies(inspecting, known[0], tcp(hello(300), started + 50, sport=22_300)) == [("TLS", hello(300))]
+    assert copies(inspecting, *known, tcp(hello(300), started + 15_000, sport=22_300)) == []
+    assert copies(inspecting, syn(22_300), tcp(hello(300), sport=22_300)) == [("TLS", hello(300))]
+
+
+def test_dns_over_tcp_is_copied_however_long_its_connection_lasts(inspecting: Program) -> None:
+    frames = [syn(22_400, 53), *(tcp(bytes(30), at, sport=22_400, dport=53) for at in (0, REACH, 1 << 24))]
+    assert [kind for kind, _ in copies(inspecting, *frames)] == ["TCP_DNS"] * 3
+
+
 def test_a_hello_that_never_ends_is_forgotten_when_its_place_is_taken_and_counted(inspecting: Program) -> None:
     before = counts(inspecting)["skipped_table_full"]
     begun = 3000
