@@ -24,7 +24,7 @@ up: setup        ## everything on this machine: capture, Kafka, ClickHouse, cons
 
 # Three groups at a time, each in namespaces of its own; the output of the others comes when the first has ended. What is
 # in none of the lists runs with the first. Tests wait more than they compute: two cores are enough for three.
-GROUP := tests/apart.sh $(PYTEST) $(SLOWEST) -m "not wide and not faults and not speed and not ship"
+GROUP := tests/apart.sh $(PYTEST) $(SLOWEST) -m "not wide and not faults and not speed and not ship and not cluster"
 SECOND := $(wildcard tests/integration/test_[a-l]*.py)
 THIRD := tests/e2e tests/faults tests/consumers $(wildcard tests/integration/test_[s-z]*.py)
 test: setup-test ## all tests, with real Kafka, kernel and ClickHouse (as root)

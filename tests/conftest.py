@@ -2,7 +2,18 @@
 
 from tests import fix_hypothesis
 from tests.fix_local import clickhouse_server, kafka_broker
+from tests.fix_roles import passable, unprivileged_user
 from tests.fix_root import bpffs, root_and_bcc, way
 from tests.fix_zone import berlin
 
-__all__ = ["berlin", "bpffs", "clickhouse_server", "fix_hypothesis", "kafka_broker", "root_and_bcc", "way"]
+__all__ = [
+    "berlin",
+    "bpffs",
+    "clickhouse_server",
+    "fix_hypothesis",
+    "kafka_broker",
+    "passable",
+    "root_and_bcc",
+    "unprivileged_user",
+    "way",
+]

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import signal
 import struct
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -82,6 +83,13 @@ def dying_with_parent() -> Iterator[None]:
             _checked(_LIBC.prctl(_SET_PDEATHSIG, number.value, 0, 0, 0))
             if os.getppid() != parent:
                 os.kill(os.getpid(), number.value)
+
+
+def kill_with_parent(parent: int) -> None:
+    """Be killed when the parent is, which had this process id. Raises OSError."""
+    _checked(_LIBC.prctl(_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def held() -> set[str]:

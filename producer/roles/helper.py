@@ -6,14 +6,20 @@ A message is a JSON object, and so is its answer, with descriptors if there are 
 functions of `Helper`, for one node, one folder of pins and one folder of logs, which are said at the start: whoever
 takes over the producer can attach and detach the producer's own program, and nothing else. It ends when the producer
 does.
+
+It is two processes: one that serves, and its parent, which starts another when somebody has killed it. Messages have a
+number `n`, which their answers repeat; `{"n": …, "anew": true}` says that whoever had that message was killed.
 """
 
 import json
+import mmap
 import os
 import re
 import socket
+import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +33,8 @@ from producer.kernel import child, pins
 from producer.roles import capabilities
 
 MOST_BYTES = 1 << 18
+_PAUSE_SECONDS = 0.5  # before another is started in the place of one that was killed
+_NUMBER = struct.Struct("=Q")
 COMMANDS = ("hook", "detach")
 """What a child may be started for."""
 _RUN = re.compile(r"[0-9]{1,20}")
@@ -109,12 +117,15 @@ def _checked(run: str | None) -> str:
     return run
 
 
-def serve(connection: socket.socket, helper: Helper) -> None:
-    """Answer until the producer has gone."""
+def serve(connection: socket.socket, helper: Helper, under_way: mmap.mmap | None = None) -> None:
+    """Answer until the producer has gone. `under_way`: gets the number of the message that is being done; 0: none."""
     offered: dict[str, Callable[..., Any]] = {
         name: getattr(helper, name) for name in ("start", "poll", "kill", "look", "remove", "listen")
     }
     while True:
+        # first a look: what is taken by one who is killed at that moment, nobody would know of
+        number = _number(connection.recv(MOST_BYTES, socket.MSG_PEEK))
+        _note(under_way, number)
         octets, fds, _, _ = socket.recv_fds(connection, MOST_BYTES, child.MOST_FDS)
         if not octets:
             return
@@ -122,6 +133,7 @@ def serve(connection: socket.socket, helper: Helper) -> None:
         passed: list[int] = []
         try:
             message = json.loads(octets)
+            message.pop("n", None)
             found = offered[message.pop("do")](fds, **message)
             answer, passed = found if isinstance(found, tuple) else (found, [])
         except OSError as error:
@@ -132,12 +144,47 @@ def serve(connection: socket.socket, helper: Helper) -> None:
             for fd in fds:
                 os.close(fd)
         try:
-            socket.send_fds(connection, [json.dumps(answer).encode()], passed)
+            socket.send_fds(connection, [json.dumps({"n": number, **answer}).encode()], passed)
+            _note(under_way, 0)
         except OSError:
             return
         finally:
             for fd in passed:
                 os.close(fd)
+
+
+def _number(octets: bytes) -> int:
+    """Of a message; 0: it has none."""
+    try:
+        return int(json.loads(octets)["n"]) & 0xFFFF_FFFF_FFFF_FFFF
+    except (ValueError, TypeError, KeyError):
+        return 0
+
+
+def _note(under_way: mmap.mmap | None, number: int) -> None:
+    if under_way is not None:
+        _NUMBER.pack_into(under_way, 0, number)
+
+
+def keep_serving(connection: socket.socket, helper: Helper) -> None:
+    """Serve in a child, and in another one when that was killed, until the producer has gone."""
+    under_way = mmap.mmap(-1, _NUMBER.size)  # shared with the child
+    parent = os.getpid()
+    while True:
+        serving = os.fork()
+        if not serving:
+            capabilities.kill_with_parent(parent)
+            serve(connection, helper, under_way)
+            os._exit(0)
+        if not os.waitpid(serving, 0)[1]:
+            return
+        (number,) = _NUMBER.unpack_from(under_way)
+        _note(under_way, 0)
+        try:
+            connection.send(json.dumps({"n": number, "anew": True}).encode())
+        except OSError:
+            return
+        time.sleep(_PAUSE_SECONDS)
 
 
 def main() -> int:
@@ -149,7 +196,7 @@ def main() -> int:
         wanted |= {"CAP_SYS_ADMIN"}  # in its place, as before Linux 5.8
     capabilities.keep(wanted)
     with socket.socket(fileno=os.dup(0)) as connection:
-        serve(connection, Helper(node=node, directory=Path(directory), logs=Path(logs)))
+        keep_serving(connection, Helper(node=node, directory=Path(directory), logs=Path(logs)))
     return 0
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from common import logs
 from common.errors import EnvironmentProblem
 from producer.interfaces.attach.hook import Hook, Seen
 from producer.interfaces.observer import Listening, ThisMachine
@@ -20,19 +21,29 @@ from producer.roles.helper import MOST_BYTES
 
 _SECONDS = 10.0  # for an answer: none of them waits for anything but the kernel
 _END_SECONDS = 5.0
+_TRIES = 3  # of what a helper was doing that was killed
 _GONE = (
     "the helper that attaches to interfaces has ended: what is attached is counted, new interfaces are not watched and "
     "hooks that somebody removes stay away. Restart the producer; it loses nothing"
 )
 
+log = logs.get("producer")
+
+
+class _AnewError(EnvironmentProblem):
+    """The helper was killed while it did what was asked for; another is there, and can be asked again."""
+
 
 class Privileged:
-    """A helper that runs. A context manager. What it does, it does for the main thread."""
+    """A helper that runs. A context manager. What it does, it does for the main thread.
+
+    One that is killed is started again by its parent, and does again what it was doing.
+    """
 
     def __init__(self, process: "subprocess.Popen[bytes]", connection: socket.socket, logs: Path, node: str) -> None:
         """See `begin`."""
         self._process, self._connection, self._logs, self._node = process, connection, logs, node
-        self._gone = False
+        self._gone, self._number = False, 0
 
     @classmethod
     def begin(cls, *, node: str, directory: Path, logs: Path, elsewhere: bool) -> "Privileged":
@@ -66,7 +77,7 @@ class Privileged:
 
     @property
     def pid(self) -> int:
-        """Of the helper."""
+        """Of the helper's parent, which starts it again."""
         return self._process.pid
 
     @property
@@ -76,19 +87,24 @@ class Privileged:
 
     def start(self, command: str, request: dict[str, Any]) -> child.Running:
         """Start a child that does `hook` or `detach`. Raises EnvironmentProblem."""
-        log = f"kernel-{self._node}.{command}.log"
-        ours, theirs = socket.socketpair()
-        with theirs:
-            try:
-                answer, _ = self._ask({"do": "start", "command": command, "log": log}, [theirs.fileno()])
-            except (EnvironmentProblem, OSError) as error:
-                ours.close()
-                if isinstance(error, EnvironmentProblem):
-                    raise
-                raise EnvironmentProblem(
-                    f"cannot write {self._logs / log}: {error.strerror}. Set data_dir to a folder that can be written"
-                ) from error
-        return child.asked(_Remote(self, answer["pid"]), ours, request, self._logs / log)
+        path = self._logs / f"kernel-{self._node}.{command}.log"
+        message = {"do": "start", "command": command, "log": path.name}
+        for last in (False,) * (_TRIES - 1) + (True,):
+            ours, theirs = socket.socketpair()  # of each try: the child of the one before may be there, and ends
+            with theirs:
+                try:
+                    answer, _ = self._ask_once(message, [theirs.fileno()])
+                except (EnvironmentProblem, OSError) as error:
+                    ours.close()
+                    if isinstance(error, _AnewError) and not last:
+                        continue
+                    if isinstance(error, EnvironmentProblem):
+                        raise
+                    raise EnvironmentProblem(
+                        f"cannot write {path}: {error.strerror}. Set data_dir to a folder that can be written"
+                    ) from error
+            break
+        return child.asked(_Remote(self, answer["pid"]), ours, request, path)
 
     def look(self, run: str, hooks: Iterable[Hook]) -> dict[int, Seen]:
         """What is attached, by slot. Raises EnvironmentProblem."""
@@ -123,23 +139,43 @@ class Privileged:
         code: int | None = answer.get("code")
         return code
 
-    def _ask(self, message: Mapping[str, Any], fds: Iterable[int] = ()) -> tuple[dict[str, Any], list[int]]:
+    def _ask(self, message: Mapping[str, Any]) -> tuple[dict[str, Any], list[int]]:
+        """Its answer, for what may be done twice. Raises as `_ask_once`."""
+        for _ in range(_TRIES - 1):
+            with contextlib.suppress(_AnewError):
+                return self._ask_once(message)
+        return self._ask_once(message)
+
+    def _ask_once(self, message: Mapping[str, Any], fds: Iterable[int] = ()) -> tuple[dict[str, Any], list[int]]:
         """Its answer. Raises OSError for what the kernel refused it, EnvironmentProblem when nobody answers."""
+        self._number += 1
         if self._gone:
             raise EnvironmentProblem(_GONE)
         try:
-            socket.send_fds(self._connection, [json.dumps(message).encode()], list(fds))
-            octets, found, _, _ = socket.recv_fds(self._connection, MOST_BYTES, child.MOST_FDS)
-        except OSError as error:  # also when it does not answer in time: what comes later would answer another question
+            socket.send_fds(self._connection, [json.dumps({**message, "n": self._number}).encode()], list(fds))
+            answer, found = self._answer()
+        except OSError as error:  # also when it does not answer in time
             self._gone = True
             raise EnvironmentProblem(_GONE) from error
-        if not octets:
-            self._gone = True
-            raise EnvironmentProblem(_GONE)
-        answer: dict[str, Any] = json.loads(octets)
+        if answer.get("anew"):
+            raise _AnewError("the helper that attaches to interfaces was killed, again and again")
         if "error" in answer:
             raise OSError(answer["errno"], os.strerror(answer["errno"]) if answer["errno"] else answer["error"])
         return answer, found
+
+    def _answer(self) -> tuple[dict[str, Any], list[int]]:
+        """What is said of the message that was sent last. Raises OSError."""
+        while True:
+            octets, found, _, _ = socket.recv_fds(self._connection, MOST_BYTES, child.MOST_FDS)
+            if not octets:
+                raise ConnectionResetError
+            answer: dict[str, Any] = json.loads(octets)
+            if answer.get("anew"):
+                log.warning("somebody killed the helper that attaches to interfaces; it was started again")
+            if answer["n"] == self._number:
+                return answer, found
+            for fd in found:
+                os.close(fd)
 
 
 class _Remote:

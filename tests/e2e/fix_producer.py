@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,9 +33,12 @@ import functools, os, sys
 from common import logs, settings
 from common.errors import AyaflowError
 from producer import component, detach, parts
+from producer.roles import capabilities
 if ways := os.environ.get("TEST_WAYS"):
     parts.ChildAttacher = functools.partial(parts.ChildAttacher, ways=(ways,))
 logs.configure(form="text")
+if sys.argv[1] == "run":
+    capabilities.give_up()
 try:
     sys.exit({"run": component, "detach": detach}[sys.argv[1]].run(settings.load()))
 except AyaflowError as error:
@@ -81,13 +84,13 @@ class Node:
         return process
 
     def killed_and_started(
-        self, process: "subprocess.Popen[bytes]", dead_seconds: float = 0.0
+        self, process: "subprocess.Popen[bytes]", dead_seconds: float = 0.0, before: Iterable[str] = ()
     ) -> "subprocess.Popen[bytes]":
         """kill -9, and the next producer, once it answers."""
         process.kill()
         process.wait()
         time.sleep(dead_seconds)
-        process = self.start()
+        process = self.start(*before)
         self.wait_for(process)
         return process
 

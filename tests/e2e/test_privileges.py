@@ -2,21 +2,16 @@
 
 import os
 import pwd
-import shutil
 import signal
 import subprocess
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from producer.interfaces import namespaces
 from producer.kernel import pins
-from producer.roles.account import SYSTEM_USER
 from schemas.avro.codec import Codec
 from tests.e2e.fix_producer import Node, batches_of, check_ledger, frames, once, running, stop
-from tests.fix_local import REPOSITORY
 from tests.kernel import veth
 from tests.kernel.attached import hooks
 from tests.waiting import until
@@ -27,37 +22,13 @@ SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 ATTACHES = 1 << 12 | 1 << 39  # CAP_NET_ADMIN, CAP_BPF
 
 
-@pytest.fixture(scope="module")
-def user() -> pwd.struct_passwd:
-    """Who the producer becomes, and can read this checkout."""
-    reason = ""
-    try:
-        found = pwd.getpwnam(SYSTEM_USER)
-        subprocess.run(["ls", REPOSITORY / "producer"], user=found.pw_uid, check=True, capture_output=True)
-    except KeyError:
-        reason = f"there is no user {SYSTEM_USER}; run make setup"
-    except (OSError, subprocess.CalledProcessError):
-        reason = f"the user {SYSTEM_USER} cannot read {REPOSITORY}; a producer stays root there"
-    if reason:
-        pytest.skip(reason)
-    return found
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """One that others may pass through, which those of pytest are not."""
-    path = Path(tempfile.mkdtemp(prefix="ayaflow-roles-", dir="/var/tmp"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
-
-
 def status(pid: int) -> dict[str, str]:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 def helper_of(pid: int) -> int:
+    """The helper's first process, of a producer; of that, the one that serves."""
     (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return int(child)
 
@@ -78,12 +49,12 @@ def counted(kafka_broker: str, node: Node) -> tuple[int, int]:
 
 
 def test_it_counts_and_attaches_without_any_capability(
-    kafka_broker: str, bpffs: Path, directory: Path, user: pwd.struct_passwd
+    kafka_broker: str, bpffs: Path, passable: Path, unprivileged_user: pwd.struct_passwd
 ) -> None:
     with veth.pair() as (a, b):
-        node = Node(directory, bpffs, kafka_broker, "aya*", capture_loader="auto")
+        node = Node(passable, bpffs, kafka_broker, "aya*", capture_loader="auto")
         with running(node) as process:
-            may_do_nothing(process.pid, user)
+            may_do_nothing(process.pid, unprivileged_user)
             said = status(helper_of(process.pid))
             assert {name: int(said[name], 16) for name in ("CapPrm", "CapEff", "CapBnd")} == dict.fromkeys(
                 ("CapPrm", "CapEff", "CapBnd"), ATTACHES
@@ -96,22 +67,22 @@ def test_it_counts_and_attaches_without_any_capability(
                 veth.send(c, *(octets for octets, _ in frames(500)))
                 node.wait_for(process, ok=True, packets=3_000, queue=0)
             until(lambda: node.health()["interfaces"] == [a, b], node.output.read_text)
-            may_do_nothing(process.pid, user)
+            may_do_nothing(process.pid, unprivileged_user)
             assert stop(process) == 0, node.output.read_text()
         assert not hooks(a) | hooks(b)
     assert not node.pin_directory.exists()
     assert counted(kafka_broker, node) == (3_000, 0)
-    spool = directory / "spool" / node.name
-    assert (spool.stat().st_uid, spool.stat().st_mode & 0o777) == (user.pw_uid, 0o700)
-    assert (directory / "logs").stat().st_uid == 0
+    spool = passable / "spool" / node.name
+    assert (spool.stat().st_uid, spool.stat().st_mode & 0o777) == (unprivileged_user.pw_uid, 0o700)
+    assert (passable / "logs").stat().st_uid == 0
 
 
 def test_what_was_removed_comes_back_by_the_helper_also_in_namespaces_of_others(
-    kafka_broker: str, bpffs: Path, directory: Path, user: pwd.struct_passwd
+    kafka_broker: str, bpffs: Path, passable: Path, unprivileged_user: pwd.struct_passwd
 ) -> None:
     space = f"roles{os.getpid()}"
     with veth.pair() as (a, b):
-        node = Node(directory, bpffs, kafka_broker, f"{a},{space}/{b}", capture_namespaces=True, capture_loader="auto")
+        node = Node(passable, bpffs, kafka_broker, f"{a},{space}/{b}", capture_namespaces=True, capture_loader="auto")
         with running(node) as process:
             veth.ip("netns", "add", space)
             try:
@@ -119,7 +90,7 @@ def test_what_was_removed_comes_back_by_the_helper_also_in_namespaces_of_others(
                 veth.ip("-n", space, "link", "set", b, "up")
                 inside = f"{space}/{b}"
                 until(lambda: node.health()["interfaces"] == sorted([a, inside]), node.output.read_text)
-                may_do_nothing(process.pid, user)
+                may_do_nothing(process.pid, unprivileged_user)
                 veth.send(a, *(octets for octets, _ in frames(400)))
                 until(lambda: node.health()["packets"] >= 800, lambda: str(node.health()))  # IPv6 may speak up inside
                 assert stop(process) == 0, node.output.read_text()
@@ -132,10 +103,10 @@ def test_what_was_removed_comes_back_by_the_helper_also_in_namespaces_of_others(
 
 
 def test_the_end_of_the_helper_is_told_and_costs_no_packet(
-    kafka_broker: str, bpffs: Path, directory: Path, user: pwd.struct_passwd
+    kafka_broker: str, bpffs: Path, passable: Path, unprivileged_user: pwd.struct_passwd
 ) -> None:
     with veth.pair() as (a, _):
-        node = Node(directory, bpffs, kafka_broker, a, capture_loader="auto")
+        node = Node(passable, bpffs, kafka_broker, a, capture_loader="auto")
         with running(node) as process:
             veth.send(a, *(octets for octets, _ in frames(300)))
             os.kill(helper_of(process.pid), signal.SIGKILL)
@@ -153,11 +124,34 @@ def test_the_end_of_the_helper_is_told_and_costs_no_packet(
     assert counted(kafka_broker, node) == (900, 0)
 
 
+def test_a_helper_that_was_killed_is_started_again_and_attaches(
+    kafka_broker: str, bpffs: Path, passable: Path, unprivileged_user: pwd.struct_passwd
+) -> None:
+    with veth.pair() as (a, b):
+        node = Node(passable, bpffs, kafka_broker, "aya*", capture_loader="auto")
+        with running(node) as process:
+            veth.send(a, *(octets for octets, _ in frames(300)))
+            killed = helper_of(helper_of(process.pid))
+            os.kill(killed, signal.SIGKILL)
+            with veth.pair() as (c, d):
+                until(lambda: {c, d} <= set(node.health()["interfaces"]), node.output.read_text)
+                assert node.health()["ok"], node.health()
+                assert helper_of(helper_of(process.pid)) != killed
+                veth.send(c, *(octets for octets, _ in frames(300)))
+                node.wait_for(process, ok=True, packets=1_200, queue=0)
+            may_do_nothing(process.pid, unprivileged_user)
+            assert stop(process) == 0, node.output.read_text()
+        assert "it was started again" in node.output.read_text()
+        assert not hooks(a) | hooks(b)
+    assert not node.pin_directory.exists()
+    assert counted(kafka_broker, node) == (1_200, 0)
+
+
 def test_a_helper_ends_with_its_producer_and_the_next_one_goes_on(
-    kafka_broker: str, bpffs: Path, directory: Path, user: pwd.struct_passwd
+    kafka_broker: str, bpffs: Path, passable: Path, unprivileged_user: pwd.struct_passwd
 ) -> None:
     with veth.pair() as (a, _):
-        node = Node(directory, bpffs, kafka_broker, a, capture_loader="auto")
+        node = Node(passable, bpffs, kafka_broker, a, capture_loader="auto")
         process = node.start()
         node.wait_for(process)
         helper = helper_of(process.pid)
@@ -168,7 +162,7 @@ def test_a_helper_ends_with_its_producer_and_the_next_one_goes_on(
         assert hooks(a)  # what is attached counts on
         veth.send(a, *(octets for octets, _ in frames(300)))
         with running(node) as process:
-            may_do_nothing(process.pid, user)
+            may_do_nothing(process.pid, unprivileged_user)
             veth.send(a, *(octets for octets, _ in frames(300)))
             node.wait_for(process, ok=True, queue=0)
             assert stop(process) == 0, node.output.read_text()
@@ -178,22 +172,22 @@ def test_a_helper_ends_with_its_producer_and_the_next_one_goes_on(
 
 
 def test_started_by_who_has_three_capabilities_it_gives_them_up(
-    kafka_broker: str, directory: Path, user: pwd.struct_passwd, root_and_bcc: None
+    kafka_broker: str, passable: Path, unprivileged_user: pwd.struct_passwd, root_and_bcc: None
 ) -> None:
     """As a service of systemd has it, or a container."""
-    bpffs = directory / "bpf"
+    bpffs = passable / "bpf"
     bpffs.mkdir()
     pins.mount(bpffs)
     try:
-        for path in (bpffs, directory):
-            os.chown(path, user.pw_uid, user.pw_gid)
+        for path in (bpffs, passable):
+            os.chown(path, unprivileged_user.pw_uid, unprivileged_user.pw_gid)
         three = "+net_admin,+bpf,+perfmon"
         with veth.pair() as (a, b):
-            node = Node(directory, bpffs, kafka_broker, "aya*", capture_loader="object")
+            node = Node(passable, bpffs, kafka_broker, "aya*", capture_loader="object")
             process = node.start(
                 "setpriv",
-                f"--reuid={user.pw_uid}",
-                f"--regid={user.pw_gid}",
+                f"--reuid={unprivileged_user.pw_uid}",
+                f"--regid={unprivileged_user.pw_gid}",
                 "--clear-groups",
                 f"--bounding-set=-all,{three}",
                 f"--inh-caps=-all,{three}",

@@ -1,4 +1,4 @@
-"""Runs a program as Kubernetes runs the producer's container: root with three capabilities, no others to be had, and
+"""Runs a program as Kubernetes runs the producer's container: root with six capabilities, no others to be had, and
 the system calls of deploy/seccomp/producer.json, which libseccomp makes a filter of as container runtimes do.
 
     python -m tests.ship.confined deploy/seccomp/producer.json PROGRAM …
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-CAPABILITIES = ("bpf", "net_admin", "perfmon")
+CAPABILITIES = ("bpf", "chown", "net_admin", "perfmon", "setgid", "setuid")
 _ERRNO, _ALLOW = 0x00050000, 0x7FFF0000
 _MASKED_EQUAL = 7
 _UNKNOWN = -1  # a system call that this machine's architecture lacks

@@ -2,7 +2,32 @@
 # SPDX-License-Identifier: Apache-2.0
 # Runs the tests that build and install things: apart from this machine, as tests/apart.sh, but with a way out to the
 # registries, which is the network namespace at descriptor 9. Arguments are pytest's.
+#
+# Also in a control group and a cgroup namespace of their own: `podman system service` and systemd move all processes of
+# the group that they find themselves in, which would be this machine's.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-exec 9< /proc/self/ns/net
-exec tests/apart.sh .venv/bin/python -m pytest -m ship -rA -s "${@:-tests/ship}"
+if [ "${AYAFLOW_SHIP:-}" != apart ]; then
+    exec 9< /proc/self/ns/net
+    AYAFLOW_SHIP=apart exec unshare --mount --propagation private tests/ship/run.sh "$@"
+fi
+first=$(cat /proc/1/cgroup)
+place=$(mktemp -d)
+mount -t cgroup2 none "$place"
+group=$place/ayaflow-ship-$$
+mkdir "$group"
+echo $$ > "$group/cgroup.procs"
+code=0
+if [ $# = 0 ]; then set -- tests/ship; fi
+unshare --cgroup tests/apart.sh .venv/bin/python -m pytest -m ship -rA -s "$@" || code=$?
+echo $$ > "$place/cgroup.procs"
+echo 1 > "$group/cgroup.kill"                # what was interrupted, and its children
+until grep -q "populated 0" "$group/cgroup.events"; do sleep 0.1; done
+find "$group" -depth -type d -exec rmdir {} +
+umount "$place"
+rmdir "$place"
+if [ "$(cat /proc/1/cgroup)" != "$first" ]; then
+    echo "run.sh: error: the processes of this machine were moved: $(cat /proc/1/cgroup)" >&2
+    exit 1
+fi
+exit $code

@@ -77,7 +77,10 @@ def test_the_producer_is_given_what_it_needs_and_no_more() -> None:
     spec = pod(PLAIN, "producer")
     [container] = spec["containers"]
     security = container["securityContext"]
-    assert security["capabilities"] == {"drop": ["ALL"], "add": ["BPF", "NET_ADMIN", "PERFMON"]}
+    assert security["capabilities"] == {
+        "drop": ["ALL"],
+        "add": ["BPF", "CHOWN", "NET_ADMIN", "PERFMON", "SETGID", "SETUID"],
+    }
     assert (security["allowPrivilegeEscalation"], security["readOnlyRootFilesystem"]) == (False, True)
     assert "privileged" not in security
     assert spec["hostNetwork"] is True
@@ -90,6 +93,21 @@ def test_the_producer_is_given_what_it_needs_and_no_more() -> None:
     # a Kafka that is away must not get it killed
     assert "tcpSocket" in container["livenessProbe"]
     assert container["readinessProbe"]["httpGet"]["path"] == "/health"
+
+
+def test_with_an_object_nothing_of_the_nodes_headers_is_mounted() -> None:
+    spec = pod(FULL, "producer")
+    [container] = spec["containers"]
+    assert container["image"].rpartition("/")[2] == "ayaflow-producer-object:0.1.0"
+    hosts = {each["hostPath"]["path"] for each in spec["volumes"] if "hostPath" in each}
+    assert hosts == {"/sys/fs/bpf", "/var/lib/ayaflow"}
+
+
+def test_the_producer_may_read_its_secrets_when_it_is_root_no_more() -> None:
+    spec = pod(FULL, "producer")
+    assert spec["securityContext"] == {"fsGroup": 10001}
+    [secret] = [each["secret"] for each in spec["volumes"] if "secret" in each]
+    assert secret["defaultMode"] == 0o440
 
 
 @pytest.mark.parametrize("part", ["streams", "console"])

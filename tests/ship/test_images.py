@@ -12,16 +12,23 @@ import pytest
 from spdx_tools.spdx.parser.parse_anything import parse_file
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
+from producer.kernel.load.objects import NAMES
 from tests.fix_local import REPOSITORY
 from tests.ship.conftest import VERSION, Images
 from tests.ship.podman import OUTSIDE
 
 pytestmark = [pytest.mark.ship, pytest.mark.timeout(1800)]
 
-PARTS = ("producer", "streams", "console", "ayaflow")
-MOST_MEGABYTES = {"producer": 400, "streams": 350, "console": 330}
-COMMAND = {"producer": "producer", "streams": "streams", "console": "console", "ayaflow": "up"}
-USER = {"producer": "", "streams": "10001:10001", "console": "10001:10001", "ayaflow": ""}
+PARTS = ("producer", "producer-object", "streams", "console", "ayaflow")
+MOST_MEGABYTES = {"producer": 400, "producer-object": 200, "streams": 350, "console": 250}
+COMMAND = {
+    "producer": "producer",
+    "producer-object": "producer",
+    "streams": "streams",
+    "console": "console",
+    "ayaflow": "up",
+}
+USER = {"producer": "", "producer-object": "", "streams": "10001:10001", "console": "10001:10001", "ayaflow": ""}
 EXTRA = {"producer": "producer", "streams": "streams", "console": "console", "ayaflow": "local"}
 PLATFORMS = ("manylinux2014_aarch64", "manylinux_2_17_aarch64", "manylinux_2_28_aarch64", "manylinux_2_34_aarch64")
 
@@ -71,7 +78,9 @@ def test_an_image_has_its_compiled_parts_and_no_compiler(images: Images, part: s
         sources = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]["ext-modules"]
         for one in sources:
             assert (place / f"{one['name'].replace('.', '/')}.abi3.so").exists()
-        assert not (root / "usr/bin/gcc").exists()
+        assert {path.name for path in (place / "bpf/objects").iterdir()} == set(NAMES)
+        assert not [path for name in ("gcc", "clang*") for path in (root / "usr/bin").glob(name)]
+        assert bool(list(root.glob("usr/lib/*/libLLVM*"))) == (part in {"producer", "ayaflow"})
         assert not (root / "opt/ayaflow/bin/pip").exists()
 
 
@@ -86,11 +95,12 @@ def test_an_image_runs_read_only_without_a_network_or_a_capability(images: Image
         assert "Usage: ayaflow" in said
 
 
-@pytest.mark.parametrize("part", ["producer", "streams", "console"])
+@pytest.mark.parametrize("part", ["producer", "producer-object", "streams", "console"])
 def test_every_import_of_a_part_is_there(images: Images, part: str) -> None:
     """What was taken out of the libraries is nothing that they import."""
     modules = {
         "producer": "producer.component, producer.parts, producer.replay.program, pyroute2, bcc, numpy.linalg",
+        "producer-object": "producer.component, producer.parts, producer.replay.program, pyroute2, numpy.linalg",
         "streams": "streams.component, streams.app, pyarrow.compute, aiokafka, clickhouse_connect",
         "console": "console.app, console.audit.run, cli.top, cli.doctor, pyarrow.compute, clickhouse_connect, uvicorn",
     }[part]

@@ -89,7 +89,7 @@ def test_what_is_not_offered_is_refused(ask: Ask, directory: Path, message: dict
     before = left(directory)
     assert "fault of ayaflow" in ask(message)["error"]
     assert left(directory) == before
-    assert ask({"do": "remove", "what": "slot", "run": "7", "slot": 3}) == {}  # it goes on
+    assert ask({"n": 7, "do": "remove", "what": "slot", "run": "7", "slot": 3}) == {"n": 7}  # it goes on
     assert left(directory) == before - {"hooks-7/3-ingress", "hooks-7/3-egress"}
 
 
@@ -154,6 +154,48 @@ def test_the_end_of_the_helper_is_a_sentence(privileged: Privileged) -> None:
             call()
     with pytest.raises(OSError, match="helper that attaches"):
         privileged.listen("blue")
+
+
+def serving(privileged: Privileged) -> int:
+    """The process that answers, a child of the helper's first one."""
+    children = Path(f"/proc/{privileged.pid}/task/{privileged.pid}/children")
+    return int(until(lambda: children.read_text().split(), children.read_text)[0])
+
+
+def test_one_that_was_killed_is_started_again(privileged: Privileged, directory: Path) -> None:
+    for slot in (3, 4):
+        killed = serving(privileged)
+        os.kill(killed, signal.SIGKILL)
+        privileged.remove("slot", "7", slot)
+        assert serving(privileged) != killed
+    assert not left(directory) & {"hooks-7/3-ingress", "hooks-7/4-ingress"}
+    assert privileged.problem is None
+
+
+def test_what_one_was_doing_when_it_was_killed_is_done_by_the_next(privileged: Privileged, tmp_path: Path) -> None:
+    log = tmp_path / "kernel-n1.detach.log"
+    os.mkfifo(log)  # to open it waits for a reader
+    privileged.remove("slot", "9", 0)
+    first = serving(privileged)
+    descriptors = len([*Path(f"/proc/{first}/fd").iterdir()])
+
+    def waits() -> bool:
+        has_the_message = len([*Path(f"/proc/{first}/fd").iterdir()]) > descriptors
+        return has_the_message and "State:\tS" in Path(f"/proc/{first}/status").read_text()
+
+    def kill() -> None:
+        until(waits)
+        log.unlink()
+        os.kill(first, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    running = privileged.start("detach", {})
+    killer.join()
+    running.kill()
+    assert log.is_file()
+    assert serving(privileged) != first
+    assert privileged.problem is None
 
 
 def test_it_ends_with_the_producer_and_not_by_the_signals_that_end_it(privileged: Privileged, directory: Path) -> None:
