@@ -18,6 +18,15 @@ find . -type f \( -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.py
 rm -rf numpy/f2py numpy/_core/include numpy/random/lib pyarrow/include pyarrow/includes pyarrow/src
 # Arrow's clients of object stores and of other Arrow servers
 rm -f pyarrow/libarrow_flight* pyarrow/libarrow_python_flight* pyarrow/_flight* pyarrow/libarrow_s3* pyarrow/_s3fs* pyarrow/_pyarrow_cpp_tests*
+# its files: Parquet, ORC, data sets of them, plans of other engines. Its core is linked with three of these libraries
+# and calls none
+if [ -d pyarrow ]; then
+    rm -f pyarrow/_parquet* pyarrow/_dataset* pyarrow/_substrait* pyarrow/_orc* pyarrow/_hdfs* pyarrow/_gcsfs* pyarrow/_azurefs*
+    for unused in pyarrow/libparquet.so.* pyarrow/libarrow_dataset.so.* pyarrow/libarrow_substrait.so.*; do
+        [ ! -L "$unused" ] || continue
+        echo | gcc -shared -nostdlib -x c - -Wl,-soname,"$(basename "$unused" | cut -d. -f1-3)" -o "$unused"
+    done
+fi
 # three copies of one file in the wheel, which knows no links
 for long in pyarrow/*.so.*.*.*; do
     [ -e "$long" ] || continue
@@ -32,6 +41,7 @@ if [ -d plotly ]; then
     mv /tmp/plotly.min.js plotly/package_data/
     echo '"""Only its JavaScript is in this image."""' > plotly/__init__.py
 fi
+/src/deploy/images/blas-leftovers/make.sh .
 rm -rf $place/share
 rm -f numpy/_core/_simd.* numpy/_core/*_tests.*.so
 # not what wheels had patched to find libraries of their own (NAME.libs): strip would tear it

@@ -110,6 +110,17 @@ def test_every_import_of_a_part_is_there(images: Images, part: str) -> None:
     )
 
 
+@pytest.mark.parametrize("part", PARTS)
+def test_numpy_has_what_it_needs_of_linear_algebra_and_refuses_the_rest(images: Images, part: str) -> None:
+    def run(code: str) -> str:
+        words = ("run", "--rm", "--network=none", "--entrypoint=/opt/ayaflow/bin/python", images.name(part), "-c", code)
+        done = images.podman.run("podman", *words, check=False)
+        return done.stdout + done.stderr
+
+    assert run("import numpy as n; x = n.arange(4.0); print(x.dot(x), x[::-1].dot(x[::-1]))").split() == ["14.0"] * 2
+    assert "numpy has no linear algebra in this image" in run("import numpy; numpy.linalg.inv(numpy.eye(2))")
+
+
 def test_the_wheel_is_the_same_when_it_is_made_again(tmp_path: Path) -> None:
     made = []
     for number in range(2):
