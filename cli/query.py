@@ -10,6 +10,7 @@ from cli.standard import say
 from common.errors import QueryError
 from console.show import output, tables
 from console.store.client import Store
+from schemas.rollups import ROLLUPS
 
 TABLE_ROWS = 10_000
 """A table is laid out when all its rows are known, so it has an end; json and csv have none."""
@@ -21,9 +22,11 @@ _PLAIN = re.compile(
 ROWS = ("SELECT", "WITH", "FROM", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS")
 """How a statement begins that gives rows."""
 
-_TOTALS = re.compile(r"\bsum(?:If)?\s*\(.*\bFROM\s+(?:ayaflow\.)?flows(?:_1[mh])?\b", re.IGNORECASE | re.DOTALL)
+_TOTALS = re.compile(
+    rf"\bsum(?:If)?\s*\(.*\bFROM\s+(?:ayaflow\.)?(?:{'|'.join(('flows', *ROLLUPS))})\b", re.IGNORECASE | re.DOTALL
+)
 _PRIMARY = re.compile(r"\bprimary\b", re.IGNORECASE)
-_OTHERS = "SELECT 1 FROM flows_1h WHERE NOT primary LIMIT 1"
+_OTHERS = "SELECT 1 FROM services_1h WHERE NOT primary LIMIT 1"
 _BEGIN = re.compile(r"(?:[\s(]|--[^\n]*(?:\n|$)|#[! ][^\n]*(?:\n|$)|/\*.*?\*/)*([A-Za-z]+)", re.DOTALL)
 _OWN_FORMAT = re.compile(r"\bFORMAT\s+[A-Za-z]\w*\s*;?\s*$", re.IGNORECASE)
 

@@ -26,8 +26,6 @@ NO_ICMP_TYPE = -1
 The flows of other protocols have 0, as those without ports have ports of 0."""
 MOST_NAME = 512
 """Characters of a node's or an interface's name; Linux gives an interface 15, and its namespace as many as a file."""
-ROLLUPS = {"flows_1m": 60, "flows_1h": 3_600}
-"""Tables with the sums of flows, the finest first, and the seconds of a row's period."""
 
 
 class Role(Enum):
@@ -116,7 +114,7 @@ class Field:
     packet: str = ""  # the column of PacketBatch that a measure is made of; see streams.windowing.windows
     both_ways: bool = False  # there is a NAME_rev, for packets from dst to src
     tunnel: bool = False  # says nothing without a tunnel: 0, :: or an empty text
-    in_rollups: bool = False  # ROLLUPS have it
+    in_rollups: bool = False  # flows_1m, flows_1h and flows_1d have it (schemas.rollups)
     filterable: bool = True
     live: bool = False  # LiveStats has it
     stored: bool = True  # a column of the flows table, not an ALIAS

@@ -33,7 +33,7 @@ class ClickHouseSettings(Section):
     cluster: str | None = Field(None, description="Make Replicated and Distributed tables on this cluster.")
     flows_retention_days: int = Field(90, ge=1, description="TTL of the raw windows.")
     names_retention_days: int = Field(30, ge=1, description="TTL of the table names, from when Kafka took a message.")
-    rollup_retention_days: int = Field(730, ge=1, description="TTL of flows_1m and flows_1h.")
+    rollup_retention_days: int = Field(730, ge=1, description="TTL of the rollups: flows_1m, flows_1h and so on.")
 
     @field_validator("flows_retention_days", "names_retention_days", "rollup_retention_days")
     @classmethod

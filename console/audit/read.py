@@ -25,7 +25,7 @@ from console.audit.readings import (
 from console.audit.settled import GONE_SECONDS, Gap, Reach
 from console.query.times import EARLIEST, LATEST
 from console.store.client import Parameters, Store
-from schemas.fields import ROLLUPS
+from schemas.rollups import ROLLUPS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,7 @@ def read(store: Store, span: Range) -> Readings:
     epochs, windows = ([row for row in rows if row["node"] not in begun] for rows in (epochs, windows))
     losses = ask(audit_sql.LOSSES) + ask(audit_sql.REFUSED)
     holes = ask(audit_sql.holes(seconds))
-    rollups = [row for table, period in ROLLUPS.items() for row in _rollup(store, table, period, span)]
+    rollups = [row for table, about in ROLLUPS.items() for row in _rollup(store, table, about.seconds, span)]
     return Readings(
         now=now,
         epochs=tuple(_epochs(row) for row in epochs),

@@ -59,7 +59,7 @@ def _differences(report: Report) -> list[str]:
     found += names.differences(report.names)
     found += [
         f"{rollup.table} differs from flows by {amount(rollup.difference)} in {rollup.periods} period(s) from"
-        f" {iso(rollup.first_period)} on ({rollup.node} {rollup.interface})."
+        f" {iso(rollup.first_period)} on ({_where(rollup)})."
         for rollup in report.rollups
     ]
     return found
@@ -178,9 +178,13 @@ def _newest(node: Settled, since: str, around: Around) -> str:
     return f"{nothing}."
 
 
+def _where(rollup: RollupDifference) -> str:
+    return f"{rollup.node} {rollup.interface}".strip()  # hosts_1h has no interface
+
+
 def _rollup_overdue(rollup: RollupDifference) -> str:
     return (
-        f"{rollup.table} lacks {amount(rollup.difference)} that are in flows ({rollup.node} {rollup.interface});"
+        f"{rollup.table} lacks {amount(rollup.difference)} that are in flows ({_where(rollup)});"
         " streams puts them there when it starts."
     )
 

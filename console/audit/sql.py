@@ -8,6 +8,7 @@ Sums are made on the server, so that an answer has a row a node, interface and d
 windows that do not match are listed one by one.
 """
 
+from schemas.rollups import ROLLUPS
 from schemas.unseen import SPAN_SECONDS, hole_sql
 
 CELLS = 10_000
@@ -185,30 +186,44 @@ ORDER BY first, kafka_partition, revision
 _MEASURES = ("packets", "bytes", "packets_rev", "bytes_rev")
 
 
-def _open_windows(period: str) -> str:
-    """Windows of which nothing proves that they are in the rollups as well: an insert fills flows first.
+def _place(table: str, *, of_flows: bool) -> str:
+    """Columns that tell differences apart. hosts_1h has no interface, and its two sides are compared apart."""
+    rollup = ROLLUPS[table]
+    interface = "t.interface" if "interface" in rollup.keys else "''"
+    side = "role" if rollup.sides else "direction"
+    direction = rollup.value(side, "t") if of_flows else f"t.{side}"
+    return f"t.node AS node, {interface} AS interface, toString({direction}) AS direction"
+
+
+def _open_windows(table: str) -> str:
+    """Windows of which nothing proves that they are in the rollup as well: an insert fills flows first.
 
     Windows of a Kafka partition are stored in order, so a later one is a proof, unless it was stored before its end (of
-    a clock that is ahead); corrections have their offset for one.
+    a clock that is ahead); corrections have their offset, which one row of an insert has, for one.
     """
-    return f"""SELECT t.node AS node, t.interface AS interface, t.direction AS direction, {period} AS period,
+    rollup = ROLLUPS[table]
+    name = "t.kafka_partition, t.window_begin, t.window_seconds, t.revision"
+    return f"""SELECT {_place(table, of_flows=True)}, {rollup.period("t.window_begin")} AS period,
                {", ".join(f"toInt64(0) AS {name}_diff" for name in _MEASURES)},
-               {", ".join(f"toInt64(sum(t.{name})) AS {name}_open" for name in _MEASURES)},
+               {", ".join(f"toInt64(sum({rollup.value(name, 't')})) AS {name}_open" for name in _MEASURES)},
                max(toInt64(toUnixTimestamp(t.window_begin)) + t.window_seconds) AS open_until
-        FROM flows AS t GLOBAL INNER JOIN (
-            SELECT kafka_partition, max(kafka_offset_end) AS newest,
-                   least(maxIf(toInt64(toUnixTimestamp(window_begin)) + window_seconds,
-                               inserted >= window_begin + toIntervalSecond(window_seconds)),
-                         toUnixTimestamp(now())) AS until
+        FROM flows AS t {rollup.rows("t")} GLOBAL INNER JOIN (
+            SELECT kafka_partition, least(maxIf(toInt64(toUnixTimestamp(window_begin)) + window_seconds,
+                                                inserted >= window_begin + toIntervalSecond(window_seconds)),
+                                          toUnixTimestamp(now())) AS until
             FROM flows WHERE window_begin >= toDateTime({{from:UInt32}}, 'UTC') GROUP BY kafka_partition
         ) AS p ON t.kafka_partition = p.kafka_partition
-        WHERE {_in_periods(period)}
+        WHERE {_in_periods("t.window_begin")}
           AND (toInt64(toUnixTimestamp(t.window_begin)) + t.window_seconds + {{order:UInt32}} > p.until
-               OR (t.revision > 0 AND t.kafka_offset_end >= p.newest))
+               OR (t.revision > 0 AND ({name}) GLOBAL IN (
+                    SELECT {name} FROM flows AS t
+                    WHERE t.window_begin >= toDateTime({{from:UInt32}}, 'UTC') AND t.kafka_offset_end > 0
+                    QUALIFY t.kafka_offset_end = max(t.kafka_offset_end) OVER (PARTITION BY t.kafka_partition))))
         GROUP BY node, interface, direction, period"""  # noqa: S608  constants of this file
 
 
 def _in_periods(time: str) -> str:
+    """`from` and `to` are starts of periods: a window is between them when its period is."""
     return f"""{time} >= toDateTime({{from:UInt32}}, 'UTC') AND {time} < toDateTime({{to:UInt32}}, 'UTC')
           AND ({{node:String}} = '' OR t.node = {{node:String}})"""
 
@@ -220,20 +235,22 @@ def rollup(table: str, *, explain: bool) -> str:
     a row of its own, whose `open_until` (seconds) is the end of the last of these windows; else it is 0.
     `order`, seconds: by so much a window must be later to prove that another is stored.
     """
-    period = {"flows_1m": "toStartOfMinute", "flows_1h": "toStartOfHour"}[table] + "(t.window_begin)"
+    about = ROLLUPS[table]
     nothing = ", ".join(f"toInt64(0) AS {name}_open" for name in _MEASURES) + ", toInt64(0) AS open_until"
-
-    def side(source: str, time: str, sign: str) -> str:
-        sums = ", ".join(f"{sign}toInt64(sum(t.{name})) AS {name}_diff" for name in _MEASURES)
-        return f"""SELECT t.node AS node, t.interface AS interface, t.direction AS direction, {time} AS period,
-               {sums}, {nothing}
-        FROM {source} AS t
-        WHERE {_in_periods(time)}
-        GROUP BY node, interface, direction, period"""  # noqa: S608  constants of this file
-
-    parts = [side("flows", period, ""), side(table, "t.time", "-")]
+    own = ", ".join(f"toInt64(sum({about.value(name, 't')})) AS {name}_diff" for name in _MEASURES)
+    theirs = ", ".join(f"-toInt64(sum(t.{name})) AS {name}_diff" for name in _MEASURES)
+    parts = [
+        f"""SELECT {_place(table, of_flows=True)}, {about.period("t.window_begin")} AS period, {own}, {nothing}
+        FROM flows AS t {about.rows("t")}
+        WHERE {_in_periods("t.window_begin")}
+        GROUP BY node, interface, direction, period""",  # noqa: S608  constants of this file
+        f"""SELECT {_place(table, of_flows=False)}, t.time AS period, {theirs}, {nothing}
+        FROM {table} AS t
+        WHERE {_in_periods("t.time")}
+        GROUP BY node, interface, direction, period""",  # noqa: S608  constants of this file
+    ]
     if explain:
-        parts.append(_open_windows(period))
+        parts.append(_open_windows(table))
     union = "\n        UNION ALL\n        ".join(parts)
     totals = ", ".join(f"sum(d.{name}_diff) AS {name}_total, sum(d.{name}_open) AS {name}_may" for name in _MEASURES)
     coming = " AND ".join(f"{name}_total >= 0 AND {name}_total <= {name}_may" for name in _MEASURES)

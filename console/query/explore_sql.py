@@ -176,7 +176,7 @@ def _rows(segment: Segment, number: int, columns: Sequence[str], condition: SqlF
     where = f"{span} AND {condition.keys}"
     names: dict[str, str]
     if condition.measures != "1" or any(FIELDS[name].measure for name in columns):
-        source, prefix = f"({flow_sql.merged(where, span, condition.measures)}) AS f", ""
+        source, prefix = f"({flow_sql.merged(where, condition.measures)}) AS f", ""
         records = "f.records"
         names = {"community_id": flow_sql.community_id()}
     else:

@@ -45,8 +45,10 @@ COLUMNS = (
 )
 """Of the results of `flows` and `history`, in order."""
 _ENUMS = tuple(field.name for field in FIELDS if field.kind is Kind.CHOICE)
+_NEWEST_FIRST = "toStartOfHour(window_begin) DESC, window_begin DESC"
+"""So that the table is read from its end, by its key, until there are enough."""
 _ORDER = {
-    "time": "window_begin DESC, last_seen DESC",
+    "time": f"{_NEWEST_FIRST}, last_seen DESC",
     "bytes": "bytes + bytes_rev DESC, window_begin DESC",
     "packets": "packets + packets_rev DESC, window_begin DESC",
     "history": ", ".join(f"{f'toString({key})' if key in _ENUMS else key} DESC" for key in KEYS),
@@ -60,7 +62,7 @@ def flows(flow_filter: Filter, *, since: datetime, until: datetime, sort: str, l
     """The flows of all windows that overlap [since, until). `limit` 0 means all."""
     chosen = condition(flow_filter)
     where, parameters = _range(since, until)
-    inner = merged(f"{where} AND {chosen.keys}", where, chosen.measures, order=_ORDER[sort], limit=bool(limit))
+    inner = merged(f"{where} AND {chosen.keys}", chosen.measures, order=_ORDER[sort], limit=bool(limit))
     return _shown(inner, chosen, _ORDER[sort], limit, parameters)
 
 
@@ -72,7 +74,7 @@ def history(
     where, parameters = _range(since, until)
     page, more = _after(after)
     span = f"{where} AND f.window_begin >= toDateTime({{page:UInt32}}, 'UTC')"
-    inner = merged(f"{span} AND {page} AND {chosen.keys}", span, chosen.measures, order=_ORDER["history"], limit=True)
+    inner = merged(f"{span} AND {page} AND {chosen.keys}", chosen.measures, order=_ORDER["history"], limit=True)
     return _shown(inner, chosen, _ORDER["history"], limit, {**parameters, **more, "page": oldest})
 
 
@@ -81,7 +83,7 @@ def probe(
 ) -> tuple[str, Parameters]:
     """`count` and `oldest` (seconds) of the newest rows, at most `limit`: which windows a page need be read from.
 
-    Reads the end of the table, in its order. Sums are not regarded.
+    Reads the end of the table, by its key. Sums are not regarded.
     """
     chosen = condition(flow_filter)
     where, parameters = _range(since, until)
@@ -90,23 +92,22 @@ def probe(
 SELECT count() AS count, toUnixTimestamp(min(start)) AS oldest
 FROM (
     SELECT f.window_begin AS start FROM flows AS f WHERE {where} AND {page} AND {chosen.keys}
-    ORDER BY f.window_begin DESC LIMIT {{limit:UInt64}}
+    ORDER BY {_NEWEST_FIRST} LIMIT {{limit:UInt64}}
 )"""  # noqa: S608  only names of ours; values are parameters
     return sql.strip(), {**parameters, **more, **chosen.parameters, "limit": limit}
 
 
-def merged(where: str, span: str, having: str, *, order: str = "", limit: bool = False) -> str:
+def merged(where: str, having: str, *, order: str = "", limit: bool = False) -> str:
     """Flows of `flows AS f`, revisions added up, that `having` chooses: the columns of `grouped`.
 
     Nearly all windows of a node were stored by one insert, in which each flow is one row: those are read as they are.
-    Only windows with rows of several inserts are grouped. `span`, the part of `where` that is about time, tells where
-    to look for these. With `order` and `limit`, at least the first of each kind.
+    Only windows with rows of several inserts are grouped, as far as `where` chooses these: it chooses all records of a
+    flow and window, or none. With `order` and `limit`, at least the first of each kind.
     """
-    several = f"""(SELECT f.node, f.window_begin FROM flows AS f WHERE {span}
+    several = f"""(SELECT f.node, f.window_begin FROM flows AS f WHERE {where}
         GROUP BY f.node, f.window_begin
         HAVING max(f.revision) > 0 OR min(f.kafka_partition) != max(f.kafka_partition)
-            OR min(f.kafka_offset_end) != max(f.kafka_offset_end)
-        SETTINGS optimize_aggregation_in_order = 1)"""  # noqa: S608
+            OR min(f.topic_id) != max(f.topic_id))"""  # noqa: S608
     keys = ", ".join(f"f.{key} AS {key}" for key in KEYS)
     columns = ", ".join(f"f.{name} AS {name}" for name in (*_SUMS, *_MERGED))
     end = (f" ORDER BY {order}" if order else "") + (" LIMIT {limit:UInt64}" if limit else "")

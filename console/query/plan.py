@@ -1,17 +1,20 @@
 """Which table answers for which part of a time range: the coarsest that is exact. Pure.
 
-A range is cut at whole hours and minutes: whole hours are read from flows_1h, whole minutes beside them from
-flows_1m, and what is left at its ends from flows. A rollup's row holds the windows that start in its period, so the
-sum over the parts is the sum over all windows that start in the range, whatever table they come from.
+A range is cut at whole days, hours and minutes: whole days are read from flows_1d, whole hours beside them from
+flows_1h, whole minutes from flows_1m, and what is left at its ends from flows. A rollup's row holds the windows that
+start in its period, so the sum over the parts is the sum over all windows that start in the range, whatever table they
+come from.
 """
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from schemas.fields import ROLLUPS
+from schemas.rollups import BY_TIME
 
-TABLES = {seconds: table for table, seconds in reversed(ROLLUPS.items())} | {0: "flows"}
+TABLES = {seconds: table for table, seconds in reversed(BY_TIME.items())} | {0: "flows"}
 """Seconds of a period and its table, the coarsest first; 0: windows as they are."""
+_ROUNDED = 3_600
+"""The longest period that is taken whole where the raw windows are gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +51,8 @@ def plan(since: datetime, until: datetime, *, raw: bool, step: int = 0, oldest_r
     first, last = int(since.timestamp()), -int(-until.timestamp() // 1)
     periods = [period for period in TABLES if period and not raw and step % period == 0]
     if periods and oldest_raw is not None and since < oldest_raw:
-        first = first // periods[0] * periods[0]
+        period = min(periods[0], _ROUNDED)
+        first = first // period * period
     parts = _cut(first, last, periods)
     return Plan(segments=tuple(parts), since=first, until=last)
 

@@ -9,9 +9,17 @@ ENGINE = Distributed('{cluster}', '{database}', 'flows_1m_local', rand());
 CREATE TABLE IF NOT EXISTS {database}.flows_1h {on_cluster} AS {database}.flows_1h_local
 ENGINE = Distributed('{cluster}', '{database}', 'flows_1h_local', rand());
 
+CREATE TABLE IF NOT EXISTS {database}.flows_1d {on_cluster} AS {database}.flows_1d_local
+ENGINE = Distributed('{cluster}', '{database}', 'flows_1d_local', rand());
+
+CREATE TABLE IF NOT EXISTS {database}.services_1h {on_cluster} AS {database}.services_1h_local
+ENGINE = Distributed('{cluster}', '{database}', 'services_1h_local', rand());
+
+CREATE TABLE IF NOT EXISTS {database}.hosts_1h {on_cluster} AS {database}.hosts_1h_local
+ENGINE = Distributed('{cluster}', '{database}', 'hosts_1h_local', rand());
+
 CREATE TABLE IF NOT EXISTS {database}.ledger {on_cluster} AS {database}.ledger_local
 ENGINE = Distributed('{cluster}', '{database}', 'ledger_local', cityHash64(node));
-
 
 CREATE TABLE IF NOT EXISTS {database}.losses {on_cluster} AS {database}.losses_local
 ENGINE = Distributed('{cluster}', '{database}', 'losses_local', kafka_partition);

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from common.settings import KafkaSettings, StreamsSettings
-from schemas.fields import ROLLUPS
+from schemas.rollups import ROLLUPS
 
 TABLES = ("flows", *ROLLUPS, "names", "names_ledger")
 """Those whose inserts have names, and the rollups, which inherit them."""
@@ -21,7 +21,7 @@ SELECT name, value FROM system.replicated_merge_tree_settings WHERE name LIKE 'r
 """
 TABLES_SQL = """
 SELECT name, engine, engine_full FROM system.tables
-WHERE database = {database:String} AND (name LIKE 'flows%' OR name LIKE 'names%')
+WHERE database = {database:String} AND match(name, '^(flows|services|hosts|names)')
 """
 """Those of which the user may see it."""
 _FEWEST_INSERTS = 100_000

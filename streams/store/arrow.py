@@ -36,10 +36,17 @@ def flow_table(flows: FlowColumns, partition: KafkaPartition, revision: int, off
         **{name: _stored(flows, field, name) for field in _ROWS for name in field.names},
         "topic_id": same(partition.topic_id, np.uint64),
         "kafka_partition": same(partition.number, np.int32),
-        "kafka_offset_end": same(offset_end, np.int64),
+        "kafka_offset_end": _first(n, offset_end),
         "revision": same(revision, np.uint32),
     }
     return pa.table(columns)
+
+
+def _first(n: int, offset_end: int) -> pa.Array:
+    """It is one of the whole insert: one row has it, which compresses."""
+    values = np.zeros(n, np.int64)
+    values[:1] = offset_end
+    return pa.array(values)
 
 
 def flow_columns(table: pa.Table, window: WindowId) -> FlowColumns:

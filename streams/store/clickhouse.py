@@ -13,8 +13,8 @@ from typing import Any
 from common import logs
 from common.settings import ClickHouseSettings
 from schemas.clickhouse.horizon import Horizon
-from schemas.fields import ROLLUPS
 from schemas.flows import FlowColumns, LedgerRow, Loss
+from schemas.rollups import ROLLUPS
 from streams.partition.storing import Aside, KafkaPartition, Refused, WindowId
 from streams.store import rollups, turned
 from streams.store.arrow import COLUMNS, connections, flow_columns, flow_table, ledger_table, loss_table
@@ -57,7 +57,7 @@ class ClickHouseStore:
     def revisions(self, partition: KafkaPartition, window: WindowId) -> list[tuple[int, int]]:
         """(k, E) of all that is stored of a window, by k."""
         found = self._connection.query(
-            "SELECT revision, any(kafka_offset_end), any(topic_id) FROM flows "  # noqa: S608  constants
+            "SELECT revision, max(kafka_offset_end), any(topic_id) FROM flows "  # noqa: S608  constants
             f"WHERE {_WINDOW} AND {PARTITION} GROUP BY revision ORDER BY revision",
             lambda rows: [(int(revision), int(offset_end), int(topic_id)) for revision, offset_end, topic_id in rows],
             **_named(partition, window),
@@ -98,8 +98,8 @@ class ClickHouseStore:
         """
         flows = self.rows(partition, window, revision)
         nodes = sorted({flows.node_names[number] for number in flows.node.tolist()})
-        for rollup, seconds in ROLLUPS.items():
-            period = {"start": window.start // seconds * seconds, "nodes": nodes}
+        for rollup, about in ROLLUPS.items():
+            period = {"start": window.start // about.seconds * about.seconds, "nodes": nodes}
             if not self._number(rollups.lacks(rollup), **period):
                 continue
             age = self._number(

@@ -25,7 +25,8 @@ _MOST_IN_SET, _MOST_GROUPS, _MOST_SECONDS = 1 << 20, 1 << 22, 10
 NEWEST = f"""
     SELECT max(start) FROM (
         SELECT toUnixTimestamp(window_begin) AS start FROM flows
-        WHERE {PARTITION} AND window_begin BETWEEN now() - INTERVAL 7 DAY AND now() ORDER BY window_begin DESC LIMIT 1)
+        WHERE {PARTITION} AND window_begin BETWEEN now() - INTERVAL 7 DAY AND now()
+        ORDER BY toStartOfHour(window_begin) DESC, window_begin DESC LIMIT 1)
 """  # noqa: S608  constants
 """Start of a partition's newest window; 0: none lately. In the order of the table, so that little of it is read."""
 SECONDS = 600

@@ -56,7 +56,7 @@ COLUMNS = (
     "alpn",
     "revision",
     "kafka_partition",
-    "kafka_offset_end",
+    "topic_id",
 )
 
 
@@ -69,7 +69,7 @@ def stored_rows() -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for number in range(ROWS):
         if number % 10 == 9:
-            row = {**rows[-1], **rng.choice([{"revision": 1}, {"kafka_partition": 1}, {"kafka_offset_end": 900}])}
+            row = {**rows[-1], **rng.choice([{"revision": 1}, {"kafka_partition": 1}, {"topic_id": 900}])}
             if rng.random() < 0.5:
                 rng.choice([row, rows[-1]]).update(NAMELESS)
         else:
@@ -94,7 +94,7 @@ def stored_rows() -> list[dict[str, Any]]:
                 "revision": 0,
                 "primary": 1,
                 "kafka_partition": 0,
-                "kafka_offset_end": 500,
+                "topic_id": 500,
                 "tunnel_type": kind,
                 "tunnel_id": rng.choice([0, 7, 2**32 - 1]) if inside else 0,
                 "outer_src_addr": rng.choice(ADDRESSES) if inside else "",

@@ -12,7 +12,9 @@ from cli import doctor
 from common.clickhouse import connect
 from common.errors import ServiceUnavailable
 from common.settings import ClickHouseSettings, Settings
+from schemas import rollups
 from schemas.clickhouse.horizon import Horizon
+from schemas.rollups import ROLLUPS
 from streams.partition.state import Partition
 from streams.partition.storing import KafkaPartition, Known, WindowId, WindowJob, store_window
 from streams.store.clickhouse import ClickHouseStore
@@ -63,16 +65,19 @@ def jobs() -> list[WindowJob]:
     return [job for job in found if job is not None]
 
 
-def totals(client: Any) -> list[Any]:
-    return [
-        client.query(f"SELECT {SUMS.format(records=records)} FROM {table}").result_rows[0]
-        for table, records in (("flows", "count()"), ("flows_1m", "sum(records)"), ("flows_1h", "sum(records)"))
-    ]
+def totals(client: Any) -> dict[str, Any]:
+    """The sums of flows and of each rollup; of hosts_1h as its initiators and responders see them."""
+    asked = {"flows": SUMS.format(records="count()")} | dict.fromkeys(ROLLUPS, SUMS.format(records="sum(records)"))
+    asked["hosts_1h"] = ", ".join(
+        f"sumIf({name}, role != '{other}')" for other in ("responder", "initiator") for name in rollups.SUMS
+    )
+    asked["flows_1d"] += ", min(first_seen), max(last_seen)"
+    return {table: client.query(f"SELECT {what} FROM {table}").result_rows[0] for table, what in asked.items()}
 
 
 def forget(client: Any) -> None:
     """Let the server know the name of the newest insert only."""
-    for table in ("flows", "flows_1m", "flows_1h"):
+    for table in ("flows", *ROLLUPS):
         client.command(f"ALTER TABLE {table} MODIFY SETTING non_replicated_deduplication_window = 1")
 
 
@@ -81,7 +86,12 @@ def test_a_late_repeat_beyond_the_servers_horizon_is_stored_once(store: ClickHou
     for job in jobs():
         assert store_window(job, store).rows == 5
     before = totals(client)
-    assert before[0] == before[1] == before[2]
+    own = before["flows"]
+    assert all(before[table] == own for table in ("flows_1m", "flows_1h", "services_1h"))
+    assert before["flows_1d"][:6] == own
+    packets, size, back, size_back, records = own[:5]
+    assert before["hosts_1h"] == (*own[:5], back, size_back, packets, size, records)
+    assert packets != back
     for job in jobs():  # another worker, long after: nothing was acknowledged
         outcome = store_window(job, store)
         assert (outcome.rows, len(outcome.publish)) == (0, 1)
@@ -98,12 +108,13 @@ def test_rollups_of_which_the_server_died_before_it_filled_them_are_filled(
     if forgotten:
         forget(client)
         client.command("ALTER TABLE flows UPDATE inserted = inserted - 3600 WHERE 1 SETTINGS mutations_sync = 2")
-        client.command("DELETE FROM flows_1h WHERE 1")
+        for rollup in ("flows_1h", "flows_1d", "services_1h", "hosts_1h"):
+            client.command(f"DELETE FROM {rollup} WHERE 1")
         client.command("DELETE FROM flows_1m WHERE src_addr != '::1' AND time > (SELECT min(time) FROM flows_1m)")
     else:
-        for rollup in ("flows_1m", "flows_1h"):
+        for rollup in ROLLUPS:
             client.command(f"TRUNCATE TABLE {rollup}")  # which forgets the names, too
-    assert totals(client)[2] != right[2]
+    assert totals(client) != right
     for job in jobs():
         store_window(job, store)
     assert totals(client) == right

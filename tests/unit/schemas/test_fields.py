@@ -12,6 +12,8 @@ from schemas.avro.registry import newest
 from schemas.clickhouse.ddl import migrations
 from schemas.fields import FIELDS, KEYS, LIVE_KEYS, NAMED, PACKET_COLUMNS, STORED, Field, Kind, Merge, Role, names
 from schemas.packets import EpochCounters
+from schemas.rollups import BY_TIME, ROLLUPS
+from schemas.rollups import SUMS as SUMS_OF_ROLLUPS
 
 BOOKKEEPING = {"topic_id", "kafka_partition", "kafka_offset_end", "revision", "inserted"}
 """Columns of flows that say where a row is from."""
@@ -89,16 +91,26 @@ def test_the_flows_table_has_the_stored_fields() -> None:
     assert found.keys() >= BOOKKEEPING
 
 
-@pytest.mark.parametrize("table", ["flows_1m", "flows_1h"])
-def test_the_rollups_have_the_fields_that_say_so(table: str) -> None:
-    functions = {Merge.SUM: "sum", Merge.OR: "groupBitOr"}
-    wanted = {"time": "DateTime('UTC')", "records": "SimpleAggregateFunction(sum, UInt64)"}
-    for field in FIELDS:
-        for name in field.names if field.in_rollups else ():
-            merge = field.merge
-            kind = field.type.clickhouse
-            wanted[name] = f"SimpleAggregateFunction({functions[merge]}, {kind})" if merge else kind
+@pytest.mark.parametrize("table", ROLLUPS)
+def test_the_rollups_have_the_columns_that_they_are_said_to_have(table: str) -> None:
+    rollup = ROLLUPS[table]
+    stored = {name: field.type.clickhouse for field in FIELDS for name in field.names}
+    stored |= {"addr": "IPv6", "role": "Enum8('initiator' = 0, 'responder' = 1, 'both' = 2)", "records": "UInt64"}
+    stored |= dict.fromkeys(("first_seen", "last_seen"), "DateTime('UTC')")
+    merged = dict.fromkeys(SUMS_OF_ROLLUPS, "sum") | rollup.others
+    wanted = {"time": "DateTime('UTC')"} | {name: stored[name] for name in rollup.keys}
+    wanted |= {name: f"SimpleAggregateFunction({merge}, {stored[name]})" for name, merge in merged.items()}
     assert columns(table) == wanted
+
+
+def test_the_rollups_by_time_have_the_fields_that_say_so() -> None:
+    functions = {Merge.SUM: "sum", Merge.OR: "groupBitOr"}
+    for table in BY_TIME:
+        rollup = ROLLUPS[table]
+        merged = dict.fromkeys(SUMS_OF_ROLLUPS, "sum") | rollup.others
+        for field in FIELDS:
+            for name in field.names if field.in_rollups else ():
+                assert merged[name] == functions[field.merge] if field.merge else name in rollup.keys
 
 
 @pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)

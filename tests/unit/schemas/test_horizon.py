@@ -1,5 +1,6 @@
 from common.settings import KafkaSettings, StreamsSettings
 from schemas.clickhouse.horizon import Horizon, shorter, stored_tables
+from schemas.rollups import ROLLUPS
 
 DEFAULTS = {"non_replicated_deduplication_window": 0, "replicated_deduplication_window": 10_000}
 WANTED = Horizon(inserts=100_000, seconds=86_400)
@@ -35,5 +36,5 @@ def test_of_a_replicated_table_count_and_age_matter() -> None:
 
 
 def test_on_a_cluster_the_rows_are_in_the_local_tables() -> None:
-    assert stored_tables(None) == ("flows", "flows_1m", "flows_1h", "names", "names_ledger")
+    assert stored_tables(None) == ("flows", *ROLLUPS, "names", "names_ledger")
     assert stored_tables("c")[:2] == ("flows_local", "flows_1m_local")

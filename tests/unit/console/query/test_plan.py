@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from console.query.explore_sql import step_for
 from console.query.plan import Segment, plan
 
-PERIODS = {"flows_1h": 3600, "flows_1m": 60, "flows": 1}
+PERIODS = {"flows_1d": 86_400, "flows_1h": 3600, "flows_1m": 60, "flows": 1}
 SECONDS = st.integers(0, 5_000_000)
 
 
@@ -26,7 +26,7 @@ def test_a_range_is_cut_at_hours_and_minutes() -> None:
     )
 
 
-@given(SECONDS, SECONDS, st.booleans(), st.sampled_from([0, 1, 30, 60, 300, 3600, 7200]))
+@given(SECONDS, SECONDS, st.booleans(), st.sampled_from([0, 1, 30, 60, 300, 3600, 7200, 86_400, 172_800]))
 def test_the_parts_are_the_range_and_each_table_holds_its_own_whole(
     first: int, size: int, raw: bool, step: int
 ) -> None:

@@ -2,6 +2,7 @@ import re
 
 from common.settings import ClickHouseSettings
 from schemas.clickhouse.ddl import migrations
+from schemas.rollups import ROLLUPS
 
 ONE = ClickHouseSettings()
 CLUSTER = ClickHouseSettings(cluster="main", database="net")
@@ -54,9 +55,9 @@ def test_a_cluster_has_replicated_tables_behind_distributed_ones() -> None:
     assert any("Distributed('main', 'net', 'flows_local'" in statement for statement in rendered)
 
 
-def test_the_tables_begin_with_time_in_their_sort_key() -> None:
-    named = ("ledger", "losses", "refused")  # whose key is an identity
-    tables = [one for one in statements(ONE) if "ORDER BY" in one and not any(name in one for name in named)]
-    keys = [key for statement in tables for key in re.findall(r"ORDER BY \((\w+)", statement)]
-    assert len(keys) == len(tables) >= 3
-    assert set(keys) <= {"window_begin", "time"}
+def test_what_flows_fill_has_a_partition_a_day() -> None:
+    tables = [one for one in statements(ONE) if re.search(r"TABLE IF NOT EXISTS ayaflow\.(flows|\w+_1[mhd])\s", one)]
+    assert [re.findall(r"PARTITION BY toDate\((window_begin|time)\)", one) for one in tables] == [
+        ["window_begin"],
+        *([["time"]] * len(ROLLUPS)),
+    ]

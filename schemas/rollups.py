@@ -1,0 +1,63 @@
+"""The rollups of flows as data: what tells their rows apart, and how a row of flows becomes rows of theirs. Pure.
+
+schemas/clickhouse/0002_rollups.sql has the tables and the views that fill them, written by hand; tests hold it to this.
+Recovery, audit and repair make their questions of it, so that none of them has a list of its own.
+
+A rollup that has `sides` has each flow twice: at its initiator and at its responder (once where both are one address).
+`side` is then 0, 1 or, of such a flow, 2; packets and bytes are what that side sent, `_rev` what it got.
+"""
+
+from dataclasses import dataclass, field
+
+from schemas.fields import KEYS, names
+
+SUMS = ("packets", "bytes", "packets_rev", "bytes_rev", "records")
+"""What each rollup adds up; records: rows of flows."""
+_FLAGS = {"tcp_flags": "groupBitOr", "tcp_flags_rev": "groupBitOr"}
+_SEEN = {"first_seen": "min", "last_seen": "max"}
+_OF_A_SIDE = {
+    "addr": "if(side = 1, {flow}.dst_addr, {flow}.src_addr)",
+    "role": "CAST(side, 'Enum8(''initiator'' = 0, ''responder'' = 1, ''both'' = 2)')",
+}
+_KEYS = names(tuple(key for key in KEYS if key.in_rollups))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollup:
+    """One table."""
+
+    seconds: int  # of a row's period; `time` is its start
+    keys: tuple[str, ...] = _KEYS  # what tells rows of a period apart
+    others: dict[str, str] = field(default_factory=dict)  # columns that are not added up, and how they are merged
+    sides: bool = False
+
+    def period(self, time: str) -> str:
+        """SQL of the start of the period that a time lies in."""
+        return f"toStartOfInterval({time}, INTERVAL {self.seconds} SECOND)"
+
+    def value(self, column: str, flow: str) -> str:
+        """SQL of a column of one row, made of the row `flow` of flows (and of `side`)."""
+        if column in _SEEN:
+            return f"toDateTime({flow}.{column}, 'UTC')"
+        if column in _OF_A_SIDE:
+            return _OF_A_SIDE[column].format(flow=flow)
+        if not self.sides or column not in SUMS or column == "records":
+            return "toUInt64(1)" if column == "records" else f"{flow}.{column}"
+        other = column.removesuffix("_rev") if column.endswith("_rev") else f"{column}_rev"
+        return f"if(side = 1, {flow}.{other}, {flow}.{column})"
+
+    def rows(self, flow: str) -> str:
+        """What stands behind `FROM flows AS flow`, so that there is a row for each row of the rollup."""
+        return f"ARRAY JOIN if({flow}.src_addr = {flow}.dst_addr, [2], [0, 1]) AS side" if self.sides else ""
+
+
+ROLLUPS = {
+    "flows_1m": Rollup(seconds=60, others=_FLAGS),
+    "flows_1h": Rollup(seconds=3_600, others=_FLAGS),
+    "flows_1d": Rollup(seconds=86_400, others=_FLAGS | _SEEN),
+    "services_1h": Rollup(seconds=3_600, keys=tuple(key for key in _KEYS if not key.endswith("_addr")), others=_FLAGS),
+    "hosts_1h": Rollup(seconds=3_600, keys=("addr", "role", "node", "primary"), sides=True),
+}
+"""All of them."""
+BY_TIME = {name: rollup.seconds for name, rollup in ROLLUPS.items() if rollup.keys == _KEYS}
+"""Those that have all keys but the initiator's port, the finest first."""
