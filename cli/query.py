@@ -10,7 +10,7 @@ from cli.standard import say
 from common.errors import QueryError
 from console.show import output, tables
 from console.store.client import Store
-from schemas.rollups import ROLLUPS
+from schemas.clickhouse.rollups import ROLLUPS
 
 TABLE_ROWS = 10_000
 """A table is laid out when all its rows are known, so it has an end; json and csv have none."""

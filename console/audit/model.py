@@ -5,7 +5,7 @@ Four stages, each exact on its own, packets and bytes alike:
     kernel    an epoch's counters: seen = emitted + coalesced + non-IP + malformed + unknown link + dropped (ring full)
     kafka     an epoch: emitted + coalesced = what streams consumed of it
     store     a window: what the epochs' ledger rows say was consumed for it = the rows of flows, all revisions
-    rollups   a minute, an hour, a day: schemas.rollups = flows; an insert fills flows first, so what a rollup lacks
+    rollups   a minute, an hour, a day: each rollup = flows; an insert fills flows first, so what a rollup lacks
               is in flight while it may be the last insert of its partition
 
 An epoch is `unclosed` when the kernel's counters never came, because its ring was given up: what was consumed of it

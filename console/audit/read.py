@@ -25,7 +25,7 @@ from console.audit.readings import (
 from console.audit.settled import GONE_SECONDS, Gap, Reach
 from console.query.times import EARLIEST, LATEST
 from console.store.client import Parameters, Store
-from schemas.rollups import ROLLUPS
+from schemas.clickhouse.rollups import ROLLUPS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

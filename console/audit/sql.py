@@ -8,7 +8,7 @@ Sums are made on the server, so that an answer has a row a node, interface and d
 windows that do not match are listed one by one.
 """
 
-from schemas.rollups import ROLLUPS
+from schemas.clickhouse.rollups import ROLLUPS
 from schemas.unseen import SPAN_SECONDS, hole_sql
 
 CELLS = 10_000

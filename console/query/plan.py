@@ -9,7 +9,7 @@ come from.
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from schemas.rollups import BY_TIME
+from schemas.clickhouse.rollups import BY_TIME
 
 TABLES = {seconds: table for table, seconds in reversed(BY_TIME.items())} | {0: "flows"}
 """Seconds of a period and its table, the coarsest first; 0: windows as they are."""

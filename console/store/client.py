@@ -15,7 +15,7 @@ from common.clickhouse import connect
 from common.errors import QueryError, ServiceUnavailable
 from common.settings import ClickHouseSettings
 from console.store import formulas
-from schemas.rollups import ROLLUPS
+from schemas.clickhouse.rollups import ROLLUPS
 
 TABLES = ("flows", *ROLLUPS, "names", "names_ledger", "ledger", "losses", "refused", "schema_migrations")
 Parameters = Mapping[str, str | int]

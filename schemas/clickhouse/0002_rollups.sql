@@ -1,4 +1,4 @@
--- Rollups, filled from each insert into flows: totals equal those of flows, and the audit compares them. schemas/rollups.py has them
+-- Rollups, filled from each insert into flows: totals equal those of flows, and the audit compares them. schemas/clickhouse/rollups.py has them
 -- for what makes questions of them. All have a partition a day, as flows, so that a day is dropped or replaced in all of them alike.
 
 -- By the minute, the hour and the day, without the initiator's port (which is ephemeral). Sorted as flows.

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from common.settings import KafkaSettings, StreamsSettings
-from schemas.rollups import ROLLUPS
+from schemas.clickhouse.rollups import ROLLUPS
 
 TABLES = ("flows", *ROLLUPS, "names", "names_ledger")
 """Those whose inserts have names, and the rollups, which inherit them."""

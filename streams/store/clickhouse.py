@@ -13,8 +13,8 @@ from typing import Any
 from common import logs
 from common.settings import ClickHouseSettings
 from schemas.clickhouse.horizon import Horizon
+from schemas.clickhouse.rollups import ROLLUPS
 from schemas.flows import FlowColumns, LedgerRow, Loss
-from schemas.rollups import ROLLUPS
 from streams.partition.storing import Aside, KafkaPartition, Refused, WindowId
 from streams.store import rollups, turned
 from streams.store.arrow import COLUMNS, connections, flow_columns, flow_table, ledger_table, loss_table

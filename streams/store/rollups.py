@@ -4,7 +4,7 @@ start     seconds since the Unix epoch: where the period begins
 nodes     their names; a node's packets are in one partition, so nobody else writes its rows meanwhile
 """
 
-from schemas.rollups import ROLLUPS, SUMS
+from schemas.clickhouse.rollups import ROLLUPS, SUMS
 
 
 def _differences(rollup: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from common.times import iso
 from console.audit import sql as audit_sql
-from schemas.rollups import ROLLUPS
+from schemas.clickhouse.rollups import ROLLUPS
 from schemas.unseen import hole_sql, is_hole
 from tests.integration.fix_tables import Run, Tables
 

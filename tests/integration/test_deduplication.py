@@ -12,9 +12,9 @@ from cli import doctor
 from common.clickhouse import connect
 from common.errors import ServiceUnavailable
 from common.settings import ClickHouseSettings, Settings
-from schemas import rollups
+from schemas.clickhouse import rollups
 from schemas.clickhouse.horizon import Horizon
-from schemas.rollups import ROLLUPS
+from schemas.clickhouse.rollups import ROLLUPS
 from streams.partition.state import Partition
 from streams.partition.storing import KafkaPartition, Known, WindowId, WindowJob, store_window
 from streams.store.clickhouse import ClickHouseStore

@@ -10,10 +10,10 @@ import pytest
 from common.settings import ClickHouseSettings
 from schemas.avro.registry import newest
 from schemas.clickhouse.ddl import migrations
+from schemas.clickhouse.rollups import BY_TIME, ROLLUPS
+from schemas.clickhouse.rollups import SUMS as SUMS_OF_ROLLUPS
 from schemas.fields import FIELDS, KEYS, LIVE_KEYS, NAMED, PACKET_COLUMNS, STORED, Field, Kind, Merge, Role, names
 from schemas.packets import EpochCounters
-from schemas.rollups import BY_TIME, ROLLUPS
-from schemas.rollups import SUMS as SUMS_OF_ROLLUPS
 
 BOOKKEEPING = {"topic_id", "kafka_partition", "kafka_offset_end", "revision", "inserted"}
 """Columns of flows that say where a row is from."""

@@ -1,6 +1,6 @@
 from common.settings import KafkaSettings, StreamsSettings
 from schemas.clickhouse.horizon import Horizon, shorter, stored_tables
-from schemas.rollups import ROLLUPS
+from schemas.clickhouse.rollups import ROLLUPS
 
 DEFAULTS = {"non_replicated_deduplication_window": 0, "replicated_deduplication_window": 10_000}
 WANTED = Horizon(inserts=100_000, seconds=86_400)

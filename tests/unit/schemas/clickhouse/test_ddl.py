@@ -2,7 +2,7 @@ import re
 
 from common.settings import ClickHouseSettings
 from schemas.clickhouse.ddl import migrations
-from schemas.rollups import ROLLUPS
+from schemas.clickhouse.rollups import ROLLUPS
 
 ONE = ClickHouseSettings()
 CLUSTER = ClickHouseSettings(cluster="main", database="net")
