@@ -10,7 +10,7 @@
 docs/consumers/python-library.md tells what is promised, and how totals stay exact when a consumer is killed.
 """
 
-from ayaflow.consume.files import read_flows
+from ayaflow.consume.files import read_flows, read_packets
 from ayaflow.consume.flows import FlowPart, Flows
 from ayaflow.consume.packets import PacketPart, Packets
 from ayaflow.consume.reading import Part, Skipped
@@ -28,4 +28,5 @@ __all__ = [
     "SettingsError",
     "Skipped",
     "read_flows",
+    "read_packets",
 ]

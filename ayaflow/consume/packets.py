@@ -15,6 +15,7 @@ from ayaflow.consume.reading import Part, Reading, Resume, Span
 from common.errors import DecodeError
 from common.recent import Recent
 from schemas.avro.arrow import flow_schema
+from schemas.avro.codec import Codec
 from schemas.avro.flow_encoder import arrow_column
 from schemas.batches import Extent, RingId, check
 from schemas.defaults import entry_values
@@ -141,27 +142,39 @@ class Packets(Reading[Places, PacketPart]):
         return Places()
 
     def _part(self, fetched: Fetched[Places]) -> PacketPart:
-        batches: dict[int, PacketBatch] = {}
-        problems: dict[int, str] = {}
-        for number, value in enumerate(fetched.values):
-            try:
-                batches[number] = self._decoded(value)
-            except DecodeError as error:
-                problems[number] = str(error)
-        begins = _begins(fetched, batches, problems)
-        new = fetched.is_new()
-        parts, duplicates = _Parts(), 0
-        for number, begin in begins.items():
-            if new[number]:
-                duplicates += begin
-                parts.add(batches[number], begin, self._span, primary_only=self._primary_only)
-        return PacketPart(duplicates=duplicates, **parts.columns(), **self._of(fetched, problems))
+        made = decoded(fetched, self._codec, self._span, primary_only=self._primary_only)
+        return PacketPart(duplicates=made.duplicates, **made.columns, **self._of(fetched, made.problems))
 
-    def _decoded(self, value: bytes) -> PacketBatch:
-        """Raises DecodeError, ServiceUnavailable."""
-        batch = self._codec.decode_packet_batch(value)
-        check(batch)
-        return batch
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded:
+    """What is new in some messages."""
+
+    columns: dict[str, Any]  # what a PacketPart has of entries and flows
+    duplicates: int  # entries that came before
+    problems: dict[int, str]  # number of a message that is none -> a sentence
+
+
+def decoded(fetched: Fetched[Places], codec: Codec, span: Span, *, primary_only: bool) -> Decoded:
+    """Decode messages of packets. Raises ServiceUnavailable, with nothing changed, when the registry is away."""
+    batches: dict[int, PacketBatch] = {}
+    problems: dict[int, str] = {}
+    for number, value in enumerate(fetched.values):
+        try:
+            batch = codec.decode_packet_batch(value)
+            check(batch)
+        except DecodeError as error:
+            problems[number] = str(error)
+        else:
+            batches[number] = batch
+    begins = _begins(fetched, batches, problems)
+    new = fetched.is_new()
+    parts, duplicates = _Parts(), 0
+    for number, begin in begins.items():
+        if new[number]:
+            duplicates += begin
+            parts.add(batches[number], begin, span, primary_only=primary_only)
+    return Decoded(parts.columns(), duplicates, problems)
 
 
 def _begins(fetched: Fetched[Places], batches: Mapping[int, PacketBatch], problems: dict[int, str]) -> dict[int, int]:

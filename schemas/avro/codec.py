@@ -17,7 +17,7 @@ from schemas.avro.flow_encoder import FlowEncoder
 from schemas.avro.names import ADDRESS_LISTS, EPOCHS, MOST_US, SCALARS, TEXT_LISTS, TIMES, NameEncoder, batch_of
 from schemas.avro.packet_encoder import BatchEncoder
 from schemas.avro.reader import Kind, Table, Wanted, reader
-from schemas.avro.registry import HEADER, UNFRAMED, open_registry, schema_of
+from schemas.avro.registry import HEADER, UNFRAMED, Registry, open_registry, schema_of
 from schemas.fields import DIRECTIONS, KEYS, NAMED, PACKET_COLUMNS, Field
 from schemas.fields import Kind as FieldKind
 from schemas.flows import FlowColumns
@@ -114,8 +114,15 @@ _NAMES = Table(
 class Codec:
     """Encodes and decodes; holds the schema ids. Safe to share between threads once an id has been looked up."""
 
-    def __init__(self, schema_registry_url: str | None = None, topics: TopicNames | None = None) -> None:
-        self._registry = open_registry(schema_registry_url, topics or TopicNames.of("ayaflow."))
+    def __init__(
+        self,
+        schema_registry_url: str | None = None,
+        topics: TopicNames | None = None,
+        *,
+        registry: Registry | None = None,
+    ) -> None:
+        """`registry`: one that is at hand, instead of a URL's."""
+        self._registry = registry or open_registry(schema_registry_url, topics or TopicNames.of("ayaflow."))
         batches = BatchEncoder(self._registry)
         self.encode_packet_batch = batches.encode
         self.encode_packet_events = batches.encode_events

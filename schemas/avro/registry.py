@@ -94,7 +94,7 @@ def schema_of(registry: Registry, schema_id: int, name: str) -> str:
 @cache
 def _record_name(schema: str) -> str:
     try:
-        return str(json.loads(schema).get("name", "?"))
+        return str(json.loads(schema).get("name", "?")).rpartition(".")[2]  # a full name is right, too
     except (ValueError, AttributeError):
         return "?"
 
