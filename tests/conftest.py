@@ -1,5 +1,7 @@
 """Fixtures that more than one folder of tests uses."""
 
+import os
+
 from tests import fix_hypothesis
 from tests.fix_local import clickhouse_server, kafka_broker
 from tests.fix_roles import passable, unprivileged_user
@@ -17,3 +19,6 @@ __all__ = [
     "unprivileged_user",
     "way",
 ]
+
+# a broker of a test lives for seconds: the JVM's second compiler would take a third of its CPU and give nothing back
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
