@@ -1,6 +1,6 @@
 # `make help` lists what people run. CI runs the same.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test up test test-unit test-kernel test-integration fuzz names-recall test-chart manifests test-faults test-hostile test-e2e test-ship test-clients test-consumers soak coverage objects lint format bench bench-smoke setup-bench docs images sizes wheel lock clean
+.PHONY: help setup setup-test up test test-unit test-kernel test-integration fuzz names-recall test-chart manifests test-faults test-hostile test-e2e test-ship test-cluster test-clients test-consumers soak coverage objects lint format bench bench-smoke setup-bench docs images sizes wheel lock clean
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
@@ -87,6 +87,10 @@ test-e2e:        ## whole pipeline in network namespaces; each part with its ext
 test-ship:       ## builds the images, runs compose and the units, installs a Debian 13; each to counted packets (as root; 15 minutes)
 	@deploy/local/setup.sh ship
 	tests/ship/run.sh $(SLOWEST) tests/ship
+
+test-cluster: setup-test ## the chart applied to a real kube-apiserver, which is compiled once (as root; needs go, then 15 minutes of CPU)
+	@deploy/local/setup.sh cluster
+	tests/apart.sh $(PYTEST) -m cluster tests/ship/test_cluster.py
 
 images:          ## the images of deploy/images by buildah, with their sizes (as root; IMAGES="producer console")
 	@deploy/local/setup.sh ship

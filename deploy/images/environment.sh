@@ -41,6 +41,34 @@ if [ -d plotly ]; then
     mv /tmp/plotly.min.js plotly/package_data/
     echo '"""Only its JavaScript is in this image."""' > plotly/__init__.py
 fi
+# Confluent's client of schema registries imports OAuth, and with it a library of ciphers, which only the producer's
+# reader of QUIC needs: ours log in by a password
+case $extra in
+    streams | console)
+        rm -rf bpf/objects
+        /tools/bin/pip --python $place/bin/python uninstall --quiet --yes authlib joserfc cryptography cffi pycparser
+        mkdir -p authlib/integrations
+        touch authlib/__init__.py authlib/integrations/__init__.py
+        cat > authlib/integrations/httpx_client.py <<'END'
+"""In the place of authlib in this image."""
+
+
+class OAuth2Client:
+    """None."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        raise NotImplementedError("there is no OAuth for schema registries in this image")
+
+
+AsyncOAuth2Client = OAuth2Client
+END
+        ;;
+esac
+# rich's colours of source text, which nobody prints
+if [ -d pygments ]; then
+    find pygments/lexers -name '*.py' ! -name __init__.py ! -name _mapping.py ! -name special.py ! -name python.py -delete
+fi
+rm -rf _plotly_utils
 /src/deploy/images/blas-leftovers/make.sh .
 rm -rf $place/share
 rm -f numpy/_core/_simd.* numpy/_core/*_tests.*.so

@@ -4,10 +4,10 @@
 # the virtual environment and Kafka's jars. Each step looks first and does nothing when its result is there,
 # so a second run reaches no registry.
 #
-#   deploy/local/setup.sh [run|test|bench|ship]
+#   deploy/local/setup.sh [run|test|bench|ship|cluster]
 #
 # "test" adds what only the tests need, "bench" also what only benchmarks do, "ship" also what images and units are built
-# and run with.
+# and run with, "cluster" also an apiserver of Kubernetes.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -191,23 +191,52 @@ asyncapi_parser() {
     echo "$wanted" > $venv/asyncapi/.complete
 }
 
-# --- Prometheus' checker of metrics and rules, for the tests; and Prometheus itself, which runs beside the images ---
-# Their package would start a server, so only the programs are taken out of it.
-of_prometheus() {
-    local program=$1 folder
+# --- Prometheus' checker of metrics and rules, for the tests; Prometheus itself, which runs beside the images; etcd ---
+# Their packages would start servers, so only the programs are taken out of them.
+of_package() {
+    local package=$1 program=$2 folder
     if command -v "$program" >/dev/null || [ -x "$venv/bin/$program" ]; then return 0; fi
-    say "taking $program out of Debian's package prometheus"
+    say "taking $program out of Debian's package $package"
     folder=$(mktemp -d)
-    { (cd "$folder" && apt-get download -qq -o APT::Sandbox::User=root prometheus >/dev/null 2>&1 \
-        && dpkg-deb -x prometheus_*.deb . ) && cp "$folder/usr/bin/$program" "$venv/bin/$program"; } \
-        || die "could not get $program from Debian's package prometheus; try: sudo apt-get update, and run this again"
+    { (cd "$folder" && apt-get download -qq -o APT::Sandbox::User=root "$package" >/dev/null 2>&1 \
+        && dpkg-deb -x "$package"_*.deb . ) && cp "$folder/usr/bin/$program" "$venv/bin/$program"; } \
+        || die "could not get $program from Debian's package $package; try: sudo apt-get update, and run this again"
     rm -rf "$folder"
 }
 
-prometheus_programs() {
+servers() {
     [ "$purpose" != run ] || return 0
-    of_prometheus promtool
-    [ "$purpose" != ship ] || of_prometheus prometheus
+    of_package prometheus promtool
+    [ "$purpose" != ship ] || of_package prometheus prometheus
+    [ "$purpose" != cluster ] || of_package etcd-server etcd
+}
+
+# --- an apiserver of Kubernetes, of the version in its go.mod; and what the Prometheus operator's objects are -----------
+apiserver() {
+    [ "$purpose" = cluster ] || return 0
+    local modules=tests/ship/cluster version operator folder
+    version=$(sed -n 's/^\tk8s.io\/kubernetes \(v[0-9.]*\)$/\1/p' $modules/go.mod)
+    operator=$(sed -n 's/^\/\/ objects of prometheus-operator \(v[0-9.]*\)$/\1/p' $modules/go.mod)
+    command -v go >/dev/null || die "go is missing, 1.24 or newer; install it from https://go.dev/dl"
+    mkdir -p .ship
+    if [ ! -x ".ship/kube-apiserver-$version" ]; then
+        say "compiling kube-apiserver $version: some 15 minutes of CPU"
+        (cd $modules && CGO_ENABLED=0 nice go build -buildvcs=false -trimpath \
+            -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$version" -o "$OLDPWD/.ship/kube-apiserver.part" .) \
+            || die "go could not compile it; its messages are above"
+        mv .ship/kube-apiserver.part ".ship/kube-apiserver-$version"
+    fi
+    ln -sf "kube-apiserver-$version" .ship/kube-apiserver
+    if [ ! -d ".ship/prometheus-operator-$operator" ]; then
+        say "fetching the definitions of prometheus-operator $operator from Go's proxy"
+        folder=$(cd / && go mod download -json "github.com/prometheus-operator/prometheus-operator@$operator" \
+            | sed -n 's/^\t"Dir": "\(.*\)",\?$/\1/p')
+        [ -d "$folder/example/prometheus-operator-crd" ] || die "Go's proxy has no prometheus-operator $operator"
+        mkdir ".ship/prometheus-operator-$operator.part"
+        cp "$folder"/example/prometheus-operator-crd/*_{podmonitors,prometheusrules}.yaml ".ship/prometheus-operator-$operator.part"
+        mv ".ship/prometheus-operator-$operator.part" ".ship/prometheus-operator-$operator"
+    fi
+    ln -sfn "prometheus-operator-$operator" .ship/prometheus-operator
 }
 
 # --- the Debian that images begin with, and the newer one that is installed from nothing -------------------------------
@@ -218,6 +247,25 @@ bases() {
         [ -s .ship/$suite.tar ] && continue
         say "making a Debian $suite in .ship from its packages"
         as_root deploy/images/base.sh $suite .ship/$suite.tar || die "mmdebstrap could not make it; its messages are above"
+    done
+}
+
+# --- headers of other kernels, of each series one tree, which bcc is tried with -----------------------------------------
+other_headers() {
+    [ "$purpose" = ship ] || return 0
+    local arch tree name series folder
+    arch=$(dpkg --print-architecture)
+    tree=$(newest_tree)
+    for name in $(apt-cache search --names-only "^linux-headers-[0-9.]+.*-cloud-$arch\$" | cut -d' ' -f1 | sort -rV); do
+        series=$(expr "$name" : 'linux-headers-\([0-9]*[.][0-9]*\)')
+        folder=.ship/headers/$series
+        case $tree in *linux-headers-"$series".*) continue ;; esac
+        [ ! -e "$folder" ] || continue
+        say "taking the kernel headers of $series out of Debian's package $name"
+        mkdir -p "$folder.part"
+        { (cd "$folder.part" && apt-get download -qq -o APT::Sandbox::User=root "$name" "${name%-cloud-"$arch"}-common" >/dev/null \
+            && for each in *.deb; do dpkg-deb -x "$each" .; done && rm ./*.deb); } || die "could not get $name; try: sudo apt-get update"
+        mv "$folder.part" "$folder"
     done
 }
 
@@ -253,7 +301,9 @@ kafka
 registry
 typescript
 asyncapi_parser
-prometheus_programs
+servers
 bases
+other_headers
+apiserver
 baselines
 say "ready"

@@ -1,6 +1,7 @@
-"""A Debian 13 from nothing, by what docs/operations.md says, to packets that a broker has."""
+"""A Debian 13 from nothing, by what docs/operations.md says and its own headers, to packets that a broker has."""
 
 import contextlib
+import platform
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -17,13 +18,15 @@ from tests.fix_local import REPOSITORY, free_port, stop
 from tests.kernel import veth
 from tests.ship import extras
 from tests.ship.podman import APART, OUTSIDE, is_apart
+from tests.ship.status import may_do_nothing
 from tests.ship.test_compose import get
 from tests.waiting import until
 
 pytestmark = [pytest.mark.ship, pytest.mark.timeout(1800)]
 
 PACKETS = 1000
-NODE = "trixie"
+HEADERS = "linux-headers-cloud-amd64" if platform.machine() == "x86_64" else "linux-headers-cloud-arm64"
+FRAME = bytes(Ether(dst="02:00:00:00:00:02") / IP(src="10.1.2.3", dst="10.3.2.1") / UDP(sport=1, dport=2))
 
 
 class Named(NamedTuple):
@@ -47,8 +50,6 @@ def debian(suite: str, tools: None) -> Iterator[Path]:
             ("-t", "bpf", "bpf", "sys/fs/bpf"),
             ("-t", "tmpfs", "tmpfs", "tmp"),
             ("--rbind", "/dev", "dev"),
-            ("--bind", "/lib/modules", "usr/lib/modules"),
-            ("--bind", "/usr/src", "usr/src"),
             ("--bind", str(REPOSITORY), "root/ayaflow"),
         ]
         done = []
@@ -73,51 +74,66 @@ def test_a_debian_13_counts_packets_after_what_the_page_says(tools: None, kafka_
         (root / "root/wheel").mkdir()
         (root / "root/wheel" / wheel.name).write_bytes(wheel.read_bytes())
         within = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "PIP_CERT": "/usr/local/share/registry.crt"}
-        done = subprocess.run(
+
+        def run(*words: str) -> str:
+            done = subprocess.run(
+                [*OUTSIDE, "chroot", root, *words], env=within, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+            return done.stdout
+
+        said = run("/root/ayaflow/deploy/systemd/install.sh", f"/root/wheel/{wheel.name}", "producer")
+        assert said.endswith("then: systemctl enable --now ayaflow-producer\n")
+        run("apt-get", "install", "-y", "-qq", "--no-install-recommends", HEADERS)
+        headers(root)
+        for loader in ("object", "bcc"):
+            with producing(root, within, loader, a, kafka_broker, tmp_path / f"{loader}.log") as log:
+                veth.send(a, *[FRAME] * PACKETS)
+                until(lambda node=loader: counted(kafka_broker, node) == PACKETS, log.read_text)  # type: ignore[misc]
+
+
+@contextlib.contextmanager
+def producing(
+    root: Path, within: dict[str, str], loader: str, interface: str, broker: str, log: Path
+) -> Iterator[Path]:
+    """The producer, as a node named after its loader; it ends well -> its log."""
+    port = free_port()
+    with log.open("w") as output:
+        process = subprocess.Popen(
             [
-                *OUTSIDE,
-                "chroot",
-                root,
-                "/root/ayaflow/deploy/systemd/install.sh",
-                f"/root/wheel/{wheel.name}",
-                "producer",
+                *("chroot", root, "/opt/ayaflow/bin/ayaflow", "producer", "--config", "/etc/ayaflow/ayaflow.yaml"),
+                *("--interface", interface, "--node", loader, "--data-dir", "/var/lib/ayaflow"),
+                *("--set", f"kafka.bootstrap_servers={broker}", "--set", "capture.bpffs=/sys/fs/bpf"),
+                *("--set", f"producer.metrics_listen=127.0.0.1:{port}", "--set", f"capture.loader={loader}"),
             ],
             env=within,
-            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
             text=True,
-            check=False,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert done.stdout.endswith("then: systemctl enable --now ayaflow-producer\n")
-        port = free_port()
-        log = tmp_path / "producer.log"
-        with log.open("w") as output:
-            process = subprocess.Popen(
-                [
-                    *("chroot", root, "/opt/ayaflow/bin/ayaflow", "producer", "--config", "/etc/ayaflow/ayaflow.yaml"),
-                    *("--interface", a, "--node", NODE, "--data-dir", "/tmp/ayaflow"),
-                    *("--set", f"kafka.bootstrap_servers={kafka_broker}", "--set", "capture.bpffs=/sys/fs/bpf"),
-                    *("--set", f"producer.metrics_listen=127.0.0.1:{port}"),
-                ],
-                env=within,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                text=True,
-            )
-        try:
-            until(lambda: (get(f"http://127.0.0.1:{port}/health") or {}).get("ok"), log.read_text)
-            frame = bytes(Ether(dst="02:00:00:00:00:02") / IP(src="10.1.2.3", dst="10.3.2.1") / UDP(sport=1, dport=2))
-            veth.send(a, *[frame] * PACKETS)
-            until(lambda: counted(kafka_broker) == PACKETS, log.read_text)
-        finally:
-            code = stop(process)
-        assert code == 0, log.read_text()
+    try:
+        until(lambda: (get(f"http://127.0.0.1:{port}/health") or {}).get("ok"), log.read_text)
+        may_do_nothing(process.pid)
+        yield log
+    finally:
+        code = stop(process)
+    assert code == 0, log.read_text()
 
 
-def counted(bootstrap: str) -> int:
+def headers(root: Path) -> None:
+    """Lay the suite's headers where bcc looks for those of the kernel that runs here."""
+    [tree] = root.glob("usr/src/linux-headers-*-cloud-*")
+    [common] = root.glob("usr/src/linux-headers-*-common")
+    print(f"\n{tree.name}")
+    modules = root / "usr/lib/modules" / platform.release()
+    modules.mkdir(parents=True)
+    (modules / "build").symlink_to(f"/usr/src/{tree.name}")
+    (modules / "source").symlink_to(f"/usr/src/{common.name}")
+
+
+def counted(bootstrap: str, node: str) -> int:
     """Packets of the node that the broker has."""
-    node = Named(NODE)
-    values = batches_of(bootstrap, node)  # type: ignore[arg-type]
+    values = batches_of(bootstrap, Named(node))  # type: ignore[arg-type]
     found = by_flow([Codec().decode_packet_batch(value) for value in values])
     return sum(number for (_, what), number in found.items() if what == "packets")

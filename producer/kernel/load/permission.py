@@ -46,8 +46,10 @@ def forbidden(proc: Path = _PROC) -> str:
     return "a security module forbids it (SELinux, AppArmor: its log says which rule), or capabilities are missing"
 
 
-def surroundings(proc: Path = _PROC, security: Path = Path("/sys/kernel/security")) -> str:
-    """What a machine restricts that people ask about, for `doctor`: none of it keeps us from working."""
+def surroundings(
+    proc: Path = _PROC, security: Path = Path("/sys/kernel/security"), btf: Path = Path("/sys/kernel/btf/vmlinux")
+) -> str:
+    """What a machine restricts or lacks that people ask about, for `doctor`: none of it keeps us from working."""
     try:
         unprivileged = (proc / "sys/kernel/unprivileged_bpf_disabled").read_text("ascii").strip()
     except OSError:
@@ -55,6 +57,8 @@ def surroundings(proc: Path = _PROC, security: Path = Path("/sys/kernel/security
     said = "bpf(2) is allowed"
     if unprivileged == "0":
         said += " to every user: sysctl kernel.unprivileged_bpf_disabled=2 leaves it to those with CAP_BPF"
+    if not btf.exists():
+        said += "; the kernel has no BTF (CONFIG_DEBUG_INFO_BTF), which ayaflow does not need"
     try:
         lockdown = (security / "lockdown").read_text("ascii")
     except OSError:

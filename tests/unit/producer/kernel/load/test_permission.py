@@ -47,6 +47,12 @@ def test_doctor_names_what_a_machine_restricts(
     if lockdown is not None:
         (tmp_path / "security").mkdir()
         (tmp_path / "security/lockdown").write_text(lockdown)
-    found = surroundings(proc(tmp_path / "proc", unprivileged=unprivileged), tmp_path / "security")
+    found = surroundings(proc(tmp_path / "proc", unprivileged=unprivileged), tmp_path / "security", tmp_path)
     assert found.startswith(said)
     assert ("lock" in found, "every user" in found) == ("locked" in said, "every user" in said)
+    assert "BTF" not in found
+
+
+def test_a_kernel_without_btf_is_named_as_one_that_will_do(tmp_path: Path) -> None:
+    found = surroundings(proc(tmp_path / "proc"), tmp_path / "none", tmp_path / "vmlinux")
+    assert found == "bpf(2) is allowed; the kernel has no BTF (CONFIG_DEBUG_INFO_BTF), which ayaflow does not need"
