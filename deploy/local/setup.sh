@@ -55,7 +55,6 @@ wanted() {
         command -v buildah >/dev/null || echo buildah
         command -v podman >/dev/null || echo podman
         command -v crun >/dev/null || echo crun
-        command -v catatonit >/dev/null || echo catatonit      # the first process of podman's pods
         command -v mmdebstrap >/dev/null || echo mmdebstrap
         command -v systemd-nspawn >/dev/null || echo systemd-container
     fi
