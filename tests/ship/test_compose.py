@@ -56,6 +56,7 @@ class Stack:
         """A command of Docker Compose."""
         done = self.podman.run(
             *(BIN / "docker-compose", "-f", COMPOSE / "compose.yaml", "-f", COMPOSE / "podman.yaml"),
+            *("-f", STAND_INS / "limits.yaml"),
             *("--profile", "monitoring"),
             *words,
             check=check,
