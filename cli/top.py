@@ -103,7 +103,8 @@ class _View:
 def _write_json(view: _View, sort: str, *, once: bool, out: TextIO) -> None:
     """As /api/live answers; without `once`, a line a second."""
     while True:
-        answer = {"time": iso(datetime.now(UTC), digits=6), "connections": view.rows(sort)}
+        rows = view.rows(sort)
+        answer = {"time": iso(datetime.now(UTC), digits=6), "connections": rows, "share": names.share_of(rows)}
         out.write(json.dumps(answer, ensure_ascii=False) + "\n")
         out.flush()
         if once:

@@ -96,7 +96,7 @@ def router() -> APIRouter:
         """Sums by time for the largest groups. Steps start at multiples of `step_seconds` since the Unix epoch.
 
         0 says that nothing passed; null that nothing is known of the step: no node was watching, or what it saw is
-        not stored yet.
+        not stored yet. By `domain`, `share` says how much of the bytes of all series has a name.
         """
         question = _question(context, explore_sql.dimensions(by), flow_filter, span)
         step = explore_sql.step_for(question.since, question.until, points, context.window_seconds)
@@ -106,7 +106,8 @@ def router() -> APIRouter:
         plan = question.plan(step)
         starts = range(plan.since // step * step, plan.until, step)
         values: dict[int, list[int | None]] = {number: [0] * len(starts) for number in range(-1, len(named))}
-        for row in await context.database.rows(sql, parameters):
+        rows = await context.database.rows(sql, parameters)
+        for row in rows:
             values[row["series"]][(row["time"] - starts.start) // step] = row["value"]
         if question.by and not any(values[-1]):
             del values[-1]
@@ -118,9 +119,8 @@ def router() -> APIRouter:
             shown.append({"name": {}, "values": values[-1]})
         elif -1 in values:
             shown.append({"name": "other", "values": values[-1]})
-        return JSONResponse(
-            {**_read(plan), "step_seconds": step, "times": [iso(start, digits=6) for start in starts], "series": shown}
-        )
+        answer = {**_read(plan), "step_seconds": step, "times": [iso(start, digits=6) for start in starts]}
+        return JSONResponse({**answer, "series": shown, **_share(rows, question.by)})
 
     return routes
 
@@ -203,6 +203,13 @@ def _reverse(context: Services, row: Mapping[str, Any], by: tuple[str, ...]) -> 
 
 def _sums(row: Mapping[str, Any]) -> dict[str, int]:
     return {name: int(row[name]) for name in MEASURES}
+
+
+def _share(rows: Sequence[Mapping[str, Any]], by: tuple[str, ...]) -> dict[str, Any]:
+    if explore_sql.DOMAIN not in by:
+        return {}
+    total, named = (sum(int(row[name]) for row in rows) for name in (explore_sql.ALL, explore_sql.NAMED))
+    return {"share": {"total": {"bytes": total}, "named": {"bytes": named}}}
 
 
 def _read(plan: Plan) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from console.query import flow_sql
 from console.query.filter_sql import Parameters
 from console.show.examples import FLOW
 from console.show.flows import CSV_HEADER, FORMATS
+from console.show.names import share_of
 from schemas.fields import KEYS
 
 MOST_HISTORY = 1_000
@@ -34,7 +35,9 @@ def router() -> APIRouter:
     """The routes."""
     routes = APIRouter(prefix="/api", tags=["history"], dependencies=[Depends(only_known)])
 
-    @routes.get("/history", responses=example({"flows": [FLOW], "next": "WzE3Nzc2MzY4MTAs…"}))
+    @routes.get(
+        "/history", responses=example({"flows": [FLOW], "share": share_of([FLOW]), "next": "WzE3Nzc2MzY4MTAs…"})
+    )
     async def history(
         context: Context,
         flow_filter: Chosen,
@@ -45,7 +48,8 @@ def router() -> APIRouter:
         """Flows, newest first, a page at a time: ask again with `cursor` = `next` until it is null.
 
         Windows that are stored meanwhile come before the first page and move nothing. With names.reverse, flows without
-        a domain have what reverse DNS calls their `dst_addr`, as far as known, and `reverse` as its source.
+        a domain have what reverse DNS calls their `dst_addr`, as far as known, and `reverse` as its source. `share` is
+        how much of the bytes of the page has a name.
         """
         after = _position(cursor) if cursor else None
         bounded, oldest = False, 0
@@ -62,7 +66,7 @@ def router() -> APIRouter:
         more = len(rows) == limit or (bounded and rows)
         if context.naming:
             context.naming.mark(rows)
-        answer = {"flows": rows, "next": _cursor(rows[-1]) if more else None}
+        answer = {"flows": rows, "share": share_of(rows), "next": _cursor(rows[-1]) if more else None}
         return Response(json.dumps(answer, ensure_ascii=False), media_type="application/json")
 
     @routes.get("/flows", response_class=StreamingResponse, responses=_STREAMED)

@@ -14,6 +14,7 @@ from console.access import SUBPROTOCOL
 from console.api.parameters import Chosen, Context, Services, example, only_known
 from console.query import match
 from console.show.examples import CONNECTION
+from console.show.names import share_of
 
 SEND_SECONDS = 30.0
 """A client that takes no message for so long is gone."""
@@ -45,7 +46,9 @@ def router() -> APIRouter:
     @routes.get(
         "/live",
         dependencies=known,
-        responses=example({"time": "2026-05-01T12:00:15.000000Z", "connections": [CONNECTION]}),
+        responses=example(
+            {"time": "2026-05-01T12:00:15.000000Z", "connections": [CONNECTION], "share": share_of([CONNECTION])}
+        ),
     )
     def live(
         context: Context,
@@ -56,7 +59,7 @@ def router() -> APIRouter:
         """The top connections that are active: a packet within live.connection_timeout_seconds.
 
         `packets` and `bytes` count from when the connection was first among its node's top; rates are of the last
-        seconds, both directions together.
+        seconds, both directions together. `share`: how much of the bytes of these connections has a name.
         """
         match.check_live(flow_filter)
         return Response(

@@ -22,6 +22,7 @@ from console.live.reader import Heard, LiveReader
 from console.live.state import LiveState
 from console.query import match
 from console.query.filters import Filter
+from console.show.names import share_of
 
 log = logs.get("console")
 
@@ -149,7 +150,8 @@ class LiveHub:
             if (known := self._answers.get(key)) is not None:
                 return known
             rows = self._rows(now, sort, limit, flow_filter)
-            answer = _encode({"time": iso(self._wall(), digits=6), "connections": rows}).encode()
+            shown = {"time": iso(self._wall(), digits=6), "connections": rows, "share": share_of(rows)}
+            answer = _encode(shown).encode()
             self._answers[key] = answer
             return answer
 
@@ -192,7 +194,8 @@ class LiveHub:
         with self._lock:
             nodes = self._state.node_rows(now, wall)
             rows = self._rows(now, "bytes", STREAM_TOP, Filter(expression=None))
-        return _encode({"time": iso(wall, digits=6), "nodes": nodes, "connections": rows, "problem": self.problem})
+        message = {"time": iso(wall, digits=6), "nodes": nodes, "connections": rows, "share": share_of(rows)}
+        return _encode({**message, "problem": self.problem})
 
     async def next(self, after: int) -> tuple[int, str]:
         """The newest message with a number above `after`; waits for it. 0: the first, which is made if need be."""

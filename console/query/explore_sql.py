@@ -18,6 +18,8 @@ PAIR = "pair"
 DOMAIN = "domain"
 NAMED = "named_bytes"
 """Of a total by DOMAIN: bytes of flows that have one, both directions together."""
+ALL = "all_bytes"
+"""Of rows of a series by DOMAIN, beside NAMED: bytes of all flows."""
 DIMENSIONS = (*(name for name, field in FIELDS.items() if field.dimension), PAIR)
 """What `by` can name: fields that are no numbers of a flow, and both addresses whatever the direction."""
 MEASURES = ("packets", "bytes", "packets_rev", "bytes_rev", "records")
@@ -71,8 +73,7 @@ def top(question: Question, *, sort: str, limit: int) -> tuple[str, Parameters]:
     either = _sides(question.by) == "arrayJoin"
     sums = {name: f"sum({_seen(name, question.by)})" for name in MEASURES}
     once = {name: f"sumIf(u.{name}, u.{_SIDES} = 0)" if either else sums[name] for name in MEASURES}
-    if DOMAIN in question.by:
-        once[NAMED] = f"sumIf(u.bytes + u.bytes_rev, u.{DOMAIN} != ''{f' AND u.{_SIDES} = 0' if either else ''})"
+    once |= {name: text for name, text in _share(question).items() if name == NAMED}
     totals = ", ".join(f"sum({text}) OVER () AS total_{name}" for name, text in once.items())
     names = [*question.by] or ["everything"]
     keys = [f"{_dimension(name)} AS {name}" for name in question.by] or ["1 AS everything"]
@@ -90,6 +91,8 @@ def series(
 ) -> tuple[str, Parameters]:
     """Sums of both directions by `time` (seconds, start of a step) and `series`: an index into `named`, -1: others.
 
+    By DOMAIN each row has the bytes of its flows, too, and NAMED of them, each flow counted once.
+
     `named`: groups as `top` gave them, values as ClickHouse has them.
     """
     source, parameters = _source(question, question.plan(step), step=step)
@@ -106,8 +109,9 @@ def series(
                 tests.append(f"{column} = {{{key}:{kind}}}")
         cases.append(f"{' AND '.join(tests)}, {number}")
     index = f"multiIf({', '.join(cases)}, -1)" if cases else "-1"
+    more = "".join(f", {text} AS {name}" for name, text in _share(question).items())
     sql = f"""
-SELECT u.time AS time, {index} AS series, sum(u.{measure} + u.{measure}_rev) AS value
+SELECT u.time AS time, {index} AS series, sum(u.{measure} + u.{measure}_rev) AS value{more}
 FROM ({source}) AS u
 GROUP BY time, series
 ORDER BY time, series""".strip()  # noqa: S608
@@ -188,6 +192,15 @@ def _rows(segment: Segment, number: int, columns: Sequence[str], condition: SqlF
         shown.append(f"intDiv(toUnixTimestamp(f.{time}), {step:d}) * {step:d} AS time")
     shown.append(f"{records} AS records")
     return f"SELECT {', '.join(shown)} FROM {source} {prefix}"  # noqa: S608
+
+
+def _share(question: Question) -> dict[str, str]:
+    """Sums by which the share of names is known where it is asked by DOMAIN; a flow at both of its ends counts once."""
+    if DOMAIN not in question.by:
+        return {}
+    once = f"u.{_SIDES} = 0" if _sides(question.by) == "arrayJoin" else "1"
+    both = "u.bytes + u.bytes_rev"
+    return {ALL: f"sumIf({both}, {once})", NAMED: f"sumIf({both}, u.{DOMAIN} != '' AND {once})"}
 
 
 def _dimension(name: str) -> str:

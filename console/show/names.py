@@ -1,5 +1,6 @@
 """What `ayaflow names` shows: a table of a view, and the share of bytes that have a name."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,11 +41,25 @@ def sentence(share: Row) -> str:
     return f"{said}: {parts}" if parts else said
 
 
+def share_of(rows: Sequence[Row]) -> dict[str, Any]:
+    """How much of the bytes of flows or connections, both directions together, has a name; as `/api/names` has it."""
+    total, by_source = 0, Counter[str]()
+    for row in rows:
+        both = row["bytes"] + row["bytes_rev"]
+        total += both
+        if has_name(row):
+            by_source[row["domain_source"]] += both
+    return {
+        "total": {"bytes": total},
+        "named": {"bytes": by_source.total()},
+        "by_source": {source: {"bytes": octets} for source, octets in sorted(by_source.items())},
+    }
+
+
 def listed(rows: Sequence[Row]) -> str:
-    """The same of rows that have both; empty where none has a name."""
-    total, named = (
-        sum(row["bytes"] + row["bytes_rev"] for row in some) for some in (rows, list(filter(has_name, rows)))
-    )
+    """The same as a sentence; empty where none has a name."""
+    share = share_of(rows)
+    total, named = share["total"]["bytes"], share["named"]["bytes"]
     if not named:
         return ""
     return f"{_percent(named, total)} of the bytes that are listed have a name ({named:,} of {total:,} bytes)"

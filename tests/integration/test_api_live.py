@@ -172,7 +172,9 @@ def test_top_prints_once_what_the_api_says(kafka_broker: str) -> None:
                 return process.poll() is not None
 
             until(sent_and_ended)
-            (row,) = json.loads(process.stdout.read())["connections"]
+            answer = json.loads(process.stdout.read())
+            (row,) = answer["connections"]
+            assert answer["share"]["total"]["bytes"] == row["bytes"] + row["bytes_rev"]
         finally:
             process.kill()
     assert process.returncode == 0

@@ -27,7 +27,11 @@ FILTERS = [
 
 
 def names(api: TestClient, **parameters: Any) -> dict[str, Any]:
-    answer = api.get("/api/names", params={**RANGE, **parameters})
+    return asked(api, "names", **parameters)
+
+
+def asked(api: TestClient, route: str, **parameters: Any) -> dict[str, Any]:
+    answer = api.get(f"/api/{route}", params={**RANGE, **parameters})
     assert answer.status_code == 200, answer.text
     found: dict[str, Any] = answer.json()
     return found
@@ -80,6 +84,24 @@ def test_domains_have_what_their_flows_have(api: TestClient, text: str) -> None:
         total = top(api, by=by, filter=text, limit=1)["total"]
         assert total["named_bytes"] == sum(both(flow) for flow in flows if flow["domain"])
         assert total["bytes"] + total["bytes_rev"] == sum(map(both, flows))
+        for measure in ("bytes", "packets"):
+            share = asked(api, "series", by=by, filter=text, limit=2, measure=measure)["share"]
+            assert share == {
+                "total": {"bytes": sum(map(both, flows))},
+                "named": {"bytes": sum(both(flow) for flow in flows if flow["domain"])},
+            }
+    assert "share" not in asked(api, "series", by="protocol", filter=text)
+
+
+@pytest.mark.parametrize("text", FILTERS)
+def test_a_page_of_history_says_how_much_of_it_has_a_name(api: TestClient, text: str) -> None:
+    page = asked(api, "history", filter=text, limit=7)
+    assert page["share"]["total"]["bytes"] == sum(map(both, page["flows"]))
+    assert page["share"]["named"]["bytes"] == sum(both(flow) for flow in page["flows"] if flow["domain"])
+    assert page["share"]["by_source"] == {
+        source: {"bytes": sum(both(flow) for flow in page["flows"] if flow["domain_source"] == source)}
+        for source in {flow["domain_source"] for flow in page["flows"]} - {""}
+    }
 
 
 def test_without_transactions_that_is_said(api: TestClient) -> None:

@@ -11,6 +11,7 @@ from console.live import hub as hub_module
 from console.live.hub import STREAM_TOP, LiveHub
 from console.live.reader import Heard
 from console.query import filters
+from console.show import names
 from console.testing import START, MemoryReader, flow, live_stats
 
 EVERYTHING = filters.parse("")
@@ -88,6 +89,8 @@ def test_a_snapshot_has_the_nodes_the_largest_connections_and_what_is_wrong(setu
     message = json.loads(setup.hub.snapshot())
     assert [node["node"] for node in message["nodes"]] == ["n1"]
     assert len(message["connections"]) == STREAM_TOP
+    assert message["share"] == names.share_of(message["connections"])
+    assert message["share"]["total"]["bytes"] > 0
     assert message["problem"] == setup.hub.problem == "cannot read ayaflow.live: all brokers are down"
 
 

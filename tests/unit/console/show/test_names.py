@@ -88,6 +88,13 @@ def test_the_share_is_said_to_the_byte_and_never_rounded_to_all_or_nothing() -> 
 def test_of_rows_that_are_listed_the_share_is_theirs() -> None:
     row = {"bytes": 300, "bytes_rev": 0, "domain": "", "domain_source": ""}
     assert names.listed([row]) == ""
+    assert names.share_of([row]) == {"total": {"bytes": 300}, "named": {"bytes": 0}, "by_source": {}}
+    named = [row | {"domain": "a.example", "domain_source": source, "bytes_rev": 1} for source in ("sni", "reverse")]
+    assert names.share_of([row, *named]) == {
+        "total": {"bytes": 902},
+        "named": {"bytes": 602},
+        "by_source": {"reverse": {"bytes": 301}, "sni": {"bytes": 301}},
+    }
     assert names.listed([row, row | {"domain": "a.example", "bytes_rev": 400}]) == (
         "70.0 % of the bytes that are listed have a name (700 of 1,000 bytes)"
     )
