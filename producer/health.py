@@ -30,6 +30,7 @@ def health(
     *,
     encoding_error: str | None,
     helper_error: str | None,
+    names_fault: str | None,
     ring_fill: float,
     coalescing: bool,
     holes: Sequence[Hole],
@@ -37,9 +38,10 @@ def health(
 ) -> dict[str, Any]:
     """The answer of /health. `now_ns`: on the monotonic clock. `encoding_error`: why nothing can be encoded.
 
-    `helper_error`: why nothing can be attached."""
+    `helper_error`: why nothing can be attached. `names_fault`: why no names are read."""
     last, since = progress.acknowledged_ns, progress.waiting_since_ns
     wrong = progress.error or encoding_error or _silence(status, progress, now_ns) or helper_error
+    wrong = wrong or names_fault
     if wrong is None and holes:
         wrong = "; ".join(map(_unseen, holes))
     if wrong is None and status.troubles:

@@ -189,6 +189,7 @@ class NodeParts:
                 publisher.progress,
                 encoding_error=self._encoding.error,
                 helper_error=self._helper.problem,
+                names_fault=capture.names_fault,
                 ring_fill=capture.ring_fill,
                 coalescing=capture.coalescing,
                 holes=self._devices.holes if self._devices else (),

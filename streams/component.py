@@ -18,7 +18,7 @@ from schemas.clickhouse.horizon import Horizon
 from schemas.topics import TopicNames
 from streams import app as faust_app
 from streams import metrics as streams_metrics
-from streams.kafka.broker import KafkaBroker, make_missing_topics
+from streams.kafka.broker import KafkaBroker, NamesBacklog, make_missing_topics
 from streams.kafka.offsets import KafkaOffsets
 from streams.kafka.publisher import KafkaPublisher
 from streams.names.worker import NameWorker
@@ -145,6 +145,7 @@ class Component:
         horizon = Horizon.of(settings.kafka, settings.streams)
         names_store = ClickHouseNames(settings.clickhouse, self._topics.names, horizon)
         names_offsets = KafkaOffsets(settings.kafka, group=settings.streams.app_id, topic=self._topics.names)
+        names_behind = NamesBacklog(settings.kafka, group=settings.streams.app_id)
         names = NameWorker(
             topic=self._topics.names,
             window_seconds=settings.streams.window_seconds,
@@ -152,6 +153,7 @@ class Component:
             store=names_store,
             publisher=publisher,
             offsets=names_offsets,
+            behind=names_behind,
             metrics=self._metrics,
             member=faust_app.Member(app, self._topics.names),
         )
@@ -162,6 +164,7 @@ class Component:
         starting = asyncio.create_task(app.start())  # waits for Kafka, for as long as that is away
         try:
             await worker.start()
+            await names.start()
             ends: set[asyncio.Future[Any]] = {stop, died, worker.failure, names.failure}
             await asyncio.wait({starting, *ends}, return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
@@ -179,6 +182,7 @@ class Component:
             offsets.close()
             names_store.close()
             names_offsets.close()
+            names_behind.close()
             broker.close()
             codec.close()
             for task in (stop, died, starting):

@@ -54,6 +54,7 @@ class Metrics:
     open_window_bytes: Gauge
     watermark_delay_seconds: Gauge
     lag_messages: Gauge
+    names_lag_messages: Gauge
     oldest_unstored_seconds: Gauge  # labelled by partition
     troubles: Gauge  # labelled by service
     clock_skew_seconds: Gauge  # labelled by which
@@ -153,6 +154,10 @@ def create(registry: CollectorRegistry = REGISTRY) -> Metrics:
         open_window_bytes=gauge("open_window_bytes", "Memory of the open windows"),
         watermark_delay_seconds=gauge(
             "watermark_delay_seconds", "Age of the oldest partition's watermark; negative: it is in the future"
+        ),
+        names_lag_messages=gauge(
+            "names_lag_messages",
+            "Messages of the names topic that were not taken yet, of all partitions; NaN: not known",
         ),
         lag_messages=gauge(
             "lag_messages",

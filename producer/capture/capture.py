@@ -71,6 +71,11 @@ class Capture:
         return self._cutter.fill
 
     @property
+    def names_fault(self) -> str | None:
+        """Why no names are read, a sentence; None: they are, or are not wanted."""
+        return self._inspection.fault
+
+    @property
     def copies_fill(self) -> float:
         """Part of the ring of copies that is not read."""
         return self._inspection.fill

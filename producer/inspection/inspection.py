@@ -67,6 +67,10 @@ class Inspects(Protocol):
         """Seconds between two steps."""
 
     @property
+    def fault(self) -> str | None:
+        """Why no names are read, a sentence; None: they are."""
+
+    @property
     def fill(self) -> float:
         """Part of the ring that is not read."""
 
@@ -78,7 +82,7 @@ class Inspects(Protocol):
 class NoInspection:
     """Of a program that copies nothing."""
 
-    longest_wait, fill, safe = float("inf"), 0.0, (0, 0)
+    longest_wait, fill, safe, fault = float("inf"), 0.0, (0, 0), None
 
     def named(self, events: PacketEvents) -> PacketEvents:
         """See Inspects."""
@@ -126,6 +130,11 @@ class Inspection:
     def safe(self) -> tuple[int, int]:
         """See Inspects."""
         return self._sent, self._sent_ns
+
+    @property
+    def fault(self) -> str | None:
+        """See Inspects."""
+        return self._reading.fault
 
     @property
     def fill(self) -> float:

@@ -18,6 +18,7 @@ from producer.names.join import FlowNames
 from schemas.packets import I64, PacketBatch
 
 MOST_BYTES = 900_000  # of a message
+TOLD_NS = 60_000_000_000  # so long a fault is told after it happened
 OnRead = Callable[[Rows, Mapping[str, int]], None]
 
 
@@ -71,6 +72,8 @@ class NameReading:
         """
         self._reader, self._table, self._redaction, self._on_read = reader, table, redaction, on_read
         self._outages, self._discarded = Outages(log), Counter[str]()
+        self.fault: str | None = None  # of ours, in the last minute
+        self._faulty_ns = 0  # on the copies' clock
         self.pending = Pending(start=position, end=position)
 
     def add(self, copies: Copies) -> None:
@@ -80,6 +83,8 @@ class NameReading:
 
     def expire(self, now_ns: int) -> None:
         """It is that late on the copies' clock: some is waited for no longer."""
+        if self.fault and now_ns - self._faulty_ns > TOLD_NS:
+            self.fault = None
         self.pending.expired(self._learnt(self._reader.expire(now_ns)))
 
     def again(self, found: Iterable[Copies], until_ns: int) -> None:
@@ -112,6 +117,9 @@ class NameReading:
                 copies=len(copies.heads),
                 error=repr(error),
             )
+            said = "a fault of ayaflow, please report it"
+            self.fault = f"some copies of packets cannot be read, and get no names ({error!r}): {said}"
+            self._faulty_ns = int(copies.heads["ktime_ns"].max())
             return no_names()
         self._outages.back("the reader of names")
         return names

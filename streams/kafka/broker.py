@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from common import kafka, logs
-from common.backlog import Backlog
+from common.backlog import Backlog, PartitionBacklog
 from common.settings import KafkaSettings
 from schemas.topics import TopicNames, operator_topic, topics
 from streams.worker.neighbours import Look
@@ -54,3 +54,22 @@ class KafkaBroker:
         if self._asking.acquire(timeout=_CLOSE_SECONDS):
             self._backlog.close()
             self._admin = None
+
+
+class NamesBacklog:
+    """How far the group is behind in the names topic; of the packets KafkaBroker says it."""
+
+    def __init__(self, settings: KafkaSettings, *, group: str) -> None:
+        self._asking = threading.Lock()
+        topic = TopicNames.of(settings.topic_prefix).names
+        self._backlog = Backlog(settings, topic=topic, group=group, timeout_seconds=_TIMEOUT)
+
+    def look(self, stored: Mapping[int, int]) -> Sequence[PartitionBacklog]:
+        """All partitions. Raises ServiceUnavailable."""
+        with self._asking:
+            return self._backlog.look(stored)
+
+    def close(self) -> None:
+        """Close the connections; while a look waits for Kafka they are left to the end of the process."""
+        if self._asking.acquire(timeout=_CLOSE_SECONDS):
+            self._backlog.close()

@@ -1,12 +1,15 @@
 """The ledger of names: of the copies of a ring, how many came to which end. Pure.
 
 What a message says holds within one run of its producer: open before + copies = in rows + unused + open. Between two
-runs what was open is lost with the producer that knew of it; a new one reads again what Kafka may already have.
+runs what was open is lost with the producer that knew of it; a new one reads again what Kafka may already have. How
+many copies it has sent before is known of the messages themselves: so those of the last seconds of a ring are read
+again by whoever reads on.
 """
 
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +17,11 @@ import numpy.typing as npt
 from common.recent import Recent
 from schemas.batches import RingId
 from schemas.names import NAME_STATUSES, NameBatch
-from streams.partition.rings import MOST_NODES, Verdict
+from streams.partition.rings import ANCHOR_SECONDS, MOST_NODES, Verdict
 
+REPEATED_SECONDS = (
+    10  # so long before its last message a killed producer may have sent what it does not know to be there
+)
 _MOST_MESSAGES = 256  # of a ring, that may be repeated after a kill
 
 
@@ -48,11 +54,26 @@ class Account:
         self.open = later.open
 
 
+class Place(NamedTuple):
+    """Where a message is in Kafka."""
+
+    offset: int
+    received_s: int  # when Kafka took it, seconds since the Unix epoch
+    read: float  # when we did, seconds
+
+
+class _Message(NamedTuple):
+    place: Place
+    start: int  # in the ring
+    copies: int
+    by_epoch: Mapping[int, int]
+
+
 @dataclass(slots=True)
 class _Ring:
     sequence: int
     open: int
-    messages: deque[tuple[int, int, Mapping[int, int]]]  # ring_start, copies, by epoch
+    messages: deque[_Message]
 
 
 class Accounts:
@@ -60,13 +81,36 @@ class Accounts:
 
     def __init__(self) -> None:
         self._rings: Recent[RingId, _Ring] = Recent(MOST_NODES)
+        self.spans: dict[
+            int, int
+        ] = {}  # as of streams.partition.rings: who counts a repeated message knows what it repeats
 
     def repeats(self, batch: NameBatch) -> bool:
         """Whether a message about no copies came before: its place in the ring does not say so."""
         known = self._rings.get(RingId(batch.node, batch.ring_id))
         return known is not None and 0 < batch.sequence <= known.sequence
 
-    def take(self, batch: NameBatch, verdict: Verdict, chosen: npt.NDArray[np.intp]) -> Account:
+    def needed(self, now: float) -> Iterator[int]:
+        """Offsets of messages that a successor must know: one a ring that is not long silent."""
+        for _, ring in self._rings.newest_first():
+            last = ring.messages[-1].place
+            if now - last.read > ANCHOR_SECONDS:
+                return
+            yield next(
+                each.place.offset
+                for each in ring.messages
+                if last.received_s - each.place.received_s <= REPEATED_SECONDS
+            )
+
+    def forget_below(self, offset: int) -> None:
+        """Offsets below this one are acknowledged."""
+        self.spans = {first: last for first, last in self.spans.items() if last >= offset}
+
+    def give_up(self, ring: RingId) -> None:
+        """Nothing more comes of it."""
+        self._rings.forget(ring)
+
+    def take(self, batch: NameBatch, verdict: Verdict, chosen: npt.NDArray[np.intp], place: Place) -> Account:
         """What a message adds. `chosen`: its rows that are new."""
         ring = RingId(batch.node, batch.ring_id)
         known = self._rings.get(ring)
@@ -76,10 +120,11 @@ class Accounts:
         epochs = Counter(dict(zip(batch.epoch.tolist(), batch.epoch_copies.tolist(), strict=True)))
         copies = batch.copies
         if repeated and known:
-            for start, earlier, by_epoch in known.messages:
-                if start >= batch.ring_start:
-                    copies -= earlier
-                    epochs.subtract(by_epoch)
+            for each in known.messages:
+                if each.start >= batch.ring_start:
+                    copies -= each.copies
+                    epochs.subtract(each.by_epoch)
+                    self.spans[each.place.offset] = place.offset
         account.copies, account.by_epoch = max(0, copies), +epochs
         in_rows = np.bincount(batch.status[chosen], batch.row_copies[chosen], len(NAME_STATUSES)).astype(np.int64)
         account.by_status = Counter(dict(zip(NAME_STATUSES, in_rows.tolist(), strict=True)))
@@ -90,7 +135,8 @@ class Accounts:
         else:
             account.unused = min(batch.unused_copies, max(0, rest))
             account.lost = rest - account.unused
-        messages = known.messages if known else deque[tuple[int, int, Mapping[int, int]]](maxlen=_MOST_MESSAGES)
-        messages.append((max(batch.ring_start, verdict.seen_until), account.copies, account.by_epoch))
+        messages = known.messages if known else deque[_Message](maxlen=_MOST_MESSAGES)
+        start = max(batch.ring_start, verdict.seen_until)
+        messages.append(_Message(place, start, account.copies, account.by_epoch))
         self._rings.use(ring, _Ring(batch.sequence, batch.open_copies, messages))
         return account

@@ -16,7 +16,7 @@ from schemas.batches import Extent, RingId
 from schemas.fields import MOST_NAME
 from schemas.flows import Loss
 from schemas.names import NameBatch
-from streams.names.accounts import Account, Accounts
+from streams.names.accounts import Account, Accounts, Place
 from streams.names.rows import added_up, check_times, rows
 from streams.partition.progress import committable
 from streams.partition.rings import Rings
@@ -100,7 +100,8 @@ class NamePartition:
         wall, now = now, self._steady.time(now)
         extent = Extent(batch.node, batch.ring_id, batch.ring_start, batch.ring_end, 0, 0, 0)
         verdict = self._rings.judge(extent, offset, now)
-        self._rings.replaced(now)
+        for replaced in self._rings.replaced(now):
+            self._accounts.give_up(replaced)
         self.position = offset + 1
         if verdict.gap_bytes:
             self._note(batch, verdict.gap_bytes, offset if verdict.anchor is None else verdict.anchor, wall)
@@ -109,7 +110,7 @@ class NamePartition:
         chosen = np.flatnonzero(places >= verdict.seen_until) if not known else np.zeros(0, np.intp)
         if known and self._accounts.repeats(batch):
             return Taken(rows=0, repeated=len(batch), gap_bytes=verdict.gap_bytes, missing=0)
-        account = self._accounts.take(batch, verdict, chosen)
+        account = self._accounts.take(batch, verdict, chosen, Place(offset, received_s, now))
         if offset >= self._begin:
             made = rows(batch, chosen, self._seconds)
             self._parts.append(Part(offset=offset, received_s=received_s, account=account, rows=made))
@@ -193,8 +194,11 @@ class NamePartition:
     def committable(self, now: float) -> int:
         """The offset from which a successor must read; never goes back."""
         now = self._steady.time(now)
-        needed = [self.position, *self._rings.anchors(now), *(offset for offset, _ in self._losses)]
+        needed = [self.position, *self._rings.anchors(now), *self._accounts.needed(now)]
+        needed += [offset for offset, _ in self._losses]
         needed += [part.offset for part in [*self._parts][:1]] + [block.start for block in [*self._decided][:1]]
-        self.acked = max(self.acked, committable(self.position, needed, self._rings.spans()))
+        spans = self._rings.spans() | self._accounts.spans
+        self.acked = max(self.acked, committable(self.position, needed, spans))
         self._rings.forget_below(self.acked)
+        self._accounts.forget_below(self.acked)
         return self.acked

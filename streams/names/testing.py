@@ -1,9 +1,10 @@
 """A fake of the tables names and names_ledger, for tests: it obeys NameStore and can be as bad as the real one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
+from common.backlog import PartitionBacklog
 from common.errors import ServiceUnavailable
 from schemas.flows import Loss
 from streams.names.accounts import Account
@@ -66,6 +67,31 @@ class MemoryNames:
         if self.lose_answer:
             self.lose_answer = False
             raise ServiceUnavailable("the answer was lost")
+
+
+class MemoryBehind:
+    """Obeys streams.names.worker.Behind: each partition that has messages is told with its end."""
+
+    def __init__(self) -> None:
+        self.ends: dict[int, int] = {}
+        self.away = False
+
+    def look(self, stored: Mapping[int, int]) -> Sequence[PartitionBacklog]:
+        """What `ends` says; what is not stored came at the beginning of time."""
+        if self.away:
+            raise ServiceUnavailable("Kafka is away")
+        return [
+            PartitionBacklog(
+                partition=number,
+                begin=0,
+                committed=-1,
+                first=stored.get(number, 0),
+                end=end,
+                oldest_unix_s=0.0,
+                read=True,
+            )
+            for number, end in self.ends.items()
+        ]
 
 
 def _name(block: Block) -> Name:

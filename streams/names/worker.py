@@ -4,12 +4,14 @@ A worker of its own, with threads and connections of its own: flows wait for not
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import math
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from common import logs
+from common.backlog import PartitionBacklog
 from common.errors import DecodeError, ServiceUnavailable
 from schemas.flows import Loss
 from schemas.names import NameBatch
@@ -22,7 +24,17 @@ from streams.worker.aside import DeadLetters
 from streams.worker.clock import Clock, SystemClock
 from streams.worker.intake import Intake
 from streams.worker.neighbours import Member, Message, Offsets, Publisher
-from streams.worker.retrying import CLICKHOUSE, OFFSETS, REGISTRY, SERVICES, Executors, Released, Retrying, thread
+from streams.worker.retrying import (
+    BROKER,
+    CLICKHOUSE,
+    OFFSETS,
+    REGISTRY,
+    SERVICES,
+    Executors,
+    Released,
+    Retrying,
+    thread,
+)
 from streams.worker.troubles import Place
 
 log = logs.get("streams")
@@ -30,6 +42,8 @@ T = TypeVar("T")
 
 _TICK = 0.5  # seconds between two looks at what is due
 _RELEASE_SECONDS = 5.0  # for a running insert, when a partition goes
+_LOOK_SECONDS = 10.0  # between two looks at how far we are behind
+_KNOWN_SECONDS = 60.0  # for so long one is worth something
 
 
 class NameMessage(Message, Protocol):
@@ -46,6 +60,13 @@ class Decoder(Protocol):
 
     def decode_name_batch(self, message: bytes) -> NameBatch:
         """Raises DecodeError; ServiceUnavailable when the registry that knows its schema does not answer."""
+
+
+class Behind(Protocol):
+    """How far the group is behind in the topic."""
+
+    def look(self, stored: Mapping[int, int]) -> Sequence[PartitionBacklog]:
+        """All partitions. Raises ServiceUnavailable."""
 
 
 class Tables(NameStore, Protocol):
@@ -78,6 +99,7 @@ class NameWorker:
         store: Tables,
         publisher: Publisher,
         offsets: Offsets,
+        behind: Behind,
         metrics: Metrics,
         member: Member,
         clock: Clock | None = None,
@@ -91,12 +113,23 @@ class NameWorker:
         self._intake = Intake(self._take, member, self._guard)
         self._lanes: dict[int, _Lane] = {}
         self._stopping = asyncio.Event()
+        self._behind, self._looking = behind, executors("names: backlog")
+        self._lag, self._looked = 0, -math.inf
+        self._looks: asyncio.Task[None] | None = None
         self._rows_stored = 0
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def start(self) -> None:
+        """Begin to look how far we are behind; partitions begin with their first message."""
+        self._looks = asyncio.create_task(self._guard(self._look()), name="names: backlog")
 
     async def stop(self) -> None:
         """Finish running inserts; what is not stored stays in Kafka."""
         self._stopping.set()
+        if self._looks:
+            self._looks.cancel()
+            await asyncio.gather(self._looks, return_exceptions=True)
+        self._looking.shutdown(wait=False, cancel_futures=True)
         await self.release_all()
         self._again.close()
 
@@ -267,6 +300,31 @@ class NameWorker:
         for lane in lanes:
             self._acknowledge(lane)
 
+    async def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        while not self._stopping.is_set():
+            stored = {number: lane.state.acked for number, lane in self._lanes.items()}
+            try:
+                found = await loop.run_in_executor(self._looking, partial(self._behind.look, stored))
+            except Exception as error:  # noqa: BLE001  who does not see says so, and looks again
+                self._again.troubles.report(
+                    BROKER, str(error) if isinstance(error, ServiceUnavailable) else repr(error)
+                )
+            else:
+                self._again.troubles.report(BROKER, None)
+                positions = {number: lane.state.position for number, lane in self._lanes.items()}
+                waiting = (each for each in found if each.oldest_unix_s is not None)
+                self._lag = sum(max(0, each.end - positions.get(each.partition, each.first)) for each in waiting)
+                self._looked = self._clock.monotonic()
+            lag = self.lag_messages
+            self._metrics.names_lag_messages.set(math.nan if lag is None else lag)
+            await self._clock.wait(self._stopping, _LOOK_SECONDS)
+
+    @property
+    def lag_messages(self) -> int | None:
+        """Messages of the topic that nobody has read; None: not known."""
+        return self._lag if self._clock.monotonic() - self._looked <= _KNOWN_SECONDS else None
+
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         """Whatever a task dies of ends the component: it begins again from what is acknowledged."""
         try:
@@ -287,6 +345,7 @@ class NameWorker:
         troubles = self._again.troubles
         return {
             "partitions": len(self._lanes),
+            "lag_messages": self.lag_messages,
             "rows_stored": self._rows_stored,
             "dead_letters": self._aside.count,
             "troubles": [{**each, "topic": self._topic} for each in troubles.told()],

@@ -18,6 +18,7 @@ def told(
     troubles: tuple[Trouble, ...] = (),
     encoding_error: str | None = None,
     helper_error: str | None = None,
+    names_fault: str | None = None,
     **progress: Any,
 ) -> dict[str, Any]:
     status = Status("n", interfaces=("eth0",), troubles=troubles, packets=7)
@@ -27,11 +28,17 @@ def told(
         Progress(**fields),
         encoding_error=encoding_error,
         helper_error=helper_error,
+        names_fault=names_fault,
         ring_fill=0.123456,
         coalescing=True,
         holes=holes,
         now_ns=NOW,
     )
+
+
+def test_a_fault_in_what_reads_names_is_told() -> None:
+    found = told(names_fault="some copies cannot be read")
+    assert (found["ok"], found["error"]) == (False, "some copies cannot be read")
 
 
 def test_a_producer_that_has_sent_nothing_is_well() -> None:

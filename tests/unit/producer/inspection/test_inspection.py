@@ -98,6 +98,9 @@ def test_a_fault_of_the_reader_ends_nothing_and_its_copies_are_missed(node: Node
     node.after(SECOND)
     assert rows(node.names) == ["fine.example"]
     assert lost(node.names) == 1
+    assert "a fault of ayaflow" in str(node.capture.names_fault), "for a minute"
+    node.after(62 * SECOND)
+    assert node.capture.names_fault is None
 
 
 def test_while_kafka_takes_nothing_copies_wait_in_the_ring_and_none_is_released(node: Node) -> None:

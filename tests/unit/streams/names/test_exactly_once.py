@@ -22,7 +22,7 @@ class World:
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
-        self.log: list[NameBatch] = []
+        self.log: list[tuple[float, NameBatch]] = []  # when Kafka took it
         self.committed = 0
         self.table = MemoryNames()
         self.now = 1_800_000_000.0
@@ -47,12 +47,25 @@ class World:
 
     def send(self) -> None:
         self.node.acknowledge()  # what was sent before
-        self.log.append(self.node.send(expire=self.random.random() < 0.2))
+        self._send()
+
+    def send_several(self) -> None:
+        """Of which the producer does not know that they arrived; perhaps it never will."""
+        self.node.acknowledge()
+        for _ in range(self.random.randint(2, 4)):
+            self.see()
+            self._send()
+        if self.random.random() < 0.5:
+            self.node.kill()
+
+    def _send(self, *, expire: bool = False) -> None:
+        self.log.append((self.now, self.node.send(expire=expire or self.random.random() < 0.2)))
 
     def consume(self, state: NamePartition) -> None:
         if state.position < len(self.log):
             offset = state.position
-            state.take(offset, int(self.now), self.log[offset], self.now)
+            received, message = self.log[offset]
+            state.take(offset, int(received), message, self.now)
 
     def write(self, state: NamePartition) -> None:
         block = state.due(self.now)
@@ -70,8 +83,9 @@ class World:
         self.now += self.random.choice([0.1, INSERT_SECONDS])
         state = self.random.choice(self.workers)
         consume, write = partial(self.consume, state), partial(self.write, state)
-        acts: list[Callable[[], object]] = [self.see, self.send, consume, write, self.node.kill, self.crash, self.rival]
-        self.random.choices(acts, weights=[4, 4, 6, 5, 0.5, 0.5, 0.5])[0]()
+        acts: list[Callable[[], object]] = [self.see, self.send, consume, write]
+        acts += [self.node.kill, self.crash, self.rival, self.send_several]
+        self.random.choices(acts, weights=[4, 4, 6, 5, 0.5, 0.5, 0.5, 1])[0]()
 
     def crash(self) -> None:
         self.workers = [self.worker()]
@@ -82,7 +96,7 @@ class World:
 
     def finish(self) -> None:
         self.node.acknowledge()
-        self.log.append(self.node.send(expire=True))
+        self._send(expire=True)
         self.crash()
         for _ in range(2 * len(self.log) + 10):
             self.now += INSERT_SECONDS

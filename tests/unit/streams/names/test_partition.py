@@ -7,6 +7,7 @@ import pytest
 
 from common.errors import DecodeError
 from schemas.names import NAME_STATUSES, NameBatch
+from streams.names.accounts import REPEATED_SECONDS
 from streams.names.partition import INSERT_SECONDS, Block, Extents, NamePartition
 from tests.unit.streams.names.node import COPY, SECOND, START, Node, batch
 
@@ -122,7 +123,7 @@ def test_a_hole_in_the_ring_is_a_loss_and_is_written_before_anything_behind_it_i
     node.ask()
     node.send()
     node.ask()
-    assert state.take(1, START, node.send(), START).gap_bytes == 2 * COPY
+    assert state.take(1, START + REPEATED_SECONDS + 1, node.send(), START).gap_bytes == 2 * COPY
     (loss,) = state.losses()
     assert (loss.kind, loss.node, loss.start, loss.end, loss.lost) == ("copies", "n1", 2 * COPY, 4 * COPY, None)
     block = state.due(START + INSERT_SECONDS)

@@ -8,8 +8,9 @@ from prometheus_client import CollectorRegistry
 from schemas.avro.codec import Codec
 from schemas.names import NameBatch
 from streams import metrics
+from streams.names.accounts import REPEATED_SECONDS
 from streams.names.partition import INSERT_SECONDS
-from streams.names.testing import MemoryNames
+from streams.names.testing import MemoryBehind, MemoryNames
 from streams.names.worker import NameWorker
 from streams.testing import HandThreads, ManualClock, MemoryMember, MemoryOffsets, MemoryPublisher, settle
 from tests.unit.streams.names.node import START, Node
@@ -37,22 +38,24 @@ class Rig:
     publisher: MemoryPublisher = field(default_factory=MemoryPublisher)
     offsets: MemoryOffsets = field(default_factory=MemoryOffsets)
     member: MemoryMember = field(default_factory=MemoryMember)
+    behind: MemoryBehind = field(default_factory=MemoryBehind)
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     end: int = 0
+    seconds: int = 0  # since START, when Kafka takes messages
 
     def __post_init__(self) -> None:
         self.offsets.committed[0] = 0
         self.worker = NameWorker(
             topic="t.names", window_seconds=10, codec=CODEC, store=self.store, publisher=self.publisher,
-            offsets=self.offsets, metrics=metrics.create(self.registry), member=self.member, clock=self.clock,
-            executors=HandThreads(),
+            offsets=self.offsets, behind=self.behind, metrics=metrics.create(self.registry), member=self.member,
+            clock=self.clock, executors=HandThreads(),
         )  # fmt: skip
 
     async def send(self, *messages: NameBatch | bytes | None) -> None:
         for each in messages:
             value = CODEC.encode_name_batch(each) if isinstance(each, NameBatch) else each
             self.offsets.held.add((0, self.end))
-            self.worker.take(Message(0, self.end, value))
+            self.worker.take(Message(0, self.end, value, timestamp=START + self.seconds))
             self.end += 1
         await settle()
 
@@ -65,6 +68,27 @@ class Rig:
         return sorted(name for table in self.store.rows.values() for name in table.column("name").to_pylist())
 
 
+async def test_how_many_messages_wait_is_told_and_what_is_not_known_is_not_guessed() -> None:
+    rig, node = Rig(), Node()
+    await rig.worker.start()
+    rig.behind.ends = {0: 5, 1: 3}
+    node.ask()
+    await rig.send(node.send())
+    await rig.later(11)
+    assert rig.worker.health()["lag_messages"] == 4 + 3
+    assert rig.registry.get_sample_value("ayaflow_streams_names_lag_messages") == 7
+    rig.behind.away = True
+    await rig.later(11)
+    assert rig.worker.troubled
+    assert rig.worker.health()["lag_messages"] == 7, "for a minute"
+    await rig.later(60)
+    assert rig.worker.health()["lag_messages"] is None
+    rig.behind.away = False
+    await rig.later(11)
+    assert (rig.worker.health()["lag_messages"], rig.worker.troubled) == (7, False)
+    await rig.worker.stop()
+
+
 async def test_names_are_stored_and_then_acknowledged() -> None:
     rig, node = Rig(), Node()
     node.ask()
@@ -74,9 +98,14 @@ async def test_names_are_stored_and_then_acknowledged() -> None:
     assert (rig.stored, rig.member.acknowledged) == ([], {})
     await rig.later()
     assert rig.stored == ["host1.example", "host2.example"]
-    assert rig.member.acknowledged == {0: 1}, "the last message of a ring is read again by a successor"
-    assert rig.registry.get_sample_value("ayaflow_streams_names_total") == 2
-    assert rig.registry.get_sample_value("ayaflow_streams_name_rows_stored_total") == 2
+    assert rig.member.acknowledged == {}, "the last messages of a ring are read again by a successor"
+    node.ask()
+    rig.seconds += REPEATED_SECONDS + 1
+    await rig.send(node.send())
+    await rig.later()
+    assert rig.member.acknowledged == {0: 2}, "but not those that came long before the last"
+    assert rig.registry.get_sample_value("ayaflow_streams_names_total") == 3
+    assert rig.registry.get_sample_value("ayaflow_streams_name_rows_stored_total") == 3
     await rig.worker.stop()
 
 
