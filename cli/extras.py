@@ -16,6 +16,8 @@ EXTRAS = {
     "replay": "producer,console",
     "audit": "console",
     "doctor": "console",
+    "rewindow": "streams,console",
+    "repair": "streams",
     "schemas": "console",
     "kafka-tool": "local",
     "detach": "producer",

@@ -10,13 +10,19 @@ from typing import Any
 import click
 
 from cli import extras, options, standard
-from cli.commands import check, look, more, run
+from cli.commands import check, history, look, more, run
 from cli.commands.more import COMPLETE_ENV
 from cli.options import Flags
 from common.errors import AyaflowError, EnvironmentProblem, SettingsError
 from console.query.errors import FilterError
 
-GROUPS = (("Run", run.COMMANDS), ("Look", look.COMMANDS), ("Check", check.COMMANDS), ("More", more.COMMANDS))
+GROUPS = (
+    ("Run", run.COMMANDS),
+    ("Look", look.COMMANDS),
+    ("Check", check.COMMANDS),
+    ("Correct", history.COMMANDS),
+    ("More", more.COMMANDS),
+)
 """The commands in the order people need them."""
 
 _INTERRUPTED = 130  # as shells number a process that SIGINT ended

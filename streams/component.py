@@ -27,6 +27,7 @@ from streams.operators.operator import load
 from streams.store.clickhouse import ClickHouseStore
 from streams.store.findings import FindingsStore
 from streams.store.names import ClickHouseNames
+from streams.store.packets import PacketStore
 from streams.worker.clock import pause
 from streams.worker.worker import Worker
 
@@ -131,6 +132,8 @@ class Component:
             Runner(operator, table, publisher.findings)
             for operator, table in zip(self._operators, findings, strict=True)
         ]
+        kept = settings.storage.packets_seconds
+        packets = PacketStore(settings.clickhouse, self._topics.packets, kept) if kept else None
         worker = Worker(
             settings.streams,
             codec=codec,
@@ -141,6 +144,7 @@ class Component:
             member=faust_app.Member(app, self._topics.packets),
             broker=broker,
             operators=runners,
+            packets=packets,
         )
         horizon = Horizon.of(settings.kafka, settings.streams)
         names_store = ClickHouseNames(settings.clickhouse, self._topics.names, horizon)
@@ -181,6 +185,8 @@ class Component:
                 table.close()
             offsets.close()
             names_store.close()
+            if packets:
+                packets.close()
             names_offsets.close()
             names_behind.close()
             broker.close()

@@ -142,6 +142,7 @@ class MemoryStore:
         self.refuses: set[int] = set()  # starts of windows
         self.refuses_ledger = False
         self.kept_from = 0  # windows that start before are too old for the table
+        self.again: list[tuple[KafkaPartition, int, int, int, int]] = []  # begin, until; revision and E of all before
 
     def revisions(self, partition: KafkaPartition, window: WindowId) -> list[tuple[int, int]]:
         """(k, E) of all that is stored of a window, by k."""
@@ -197,9 +198,33 @@ class MemoryStore:
         self.still_aside.add(name)
 
     def aside(self, partition: KafkaPartition, window: WindowId) -> list[tuple[int, int]]:
-        """(k, E) of all of a window that ever was set aside, by k."""
+        """(k, E) of all of a window that ever was set aside, by k; and of the windows made again in its place."""
         kept = self.kept_aside.items()
-        return sorted((name.revision, kept[0]) for name, kept in kept if name[:2] == (partition, window))
+        found = [(name.revision, kept[0]) for name, kept in kept if name[:2] == (partition, window)]
+        for where, begin, until, revision, offset_end in self.again:
+            if where == partition and begin <= window.start < until:
+                found.append((revision, offset_end))
+        return sorted(found)
+
+    def swap_in(
+        self, partition: KafkaPartition, span: tuple[int, int], made: Sequence[tuple[int, FlowColumns]], offset_end: int
+    ) -> None:
+        """Put windows (revision, rows), made again of all below an offset, in the place of those that start in it."""
+        begin, until = span
+
+        def inside(name: Name) -> bool:
+            return name.partition == partition and begin <= name.window.start < until
+
+        names = [name for name in (*self.blocks, *self.kept_aside) if inside(name)]
+        before = [k for where, since, to, k, _ in self.again if where == partition and since < until and begin < to]
+        revision = max([*(name.revision for name in names), *before], default=-1) + 1
+        self.again.append((partition, begin, until, revision, offset_end))
+        for table in (self.blocks, self.rollup):
+            for name in [name for name in table if inside(name)]:
+                del table[name]
+        for revision, flows in made:
+            name = Name(partition, WindowId(flows.window_begin, flows.window_seconds), revision)
+            self.blocks[name], self.rollup[name] = (offset_end, flows), flows
 
     def all_aside(self, partition: int) -> list[Aside]:
         """What is set aside of a partition and not in the table yet."""

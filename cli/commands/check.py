@@ -7,6 +7,7 @@ import click
 
 from cli import options
 from cli.options import begin
+from common.errors import QueryError
 from console.query import times
 
 
@@ -21,10 +22,19 @@ from console.query import times
     metavar="SECONDS",
     help="Wait so long until all is settled that was seen up to now.",
 )
+@click.option("--rollups", is_flag=True, help="Compare each rollup with flows, row by row and day by day.")
 @options.form(choices=("table", "json"))
 @click.pass_context
 def audit(
-    context: click.Context, *, since: str | None, until: str | None, utc: bool, node: str, wait: float, form: str
+    context: click.Context,
+    *,
+    since: str | None,
+    until: str | None,
+    utc: bool,
+    node: str,
+    wait: float,
+    rollups: bool,
+    form: str,
 ) -> int:
     """Check that every packet and byte the kernel saw is stored or counted as dropped.
 
@@ -37,15 +47,21 @@ def audit(
       ayaflow audit
       ayaflow audit --since 1h --node web1 --format json
       ayaflow audit --until 2026-05-01T12:00Z
+      ayaflow audit --rollups --since 7d
     """
     settings = begin(context)
     from console.audit import read, run
+    from console.audit import rollups as by_day
 
     now = datetime.now(UTC)
     first, last = times.parse_range(since or None, until or None, now=now, local=not utc)
     span = read.Range(since=first, until=last, node=node).within_retention(
         now, settings.clickhouse.flows_retention_days
     )
+    if rollups:
+        if node or wait:
+            raise QueryError("--rollups compares whole days of all nodes as they are: leave out --node and --wait")
+        return by_day.run(settings.clickhouse, span, form=form, out=sys.stdout)
     return run.run(settings, span, form=form, out=sys.stdout, wait_seconds=wait, utc=utc)
 
 

@@ -16,6 +16,7 @@ from common.settings.log import LogSettings
 from common.settings.names import NamesSettings
 from common.settings.producer import ProducerSettings
 from common.settings.registry import SchemaRegistrySettings
+from common.settings.storage import StorageSettings
 from common.settings.streams import StreamsSettings
 
 ENV_PREFIX = "AYAFLOW_"
@@ -48,6 +49,7 @@ class Settings(BaseSettings):
     schema_registry: SchemaRegistrySettings = SchemaRegistrySettings()
     streams: StreamsSettings = StreamsSettings()
     clickhouse: ClickHouseSettings = ClickHouseSettings()
+    storage: StorageSettings = StorageSettings()
     console: ConsoleSettings = ConsoleSettings()
     live: LiveSettings = LiveSettings()
     names: NamesSettings = NamesSettings()

@@ -23,6 +23,7 @@ from console.audit.readings import (
     WindowTotals,
 )
 from console.audit.settled import GONE_SECONDS, Gap, Reach
+from console.audit.sql import Rewindowed
 from console.query.times import EARLIEST, LATEST
 from console.store.client import Parameters, Store
 from schemas.clickhouse.rollups import ROLLUPS
@@ -77,7 +78,8 @@ def read(store: Store, span: Range) -> Readings:
     reaches = ask(reach_sql.REACHES)
     gaps = ask(reach_sql.GAPS) if _one(ask(reach_sql.RINGS), "suspicious") else []
     epochs = ask(audit_sql.epochs(seconds))
-    windows = ask(audit_sql.windows(seconds))
+    ranges = [Rewindowed(row["begin"], row["until"], row["bucket_seconds"]) for row in ask(audit_sql.REWINDOWED)]
+    windows = ask(audit_sql.windows(seconds, ranges))
     begun = {row["node"] for row in epochs} - {row["node"] for row in reaches}  # meanwhile: the next reading has them
     epochs, windows = ([row for row in rows if row["node"] not in begun] for rows in (epochs, windows))
     losses = ask(audit_sql.LOSSES) + ask(audit_sql.REFUSED)

@@ -8,6 +8,9 @@ Sums are made on the server, so that an answer has a row a node, interface and d
 windows that do not match are listed one by one.
 """
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from schemas.clickhouse.rollups import ROLLUPS
 from schemas.unseen import SPAN_SECONDS, hole_sql
 
@@ -97,29 +100,61 @@ ORDER BY node, interface, direction
 """  # noqa: S608  constants of this file
 
 
-def windows(span_seconds: float) -> str:
+REWINDOWED = """
+SELECT DISTINCT toUnixTimestamp(window_from) AS begin, toUnixTimestamp(window_until) AS until, bucket_seconds, time
+FROM rewindowed FINAL
+WHERE window_until > toDateTime({oldest:UInt32}, 'UTC') AND window_from < toDateTime({newest:UInt32}, 'UTC')
+ORDER BY time DESC
+"""
+"""Ranges of flows whose windows were made again, with another length than in the ledger; the latest first."""
+
+
+class Rewindowed(NamedTuple):
+    """One of them: its windows and those of the ledger add up to periods of some seconds."""
+
+    begin: int
+    until: int
+    seconds: int
+
+
+def _periods(ranges: Sequence[Rewindowed]) -> tuple[str, str]:
+    """SQL of the start and the length of what is compared, of a row with `window_begin` and `window_seconds`."""
+    start, seconds = "toUnixTimestamp(window_begin)", "window_seconds"
+    if not ranges:
+        return f"toUInt32({start})", f"toUInt32({seconds})"
+    inside = [f"{start} >= {each.begin} AND {start} < {each.until}" for each in ranges]
+    lengths = [each.seconds for each in ranges]
+    starts = [f"{where}, intDiv({start}, {n}) * {n}" for where, n in zip(inside, lengths, strict=True)]
+    chosen = [f"{where}, {n}" for where, n in zip(inside, lengths, strict=True)]
+    return f"toUInt32(multiIf({', '.join(starts)}, {start}))", f"toUInt32(multiIf({', '.join(chosen)}, {seconds}))"
+
+
+def windows(span_seconds: float, ranges: Sequence[Rewindowed] = ()) -> str:
     """What the ledger says streams consumed for each window, and what the flows table holds.
 
-    `chosen` is the part of epochs in the range; a window at its edge is compared as a whole.
+    `chosen` is the part of epochs in the range; a window at its edge is compared as a whole. In `ranges`, periods that
+    the windows of both add up to are compared.
     """
+    start, seconds = _periods(ranges)
     return f"""
 SELECT w.node AS node, w.interface AS interface, w.direction AS direction,
        sum(w.chosen_packets) AS chosen_packets, sum(w.chosen_bytes) AS chosen_bytes,
        sum(w.consumed_packets - w.stored_packets) AS open_packets,
        sum(w.consumed_bytes - w.stored_bytes) AS open_bytes,
        groupArrayIf({CELLS})(
-           (toUnixTimestamp(w.window_begin), w.window_seconds, w.consumed_packets, w.consumed_bytes,
+           (w.period, w.period_seconds, w.consumed_packets, w.consumed_bytes,
             w.stored_packets, w.stored_bytes, w.last_end_us),
            w.consumed_packets != w.stored_packets OR w.consumed_bytes != w.stored_bytes
        ) AS cells
 FROM (
     SELECT c.node AS node, c.interface AS interface, c.direction AS direction,
-           c.window_begin AS window_begin, c.window_seconds AS window_seconds, max(c.end_us) AS last_end_us,
+           c.period AS period, c.period_seconds AS period_seconds, max(c.end_us) AS last_end_us,
            sum(c.chosen_p) AS chosen_packets, sum(c.chosen_b) AS chosen_bytes,
            sum(c.consumed_p) AS consumed_packets, sum(c.consumed_b) AS consumed_bytes,
            sum(c.stored_p) AS stored_packets, sum(c.stored_b) AS stored_bytes
     FROM (
-        SELECT node, interface, toString(direction) AS direction, window_begin, window_seconds, end_us,
+        SELECT node, interface, toString(direction) AS direction, {start} AS period,
+               {seconds} AS period_seconds, end_us,
                toInt64(if({_CHOSEN}, p, 0)) AS chosen_p, toInt64(if({_CHOSEN}, b, 0)) AS chosen_b,
                toInt64(p) AS consumed_p, toInt64(b) AS consumed_b,
                toInt64(0) AS stored_p, toInt64(0) AS stored_b
@@ -130,7 +165,8 @@ FROM (
         )
         ARRAY JOIN consumed_windows AS window_begin, consumed_packets AS p, consumed_bytes AS b
         UNION ALL
-        SELECT node, interface, side.1 AS direction, window_begin, window_seconds, toInt64(0) AS end_us,
+        SELECT node, interface, side.1 AS direction, {start} AS period,
+               {seconds} AS period_seconds, toInt64(0) AS end_us,
                toInt64(0) AS chosen_p, toInt64(0) AS chosen_b,
                toInt64(0) AS consumed_p, toInt64(0) AS consumed_b,
                toInt64(side.2) AS stored_p, toInt64(side.3) AS stored_b
@@ -147,12 +183,12 @@ FROM (
         )
         ARRAY JOIN sides AS side
     ) AS c
-    GROUP BY node, interface, direction, window_begin, window_seconds
+    GROUP BY node, interface, direction, period, period_seconds
 ) AS w
 WHERE (w.consumed_packets != 0 OR w.stored_packets != 0 OR w.consumed_bytes != 0 OR w.stored_bytes != 0)
   AND (w.chosen_packets > 0
-       OR (toInt64(toUnixTimestamp(w.window_begin)) * 1000000 >= {{since_us:Int64}}
-           AND (toInt64(toUnixTimestamp(w.window_begin)) + w.window_seconds) * 1000000 <= {{until_us:Int64}}))
+       OR (toInt64(w.period) * 1000000 >= {{since_us:Int64}}
+           AND (toInt64(w.period) + w.period_seconds) * 1000000 <= {{until_us:Int64}}))
 GROUP BY node, interface, direction
 ORDER BY node, interface, direction
 """  # noqa: S608  constants of this file

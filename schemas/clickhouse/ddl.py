@@ -79,6 +79,11 @@ def record_id_sql() -> str:
     return _expression("record_id.sql").replace("{keys}", keys)
 
 
+def packets_sql(database: str, seconds: int) -> str:
+    """Makes the table packets, if it is not there: it keeps them for so long."""
+    return _render(_expression("packets.sql"), {"database": database, "seconds": str(seconds)})
+
+
 def _octets(field: Field) -> str:
     """SQL of a key as the octets that numpy has of it."""
     if field.kind is Kind.ADDRESS:

@@ -50,6 +50,29 @@ class Rollup:
         """What stands behind `FROM flows AS flow`, so that there is a row for each row of the rollup."""
         return f"ARRAY JOIN if({flow}.src_addr = {flow}.dst_addr, [2], [0, 1]) AS side" if self.sides else ""
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All but `time`."""
+        return (*self.keys, *SUMS, *self.others)
+
+    def made(self, where: str) -> str:
+        """SQL of its rows as flows has them, each once: `time` and its columns. `where` is about `flows AS t`."""
+        columns = ", ".join(f"{self.value(name, 't')} AS {name}" for name in self.columns)
+        source = f"FROM flows AS t {self.rows('t')} WHERE {where}"
+        return self._merged(f"SELECT {self.period('t.window_begin')} AS time, {columns} {source}")
+
+    def stored(self, table: str, where: str) -> str:
+        """SQL of its rows as a table has them, likewise. `where` is about `table AS t`."""
+        columns = ", ".join(f"t.{name} AS {name}" for name in self.columns)
+        return self._merged(f"SELECT t.time AS time, {columns} FROM {table} AS t WHERE {where}")  # noqa: S608  names of ours
+
+    def _merged(self, rows: str) -> str:
+        keys = ", ".join(f"r.{name}" for name in ("time", *self.keys))
+        merged = [f"r.{name} AS {name}" for name in ("time", *self.keys)]
+        merged += [f"sum(r.{name}) AS {name}" for name in SUMS]
+        merged += [f"{merge}(r.{name}) AS {name}" for name, merge in self.others.items()]
+        return f"SELECT {', '.join(merged)} FROM ({rows}) AS r GROUP BY {keys}"  # noqa: S608  names of ours
+
 
 ROLLUPS = {
     "flows_1m": Rollup(seconds=60, others=_FLAGS),

@@ -4,7 +4,7 @@ take() adds a message; due() says which windows are to be written; the caller ru
 hands the outcome to stored(); committable() says how far offsets may be acknowledged.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +38,7 @@ class Taken:
     """What a message brought; for the live view and the metrics."""
 
     window_seconds: int  # length of the windows of these shares
+    begin: int  # entries before this one have been seen already
     shares: list[Share]
     rows: list[Rows]  # those of the shares, with packed keys
     packets: int  # new ones
@@ -55,9 +56,18 @@ class Partition:
     """The state of one partition, from `position` on."""
 
     def __init__(
-        self, number: int, *, position: int, window_seconds: int, node_timeout_seconds: float, topic_id: int = 0
+        self,
+        number: int,
+        *,
+        position: int,
+        window_seconds: int,
+        node_timeout_seconds: float,
+        topic_id: int = 0,
+        wanted: Callable[[int, int], bool] | None = None,
     ) -> None:
+        """`wanted`: whether what the message at an offset brings to the window that starts then is kept; None: all."""
         self.number = number
+        self._wanted = wanted
         self.topic_id = topic_id  # see storing.KafkaPartition
         self.position = position  # the next offset to be consumed
         self.acked = position  # everything below is acknowledged
@@ -95,6 +105,8 @@ class Partition:
         ring = RingId(batch.node, batch.ring_id)
         self.watermark.hear(ring, batch.clock_ns, latest_ns, now, wall)
         shares = split(batch, seconds, verdict.begin)
+        if self._wanted:
+            shares = [share for share in shares if self._wanted(share.window, offset)]
         late, rows = 0, list[Rows]()
         if shares:
             numbers = np.array([self.interfaces.number(name) for name in batch.interface_names], np.int32)
@@ -113,6 +125,7 @@ class Partition:
         packets = sum(int(share.rows.packets.sum()) for share in shares)
         return Taken(
             window_seconds=seconds,
+            begin=verdict.begin,
             shares=shares,
             rows=rows,
             packets=packets,
@@ -308,6 +321,10 @@ class Partition:
             if forgotten not in self._windows:
                 del self._known[forgotten]
 
+    def open(self) -> list[WindowId]:
+        """The windows that hold something, by time."""
+        return sorted(self._windows)
+
     def compactable(self) -> list[WindowId]:
         """Windows to be compacted."""
         return [w for w, window in self._windows.items() if window.compactable and w not in self._busy]
@@ -317,10 +334,10 @@ class Partition:
         window = self._windows.get(window_id)
         return self._begin(window_id) if window and window.pieces and window_id not in self._busy else None
 
-    def compact(self, window_id: WindowId) -> None:
-        """Group the rows of a window of which is known what is stored."""
+    def compact(self, window_id: WindowId, *, alone: bool = False) -> None:
+        """Group the rows of a window of which is known what is stored. `alone`: nobody else stores any of it."""
         window = self._windows.get(window_id)
-        if window and window_id in self._known and window_id not in self._busy:
+        if window and (alone or window_id in self._known) and window_id not in self._busy:
             window.compact()
 
     def closed_epochs(self, now: float) -> tuple[ClosedEpoch, ...]:

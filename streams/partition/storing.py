@@ -79,7 +79,7 @@ class Store(Protocol):
         """Keep rows that the table refuses beside it, under their name."""
 
     def aside(self, partition: KafkaPartition, window: WindowId) -> list[tuple[int, int]]:
-        """(k, E) of all of a window that ever was set aside, by k."""
+        """(k, E) of all of a window that ever was set aside, by k; and of the windows made again in its place."""
 
     def rows_aside(self, aside: "Aside") -> FlowColumns:
         """What was set aside under a name."""
@@ -134,8 +134,7 @@ def catch_up(job: WindowJob, store: Store) -> Outcome:
     """
     revisions = store.revisions(job.partition, job.window)
     taken = {**dict(store.aside(job.partition, job.window)), **dict(revisions)}
-    last = max(taken, default=-1)
-    known = Known(last + 1, taken.get(last, 0))
+    known = Known(max(taken, default=-1) + 1, max(taken.values(), default=0))
     publish: list[tuple[int, FlowColumns]] = []
     if len(from_offset(job.pieces, known.offset_end)) < len(job.pieces):
         for revision, offset_end in revisions:
@@ -156,7 +155,7 @@ def store_window(job: WindowJob, store: Store) -> Outcome:
     """
     before = catch_up(job, store)
     known, publish = before.known, list(before.publish)
-    flows = _rest(job, known)
+    flows = rows_of(job, known)
     if flows is None:
         return before
     store.insert(flows, job.partition, known.revision, job.offset_end)
@@ -186,7 +185,7 @@ def set_aside(job: WindowJob, store: Store, error: str) -> Outcome:
     It has the next name of the window, as if it were stored: a worker that reads its messages again leaves it out.
     """
     before = catch_up(replace(job, known=None), store)
-    flows = _rest(job, before.known)
+    flows = rows_of(job, before.known)
     if flows is None:
         return before
     revision = before.known.revision
@@ -207,8 +206,8 @@ def bring_in(aside: Aside, store: Store) -> FlowColumns:
     return flows
 
 
-def _rest(job: WindowJob, known: Known) -> FlowColumns | None:
-    """The rows of a window that are not stored; None: there are none."""
+def rows_of(job: WindowJob, known: Known) -> FlowColumns | None:
+    """The rows of a window that are not stored, which its partition's initiators learn; None: there are none."""
     pieces = from_offset(job.pieces, known.offset_end)
     if not pieces:
         return None

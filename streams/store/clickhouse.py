@@ -123,10 +123,12 @@ class ClickHouseStore:
         self._connection.insert("refused", aside_table(aside, flows, error, self._clock()))
 
     def aside(self, partition: KafkaPartition, window: WindowId) -> list[tuple[int, int]]:
-        """(k, E) of all of a window that ever was set aside, by k."""
+        """(k, E) of all of a window that ever was set aside, by k; and of the windows made again in its place."""
         return self._connection.query(
-            f"SELECT revision, max(kafka_offset_end) FROM refused WHERE {_WINDOW} AND {PARTITION} "  # noqa: S608  constants
-            "GROUP BY revision ORDER BY revision",
+            f"SELECT revision, max(kafka_offset_end) FROM (SELECT revision, kafka_offset_end FROM refused "  # noqa: S608  constants
+            f"WHERE {_WINDOW} AND {PARTITION} UNION ALL SELECT revision, kafka_offset_end FROM rewindowed "
+            f"WHERE {PARTITION} AND toDateTime({{start:UInt32}}, 'UTC') >= window_from "
+            "AND toDateTime({start:UInt32}, 'UTC') < window_until) GROUP BY revision ORDER BY revision",
             lambda rows: [(int(revision), int(offset_end)) for revision, offset_end in rows],
             **_named(partition, window),
         )
@@ -165,6 +167,8 @@ class ClickHouseStore:
         return self._connection.query(
             f"SELECT window_seconds, max(kafka_offset_end) AS offset_end FROM flows WHERE {PARTITION} "  # noqa: S608  constants
             "AND window_seconds != {seconds:UInt16} AND window_begin > now() - INTERVAL 7 DAY "
+            "AND NOT arrayExists((begin, until) -> window_begin >= begin AND window_begin < until, "
+            "(SELECT groupArray(window_from) FROM rewindowed), (SELECT groupArray(window_until) FROM rewindowed)) "
             "GROUP BY window_seconds HAVING offset_end > {offset:Int64} ORDER BY offset_end DESC LIMIT 1",
             lambda rows: (int(rows[0][0]), int(rows[0][1])) if rows else None,
             seconds=window_seconds,
@@ -192,7 +196,7 @@ class ClickHouseStore:
         if not newest:
             return []
         since = newest - max(turned.SECONDS, 3 * window_seconds)
-        return [self._connection.arrow(turned.ROWS, connections, **of, since=since, most=MOST)]
+        return [self._connection.arrow(turned.rows(), connections, **of, since=since, until=turned.NO_END, most=MOST)]
 
     def insert_losses(self, losses: Sequence[Loss], partition: KafkaPartition) -> None:
         """Store losses; one that is there already is replaced by its like."""

@@ -6,6 +6,8 @@ nodes     their names; a node's packets are in one partition, so nobody else wri
 
 from schemas.clickhouse.rollups import ROLLUPS, SUMS
 
+_MOST_BYTES = 1 << 30  # of sums in memory, when a day is made anew
+
 
 def _differences(rollup: str) -> str:
     """A row each row of flows, and one with the opposite sign each row of the rollup."""
@@ -43,3 +45,24 @@ def mend(rollup: str) -> str:
         f"SELECT toDateTime({{start:UInt32}}, 'UTC') AS time, {keys}, {', '.join([*sums, *others])} "
         f"FROM ({_differences(rollup)}) AS d GROUP BY {keys} HAVING {lacking}"
     )
+
+
+def rebuild(rollup: str, day: str) -> list[tuple[str, bool]]:
+    """What makes a day (as ISO 8601 writes it) of a rollup anew from flows, one statement after the other.
+
+    All of it can be done again. Nobody may write to that day meanwhile. True: only where flows has rows of the day.
+    """
+    about, made = ROLLUPS[rollup], f"{rollup}_again"
+    of_day = f"t.window_begin >= toDateTime('{day} 00:00:00', 'UTC') AND toDate(t.window_begin) = toDate('{day}')"
+    columns = ", ".join(("time", *about.columns))
+    fill = (
+        f"INSERT INTO {made} ({columns}) SELECT {columns} FROM ({about.made(of_day)}) "  # noqa: S608  constants
+        f"SETTINGS max_bytes_before_external_group_by = {_MOST_BYTES}"
+    )
+    return [
+        (f"DROP TABLE IF EXISTS {made}", False),
+        (f"CREATE TABLE {made} AS {rollup}", False),
+        (fill, False),
+        (f"ALTER TABLE {rollup} REPLACE PARTITION '{day}' FROM {made}", True),
+        (f"DROP TABLE {made}", False),
+    ]

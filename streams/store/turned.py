@@ -17,7 +17,10 @@ _AGAINST = f"({_SRC} < {_DST} OR ({_SRC} = {_DST} AND (src_addr, src_port) > (ds
 """That src is not the side that initiators.by_rule tells. (It knows multicast, too, and is asked of what is found.)"""
 PARTITION = "kafka_partition = {partition:Int32} AND topic_id IN ({topic:UInt64}, 0)"
 """0: rows from before the table knew the topic's id; they are taken to be of the same topic."""
-_LATELY = f"{PARTITION} AND window_begin > toDateTime({{since:UInt32}}, 'UTC') AND protocol = {TCP}"
+_LATELY = (
+    f"{PARTITION} AND window_begin > toDateTime({{since:UInt32}}, 'UTC') "
+    f"AND window_begin < toDateTime({{until:UInt32}}, 'UTC') AND protocol = {TCP}"
+)
 _COLUMNS = ", ".join(CONNECTION)
 
 _MOST_IN_SET, _MOST_GROUPS, _MOST_SECONDS = 1 << 20, 1 << 22, 10
@@ -30,14 +33,22 @@ NEWEST = f"""
 """  # noqa: S608  constants
 """Start of a partition's newest window; 0: none lately. In the order of the table, so that little of it is read."""
 SECONDS = 600
-"""Before it, of which ROWS is asked."""
-ROWS = f"""
-    SELECT {_COLUMNS}, toUnixTimestamp(max(window_begin)) AS newest FROM flows
+"""Before it, of which `rows` is asked."""
+NO_END = 2**32 - 1
+"""For `until`: up to the newest window."""
+
+
+def rows(table: str = "flows") -> str:
+    """The question, of the windows that start in (since, until).
+
+    Ports are read first: of most rows they are enough. What is not found within these bounds is left out.
+    """
+    return f"""
+    SELECT {_COLUMNS}, toUnixTimestamp(max(window_begin)) AS newest FROM {table}
     WHERE {_LATELY} AND ({_AGAINST} OR (dst_port, src_port) GLOBAL IN (
-        SELECT src_port, dst_port FROM flows WHERE {_LATELY} AND {_AGAINST}))
+        SELECT src_port, dst_port FROM {table} WHERE {_LATELY} AND {_AGAINST}))
     GROUP BY {_COLUMNS} ORDER BY newest DESC LIMIT {{most:UInt32}}
     SETTINGS max_execution_time = {_MOST_SECONDS}, timeout_overflow_mode = 'break',
         max_rows_in_set = {_MOST_IN_SET}, set_overflow_mode = 'break',
         max_rows_to_group_by = {_MOST_GROUPS}, group_by_overflow_mode = 'any'
-"""  # noqa: S608  constants
-"""Ports are read first: of most rows they are enough. What is not found within these bounds is left out."""
+"""  # noqa: S608  names of ours

@@ -10,6 +10,7 @@ import numpy as np
 
 from schemas.flows import FlowColumns
 from streams.operators.shown import Shown
+from streams.partition.blocks import Blocks
 from streams.partition.state import Partition
 from streams.partition.storing import KafkaPartition, WindowId
 from streams.worker.troubles import Place
@@ -102,6 +103,7 @@ class Lane:
     next_bring_in: float = 0.0  # on the monotonic clock: when to look what is set aside
     unpublished: deque[Unpublished] = field(default_factory=deque)  # in the order in which it was stored
     unseen: dict[str, deque[Unseen]] = field(default_factory=dict)  # likewise, by operator
+    blocks: Blocks = field(default_factory=Blocks)  # of packets that are kept
 
     def __post_init__(self) -> None:
         self.acknowledged = self.state.acked
@@ -114,7 +116,7 @@ class Lane:
         """The messages of which everything is stored."""
         needed = [each.needed for each in self.unpublished]
         needed += [each.needed for queue in self.unseen.values() for each in queue]
-        offset = self.state.committable(now, needed)
+        offset = self.state.committable(now, [*needed, *self.blocks.needed()])
         if offset > self.acknowledged:
             self.acknowledged = self.told = offset
             self.tell(offset)

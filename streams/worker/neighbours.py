@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from common.backlog import PartitionBacklog
 from schemas.flows import FlowColumns, LedgerRow, Loss
 from schemas.packets import PacketBatch
+from streams.partition.blocks import Block
 from streams.partition.opening import Begin
 from streams.partition.storing import Aside, KafkaPartition, Store
 from streams.windowing.initiators import Connections
@@ -20,6 +21,7 @@ class Message(Protocol):
 
     partition: int
     offset: int
+    timestamp: float  # when Kafka took it, seconds since the Unix epoch
     key: bytes | None
     value: bytes | None
 
@@ -73,6 +75,13 @@ class FlowStore(Store, Protocol):
 
     def insert_ledger(self, rows: Sequence[LedgerRow]) -> None:
         """Store ledger rows; a row that is there already is replaced by its like."""
+
+
+class PacketTable(Protocol):
+    """The table packets."""
+
+    def insert(self, block: Block, source: KafkaPartition) -> None:
+        """Store a block, unless something has its name. Raises Refused when the table does not take it."""
 
 
 class Publisher(Protocol):

@@ -17,9 +17,11 @@ CLICKHOUSE, REGISTRY = "ClickHouse", "the schema registry"
 KAFKA, OFFSETS, BROKER = "Kafka", "the offsets in Kafka", "a broker of Kafka"
 PACKETS, LIVE = "the packets topic", "live statistics"
 FLOWS, ASIDE, LEDGER = "the flows topic", "windows that were set aside", "the tables ledger and losses"
-SERVICES = (CLICKHOUSE, KAFKA, OFFSETS, BROKER, REGISTRY, PACKETS, LIVE, FLOWS, ASIDE, LEDGER)
+KEPT = "the table packets"
+SERVICES = (CLICKHOUSE, KAFKA, OFFSETS, BROKER, REGISTRY, PACKETS, LIVE, FLOWS, ASIDE, LEDGER, KEPT)
 FIRST_DELAY, LONGEST_DELAY = 0.2, 10.0
 SILENT_SECONDS = 10.0  # without an answer, from which on that is a trouble: the time-outs of clients are far longer
+_WITH_THREADS = (CLICKHOUSE, KAFKA, OFFSETS, REGISTRY, FLOWS, KEPT)
 
 Executors = Callable[[str], Executor]
 """Makes the executor of a service."""
@@ -39,7 +41,7 @@ class Retrying:
 
     def __init__(self, clock: Clock, on_retry: Callable[[], None], executors: Executors = thread) -> None:
         self._clock, self._on_retry = clock, on_retry
-        self._executors = {service: executors(service) for service in (CLICKHOUSE, KAFKA, OFFSETS, REGISTRY, FLOWS)}
+        self._executors = {service: executors(service) for service in _WITH_THREADS}
         self.troubles = Troubles(log, clock)
 
     async def insist(self, service: str, place: Place, closing: asyncio.Event, work: Callable[[], T]) -> T:

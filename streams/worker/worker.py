@@ -22,8 +22,9 @@ from streams.worker.clock import Clock, SystemClock
 from streams.worker.intake import Intake
 from streams.worker.lane import Lane
 from streams.worker.live import LiveStatistics
-from streams.worker.neighbours import Broker, Decoder, FlowStore, Member, Message, Offsets, Publisher
+from streams.worker.neighbours import Broker, Decoder, FlowStore, Member, Message, Offsets, PacketTable, Publisher
 from streams.worker.nodes import Nodes
+from streams.worker.output.keeping import Keeping
 from streams.worker.output.operating import Operating, Runner
 from streams.worker.output.writing import Writing
 from streams.worker.retrying import (
@@ -70,7 +71,9 @@ class Worker:
         clock: Clock | None = None,
         executors: Executors = thread,
         operators: Sequence[Runner] = (),
+        packets: PacketTable | None = None,
     ) -> None:
+        """`packets`: where each packet is kept; None: nowhere."""
         self._codec, self._metrics, self._member = codec, metrics, member
         self._clock = clock = clock or SystemClock()
         self._again = again = Retrying(clock, metrics.insert_retries.inc, executors)
@@ -78,6 +81,7 @@ class Worker:
         self._writing = Writing(
             store, publisher, metrics, again, clock, publish_flows=settings.publish_flows, operating=self._operating
         )
+        self._keeping = Keeping(packets, again, clock)
         self._aside = DeadLetters(publisher, metrics, again, clock)
         self._nodes = Nodes(metrics, clock)
         self._live = LiveStatistics(settings.live_top, publisher, executors("live"))
@@ -144,13 +148,16 @@ class Worker:
     async def _take(self, message: Message) -> None:
         try:
             lane = await self._assignment.lane(message.partition, message.offset)
-            while self._too_much(lane):
+            while self._too_much(lane) or lane.blocks.crowded:
                 await self._clock.wait(lane.closing, _TICK)
                 if lane.closing.is_set():
                     return
             try:
                 batch = await self._decoded(lane, message.value)
-                self._count(lane, self._entered(lane, message.offset, batch), batch)
+                taken = self._entered(lane, message.offset, batch)
+                if self._keeping.wanted:
+                    lane.blocks.add(message.offset, batch, taken.begin, message.timestamp)
+                self._count(lane, taken, batch)
             except DecodeError as error:
                 await self._aside.send(lane, message, str(error))
                 lane.state.skip(message.offset)
@@ -228,6 +235,7 @@ class Worker:
                 self._guard(self._repeat(lane, work, seconds)),
                 self._guard(publishing.run(lane)),
                 self._guard(self._operating.run(lane)),
+                self._guard(self._keeping.run(lane)),
             )
             await self._guard(publishing.finish(lane))
         finally:

@@ -79,6 +79,7 @@ ENTRY_POINTS = {  # what a user starts, beside cli/: only there all settings are
     "producer.detach",
     "producer.parts",  # hands them out for component
     "streams.component",
+    "streams.rewindow.run",
 }
 
 

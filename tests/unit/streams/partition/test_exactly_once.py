@@ -13,15 +13,27 @@ from common.errors import ServiceUnavailable
 from schemas.flows import FlowColumns
 from schemas.packets import EpochCounters, PacketBatch
 from streams.partition.accounting import difference
+from streams.partition.again import Again, Checkpoint, Span
 from streams.partition.rings import RING_MESSAGES
 from streams.partition.state import Partition
-from streams.partition.storing import Outcome, Refused, WindowId, WindowJob, bring_in, catch_up, set_aside, store_window
+from streams.partition.storing import (
+    KafkaPartition,
+    Outcome,
+    Refused,
+    WindowId,
+    WindowJob,
+    bring_in,
+    catch_up,
+    set_aside,
+    store_window,
+)
 from streams.testing import MemoryStore, Name
 from streams.windowing.windows import StraddlesOffset
 from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch, coalesced, counters
 
 WINDOW = 2
 START = 1_800_000_000
+SOURCE = KafkaPartition(0, 0)
 
 
 class Nameless(MemoryStore):
@@ -186,8 +198,10 @@ class Node:
 class World:
     """Kafka's log, the table, the workers, the nodes."""
 
-    def __init__(self, seed: int, table: MemoryStore) -> None:
+    def __init__(self, seed: int, table: MemoryStore, swapping: float = 0) -> None:
         self.random = random.Random(seed)
+        self.swapping = swapping  # how likely a range is windowed again and swapped in, in each step
+        self.swapped = 0
         self.log: list[PacketBatch] = []
         self.table = table
         self.generation = self.committed = 0
@@ -249,6 +263,8 @@ class World:
             x = r.random()
             worker = r.choice(self.workers[-3:]) if r.random() < 0.3 else self.workers[-1]
             self.now += 0.3
+            if self.swapping and r.random() < self.swapping:
+                self.swap()
             if x < 0.3:
                 self.produce(r.choice(self.nodes))
             elif x < 0.65:
@@ -271,6 +287,25 @@ class World:
                 self.workers.append(Consumer(self))
         self.finish()
 
+    def swap(self) -> None:
+        """As `ayaflow rewindow` does: of all below what is stored, and only where it is what is stored."""
+        starts = sorted(name.window.start for name in self.table.blocks)
+        if not starts:
+            return
+        begin = self.random.choice(starts) // WINDOW * WINDOW
+        span = Span(begin, begin + WINDOW * self.random.randint(1, 4))
+        stored = [found for name, found in self.table.blocks.items() if span.begin <= name.window.start < span.until]
+        end, again = max(offset_end for offset_end, _ in stored), Again(SOURCE, span, 1, Checkpoint.at(0))
+        made = []
+        for offset, message in enumerate(self.log[:end]):
+            flush = again.take(offset, message, START * 1000)
+            made += flush.windows if flush else ()
+        made += again.rest(end).windows
+        packets = [sum(int((f.packets + f.packets_rev).sum()) for _, f in each) for each in (made, stored)]
+        if packets[0] == packets[1]:
+            self.table.swap_in(SOURCE, span, made, end)
+            self.swapped += 1
+
     def finish(self) -> None:
         for node in self.nodes:
             node.clock += 1000 * SECOND
@@ -280,7 +315,7 @@ class World:
         self.generation += 1
         self.table.refuses = set()
         last = Consumer(self)
-        for _ in range(20):
+        for _ in range(40 if self.swapping else 20):  # what comes late to a high revision waits for a minute
             while last.state.position < len(self.log):
                 last.consume()
             self.now += 2
@@ -342,6 +377,25 @@ def test_totals_are_exact_after_crashes_lost_answers_rivals_late_packets_and_dup
     assert corrections > RUNS / 10  # the runs do have late packets
     assert aside > RUNS / 100
     assert unclosed > RUNS / 100  # and rings that were given up
+
+
+def test_windows_that_are_made_again_and_swapped_in_lose_and_double_nothing() -> None:
+    """Whatever comes late before, meanwhile and after, and whoever reads again."""
+    swapped = late = 0
+    for seed in range(RUNS // 4):
+        world = World(seed, MemoryStore(), swapping=0.03)
+        world.run(world.random.randint(50, 250))
+        merged: dict[tuple[str, int], int] = {}
+        for (node, start), packets in world.stored().items():
+            merged[node, start // WINDOW * WINDOW] = merged.get((node, start // WINDOW * WINDOW), 0) + packets
+        assert merged == world.wanted(), f"seed {seed}"
+        swapped += world.swapped
+        again = world.table.again
+        late += sum(
+            any(a <= n.window.start < u and n.revision > k for _, a, u, k, _ in again) for n in world.table.blocks
+        )
+    assert swapped > RUNS / 8
+    assert late > RUNS / 40  # some came after their windows were made again
 
 
 @pytest.mark.parametrize(("server", "packets"), [(MemoryStore, 1), (Nameless, 2)])
