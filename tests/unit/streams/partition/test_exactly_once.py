@@ -296,7 +296,7 @@ class World:
         span = Span(begin, begin + WINDOW * self.random.randint(1, 4))
         stored = [found for name, found in self.table.blocks.items() if span.begin <= name.window.start < span.until]
         end, again = max(offset_end for offset_end, _ in stored), Again(SOURCE, span, 1, Checkpoint.at(0))
-        made = []
+        made: list[tuple[int, FlowColumns]] = []
         for offset, message in enumerate(self.log[:end]):
             flush = again.take(offset, message, START * 1000)
             made += flush.windows if flush else ()

@@ -37,6 +37,7 @@ class Message:
     offset: int
     value: bytes | None
     key: bytes | None = b"n1"
+    timestamp: float = 1_000.0
 
 
 @dataclass
