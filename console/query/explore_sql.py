@@ -1,4 +1,4 @@
-"""Top-N and time series over any dimension, from the coarsest tables that are exact. Pure text and parameters."""
+"""Top-N and time series over any dimension, from the smallest tables that are exact. Pure text and parameters."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from console.query import flow_sql
 from console.query.errors import nearest
 from console.query.filter_sql import Parameters, SqlFilter
 from console.query.filters import Filter
-from console.query.plan import Plan, Segment, plan
+from console.query.plan import Plan, Segment, plan, tables
 from console.query.vocabulary import ALIASES, FIELDS
 
 PAIR = "pair"
@@ -26,6 +26,7 @@ MEASURES = ("packets", "bytes", "packets_rev", "bytes_rev", "records")
 SORTS = {"bytes": "bytes + bytes_rev", "packets": "packets + packets_rev", "flows": "records"}
 MOST_DIMENSIONS = 6
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 604_800)
+_ENDS = ("src_addr", "dst_addr", "addr")
 _SIDES = "_side"  # 1: measures and `addr` are seen from dst
 
 
@@ -45,9 +46,31 @@ class Question:
         names = {*self.by, *self.flow_filter.fields()}
         return any(FIELDS[name].raw for name in names if name in FIELDS)
 
-    def plan(self, step: int = 0) -> Plan:
-        """The tables to read."""
-        return plan(self.since, self.until, raw=self.raw, step=step, oldest_raw=self.oldest_raw)
+    @property
+    def columns(self) -> set[str]:
+        """The columns of flows that it is about."""
+        asked = {name for name in self.by if name != PAIR} | {*self.flow_filter.fields()}
+        pair = {"src_addr", "dst_addr"} if PAIR in self.by else set()
+        return pair | {column for name in asked for column in FIELDS[name].columns}
+
+    @property
+    def one_end(self) -> bool:
+        """Whether it is about flows at one end, or at each of their ends, and asks nothing about the other end."""
+        if PAIR in self.by:
+            return False
+        ends = [name for name in self.by if name in _ENDS]
+        conditions = [name for name in self.flow_filter.fields() if name in _ENDS]
+        if not conditions:
+            return len(ends) == 1
+        if conditions == ["addr"]:  # of one address: its flows are there once; of several, once for each
+            return not ends and self.flow_filter.one_value("addr")
+        return len({*conditions, *ends}) == 1
+
+    def plan(self, step: int = 0, columns: Sequence[str] = ()) -> Plan:
+        """The tables to read. `columns`: what else is asked of each row."""
+        more = self.columns | {*columns}
+        chosen = tables(more, raw=self.raw, one_end=self.one_end and self.columns == more)
+        return plan(self.since, self.until, chosen, step=step, oldest_raw=self.oldest_raw)
 
 
 def dimensions(text: str) -> tuple[str, ...]:
@@ -120,7 +143,7 @@ ORDER BY time, series""".strip()  # noqa: S608
 
 def source(question: Question, columns: Sequence[str]) -> tuple[str, Parameters]:
     """The rows that the question is answered from, with these columns, MEASURES in both directions and records."""
-    return _source(question, question.plan(), columns=columns)
+    return _source(question, question.plan(columns=columns), columns=columns)
 
 
 def sums() -> str:
@@ -159,25 +182,58 @@ def _source(question: Question, tables: Plan, *, step: int = 0, columns: Sequenc
     parameters: Parameters = dict(condition.parameters)
     for number, segment in enumerate(tables.segments):
         parameters[f"first{number}"], parameters[f"last{number}"] = segment.first, segment.last
-        parts.append(_rows(segment, number, sorted(needed), condition, step=step))
-    source = "\nUNION ALL\n".join(parts)
-    side = _sides(question.by)
+        if segment.table == "hosts_1h":
+            parts.append(_hosts(segment, number, sorted(needed), question, step=step))
+        else:
+            rows = _rows(segment, number, sorted(needed), condition, step=step)
+            parts.append(_both_sides(rows, question.by))
+    return "\nUNION ALL\n".join(parts), parameters
+
+
+def _both_sides(rows: str, by: Sequence[str]) -> str:
+    """Rows of flows with their side, where sides are told apart: see _sides."""
+    side = _sides(by)
     if side == "sorted":
-        source = f"SELECT *, src_addr > dst_addr AS {_SIDES} FROM ({source})"  # noqa: S608
-    elif side:
-        pairs = [FIELDS[name].columns for name in question.by if FIELDS[name].either]
+        return f"SELECT *, src_addr > dst_addr AS {_SIDES} FROM ({rows})"  # noqa: S608
+    if side:
+        pairs = [FIELDS[name].columns for name in by if FIELDS[name].either]
         same = " AND ".join(f"{one} = {two}" for one, two in pairs)
-        source = f"SELECT *, arrayJoin(if({same}, [0], [0, 1])) AS {_SIDES} FROM ({source})"  # noqa: S608
-    return source, parameters
+        return f"SELECT *, arrayJoin(if({same}, [0], [0, 1])) AS {_SIDES} FROM ({rows})"  # noqa: S608
+    return rows
+
+
+def _hosts(segment: Segment, number: int, columns: Sequence[str], question: Question, *, step: int) -> str:
+    """The like of _rows from hosts_1h: the address stands at either end, and flows are there at the ends asked for."""
+    names = {"src_addr": "f.addr", "dst_addr": "f.addr"}
+    condition = flow_sql.condition(question.flow_filter, question.by, names)
+    either = _sides(question.by) == "arrayJoin"
+    asked = {*question.by, *question.flow_filter.fields()} & {*_ENDS}
+    other = "" if either or "addr" in asked else "responder" if "src_addr" in asked else "initiator"
+    sums = {
+        name: f"if(f.role = 'responder', f.{_other_way(name)}, f.{name})" if other != "responder" else f"f.{name}"
+        for name in MEASURES[:4]
+    }
+    shown = [f"{names.get(name, f'f.{name}')} AS {name}" for name in columns]
+    shown += [f"{text} AS {name}" for name, text in sums.items()]
+    if step:
+        shown.append(f"intDiv(toUnixTimestamp(f.time), {step:d}) * {step:d} AS time")
+    shown.append("f.records AS records")
+    if either:
+        shown.append(f"toUInt8(f.role = 'responder') AS {_SIDES}")
+    where = f"{_span('time', number)} AND {condition.keys}" + (f" AND f.role != '{other}'" if other else "")
+    return f"SELECT {', '.join(shown)} FROM {segment.table} AS f WHERE {where}"  # noqa: S608
+
+
+def _span(time: str, number: int) -> str:
+    return (
+        f"f.{time} >= toDateTime({{first{number}:UInt32}}, 'UTC')"
+        f" AND f.{time} < toDateTime({{last{number}:UInt32}}, 'UTC')"
+    )
 
 
 def _rows(segment: Segment, number: int, columns: Sequence[str], condition: SqlFilter, *, step: int) -> str:
     time = "window_begin" if segment.table == "flows" else "time"
-    span = (
-        f"f.{time} >= toDateTime({{first{number}:UInt32}}, 'UTC')"
-        f" AND f.{time} < toDateTime({{last{number}:UInt32}}, 'UTC')"
-    )
-    where = f"{span} AND {condition.keys}"
+    where = f"{_span(time, number)} AND {condition.keys}"
     names: dict[str, str]
     if condition.measures != "1" or any(FIELDS[name].measure for name in columns):
         source, prefix = f"({flow_sql.merged(where, condition.measures)}) AS f", ""
@@ -220,5 +276,8 @@ def _seen(measure: str, by: Sequence[str]) -> str:
     """A measure as the chosen side sees it: what it sent, and `_rev` what it got."""
     if not _sides(by) or measure == "records":
         return f"u.{measure}"
-    other = measure.removesuffix("_rev") if measure.endswith("_rev") else f"{measure}_rev"
-    return f"if(u.{_SIDES} = 1, u.{other}, u.{measure})"
+    return f"if(u.{_SIDES} = 1, u.{_other_way(measure)}, u.{measure})"
+
+
+def _other_way(measure: str) -> str:
+    return measure.removesuffix("_rev") if measure.endswith("_rev") else f"{measure}_rev"

@@ -12,7 +12,7 @@ from lark import Lark, Token, UnexpectedCharacters, UnexpectedInput, UnexpectedT
 
 from console.query import values as filter_values
 from console.query.errors import FilterError, nearest
-from console.query.values import Value
+from console.query.values import Span, Value
 from console.query.vocabulary import ALIASES, FIELDS, Field
 from schemas.fields import Kind
 
@@ -97,6 +97,16 @@ class Filter:
                 case Every(parts=parts) | Some(parts=parts):
                     todo.extend(parts)
         return found
+
+    def one_value(self, name: str) -> bool:
+        """Whether it matches only where a field is one value, and asks for it nowhere else."""
+        expression = self.expression
+        parts = expression.parts if isinstance(expression, Every) else (expression,)
+        asking = [part for part in parts if part is not None and name in Filter(expression=part).fields()]
+        match asking:
+            case [Comparison(operator="=" | "in", values=(value,))]:
+                return not isinstance(value, Span) or value.first == value.last
+        return False
 
     def and_also(self, other: "Filter") -> "Filter":
         """Both."""

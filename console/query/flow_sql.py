@@ -145,15 +145,15 @@ def community_id() -> str:
     return f"({community_id_sql()})"
 
 
-def condition(flow_filter: Filter, by: Collection[str] = ()) -> SqlFilter:
+def condition(flow_filter: Filter, by: Collection[str] = (), columns: Mapping[str, str] | None = None) -> SqlFilter:
     """The filter for `grouped`: `keys` for its `where`, `measures` for its result.
 
     Each packet is in it once: passages that are not primary are left out, unless the filter, or what is grouped `by`,
-    asks about passages.
+    asks about passages. `columns`: SQL of those that are not there under their own name.
     """
     # outside of the table there is no ALIAS column
     mixed = any(field.measure for field in flow_filter.fields().values())
-    names: Mapping[str, str] = {"community_id": community_id()} if mixed else {}
+    names = {**(columns or {}), **({"community_id": community_id()} if mixed else {})}
     chosen = compile_filter(flow_filter, names)
     if PASSAGE.isdisjoint({*flow_filter.fields(), *by}):
         chosen = replace(chosen, keys=f"f.primary AND {chosen.keys}")

@@ -1,20 +1,43 @@
-"""Which table answers for which part of a time range: the coarsest that is exact. Pure.
+"""Which table answers for which part of a time range: the smallest that is exact. Pure.
 
-A range is cut at whole days, hours and minutes: whole days are read from flows_1d, whole hours beside them from
-flows_1h, whole minutes from flows_1m, and what is left at its ends from flows. A rollup's row holds the windows that
-start in its period, so the sum over the parts is the sum over all windows that start in the range, whatever table they
-come from.
+A range is cut at whole days, hours and minutes, as far as there are tables with what is asked: what is left at its
+ends is read from finer ones, at last from flows. A rollup's row holds the windows that start in its period, so the sum
+over the parts is the sum over all windows that start in the range, whatever table they come from.
 """
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from schemas.clickhouse.rollups import BY_TIME
+from schemas.clickhouse.rollups import BY_TIME, ROLLUPS
 
-TABLES = {seconds: table for table, seconds in reversed(BY_TIME.items())} | {0: "flows"}
+Tables = Mapping[int, str]
 """Seconds of a period and its table, the coarsest first; 0: windows as they are."""
+RAW: dict[int, str] = {0: "flows"}
+BY_ENDS: Tables = {seconds: table for table, seconds in reversed(BY_TIME.items())} | RAW
+"""For questions about both ends of flows."""
+_FINEST = "flows_1m"
+BY_SERVICE: Tables = {ROLLUPS[table].seconds: table for table in ("services_1h", _FINEST)} | RAW
+"""For those about neither."""
+BY_HOST: Tables = {ROLLUPS[table].seconds: table for table in ("hosts_1h", _FINEST)} | RAW
+"""For those about one end."""
+_ENDS = {"src_addr", "dst_addr"}
+_COARSEST = ("flows_1d", "hosts_1h", "services_1h", "flows_1h", "flows_1m", "flows")
 _ROUNDED = 3_600
 """The longest period that is taken whole where the raw windows are gone."""
+
+
+def tables(columns: Collection[str], *, raw: bool, one_end: bool) -> Tables:
+    """The tables that have these columns of flows.
+
+    `raw`: something is asked that only flows has. `one_end`: each flow is asked for at one end, or at each of its ends,
+    and no condition is about the other end.
+    """
+    if raw:
+        return RAW
+    if _ENDS.isdisjoint(columns):
+        return BY_SERVICE
+    return BY_HOST if one_end and {*columns} - _ENDS <= {*ROLLUPS["hosts_1h"].keys} else BY_ENDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,36 +61,36 @@ class Plan:
     def coarsest(self) -> str:
         """The coarsest table that is read."""
         used = {segment.table for segment in self.segments}
-        return next(table for table in TABLES.values() if table in used)
+        return next(table for table in _COARSEST if table in used)
 
 
-def plan(since: datetime, until: datetime, *, raw: bool, step: int = 0, oldest_raw: datetime | None = None) -> Plan:
+def plan(
+    since: datetime, until: datetime, chosen: Tables = BY_ENDS, *, step: int = 0, oldest_raw: datetime | None = None
+) -> Plan:
     """Cut [since, until).
 
-    `raw`: something is asked that only flows has. `step`: periods must lie within steps of so many seconds, counted
-    from the Unix epoch; 0: any. `oldest_raw`: windows that started before it are gone; what the rollups still hold
-    of the period that `since` lies in is then taken whole.
+    `step`: periods must lie within steps of so many seconds, counted from the Unix epoch; 0: any. `oldest_raw`: windows
+    that started before it are gone; what the rollups still hold of the period that `since` lies in is then taken whole.
     """
     first, last = int(since.timestamp()), -int(-until.timestamp() // 1)
-    periods = [period for period in TABLES if period and not raw and step % period == 0]
-    if periods and oldest_raw is not None and since < oldest_raw:
-        period = min(periods[0], _ROUNDED)
+    fitting = {period: table for period, table in chosen.items() if step % max(period, 1) == 0}
+    if max(fitting) and oldest_raw is not None and since < oldest_raw:
+        period = min(max(fitting), _ROUNDED)
         first = first // period * period
-    parts = _cut(first, last, periods)
+    parts = _cut(first, last, list(fitting.items()))
     return Plan(segments=tuple(parts), since=first, until=last)
 
 
-def _cut(first: int, last: int, periods: list[int]) -> list[Segment]:
+def _cut(first: int, last: int, chosen: list[tuple[int, str]]) -> list[Segment]:
     if first >= last:
         return []
-    if not periods:
-        return [Segment(table=TABLES[0], first=first, last=last)]
-    period = periods[0]
+    (period, table), *finer = chosen
+    if not period:
+        return [Segment(table=table, first=first, last=last)]
     begin, end = -(-first // period) * period, last // period * period
     if begin >= end:
-        return _cut(first, last, periods[1:])
-    middle = [Segment(table=TABLES[period], first=begin, last=end)]
-    return _cut(first, begin, periods[1:]) + middle + _cut(end, last, periods[1:])
+        return _cut(first, last, finer)
+    return [*_cut(first, begin, finer), Segment(table=table, first=begin, last=end), *_cut(end, last, finer)]
 
 
 def oldest_raw(now: datetime, retention_days: int) -> datetime:

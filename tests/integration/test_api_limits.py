@@ -14,6 +14,7 @@ from common.settings import Settings
 from console.query import explore_sql, filters, flow_sql
 from console.store.client import Store
 from console.store.pool import Database
+from schemas.clickhouse.rollups import ROLLUPS
 from tests.integration.fix_api import DATABASE, NOW, RANGE, api_client
 from tests.integration.fix_clickhouse import connect
 from tests.waiting import HANG_SECONDS, until
@@ -142,6 +143,6 @@ def test_shipped_queries_read_only_the_granules_they_need(stored: Settings, stor
             assert max(total for _, total in granules) >= 20, plan
     finally:
         client.command(f"ALTER TABLE {DATABASE}.flows DELETE WHERE node = 'filler' SETTINGS mutations_sync = 1")
-        for table in ("flows_1m", "flows_1h"):
+        for table in ROLLUPS:
             client.command(f"ALTER TABLE {DATABASE}.{table} DELETE WHERE node = 'filler' SETTINGS mutations_sync = 1")
         client.close()

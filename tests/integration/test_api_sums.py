@@ -35,7 +35,23 @@ def test_sums_from_rollups_are_those_of_the_windows_that_start_in_the_range(
 
 
 def test_the_coarsest_table_that_has_what_is_asked_is_read(api: TestClient) -> None:
-    assert top(api, by="dst_port")["table"] == "flows_1h"
+    assert top(api, by="dst_port")["table"] == top(api, by="node", filter="interface = eth0")["table"] == "services_1h"
+    for one_end in (
+        {"by": "src_addr"},
+        {"by": "addr", "filter": "node = web1"},
+        {"by": "node", "filter": "addr = 10.0.0.1"},
+        {"by": "dst_addr", "filter": "dst_addr in 10.0.0.0/8"},
+    ):
+        assert top(api, **one_end)["table"] == "hosts_1h"
+    for both in (
+        {"by": "src_addr,dst_port"},
+        {"by": "pair"},
+        {"by": "addr", "filter": "addr = 10.0.0.1"},
+        {"by": "node", "filter": "addr in 10.0.0.0/8"},
+        {"by": "node", "filter": "addr = 10.0.0.1 or addr = 10.0.0.2"},
+        {"by": "src_addr", "filter": "dst_addr = 10.0.0.1"},
+    ):
+        assert top(api, **both)["table"] == "flows_1h"
     for raw in (
         {"by": "src_port"},
         {"by": "port"},
@@ -71,6 +87,20 @@ def test_either_side_counts_what_each_end_sent_and_got(api: TestClient) -> None:
         pairs[key] = pairs.get(key, 0) + row["bytes"] + row["bytes_rev"]
     rows = top(api, by="pair", limit=1000)["rows"]
     assert {frozenset(row["pair"]): row["bytes"] + row["bytes_rev"] for row in rows} == pairs
+
+
+@pytest.mark.parametrize("expression", ["", "addr = 10.0.0.1", "dst_addr in 10.0.0.0/8", "primary = 1"])
+@pytest.mark.parametrize("by", ["src_addr", "dst_addr", "addr", "node", "pair"])
+def test_whatever_table_answers_the_sums_are_those_of_the_windows(api: TestClient, by: str, expression: str) -> None:
+    """A condition that holds of each flow, and that only the windows know, makes them answer."""
+    found = [
+        top(api, by=by, limit=1000, filter=" and ".join(part for part in (expression, more) if part))
+        for more in ("", "src_port >= 0")
+    ]
+    assert found[1]["table"] == "flows" != found[0]["table"]
+    assert found[0]["rows"]
+    for name in ("rows", "total"):
+        assert found[0][name] == found[1][name]
 
 
 @pytest.mark.parametrize("name", explore_sql.DIMENSIONS)

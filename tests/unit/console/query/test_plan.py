@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from console.query.explore_sql import step_for
-from console.query.plan import Segment, plan
+from console.query.plan import BY_ENDS, BY_HOST, BY_SERVICE, RAW, Segment, Tables, plan, tables
 
-PERIODS = {"flows_1d": 86_400, "flows_1h": 3600, "flows_1m": 60, "flows": 1}
+PERIODS = {"hosts_1h": 3600, "services_1h": 3600, "flows_1d": 86_400, "flows_1h": 3600, "flows_1m": 60, "flows": 1}
 SECONDS = st.integers(0, 5_000_000)
 
 
@@ -18,7 +18,7 @@ def at(seconds: float) -> datetime:
 
 
 def test_a_range_is_cut_at_hours_and_minutes() -> None:
-    assert plan(at(3550), at(7265), raw=False).segments == (
+    assert plan(at(3550), at(7265)).segments == (
         Segment(table="flows", first=3550, last=3600),
         Segment(table="flows_1h", first=3600, last=7200),
         Segment(table="flows_1m", first=7200, last=7260),
@@ -26,30 +26,52 @@ def test_a_range_is_cut_at_hours_and_minutes() -> None:
     )
 
 
-@given(SECONDS, SECONDS, st.booleans(), st.sampled_from([0, 1, 30, 60, 300, 3600, 7200, 86_400, 172_800]))
+@given(
+    SECONDS,
+    SECONDS,
+    st.sampled_from([RAW, BY_ENDS, BY_HOST, BY_SERVICE]),
+    st.sampled_from([0, 1, 30, 60, 300, 3600, 7200, 86_400, 172_800]),
+)
 def test_the_parts_are_the_range_and_each_table_holds_its_own_whole(
-    first: int, size: int, raw: bool, step: int
+    first: int, size: int, chosen: Tables, step: int
 ) -> None:
-    found = plan(at(first), at(first + size + 1), raw=raw, step=step)
+    found = plan(at(first), at(first + size + 1), chosen, step=step)
     edges = [found.since, *(segment.last for segment in found.segments)]
     assert [segment.first for segment in found.segments] == edges[:-1]
     assert (found.since, edges[-1]) == (first, first + size + 1)
     for segment in found.segments:
         assert segment.first % PERIODS[segment.table] == segment.last % PERIODS[segment.table] == 0
-        assert segment.table == "flows" or not (raw or step % PERIODS[segment.table])
-    if not raw and not step:
+        assert segment.table == "flows" or not step % PERIODS[segment.table]
+        assert segment.table in chosen.values()
+    if chosen is not RAW and not step:
         assert sum(segment.last - segment.first for segment in found.segments if segment.table == "flows") < 120
         assert sum(segment.last - segment.first for segment in found.segments if segment.table == "flows_1m") <= 7080
 
 
+@pytest.mark.parametrize(
+    ("columns", "one_end", "chosen"),
+    [
+        ({"protocol", "dst_port", "interface"}, False, BY_SERVICE),
+        (set(), False, BY_SERVICE),
+        ({"src_addr", "node", "primary"}, True, BY_HOST),
+        ({"src_addr", "dst_addr"}, True, BY_HOST),
+        ({"src_addr", "dst_addr"}, False, BY_ENDS),
+        ({"src_addr", "dst_port"}, True, BY_ENDS),
+    ],
+)
+def test_the_smallest_tables_with_the_columns_are_chosen(columns: set[str], chosen: Tables, *, one_end: bool) -> None:
+    assert tables(columns, raw=False, one_end=one_end) is chosen
+    assert tables(columns, raw=True, one_end=one_end) is RAW
+
+
 def test_a_fraction_of_a_second_at_the_end_is_in_the_range() -> None:
-    assert plan(at(10.7), at(20.2), raw=True).segments == (Segment(table="flows", first=10, last=21),)
+    assert plan(at(10.7), at(20.2), RAW).segments == (Segment(table="flows", first=10, last=21),)
 
 
 def test_where_the_raw_windows_are_gone_the_first_period_is_taken_whole() -> None:
-    found = plan(at(100_000), at(200_000), raw=False, oldest_raw=at(150_000))
-    assert found.segments[0] == Segment(table="flows_1h", first=97_200, last=198_000)
-    assert plan(at(100_000), at(200_000), raw=True, oldest_raw=at(150_000)).since == 100_000
+    found = plan(at(100_000), at(200_000), BY_SERVICE, oldest_raw=at(150_000))
+    assert found.segments[0] == Segment(table="services_1h", first=97_200, last=198_000)
+    assert plan(at(100_000), at(200_000), RAW, oldest_raw=at(150_000)).since == 100_000
 
 
 @pytest.mark.parametrize(
@@ -75,6 +97,6 @@ def test_a_step_is_a_round_number_of_windows(seconds: int, points: int, window: 
 @pytest.mark.parametrize("window", [1, 7, 10, 3600])
 def test_one_point_is_one_step(begin: int, seconds: int, window: int) -> None:
     step = step_for(at(begin), at(begin + seconds), 1, window)
-    ends = plan(at(begin), at(begin + seconds), raw=True, oldest_raw=None, step=step)
+    ends = plan(at(begin), at(begin + seconds), RAW, oldest_raw=None, step=step)
     assert step % window == 0
     assert len(range(ends.since // step * step, ends.until, step)) == 1
