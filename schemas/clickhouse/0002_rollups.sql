@@ -23,7 +23,9 @@ CREATE TABLE IF NOT EXISTS {database}.flows_1m{local} {on_cluster}
     records        SimpleAggregateFunction(sum, UInt64) COMMENT 'Rows of the flows table in this one' CODEC(T64, ZSTD(1)),
     tcp_flags      SimpleAggregateFunction(groupBitOr, UInt16) COMMENT 'All TCP flags from src to dst' CODEC(ZSTD(1)),
     tcp_flags_rev  SimpleAggregateFunction(groupBitOr, UInt16) COMMENT 'All TCP flags from dst to src' CODEC(ZSTD(1)),
-    INDEX time_range time TYPE minmax GRANULARITY 1
+    INDEX time_range time TYPE minmax GRANULARITY 1,
+    INDEX src_addr_bloom src_addr TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX dst_addr_bloom dst_addr TYPE bloom_filter(0.01) GRANULARITY 1
 )
 ENGINE = {aggregating_merge_tree}
 PARTITION BY toDate(time)

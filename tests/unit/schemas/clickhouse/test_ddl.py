@@ -28,12 +28,13 @@ def test_every_statement_can_be_run_again() -> None:
             )
             assert all(re.match(again, change) for change in changes), statement
         else:
-            assert re.match(r"CREATE (TABLE|MATERIALIZED VIEW) IF NOT EXISTS ", statement), statement
+            assert re.match(r"CREATE (TABLE|VIEW|MATERIALIZED VIEW) IF NOT EXISTS ", statement), statement
 
 
 def test_no_placeholder_is_left() -> None:
     for statement in statements(ONE) + statements(CLUSTER):
-        assert not re.search(r"[{}]|--", statement), statement
+        rendered = re.sub(r"\{(since|until|addr|prefix):[\w()']+\}", "", statement)  # parameters of views
+        assert not re.search(r"[{}]|--", rendered), statement
 
 
 def test_one_server_has_plain_tables() -> None:

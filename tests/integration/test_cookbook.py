@@ -1,0 +1,109 @@
+"""Every query of docs/sql.md on flows of several days: it answers, and reads the days and granules that it must."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.settings import ClickHouseSettings
+from tests.bench.history.traffic import BEGIN, DAY, Fleet
+from tests.integration.fix_clickhouse import our_tables
+
+pytestmark = pytest.mark.clickhouse
+
+DAYS, ROWS = 4, 40_000
+DATABASE = "ayaflow_cookbook"
+QUERIES = re.findall(r"```sql\n(.*?)\n```", (Path(__file__).parents[2] / "docs" / "sql.md").read_text(), re.DOTALL)
+OF_ALL_DAYS = ("first_seen_of", "first_seen_since")
+BY_ADDRESS = ("hosts_1h", "conversations", "first_seen_of", "percentiles", "src_addr = '", "domain = '")
+ADDRESS = "2001:db8::77"  # rare: it is in one window
+
+
+def text(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+VALUES = {"since": text(BEGIN + 2 * DAY), "until": text(BEGIN + 3 * DAY), "addr": ADDRESS}
+
+
+def filled(query: str) -> str:
+    return re.sub(r"\{(\w+)\}", lambda match: VALUES[match[1]], query)
+
+
+@pytest.fixture(scope="module")
+def client(clickhouse_server: str) -> Iterator[Any]:
+    settings = ClickHouseSettings(
+        url=clickhouse_server, database=DATABASE, flows_retention_days=20_000, rollup_retention_days=20_000
+    )
+    with our_tables(settings) as made:
+        made.database = DATABASE
+        fleet = Fleet()
+        for number in range(DAYS):
+            made.insert_arrow("flows", fleet.day(number, ROWS, names=True))
+        for number in (1, 2):
+            begin = BEGIN + number * DAY + 40
+            made.command(
+                "INSERT INTO flows (window_begin, window_seconds, node, interface, protocol, src_addr, dst_addr, "
+                "src_port, dst_port, packets, bytes) VALUES "
+                f"({begin}, 10, 'node-1', 'eth0', 6, '{ADDRESS}', '2001:db8::{number}', 40000, 443, 3, 300)"
+            )
+        for table in ("flows", "flows_1m", "flows_1h", "flows_1d", "hosts_1h", "services_1h"):
+            made.command(f"OPTIMIZE TABLE {table} FINAL")
+        yield made
+
+
+def test_there_are_queries() -> None:
+    assert len(QUERIES) >= 15
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=lambda query: re.sub(r"\W+", " ", query)[:60])
+def test_a_query_of_the_cookbook_reads_only_what_it_needs(client: Any, query: str) -> None:
+    sql = filled(query)
+    result = client.query(sql)
+    assert result.result_rows or "community_id" in query or "FROM ledger" in query
+    if "FROM ledger" in query:
+        return  # of which there is none here
+    plan = "\n".join(row[0] for row in client.query(f"EXPLAIN indexes = 1 {sql}").result_rows)
+    parts = [tuple(map(int, pair)) for pair in re.findall(r"Parts: (\d+)/(\d+)", plan)]
+    granules = [tuple(map(int, pair)) for pair in re.findall(r"Granules: (\d+)/(\d+)", plan)]
+    assert parts, plan
+    if not any(name in query for name in OF_ALL_DAYS):
+        assert min(read for read, _ in parts) <= 1, plan  # one day of four
+    if any(name in query for name in BY_ADDRESS):
+        assert min(read for read, _ in granules) < granules[0][1] / 2, plan
+
+
+def test_the_views_say_what_the_flows_say(client: Any) -> None:
+    def rows(sql: str) -> list[tuple[Any, ...]]:
+        return list(client.query(filled(sql)).result_rows)
+
+    ranged = "since = '{since}', until = '{until}'"
+    inside = "primary AND window_begin >= '{since}' AND window_begin < '{until}'"
+    same = "f.src_addr = f.dst_addr"  # it is there once, as its initiator sent and got it
+    assert rows(f"SELECT sum(bytes_sent), sum(bytes_got), sum(packets_sent) FROM top_talkers({ranged})") == rows(
+        f"SELECT sum(f.bytes + if({same}, 0, f.bytes_rev)), sum(f.bytes_rev + if({same}, 0, f.bytes)), "
+        f"sum(f.packets + if({same}, 0, f.packets_rev)) FROM flows AS f WHERE {inside}"
+    )
+    ((_, sent, got, *_),) = rows(f"SELECT * FROM throughput({ranged}, addr = '{{addr}}', prefix = 128)")
+    assert (sent, got) == (300, 0)
+    ((peer, initiated, protocol, port, sent, *_),) = rows(f"SELECT * FROM conversations({ranged}, addr = '{{addr}}')")
+    assert (str(peer), initiated, protocol, port, sent) == ("2001:db8::2", 1, 6, 443, 300)
+    assert len(rows("SELECT * FROM first_seen_of(addr = '{addr}')")) == 2
+    new = rows("SELECT src_addr, dst_addr FROM first_seen_since(since = '{since}') WHERE src_addr = '{addr}'")
+    assert [str(dst) for _, dst in new] == ["2001:db8::2"]
+    known = "SELECT dst_addr, src_addr, protocol, dst_port FROM flows WHERE primary AND window_begin"
+    assert rows("SELECT count() FROM first_seen_since(since = '{since}')") == rows(
+        f"SELECT count() FROM (SELECT DISTINCT * FROM ({known} >= '{{since}}') EXCEPT ({known} < '{{since}}'))"
+    )
+    assert rows(f"SELECT minutes FROM percentiles({ranged}, addr = '{{addr}}')") == [(1,)]
+    assert rows(f"SELECT seconds FROM longest_flows({ranged}) WHERE src_addr = '{{addr}}'") == [(10,)]
+    assert rows(f"SELECT sum(bytes) FROM week_before({ranged})") == rows(
+        f"SELECT sum(f.bytes + f.bytes_rev) FROM flows AS f WHERE {inside}"
+    )
+    assert rows(f"SELECT max(ports) FROM scans({ranged})") == rows(
+        "SELECT max(n) FROM (SELECT uniq(dst_port) AS n, uniq(dst_addr) AS m FROM flows AS f "
+        f"WHERE {inside} GROUP BY toStartOfHour(window_begin), src_addr HAVING n >= 20 OR m >= 20)"
+    )
