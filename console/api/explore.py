@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from common.times import iso
 from console.api.parameters import Chosen, Context, Range, Services, TimeRange, example, only_known
 from console.audit.settled import patience
-from console.query import explore_sql, watched
+from console.query import explore_sql, packets_sql, watched
 from console.query.explore_sql import MEASURES, Question
 from console.query.filters import Filter
 from console.query.plan import Plan, oldest_raw
@@ -41,6 +41,15 @@ _SERIES = {
         {"name": {"protocol": 6, "protocol_name": "tcp"}, "values": [120_000, 90_000]},
         {"name": "other", "values": [300, 0]},
     ],
+}
+
+_PACKET_SUMS = ("ingress_packets", "ingress_bytes", "egress_packets", "egress_bytes")
+_PACKETS = {
+    "kept": True,
+    "since": "2026-05-01T11:00:00.000000Z",
+    "until": "2026-05-01T11:00:10.000000Z",
+    "step_ms": 10,
+    "steps": [{"time": "2026-05-01T11:00:00.120000Z", **dict(zip(_PACKET_SUMS, (12, 900, 24, 34_000), strict=True))}],
 }
 
 
@@ -121,6 +130,38 @@ def router() -> APIRouter:
             shown.append({"name": "other", "values": values[-1]})
         answer = {**_read(plan), "step_seconds": step, "times": [iso(start, digits=6) for start in starts]}
         return JSONResponse({**answer, "series": shown, **_share(rows, question.by)})
+
+    @routes.get("/packets", responses=example(_PACKETS))
+    async def packets(
+        context: Context,
+        flow_filter: Chosen,
+        span: Range,
+        step_ms: Annotated[int, Query(ge=1, le=60_000, description="Milliseconds of a step.")] = 10,
+    ) -> JSONResponse:
+        """Packets and bytes by steps of milliseconds, where packets are kept (storage.packets).
+
+        `steps`: those in which any passed, each direction for itself; of a range with more than 10,000 steps, longer
+        ones. The filter is about packets: `src_addr` is who sent it. The newest second may not be stored yet. `kept` is
+        false where there is no table of packets.
+        """
+        packets_sql.check(flow_filter)
+        step, rows = packets_sql.step_for(span.since, span.until, step_ms), []
+        kept = bool((await context.database.rows(packets_sql.THERE, {}))[0]["there"])
+        if kept:
+            sql, parameters = packets_sql.series(flow_filter, since=span.since, until=span.until, step_ms=step)
+            rows = await context.database.rows(sql, parameters)
+        return JSONResponse(
+            {
+                "kept": kept,
+                "since": iso(span.since, digits=6),
+                "until": iso(span.until, digits=6),
+                "step_ms": step,
+                "steps": [
+                    {"time": iso(int(row["us"]) / 1e6, digits=6), **{name: int(row[name]) for name in _PACKET_SUMS}}
+                    for row in rows
+                ],
+            }
+        )
 
     return routes
 

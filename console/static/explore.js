@@ -8,6 +8,7 @@ import { FilterBox } from "./filter_box.js";
 import { narrowed } from "./filter_text.js";
 import { amount, dimension, duration, whole } from "./format.js";
 import { Names } from "./names.js";
+import { Packets } from "./packets.js";
 import { drawPaths } from "./paths.js";
 import { cut } from "./text.js";
 import { asked, iso, shown, stamp, zone } from "./times.js";
@@ -29,6 +30,7 @@ export class Explore {
     this.narrow = (term) => this.change({ filter: narrowed(read().filter, term) });
     this.names = new Names(go, this.narrow);
     this.named = "";
+    this.packets = new Packets((first, last) => this.between(first, last));
     byId("ranges").replaceChildren(...RANGES.map((range) => el("button", {
       type: "button", text: range, data: { range }, on: { click: () => this.change({ since: range, until: "now" }) },
     })));
@@ -45,14 +47,23 @@ export class Explore {
       this.range(read());
       this.draw();
       this.names.draw();
+      this.packets.draw();
     });
-    addEventListener("resize", debounce(() => this.draw(), 200));
+    addEventListener("resize", debounce(() => {
+      this.draw();
+      this.packets.draw();
+    }, 200));
   }
 
   /** The same view once more is asked anew: time has gone on. */
   change(changes) {
     this.shown = this.named = "";
     go(changes);
+  }
+
+  /** Between two times in ms, to the second. */
+  between(first, last) {
+    this.change({ since: iso(1000 * Math.floor(first / 1000)), until: iso(1000 * Math.ceil(last / 1000)) });
   }
 
   /** Show what the address says. */
@@ -105,6 +116,7 @@ export class Explore {
       this.answer = { view, series, top, paths, seconds: (performance.now() - began) / 1000 };
       this.box.clearError();
       this.draw();
+      this.packets.load(view, Date.parse(series.since), Date.parse(series.until));
     } catch (error) {
       if (error.name !== "AbortError" && this.asking === asking) this.fail(error);
     } finally {
@@ -160,7 +172,7 @@ export class Explore {
         values: steps.map((step, n) => (one.values[n] === null ? null : one.values[n] / ((step.to - step.from) / 1000))),
       })),
       range: [from, to],
-      onRange: (first, last) => this.change({ since: iso(1000 * Math.floor(first / 1000)), until: iso(1000 * Math.ceil(last / 1000)) }),
+      onRange: (first, last) => this.between(first, last),
     }).catch((error) => {
       clear(chart);
       chart.replaceChildren(notice("error", "No charts", error.message));

@@ -41,6 +41,7 @@ ROUTES = {
     "/api/flows": ("filter", "node", "since", "until", "sort", "limit", "format"),
     "/api/top": ("by", "filter", "node", "since", "until", "sort", "limit"),
     "/api/series": ("by", "filter", "node", "since", "until", "measure", "limit", "points"),
+    "/api/packets": ("filter", "node", "since", "until", "step_ms"),
     "/api/nodes": ("since", "until"),
     "/api/audit": ("since", "until", "node"),
 }

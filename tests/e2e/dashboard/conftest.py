@@ -15,6 +15,7 @@ from tests.fix_local import temporary_directory
 from tests.waiting import HANG_SECONDS
 
 FLOWS, SECONDS = 12, 7_200
+KEPT = {"storage": {"packets": "30m"}}
 
 
 @pytest.fixture(scope="package")
@@ -31,10 +32,10 @@ def network() -> Iterator[net.Network]:
 
 @pytest.fixture(scope="package")
 def system(browser: Browser, network: net.Network) -> Iterator[System]:
-    """With all kinds of traffic stored, and small datagrams still passing."""
+    """With all kinds of traffic stored, packets kept, and small datagrams still passing."""
     a, b = network.a, network.b
     started: list[subprocess.Popen[str]] = []
-    with temporary_directory() as directory, ayaflow_up(directory / "data", network.watched) as running:
+    with temporary_directory() as directory, ayaflow_up(directory / "data", network.watched, settings=KEPT) as running:
         try:
             server = b.python("traffic", "serve", b.ipv4, b.ipv6)
             started.append(server)

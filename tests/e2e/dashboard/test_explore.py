@@ -40,6 +40,22 @@ def test_the_filter_narrows_the_table_to_what_sql_says(page: Page, system: Syste
     picture(page, "explore-filtered", tmp_path)
 
 
+def test_packets_are_shown_by_milliseconds_of_short_ranges(page: Page, system: System) -> None:
+    panel = page.locator("#packets-panel")
+    explore(page, system, "/?tab=explore&since=1m&by=protocol&measure=packets&filter=protocol%20%3D%20udp")
+    expect(panel).to_be_visible()
+    expect(page.locator("#packets-span")).to_contain_text("100 ms a step")
+    page.locator("#packets-chart .barlayer .trace").nth(2).wait_for(state="attached")
+    tallest = page.locator("#packets-chart").evaluate("one => Math.max(...one.data.flatMap(trace => trace.y ?? [0]))")
+    assert 100 < tallest < 2_000  # of 3,000 a second
+    explore(page, system, "/?tab=explore&since=20s&by=protocol&measure=packets")
+    expect(page.locator("#packets-span")).to_contain_text("10 ms a step")
+    explore(page, system, "/?tab=explore&since=1m&by=protocol&filter=domain%20%3D%20example.org%20or%20port%20%3E%201")
+    expect(panel).to_contain_text("a packet has no domain")
+    explore(page, system)
+    expect(panel).to_be_hidden()
+
+
 def test_a_click_narrows_and_back_widens_again(page: Page, system: System) -> None:
     explore(page, system)
     page.locator("#top tbody button.cell", has_text=re.compile("^tcp$")).click()
