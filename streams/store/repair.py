@@ -50,20 +50,22 @@ class Days:
         """From now on no rows of a day go into flows, and none are on their way."""
         check = f"toDate(window_begin) != toDate('{day.isoformat()}')"
         self._connection.command(f"ALTER TABLE flows ADD CONSTRAINT IF NOT EXISTS {_name(day)} CHECK {check}")
-        deadline = time.monotonic() + _INSERT_SECONDS
-        while self._inserting():
-            if time.monotonic() > deadline:
+        held = time.monotonic()
+        while self._inserting(time.monotonic() - held):
+            if time.monotonic() > held + _INSERT_SECONDS:
                 raise ServiceUnavailable(
                     "an insert into ClickHouse does not end, and may be one of rows that are to be replaced; see "
                     "system.processes, and run the command again"
                 )
             time.sleep(_PAUSE_SECONDS)
 
-    def _inserting(self) -> bool:
-        """Whether some run now: one that began before `hold` may not know of it."""
+    def _inserting(self, seconds: float) -> bool:
+        """Whether inserts run that began so long ago: before the constraint was there, of which they may not know."""
         return self._connection.query(
-            "SELECT count() FROM system.processes WHERE query_kind = 'Insert' AND query ILIKE '%flows%'",
+            "SELECT count() FROM system.processes WHERE query_kind = 'Insert' AND query ILIKE '%flows%' "
+            "AND elapsed >= {seconds:Float64}",
             lambda rows: int(rows[0][0]) > 0,
+            seconds=seconds,
         )
 
     def let_go(self, day: date) -> None:
