@@ -49,6 +49,7 @@ def test_without_packets_nothing_is_kept(stored: Settings) -> None:
         answer = api.get("/api/packets", params=RANGE)
         assert answer.status_code == 200
         assert (answer.json()["kept"], answer.json()["steps"]) == (False, [])
+        assert api.get("/api/packets", params={**RANGE, "filter": "domain = example.org"}).json()["kept"] is False
 
 
 def test_steps_of_a_connection(stored: Settings, clickhouse_server: str) -> None:
