@@ -41,9 +41,10 @@ class FlowColumns(Columnar):
         return FlowColumns(**columns | {name: values[rows] for name, values in arrays.items()})
 
 
-LOSS_KINDS = ("messages", "events", "entries", "idle", "copies", "names")
+LOSS_KINDS = ("messages", "events", "entries", "idle", "copies", "names", "dropped")
 """Symbols of ClickHouse's Enum8, by value: messages of a partition, events of a ring, coalesced entries of a ring, a
-time in which a node's kernel program counted nothing; copies of a ring, messages of a partition of the names topic."""
+time in which a node's kernel program counted nothing; copies of a ring, messages of a partition of the names topic;
+a day of flows that went for want of room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

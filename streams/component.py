@@ -18,6 +18,7 @@ from schemas.clickhouse.horizon import Horizon
 from schemas.topics import TopicNames
 from streams import app as faust_app
 from streams import metrics as streams_metrics
+from streams.housekeeping import Housekeeping
 from streams.kafka.broker import KafkaBroker, NamesBacklog, make_missing_topics
 from streams.kafka.offsets import KafkaOffsets
 from streams.kafka.publisher import KafkaPublisher
@@ -66,6 +67,7 @@ class Component:
         self._topics = TopicNames.of(settings.kafka.topic_prefix)
         self._worker: Worker | None = None
         self._names: NameWorker | None = None
+        self._housekeeping: Housekeeping | None = None
         self._waiting_for = "Kafka"
         self._metrics = streams_metrics.create()
         self._left_behind = False  # Faust or a user's operator is at work, and would hold the process
@@ -134,6 +136,8 @@ class Component:
         ]
         kept = settings.storage.packets_seconds
         packets = PacketStore(settings.clickhouse, self._topics.packets, kept) if kept else None
+        member = faust_app.Member(app, self._topics.packets)
+        house = Housekeeping(settings.clickhouse, settings.kafka, self._metrics, lambda: 0 in member.assigned())
         worker = Worker(
             settings.streams,
             codec=codec,
@@ -141,7 +145,7 @@ class Component:
             publisher=publisher,
             offsets=offsets,
             metrics=self._metrics,
-            member=faust_app.Member(app, self._topics.packets),
+            member=member,
             broker=broker,
             operators=runners,
             packets=packets,
@@ -161,10 +165,11 @@ class Component:
             metrics=self._metrics,
             member=faust_app.Member(app, self._topics.names),
         )
-        self._worker, self._names = worker, names
+        self._worker, self._names, self._housekeeping = worker, names, house
         faust_app.connect(app, {self._topics.packets: worker, self._topics.names: names})
         stop = asyncio.create_task(stopping.wait())
         died = asyncio.create_task(_crash(app))
+        house.start()
         starting = asyncio.create_task(app.start())  # waits for Kafka, for as long as that is away
         try:
             await worker.start()
@@ -179,21 +184,24 @@ class Component:
         finally:
             await asyncio.gather(worker.stop(), names.stop())
             self._left_behind = not await left(app) or worker.leaves_threads
-            publisher.close()
-            store.close()
-            for table in findings:
-                table.close()
-            offsets.close()
-            names_store.close()
-            if packets:
-                packets.close()
-            names_offsets.close()
-            names_behind.close()
-            broker.close()
-            codec.close()
+            more = (packets,) if packets else ()
+            for each in (
+                publisher,
+                store,
+                *findings,
+                *more,
+                offsets,
+                names_store,
+                names_offsets,
+                names_behind,
+                broker,
+                codec,
+            ):
+                each.close()
             for task in (stop, died, starting):
                 task.cancel()
             await asyncio.wait({stop, died, starting}, timeout=_STOP_SECONDS)
+            await asyncio.to_thread(house.close)
 
     @staticmethod
     def _raise(failures: "Iterable[asyncio.Future[None]]", died: "asyncio.Task[BaseException]", *, asked: bool) -> None:
@@ -215,7 +223,13 @@ class Component:
             return {"ok": False, "stage": "streams", "waiting_for": self._waiting_for}
         told = self._worker.health()
         names = self._names.health() if self._names else None
-        return told | {"ok": told["ok"] and not (self._names and self._names.troubled), "names": names}
+        disk = self._housekeeping.told() if self._housekeeping else {}
+        return told | {
+            "ok": told["ok"] and not (self._names and self._names.troubled),
+            "names": names,
+            "disk": disk.get("disk"),
+            "warnings": [*told["warnings"], *disk.get("warnings", ())],
+        }
 
 
 async def left(app: Any) -> bool:

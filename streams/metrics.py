@@ -66,6 +66,12 @@ class Metrics:
     names: Counter
     duplicate_names: Counter
     name_rows_stored: Counter
+    stored_bytes: Gauge
+    stored_bytes_limit: Gauge
+    disk_free_bytes: Gauge
+    next_drop_seconds: Gauge
+    dropped_partitions: Counter  # labelled by table and why
+    dropped_rows: Counter  # labelled by table
 
 
 def create(registry: CollectorRegistry = REGISTRY) -> Metrics:
@@ -175,5 +181,19 @@ def create(registry: CollectorRegistry = REGISTRY) -> Metrics:
         names=counter("names", "DNS transactions and handshakes in them, duplicates left out"),
         duplicate_names=counter("duplicate_names", "Those that Kafka held twice, dropped by ring position"),
         name_rows_stored=counter("name_rows_stored", "Rows stored in the table names"),
+        stored_bytes=gauge("stored_bytes", "Bytes that our tables take of ClickHouse's disk; told by one worker"),
+        stored_bytes_limit=gauge("stored_bytes_limit", "clickhouse.max_bytes; NaN: no cap"),
+        disk_free_bytes=gauge("disk_free_bytes", "Bytes that are free on ClickHouse's disk; told by one worker"),
+        next_drop_seconds=gauge(
+            "next_drop_seconds",
+            "Seconds until the oldest day goes for want of room, at the rate of an hour; NaN: not known, or never",
+        ),
+        dropped_partitions=Counter(
+            "ayaflow_streams_dropped_partitions",
+            "Days of a table that went for want of room; why: clickhouse.max_bytes (cap) or reserve_bytes (disk)",
+            ["table", "why"],
+            registry=registry,
+        ),
+        dropped_rows=Counter("ayaflow_streams_dropped_rows", "Rows of these days", ["table"], registry=registry),
         active_connections=Gauge("ayaflow_active_connections", "Flows in the open windows", registry=registry),
     )

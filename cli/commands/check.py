@@ -55,7 +55,7 @@ def audit(
 
     now = datetime.now(UTC)
     first, last = times.parse_range(since or None, until or None, now=now, local=not utc)
-    span = read.Range(since=first, until=last, node=node).within_retention(
+    span = read.Range(since=first, until=last, node=node, from_the_first=not since).within_retention(
         now, settings.clickhouse.flows_retention_days
     )
     if rollups:

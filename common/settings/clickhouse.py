@@ -33,6 +33,20 @@ class ClickHouseSettings(Section):
     cluster: str | None = Field(None, description="Make Replicated and Distributed tables on this cluster.")
     flows_retention_days: int = Field(90, ge=1, description="TTL of the raw windows.")
     names_retention_days: int = Field(30, ge=1, description="TTL of the table names, from when Kafka took a message.")
+    max_bytes: int = Field(
+        0,
+        ge=0,
+        le=2**63 - 1,
+        description="Cap on what our tables take of the disk (of a cluster: of the server that has most): before it is "
+        "reached the oldest days go, and `dropped` tells of them; 0: none.",
+    )
+    reserve_bytes: int | None = Field(
+        None,
+        ge=0,
+        le=2**63 - 1,
+        description="So much of ClickHouse's disk is kept free in the same way; none: 1 GiB, or a twentieth of a "
+        "smaller disk; 0: nothing is.",
+    )
     rollup_retention_days: int = Field(730, ge=1, description="TTL of the rollups: flows_1m, flows_1h and so on.")
 
     @field_validator("flows_retention_days", "names_retention_days", "rollup_retention_days")

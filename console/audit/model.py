@@ -12,6 +12,8 @@ An epoch is `unclosed` when the kernel's counters never came, because its ring w
 is stored, what else the kernel saw is not known. A `loss` is a gap that streams noticed on its way from the kernel to
 the ledger. With either the audit is not exact.
 
+Nor is it over days that went for want of room (console.audit.dropped).
+
 Nor is it with a hole: packets that a device counted by itself and that its hooks never saw (schemas.unseen).
 
 A window that differs is `in flight` as long as nothing proves that it will stay so. More consumed than stored: proven
@@ -37,6 +39,7 @@ from console.audit.readings import (
     Count,
     Difference,
     EpochTotals,
+    Gone,
     Hole,
     Loss,
     Place,
@@ -51,7 +54,7 @@ from console.audit.settled import GRACE_SECONDS, Reach, Settled
 class Row:
     """One place.
 
-    seen + unclosed = non_ip + malformed + unknown_link + dropped + stored
+    seen + unclosed = non_ip + malformed + unknown_link + dropped + stored + gone
                     + net of in_flight and of the differences
     """
 
@@ -66,6 +69,8 @@ class Row:
     dropped: Count = NOTHING
     consumed: Count = NOTHING
     stored: Count = NOTHING
+    gone: Count = NOTHING  # consumed for days that went for want of room
+    gone_lacking: Count = NOTHING  # by how much that is not what went, of whole days
     unclosed_epochs: int = 0
     unclosed: Count = NOTHING  # consumed, of epochs without the kernel's counters
     in_flight: Difference = field(default_factory=Difference)  # surplus: stored ahead of its ledger row
@@ -147,6 +152,7 @@ def compare(
     # a window of a clock that was ahead proves nothing of what comes until then
     reaches = {r.node: replace(r, stored_until=min(r.stored_until, now)) for r in readings.reaches}
     holes = {hole.place: hole for hole in readings.holes}
+    gone = {each.place: each for each in readings.gone}
     rows = [
         _row(
             place,
@@ -154,9 +160,10 @@ def compare(
             windows.get(place),
             reaches.get(place.node),
             holes.get(place),
+            gone=gone.get(place),
             open_since=open_since,
         )
-        for place in sorted(epochs.keys() | windows.keys(), key=_order)
+        for place in sorted(epochs.keys() | windows.keys() | gone.keys(), key=_order)
     ]
     nodes = settled.settle(
         [*readings.reaches, *_strangers(rows, reaches)],
@@ -208,6 +215,7 @@ def _row(
     reach: Reach | None,
     hole: Hole | None,
     *,
+    gone: Gone | None,
     open_since: float | None,
 ) -> Row:
     in_flight, store = Difference(), Difference()
@@ -232,7 +240,9 @@ def _row(
     chosen = windows.chosen if windows else NOTHING
     row = Row(
         place=place,
-        stored=(epochs.consumed if epochs else chosen) - open_now,
+        stored=(epochs.consumed if epochs else chosen) - open_now - (gone.count if gone and epochs else NOTHING),
+        gone=gone.count if gone else NOTHING,
+        gone_lacking=gone.lacking if gone else NOTHING,
         in_flight=in_flight,
         flight_since=since,
         ahead_since=ahead,

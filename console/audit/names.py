@@ -30,23 +30,29 @@ def epochs(span_seconds: float) -> str:
         f"sum(l.{name}_packets) AS {name}" for name in ("inspected", "copied", *(f"skipped_{why}" for why in SKIPPED))
     )
     skipped = " + ".join(f"k.skipped_{why}" for why in SKIPPED)
+    inspected = f"{ledger(IN_RANGE, span_seconds)} AND closed AND inspected_packets > 0"
     return f"""
 SELECT k.node AS node, sum(k.inspected) AS inspected, sum(k.copied) AS copied,
        {", ".join(f"sum(k.skipped_{why}) AS skipped_{why}" for why in SKIPPED)},
        sum(abs(toInt64(k.inspected) - toInt64(k.copied + {skipped}))) AS kernel,
        sum(r.read) AS read,
-       sumIf(greatest(toInt64(k.copied) - toInt64(r.read), 0), k.epoch + {_LATER_EPOCHS} <= n.newest) AS missing,
-       sumIf(greatest(toInt64(k.copied) - toInt64(r.read), 0), k.epoch + {_LATER_EPOCHS} > n.newest) AS in_flight,
+       sumIf(greatest(toInt64(k.copied) - toInt64(r.read), 0), k.last + {_LATER_EPOCHS} <= n.newest) AS missing,
+       sumIf(greatest(toInt64(k.copied) - toInt64(r.read), 0), k.last + {_LATER_EPOCHS} > n.newest) AS in_flight,
        sum(greatest(toInt64(r.read) - toInt64(k.copied), 0)) AS surplus
 FROM (
-    SELECT l.node AS node, l.ring_id AS ring_id, l.epoch AS epoch, {counted}
-    FROM (SELECT * {ledger(IN_RANGE, span_seconds)} AND closed AND inspected_packets > 0) AS l
-    GROUP BY node, ring_id, epoch
+    SELECT l.node AS node, l.ring_id AS ring_id, l.epoch AS epoch, l.last_epoch AS last, {counted}
+    FROM (SELECT * {inspected}) AS l
+    GROUP BY node, ring_id, epoch, last
 ) AS k
 GLOBAL LEFT JOIN (
-    SELECT node, ring_id, each AS epoch, sum(copies_of_it) AS read
-    FROM names_ledger ARRAY JOIN epochs AS each, epoch_copies AS copies_of_it
-    WHERE {_NEAR}
+    SELECT m.node AS node, m.ring_id AS ring_id, w.epoch AS epoch, sum(m.copies_of_it) AS read
+    FROM (
+        SELECT node, ring_id, each, copies_of_it FROM names_ledger
+        ARRAY JOIN epochs AS each, epoch_copies AS copies_of_it
+        WHERE {_NEAR}
+    ) AS m GLOBAL ASOF INNER JOIN (SELECT DISTINCT node, ring_id, epoch, last_epoch {inspected}) AS w
+        ON m.node = w.node AND m.ring_id = w.ring_id AND m.each >= w.epoch
+    WHERE m.each <= w.last_epoch
     GROUP BY node, ring_id, epoch
 ) AS r ON k.node = r.node AND k.ring_id = r.ring_id AND k.epoch = r.epoch
 GLOBAL LEFT JOIN (

@@ -4,7 +4,7 @@
 moment is read from one in _SAMPLE epochs, half a minute: a day of rows is then read in a tenth of the time.
 """
 
-from console.audit.sql import IN_RANGE, NODE
+from console.audit.sql import IN_RANGE, NODE, ledger
 
 _SAMPLE = 64
 
@@ -26,11 +26,11 @@ FROM (
                toUnixTimestamp64Milli(max(recorded)) AS recorded_ms,
                toUnixTimestamp64Micro(maxIf(end_time, device_epochs > 0)) AS ring_read_us,
                argMax((toUnixTimestamp64Micro(end_time), ended, toUnixTimestamp64Micro(start_time), window_seconds),
-                      (epoch, ended)) AS last_epoch
+                      (ledger.last_epoch, ended)) AS last_epoch
         FROM ledger
         WHERE (end_time > fromUnixTimestamp64Micro({{since_us:Int64}}, 'UTC')
                OR (end_time > fromUnixTimestamp64Micro({{heard_us:Int64}}, 'UTC')
-                   AND (epoch % {_SAMPLE} = 0 OR epoch < {_SAMPLE} OR ended)))
+                   AND (epoch % {_SAMPLE} = 0 OR epoch < {_SAMPLE} OR ended OR version > 0)))
           AND {NODE}
         GROUP BY node, ring_id
     )
@@ -53,32 +53,41 @@ GLOBAL LEFT JOIN (
 ORDER BY node
 """  # noqa: S608  constants of this file
 
-_RINGS = f"""SELECT node, ring_id, min(epoch) AS lowest, max(epoch) AS highest,
-           highest - lowest + 1 - toInt64(groupBitmap(toUInt64(epoch))) AS missing
-    FROM ledger WHERE {IN_RANGE}
+
+def _rings(span_seconds: float) -> str:
+    return f"""SELECT node, ring_id, min(epoch) AS lowest, max(last) AS highest,
+           highest - lowest + 1 - sum(last - epoch + 1) AS missing
+    FROM (SELECT DISTINCT node, ring_id, epoch, last_epoch AS last {ledger(IN_RANGE, span_seconds)})
     GROUP BY node, ring_id
     HAVING missing != 0"""  # noqa: S608  constants of this file
 
-RINGS = f"SELECT count() AS suspicious FROM ({_RINGS})"  # noqa: S608  constants of this file
-"""Rings of which not all epochs between the first and the last in the range are in the range."""
 
-# Outside of the range, too: where a node's clock was stepped, an epoch may be anywhere.
-GAPS = f"""
-SELECT node, epoch + 1 AS first, sum(next - epoch - 1) OVER (PARTITION BY node) AS epochs, end_us
+def rings(span_seconds: float) -> str:
+    """Rings of which not all epochs between the first and the last in the range are in the range."""
+    return f"SELECT count() AS suspicious FROM ({_rings(span_seconds)})"  # noqa: S608  constants of this file
+
+
+def gaps(span_seconds: float) -> str:
+    """The first of a node's epochs that are not there, and how many there are.
+
+    Outside of the range, too: where a node's clock was stepped, an epoch may be anywhere.
+    """
+    return f"""
+SELECT node, last + 1 AS first, sum(next - last - 1) OVER (PARTITION BY node) AS epochs, end_us
 FROM (
-    SELECT node, ring_id, epoch, end_us,
-           leadInFrame(epoch, 1, epoch + 1) OVER (PARTITION BY node, ring_id ORDER BY epoch
-                                                  ROWS BETWEEN CURRENT ROW AND 1 FOLLOWING) AS next
+    SELECT node, ring_id, epoch, last, end_us,
+           leadInFrame(epoch, 1, last + 1) OVER (PARTITION BY node, ring_id ORDER BY epoch
+                                                 ROWS BETWEEN CURRENT ROW AND 1 FOLLOWING) AS next
     FROM (
-        SELECT l.node AS node, l.ring_id AS ring_id, l.epoch AS epoch,
+        SELECT l.node AS node, l.ring_id AS ring_id, l.epoch AS epoch, l.last_epoch AS last,
                toUnixTimestamp64Micro(max(l.end_time)) AS end_us
-        FROM ledger AS l GLOBAL INNER JOIN ({_RINGS}) AS r ON l.node = r.node AND l.ring_id = r.ring_id
+        FROM ledger AS l FINAL GLOBAL INNER JOIN ({_rings(span_seconds)}) AS r
+            ON l.node = r.node AND l.ring_id = r.ring_id
         WHERE l.epoch >= r.lowest AND l.epoch <= r.highest
-        GROUP BY node, ring_id, epoch
+        GROUP BY node, ring_id, epoch, last
     )
 )
-WHERE next > epoch + 1
+WHERE next > last + 1
 ORDER BY node, end_us
 LIMIT 1 BY node
 """  # noqa: S608  constants of this file
-"""The first of a node's epochs that are not there, and how many there are."""

@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from common.errors import QueryError, ServiceUnavailable
@@ -15,6 +15,7 @@ from console.audit.readings import (
     Count,
     Difference,
     EpochTotals,
+    Gone,
     Hole,
     Loss,
     Place,
@@ -26,6 +27,7 @@ from console.audit.settled import GONE_SECONDS, Gap, Reach
 from console.audit.sql import Rewindowed
 from console.query.times import EARLIEST, LATEST
 from console.store.client import Parameters, Store
+from schemas.clickhouse import dropped
 from schemas.clickhouse.rollups import ROLLUPS
 
 
@@ -36,6 +38,7 @@ class Range:
     since: datetime = EARLIEST
     until: datetime = LATEST  # the default: as far as all is settled
     node: str = ""  # every one
+    from_the_first: bool = False  # nobody said since when
 
     @property
     def asked_until(self) -> float | None:
@@ -53,7 +56,15 @@ class Range:
                 f"the raw windows are kept for {retention_days} days (clickhouse.flows_retention_days);"
                 " there is nothing left to compare in this range"
             )
-        return Range(since=max(self.since, oldest), until=self.until, node=self.node)
+        return replace(self, since=max(self.since, oldest))
+
+    def behind_dropped(self, store: Store) -> "Range":
+        """Where nobody said since when: without the days up to the last that went for want of room."""
+        if not self.from_the_first:
+            return self
+        newest = _one(store.select(dropped.NEWEST), "newest")
+        behind = datetime.fromtimestamp(newest, UTC) + timedelta(days=1, hours=2) if newest else self.since
+        return replace(self, since=max(self.since, behind))
 
 
 def read(store: Store, span: Range) -> Readings:
@@ -76,10 +87,11 @@ def read(store: Store, span: Range) -> Readings:
     # First how far all have come: what shows it is there for all questions behind it, and proves nothing of what comes
     # between them. Then the ledger before flows: what is stored in between is surplus of a window that is still open.
     reaches = ask(reach_sql.REACHES)
-    gaps = ask(reach_sql.GAPS) if _one(ask(reach_sql.RINGS), "suspicious") else []
+    gaps = ask(reach_sql.gaps(seconds)) if _one(ask(reach_sql.rings(seconds)), "suspicious") else []
     epochs = ask(audit_sql.epochs(seconds))
     ranges = [Rewindowed(row["begin"], row["until"], row["bucket_seconds"]) for row in ask(audit_sql.REWINDOWED)]
     windows = ask(audit_sql.windows(seconds, ranges))
+    gone = ask(audit_sql.gone(seconds)) if _one(ask(dropped.NEWEST), "newest") else []
     begun = {row["node"] for row in epochs} - {row["node"] for row in reaches}  # meanwhile: the next reading has them
     epochs, windows = ([row for row in rows if row["node"] not in begun] for rows in (epochs, windows))
     losses = ask(audit_sql.LOSSES) + ask(audit_sql.REFUSED)
@@ -89,6 +101,7 @@ def read(store: Store, span: Range) -> Readings:
         now=now,
         epochs=tuple(_epochs(row) for row in epochs),
         windows=tuple(_windows(row) for row in windows),
+        gone=tuple(Gone(place=_place(row), count=_count(row, ""), lacking=_count(row, "lacking_")) for row in gone),
         reaches=_reaches(reaches, gaps),
         rollups=tuple(
             RollupDifference(

@@ -160,6 +160,15 @@ class Hole:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Gone:
+    """What was consumed of one place for days that went for want of room."""
+
+    place: Place
+    count: Count  # by epochs in the range
+    lacking: Count  # of days in the range as a whole: consumed, and neither known to have gone nor stored since
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Readings:
     """What was read from the store at one moment."""
 
@@ -171,6 +180,7 @@ class Readings:
     losses: tuple[Loss, ...] = ()
     holes: tuple[Hole, ...] = ()
     names: tuple[NameTotals, ...] = ()
+    gone: tuple[Gone, ...] = ()
 
 
 def total(counts: Iterable[Count]) -> Count:

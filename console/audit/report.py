@@ -167,6 +167,7 @@ def _row_json(row: Row) -> dict[str, Any]:
         ("in_flight", row.in_flight.missing),
         ("ahead_of_ledger", row.in_flight.surplus),
         ("device", row.device),
+        ("gone", row.gone),
     ):
         result[f"{name}_packets"], result[f"{name}_bytes"] = count.packets, count.bytes
     result["unseen_packets"] = row.hole.unseen_packets if row.hole else 0

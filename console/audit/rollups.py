@@ -15,6 +15,7 @@ from typing import Any, TextIO
 from common.settings import ClickHouseSettings
 from console.audit.read import Range
 from console.store.client import Store
+from schemas.clickhouse import dropped
 from schemas.clickhouse.rollups import ROLLUPS, SUMS
 
 GRACE_SECONDS = 120
@@ -25,11 +26,12 @@ _PAUSE_SECONDS = 1.0
 _DAY = 86_400
 _MOST_BYTES = 1 << 30  # of sums in memory; more goes to disk
 
-DAYS = """
+DAYS = f"""
 SELECT DISTINCT toString(toDate(window_begin)) AS day FROM flows
-WHERE window_begin >= toDateTime({from:UInt32}, 'UTC') AND window_begin < toDateTime({to:UInt32}, 'UTC')
+WHERE window_begin >= toDateTime({{from:UInt32}}, 'UTC') AND window_begin < toDateTime({{to:UInt32}}, 'UTC')
+  AND {dropped.comparable("window_begin")}
 ORDER BY day
-"""
+"""  # noqa: S608  constants
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from itertools import groupby
 
 from common.times import iso
 from console.audit import names
@@ -9,6 +10,7 @@ from console.audit.around import Around, Held
 from console.audit.model import Report, Row
 from console.audit.readings import Count, Difference, Hole, Loss, RollupDifference, total
 from console.audit.settled import Reason, Settled, Standing
+from schemas.clickhouse import dropped
 
 STAGES = {
     "kernel": "the kernel's own outcomes do not add up to what it saw",
@@ -55,7 +57,14 @@ def _differences(report: Report) -> list[str]:
     found = [line for stage in STAGES for row in report.rows if (line := _wrong(row, stage))]
     found += [_unclosed(row) for row in report.rows if row.unclosed_epochs]
     found += [_unseen(row, row.hole) for row in report.rows if row.hole]
-    found += [_lost(loss) for loss in report.losses]
+    found += [_lost(loss) for loss in report.losses if loss.kind != dropped.KIND]
+    found += _went(report.losses)
+    found += [
+        f"{_place(row)}: of the days that went, {amount(Difference.of(row.gone_lacking).missing)} fewer and"
+        f" {amount(Difference.of(row.gone_lacking).surplus)} more went, or came since, than streams consumed for them."
+        for row in report.rows
+        if row.gone_lacking
+    ]
     found += names.differences(report.names)
     found += [
         f"{rollup.table} differs from flows by {amount(rollup.difference)} in {rollup.periods} period(s) from"
@@ -123,6 +132,23 @@ def _lost(loss: Loss) -> str:
     where = f"{loss.node or 'all nodes'}, partition {loss.kafka_partition}"
     count = "" if loss.lost is None else f" {loss.lost:,}"
     return f"{where}: lost:{count} {loss.kind} from {loss.first:,} to {loss.behind:,}{since}."
+
+
+def _went(losses: Iterable[Loss]) -> list[str]:
+    """A sentence a drop."""
+    of_drops = sorted(
+        (loss for loss in losses if loss.kind == dropped.KIND), key=lambda loss: (loss.first, loss.noticed)
+    )
+    said = []
+    for (first, noticed), each in groupby(of_drops, key=lambda loss: (loss.first, loss.noticed)):
+        nodes = [*each]
+        packets = sum(loss.lost or 0 for loss in nodes)
+        whose = nodes[0].node if len(nodes) == 1 else f"{len(nodes):,} nodes"
+        said.append(
+            f"{iso(first / 1e9)[:10]}: {packets:,} packet(s) of {whose} were dropped by the cap at {iso(noticed)}, for"
+            " want of room (clickhouse.max_bytes, reserve_bytes); the table dropped has more."
+        )
+    return said
 
 
 def _unsettled(report: Report, around: Around) -> list[str]:

@@ -11,6 +11,7 @@ windows that do not match are listed one by one.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from schemas.clickhouse import dropped
 from schemas.clickhouse.rollups import ROLLUPS
 from schemas.unseen import SPAN_SECONDS, hole_sql
 
@@ -55,7 +56,7 @@ def _differences(name: str) -> str:
 def epochs(span_seconds: float) -> str:
     """What the kernel counted, and what of it was consumed: a row a node, interface and direction."""
     return f"""
-SELECT l.node AS node, l.interface AS interface, toString(l.direction) AS direction, count() AS epochs,
+SELECT l.node AS node, l.interface AS interface, toString(l.direction) AS direction, sum(l.epochs) AS epochs,
        sum(l.seen_packets) AS seen_packets, sum(l.seen_bytes) AS seen_bytes,
        sum(l.emitted_packets) AS emitted_packets, sum(l.emitted_bytes) AS emitted_bytes,
        sum(l.coalesced_packets) AS coalesced_packets, sum(l.coalesced_bytes) AS coalesced_bytes,
@@ -84,14 +85,17 @@ ORDER BY node, interface, direction
 
 
 def holes(span_seconds: float) -> str:
-    """Minutes in which a device counted what its hooks did not see: a row a node, interface and direction."""
+    """Minutes in which a device counted what its hooks did not see: a row a node, interface and direction.
+
+    Epochs that were added up since have none (streams.disk.condense_sql).
+    """
     return f"""
 SELECT node, interface, toString(direction) AS direction, count() AS minutes,
        toUnixTimestamp(min(minute)) AS first_minute, sum(device) AS device_packets, sum(unseen) AS unseen_packets
 FROM (
     SELECT node, interface, direction, toStartOfInterval(end_time, INTERVAL {SPAN_SECONDS} SECOND) AS minute,
            sum(ledger.device_packets) AS device, sum(ledger.unseen_packets) AS unseen
-    {ledger(IN_RANGE, span_seconds)} AND device_epochs > 0
+    {ledger(IN_RANGE, span_seconds)} AND device_epochs > 0 AND version = 0
     GROUP BY node, interface, direction, minute
     HAVING {hole_sql("device", "unseen")}
 )
@@ -164,6 +168,7 @@ FROM (
             {ledger(_IN_MARGIN, span_seconds)}
         )
         ARRAY JOIN consumed_windows AS window_begin, consumed_packets AS p, consumed_bytes AS b
+        WHERE {dropped.kept("window_begin")}
         UNION ALL
         SELECT node, interface, side.1 AS direction, {start} AS period,
                {seconds} AS period_seconds, toInt64(0) AS end_us,
@@ -178,7 +183,7 @@ FROM (
                                sum(if(direction = 'egress', bytes, bytes_rev)))] AS sides
             FROM flows
             WHERE window_begin >= toDateTime({{oldest:UInt32}}, 'UTC')
-              AND window_begin < toDateTime({{newest:UInt32}}, 'UTC') AND {NODE}
+              AND window_begin < toDateTime({{newest:UInt32}}, 'UTC') AND {NODE} AND {dropped.kept("window_begin")}
             GROUP BY node, interface, window_begin, window_seconds
         )
         ARRAY JOIN sides AS side
@@ -194,13 +199,18 @@ ORDER BY node, interface, direction
 """  # noqa: S608  constants of this file
 
 
+def gone(span_seconds: float) -> str:
+    """What went for want of room; see console.audit.dropped."""
+    return dropped.gone(ledger(_IN_MARGIN, span_seconds), _CHOSEN, NODE)
+
+
 # When streams was killed while it noted a gap, it may stand there twice, with another beginning: the widest counts.
 LOSSES = f"""
 SELECT toString(l.kind) AS kind, l.node AS node, l.kafka_partition AS kafka_partition, l.ring_id AS ring_id,
        min(l.gap_start) AS first, l.gap_end AS behind, toUnixTimestamp(min(l.time)) AS noticed,
        argMin(l.lost, l.gap_start) AS lost
 FROM losses AS l FINAL
-WHERE if(l.kind = 'idle',
+WHERE if(l.kind IN ('idle', 'dropped'),
          intDiv(l.gap_end, 1000) > {{since_us:Int64}} AND intDiv(l.gap_start, 1000) <= {{until_us:Int64}},
          l.time > fromUnixTimestamp64Micro({{since_us:Int64}}, 'UTC')
          AND l.time <= fromUnixTimestamp64Micro({{until_us:Int64}}, 'UTC'))
@@ -261,7 +271,7 @@ def _open_windows(table: str) -> str:
 def _in_periods(time: str) -> str:
     """`from` and `to` are starts of periods: a window is between them when its period is."""
     return f"""{time} >= toDateTime({{from:UInt32}}, 'UTC') AND {time} < toDateTime({{to:UInt32}}, 'UTC')
-          AND ({{node:String}} = '' OR t.node = {{node:String}})"""
+          AND {dropped.comparable(time)} AND ({{node:String}} = '' OR t.node = {{node:String}})"""
 
 
 def rollup(table: str, *, explain: bool) -> str:

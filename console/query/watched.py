@@ -11,7 +11,7 @@ from typing import Any
 from console.query.filter_sql import Parameters, compile_of
 from console.query.filters import Filter
 
-_LONGEST_EPOCH = 10  # seconds; capture.epoch_ms allows no more
+_LONGEST_EPOCH = 3_600  # seconds: of epochs that were added up by the hour
 NODE = "node"
 
 
@@ -27,7 +27,7 @@ SELECT intDiv(toUnixTimestamp(f.end_time), {step:d}) * {step:d} AS time, {"f.nod
        toUnixTimestamp(min(f.start_time)) AS begun, toUnixTimestamp(max(f.end_time)) AS ended,
        sumMap(arrayMap(w -> intDiv(toUnixTimestamp(w), {step:d}) * {step:d}, f.consumed_windows), f.consumed_packets)
            AS consumed
-FROM ledger AS f
+FROM ledger AS f FINAL
 WHERE f.end_time >= toDateTime64({{first:UInt32}}, 6, 'UTC') AND f.end_time < toDateTime64({{last:UInt32}}, 6, 'UTC')
   AND f.closed AND {condition.keys}
 GROUP BY {keys}""".strip()  # noqa: S608  only names of ours; values are parameters

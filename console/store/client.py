@@ -17,7 +17,7 @@ from common.settings import ClickHouseSettings
 from console.store import formulas
 from schemas.clickhouse.rollups import ROLLUPS
 
-TABLES = ("flows", *ROLLUPS, "names", "names_ledger", "ledger", "losses", "refused", "schema_migrations")
+TABLES = ("flows", *ROLLUPS, "names", "names_ledger", "ledger", "losses", "dropped", "refused", "schema_migrations")
 Parameters = Mapping[str, str | int]
 
 # readonly=2: nothing is written, and the settings of a query can be given

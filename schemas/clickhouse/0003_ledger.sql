@@ -1,5 +1,6 @@
 -- The ledger: for each closed epoch of a node, interface and direction, the kernel's counters and what streams consumed of it.
--- Written at least once; the sort key is the identity, so FINAL reads each row once. The index finds the epochs of an hour
+-- Written at least once; the sort key is the identity, so FINAL reads each row once. Epochs that are settled and add up are added up
+-- by the minute, later by the hour: one insert has the sum and takes back the single rows (streams/store/condensing.py). The index finds the epochs of an hour
 -- without reading the times of a month.
 CREATE TABLE IF NOT EXISTS {database}.ledger{local} {on_cluster}
 (
@@ -41,13 +42,17 @@ CREATE TABLE IF NOT EXISTS {database}.ledger{local} {on_cluster}
     consumed_packets   Array(UInt64)           COMMENT 'Packets consumed from Kafka, by window',
     consumed_bytes     Array(UInt64)           COMMENT 'Bytes consumed from Kafka, by window',
     recorded           DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC') COMMENT 'When this row was written, by the clock of ClickHouse' CODEC(Delta, ZSTD(1)),
+    last_epoch         Int64 DEFAULT epoch     COMMENT 'Of a row that several epochs were added up in: number of the last one of the ring' CODEC(Delta, ZSTD(1)),
+    epochs             UInt32 DEFAULT 1        COMMENT 'Epochs of this interface and direction that are added up here' CODEC(T64, ZSTD(1)),
+    version            UInt64 DEFAULT 0        COMMENT 'When they were, microseconds since the Unix epoch; 0: the row of one epoch, as it came' CODEC(ZSTD(1)),
+    is_deleted         UInt8 DEFAULT 0         COMMENT '1: this one is in such a row' CODEC(ZSTD(1)),
     INDEX end_time_range end_time TYPE minmax GRANULARITY 1
 )
-ENGINE = {replacing_merge_tree}
-PARTITION BY toYYYYMM(end_time)
+ENGINE = {replacing_merge_tree}(version, is_deleted)
+PARTITION BY toDate(end_time)
 ORDER BY (node, ring_id, epoch, interface, direction, primary)
 TTL toDateTime(end_time) + INTERVAL {rollup_retention_days} DAY
-SETTINGS ttl_only_drop_parts = 1;
+SETTINGS ttl_only_drop_parts = 1, allow_experimental_replacing_merge_with_cleanup = 1;
 
 -- The ledger of names: what each insert into the table names is made of, a row a node and ring. Written before the insert, and the
 -- first of a name counts: so it says up to which message that insert goes, whoever makes it.
@@ -79,6 +84,7 @@ CREATE TABLE IF NOT EXISTS {database}.names_ledger{local} {on_cluster}
     INDEX clock_range clock TYPE minmax GRANULARITY 1
 )
 ENGINE = {merge_tree}
+PARTITION BY toDate(received)
 ORDER BY (topic_id, kafka_partition, kafka_offset_start, node, ring_id)
 TTL received + INTERVAL {rollup_retention_days} DAY
-SETTINGS {deduplication_window} = 100000;
+SETTINGS ttl_only_drop_parts = 1, {deduplication_window} = 100000;

@@ -24,6 +24,9 @@ ENGINE = Distributed('{cluster}', '{database}', 'ledger_local', cityHash64(node)
 CREATE TABLE IF NOT EXISTS {database}.losses {on_cluster} AS {database}.losses_local
 ENGINE = Distributed('{cluster}', '{database}', 'losses_local', kafka_partition);
 
+CREATE TABLE IF NOT EXISTS {database}.dropped {on_cluster} AS {database}.dropped_local
+ENGINE = Distributed('{cluster}', '{database}', 'dropped_local', cityHash64(table, day));
+
 CREATE TABLE IF NOT EXISTS {database}.refused {on_cluster} AS {database}.refused_local
 ENGINE = Distributed('{cluster}', '{database}', 'refused_local', kafka_partition);
 

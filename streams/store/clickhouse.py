@@ -15,6 +15,7 @@ from common.settings import ClickHouseSettings
 from schemas.clickhouse.horizon import Horizon
 from schemas.clickhouse.rollups import ROLLUPS
 from schemas.flows import FlowColumns, LedgerRow, Loss
+from streams.disk.condense_sql import MOST_EPOCHS
 from streams.partition.storing import Aside, KafkaPartition, Refused, WindowId
 from streams.store import rollups, turned
 from streams.store.arrow import COLUMNS, connections, flow_columns, flow_table, ledger_table, loss_table
@@ -210,12 +211,15 @@ class ClickHouseStore:
             by_ring.setdefault((node, ring_id), []).append(epoch)
         for (node, ring_id), numbers in by_ring.items():
             stored = self._connection.query(
-                "SELECT DISTINCT epoch FROM ledger WHERE node = {node:String} AND ring_id = {ring:Int64} "
-                "AND epoch IN {epochs:Array(Int64)}",
+                "SELECT DISTINCT arrayJoin(arrayFilter(e -> e BETWEEN epoch AND last_epoch, {epochs:Array(Int64)})) "
+                "FROM ledger WHERE node = {node:String} AND ring_id = {ring:Int64} "
+                "AND epoch BETWEEN {first:Int64} AND {last:Int64}",
                 lambda rows: [int(row[0]) for row in rows],
                 node=node,
                 ring=ring_id,
                 epochs=numbers,
+                first=min(numbers) - MOST_EPOCHS,  # a row may have many
+                last=max(numbers),
             )
             found |= {(node, ring_id, epoch) for epoch in stored}
         return found

@@ -21,7 +21,7 @@ from streams.store.migrate import migrate, remember
 T = TypeVar("T")
 
 _TIMEOUT_SECONDS = 120  # without a piece of an answer
-_ONE_BLOCK: dict[str, Any] = {
+ONE_BLOCK: dict[str, Any] = {
     "async_insert": 0,  # an answer means that it is stored
     "insert_deduplicate": 1,
     "deduplicate_insert": "enable",  # the same, since 26; wins over it
@@ -32,8 +32,9 @@ _ONE_BLOCK: dict[str, Any] = {
     "max_insert_threads": 1,
     "input_format_parallel_parsing": 0,
 }
+"""So that an insert is one part: it is there or not."""
 _ACCESS = frozenset({192, 193, 194, 497, 516})  # UNKNOWN_USER, …, ACCESS_DENIED, AUTHENTICATION_FAILED
-_MAY_BE_UNKNOWN = frozenset({"deduplicate_insert"})  # to older servers
+_MAY_BE_UNKNOWN = frozenset({"deduplicate_insert", "max_partition_size_to_drop"})  # to older servers
 _ON_A_CLUSTER: dict[str, Any] = {
     "distributed_foreground_insert": 1,
     "insert_quorum": "auto",
@@ -99,17 +100,15 @@ class Connection:
 
     def command(self, sql: str, settings: dict[str, Any] | None = None, **parameters: Any) -> None:
         """Run a statement."""
-        self._call(
-            lambda client: client.command(sql, parameters=parameters, settings={**self._extra, **(settings or {})})
-        )
+        wanted = {**self._extra, **(settings or {})}
+        self._call(lambda client: client.command(sql, parameters=parameters, settings=_known(wanted, client)))
 
     def insert(self, table: str, rows: pa.Table, settings: dict[str, Any] | None = None) -> None:
         """Insert rows as one block. Raises Refused when that is what the server says of them."""
-        wanted = {**_ONE_BLOCK, **self._extra, **(settings or {})}
+        wanted = {**ONE_BLOCK, **self._extra, **(settings or {})}
 
         def work(client: Client) -> None:
-            known = {k: v for k, v in wanted.items() if k not in _MAY_BE_UNKNOWN or k in client.server_settings}
-            client.insert_arrow(table, rows, settings=known)
+            client.insert_arrow(table, rows, settings=_known(wanted, client))
 
         self._call(work, refusals=_REFUSALS)
 
@@ -138,6 +137,10 @@ class Connection:
             if self._horizon:
                 remember(client, self._settings, self._horizon)
         return connect(self._settings, database=self._settings.database, timeout_seconds=_TIMEOUT_SECONDS)
+
+
+def _known(settings: dict[str, Any], client: Client) -> dict[str, Any]:
+    return {k: v for k, v in settings.items() if k not in _MAY_BE_UNKNOWN or k in client.server_settings}
 
 
 def _first_line(error: BaseException) -> str:

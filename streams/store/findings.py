@@ -76,7 +76,7 @@ class FindingsStore:
         statements = [
             (
                 f"CREATE TABLE IF NOT EXISTS {local}{on_cluster} ({columns}) "
-                f"ENGINE = {'Replicated' if cluster else ''}MergeTree PARTITION BY toYYYYMM(window_begin) "
+                f"ENGINE = {'Replicated' if cluster else ''}MergeTree PARTITION BY toDate(window_begin) "
                 "ORDER BY (window_begin, topic_id, kafka_partition, revision, number) "
                 f"TTL window_begin + INTERVAL {settings.rollup_retention_days} DAY "
                 f"SETTINGS ttl_only_drop_parts = 1, {window} = 100000"

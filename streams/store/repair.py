@@ -135,9 +135,16 @@ def run(settings: ClickHouseSettings, begin: int, until: int, *, tell: Callable[
 def _repair(connection: Connection, chosen: list[date], retention_days: int, tell: Callable[[str], None]) -> int:
     held = Days(connection)
     oldest = day_of(int(time.time()) - retention_days * 86_400)
+    gone = connection.query(
+        "SELECT DISTINCT day FROM dropped WHERE table = 'flows'", lambda rows: {row[0] for row in rows}
+    )
     for day in chosen:
         if held.is_written(day):
             raise QueryError(f"{day} is still being written: repair days that ended five minutes ago, with --to {day}")
+        if day in gone:
+            raise QueryError(
+                f"{day} of flows went for want of room (see the table dropped); its rollups stay as they are"
+            )
         if day <= oldest:
             raise QueryError(
                 f"the raw windows of {day} are removed, or about to be (clickhouse.flows_retention_days: "

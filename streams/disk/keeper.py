@@ -1,0 +1,112 @@
+"""Looks how much room there is, and lets the oldest days go before there is none.
+
+One worker does it (streams.disk.turns). Should two believe so for a moment, they do the same thing, once.
+"""
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from common import logs
+from streams.disk.plan import Day, Drop, Growth, Limits, Plan, Seen, Why, announcement, plan
+from streams.metrics import Metrics
+
+log = logs.get("streams")
+
+LOOK_SECONDS = 5.0
+_MOST_AT_ONCE = 1000  # days of one look
+
+
+class Disk(Protocol):
+    """What streams.store.disk.ClickHouseDisk is; ServiceUnavailable says that the same may work later."""
+
+    def seen(self) -> Seen:
+        """What there is now."""
+
+    def unfinished(self) -> list[Drop]:
+        """Drops that were begun."""
+
+    def begin(self, what: Day, why: Why, ms: int) -> Drop | None:
+        """Write it down. None: the day is gone already, or somebody else is at it."""
+
+    def go_on(self, drop: Drop) -> bool:
+        """Drop what was written down, unless that was done. Whether something was dropped now."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+class Keeper:
+    """Keeps within the limits. Used from one thread; what it tells, from any."""
+
+    def __init__(self, disk: Disk, limits: Limits, retention: Mapping[str, int], metrics: Metrics) -> None:
+        """`retention`: days by setting."""
+        self._disk, self._limits, self._retention, self._metrics = disk, limits, retention, metrics
+        self._growth = Growth()
+        self._found: Plan | None = None
+        self._last: str | None = None  # what went last
+
+    def look(self) -> None:
+        """Once. Raises ServiceUnavailable."""
+        for drop in self._disk.unfinished():
+            self._gone(drop, self._disk.go_on(drop), 0)
+        for _ in range(_MOST_AT_ONCE):
+            seen = self._disk.seen()
+            # what comes until the next look, and once more for what is under way
+            found = plan(seen, self._limits, self._retention, coming=2 * LOOK_SECONDS * self._growth.rate_now)
+            if found.why is None or found.next is None:
+                break
+            begun = self._disk.begin(found.next, found.why, time.time_ns() // 1_000_000)
+            if begun is None:  # somebody else is at it
+                break
+            self._gone(begun, self._disk.go_on(begun), found.next.bytes)
+        self._growth.look(time.monotonic(), found.used)
+        self._found = found
+        self._measure(found, seen)
+
+    def _gone(self, drop: Drop, went: bool, size: int) -> None:
+        if not went:
+            return
+        self._growth.went(size)
+        self._metrics.dropped_partitions.labels(drop.table, str(drop.why)).inc()
+        self._metrics.dropped_rows.labels(drop.table).inc(drop.rows)
+        self._last = f"{drop.day} of {drop.table}"
+        setting = {Why.CAP: "clickhouse.max_bytes", Why.DISK: "clickhouse.reserve_bytes"}[drop.why]
+        log.warning("a day was dropped", table=drop.table, day=str(drop.day), rows=drop.rows, because_of=setting)
+
+    def _measure(self, found: Plan, seen: Seen) -> None:
+        metrics, seconds = self._metrics, self._seconds(found)
+        metrics.stored_bytes.set(found.used)
+        metrics.stored_bytes_limit.set(self._limits.cap or math.nan)
+        metrics.disk_free_bytes.set(min((room.free for room in seen.rooms), default=math.nan))
+        metrics.next_drop_seconds.set(math.nan if seconds is None else seconds)
+
+    def _seconds(self, found: Plan) -> float | None:
+        rate = self._growth.rate
+        return None if found.left is None or not rate else max(found.left, 0) / rate
+
+    def told(self) -> dict[str, Any] | None:
+        """For /health; None: nothing is known yet."""
+        found = self._found
+        if found is None:
+            return None
+        seconds = self._seconds(found)
+        return {
+            "stored_bytes": found.used,
+            "max_bytes": self._limits.cap or None,
+            "left_bytes": found.left,
+            "next_table": found.next.table if found.next else None,
+            "next_day": str(found.next.day) if found.next else None,
+            "next_seconds": None if seconds is None else round(seconds),
+            "last_dropped": self._last,
+        }
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is to be known before it happens, in sentences."""
+        return [*announcement(self._found, self._limits, self._growth.rate)] if self._found else []
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._disk.close()
