@@ -5,7 +5,7 @@ One worker does it (streams.disk.turns). Should two believe so for a moment, the
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from common import logs
@@ -40,8 +40,16 @@ class Disk(Protocol):
 class Keeper:
     """Keeps within the limits. Used from one thread; what it tells, from any."""
 
-    def __init__(self, disk: Disk, limits: Limits, retention: Mapping[str, int], metrics: Metrics) -> None:
-        """`retention`: days by setting."""
+    def __init__(
+        self,
+        disk: Disk,
+        limits: Limits,
+        retention: Mapping[str, int],
+        metrics: Metrics,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`retention`: days by setting; `monotonic`: seconds of a clock that does not step."""
+        self._monotonic = monotonic
         self._disk, self._limits, self._retention, self._metrics = disk, limits, retention, metrics
         self._growth = Growth()
         self._found: Plan | None = None
@@ -61,7 +69,7 @@ class Keeper:
             if begun is None:  # somebody else is at it
                 break
             self._gone(begun, self._disk.go_on(begun), found.next.bytes)
-        self._growth.look(time.monotonic(), found.used)
+        self._growth.look(self._monotonic(), found.used)
         self._found = found
         self._measure(found, seen)
 

@@ -1,6 +1,7 @@
 """Tables whose disk is looked after, and rows of any day."""
 
 import contextlib
+import itertools
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
@@ -80,6 +81,7 @@ def keeper(tables: Tables, **settings: Any) -> Iterator[Keeper]:
         Limits(cap=clickhouse.max_bytes, reserve=clickhouse.reserve_bytes),
         retention(clickhouse),
         metrics.create(CollectorRegistry()),
+        map(float, itertools.count(0, 5)).__next__,  # five seconds a look
     )
     try:
         yield made
