@@ -43,7 +43,7 @@ def main() -> None:
             found = _compact(client)
             _say(f"the same {name} (made in {seconds:.1f} s)", found, places)
         by_hour = found[0] / places
-        client.command(f"TRUNCATE TABLE ledger")
+        client.command("TRUNCATE TABLE ledger")
         _many(client)
         many = _compact(client)
         _say(f"an hour of {NODES:,} nodes by the hour", many, NODES * places)
@@ -58,7 +58,7 @@ def main() -> None:
         print(f"its {NODES * places * 360:,} windows, one by one: {time.monotonic() - began:.1f} s")
         whole = many[0] * 24 * DAYS
         print(
-            f"model: {NODES:,} nodes × {INTERFACES} interfaces × {DAYS} days, all of them busy: {whole / 1e9:,.0f} GB;"
+            f"model: {NODES:,} nodes of {INTERFACES} interfaces, {DAYS} days, all of them busy: {whole / 1e9:,.0f} GB;"
         )
         print(
             f"as it comes: {new[0] / places * NODES * places * 24 * DAYS / 1e9:,.0f} GB; by one node's hour: "
@@ -68,15 +68,28 @@ def main() -> None:
         store.close()
 
 
+_PLACE = {
+    "interface": f"concat('eth', toString(intDiv(number, 2) % {INTERFACES}))",
+    "direction": "if(number % 2 = 0, 'ingress', 'egress')",
+    "ring_id": "7",
+    "window_seconds": "10",
+    **dict.fromkeys(("seen_packets", "emitted_packets"), "p"),
+    **dict.fromkeys(("seen_bytes", "emitted_bytes"), "b"),
+}
+
+
 def _fill(client: Any) -> None:
-    client.command(
-        "INSERT INTO ledger (node, ring_id, epoch, interface, direction, start_time, end_time, seen_packets, seen_bytes, "
-        "emitted_packets, emitted_bytes, window_seconds, consumed_windows, consumed_packets, consumed_bytes) "
-        f"SELECT 'n1', 7, intDiv(number, {2 * INTERFACES}) + 1 AS n, concat('eth', toString(intDiv(number, 2) % {INTERFACES})), "
-        f"if(number % 2 = 0, 'ingress', 'egress'), end - 0.5, toDateTime64({HOUR} + n * 0.5 - 0.01, 6, 'UTC') AS end, "
-        "1 + cityHash64(number) % 2000 AS p, p * (60 + cityHash64(number, 1) % 1400) AS b, p, b, 10, "
-        f"[toDateTime({HOUR} + intDiv(n, 20) * 10, 'UTC')], [p], [b] FROM numbers({EPOCHS * 2 * INTERFACES})"
-    )
+    values = {
+        "node": "'n1'",
+        "epoch": f"intDiv(number, {2 * INTERFACES}) + 1 AS n",
+        "start_time": "end - 0.5",
+        "end_time": f"toDateTime64({HOUR} + n * 0.5 - 0.01, 6, 'UTC') AS end",
+        **_PLACE,
+        "consumed_windows": f"[toDateTime({HOUR} + intDiv(n, 20) * 10, 'UTC')]",
+        "consumed_packets": "[1 + cityHash64(number) % 2000 AS p]",
+        "consumed_bytes": "[p * (60 + cityHash64(number, 1) % 1400) AS b]",
+    }
+    _insert(client, values, EPOCHS * 2 * INTERFACES)
     client.command(
         "INSERT INTO ledger (node, ring_id, epoch, interface, start_time, end_time, window_seconds, ended) "
         f"VALUES ('n1', 7, {EPOCHS + 1}, '', {HOUR + 3_601}, {HOUR + 3_602}, 10, 1)"
@@ -85,17 +98,28 @@ def _fill(client: Any) -> None:
 
 def _many(client: Any) -> None:
     """As condensing makes it: a row a place, with its 360 windows."""
-    client.command(
-        "INSERT INTO ledger (node, ring_id, epoch, last_epoch, epochs, version, interface, direction, start_time, end_time, "
-        "seen_packets, seen_bytes, emitted_packets, emitted_bytes, window_seconds, consumed_windows, consumed_packets, "
-        f"consumed_bytes) SELECT concat('n', toString(intDiv(number, {2 * INTERFACES}))), 7, 1, {EPOCHS}, {EPOCHS}, 1, "
-        f"concat('eth', toString(intDiv(number, 2) % {INTERFACES})), if(number % 2 = 0, 'ingress', 'egress'), {HOUR}, "
-        f"{HOUR + 3_599}, arraySum(ps) AS p, arraySum(bs) AS b, p, b, 10, "
-        f"arrayMap(i -> toDateTime({HOUR} + i * 10, 'UTC'), range(360)), "
-        "arrayMap(i -> 1 + cityHash64(number, i) % 40000, range(360)) AS ps, "
-        "arrayMap((i, p) -> p * (60 + cityHash64(number, i, 1) % 1400), range(360), ps) AS bs "
-        f"FROM numbers({NODES * 2 * INTERFACES})"
-    )
+    values = {
+        "node": f"concat('n', toString(intDiv(number, {2 * INTERFACES})))",
+        "epoch": "1",
+        "last_epoch": str(EPOCHS),
+        "epochs": str(EPOCHS),
+        "version": "1",
+        "start_time": str(HOUR),
+        "end_time": str(HOUR + 3_599),
+        **_PLACE,
+        "consumed_windows": f"arrayMap(i -> toDateTime({HOUR} + i * 10, 'UTC'), range(360))",
+        "consumed_packets": "arrayMap(i -> 1 + cityHash64(number, i) % 40000, range(360)) AS ps",
+        "consumed_bytes": "arrayMap((i, p) -> p * (60 + cityHash64(number, i, 1) % 1400), range(360), ps) AS bs",
+    }
+    values |= {name: f"arraySum({value}s)" for name, value in _SUMS.items()}
+    _insert(client, values, NODES * 2 * INTERFACES)
+
+
+_SUMS = {name: value for name, value in _PLACE.items() if value in {"p", "b"}}
+
+
+def _insert(client: Any, values: dict[str, str], rows: int) -> None:
+    client.command(f"INSERT INTO ledger ({', '.join(values)}) SELECT {', '.join(values.values())} FROM numbers({rows})")
 
 
 def _compact(client: Any) -> tuple[int, int]:

@@ -26,7 +26,7 @@ COUNTED = (
 
 
 def test_the_cap_holds_while_rows_stream_in_and_each_that_goes_is_counted(tables: Tables) -> None:
-    cap = 1_500_000  # of 2,500,000 that come
+    cap = 8_000_000  # of 20,000,000 that come
     most = 0
     with keeper(tables, max_bytes=cap, reserve_bytes=0, rollup_retention_days=90) as kept:
         for number in range(16):  # eight days, two inserts each
