@@ -39,11 +39,11 @@ def _looked_after(settings: ClickHouseSettings) -> Iterator[Housekeeping]:
 
 def main(rows: int) -> int:
     with clickhouse() as url:
-        own: dict[str, Any] = {"url": url, **WRITER, "database": "bench", "max_bytes": CAP, "reserve_bytes": 0}
+        own: dict[str, Any] = {"url": url, **WRITER, "database": "ayaflow_bench", "max_bytes": CAP, "reserve_bytes": 0}
         settings = ClickHouseSettings(**own)
         store = ClickHouseStore(settings, "packets")
         store.check()
-        tables = Tables(url, "bench", connect(url))
+        tables = Tables(url, "ayaflow_bench", connect(url))
         most, began = 0, time.monotonic()
         with _looked_after(settings) as house:
             for number in range(rows // INSERT):

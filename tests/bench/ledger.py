@@ -20,16 +20,16 @@ from tests.fix_local import WRITER
 INTERFACES, EPOCHS, NODES, DAYS = 20, 7_200, 1_000, 90
 HOUR = int(time.time()) // 3_600 * 3_600 - 30 * 3_600
 _SIZE = """
-SELECT sum(bytes_on_disk), sum(rows) FROM system.parts WHERE database = 'bench' AND table = 'ledger' AND active
+SELECT sum(bytes_on_disk), sum(rows) FROM system.parts WHERE database = 'ayaflow_bench' AND table = 'ledger' AND active
 """
 
 
 def main() -> None:
     with clickhouse() as url:
-        settings = ClickHouseSettings(url=url, **WRITER, database="bench")
+        settings = ClickHouseSettings(url=url, **WRITER, database="ayaflow_bench")
         store = ClickHouseStore(settings, "packets")
         store.check()
-        client = connect(settings, database="bench", timeout_seconds=600)
+        client = connect(settings, database="ayaflow_bench", timeout_seconds=600)
         _fill(client)
         places = 2 * INTERFACES
         new = _compact(client)
