@@ -6,13 +6,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from confluent_kafka import TopicPartition
 
+from common import kafka
+from common.settings import KafkaSettings
 from common.times import iso
 from schemas.clickhouse.rollups import BY_TIME
 from schemas.fields import STORED, names
 from tests.integration.fix_rewindow import killed, noon, ran
 from tests.integration.fix_streams import Pipeline, pipeline
 from tests.unit.streams.past import Past
+from tests.waiting import HANG_SECONDS
 
 pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse]
 
@@ -113,6 +117,11 @@ def test_a_filter_keeps_what_matches(live: tuple[Pipeline, list[Past], int]) -> 
     assert p.query("SELECT DISTINCT toString(dst_addr), protocol FROM some") == [("::ffff:10.0.1.101", 6)]
     whole = p.count("SELECT sum(packets) FROM flows WHERE dst_addr = toIPv6('10.0.1.101') AND protocol = 6")
     assert 0 < p.count("SELECT sum(packets) FROM some") <= whole
+    first = TopicPartition(p.topics.packets, 0, 3)  # Kafka removes the oldest messages, as retention does
+    kafka.admin(KafkaSettings(bootstrap_servers=p.kafka)).delete_records([first])[first].result(HANG_SECONDS)
+    said = ran(p, "rewindow", *hour(begin), "--window", "1s", "--into", "gone", code=2)
+    assert "no longer has packets from" in said
+    assert "it is possible from" in said
     assert p.stop() == 0
 
 
