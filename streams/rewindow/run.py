@@ -80,6 +80,11 @@ class Rewindow:
     def _plan(self, retention_days: int) -> Job:
         wanted, store, now = self._wanted, self._store, time.time()
         plan.check(wanted, now=now, retention_days=retention_days, tables=store.tables())
+        if gone := sorted(store.dropped() & set(days(*wanted.span))):
+            raise QueryError(
+                f"{gone[0]} went for want of room (see the table dropped): there is nothing that what is made again can be "
+                "compared with"
+            )
         if not wanted.into:
             for day in days(*wanted.span):
                 if store.days.is_written(day):

@@ -148,6 +148,12 @@ class RewindowStore:
             **_near(Span(begin, span.until)),
         )
 
+    def dropped(self) -> set[date]:
+        """Days of flows or of the ledger that went for want of room: nothing can be compared there."""
+        return self._connection.query(
+            "SELECT DISTINCT day FROM dropped WHERE table IN ('flows', 'ledger')", lambda rows: {row[0] for row in rows}
+        )
+
     def tables(self) -> set[str]:
         """Names of all tables of the database."""
         return self._connection.query(
