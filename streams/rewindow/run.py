@@ -82,8 +82,8 @@ class Rewindow:
         plan.check(wanted, now=now, retention_days=retention_days, tables=store.tables())
         if gone := sorted(store.dropped() & set(days(*wanted.span))):
             raise QueryError(
-                f"{gone[0]} went for want of room (see the table dropped): there is nothing that what is made again can be "
-                "compared with"
+                f"{gone[0]} went for want of room (see the table dropped): there is nothing to compare its new windows "
+                "with"
             )
         if not wanted.into:
             for day in days(*wanted.span):
