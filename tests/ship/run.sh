@@ -4,7 +4,8 @@
 # registries, which is the network namespace at descriptor 9. Arguments are pytest's.
 #
 # Also in a control group and a cgroup namespace of their own: `podman system service` and systemd move all processes of
-# the group that they find themselves in, which would be this machine's.
+# the group that they find themselves in, which would be this machine's. And with processes of their own: systemd asks in
+# which group the first one is, and whatever is interrupted ends with it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 if [ "${AYAFLOW_SHIP:-}" != apart ]; then
@@ -19,10 +20,9 @@ mkdir "$group"
 echo $$ > "$group/cgroup.procs"
 code=0
 if [ $# = 0 ]; then set -- tests/ship; fi
-unshare --cgroup tests/apart.sh .venv/bin/python -m pytest -m ship -rA -s "$@" || code=$?
+unshare --cgroup --pid --fork --kill-child --mount-proc bash -c '"$@"; exit $?' first \
+    tests/apart.sh .venv/bin/python -m pytest -m ship -rA -s "$@" || code=$?
 echo $$ > "$place/cgroup.procs"
-echo 1 > "$group/cgroup.kill"                # what was interrupted, and its children
-until grep -q "populated 0" "$group/cgroup.events"; do sleep 0.1; done
 find "$group" -depth -type d -exec rmdir {} +
 umount "$place"
 rmdir "$place"
