@@ -8,9 +8,9 @@
 # which group the first one is, and whatever is interrupted ends with it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-if [ "${AYAFLOW_SHIP:-}" != apart ]; then
+if [ "${SHIP_APART:-}" != apart ]; then
     exec 9< /proc/self/ns/net
-    AYAFLOW_SHIP=apart exec unshare --mount --propagation private tests/ship/run.sh "$@"
+    SHIP_APART=apart exec unshare --mount --propagation private tests/ship/run.sh "$@"
 fi
 first=$(cat /proc/1/cgroup)
 place=$(mktemp -d)
