@@ -72,6 +72,7 @@ class Metrics:
     next_drop_seconds: Gauge
     dropped_partitions: Counter  # labelled by table and why
     dropped_rows: Counter  # labelled by table
+    refused_name_rows: Counter
 
 
 def create(registry: CollectorRegistry = REGISTRY) -> Metrics:
@@ -180,6 +181,9 @@ def create(registry: CollectorRegistry = REGISTRY) -> Metrics:
         name_batches=counter("name_batches", "Messages taken from the names topic"),
         names=counter("names", "DNS transactions and handshakes in them, duplicates left out"),
         duplicate_names=counter("duplicate_names", "Those that Kafka held twice, dropped by ring position"),
+        refused_name_rows=counter(
+            "refused_name_rows", "Rows of names that ClickHouse refused, and that were set aside in the table refused"
+        ),
         name_rows_stored=counter("name_rows_stored", "Rows stored in the table names"),
         stored_bytes=gauge("stored_bytes", "Bytes that our tables take of ClickHouse's disk; told by one worker"),
         stored_bytes_limit=gauge("stored_bytes_limit", "clickhouse.max_bytes; NaN: no cap"),

@@ -138,7 +138,7 @@ class RollupDifference:
 class Loss:
     """A gap that streams noticed; see schemas.flows.Loss."""
 
-    kind: str  # one of schemas.flows.LOSS_KINDS, or "refused": a window that ClickHouse did not take
+    kind: str  # one of schemas.flows.LOSS_KINDS, or "refused", "refused names": what ClickHouse did not take
     node: str  # "" with messages
     kafka_partition: int
     ring_id: int  # of a window its revision

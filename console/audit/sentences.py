@@ -125,6 +125,11 @@ def _lost(loss: Loss) -> str:
             f"{loss.node}: {loss.lost:,} packet(s) of the window {iso(loss.first)} are in the table refused and not in"
             f" flows, since ClickHouse refuses them{since}; see its column error. They are stored when it takes them."
         )
+    if loss.kind == "refused names":
+        return (
+            f"{loss.node}: {loss.lost:,} row(s) of names of {iso(loss.first)} are in the table refused, not in names,"
+            f" since ClickHouse refuses them{since}; see its column error. They are stored when it takes them."
+        )
     if what := _LOST.get(loss.kind):
         count = f"{loss.lost:,}" if loss.lost is not None else f"{loss.behind - loss.first:,} bytes of"
         return f"{loss.node}: {count} {what} never came{since}; each is one packet or more."

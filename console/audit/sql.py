@@ -220,13 +220,14 @@ ORDER BY noticed, kind, kafka_partition, node, behind
 """  # noqa: S608  constants of this file
 
 REFUSED = """
-SELECT 'refused' AS kind, arrayStringConcat(nodes, ', ') AS node, kafka_partition, toInt64(revision) AS ring_id,
+SELECT if(refused_by = 'names', 'refused names', 'refused') AS kind, arrayStringConcat(nodes, ', ') AS node,
+       kafka_partition, toInt64(revision) AS ring_id,
        toInt64(toUnixTimestamp(window_begin)) AS first, first + window_seconds AS behind,
-       toUnixTimestamp(time) AS noticed, packets AS lost
+       toUnixTimestamp(time) AS noticed, if(refused_by = 'names', records, packets) AS lost
 FROM refused FINAL
 WHERE NOT brought_in AND behind * 1000000 > {since_us:Int64} AND first * 1000000 <= {until_us:Int64}
   AND ({node:String} = '' OR has(nodes, {node:String}))
-ORDER BY first, kafka_partition, revision
+ORDER BY first, kafka_partition, revision, kafka_offset_start
 """
 
 _MEASURES = ("packets", "bytes", "packets_rev", "bytes_rev")

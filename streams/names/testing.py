@@ -9,7 +9,8 @@ from common.errors import ServiceUnavailable
 from schemas.flows import Loss
 from streams.names.accounts import Account
 from streams.names.partition import Block, Extents
-from streams.partition.storing import KafkaPartition
+from streams.names.storing import Aside
+from streams.partition.storing import KafkaPartition, Refused
 
 Name = tuple[KafkaPartition, int]  # of a block: its partition, its first message
 
@@ -22,6 +23,8 @@ class MemoryNames:
         self.rows: dict[Name, pa.Table] = {}
         self.losses: set[Loss] = set()
         self.away = self.lose_answer = False
+        self.refuses: str | None = None  # a name of which no row is taken
+        self.set_aside_rows: dict[Aside, pa.Table] = {}
 
     def blocks(self, partition: KafkaPartition, offset: int) -> list[Extents]:
         """Those that end behind an offset."""
@@ -51,7 +54,32 @@ class MemoryNames:
         """The first of a name counts."""
         self._ask()
         assert block.rows is not None
+        if self.refuses in block.rows.column("name").to_pylist():
+            raise Refused(f"no row may have {self.refuses}")
         self.rows.setdefault(_name(block), block.rows)
+        self._answer()
+
+    def set_aside(self, block: Block, _error: str) -> None:
+        """Under its name."""
+        self._ask()
+        assert block.rows is not None
+        self.set_aside_rows[Aside(block.partition, block.messages, block.received_s)] = block.rows
+        self._answer()
+
+    def all_aside(self, partition: int) -> list[Aside]:
+        """By offset."""
+        self._ask()
+        return sorted(each for each in self.set_aside_rows if each.partition.number == partition)
+
+    def rows_aside(self, aside: Aside) -> pa.Table:
+        """What was set aside."""
+        self._ask()
+        return self.set_aside_rows[aside]
+
+    def brought_in(self, aside: Aside) -> None:
+        """It is no longer."""
+        self._ask()
+        self.set_aside_rows.pop(aside, None)
         self._answer()
 
     def insert_losses(self, losses: Sequence[Loss], _: KafkaPartition) -> None:

@@ -16,15 +16,17 @@ from common.errors import DecodeError, ServiceUnavailable
 from schemas.flows import Loss
 from schemas.names import NameBatch
 from streams.metrics import Metrics
-from streams.names.partition import Extents, NamePartition
-from streams.names.storing import NameStore, Stored, store_block
+from streams.names.partition import Block, Extents, NamePartition
+from streams.names.storing import NameStore, Stored, bring_in, store_block
 from streams.partition.opening import AskTable, Begin, Read, follow, open_at, passed_over, read_after, unseen
-from streams.partition.storing import KafkaPartition
+from streams.partition.storing import KafkaPartition, Refused
 from streams.worker.aside import DeadLetters
 from streams.worker.clock import Clock, SystemClock
 from streams.worker.intake import Intake
 from streams.worker.neighbours import Member, Message, Offsets, Publisher
+from streams.worker.output import refusals
 from streams.worker.retrying import (
+    ASIDE,
     BROKER,
     CLICKHOUSE,
     OFFSETS,
@@ -82,6 +84,7 @@ class _Lane:
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
     acknowledged: int = -1
+    next_bring_in: float = 0.0  # on the monotonic clock: when to look what is set aside
 
     def at(self) -> Place:
         return Place(self.state.number)
@@ -264,13 +267,44 @@ class NameWorker:
             if block is not None:
                 work = partial(store_block, block, self._store)
                 stored: Stored = await self._again.insist(CLICKHOUSE, lane.at(), lane.closing, work)
+                if stored.aside:
+                    self._set_aside(lane, block, stored)
                 lane.state.stored(block, stored.end)
                 self._metrics.name_rows_stored.inc(stored.rows)
                 self._rows_stored += stored.rows
+            await self._bring_in(lane)
             await self._write_losses(lane)
             self._acknowledge(lane)
             if block is None:
                 await self._clock.wait(lane.closing, _TICK)
+
+    def _set_aside(self, lane: _Lane, block: Block, stored: Stored) -> None:
+        self._metrics.refused_name_rows.inc(stored.aside)
+        log.error(
+            "set names aside that ClickHouse refuses; they are in the table refused until it takes them",
+            partition=lane.state.number,
+            from_offset=block.messages.start,
+            to_offset=block.messages.end,
+            rows=stored.aside,
+            error=stored.error,
+        )
+        self._again.troubles.report(ASIDE, _sentence(block.messages, stored.error), lane.at())
+
+    async def _bring_in(self, lane: _Lane) -> None:
+        """Now and then, try to store what was set aside of this partition, also by others."""
+        if self._clock.monotonic() < lane.next_bring_in:
+            return
+        lane.next_bring_in = self._clock.monotonic() + refusals.BRING_IN_SECONDS
+        look = partial(self._store.all_aside, lane.state.number)
+        trouble = ""
+        for each in await self._again.insist(CLICKHOUSE, lane.at(), lane.closing, look):
+            work = partial(refusals.or_refused, partial(bring_in, each, self._store))
+            found = await self._again.insist(CLICKHOUSE, lane.at(), lane.closing, work)
+            if isinstance(found, Refused):
+                trouble = trouble or _sentence(each.messages, str(found))
+            else:
+                log.info("names that were set aside are stored", partition=lane.state.number, rows=found)
+        self._again.troubles.report(ASIDE, trouble or None, lane.at())
 
     async def _write_losses(self, lane: _Lane) -> None:
         if losses := lane.state.losses():
@@ -299,6 +333,7 @@ class NameWorker:
             await ends
         for lane in lanes:
             self._acknowledge(lane)
+            self._again.troubles.report(ASIDE, None, lane.at())
 
     async def _look(self) -> None:
         loop = asyncio.get_running_loop()
@@ -351,3 +386,8 @@ class NameWorker:
             "troubles": [{**each, "topic": self._topic} for each in troubles.told()],
             "errors": [error for service in SERVICES if (error := troubles.of(service))],
         }
+
+
+def _sentence(messages: Extents, error: str) -> str:
+    where = f"names of messages {messages.start} to {messages.end - 1}"
+    return f"{where} are set aside in the table refused, since ClickHouse refuses them: {error}"

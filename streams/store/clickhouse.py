@@ -138,7 +138,8 @@ class ClickHouseStore:
         """What is set aside of a partition and not in the table yet, the oldest first."""
         return self._connection.query(
             "SELECT topic_id, toUnixTimestamp(window_begin), window_seconds, revision, kafka_offset_end "
-            "FROM refused FINAL WHERE kafka_partition = {partition:Int32} AND NOT brought_in ORDER BY window_begin",
+            "FROM refused FINAL WHERE refused_by = 'flows' AND kafka_partition = {partition:Int32} AND NOT brought_in "
+            "ORDER BY window_begin",
             lambda rows: [
                 Aside(KafkaPartition(topic_id, partition), WindowId(start, seconds), revision, offset_end)
                 for topic_id, start, seconds, revision, offset_end in rows

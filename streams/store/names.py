@@ -1,6 +1,8 @@
 """The tables names and names_ledger of ClickHouse, over HTTP (clickhouse-connect). Blocking; used from a thread."""
 
-from collections.abc import Sequence
+import base64
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,20 +13,30 @@ from schemas.clickhouse.horizon import Horizon
 from schemas.flows import Loss
 from schemas.names import NAME_STATUSES
 from streams.names.partition import Block, Extents
+from streams.names.storing import Aside
 from streams.partition.storing import KafkaPartition
 from streams.store.arrow import loss_table
+from streams.store.aside import name_rows_of, names_aside_table
 from streams.store.connection import Connection
 from streams.store.turned import PARTITION
 
 _BLOCK = f"{PARTITION} AND kafka_offset_start = {{start:Int64}}"
+_ASIDE = f"refused_by = 'names' AND {_BLOCK}"
 
 
 class ClickHouseNames:
     """A NameStore of streams.names.storing. Connects and migrates as ClickHouseStore does."""
 
-    def __init__(self, settings: ClickHouseSettings, topic: str, horizon: Horizon | None = None) -> None:
+    def __init__(
+        self,
+        settings: ClickHouseSettings,
+        topic: str,
+        horizon: Horizon | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         """`horizon`: how far back the server is to know the names of inserts; None: as far as it does."""
-        self._topic = topic
+        self._topic, self._clock = topic, clock
         self._connection = Connection(settings, horizon)
 
     def blocks(self, partition: KafkaPartition, offset: int) -> list[Extents]:
@@ -65,6 +77,40 @@ class ClickHouseNames:
         assert block.rows is not None
         table = _with(block, block.rows, len(block.rows))
         self._connection.insert("names", table, {"insert_deduplication_token": self._token(block)})
+
+    def set_aside(self, block: Block, error: str) -> None:
+        """Keep rows that the table refuses in the table `refused`, under their name."""
+        self._connection.insert("refused", names_aside_table(block, error, self._clock()))
+
+    def all_aside(self, partition: int) -> list[Aside]:
+        """What is set aside of a partition and not in the table yet, the oldest first."""
+        return self._connection.query(
+            "SELECT topic_id, kafka_offset_start, kafka_offset_end, toUnixTimestamp(window_begin) FROM refused FINAL "
+            "WHERE refused_by = 'names' AND kafka_partition = {partition:Int32} AND NOT brought_in "
+            "ORDER BY window_begin, kafka_offset_start",
+            lambda rows: [
+                Aside(KafkaPartition(topic_id, partition), Extents(start, end), received_s)
+                for topic_id, start, end, received_s in rows
+            ],
+            partition=partition,
+        )
+
+    def rows_aside(self, aside: Aside) -> pa.Table:
+        """What was set aside under a name."""
+        return self._connection.query(
+            f"SELECT base64Encode(flows) FROM refused FINAL WHERE {_ASIDE}",  # noqa: S608  constants
+            lambda rows: name_rows_of(base64.b64decode(rows[0][0])),
+            **_named(aside.partition),
+            start=aside.messages.start,
+        )
+
+    def brought_in(self, aside: Aside) -> None:
+        """The table has it now."""
+        self._connection.command(
+            f"INSERT INTO refused SELECT * REPLACE ('' AS flows, 1 AS brought_in) FROM refused FINAL WHERE {_ASIDE}",  # noqa: S608  constants
+            **_named(aside.partition),
+            start=aside.messages.start,
+        )
 
     def insert_losses(self, losses: Sequence[Loss], partition: KafkaPartition) -> None:
         """Store losses; one that is there already is replaced by its like."""

@@ -16,7 +16,7 @@ from common.settings import ClickHouseSettings
 from schemas.flows import Loss
 from schemas.names import NAME_KINDS, NAME_STATUSES, NameBatch
 from streams.names.partition import INSERT_SECONDS, Block, Extents, NamePartition
-from streams.names.storing import NameStore, store_block
+from streams.names.storing import NameStore, Stored, store_block
 from streams.names.testing import MemoryNames
 from streams.partition.storing import KafkaPartition
 from streams.store.names import ClickHouseNames
@@ -77,6 +77,44 @@ def test_names_stand_on_flows_in_the_table_and_in_the_topic(kafka_broker: str, c
             tuple(record[name] for name in ("domain", "domain_source", "domain_count", "ja4", "alpn", "record_id"))
             for record in records
         ] == stored
+        assert p.stop() == 0
+
+
+def test_names_that_are_refused_hold_up_no_others_and_are_stored_in_the_end(
+    kafka_broker: str, clickhouse_server: str
+) -> None:
+    node = made.Node()
+
+    def send(p: Pipeline) -> None:
+        node.acknowledge()
+        node.ask()
+        sent = node.send()
+        send_names(p, replace(sent, base_ns=NOW * SECOND, clock_ns=NOW * SECOND))
+
+    def hosts(p: Pipeline) -> list[str]:
+        return [name for (name,) in p.query("SELECT name FROM names ORDER BY name")]
+
+    short = "from streams.worker.output import refusals; refusals.BRING_IN_SECONDS = 1.0\n"
+    with pipeline(kafka_broker, clickhouse_server, prelude=short) as p:
+        p.start()
+        send(p)
+        p.until(lambda: p.count("SELECT count() FROM names") == 1)
+        p.command("ALTER TABLE names ADD CONSTRAINT two CHECK name != 'host2.example'")
+        send(p)
+        columns = "refused_by, nodes, records, packets, brought_in"
+        p.until(lambda: p.query(f"SELECT {columns} FROM refused FINAL") == [("names", ["n1"], 1, 0, 0)])
+        send(p)
+        p.until(lambda: hosts(p) == ["host1.example", "host3.example"])
+        p.until(lambda: "is violated" in str(p.health()["names"]["troubles"]))
+        assert "row(s) of names" in p.audit()[1]["message"]
+        p.stop(signal.SIGKILL)
+        p.command("ALTER TABLE names DROP CONSTRAINT two")
+        p.start()
+        send(p)
+        p.until(lambda: hosts(p) == [f"host{number}.example" for number in (1, 2, 3, 4)])
+        p.until(lambda: p.query("SELECT brought_in FROM refused FINAL") == [(1,)])
+        p.until(lambda: not p.health()["names"]["troubles"])
+        assert "row(s) of names" not in p.audit()[1]["message"]
         assert p.stop() == 0
 
 
@@ -253,9 +291,9 @@ def test_the_first_of_a_name_counts(store: NameStore) -> None:
     assert not store.blocks(source, 0)
     assert store.end(source, 0) is None
     assert not store.has(first)
-    assert store_block(first, store) == (3, 3)
-    assert store_block(second, store) == (3, 0), "of the same first message"
-    assert store_block(replace(first, decided=True), store) == (3, 0)
+    assert store_block(first, store) == Stored(3, 3)
+    assert store_block(second, store) == Stored(3, 0), "of the same first message"
+    assert store_block(replace(first, decided=True), store) == Stored(3, 0)
     assert store_block(first, store).end == 3
     assert store.has(first)
     assert store.blocks(source, 0) == store.blocks(source, 2) == [Extents(0, 3)]
@@ -269,7 +307,7 @@ def test_a_block_that_was_decided_and_not_written_is_written_by_whoever_comes_ne
     for block in (first, second):
         store.decide(block)
         assert not store.has(block)
-        assert store_block(replace(block, decided=True), store) == (block.messages.end, 2)
+        assert store_block(replace(block, decided=True), store) == Stored(block.messages.end, 2)
         assert store.has(block)
 
 

@@ -13,6 +13,7 @@ from streams.names.partition import INSERT_SECONDS
 from streams.names.testing import MemoryBehind, MemoryNames
 from streams.names.worker import NameWorker
 from streams.testing import HandThreads, ManualClock, MemoryMember, MemoryOffsets, MemoryPublisher, settle
+from streams.worker.output.refusals import BRING_IN_SECONDS
 from tests.unit.streams.names.node import START, Node
 
 CODEC = Codec()
@@ -168,6 +169,35 @@ async def test_a_partition_that_goes_and_comes_back_is_read_again_and_stored_onc
     assert rig.stored == ["host1.example"]
     assert rig.worker.health()["partitions"] == 1
     await rig.worker.stop()
+
+
+async def test_names_that_are_refused_are_set_aside_and_brought_in_by_whoever_has_the_partition() -> None:
+    rig, node = Rig(), Node()
+    rig.store.refuses = "host1.example"
+    for _ in range(2):
+        node.ask()
+        await rig.send(node.send())
+        await rig.later()
+    assert rig.stored == ["host2.example"]
+    assert "ClickHouse refuses them: no row may have host1.example" in str(rig.worker.health())
+    assert rig.registry.get_sample_value("ayaflow_streams_refused_name_rows_total") == 1
+    await rig.later(BRING_IN_SECONDS)
+    assert rig.worker.troubled, "it is tried again, and refused again"
+    heir = Rig(store=rig.store, offsets=rig.offsets)
+    await rig.worker.stop()
+    assert rig.worker.health()["troubles"] == []
+    heir.end = 2
+    heir.offsets.committed[0] = 2
+    node.ask()
+    await heir.send(node.send())
+    await heir.later()
+    assert heir.stored == ["host2.example", "host3.example"]
+    rig.store.refuses = None
+    await heir.later(BRING_IN_SECONDS)
+    assert heir.stored == ["host1.example", "host2.example", "host3.example"]
+    assert not rig.store.set_aside_rows
+    assert not heir.worker.troubled
+    await heir.worker.stop()
 
 
 async def test_messages_that_kafka_removed_are_told_before_anything_behind_them_is_acknowledged() -> None:
