@@ -169,7 +169,6 @@ class Component:
         faust_app.connect(app, {self._topics.packets: worker, self._topics.names: names})
         stop = asyncio.create_task(stopping.wait())
         died = asyncio.create_task(_crash(app))
-        house.start()
         starting = asyncio.create_task(app.start())  # waits for Kafka, for as long as that is away
         try:
             await worker.start()
@@ -179,6 +178,7 @@ class Component:
             if starting.done():
                 await starting
                 log.info("started", app_id=settings.streams.app_id, window_seconds=settings.streams.window_seconds)
+                house.start()  # not before: its threads ask for our partitions, and would make Faust's consumer theirs
                 await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             self._raise((worker.failure, names.failure), died, asked=stop.done())
         finally:
