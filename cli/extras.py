@@ -12,6 +12,7 @@ EXTRAS = {
     "top": "console",
     "flows": "console",
     "names": "console",
+    "report": "console",
     "query": "console",
     "replay": "producer,console",
     "audit": "console",

@@ -14,7 +14,20 @@ from common.settings import Settings
 from common.stopping import END_SECONDS, Stop, stop_on_signals
 from console import certificate
 from console.access import Access, warning
-from console.api import asyncapi, audit, dashboard, explore, fields, health, history, live, names, nodes, registry
+from console.api import (
+    asyncapi,
+    audit,
+    dashboard,
+    explore,
+    fields,
+    health,
+    history,
+    live,
+    names,
+    nodes,
+    registry,
+    reports,
+)
 from console.api import metrics as http_metrics
 from console.api.metrics import HttpMetrics
 from console.api.numbers import Int64Strings
@@ -85,7 +98,7 @@ def build_app(settings: Settings, *, health_timeout_seconds: float = TIMEOUT_SEC
     app.add_middleware(Int64Strings)
     app.add_middleware(Access, settings.console)  # the outermost: it is asked first
     app.include_router(dashboard.router())
-    for part in (live, history, explore, names, nodes, audit, fields):
+    for part in (live, history, explore, names, reports, nodes, audit, fields):
         app.include_router(part.router())
     app.include_router(http_metrics.router(metrics))
     add_error_handlers(app)

@@ -169,6 +169,47 @@ def names(
     return 0
 
 
+def complete_reports(_context: click.Context, _option: click.Parameter, incomplete: str) -> list[str]:
+    """Names of reports, for the shell."""
+    from console.query.reports import REPORTS
+
+    return [name for name in REPORTS if name.startswith(incomplete)]
+
+
+@click.command()
+@options.common
+@options.this_node
+@options.time_range("24h")
+@click.option("--addr", metavar="ADDRESS", help="The address that it is about; of throughput also a network.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1_000_000), metavar="N", help="Rows.")
+@options.form()
+@click.argument("name", metavar="NAME", shell_complete=complete_reports)
+@click.pass_context
+def report(
+    context: click.Context, *, name: str, since: str, until: str, utc: bool, addr: str | None, limit: int, form: str
+) -> int:
+    """Ask a view: top_talkers, throughput, conversations, first_seen_of, first_seen_since, scans and others.
+
+    Times in its rows are UTC; the range begins at a whole hour. docs/sql.md has all of them, and the SQL.
+
+    \b
+    Examples:
+      ayaflow report top_talkers --since 30d
+      ayaflow report first_seen_of --addr 10.0.0.7
+      ayaflow report throughput --addr 10.1.0.0/16 --since 7d --format csv
+    """
+    settings = begin(context)
+    from cli import query as query_module
+    from console.query import reports
+    from console.store.client import Store
+
+    first, last = times.parse_range(since, until, now=datetime.now(UTC), local=not utc)
+    asked = reports.ask(name, since=first, until=last, addr=addr, limit=limit)
+    with Store(settings.clickhouse) as store:
+        query_module.run(store, asked.sql, form=form, out=sys.stdout)
+    return 0
+
+
 @click.command()
 @options.common
 @options.this_node
@@ -262,4 +303,4 @@ def replay(
     )
 
 
-COMMANDS = (top, flows, names, query, replay)
+COMMANDS = (top, flows, names, report, query, replay)

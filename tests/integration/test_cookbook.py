@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from common import settings as settings_module
 from common.settings import ClickHouseSettings
+from console.query.reports import REPORTS
 from tests.bench.history.traffic import BEGIN, DAY, Fleet
+from tests.integration.fix_api import api_client
 from tests.integration.fix_clickhouse import our_tables
 
 pytestmark = pytest.mark.clickhouse
@@ -107,3 +110,28 @@ def test_the_views_say_what_the_flows_say(client: Any) -> None:
         "SELECT max(n) FROM (SELECT uniq(dst_port) AS n, uniq(dst_addr) AS m FROM flows AS f "
         f"WHERE {inside} GROUP BY toStartOfHour(window_begin), src_addr HAVING n >= 20 OR m >= 20)"
     )
+
+
+def test_reports_answer_over_the_api(client: Any, clickhouse_server: str) -> None:
+    settings = settings_module.load(
+        flags={
+            "clickhouse.url": clickhouse_server,
+            "clickhouse.database": DATABASE,
+            "kafka.bootstrap_servers": "127.0.0.1:1",
+        }
+    )
+    span = {name: f"{VALUES[name].replace(' ', 'T')}Z" for name in ("since", "until")}
+    with api_client(settings) as api:
+        for name, report in REPORTS.items():
+            answer = api.get(f"/api/reports/{name}", params=span | ({"addr": ADDRESS} if report.addr else {}))
+            assert answer.status_code == 200, answer.text
+            assert answer.json()["rows"], name
+        pod = api.get("/api/reports/throughput", params=span | {"addr": "10.244.0.0/24", "limit": 30}).json()
+        assert len(pod["rows"]) == 24
+        assert pod["rows"][0]["time"] == "2026-09-30T00:00:00Z"
+        top = api.get("/api/reports/top_talkers", params=span | {"limit": 50}).json()["rows"]
+        assert any(re.fullmatch(r"[\d.]+", row["addr"]) for row in top)
+        for wrong, why in (("top_talker", "did you mean"), ("conversations", "name it by addr")):
+            answer = api.get(f"/api/reports/{wrong}")
+            assert answer.status_code == 400
+            assert why in answer.json()["error"]

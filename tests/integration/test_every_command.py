@@ -45,6 +45,7 @@ CASES = {
     "top": Case(words=["--set", "log.level=nothing"], code=MISUSED),
     "flows": Case(words=["interface != '日本語'", "--since", "1h"], code=0, writes=True),
     "names": Case(words=["domain != '日本語'", "--since", "1h"], code=0, writes=True),
+    "report": Case(words=["top_talkers"], code=0, writes=True),
     "query": Case(words=["-"], code=0, writes=True, input="SELECT '日本語' AS s".encode()),
     "replay": Case(words=["-", "--output", "-", "--format", "csv"], code=0, writes=True, input=PCAP),
     "audit": Case(words=[], code=DIFFERS, writes=True),
