@@ -6,7 +6,7 @@ import { bars, clear, colours } from "./charts.js";
 import { byId, debounce, el, notice, place, setText } from "./dom.js";
 import { FilterBox } from "./filter_box.js";
 import { narrowed } from "./filter_text.js";
-import { amount, dimension, duration, whole } from "./format.js";
+import { amount, dimension, duration, share, whole } from "./format.js";
 import { Names } from "./names.js";
 import { Packets } from "./packets.js";
 import { drawPaths } from "./paths.js";
@@ -19,6 +19,19 @@ const RANGES = ["5m", "15m", "1h", "6h", "24h", "7d"];
 const SERIES = 8;
 const PATHS = 30;
 const PATH = "src_addr,protocol,dst_port,dst_addr";
+
+/** How complete the range is, by the ledger: nobody should read a hole as silence. */
+function completeness(found) {
+  if (!found?.seen_packets) return "; no ledger of this range";
+  const part = (packets) => share(packets, found.seen_packets);
+  const parts = [];
+  if (found.dropped_packets) parts.push(`${part(found.dropped_packets)} dropped`);
+  if (found.unstored_packets) parts.push(`${part(found.unstored_packets)} not stored yet`);
+  if (found.coalesced_packets) parts.push(`${part(found.coalesced_packets)} added up by the kernel`);
+  if (found.losses) parts.push(`${whole(found.losses)} gaps`);
+  if (found.unclosed_epochs) parts.push(`${whole(found.unclosed_epochs)} epochs unclosed`);
+  return `; of all packets that nodes saw ${parts.length ? parts.join(", ") : "none was dropped or lost"}`;
+}
 
 /** Asks again whenever the view changes. */
 export class Explore {
@@ -108,12 +121,13 @@ export class Explore {
     byId("explore-content").setAttribute("aria-busy", "true");
     const began = performance.now();
     try {
-      const [series, top, paths] = await Promise.all([
+      const [series, top, paths, complete] = await Promise.all([
         patient("/api/series", { ...common, by, measure, limit: SERIES, points: 200 }, asking.signal),
         patient("/api/top", { ...common, by, sort: measure, limit: 20 }, asking.signal),
         patient("/api/top", { ...common, by: PATH, sort: measure, limit: PATHS }, asking.signal),
+        patient("/api/completeness", { since, until }, asking.signal).catch(() => null),     // the figures stand without it
       ]);
-      this.answer = { view, series, top, paths, seconds: (performance.now() - began) / 1000 };
+      this.answer = { view, series, top, paths, complete, seconds: (performance.now() - began) / 1000 };
       this.box.clearError();
       this.draw();
       this.packets.load(view, Date.parse(series.since), Date.parse(series.until));
@@ -142,7 +156,7 @@ export class Explore {
 
   draw() {
     if (!this.answer || read().tab !== "explore") return;
-    const { view, series, top, paths, seconds } = this.answer;
+    const { view, series, top, paths, complete, seconds } = this.answer;
     const records = top.total?.records ?? 0;
     const empty = !top.rows.length;
     place(byId("explore-note"), empty ? notice(
@@ -161,7 +175,7 @@ export class Explore {
       + `${series.table}${unknown ? "; grey: nothing was watched, or it is not stored yet" : ""}`);
     const total = top.total[view.measure] + top.total[`${view.measure}_rev`];
     setText(byId("explore-summary"), `${amount(total, view.measure)}${view.measure === "packets" ? " packets" : ""} in `
-      + `${whole(records)} flow records, both directions; answered in ${seconds.toFixed(2)} s`);
+      + `${whole(records)} flow records, both directions; answered in ${seconds.toFixed(2)} s${completeness(complete)}`);
     const names = series.series.map((one) => nameOf(one.name));
     const hues = colours(names);
     const chart = byId("series-chart");

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.clickhouse
 
 DATABASE = "ayaflow_gaps_tests"
 DAY = int(datetime(2026, 5, 1, tzinfo=UTC).timestamp())
+EARLIER = DAY - 10 * 86_400
 STEP = 60
 MINUTES = 10
 FIRST, STILL, OFF, FLYING, OTHERS = 0, 2, 4, 6, 8
@@ -46,6 +47,16 @@ def gaps(clickhouse_server: str) -> Iterator[TestClient]:
             f" if({consumed}, [toDateTime(intDiv(start, 10) * 10)], []), if({consumed}, [3], []),"
             f" if({consumed}, [9], [])"
             f" FROM numbers({MINUTES * STEP}) WHERE NOT (node = 'a' AND intDiv(number, {STEP}) = {OFF})"
+        )
+        client.command(
+            f"INSERT INTO {DATABASE}.ledger (node, ring_id, epoch, interface, start_time, end_time, seen_packets,"
+            " emitted_packets, coalesced_packets, ring_full_packets, non_ip_packets, consumed_windows,"
+            " consumed_packets)"
+            f" VALUES ('d', 1, 1, 'eth0', {EARLIER}, {EARLIER + 1}, 100, 80, 10, 4, 6, [{EARLIER}], [88])"
+        )
+        client.command(
+            f"INSERT INTO {DATABASE}.losses (time, kind, node, gap_start, gap_end, lost)"
+            f" VALUES ({EARLIER + 1}, 'events', 'd', 5, 9, 4)"
         )
         with api_client(loaded) as opened:
             yield opened
@@ -79,3 +90,30 @@ def test_nodes_are_told_apart(gaps: TestClient) -> None:
 def test_a_filter_that_means_no_node_that_watched_says_nothing(gaps: TestClient, text: str, quiet: int | None) -> None:
     ((_, found),) = values(gaps, filter=f"{text} and not protocol = 6").items()
     assert found[1] == quiet
+
+
+def test_how_complete_a_range_is_is_what_its_ledger_says(gaps: TestClient) -> None:
+    def asked(**parameters: str) -> dict[str, Any]:
+        answer = gaps.get("/api/completeness", params=parameters)
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    earlier = {
+        name: f"{datetime.fromtimestamp(EARLIER + at, UTC):%FT%TZ}" for name, at in (("since", 0), ("until", 60))
+    }
+    found = asked(**earlier)
+    assert {name: value for name, value in found.items() if name not in earlier} == {
+        "seen_packets": 100,
+        "recorded_packets": 90,
+        "coalesced_packets": 10,
+        "dropped_packets": 4,
+        "unread_packets": 6,
+        "unstored_packets": 2,
+        "unclosed_epochs": 0,
+        "losses": 1,
+    }
+    assert asked(**earlier, node="d") == found
+    nothing = asked(**earlier, node="a")
+    assert (nothing["seen_packets"], nothing["losses"]) == (0, 0)
+    assert gaps.get("/api/completeness", params={"since": "1h", "until": "2h"}).status_code == 400
