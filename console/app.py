@@ -14,20 +14,7 @@ from common.settings import Settings
 from common.stopping import END_SECONDS, Stop, stop_on_signals
 from console import certificate
 from console.access import Access, warning
-from console.api import (
-    asyncapi,
-    audit,
-    dashboard,
-    explore,
-    fields,
-    health,
-    history,
-    live,
-    names,
-    nodes,
-    registry,
-    reports,
-)
+from console.api import asyncapi, audit, dashboard, explore, fields, health, history, live, names, nodes, registry
 from console.api import metrics as http_metrics
 from console.api.metrics import HttpMetrics
 from console.api.numbers import Int64Strings
@@ -38,6 +25,7 @@ from console.health import TIMEOUT_SECONDS, questions
 from console.lines import PatientOnce
 from console.live.hub import LiveHub
 from console.names.naming import naming
+from console.reports import routes as reports
 from console.store.pool import Database
 from schemas.avro.registry import fixed_schemas
 from schemas.topics import TopicNames

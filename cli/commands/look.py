@@ -171,7 +171,7 @@ def names(
 
 def complete_reports(_context: click.Context, _option: click.Parameter, incomplete: str) -> list[str]:
     """Names of reports, for the shell."""
-    from console.query.reports import REPORTS
+    from console.reports.views import REPORTS
 
     return [name for name in REPORTS if name.startswith(incomplete)]
 
@@ -200,11 +200,11 @@ def report(
     """
     settings = begin(context)
     from cli import query as query_module
-    from console.query import reports
+    from console.reports import views
     from console.store.client import Store
 
     first, last = times.parse_range(since, until, now=datetime.now(UTC), local=not utc)
-    asked = reports.ask(name, since=first, until=last, addr=addr, limit=limit)
+    asked = views.ask(name, since=first, until=last, addr=addr, limit=limit)
     with Store(settings.clickhouse) as store:
         query_module.run(store, asked.sql, form=form, out=sys.stdout)
     return 0

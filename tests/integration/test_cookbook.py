@@ -10,7 +10,7 @@ import pytest
 
 from common import settings as settings_module
 from common.settings import ClickHouseSettings
-from console.query.reports import REPORTS
+from console.reports.views import REPORTS
 from tests.bench.history.traffic import BEGIN, DAY, Fleet
 from tests.integration.fix_api import api_client
 from tests.integration.fix_clickhouse import our_tables

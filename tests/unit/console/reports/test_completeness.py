@@ -1,4 +1,4 @@
-from console.audit.completeness import Completeness, of
+from console.reports.completeness import Completeness, of
 
 _COUNTED = ("seen", "emitted", "coalesced", "non_ip", "malformed", "unknown_link", "ring_full", "kafka_missing")
 

@@ -7,7 +7,7 @@ import pytest
 
 from common.errors import QueryError
 from common.settings import ClickHouseSettings
-from console.query.reports import REPORTS, ask
+from console.reports.views import REPORTS, ask
 from schemas.clickhouse.ddl import migrations
 
 SINCE, UNTIL = datetime(2026, 5, 1, 11, 40, tzinfo=UTC), datetime(2026, 5, 1, 12, 0, 0, 500_000, tzinfo=UTC)

@@ -1,0 +1,1 @@
+"""Reports over the stored flows, and how complete a range is."""

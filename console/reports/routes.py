@@ -1,0 +1,102 @@
+"""`/api/reports`: the views with parameters, by name; `/api/completeness`: how much of a range is recorded."""
+
+import asyncio
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query
+from fastapi.responses import JSONResponse
+
+from common.times import iso
+from console.api.parameters import Context, Range, example, only_known, plain
+from console.audit import sql as audit_sql
+from console.query import times
+from console.reports import completeness, views
+from console.show import output
+
+_ANSWER = {
+    "report": "top_talkers",
+    "since": "2026-05-01T11:00:00.000000Z",
+    "until": "2026-05-01T12:00:00.000000Z",
+    "rows": [
+        {
+            "addr": "10.0.0.7",
+            "bytes_sent": 90_000,
+            "bytes_got": 3_400_000,
+            "packets_sent": 1_200,
+            "packets_got": 2_400,
+            "records": 12,
+        }
+    ],
+}
+_COMPLETE = {
+    "since": "2026-05-01T11:00:00.000000Z",
+    "until": "2026-05-01T12:00:00.000000Z",
+    "seen_packets": 1_000_000,
+    "recorded_packets": 999_000,
+    "coalesced_packets": 20_000,
+    "dropped_packets": 0,
+    "unread_packets": 1_000,
+    "unstored_packets": 0,
+    "unclosed_epochs": 0,
+    "losses": 0,
+}
+
+
+def router() -> APIRouter:
+    """The routes."""
+    routes = APIRouter(prefix="/api", tags=["explore"], dependencies=[Depends(only_known)])
+
+    @routes.get("/reports/{name}", responses=example(_ANSWER))
+    async def report(
+        context: Context,
+        span: Range,
+        *,
+        name: Annotated[str, Path(description=f"One of {', '.join(views.REPORTS)}.", examples=["top_talkers"])],
+        addr: Annotated[
+            str | None, Query(description="An address; of throughput also a network.", examples=["10.0.0.7"])
+        ] = None,
+        limit: Annotated[int, Query(ge=1, le=10_000, description="Rows.")] = 20,
+    ) -> JSONResponse:
+        """A report over the hours that begin in the range (docs/sql.md), counting each packet once.
+
+        The range begins at the whole hour before `since`; what it comes to is in the answer.
+        """
+        asked = views.ask(name, since=span.since, until=span.until, addr=addr, limit=limit)
+        rows = await context.database.rows(asked.sql, {})
+        return JSONResponse(
+            {
+                "report": name,
+                "since": iso(asked.since, digits=6),
+                "until": iso(asked.until, digits=6),
+                "rows": [output.address(row) for row in rows],
+            }
+        )
+
+    @routes.get("/completeness", responses=example(_COMPLETE))
+    async def complete(
+        context: Context,
+        since: Annotated[str, Query(description=f"{times.FORMS}.")] = "1h",
+        until: Annotated[str, Query(description="Like since.")] = "now",
+        node: Annotated[str, Query(description="Only this node.")] = "",
+    ) -> JSONResponse:
+        """What the ledger says of the range: how much of what the kernel saw is recorded, coalesced, dropped or lost.
+
+        It is of all traffic of the range. `/api/audit` compares it with what is stored, and proves it.
+        """
+        first, last = times.parse_range(since, until, now=datetime.now(UTC), prefix="")
+        values: dict[str, str | int] = {
+            "since_us": int(first.timestamp() * 1e6),
+            "until_us": int(last.timestamp() * 1e6),
+            "node": plain(node, "node"),
+        }
+        epochs, losses = await asyncio.gather(
+            context.database.rows(audit_sql.epochs((last - first).total_seconds()), values),
+            context.database.rows(audit_sql.LOSSES, values),
+        )
+        return JSONResponse(
+            {"since": iso(first, digits=6), "until": iso(last, digits=6), **asdict(completeness.of(epochs, losses))}
+        )
+
+    return routes
