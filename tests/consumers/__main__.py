@@ -48,11 +48,11 @@ def run(engines: Sequence[Engine]) -> int:
 
 def outcome(engine: Engine, here: Site) -> tuple[str, str]:
     """What is wrong, and what it counted."""
+    wanted = {FLOWS: here.flows, PACKETS: here.packets}
     try:
-        found = engine.totals()
+        found = engine.totals(wanted)
     except Failed as error:
         return str(error), ""
-    wanted = {FLOWS: here.flows, PACKETS: here.packets}
     seen = "; ".join(f"{topic}: {totals}" for topic, totals in found.items())
     if FLOWS not in found:
         return "it did not say what it counted", seen

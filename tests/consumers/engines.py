@@ -20,11 +20,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.consumers.page import Page, read
-from tests.consumers.totals import Totals, contradicted, said, stands_still
+from tests.consumers.totals import FLOWS, Totals, contradicted, said, stands_still
 
 REPOSITORY = Path(__file__).parents[2]
 WORK = Path(__file__).parent / ".work"
 INSTALL_SECONDS, RUN_SECONDS = 3_000, 300
+PATIENCE_SECONDS = 60.0  # in which who has not said the truth says something else: a busy machine stops it for a while
 
 
 class Failed(Exception):
@@ -40,7 +41,7 @@ class Engine:
     python: bool = False  # its commands find a virtual environment of their own
     environment: Mapping[str, str] = field(default_factory=dict)
     run: tuple[str, ...] | None = None  # None: the commands of `## Run`
-    endless: int = 0  # they do not end by themselves: who says the same so often in turn has read all
+    endless: int = 0  # they do not end by themselves: who says the truth so often in turn has read all
     seconds: float = RUN_SECONDS  # that it may take, on two cores that do something else, too
 
     @property
@@ -65,20 +66,24 @@ class Engine:
         self.shell(what.install, INSTALL_SECONDS)
         done.write_text(stamp)
 
-    def totals(self) -> dict[str, Totals]:
-        """Run it beside the site -> totals by topic. Raises Failed."""
+    def totals(self, truth: Mapping[str, Totals]) -> dict[str, Totals]:
+        """Run it beside the site -> totals by topic. Raises Failed.
+
+        `truth`: what an endless one is waited for; another answer is one when it stays.
+        """
         what = self._write()
         commands = what.run if self.run is None else self.run
-        output = self.shell(commands, self.seconds, endless=self.endless)
+        output = self.shell(commands, self.seconds, truth=truth)
         if not self.endless and (topics := contradicted(output)):
             raise Failed(f"its programs do not say the same of {', '.join(topics)}: {output.strip()[-3000:]}")
         return said(output)
 
-    def shell(self, commands: tuple[str, ...], seconds: float, *, endless: int = 0) -> str:
+    def shell(self, commands: tuple[str, ...], seconds: float, *, truth: Mapping[str, Totals] | None = None) -> str:
         """Run commands as a person would, in its folder -> what they print. Raises Failed.
 
-        `endless`: they say again and again what they have added up, and are ended when that grows no more.
+        `truth`: of an endless one, which says again and again what it has added up, and is ended when that stays.
         """
+        endless = self.endless if truth is not None else 0
         first = self.folder / "venv" / "bin"
         path = f"{first if first.exists() else Path(sys.executable).parent}:{os.environ['PATH']}"
         file = self.folder / ".output"
@@ -92,11 +97,18 @@ class Engine:
                 stderr=output,
                 start_new_session=True,
             )
-        end = time.monotonic() + seconds
+        begun = changed = time.monotonic()
+        before: dict[str, Totals] = {}
         try:
-            while process.poll() is None and time.monotonic() < end:
-                if endless and stands_still(file.read_text(), endless):
-                    return file.read_text()
+            while process.poll() is None and (now := time.monotonic()) < begun + seconds:
+                printed = file.read_text() if endless else ""
+                if (totals := said(printed)) != before:
+                    before, changed = totals, now
+                right = (
+                    truth is not None and FLOWS in totals and all(totals[name].equals(truth[name]) for name in totals)
+                )
+                if endless and stands_still(printed, endless) and (right or now - changed > PATIENCE_SECONDS):
+                    return printed
                 time.sleep(0.1)
         finally:
             with contextlib.suppress(ProcessLookupError):
