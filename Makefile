@@ -1,6 +1,6 @@
 # `make help` lists what people run. CI runs the same.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test up test test-unit test-kernel test-integration fuzz names-recall test-chart manifests test-faults test-hostile test-e2e test-ship test-cluster test-clients test-consumers soak coverage objects lint format bench bench-smoke setup-bench docs images sizes wheel lock clean
+.PHONY: help setup setup-test up test test-unit test-kernel test-integration fuzz names-recall test-chart manifests test-faults test-hostile test-e2e test-ship test-cluster test-clients test-consumers soak coverage objects lint format bench bench-smoke setup-bench docs site images sizes wheel lock clean
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
@@ -132,6 +132,11 @@ docs:            ## write docs/configuration.md, metrics.md, architecture.md, to
 	PYTHONPATH=. $(PYTHON) docs/make_messages.py
 	PYTHONPATH=. $(PYTHON) docs/make_architecture.py
 	$(PYTHON) -m deploy.grafana.boards
+
+site:            ## dist/site: README.md and docs/ as a site; a link that leads nowhere is an error
+	@npm install --silent --no-audit --no-fund --prefix .venv/mermaid mermaid@11
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --quiet
+	@echo dist/site/index.html
 
 wheel:           ## dist/ayaflow-….whl with the compiled parts; fails without them
 	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
