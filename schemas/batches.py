@@ -6,12 +6,16 @@ Whoever reads packets judges by this, so that all totals are one. Pure.
 
 from typing import NamedTuple
 
+import numpy as np
+
 from common.errors import DecodeError
 from schemas.fields import MOST_NAME
 from schemas.names import MOST_DOMAIN
 from schemas.packets import COUNTS, PacketBatch
 
 _LATEST_NS = 2**32 * 1_000_000_000
+_MOST_SUM = 2**50
+"""Packets, or octets, of one message: more than any node sees in a second. Thousands of such add up in 64 bits."""
 _END_NS = _LATEST_NS - 3600 * 1_000_000_000  # ClickHouse's DateTime ends in 2106, and a window takes up to an hour
 
 
@@ -95,6 +99,7 @@ class Extent(NamedTuple):
 def check(batch: PacketBatch) -> int:
     """The time of its last packet, in nanoseconds; 0 when it has none. Raises DecodeError for one that cannot be."""
     latest_ns = _latest(batch)
+    _check_sums(batch)
     _check_counters(batch)
     _check_names(batch)
     return latest_ns
@@ -110,6 +115,13 @@ def _latest(batch: PacketBatch) -> int:
     if min(times) < 0 or max(times) >= _END_NS:
         raise DecodeError("a PacketBatch has a packet or a clock before 1970 or after 2106")
     return times[-1] if len(batch) else 0
+
+
+def _check_sums(batch: PacketBatch) -> None:
+    """Sums that do not fit would be negative, and what counts and stores them would end, at each start."""
+    for name in ("packets", "bytes"):
+        if float(getattr(batch, name).sum(dtype=np.float64)) > _MOST_SUM:
+            raise DecodeError(f"a PacketBatch with more {name} than any node can have seen")
 
 
 def _check_counters(batch: PacketBatch) -> None:

@@ -22,6 +22,9 @@ NOTHING = -1
 MOST_DOMAIN = 1_024
 """Characters of a name: 255 octets, each of which takes up to four where it cannot be printed."""
 
+MOST_COPIES = 2**40
+"""Of one message: more than any ring holds. Those of millions of messages add up in 64 bits."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NameColumn:

@@ -8,7 +8,7 @@ from common.errors import DecodeError
 from schemas.avro.columns import Column, addresses, choices, distinct, long, longs, string
 from schemas.avro.packet_encoder import Writer, fastest, field_names
 from schemas.avro.registry import HEADER, Registry
-from schemas.names import MOST_DOMAIN, NAME_COLUMNS, NameBatch, NameColumn, no_rows
+from schemas.names import MOST_COPIES, MOST_DOMAIN, NAME_COLUMNS, NameBatch, NameColumn, no_rows
 
 MOST_US = 2**63 // 1000 - 1
 """Microseconds of which nanoseconds still fit."""
@@ -105,12 +105,7 @@ def _check(batch: NameBatch) -> None:
         raise DecodeError("a NameBatch without a node")
     if not 0 <= batch.ring_start <= batch.ring_end:
         raise DecodeError(f"a NameBatch from place {batch.ring_start} of a ring to {batch.ring_end}")
-    if min(batch.copies, batch.open_copies, batch.unused_copies) < 0:
-        raise DecodeError("a NameBatch with a negative count")
-    if len(batch.epoch) and (int(batch.epoch.min()) < 0 or int(batch.epoch_copies.min()) < 0):
-        raise DecodeError("a NameBatch with a negative count of an epoch")
-    if int(batch.epoch_copies.sum()) != batch.copies and len(batch.epoch):
-        raise DecodeError("the copies of the epochs of a NameBatch are not its copies")
+    _check_copies(batch)
     for column in NAME_COLUMNS:
         values = getattr(batch, column.name)
         if column.list_of and count and int(values.max()) >= len(getattr(batch, column.list_of)):
@@ -119,3 +114,14 @@ def _check(batch: NameBatch) -> None:
         raise DecodeError("a row of a NameBatch lies behind its end")
     if (most := max(map(len, batch.names), default=0)) > MOST_DOMAIN:
         raise DecodeError(f"a NameBatch with a name of {most} characters")
+
+
+def _check_copies(batch: NameBatch) -> None:
+    if min(batch.copies, batch.open_copies, batch.unused_copies) < 0:
+        raise DecodeError("a NameBatch with a negative count")
+    if (most := max(batch.copies, batch.open_copies, batch.unused_copies)) > MOST_COPIES:
+        raise DecodeError(f"a NameBatch of {most} copies, more than any ring holds")
+    if len(batch.epoch) and (int(batch.epoch.min()) < 0 or int(batch.epoch_copies.min()) < 0):
+        raise DecodeError("a NameBatch with a negative count of an epoch")
+    if len(batch.epoch) and sum(batch.epoch_copies.tolist()) != batch.copies:  # exact: numpy's may come round to it
+        raise DecodeError("the copies of the epochs of a NameBatch are not its copies")

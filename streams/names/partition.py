@@ -17,7 +17,7 @@ from schemas.fields import MOST_NAME
 from schemas.flows import Loss
 from schemas.names import NameBatch
 from streams.names.accounts import Account, Accounts, Place
-from streams.names.rows import added_up, check_times, rows
+from streams.names.rows import added_up, check_times, packed, rows, unpacked
 from streams.partition.progress import committable
 from streams.partition.rings import Rings
 from streams.partition.steady import Steady
@@ -25,6 +25,7 @@ from streams.partition.storing import KafkaPartition
 
 INSERT_SECONDS = 5.0  # that messages wait for others of their block
 MOST_BYTES = 16 << 20  # of a block; where nothing can be stored, a partition takes no more than twice as much
+_PART_BYTES, _EPOCH_BYTES = 2048, 128  # of a message besides its rows
 
 
 class Extents(NamedTuple):
@@ -41,7 +42,12 @@ class Part:
     offset: int
     received_s: int  # when Kafka took it, seconds since the Unix epoch
     account: Account
-    rows: pa.Table
+    rows: pa.Buffer | None  # of streams.names.rows.packed; None: there are none
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes."""
+        return _PART_BYTES + _EPOCH_BYTES * len(self.account.by_epoch) + (self.rows.size if self.rows else 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,9 +118,10 @@ class NamePartition:
             return Taken(rows=0, repeated=len(batch), gap_bytes=verdict.gap_bytes, missing=0)
         account = self._accounts.take(batch, verdict, chosen, Place(offset, received_s, now))
         if offset >= self._begin:
-            made = rows(batch, chosen, self._seconds)
-            self._parts.append(Part(offset=offset, received_s=received_s, account=account, rows=made))
-            self.nbytes += made.nbytes
+            made = packed(rows(batch, chosen, self._seconds)) if len(chosen) else None
+            part = Part(offset=offset, received_s=received_s, account=account, rows=made)
+            self._parts.append(part)
+            self.nbytes += part.nbytes
             self._since = now if self._since is None else self._since
         return Taken(
             rows=len(chosen), repeated=len(batch) - len(chosen), gap_bytes=verdict.gap_bytes, missing=account.missing
@@ -169,7 +176,7 @@ class NamePartition:
             if ring not in accounts:
                 accounts[ring] = Account(ring=ring, clock_ns=0, open_before=part.account.open_before)
             accounts[ring].add(part.account)
-        made = [part.rows for part in parts if len(part.rows)]
+        made = [unpacked(part.rows) for part in parts if part.rows]
         return Block(
             partition=self.source,
             messages=messages,
@@ -187,7 +194,7 @@ class NamePartition:
             self._decided.appendleft(Extents(block.messages.start, end))
             return
         while self._parts and self._parts[0].offset < end:
-            self.nbytes -= self._parts.popleft().rows.nbytes
+            self.nbytes -= self._parts.popleft().nbytes
         self._begin = max(self._begin, end)
         self._since = self._since if self._parts else None
 

@@ -29,6 +29,19 @@ _KEYS = {
     "ech": pa.int8(),
 }
 """What tells rows of the table apart."""
+_SCHEMA = pa.schema(
+    _KEYS
+    | {
+        "count": pa.uint64(),
+        "latency_count": pa.uint64(),
+        "latency_us_sum": pa.uint64(),
+        "latency_us_max": pa.uint32(),
+        "ttl": pa.uint32(),
+        "answers": pa.string(),
+        "copies": pa.uint64(),
+    }
+)
+"""Rows of one message."""
 _SUMS = ("count", "latency_count", "latency_us_sum", "copies")
 _LAST = ("ttl", "answers")  # of the last answer
 _LATEST_NS = (2**32 - 3600) * 1_000_000_000  # ClickHouse's DateTime ends in 2106, and a window takes up to an hour
@@ -65,7 +78,18 @@ def rows(batch: NameBatch, chosen: npt.NDArray[np.intp], window_seconds: int) ->
         "copies": batch.row_copies[chosen].astype(np.uint64),
     }
     columns |= {name: getattr(batch, name)[chosen] for name in _KEYS if name not in columns}
-    return pa.table({name: _cast(values, _KEYS.get(name)) for name, values in columns.items()})
+    return pa.table({field.name: _cast(columns[field.name], field.type) for field in _SCHEMA}, _SCHEMA)
+
+
+def packed(table: pa.Table) -> pa.Buffer:
+    """Rows of `rows`, of which there are some, to be kept: a table of a few takes ten times as much."""
+    (batch,) = table.combine_chunks().to_batches()
+    return batch.serialize()
+
+
+def unpacked(octets: pa.Buffer) -> pa.Table:
+    """What was packed."""
+    return pa.Table.from_batches([pa.ipc.read_record_batch(octets, _SCHEMA)])
 
 
 def added_up(parts: Sequence[pa.Table]) -> pa.Table:
@@ -92,6 +116,5 @@ def _texts(texts: tuple[str, ...], places: npt.NDArray[np.int32]) -> pa.Array:
     return pa.array(("", *texts), pa.string()).take(pa.array(places + 1))
 
 
-def _cast(values: Any, kind: pa.DataType | None) -> Any:
-    found = values if isinstance(values, pa.Array) else pa.array(values)
-    return found if kind is None else pc.cast(found, kind)
+def _cast(values: Any, kind: pa.DataType) -> Any:
+    return pc.cast(values if isinstance(values, pa.Array) else pa.array(values), kind)

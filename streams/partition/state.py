@@ -314,9 +314,7 @@ class Partition:
         if rest:
             window = self._windows[window_id] = Window(window_id.start)
             for piece in rest:
-                window.pieces.append(piece)
-                window.loose_rows += len(piece.rows)
-                window.nbytes += piece.rows.nbytes
+                window.append(piece)
         for forgotten in list(self._known)[:-_REMEMBER_WINDOWS]:
             if forgotten not in self._windows:
                 del self._known[forgotten]

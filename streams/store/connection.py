@@ -30,6 +30,7 @@ ONE_BLOCK: dict[str, Any] = {
     "min_insert_block_size_rows": 1 << 31,
     "min_insert_block_size_bytes": 0,
     "max_insert_threads": 1,
+    "max_partitions_per_insert_block": 0,  # a ledger may have epochs of many months: of a replay, of wrong clocks
     "input_format_parallel_parsing": 0,
 }
 """So that an insert is one part: it is there or not."""

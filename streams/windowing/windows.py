@@ -17,6 +17,7 @@ from streams.windowing.keys import Groups
 from streams.windowing.rows import COLUMNS, Rows, compact, concatenate, merged, with_bare_syn
 
 COMPACT_ROWS = 1 << 19  # so many loose rows of a window are grouped before it ends
+_PIECE_BYTES = 3 << 10  # that a piece takes besides its rows: of a message of one packet it is nearly all
 
 
 class Share(NamedTuple):
@@ -113,9 +114,13 @@ class Window:
 
     def add(self, offset: int, rows: Rows) -> None:
         """Append what a message brought. Offsets only go up."""
-        self.pieces.append(Piece(first_offset=offset, last_offset=offset, rows=rows))
-        self.loose_rows += len(rows)
-        self.nbytes += rows.nbytes
+        self.append(Piece(first_offset=offset, last_offset=offset, rows=rows))
+
+    def append(self, piece: Piece) -> None:
+        """Likewise."""
+        self.pieces.append(piece)
+        self.loose_rows += len(piece.rows)
+        self.nbytes += piece.rows.nbytes + _PIECE_BYTES
 
     def compact(self) -> None:
         """Group what there is into one piece, when that is worth it: memory then grows with flows, not with time."""
@@ -125,7 +130,7 @@ class Window:
         self.pieces = [
             Piece(first_offset=self.pieces[0].first_offset, last_offset=self.pieces[-1].last_offset, rows=rows)
         ]
-        self.loose_rows, self.nbytes = 0, rows.nbytes
+        self.loose_rows, self.nbytes = 0, rows.nbytes + _PIECE_BYTES
 
     @property
     def compactable(self) -> bool:

@@ -1,8 +1,10 @@
 """A partition of names: what is added up, what is repeated, what is missing, how far is acknowledged."""
 
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from common.errors import DecodeError
@@ -167,6 +169,20 @@ def test_what_cannot_be_stored_is_a_decode_error_and_changes_nothing(message: Na
     with pytest.raises(DecodeError):
         state.take(0, START, message, START)
     assert (state.position, state.due(START + 100)) == (0, None)
+
+
+def test_what_waits_takes_no_more_memory_than_is_said() -> None:
+    """Messages of a row each: a table of Arrow for each took 38 kB."""
+    state, node = partition(), Node()
+    messages = [(node.ask(epoch=number), node.send())[1] for number in range(201)]
+    state.take(0, START, messages[0], START)  # what is loaded and made once
+    before, said = pa.total_allocated_bytes(), state.nbytes
+    tracemalloc.start()
+    for offset, message in enumerate(messages[1:], 1):
+        state.take(offset, START, message, START)
+    taken = tracemalloc.get_traced_memory()[0] + pa.total_allocated_bytes() - before
+    tracemalloc.stop()
+    assert 0.3 < taken / (state.nbytes - said) <= 1
 
 
 def test_who_reads_on_makes_the_blocks_that_were_decided_and_no_others() -> None:

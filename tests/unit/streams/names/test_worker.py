@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import pytest
 from prometheus_client import CollectorRegistry
 
 from schemas.avro.codec import Codec
@@ -14,7 +16,7 @@ from streams.names.testing import MemoryBehind, MemoryNames
 from streams.names.worker import NameWorker
 from streams.testing import HandThreads, ManualClock, MemoryMember, MemoryOffsets, MemoryPublisher, settle
 from streams.worker.output.refusals import BRING_IN_SECONDS
-from tests.unit.streams.names.node import START, Node
+from tests.unit.streams.names.node import START, Node, batch
 
 CODEC = Codec()
 
@@ -119,6 +121,26 @@ async def test_a_message_that_is_none_is_set_aside_and_those_behind_it_are_store
     assert [(letter.offset, letter.topic) for letter in rig.publisher.dead_letters] == [
         (n, "t.names") for n in range(3)
     ]
+    await rig.worker.stop()
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"copies": 2**62},
+        {"open_copies": 2**62},
+        {"unused_copies": 2**62},
+        {"copies": 5, "epoch": np.arange(3), "epoch_copies": np.array([2**63 - 1, 2**63 - 1, 7])},  # 64 bits further
+    ],
+)
+async def test_copies_that_no_ring_holds_are_set_aside(members: dict[str, Any]) -> None:
+    """Those of two messages would not fit into the ledger."""
+    rig, node = Rig(), Node()
+    node.ask()
+    await rig.send(*(batch([], node="liar", sequence=number, **members) for number in range(3)), node.send())
+    await rig.later()
+    assert len(rig.publisher.dead_letters) == 3
+    assert (rig.stored, rig.worker.failure.done()) == (["host1.example"], False)
     await rig.worker.stop()
 
 

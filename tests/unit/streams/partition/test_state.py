@@ -1,9 +1,11 @@
+import tracemalloc
 from collections import Counter
 from dataclasses import replace
 
 import pytest
 
 from common.errors import DecodeError
+from schemas.avro.codec import Codec
 from schemas.packets import EpochCounters
 from streams.partition import state as limits
 from streams.partition.accounting import ClosedEpoch
@@ -189,6 +191,23 @@ def test_a_clock_that_stands_still_keeps_no_window_open() -> None:
         play.send(now, clock=1.0)
     assert len(play.inserts) >= 22
     assert play.state.open_windows <= 9
+
+
+def test_what_waits_takes_about_the_memory_that_is_said() -> None:
+    """Messages of a packet each, as many nodes send them: what holds their columns takes thirty times as much."""
+    state, codec = partition(), Codec()
+    messages = [
+        codec.encode_packet_batch(batch([Packet(time_ns=START * SECOND + number)], ring_start=number * STRIDE))
+        for number in range(301)
+    ]
+    state.take(0, codec.decode_packet_batch(messages[0]), START)  # what is loaded and made once
+    said = state.nbytes
+    tracemalloc.start()
+    for offset, message in enumerate(messages[1:], 1):
+        state.take(offset, codec.decode_packet_batch(message), START)
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert 0.3 < taken / (state.nbytes - said) < 1.2
 
 
 def test_who_is_far_behind_makes_few_corrections() -> None:

@@ -10,7 +10,7 @@ from streams.windowing.biflow import merge
 from streams.windowing.initiators import Initiators
 from streams.windowing.tunnels import Tunnels
 from streams.windowing.windows import split
-from tests.unit.streams.batches import Packet, batch, counters
+from tests.unit.streams.batches import STRIDE, Packet, batch, counters
 from tests.unit.streams.windowing.test_biflow import START, back, rows, there
 
 
@@ -49,3 +49,14 @@ def test_ledger_rows_become_arrays_by_window() -> None:
     assert row["consumed_windows"] == [START, START + 10]
     assert row["consumed_packets"] == [3, 1]
     assert (row["emitted_packets"], row["end_time"].microsecond) == (4, 1500)
+
+
+def test_sums_beyond_64_bits_are_in_the_ledger_as_the_tables_own_are() -> None:
+    accounts = Accounts()
+    for offset in range(4):
+        seen = [Packet(time_ns=START * 10**9, bytes=2**62 + 1)]
+        accounts.count(batch(seen, ring_start=offset * STRIDE), split(batch(seen), 10), offset, 10)
+    last = counters(1, [])
+    accounts.count(batch([], counters=last), [], 4, 10)
+    (epoch,) = accounts.closed()
+    assert ledger_table(epoch.rows).column("consumed_bytes").to_pylist() == [[4]]

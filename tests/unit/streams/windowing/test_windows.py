@@ -135,6 +135,19 @@ def test_times_that_add_up_to_what_can_be_stored_do_not_overflow(base_ns: int) -
         check(wrong)
 
 
+@pytest.mark.parametrize(
+    ("name", "values"), [("bytes", [2**62, 2**62]), ("bytes", [2**50, 1]), ("packets", [2**31 - 1] * 2**20)]
+)
+def test_sums_that_nobody_can_have_seen_are_refused(name: str, values: list[int]) -> None:
+    """Those of two entries may be below zero."""
+    one = batch([Packet(time_ns=START * SECOND)])
+    places = np.zeros(len(values), np.intp)
+    columns = {each: getattr(one, each)[places] for each in ("flow", "time_offset_ns", "packets", "bytes")}
+    many = replace(one, **columns | {name: np.array(values, columns[name].dtype)})
+    with pytest.raises(DecodeError, match=f"more {name} than"):
+        check(many)
+
+
 def _rows(n: int, first: int = 0) -> Rows:
     keys = np.zeros(n, KEY)
     keys["node"] = np.arange(first, first + n) % 1000
