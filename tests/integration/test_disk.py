@@ -43,7 +43,7 @@ def test_the_cap_holds_while_rows_stream_in_and_each_that_goes_is_counted(tables
     assert packets >= sent
     assert days_of(tables, "flows")[0] > day(9)
     assert day(2) in days_of(tables, "flows")
-    assert told["next_table"] in {"flows", "flows_1m", "flows_1h"}
+    assert told["next_day"] is not None
 
 
 def test_a_drop_that_was_cut_short_is_gone_on_with_once(tables: Tables) -> None:
