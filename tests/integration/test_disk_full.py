@@ -1,0 +1,67 @@
+"""A disk that is nearly full of old days frees itself, and goes on storing. Real ClickHouse, on a disk of 200 MB."""
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fix_local import running_clickhouse, temporary_directory
+from tests.integration.fix_disk import day, days_of, fill, keeper
+from tests.integration.fix_tables import Tables, tables_of
+
+pytestmark = pytest.mark.clickhouse
+
+MEGABYTES = 200
+FULL = 0.7
+ROWS = 100_000
+
+
+@contextlib.contextmanager
+def small_disk() -> Iterator[Path]:
+    with temporary_directory() as directory:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={MEGABYTES}m", "tmpfs", str(directory)], check=True)
+        try:
+            yield directory
+        finally:
+            subprocess.run(["umount", "--lazy", str(directory)], check=True)
+
+
+@pytest.fixture
+def on_a_small_disk() -> Iterator[tuple[Tables, Path]]:
+    if os.geteuid() != 0:
+        pytest.skip("mounts a disk: run as root")
+    with small_disk() as directory, running_clickhouse(directory) as (url, _), tables_of(url) as tables:
+        yield tables, directory
+
+
+def used(directory: Path) -> float:
+    found = os.statvfs(directory)
+    return 1 - found.f_bavail / found.f_blocks
+
+
+def test_a_disk_that_is_mostly_full_of_old_days_goes_on_storing(on_a_small_disk: tuple[Tables, Path]) -> None:
+    tables, directory = on_a_small_disk
+    ago, sent = 60, 0
+    while used(directory) < FULL:
+        fill(tables, ago, ROWS, seed=ago)
+        ago, sent = ago - 1, sent + ROWS
+    assert ago > 20
+    full_at = ago
+    with keeper(tables, reserve_bytes=40 << 20) as kept:
+        kept.look()
+        for _ in range(20):  # more than is free
+            fill(tables, ago, ROWS, seed=ago)  # raises when ClickHouse has no room
+            kept.look()
+            ago, sent = ago - 1, sent + ROWS
+    ((stored, gone),) = tables.rows(
+        "SELECT (SELECT count() FROM DB.flows), "
+        "(SELECT sum(rows) FROM DB.dropped FINAL WHERE table = 'flows' AND why = 'disk' AND done)"
+    )
+    assert stored + gone == sent
+    assert gone > 0
+    assert days_of(tables, "flows")[-1] == day(ago + 1)
+    assert days_of(tables, "flows")[0] > day(60)
+    assert full_at - ago == 20
