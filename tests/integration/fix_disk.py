@@ -30,8 +30,11 @@ def start_of(when: date) -> int:
     return int(datetime(when.year, when.month, when.day, tzinfo=UTC).timestamp())
 
 
-def fill(tables: Tables, ago: int, rows: int, *, seed: int = 0) -> None:
-    """Rows of flows of one day, of two nodes, with addresses and sizes that do not compress."""
+def fill(tables: Tables, ago: int, rows: int, *, seed: int = 0, padding: int = 0) -> None:
+    """Rows of flows of one day, of two nodes, with addresses and sizes that do not compress.
+
+    `padding`: octets of a name in each, which rollups do not have.
+    """
     values = {
         "window_begin": f"{start_of(day(ago))} + intDiv(number * 8640, {rows}) * 10",
         "window_seconds": "10",
@@ -49,6 +52,7 @@ def fill(tables: Tables, ago: int, rows: int, *, seed: int = 0) -> None:
         "bytes_rev": _random(seed, 6, 100_000),
         "first_offset_us": _random(seed, 7, 5_000_000),
         "last_offset_us": _random(seed, 8, 10_000_000),
+        "domain": f"randomPrintableASCII({padding})",
     }
     tables.command(
         f"INSERT INTO DB.flows ({', '.join(values)}) SELECT {', '.join(values.values())} FROM numbers({rows})"
