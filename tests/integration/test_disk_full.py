@@ -12,7 +12,7 @@ from tests.fix_local import running_clickhouse, temporary_directory
 from tests.integration.fix_disk import day, days_of, fill, keeper
 from tests.integration.fix_tables import Tables, tables_of
 
-pytestmark = pytest.mark.clickhouse
+pytestmark = [pytest.mark.clickhouse, pytest.mark.root]
 
 MEGABYTES = 200
 FULL = 0.7
@@ -31,8 +31,6 @@ def small_disk() -> Iterator[Path]:
 
 @pytest.fixture
 def on_a_small_disk() -> Iterator[tuple[Tables, Path]]:
-    if os.geteuid() != 0:
-        pytest.skip("mounts a disk: run as root")
     with small_disk() as directory, running_clickhouse(directory) as (url, _), tables_of(url) as tables:
         yield tables, directory
 
