@@ -47,6 +47,8 @@ CASES = {
     "names": Case(words=["domain != '日本語'", "--since", "1h"], code=0, writes=True),
     "report": Case(words=["top_talkers"], code=0, writes=True),
     "query": Case(words=["-"], code=0, writes=True, input="SELECT '日本語' AS s".encode()),
+    "repair": Case(words=["--from", "1h", "--to", "2h"], code=MISUSED),
+    "rewindow": Case(words=["--from", "2h", "--to", "1h", "--window", "0s"], code=MISUSED),
     "replay": Case(words=["-", "--output", "-", "--format", "csv"], code=0, writes=True, input=PCAP),
     "audit": Case(words=[], code=DIFFERS, writes=True),
     "doctor": Case(words=[], code=DIFFERS, writes=True),
