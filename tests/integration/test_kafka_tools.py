@@ -24,10 +24,12 @@ NOBODY = "127.0.0.1:1"
 
 def tool(*words: str, bootstrap: str = NOBODY, input: str = "", **settings: object) -> tuple[int, str, str]:  # noqa: A002
     """Exit code, standard output and standard error."""
+    env = environment(kafka_bootstrap_servers=bootstrap, **settings)
+    env.pop("JDK_JAVA_OPTIONS", None)  # java says on standard error that there are some
     done = subprocess.run(
         [sys.executable, "-m", "cli.main", "kafka-tool", *words],
         cwd=REPOSITORY,
-        env=environment(kafka_bootstrap_servers=bootstrap, **settings),
+        env=env,
         input=input,
         capture_output=True,
         text=True,
