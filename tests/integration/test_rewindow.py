@@ -118,7 +118,8 @@ def test_a_filter_keeps_what_matches(live: tuple[Pipeline, list[Past], int]) -> 
     whole = p.count("SELECT sum(packets) FROM flows WHERE dst_addr = toIPv6('10.0.1.101') AND protocol = 6")
     assert 0 < p.count("SELECT sum(packets) FROM some") <= whole
     first = TopicPartition(p.topics.packets, 0, 3)  # Kafka removes the oldest messages, as retention does
-    kafka.admin(KafkaSettings(bootstrap_servers=p.kafka)).delete_records([first])[first].result(HANG_SECONDS)
+    admin = kafka.admin(KafkaSettings(bootstrap_servers=p.kafka))  # held until the answer is there
+    admin.delete_records([first])[first].result(HANG_SECONDS)
     said = ran(p, "rewindow", *hour(begin), "--window", "1s", "--into", "gone", code=2)
     assert "no longer has packets from" in said
     assert "it is possible from" in said
