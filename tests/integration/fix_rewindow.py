@@ -51,10 +51,10 @@ def killed(p: Pipeline, seconds: float, *words: str) -> bool:
     """`ayaflow …`, killed after some time -> whether it was still running."""
     process = command(p, *words)
     try:
-        process.communicate(timeout=seconds)
+        said, _ = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGKILL)
         process.communicate()
         return True
-    assert process.returncode == 0
+    assert process.returncode == 0 or "already" in said, said  # one before it was quick enough
     return False
