@@ -36,14 +36,12 @@ class Housekeeping:
         """For /health: `disk` (null: another worker looks after it), `warnings`."""
         if not self._disk.ours:
             return {"disk": None, "warnings": []}
-        failed = [f"{what}: {turns.error}" for what, turns in self._failing() if turns.error]
+        both = {
+            "ClickHouse's disk is not looked after": self._disk,
+            "old epochs of the ledger are not added up": self._ledger,
+        }
+        failed = [f"{what}: {turns.error}" for what, turns in both.items() if turns.error]
         return {"disk": self._keeper.told(), "warnings": self._keeper.warnings + failed}
-
-    def _failing(self) -> list[tuple[str, Turns]]:
-        return [
-            ("ClickHouse's disk is not looked after", self._disk),
-            ("old epochs of the ledger are not added up", self._ledger),
-        ]
 
     def close(self) -> None:
         """End both. What runs is not waited for long."""

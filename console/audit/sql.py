@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from schemas.clickhouse import dropped
-from schemas.clickhouse.rollups import ROLLUPS
+from schemas.clickhouse.rollups import ROLLUPS, SIDES
 from schemas.unseen import SPAN_SECONDS, hole_sql
 
 CELLS = 10_000
@@ -177,10 +177,7 @@ FROM (
                toInt64(side.2) AS stored_p, toInt64(side.3) AS stored_b
         FROM (
             SELECT node, interface, window_begin, window_seconds,
-                   [('ingress', sum(if(direction = 'ingress', packets, packets_rev)),
-                                sum(if(direction = 'ingress', bytes, bytes_rev))),
-                    ('egress', sum(if(direction = 'egress', packets, packets_rev)),
-                               sum(if(direction = 'egress', bytes, bytes_rev)))] AS sides
+                   {SIDES} AS sides
             FROM flows
             WHERE window_begin >= toDateTime({{oldest:UInt32}}, 'UTC')
               AND window_begin < toDateTime({{newest:UInt32}}, 'UTC') AND {NODE} AND {dropped.kept("window_begin")}

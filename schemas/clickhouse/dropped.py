@@ -4,6 +4,8 @@ Of a day whose flows or whose ledger went, windows are not compared one by one, 
 down by node, interface and direction; so the day as a whole is still compared with the ledger, as long as that has it.
 """
 
+from schemas.clickhouse.rollups import SIDES
+
 DAYS = "SELECT day FROM dropped WHERE table IN ('flows', 'ledger')"
 """Those that are not compared; also one that is just going."""
 KIND = "dropped"
@@ -54,10 +56,7 @@ FROM (
            toInt64(side.2), toInt64(side.3)
     FROM (
         SELECT node, interface, toDate(window_begin) AS day,
-               [('ingress', sum(if(direction = 'ingress', packets, packets_rev)),
-                            sum(if(direction = 'ingress', bytes, bytes_rev))),
-                ('egress', sum(if(direction = 'egress', packets, packets_rev)),
-                           sum(if(direction = 'egress', bytes, bytes_rev)))] AS sides
+               {SIDES} AS sides
         FROM flows
         WHERE window_begin >= toDateTime({{oldest:UInt32}}, 'UTC')
           AND window_begin < toDateTime({{newest:UInt32}}, 'UTC')

@@ -13,6 +13,11 @@ from schemas.fields import KEYS, names
 
 SUMS = ("packets", "bytes", "packets_rev", "bytes_rev", "records")
 """What each rollup adds up; records: rows of flows."""
+SIDES = """[('ingress', sum(if(direction = 'ingress', packets, packets_rev)),
+             sum(if(direction = 'ingress', bytes, bytes_rev))),
+ ('egress', sum(if(direction = 'egress', packets, packets_rev)),
+            sum(if(direction = 'egress', bytes, bytes_rev)))]"""
+"""SQL: what passed an interface in each direction, of rows that have both ways of their flows."""
 _FLAGS = {"tcp_flags": "groupBitOr", "tcp_flags_rev": "groupBitOr"}
 _SEEN = {"first_seen": "min", "last_seen": "max"}
 _OF_A_SIDE = {

@@ -88,13 +88,7 @@ class Days:
 
     def rebuild(self, day: date) -> None:
         """Make the rollups of a day that is held anew."""
-        begin = begin_of(day)
-        there = self._connection.query(
-            "SELECT count() FROM flows WHERE window_begin >= toDateTime({begin:UInt32}, 'UTC') "
-            "AND window_begin < toDateTime({begin:UInt32} + 86400, 'UTC')",
-            lambda rows: int(rows[0][0]) > 0,
-            begin=begin,
-        )
+        there = self.rows(day) > 0
         for rollup in ROLLUPS:
             for statement, needs_rows in rollups.rebuild(rollup, day.isoformat()):
                 if there or not needs_rows:

@@ -81,6 +81,11 @@ def _compared(
         times["plain"].append(plain.once("hook_bench_ingress", frame, repeat))
         times["inspecting"].append(inspecting.once("hook_bench_ingress", frame, repeat))
     before, after = (lowest(each) for each in times.values())
+    return _more(what, before, after, target)
+
+
+def _more(what: str, before: float, after: float, target: float | None) -> Row:
+    """What the program that inspects takes more than the one without."""
     return Row(
         what=what,
         value=after - before,
@@ -120,14 +125,7 @@ def _on_a_veth(plain: Programs, inspecting: Programs) -> Iterator[Row]:
                     ours.release()
                     times[name].append(round((time_after - time_before) / (runs_after - runs_before)))
             before, after = (sum(sorted(each)[:3]) / 3 for each in times.values())
-            yield Row(
-                what=what,
-                value=after - before,
-                unit="ns more",
-                at_most=target,
-                against="the program without",
-                ratio=after / before,
-            )
+            yield _more(what, before, after, target)
 
 
 _SINK = """
