@@ -1,4 +1,5 @@
 import ssl
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,12 +8,16 @@ from typing import Any
 
 import faust
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.consumer.subscription_state import SubscriptionState
 from faust.types import TP
 
 from common.errors import SettingsError
 from common.settings import KafkaSettings, StreamsSettings
 from streams.app import Member, build, connect, credentials, take_all
 from streams.worker.neighbours import Message
+
+EARLIEST = -2  # aiokafka's word for it
 
 
 def test_plain_text_needs_no_credentials() -> None:
@@ -112,6 +117,23 @@ async def test_faust_commits_what_it_is_told_once_and_nothing_else(monkeypatch: 
     assert await consumer.commit()
     assert not await consumer.commit()
     assert committed == [{tp: 7_000_000_007}]
+    consumer._thread.thread_loop.close()  # it was never started
+
+
+async def test_a_partition_whose_next_message_kafka_has_forgotten_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = build(StreamsSettings(), KafkaSettings(), Path("unused"))
+    connect(app, {"t.packets": Worker()})
+    consumer, tp = app.consumer, TopicPartition("t.packets", 3)
+    subscriptions = SubscriptionState()
+    subscriptions.assign_from_user([tp])
+    state = subscriptions.subscription.assignment.state_value(tp)
+    state.highwater, state.timestamp = 9, time.monotonic() * 1000  # it was fetched
+    state.await_reset(EARLIEST)  # as aiokafka does until Kafka has said where the partition begins
+    fetcher = SimpleNamespace(_subscriptions=subscriptions)
+    monkeypatch.setattr(consumer._thread, "_consumer", SimpleNamespace(_fetcher=fetcher))
+    monkeypatch.setattr(consumer._thread, "time_started", 0.0, raising=False)
+    monkeypatch.setattr(consumer, "assignment", lambda: {TP(*tp)})
+    await consumer.verify_all_partitions_active()
     consumer._thread.thread_loop.close()  # it was never started
 
 
