@@ -3,7 +3,20 @@
 from tests.integration.fix_api import api, store, stored
 from tests.integration.fix_clickhouse import client, table
 from tests.integration.fix_host import host
-from tests.integration.fix_tables import run, tables, window
+from tests.integration.fix_tables import kept_tables, run, tables, window
 from tests.integration.fix_up import installation, interface
 
-__all__ = ["api", "client", "host", "installation", "interface", "run", "store", "stored", "table", "tables", "window"]
+__all__ = [
+    "api",
+    "client",
+    "host",
+    "installation",
+    "interface",
+    "kept_tables",
+    "run",
+    "store",
+    "stored",
+    "table",
+    "tables",
+    "window",
+]

@@ -104,6 +104,10 @@ class Tables:
         """The rows of a query; `DB` stands for the database."""
         return [tuple(row) for row in self._client.query(sql.replace("DB", self.database)).result_rows]
 
+    def definitions(self) -> list[tuple[Any, ...]]:
+        """Names of the tables and views, and how they are made."""
+        return self.rows("SELECT name, create_table_query FROM system.tables WHERE database = 'DB' ORDER BY name")
+
     def command(self, sql: str) -> None:
         """Any statement; `DB` stands for the database."""
         self._client.command(sql.replace("DB", self.database))
@@ -117,10 +121,28 @@ def tables_of(url: str) -> Iterator[Tables]:
         yield Tables(url, database, client)
 
 
+@pytest.fixture(scope="session")
+def kept_tables(clickhouse_server: str) -> Iterator[Callable[[], Tables]]:
+    """Makes our tables where there are none as we define them: to make them takes longer than most tests do."""
+    with contextlib.ExitStack() as stack:
+        made: list[tuple[Tables, list[tuple[Any, ...]]]] = []
+
+        def give() -> Tables:
+            if not made or made[0][0].definitions() != made[0][1]:  # a test has changed them
+                stack.close()
+                tables = stack.enter_context(tables_of(clickhouse_server))
+                made[:] = [(tables, tables.definitions())]
+            return made[0][0]
+
+        yield give
+
+
 @pytest.fixture
-def tables(clickhouse_server: str) -> Iterator[Tables]:
-    with tables_of(clickhouse_server) as opened:
-        yield opened
+def tables(kept_tables: Callable[[], Tables]) -> Iterator[Tables]:
+    """Empty ones."""
+    given = kept_tables()
+    yield given
+    given.command("TRUNCATE ALL TABLES FROM DB SYNC")
 
 
 @pytest.fixture
