@@ -26,6 +26,7 @@ from schemas.fields import DIRECTIONS
 from schemas.packets import PacketBatch
 from tests import fix_local
 from tests.fix_local import REPOSITORY, environment, free_port
+from tests.kernel.harness import LOADER
 from tests.waiting import HANG_SECONDS, until
 
 ENTRY = """
@@ -61,7 +62,7 @@ class Node:
             data_dir=directory,
             kafka_bootstrap_servers=bootstrap,
             producer_metrics_listen=f"127.0.0.1:{self.port}",
-            **settings,
+            **{"capture_loader": LOADER, **settings},
         )
         self.output = directory / "producer.out"
         self._started: list[subprocess.Popen[bytes]] = []

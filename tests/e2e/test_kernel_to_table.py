@@ -14,14 +14,16 @@ from tests.integration.fix_streams import pipeline
 pytestmark = [pytest.mark.root, pytest.mark.kafka, pytest.mark.clickhouse]
 
 
-@pytest.mark.parametrize("detail", ["packet", "flow"])
+@pytest.mark.parametrize("detail", ["packet", pytest.param("flow", marks=pytest.mark.wide)])
 def test_totals_and_audit_are_exact_after_kills_of_producer_and_streams(
     detail: str, kafka_broker: str, clickhouse_server: str, bpffs: Path, tmp_path: Path
 ) -> None:
     dice = random.Random(f"table {detail}")
     with (
         pipeline(kafka_broker, clickhouse_server) as p,
-        made(bpffs, tmp_path, kafka_broker, capture_detail=detail, kafka_topic_prefix=p.prefix) as (node, pair),
+        made(
+            bpffs, tmp_path, kafka_broker, capture_detail=detail, capture_loader="bcc", kafka_topic_prefix=p.prefix
+        ) as (node, pair),
     ):
         p.start()
         process = node.start()

@@ -178,7 +178,8 @@ def test_a_name_is_seen_wherever_one_looks_and_the_share_is_right_to_the_byte(ne
             assert by_tls.encode() in found[place], place
 
 
-@pytest.mark.parametrize("mode", ["hash", pytest.param("drop", marks=pytest.mark.wide)])
+@pytest.mark.wide
+@pytest.mark.parametrize("mode", ["hash", "drop"])
 def test_a_name_that_is_redacted_is_nowhere_in_the_clear(network: net.Network, mode: str, tmp_path: Path) -> None:
     secret = f"s{secrets.token_hex(6)}"
     key = tmp_path / "key"

@@ -30,6 +30,7 @@ from tests.faults.proxy import Proxy, running
 from tests.fix_local import REPOSITORY, WRITER, clickhouse_answers, environment, kafka_answers, temporary_directory
 from tests.fix_root import bpf_filesystem
 from tests.kernel import veth
+from tests.kernel.harness import LOADER
 
 KAFKA, CLICKHOUSE, CONSOLE, PRODUCER, STREAMS, PROXY = 9092, 8123, 8080, 9464, 9465, 8124
 AGAIN_SECONDS = 1.0
@@ -253,7 +254,7 @@ def installation(
         tree: dict[str, Any] = {
             "node": "faults",
             "data_dir": str(data),
-            "capture": {"interfaces": [watched, *also_watched], "bpffs": str(bpffs)},
+            "capture": {"interfaces": [watched, *also_watched], "bpffs": str(bpffs), "loader": LOADER},
             "kafka": {"partitions": 4},
             "clickhouse": WRITER,
             "local": {"kafka_heap_mb": 256},

@@ -70,7 +70,7 @@ def arguments(host: Host) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("who", ["reader", "writer"])
+@pytest.mark.parametrize("who", [pytest.param("reader", marks=pytest.mark.wide), "writer"])
 def test_no_table_function_reaches_outside(clickhouse_server: str, host: Host, who: str) -> None:
     user = READER if who == "reader" else {}
     usable = set()
@@ -88,7 +88,7 @@ def test_no_table_function_reaches_outside(clickhouse_server: str, host: Host, w
     assert SECRET in host.file.read_text()
 
 
-@pytest.mark.parametrize("who", ["reader", "writer"])
+@pytest.mark.parametrize("who", ["reader", pytest.param("writer", marks=pytest.mark.wide)])
 def test_no_table_engine_reaches_outside(clickhouse_server: str, host: Host, who: str) -> None:
     user = READER if who == "reader" else {}
     usable = set()
@@ -147,6 +147,7 @@ def test_no_dictionary_is_made(clickhouse_server: str, host: Host, source: str) 
     assert host.unharmed()
 
 
+@pytest.mark.wide
 def test_no_function_opens_a_file_or_calls_a_server(clickhouse_server: str, host: Host) -> None:
     for name in names(clickhouse_server, "SELECT name FROM system.functions WHERE NOT is_aggregate"):
         if name.lower().startswith("sleep"):

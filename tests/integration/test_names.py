@@ -80,6 +80,7 @@ def test_names_stand_on_flows_in_the_table_and_in_the_topic(kafka_broker: str, c
         assert p.stop() == 0
 
 
+@pytest.mark.wide
 def test_names_that_are_refused_hold_up_no_others_and_are_stored_in_the_end(
     kafka_broker: str, clickhouse_server: str
 ) -> None:

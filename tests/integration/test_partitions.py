@@ -168,7 +168,9 @@ def test_a_partition_that_gets_stuck_is_named_while_the_others_go_on(kafka_broke
         assert p.stop() == 0
 
 
-@pytest.mark.parametrize("which", ["flows", "live", "dead_letter"])
+@pytest.mark.parametrize(
+    "which", ["flows", *(pytest.param(name, marks=pytest.mark.wide) for name in ("live", "dead_letter"))]
+)
 def test_an_output_topic_that_is_deleted_is_made_anew(kafka_broker: str, clickhouse_server: str, which: str) -> None:
     with pipeline(kafka_broker, clickhouse_server) as p:
         p.start()
@@ -230,7 +232,7 @@ def known(admin: AdminClient, topic: str) -> bool:
     return topic in admin.list_topics(timeout=HANG_SECONDS).topics
 
 
-@pytest.mark.parametrize("megabytes", [12, 100])
+@pytest.mark.parametrize("megabytes", [12, pytest.param(100, marks=pytest.mark.wide)])
 def test_poison_of_any_size_in_one_partition_holds_no_other(
     kafka_broker: str, clickhouse_server: str, megabytes: int
 ) -> None:

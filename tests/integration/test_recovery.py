@@ -224,6 +224,7 @@ def test_streams_waits_for_a_clickhouse_that_is_away(kafka_broker: str) -> None:
             stop(again)
 
 
+@pytest.mark.wide
 def test_streams_waits_for_a_kafka_that_is_away(clickhouse_server: str) -> None:
     begin = int(time.time()) // 10 * 10 - 600
     node = Node("n1", begin, 7)

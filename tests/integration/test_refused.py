@@ -88,6 +88,7 @@ def test_a_window_that_is_refused_holds_up_no_other_and_is_stored_in_the_end(
         assert p.stop() == 0
 
 
+@pytest.mark.wide
 def test_a_refused_window_is_stored_once_wherever_streams_is_killed(kafka_broker: str, clickhouse_server: str) -> None:
     with pipeline(kafka_broker, clickhouse_server, prelude=SHORT) as p:
         node = Node(p, "n1", 0)

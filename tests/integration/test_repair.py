@@ -49,7 +49,9 @@ def test_rollups_that_are_what_flows_is(stored: Tables, run: Run) -> None:
     assert out.splitlines()[-1] == "all rollups are what flows is"
 
 
-@pytest.mark.parametrize("table", ROLLUPS)
+@pytest.mark.parametrize(
+    "table", [pytest.param(name, marks=[pytest.mark.wide] * (n > 0)) for n, name in enumerate(ROLLUPS)]
+)
 def test_what_differs_is_found_and_made_anew(stored: Tables, run: Run, table: str) -> None:
     whole = stored.rows(f"SELECT * FROM DB.{table} FINAL ORDER BY ALL")
     columns = ", ".join(("time", *ROLLUPS[table].columns))

@@ -189,6 +189,7 @@ def test_a_stage_that_cannot_start_stops_everything_and_says_why(installation: I
     assert left_over(installation) == []
 
 
+@pytest.mark.wide
 def test_all_parts_meet_on_an_ipv6_address(installation: Installation) -> None:
     settings = json.dumps(yaml.safe_load(installation.config.read_text())).replace("127.0.0.1", "[::1]")
     installation.config.write_text(settings)

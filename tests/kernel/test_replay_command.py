@@ -24,6 +24,7 @@ from streams.partition.state import Partition
 from streams.windowing.offline import OfflineWindows
 from streams.windowing.spill import Spill
 from tests.kernel.fix_replay import Directed, directed
+from tests.kernel.harness import LOADER
 from tests.unit.producer.replay.captures import Frame, pcap
 from tests.waiting import HANG_SECONDS, until
 
@@ -34,6 +35,11 @@ ETHER = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
 ARP_FRAME = bytes(ETHER / ARP(hwsrc="02:00:00:00:00:01", psrc="10.0.0.1", pdst="10.0.0.2"))
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("root_and_bcc")]
+
+
+@pytest.fixture(autouse=True)
+def loader_of_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AYAFLOW_CAPTURE_LOADER", LOADER)
 
 
 def ayaflow(*words: str, data_dir: Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -260,7 +266,7 @@ def windowed(batches: list[PacketBatch]) -> tuple[Directed, Partition]:
 
 
 @pytest.mark.kafka
-@pytest.mark.parametrize("speed", ["max", "15"])
+@pytest.mark.parametrize("speed", ["max", pytest.param("15", marks=pytest.mark.wide)])
 def test_what_is_sent_to_kafka_makes_the_same_flows_and_an_exact_ledger(
     kafka_broker: str, tmp_path: Path, speed: str
 ) -> None:

@@ -197,8 +197,15 @@ def test_where_nothing_passed_is_zero_and_where_nobody_watched_is_a_gap(browser:
         )
 
 
-@pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (390, "light"),
+        (1280, "dark"),
+        pytest.param(390, "dark", marks=pytest.mark.wide),
+        pytest.param(1280, "light", marks=pytest.mark.wide),
+    ],
+)
 def test_names_of_others_neither_turn_text_around_nor_widen_the_page(
     browser: Browser, console: str, width: int, scheme: Any, tmp_path: Path
 ) -> None:
