@@ -1,6 +1,6 @@
 # `make help` lists what people run. CI runs the same.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test up test test-unit test-kernel test-integration fuzz names-recall test-chart manifests test-faults test-hostile test-e2e test-ship test-cluster test-clients test-consumers soak coverage objects lint format bench bench-smoke setup-bench docs site images sizes wheel lock clean
+.PHONY: help setup setup-test up test test-wide test-unit test-kernel test-integration fuzz names-recall test-chart manifests test-faults test-hostile test-e2e test-ship test-cluster test-clients test-consumers soak coverage objects lint format bench bench-smoke setup-bench docs site images sizes wheel lock clean
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
@@ -22,18 +22,28 @@ setup-test:      ## setup, and what only the tests need
 up: setup        ## everything on this machine: capture, Kafka, ClickHouse, console (as root; ARGS="--interface eth0")
 	@.venv/bin/ayaflow up $(ARGS)
 
-# Three groups at a time, each in namespaces of its own; the output of the others comes when the first has ended. What is
-# in none of the lists runs with the first. Tests wait more than they compute: two cores are enough for three.
-GROUP := tests/apart.sh $(PYTEST) $(SLOWEST) -m "not wide and not faults and not speed and not ship and not cluster"
-SECOND := $(wildcard tests/integration/test_[a-l]*.py)
-THIRD := tests/e2e tests/faults tests/consumers $(wildcard tests/integration/test_[s-z]*.py)
-test: setup-test ## all tests, with real Kafka, kernel and ClickHouse (as root)
-	@$(GROUP) $(SECOND) > .test-second.log 2>&1 & second=$$!; \
-	 $(GROUP) $(THIRD) > .test-third.log 2>&1 & third=$$!; \
+# Four groups at a time, each in namespaces of its own, since tests wait more than they compute; the output of the others
+# comes when the first has ended. What is in none of the lists runs with the first.
+HERE := not faults and not speed and not ship and not cluster
+SHORT := not wide and $(HERE)
+GROUP := tests/apart.sh $(PYTEST) $(SLOWEST) -m
+SECOND := $(wildcard tests/integration/test_[a-c]*.py tests/integration/test_[h-l]*.py)
+THIRD := $(wildcard tests/integration/test_[d-g]*.py tests/integration/test_[m-r]*.py)
+FOURTH := tests/e2e tests/faults tests/consumers
+test: setup-test ## all but what is wide, with real Kafka, kernel and ClickHouse (as root)
+	@$(GROUP) "$(SHORT)" $(SECOND) > .test-second.log 2>&1 & second=$$!; \
+	 $(GROUP) "$(SHORT)" $(THIRD) > .test-third.log 2>&1 & third=$$!; \
+	 $(GROUP) "$(SHORT)" $(FOURTH) > .test-fourth.log 2>&1 & fourth=$$!; \
 	 $(MAKE) --no-print-directory --keep-going lint test-unit; quick=$$?; \
-	 $(GROUP) tests --ignore tests/unit $(addprefix --ignore ,$(SECOND) $(THIRD)); first=$$?; \
+	 $(GROUP) "$(SHORT)" tests --ignore tests/unit $(addprefix --ignore ,$(SECOND) $(THIRD) $(FOURTH)); first=$$?; \
 	 wait $$second; second=$$?; cat .test-second.log; \
-	 wait $$third; third=$$?; cat .test-third.log; exit $$((quick | first | second | third))
+	 wait $$third; third=$$?; cat .test-third.log; \
+	 wait $$fourth; fourth=$$?; cat .test-fourth.log; exit $$((quick | first | second | third | fourth))
+
+test-wide: setup-test ## what make test leaves out: more of the same kinds, each extra installed alone (as root; 10 minutes)
+	@$(GROUP) "wide and $(HERE)" tests/integration > .test-second.log 2>&1 & second=$$!; \
+	 $(GROUP) "wide and $(HERE)" tests --ignore tests/unit --ignore tests/integration; first=$$?; \
+	 wait $$second; second=$$?; cat .test-second.log; exit $$((first | second))
 
 test-unit:       ## tests that need no root, broker or network; seconds
 	$(PYTEST) tests/unit

@@ -59,6 +59,10 @@ CASES = {
     "completion": Case(words=["bash"], code=0, writes=True),
     "version": Case(words=[], code=0, writes=True),
 }
+MANY = [
+    name if case.writes or case.input else pytest.param(name, marks=pytest.mark.wide) for name, case in CASES.items()
+]
+"""Where no stream matters but standard error, one test of a command is enough for `make test`."""
 WITHOUT_SETTINGS = {"hash-token", "completion", "version"}
 
 
@@ -100,7 +104,7 @@ def outcome(
     return done.returncode, (done.stdout or b"").decode()
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", MANY)
 @pytest.mark.parametrize("redirect", [">&-", ">/dev/full"])
 def test_standard_output_that_takes_nothing_is_a_sentence(
     environment: dict[str, str], name: str, redirect: str
@@ -114,13 +118,13 @@ def test_with_nobody_to_tell_the_exit_code_is_the_same(environment: dict[str, st
     assert outcome("version", environment, redirect=redirect)[0] == LACKING
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", MANY)
 def test_standard_input_that_is_closed_is_a_sentence(environment: dict[str, str], name: str) -> None:
     case = CASES[name]
     assert outcome(name, environment, redirect="<&-")[0] == (LACKING if case.input else case.code)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", MANY)
 def test_a_reader_that_went_is_no_error(environment: dict[str, str], name: str) -> None:
     case = CASES[name]
     reader, writer = os.pipe()

@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse]
 PARTITIONS = 4
 
 
+@pytest.mark.wide
 def test_after_every_rebalance_each_partition_is_read(kafka_broker: str, clickhouse_server: str) -> None:
     with pipeline(kafka_broker, clickhouse_server, partitions=PARTITIONS) as p:
         p.start()

@@ -22,10 +22,9 @@ from tests.ship import extras
 from tests.ship.extras import Environment
 from tests.waiting import HANG_SECONDS, until
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.wide]  # tests/unit/test_extras.py looks at what is imported
 
 TEST_TOOLS = {"pytest", "mypy", "hypothesis", "playwright", "schemathesis", "ruff", "scapy"}
-LOCAL = pytest.param("local", marks=pytest.mark.wide)  # 1 GB; tests/unit/test_extras.py looks at its imports
 ABSENT = {  # what a machine with this extra must not carry
     "producer": {
         *("aiohttp", "chdb", "clickhouse-connect", "fastapi", "faust-streaming", "lark", "pandas", "plotly"),
@@ -66,7 +65,7 @@ def having() -> Iterator[Environments]:
         yield Environments(directory)
 
 
-@pytest.mark.parametrize("extra", ["producer", "streams", "console", "consume", LOCAL])
+@pytest.mark.parametrize("extra", ["producer", "streams", "console", "consume", "local"])
 def test_an_extra_brings_what_its_part_needs_and_not_what_others_do(
     having: Environments, extra: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -77,7 +76,7 @@ def test_an_extra_brings_what_its_part_needs_and_not_what_others_do(
     assert installed.distributions() >= {"ayaflow", "numpy", "confluent-kafka"}
 
 
-@pytest.mark.parametrize("extra", ["producer", "streams", "console", "consume", LOCAL])
+@pytest.mark.parametrize("extra", ["producer", "streams", "console", "consume", "local"])
 def test_a_schema_registry_needs_no_extra(having: Environments, extra: str) -> None:
     ask = (
         "from schemas.avro.registry import open_registry; from schemas.topics import TopicNames;"
@@ -206,7 +205,6 @@ def test_producer_streams_and_console_work_together_each_with_its_extra_alone(
         until(lambda: packets() == 7, said)
 
 
-@pytest.mark.wide
 @pytest.mark.root
 @pytest.mark.kafka
 @pytest.mark.clickhouse
