@@ -1,6 +1,6 @@
 # `make help` lists what people run. CI runs the same.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test up test test-wide test-unit test-kernel test-integration fuzz names-recall test-chart manifests test-faults test-hostile test-e2e test-ship test-cluster test-clients test-consumers soak coverage objects lint format bench bench-smoke setup-bench docs site images sizes wheel lock clean
+.PHONY: help setup setup-test up test test-wide test-unit test-kernel test-integration fuzz names-recall test-chart manifests test-faults test-hostile test-e2e test-ship test-cluster test-replica test-clients test-consumers soak coverage objects lint format bench bench-smoke setup-bench docs site images sizes wheel lock clean
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
@@ -101,6 +101,10 @@ test-ship:       ## builds the images, runs compose and the units, installs a De
 test-cluster: setup-test ## the chart applied to a real kube-apiserver, which is compiled once (as root; needs go, then 15 minutes of CPU)
 	@deploy/local/setup.sh cluster
 	tests/apart.sh $(PYTEST) -m cluster tests/ship/test_cluster.py
+
+test-replica: setup-test ## the tables of a ClickHouse cluster made against a real ZooKeeper (installs Debian's)
+	@deploy/local/setup.sh replica
+	tests/apart.sh $(PYTEST) tests/integration/test_cluster_tables.py
 
 images:          ## the images of deploy/images by buildah, with their sizes (as root; IMAGES="producer console")
 	@deploy/local/setup.sh ship

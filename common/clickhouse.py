@@ -1,6 +1,7 @@
 """The one way to ClickHouse: what clickhouse.url says, and a client for it."""
 
 import ssl
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
@@ -27,7 +28,7 @@ class Endpoint:
 
     @classmethod
     def of(cls, url: str) -> Self:
-        """Read clickhouse.url; a port that it lacks is ClickHouse's own. Raises SettingsError."""
+        """Read one URL of clickhouse.url; a port that it lacks is ClickHouse's own. Raises SettingsError."""
         try:
             parts = urlsplit(url)
             place = parts.netloc.rpartition("@")[2]
@@ -44,15 +45,55 @@ class Endpoint:
         return f"{self.scheme}://{self.address.text}{self.path}"
 
 
-def connect(settings: ClickHouseSettings, *, database: str, timeout_seconds: float) -> "Client":
-    """A client that several threads may use.
+def endpoints(urls: str) -> tuple[Endpoint, ...]:
+    """Those of clickhouse.url, in its order. Raises SettingsError."""
+    return tuple(Endpoint.of(url.strip()) for url in urls.split(","))
 
-    `timeout_seconds`: that it waits for an answer, or for the next piece of one. Errors of clickhouse-connect and
-    OSError pass through. Raises SettingsError.
-    """
+
+class Hosts:
+    """The hosts of clickhouse.url: one is asked until it fails, then the next. Threads may share it."""
+
+    def __init__(self, settings: ClickHouseSettings) -> None:
+        """Raises SettingsError."""
+        self._settings = settings
+        self._order = deque(endpoints(settings.url))
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @property
+    def asked(self) -> Endpoint:
+        """The one that is asked now."""
+        return self._order[0]
+
+    def leave(self) -> None:
+        """It failed: the next one is asked from now on, and this one after all others."""
+        self._order.rotate(-1)
+
+    def connect(self, *, database: str, timeout_seconds: float) -> "Client":
+        """A client, that several threads may use, of the first host that answers.
+
+        `timeout_seconds`: that it waits for an answer, or for the next piece of one. Errors of clickhouse-connect and
+        OSError pass through, those of the last host. Raises SettingsError.
+        """
+        from clickhouse_connect.driver.exceptions import ClickHouseError
+
+        for _ in range(len(self) - 1):
+            try:
+                return _client(self._settings, self.asked, database, timeout_seconds)
+            except (ClickHouseError, OSError):
+                self.leave()
+        return _client(self._settings, self.asked, database, timeout_seconds)
+
+
+def connect(settings: ClickHouseSettings, *, database: str, timeout_seconds: float) -> "Client":
+    """A client of the first host that answers, as by Hosts.connect."""
+    return Hosts(settings).connect(database=database, timeout_seconds=timeout_seconds)
+
+
+def _client(settings: ClickHouseSettings, endpoint: Endpoint, database: str, timeout_seconds: float) -> "Client":
     import clickhouse_connect  # 120 ms, and not for every command
 
-    endpoint = Endpoint.of(settings.url)
     return clickhouse_connect.get_client(
         interface=endpoint.scheme,
         host=f"[{host}]" if ":" in (host := endpoint.address.host) else host,

@@ -18,7 +18,7 @@ from confluent_kafka import KafkaException
 
 from common import kafka
 from common.address import Address
-from common.clickhouse import Endpoint, tls
+from common.clickhouse import Endpoint, endpoints, tls
 from common.errors import AyaflowError
 from common.settings import ClickHouseSettings, ConsoleSettings, KafkaSettings, Settings
 from schemas.topics import topics
@@ -159,7 +159,25 @@ class _Kafka:
 
 
 def _clickhouse(settings: ClickHouseSettings, timeout_seconds: float) -> Verdict:
-    endpoint = Endpoint.of(settings.url)
+    """Of several hosts one is enough; those that do not answer are warnings."""
+    hosts = endpoints(settings.url)
+    silent = []
+    for endpoint in hosts:
+        try:
+            verdict = _host(endpoint, settings, timeout_seconds / len(hosts))
+        except (OSError, HTTPException, ValueError) as error:
+            if len(hosts) == 1:
+                raise
+            verdict = Verdict(ok=False, message=f"does not answer ({_short(error)})")
+        if not verdict.ok:
+            silent.append((endpoint, verdict))
+    if len(silent) == len(hosts):
+        return silent[0][1]
+    warnings = [verdict.sentence(f"ClickHouse at {endpoint.url}") for endpoint, verdict in silent]
+    return Verdict(ok=True, details={"warnings": warnings} if warnings else {})
+
+
+def _host(endpoint: Endpoint, settings: ClickHouseSettings, timeout_seconds: float) -> Verdict:
     context = tls(settings) if endpoint.scheme == "https" else None
     status, _ = _get(f"{endpoint.url}/ping", timeout_seconds, context)
     return Verdict(ok=status == 200, message="" if status == 200 else f"answers {status}")

@@ -2,8 +2,9 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from common.settings.base import Section
 
@@ -22,7 +23,8 @@ class ClickHouseSettings(Section):
     url: str = Field(
         "http://127.0.0.1:8123",
         pattern=r"^https?://",
-        description="HTTP interface; without a port 8123, with https 8443.",
+        description="HTTP interface; without a port 8123, with https 8443. With `clickhouse.cluster` several of its "
+        "hosts, separated by commas: the first that answers is asked, and the next one when it fails.",
     )
     database: str = Field("ayaflow", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Database of our tables.")
     username: str = Field("default", description="User.")
@@ -57,3 +59,11 @@ class ClickHouseSettings(Section):
                 f"at most {most} days: ClickHouse's times end in 2106, and what is kept for longer is deleted at once"
             )
         return value
+
+    @model_validator(mode="after")
+    def _hosts_of_a_cluster(self) -> Self:
+        if "," in self.url and not self.cluster:
+            raise ValueError(
+                "several hosts in url have the same tables only with clickhouse.cluster: set that too, or name one host"
+            )
+        return self

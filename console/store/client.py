@@ -7,18 +7,19 @@ own first line and code when it refuses a query.
 import json
 import logging
 import re
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from common.clickhouse import connect
-from common.errors import QueryError, ServiceUnavailable
+from common.clickhouse import Hosts
+from common.errors import AyaflowError, QueryError, ServiceUnavailable
 from common.settings import ClickHouseSettings
 from console.store import formulas
 from schemas.clickhouse.rollups import ROLLUPS
 
 TABLES = ("flows", *ROLLUPS, "names", "names_ledger", "ledger", "losses", "dropped", "refused", "schema_migrations")
 Parameters = Mapping[str, str | int]
+T = TypeVar("T")
 
 # readonly=2: nothing is written, and the settings of a query can be given
 _SETTINGS: dict[str, Any] = {"readonly": 2}
@@ -55,7 +56,7 @@ class Rows:
 
 
 class Store:
-    """The flow tables of one ClickHouse server; use it with `with`, or close it."""
+    """The flow tables of ClickHouse; use it with `with`, or close it. Of several hosts one is asked until it fails."""
 
     def __init__(
         self, settings: ClickHouseSettings, *, timeout_seconds: int = 600, limits: Mapping[str, int] | None = None
@@ -70,10 +71,8 @@ class Store:
         self._errors: type[Exception] = ClickHouseError
         self._settings = settings
         self._query_settings = {**_SETTINGS, **(limits or {})}
-        try:
-            self._client: Any = connect(settings, database=settings.database, timeout_seconds=timeout_seconds)
-        except (ClickHouseError, OSError) as error:
-            raise self._explain(error) from error
+        self._hosts, self._timeout_seconds = Hosts(settings), timeout_seconds
+        self._client: Any = self._connect()
 
     def __enter__(self) -> "Store":
         return self
@@ -87,11 +86,15 @@ class Store:
 
     def select(self, sql: str, parameters: Parameters | None = None) -> list[dict[str, Any]]:
         """All rows of a small result, each by column name, in Python's types."""
-        try:
-            result = self._client.query(sql, parameters=dict(parameters or {}), settings=self._query_settings)
+
+        def work(client: Any) -> list[dict[str, Any]]:
+            result = client.query(sql, parameters=dict(parameters or {}), settings=self._query_settings)
             return [dict(zip(result.column_names, row, strict=True)) for row in result.result_rows]
-        except (self._errors, OSError) as error:
-            raise self._explain(error) from error
+
+        try:
+            return self._from_a_host(work)
+        except AyaflowError:
+            raise
         except Exception as error:  # of the driver or of urllib3, when an answer breaks off
             raise self._broken(error) from error
 
@@ -118,12 +121,10 @@ class Store:
         The query has been accepted when this returns; an error in the middle of the result is raised on the way.
         Text in CSV is no formula; a FORMAT of the query's own is left as it is.
         """
-        try:
-            source = self._client.raw_stream(
-                sql, parameters=dict(parameters or {}), settings={**self._query_settings, **_FORMAT_SETTINGS}, fmt=form
-            )
-        except (self._errors, OSError) as error:
-            raise self._explain(error) from error
+        settings = {**self._query_settings, **_FORMAT_SETTINGS}
+        source = self._from_a_host(
+            lambda client: client.raw_stream(sql, parameters=dict(parameters or {}), settings=settings, fmt=form)
+        )
         tag = source.headers.get("X-ClickHouse-Exception-Tag", "")
         pieces = self._read(
             source,
@@ -143,6 +144,27 @@ class Store:
         except ValueError:
             raise ServiceUnavailable("ClickHouse's answer breaks off; try again") from None
         return found
+
+    def _connect(self) -> Any:
+        try:
+            return self._hosts.connect(database=self._settings.database, timeout_seconds=self._timeout_seconds)
+        except (self._errors, OSError) as error:
+            raise self._explain(error) from error
+
+    def _from_a_host(self, work: Callable[[Any], T]) -> T:
+        """From the host that is asked now; where it does not answer, from the next. Raises what _explain makes."""
+        for others in reversed(range(len(self._hosts))):
+            client = self._client
+            try:
+                return work(client)
+            except (self._errors, OSError) as error:
+                explained = self._explain(error)
+                if not others or not isinstance(explained, ServiceUnavailable):
+                    raise explained from error
+            if client is self._client:  # and no other thread was here before
+                self._hosts.leave()
+                self._client = self._connect()
+        raise AssertionError
 
     def _read(self, source: Any, trailer: re.Pattern[bytes]) -> Generator[bytes]:
         """Pieces of an answer. Its end is held back until it is known whether it is an error's message."""

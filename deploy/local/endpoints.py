@@ -5,7 +5,8 @@ import socket
 from pathlib import Path
 
 from common.address import Address
-from common.settings import KafkaSettings
+from common.clickhouse import endpoints
+from common.settings import ClickHouseSettings, KafkaSettings
 
 PROC = Path("/proc")
 
@@ -13,6 +14,11 @@ PROC = Path("/proc")
 def kafka(settings: KafkaSettings) -> Address:
     """The first bootstrap server."""
     return Address.parse(settings.bootstrap_servers.split(",")[0], "kafka.bootstrap_servers")
+
+
+def clickhouse(settings: ClickHouseSettings) -> Address:
+    """The first host."""
+    return endpoints(settings.url)[0].address
 
 
 def in_use(address: Address) -> bool:

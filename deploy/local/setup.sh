@@ -4,10 +4,10 @@
 # the virtual environment and Kafka's jars. Each step looks first and does nothing when its result is there,
 # so a second run reaches no registry.
 #
-#   deploy/local/setup.sh [run|test|bench|ship|cluster]
+#   deploy/local/setup.sh [run|test|bench|ship|cluster|replica]
 #
 # "test" adds what only the tests need, "bench" also what only benchmarks do, "ship" also what images and units are built
-# and run with, "cluster" also an apiserver of Kubernetes.
+# and run with, "cluster" also an apiserver of Kubernetes, "replica" also ZooKeeper.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -50,6 +50,9 @@ wanted() {
     fi
     if [ "$purpose" = bench ]; then
         command -v pmacctd >/dev/null || echo pmacct
+    fi
+    if [ "$purpose" = replica ]; then
+        [ -e /usr/share/java/zookeeper.jar ] || echo zookeeper
     fi
     if [ "$purpose" = ship ]; then
         command -v buildah >/dev/null || echo buildah

@@ -79,9 +79,11 @@ def record_id_sql() -> str:
     return _expression("record_id.sql").replace("{keys}", keys)
 
 
-def packets_sql(database: str, seconds: int) -> str:
-    """Makes the table packets, if it is not there: it keeps them for so long."""
-    return _render(_expression("packets.sql"), {"database": database, "seconds": str(seconds)})
+def packets_sql(layout: Layout, seconds: int) -> list[str]:
+    """Statements that make the table packets, if it is not there: it keeps them for so long."""
+    files = ("packets.sql", "packets.cluster.sql") if layout.cluster else ("packets.sql",)
+    tokens = {**_tokens(layout), "seconds": str(seconds)}
+    return [_render(_expression(file), tokens) for file in files]
 
 
 def _octets(field: Field) -> str:

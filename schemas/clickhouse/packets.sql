@@ -1,6 +1,6 @@
 -- Each packet, for a short time; made by streams where storage.packets says so. Sorted by the minute and then by connection: one of a
 -- minute is found in few granules, and addresses take next to nothing.
-CREATE TABLE IF NOT EXISTS {database}.packets
+CREATE TABLE IF NOT EXISTS {database}.packets{local} {on_cluster}
 (
     time            DateTime64(9, 'UTC')   COMMENT 'When it passed; of a coalesced entry, its first packet' CODEC(Delta, ZSTD(1)),
     node            LowCardinality(String) COMMENT 'Node that saw it',
@@ -22,8 +22,8 @@ CREATE TABLE IF NOT EXISTS {database}.packets
     kafka_partition Int32                  COMMENT 'Partition of the packets topic' CODEC(ZSTD(1)),
     received        DateTime('UTC')        COMMENT 'When Kafka took its message' CODEC(Delta, ZSTD(1))
 )
-ENGINE = MergeTree
+ENGINE = {merge_tree}
 PARTITION BY toStartOfInterval(received, INTERVAL 10 MINUTE)
 ORDER BY (toStartOfMinute(time), dst_addr, src_addr, dst_port, src_port, time)
 TTL received + INTERVAL {seconds} SECOND
-SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 100000
+SETTINGS ttl_only_drop_parts = 1, {deduplication_window} = 100000

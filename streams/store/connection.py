@@ -11,7 +11,7 @@ import pyarrow as pa
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from common.clickhouse import connect
+from common.clickhouse import Hosts
 from common.errors import AyaflowError, ServiceUnavailable
 from common.settings import ClickHouseSettings
 from schemas.clickhouse.horizon import Horizon
@@ -81,11 +81,15 @@ _REFUSALS = frozenset(
 
 
 class Connection:
-    """One client of clickhouse-connect. Connecting migrates the tables."""
+    """One client of clickhouse-connect, of one host at a time. Connecting migrates the tables."""
 
     def __init__(self, settings: ClickHouseSettings, horizon: Horizon | None) -> None:
-        """`horizon`: how far back the server is to know the names of inserts; None: as far as it does."""
+        """`horizon`: how far back the server is to know the names of inserts; None: as far as it does.
+
+        Raises SettingsError.
+        """
         self._settings, self._horizon = settings, horizon
+        self._hosts = Hosts(settings)
         self._client: Client | None = None
         self._extra = _ON_A_CLUSTER if settings.cluster else {}
 
@@ -129,15 +133,18 @@ class Connection:
             # Besides ClickHouseError and OSError there is what urllib3, Arrow and the reader of ClickHouse's format
             # make of an answer that breaks off, or that is none. Look again at server and tables before the next try.
             self.close()
-            kind = Refused if getattr(error, "code", None) in refusals else ServiceUnavailable
-            raise kind(f"ClickHouse at {self._settings.url} did not do its work: {_first_line(error)}") from error
+            said = f"ClickHouse at {self._hosts.asked.url} did not do its work: {_first_line(error)}"
+            if getattr(error, "code", None) in refusals:
+                raise Refused(said) from error
+            self._hosts.leave()
+            raise ServiceUnavailable(said) from error
 
     def _connect(self) -> Client:
-        with connect(self._settings, database="default", timeout_seconds=_TIMEOUT_SECONDS) as client:
+        with self._hosts.connect(database="default", timeout_seconds=_TIMEOUT_SECONDS) as client:
             migrate(client, self._settings)
             if self._horizon:
                 remember(client, self._settings, self._horizon)
-        return connect(self._settings, database=self._settings.database, timeout_seconds=_TIMEOUT_SECONDS)
+        return self._hosts.connect(database=self._settings.database, timeout_seconds=_TIMEOUT_SECONDS)
 
 
 def _known(settings: dict[str, Any], client: Client) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Each migration can be run again without harm, so two workers that start together
 work and tells people what a server has.
 """
 
+import re
 from collections.abc import Mapping
 
 from clickhouse_connect.driver.client import Client
@@ -17,23 +18,31 @@ from schemas.clickhouse.horizon import DEFAULTS_SQL, TABLES_SQL, Horizon, shorte
 
 log = logs.get("streams")
 
+_NOT_THERE = frozenset({60, 81})  # UNKNOWN_TABLE, UNKNOWN_DATABASE
+_MADE = re.compile(r"CREATE (?:MATERIALIZED VIEW|TABLE|VIEW) IF NOT EXISTS \w+\.(\w+)")
+_TABLES_SQL = "SELECT name FROM system.tables WHERE database = {database:String}"
+
 
 def migrate(client: Client, settings: ClickHouseSettings) -> list[int]:
-    """Create the database and apply what is missing. Returns the numbers that were applied.
+    """Create the database and apply what is missing on this host. Returns the numbers that were applied.
 
+    Where nothing is missing it only reads: what is run ON CLUSTER waits for all hosts, also for one that is down.
     Errors of clickhouse-connect pass through.
     """
-    on_cluster = f" ON CLUSTER '{settings.cluster}'" if settings.cluster else ""
-    client.command(f"CREATE DATABASE IF NOT EXISTS {settings.database}{on_cluster}")
     record = f"{settings.database}.schema_migrations"
-    client.command(
-        f"CREATE TABLE IF NOT EXISTS {record}{on_cluster} "
-        "(number UInt32, name String, applied DateTime('UTC') DEFAULT now()) "
-        f"ENGINE = {'Replicated' if settings.cluster else ''}ReplacingMergeTree ORDER BY number"
-    )
-    rows = client.query(f"SELECT DISTINCT number, name FROM {record} ORDER BY number").result_rows  # noqa: S608  checked name
-    done = {int(number): str(name) for number, name in rows}
+    done = _done(client, settings)
+    if done is None:
+        on_cluster = f" ON CLUSTER '{settings.cluster}'" if settings.cluster else ""
+        client.command(f"CREATE DATABASE IF NOT EXISTS {settings.database}{on_cluster}")
+        client.command(
+            f"CREATE TABLE IF NOT EXISTS {record}{on_cluster} "
+            "(number UInt32, name String, applied DateTime('UTC') DEFAULT now()) "
+            f"ENGINE = {'Replicated' if settings.cluster else ''}ReplacingMergeTree ORDER BY number"
+        )
+        done = _done(client, settings) or {}
     _check(done, {each.number: each.name for each in migrations(settings)}, settings)
+    if settings.cluster and not _has_tables(client, settings):
+        done = {}  # a host that was added: it has the record from its replica
     applied = []
     for migration in migrations(settings):
         if migration.number in done:
@@ -45,6 +54,25 @@ def migrate(client: Client, settings: ClickHouseSettings) -> list[int]:
     if applied:
         log.info("migrated", database=settings.database, migrations=applied)
     return applied
+
+
+def _done(client: Client, settings: ClickHouseSettings) -> dict[int, str] | None:
+    """What the host's record says; None: it has none."""
+    record = f"{settings.database}.schema_migrations"
+    try:
+        rows = client.query(f"SELECT DISTINCT number, name FROM {record} ORDER BY number").result_rows  # noqa: S608  checked name
+    except DatabaseError as error:
+        if getattr(error, "code", None) not in _NOT_THERE:
+            raise
+        return None
+    return {int(number): str(name) for number, name in rows}
+
+
+def _has_tables(client: Client, settings: ClickHouseSettings) -> bool:
+    """Whether the host has each table that the migrations make."""
+    wanted = {found[1] for each in migrations(settings) for one in each.statements if (found := _MADE.match(one))}
+    rows = client.query(_TABLES_SQL, parameters={"database": settings.database}).result_rows
+    return wanted <= {str(row[0]) for row in rows}
 
 
 def _check(done: Mapping[int, str], known: Mapping[int, str], settings: ClickHouseSettings) -> None:

@@ -26,6 +26,10 @@ _VALUES = {
     "tos": np.uint8,
 }
 _FLAGS = 0x1FF
+_KEPT_SQL = """
+SELECT name, extract(create_table_query, 'TTL received [+] toIntervalSecond[(]([0-9]+)[)]') FROM system.tables
+WHERE database = currentDatabase() AND name IN ('packets', 'packets_local')
+"""
 
 
 class PacketStore:
@@ -33,7 +37,7 @@ class PacketStore:
 
     def __init__(self, settings: ClickHouseSettings, topic: str, seconds: int) -> None:
         """`seconds`: so long packets are kept."""
-        self._topic, self._seconds, self._database = topic, seconds, settings.database
+        self._settings, self._topic, self._seconds = settings, topic, seconds
         self._connection = Connection(settings, None)
         self._is_made = False
 
@@ -44,12 +48,24 @@ class PacketStore:
     def insert(self, block: Block, source: KafkaPartition) -> None:
         """Store a block, unless something has its name."""
         if not self._is_made:
-            self._connection.command(packets_sql(self._database, self._seconds))
-            # of another run, perhaps with another setting
-            self._connection.command(f"ALTER TABLE packets MODIFY TTL received + INTERVAL {self._seconds} SECOND")
+            self._make()
             self._is_made = True
         token = f"{self._topic}/{source.topic_id:x}/{source.number}/{block.second}"
         self._connection.insert("packets", packet_table(block, source), {"insert_deduplication_token": token})
+
+    def _make(self) -> None:
+        """Make what is not there; what another run made with another setting is kept for so long from now on."""
+        settings, local = self._settings, "packets_local" if self._settings.cluster else "packets"
+        found = self._connection.query(_KEPT_SQL, lambda rows: {str(name): str(seconds) for name, seconds in rows})
+        if not {local, "packets"} <= set(found):
+            for statement in packets_sql(settings, self._seconds):
+                self._connection.command(statement)
+        if found.get(local, str(self._seconds)) != str(self._seconds):
+            on_cluster = f" ON CLUSTER '{settings.cluster}'" if settings.cluster else ""
+            self._connection.command(
+                f"ALTER TABLE {settings.database}.{local}{on_cluster} "
+                f"MODIFY TTL received + INTERVAL {self._seconds} SECOND"
+            )
 
 
 def packet_table(block: Block, source: KafkaPartition) -> pa.Table:

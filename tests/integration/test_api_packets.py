@@ -54,7 +54,8 @@ def test_without_packets_nothing_is_kept(stored: Settings) -> None:
 
 def test_steps_of_a_connection(stored: Settings, clickhouse_server: str) -> None:
     client = connect(clickhouse_server)
-    client.command(packets_sql(DATABASE, 3_600))
+    (statement,) = packets_sql(stored.clickhouse, 3_600)
+    client.command(statement)
     try:
         rows = [
             packet(0.1),

@@ -19,7 +19,6 @@ from aiohttp import web
 
 from common import logs
 from common.address import Address
-from common.clickhouse import Endpoint
 from common.errors import EnvironmentProblem, QueryError
 from common.security.secrets import reveal
 from common.settings import ClickHouseSettings, Settings
@@ -48,7 +47,7 @@ STOP_SECONDS = 10
 
 def run(settings: Settings) -> int:
     """Serve until SIGINT or SIGTERM. Returns 0. Raises EnvironmentProblem or SettingsError when it cannot start."""
-    listen = Endpoint.of(settings.clickhouse.url).address
+    listen = endpoints.clickhouse(settings.clickhouse)
     if not listen.is_loopback:
         raise EnvironmentProblem(
             f"clickhouse.url names {listen.text}, which is not on this machine: use that ClickHouse as it is, or "

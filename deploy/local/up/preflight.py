@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.address import Address
-from common.clickhouse import Endpoint
 from common.errors import AyaflowError, EnvironmentProblem, SettingsError
 from common.settings import CaptureSettings, KafkaSettings, LocalSettings, Settings
 from deploy.local import endpoints
@@ -71,7 +70,7 @@ def disk(directory: Path) -> None:
 def listeners(settings: Settings) -> list[Address]:
     """The addresses that the stages will listen on."""
     found = []
-    kafka, clickhouse = endpoints.kafka(settings.kafka), Endpoint.of(settings.clickhouse.url).address
+    kafka, clickhouse = endpoints.kafka(settings.kafka), endpoints.clickhouse(settings.clickhouse)
     if kafka.is_loopback:
         controller = settings.local.kafka_controller_port
         found += [kafka, Address(host="127.0.0.1", port=controller, setting="local.kafka_controller_port")]

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 from common import logs
-from common.clickhouse import Endpoint
 from common.settings import Settings
 from common.stopping import Stop, stop_on_signals
 from console.health import console_url, questions
@@ -36,7 +35,7 @@ def run(settings: Settings) -> int:
     """
     with stop_on_signals() as stop, only_one(settings.data_dir, "up", "ayaflow up"):
         preflight.check(settings)
-        if Endpoint.of(settings.clickhouse.url).address.is_loopback:
+        if endpoints.clickhouse(settings.clickhouse).is_loopback:
             clickhouse = access.with_password(settings.clickhouse, settings.data_dir)
             settings = settings.model_copy(update={"clickhouse": clickhouse})
         with Probes(questions(settings)) as probes:
@@ -59,7 +58,7 @@ def running(data_dir: Path) -> Path | None:
 
 def _supervisor(settings: Settings, probes: Probes) -> Supervisor:
     """Of all but the servers that are on other machines."""
-    servers = {"kafka": endpoints.kafka(settings.kafka), "clickhouse": Endpoint.of(settings.clickhouse.url).address}
+    servers = {"kafka": endpoints.kafka(settings.kafka), "clickhouse": endpoints.clickhouse(settings.clickhouse)}
     elsewhere = {name for name, address in servers.items() if not address.is_loopback}
     plans = [plan for plan in PLANS if plan.name not in elsewhere]
     user = account.prepare(settings.data_dir, settings.local, plans)

@@ -4,9 +4,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from common.clickhouse import Endpoint, connect
+from common.clickhouse import Endpoint, Hosts, connect, endpoints
 from common.errors import SettingsError
-from common.settings import ClickHouseSettings
+from common.settings import ClickHouseSettings, load
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,21 @@ def test_a_url_is_read_once(url: str, again: str) -> None:
 def test_a_url_without_an_address_is_a_settings_error(url: str) -> None:
     with pytest.raises(SettingsError, match=r"^clickhouse\.url: write it as "):
         Endpoint.of(url)
+
+
+def test_several_hosts_take_turns() -> None:
+    settings = ClickHouseSettings(url="http://ch1, https://ch2:1/x", cluster="main")
+    assert [each.url for each in endpoints(settings.url)] == ["http://ch1:8123", "https://ch2:1/x"]
+    hosts, asked = Hosts(settings), []
+    for _ in range(3):
+        asked.append(hosts.asked.address.host)
+        hosts.leave()
+    assert asked == ["ch1", "ch2", "ch1"]
+
+
+def test_several_hosts_are_those_of_a_cluster() -> None:
+    with pytest.raises(SettingsError, match=r"clickhouse: .* only with clickhouse\.cluster"):
+        load(flags={"clickhouse.url": "http://ch1,http://ch2"})
 
 
 @pytest.fixture

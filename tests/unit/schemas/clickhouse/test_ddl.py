@@ -1,7 +1,8 @@
 import re
 
 from common.settings import ClickHouseSettings
-from schemas.clickhouse.ddl import migrations
+from schemas.clickhouse.ddl import migrations, packets_sql
+from schemas.clickhouse.horizon import stored_tables
 from schemas.clickhouse.rollups import ROLLUPS
 
 ONE = ClickHouseSettings()
@@ -62,3 +63,56 @@ def test_what_flows_fill_has_a_partition_a_day() -> None:
         ["window_begin"],
         *([["time"]] * len(ROLLUPS)),
     ]
+
+
+SHARDED = {
+    "flows": "kafka_partition",
+    **dict.fromkeys(ROLLUPS, "rand()"),
+    "names": "kafka_partition",
+    "names_ledger": "kafka_partition",
+    "ledger": "cityHash64(node)",
+    "losses": "kafka_partition",
+    "dropped": "cityHash64(table, day)",
+    "refused": "kafka_partition",
+    "rewindows": "cityHash64(id)",
+    "rewindow_progress": "cityHash64(id)",
+    "rewindowed": "kafka_partition",
+    "packets": "kafka_partition",
+}
+"""The tables of a cluster, and which shard a row goes to. Inserts that have names go by the partition of Kafka: one
+that is repeated meets the first. What is added up in one insert, the epochs of a node, is in one shard."""
+
+
+def test_each_table_of_a_cluster_stores_behind_a_distributed_one_and_rows_that_meet_are_in_one_shard() -> None:
+    made = [*statements(CLUSTER), *packets_sql(CLUSTER, 60)]
+    joined = "\n".join(made)
+    stored = dict(re.findall(r"CREATE TABLE IF NOT EXISTS net\.(\w+)_local .*?\nENGINE = (\w+)", joined, re.DOTALL))
+    assert stored.keys() == SHARDED.keys()
+    assert all(engine.startswith("Replicated") for engine in stored.values())
+    distributed = re.findall(
+        r"CREATE TABLE IF NOT EXISTS net\.(\w+) ON CLUSTER 'main' AS net\.(\w+)\s+"
+        r"ENGINE = Distributed\('main', 'net', '(\w+)', (.+)\)",
+        joined,
+    )
+    assert {name: key for name, *_, key in distributed} == SHARDED
+    assert all(like == table == f"{name}_local" for name, like, table, _ in distributed)
+
+
+def test_on_a_cluster_rollups_are_filled_within_a_server_and_views_ask_all() -> None:
+    fills = [one for one in statements(CLUSTER) if " MATERIALIZED VIEW " in one]
+    assert len(fills) == len(ROLLUPS)
+    for fill in fills:
+        (view,) = re.findall(r"net\.(\w+)_mv", fill)
+        assert {*re.findall(r"(?:TO|FROM) net\.(\w+)", fill)} == {"flows_local", f"{view}_local"}
+    views = [one for one in statements(CLUSTER) if re.match(r"CREATE VIEW ", one)]
+    assert len(views) >= 9
+    assert not [one for one in views if "_local" in one]
+
+
+def test_tables_whose_inserts_have_names_know_them_on_a_cluster_too() -> None:
+    made = "\n".join(statements(CLUSTER))
+    assert "non_replicated_deduplication_window" not in made
+    for table in stored_tables("main"):
+        assert re.search(
+            rf"net\.{table} .*?SETTINGS [^;]*?\breplicated_deduplication_window = \d{{6}}", made, re.DOTALL
+        ), table
