@@ -8,6 +8,7 @@ from typing import TextIO
 
 from cli.standard import say
 from common.errors import QueryError
+from console.reports.views import REPORTS
 from console.show import output, tables
 from console.store.client import Store
 from schemas.clickhouse.rollups import ROLLUPS
@@ -28,6 +29,9 @@ _TOTALS = re.compile(
 _PRIMARY = re.compile(r"\bprimary\b", re.IGNORECASE)
 _OTHERS = "SELECT 1 FROM services_1h WHERE NOT primary LIMIT 1"
 _BEGIN = re.compile(r"(?:[\s(]|--[^\n]*(?:\n|$)|#[! ][^\n]*(?:\n|$)|/\*.*?\*/)*([A-Za-z]+)", re.DOTALL)
+_OF_TRAFFIC = re.compile(
+    rf"\b(?:FROM|JOIN)\s+(?:\w+\.)?(?:{'|'.join(('flows', *ROLLUPS, 'names', 'packets', *REPORTS))})\b", re.IGNORECASE
+)
 _OWN_FORMAT = re.compile(r"\bFORMAT\s+[A-Za-z]\w*\s*;?\s*$", re.IGNORECASE)
 
 
@@ -64,6 +68,11 @@ def run(store: Store, sql: str, *, form: str, out: TextIO) -> None:
         say(f"too narrow for {', '.join(lacking)}; --format csv or json has all columns")
     if next(rows, None) is not None:
         say(f"the table ends after {TABLE_ROWS:,} rows; --format csv or json writes all")
+
+
+def is_of_traffic(sql: str) -> bool:
+    """Whether it reads what was captured."""
+    return _OF_TRAFFIC.search(sql) is not None
 
 
 def _warn_of_totals(store: Store, sql: str) -> None:

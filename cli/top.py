@@ -29,6 +29,8 @@ from console.live.state import LiveState
 from console.names.naming import naming
 from console.query import match
 from console.query.filters import Filter
+from console.reports.completeness import Completeness, of_live
+from console.reports.sentence import of_traffic
 from console.show import names, output, tables
 from console.show.flows import endpoint
 
@@ -56,6 +58,7 @@ def run(settings: Settings, flow_filter: Filter, *, sort: str, limit: int, once:
             tables.show(table(rows, tables.width_of(out)), out)
             if text := names.listed(rows):
                 say(text)
+            say(view.complete())
             if not rows:
                 say("no connection is active, or none matches")
         else:
@@ -94,6 +97,13 @@ class _View:
             self._naming.mark(rows)
         return rows
 
+    def completeness(self) -> Completeness:
+        with self._lock:
+            return of_live(self._state.totals())
+
+    def complete(self) -> str:
+        return f"since it listens: {of_traffic(self.completeness())}"
+
     def nodes(self) -> tuple[int, float, float]:
         with self._lock:
             now = time.monotonic()
@@ -101,10 +111,15 @@ class _View:
 
 
 def _write_json(view: _View, sort: str, *, once: bool, out: TextIO) -> None:
-    """As /api/live answers; without `once`, a line a second."""
+    """As /api/live answers, and how complete it is; without `once`, a line a second."""
     while True:
         rows = view.rows(sort)
-        answer = {"time": iso(datetime.now(UTC), digits=6), "connections": rows, "share": names.share_of(rows)}
+        answer = {
+            "time": iso(datetime.now(UTC), digits=6),
+            "connections": rows,
+            "share": names.share_of(rows),
+            "completeness": view.completeness().of_traffic(),
+        }
         out.write(json.dumps(answer, ensure_ascii=False) + "\n")
         out.flush()
         if once:
@@ -137,6 +152,7 @@ def _screen(view: _View, problem: str, sort: str, width: int, height: int) -> Re
     )
     if text := names.listed(rows):
         head.append(f"  {text}", style="dim")
+    head.append(f"  {view.complete()}", style="dim")
     foot = Text(
         plain(problem) or "b bytes  p packets  r rate  q quit",
         style="yellow" if problem else "dim",

@@ -26,6 +26,7 @@ from console.lines import PatientOnce
 from console.live.hub import LiveHub
 from console.names.naming import naming
 from console.reports import routes as reports
+from console.reports.link import CompletenessLink
 from console.store.pool import Database
 from schemas.avro.registry import fixed_schemas
 from schemas.topics import TopicNames
@@ -84,6 +85,7 @@ def build_app(settings: Settings, *, health_timeout_seconds: float = TIMEOUT_SEC
     metrics = app.state.metrics = HttpMetrics(lambda: app.state.services.hub if app.state.services else None)
     app.add_middleware(metrics.middleware)
     app.add_middleware(Int64Strings)
+    app.add_middleware(CompletenessLink)
     app.add_middleware(Access, settings.console)  # the outermost: it is asked first
     app.include_router(dashboard.router())
     for part in (live, history, explore, names, reports, nodes, audit, fields):

@@ -90,6 +90,7 @@ def flows(
       ayaflow flows 'protocol = tcp' --since 2026-05-01T12:00 --limit 0 --format csv > flows.csv
     """
     settings = begin(context)
+    from cli import completeness
     from console.query import filters, flow_sql
     from console.show import flows as history
     from console.store.client import Store
@@ -100,6 +101,7 @@ def flows(
     )
     with Store(settings.clickhouse) as store:
         count = history.run(store, sql, parameters, form=form, out=sys.stdout, utc=utc)
+        completeness.tell(store, settings, first, last, form=form, out=sys.stdout, utc=utc)
     if count == 0:
         said = f"no flows from {iso(first)} to {iso(last)} match"
         say(said if utc else local(said))
@@ -148,6 +150,7 @@ def names(
       ayaflow names --latency --format json
     """
     settings = begin(context)
+    from cli import completeness
     from cli import names as component
     from console.query import filters
     from console.store.client import Store
@@ -166,6 +169,7 @@ def names(
             out=sys.stdout,
             utc=utc,
         )
+        completeness.tell(store, settings, first, last, form=form, out=sys.stdout, utc=utc)
     return 0
 
 
@@ -199,6 +203,7 @@ def report(
       ayaflow report throughput --addr 10.1.0.0/16 --since 7d --format csv
     """
     settings = begin(context)
+    from cli import completeness
     from cli import query as query_module
     from console.reports import views
     from console.store.client import Store
@@ -207,19 +212,22 @@ def report(
     asked = views.ask(name, since=first, until=last, addr=addr, limit=limit)
     with Store(settings.clickhouse) as store:
         query_module.run(store, asked.sql, form=form, out=sys.stdout)
+        completeness.tell(store, settings, asked.since, last, form=form, out=sys.stdout, utc=True)
     return 0
 
 
 @click.command()
 @options.common
 @options.this_node
+@options.time_range("24h")
 @options.form()
 @click.argument("sql", metavar="SQL")
 @click.pass_context
-def query(context: click.Context, *, sql: str, form: str) -> int:
+def query(context: click.Context, *, sql: str, since: str, until: str, utc: bool, form: str) -> int:
     """Run SQL, read-only; `FROM flows` is enough. With `-`, SQL is read from standard input.
 
-    A FORMAT of the query's own wins over --format.
+    A FORMAT of the query's own wins over --format. What is read, the SQL says alone; --since and --until are of which
+    time is told how complete it is, where traffic is read.
 
     \b
     Examples:
@@ -229,9 +237,11 @@ def query(context: click.Context, *, sql: str, form: str) -> int:
       ayaflow query - --format csv < report.sql
     """
     settings = begin(context)
+    from cli import completeness
     from cli import query as query_module
     from console.store.client import Store
 
+    first, last = times.parse_range(since, until, now=datetime.now(UTC), local=not utc)
     if sql == "-":
         try:
             sql = sys.stdin.read()
@@ -239,6 +249,8 @@ def query(context: click.Context, *, sql: str, form: str) -> int:
             raise QueryError("the SQL on standard input is not UTF-8 text") from error
     with Store(settings.clickhouse) as store:
         query_module.run(store, sql, form=form, out=sys.stdout)
+        if query_module.is_of_traffic(sql):
+            completeness.tell(store, settings, first, last, form=form, out=sys.stdout, utc=utc, named=True)
     return 0
 
 

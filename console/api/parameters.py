@@ -112,13 +112,15 @@ class TimeRange:
 
 
 async def time_range(
+    request: Request,
     since: Annotated[str, Query(description=f"{times.FORMS}.", examples=["5m"])] = "1h",
     until: Annotated[str, Query(description="Like since.", examples=["now"])] = "now",
 ) -> TimeRange:
-    """`since` and `until`. Raises QueryError."""
+    """`since` and `until`, which console.reports.link is told of. Raises QueryError."""
     now = datetime.now(UTC)
     first, last = times.parse_range(since, until, now=now, prefix="")
-    return TimeRange(since=first, until=last, now=now)
+    span = request.state.span = TimeRange(since=first, until=last, now=now)
+    return span
 
 
 Chosen = Annotated[Filter, Depends(chosen_flows)]

@@ -9,6 +9,7 @@ from typing import Any
 from common.errors import QueryError, ServiceUnavailable
 from console.audit import names, reach_sql
 from console.audit import sql as audit_sql
+from console.audit.model import compare
 from console.audit.readings import (
     ORDER_SECONDS,
     Cell,
@@ -29,6 +30,8 @@ from console.query.times import EARLIEST, LATEST
 from console.store.client import Parameters, Store
 from schemas.clickhouse import dropped
 from schemas.clickhouse.rollups import ROLLUPS
+
+_TAIL_SECONDS = 600  # what was consumed so long ago is stored, or the audit tells of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +85,7 @@ def read(store: Store, span: Range) -> Readings:
     seconds = min(until, time.time()) - since
 
     def ask(sql: str) -> list[dict[str, Any]]:
-        return store.select(sql, _used(sql, everything))
+        return store.select(sql, used(sql, everything))
 
     # First how far all have come: what shows it is there for all questions behind it, and proves nothing of what comes
     # between them. Then the ledger before flows: what is stored in between is surplus of a window that is still open.
@@ -121,6 +124,40 @@ def read(store: Store, span: Range) -> Readings:
     )
 
 
+def settled_until(store: Store, span: Range, *, node_timeout_seconds: float) -> float | None:
+    """Up to when all is stored that was seen in a range; seconds since the Unix epoch, None: no node is known.
+
+    It is what `read` and `compare` come to, of the last minutes of the range alone: what is in flight is in these.
+    """
+    now = _one(store.select(reach_sql.NOW), "now_us") / 1e6
+    until = min(span.until.timestamp(), now)
+    since = max(span.since.timestamp(), until - _TAIL_SECONDS)
+    if since >= until:
+        return None
+    values: dict[str, str | int] = {
+        "since_us": int(since * 1e6),
+        "until_us": int(until * 1e6),
+        "oldest": max(0, int(since) - _TAIL_SECONDS),
+        "newest": int(until) + _TAIL_SECONDS,
+        "heard_us": int((now - GONE_SECONDS) * 1e6),
+        "node": span.node,
+    }
+
+    def ask(sql: str) -> list[dict[str, Any]]:
+        return store.select(sql, used(sql, values))
+
+    reaches = _reaches(ask(reach_sql.REACHES), [])
+    known = {reach.node for reach in reaches}
+    ranges = [Rewindowed(row["begin"], row["until"], row["bucket_seconds"]) for row in ask(audit_sql.REWINDOWED)]
+    windows = [row for row in ask(audit_sql.windows(until - since, ranges)) if row["node"] in known]
+    found = compare(
+        Readings(now=now, epochs=(), windows=tuple(map(_windows, windows)), reaches=reaches, rollups=()),
+        until=until,
+        node_timeout_seconds=node_timeout_seconds,
+    )
+    return min(found.settled_until, until) if found.nodes else None
+
+
 def _one(rows: list[dict[str, Any]], column: str) -> int:
     """The value of a query that has always a row."""
     if not rows or column not in rows[0]:
@@ -140,7 +177,8 @@ def _rollup(store: Store, table: str, period: int, span: Range) -> list[dict[str
     return store.select(audit_sql.rollup(table, explain=True), where | {"order": ORDER_SECONDS})
 
 
-def _used(sql: str, parameters: Parameters) -> Parameters:
+def used(sql: str, parameters: Parameters) -> Parameters:
+    """The parameters that a question has."""
     return {name: value for name, value in parameters.items() if f"{{{name}:" in sql}
 
 

@@ -16,7 +16,7 @@ from common.settings import ClickHouseSettings
 from console.audit.read import Range
 from console.store.client import Store
 from schemas.clickhouse import dropped
-from schemas.clickhouse.rollups import ROLLUPS, SUMS
+from schemas.clickhouse.rollups import ROLLUPS, SMALLEST, SUMS
 
 GRACE_SECONDS = 120
 """A period that ended so long ago is in the tables, if nothing comes late."""
@@ -27,11 +27,18 @@ _DAY = 86_400
 _MOST_BYTES = 1 << 30  # of sums in memory; more goes to disk
 
 DAYS = f"""
-SELECT DISTINCT toString(toDate(window_begin)) AS day FROM flows
-WHERE window_begin >= toDateTime({{from:UInt32}}, 'UTC') AND window_begin < toDateTime({{to:UInt32}}, 'UTC')
-  AND {dropped.comparable("window_begin")}
+SELECT DISTINCT toString(day) AS day FROM (
+    SELECT DISTINCT toDate(window_begin) AS day FROM flows
+    WHERE window_begin >= toDateTime({{from:UInt32}}, 'UTC') AND window_begin < toDateTime({{to:UInt32}}, 'UTC')
+      AND {dropped.comparable("window_begin")}
+    UNION ALL
+    SELECT DISTINCT toDate(time) AS day FROM {SMALLEST}
+    WHERE time >= toDateTime({{from:UInt32}}, 'UTC') AND time < toDateTime({{to:UInt32}}, 'UTC')
+      AND {dropped.comparable("time")}
+)
 ORDER BY day
 """  # noqa: S608  constants
+"""Also those that somebody dropped from flows alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +60,7 @@ def check(
     now: Callable[[], float] = time.time,
     pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[RollupDay]:
-    """Compare all days that flows has in a range, whole days and periods that are over."""
+    """Compare all days that are there in a range, whole days and periods that are over."""
     kept = (int(now()) - retention_days * _DAY) // _DAY * _DAY + 2 * _DAY  # rows of days before may be gone already
     first = max(int(span.since.timestamp()) // _DAY * _DAY, kept)
     last = min(int(span.until.timestamp()), int(now()) + _DAY)

@@ -1,11 +1,21 @@
 """How complete a range is, in a few figures of the ledger: what stands beside every other figure of it. Pure.
 
-The audit proves; this only adds up what the ledger says, so that nobody reads a hole as silence.
+The audit proves; this only adds up what the tables say, so that nobody reads a hole as silence.
 """
 
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
+
+from common.times import iso
+from console.audit.sql import IN_RANGE, NODE, ledger
+from schemas.clickhouse import dropped
+from schemas.clickhouse.rollups import SMALLEST
+from schemas.names import NAME_STATUSES
+
+_NAMELESS = tuple(status for status in NAME_STATUSES if status != "named")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,23 +29,86 @@ class Completeness:
     unread_packets: int = 0  # not IP, malformed, or of an unknown link: counted, not recorded
     unstored_packets: int = 0  # recorded, and not read from Kafka: on their way, or missing
     unclosed_epochs: int = 0  # of which the kernel's counters never came
-    losses: int = 0  # gaps between the kernel and the ledger
+    losses: int = 0  # gaps between the kernel and the tables, and what is refused or went for want of room
+    lost_packets: int = 0  # in these, as far as their number is known
+    inspected_packets: int = 0  # that may hold a name; 0: names are not read
+    copied_packets: int = 0  # of these, those that were copied to be read
+    named_packets: int = 0  # of which a name came
+    unnamed_packets: int = 0  # of which none came: encrypted, incomplete, malformed, without one, lost
+    rollup_missing_records: int = 0  # of whole hours that are over: rows of flows that a rollup has not
+    settled_until: float | None = None  # seconds since the Unix epoch: all is stored that was seen; None: no node
+
+    def of_traffic(self) -> dict[str, int]:
+        """What the kernel saw and what became of it, alone."""
+        counted = ("seen_packets", "recorded_packets", "coalesced_packets", "dropped_packets", "unread_packets")
+        return {name: getattr(self, name) for name in counted}
+
+    def as_json(self, since: datetime, until: datetime) -> dict[str, Any]:
+        """With its range, times as ISO 8601."""
+        settled = None if self.settled_until is None else iso(self.settled_until, digits=6)
+        return {"since": iso(since, digits=6), "until": iso(until, digits=6), **asdict(self), "settled_until": settled}
 
 
-def of(epochs: Iterable[Mapping[str, Any]], losses: Iterable[object]) -> Completeness:
-    """From the rows of console.audit.sql.epochs and of LOSSES."""
-    rows = list(epochs)
+def totals(span_seconds: float) -> str:
+    """One row: what the ledger has of the range. Parameters as in console.audit.sql."""
+    return f"""
+SELECT sum(l.seen_packets) AS seen_packets, sum(l.emitted_packets + l.coalesced_packets) AS recorded_packets,
+       sum(l.coalesced_packets) AS coalesced_packets, sum(l.ring_full_packets) AS dropped_packets,
+       sum(l.non_ip_packets + l.malformed_packets + l.unknown_link_packets) AS unread_packets,
+       sumIf(greatest(toInt64(l.emitted_packets + l.coalesced_packets) - toInt64(arraySum(l.consumed_packets)), 0),
+             l.closed) AS unstored_packets,
+       countIf(NOT l.closed AND l.interface != '') AS unclosed_epochs,
+       sumIf(l.inspected_packets, l.closed) AS inspected_packets, sumIf(l.copied_packets, l.closed) AS copied_packets
+FROM (SELECT * {ledger(IN_RANGE, span_seconds)}) AS l
+"""  # noqa: S608  constants
 
-    def total(*names: str) -> int:
-        return sum(int(row[f"{name}_packets"]) for row in rows for name in names)
 
+ROLLUPS = f"""
+SELECT greatest(toInt64(flows.records) - toInt64(services.records), 0) AS rollup_missing_records
+FROM (
+    SELECT count() AS records FROM flows
+    WHERE window_begin >= toDateTime({{from:UInt32}}, 'UTC') AND window_begin < toDateTime({{to:UInt32}}, 'UTC')
+      AND {dropped.comparable("window_begin")} AND {NODE}
+) AS flows, (
+    SELECT sum(s.records) AS records FROM {SMALLEST} AS s
+    WHERE s.time >= toDateTime({{from:UInt32}}, 'UTC') AND s.time < toDateTime({{to:UInt32}}, 'UTC')
+      AND {dropped.comparable("s.time")} AND {NODE.replace("node =", "s.node =")}
+) AS services
+"""  # noqa: S608  constants
+"""One row, of whole hours [from, to). One rollup stands for all: one insert fills them."""
+
+
+def of_live(totals: Mapping[str, int]) -> Completeness:
+    """From sums of live messages (console.live.state.PASSED): what was heard since it was first listened to."""
+    unread = sum(totals[f"{why}_packets"] for why in ("non_ip", "malformed", "unknown_link"))
     return Completeness(
-        seen_packets=total("seen"),
-        recorded_packets=total("emitted", "coalesced"),
-        coalesced_packets=total("coalesced"),
-        dropped_packets=total("ring_full"),
-        unread_packets=total("non_ip", "malformed", "unknown_link"),
-        unstored_packets=max(0, total("kafka_missing")),
-        unclosed_epochs=sum(int(row["unclosed_epochs"]) for row in rows),
-        losses=len(list(losses)),
+        seen_packets=totals["packets"] + totals["ring_full_packets"] + unread,
+        recorded_packets=totals["packets"],
+        coalesced_packets=totals["coalesced_packets"],
+        dropped_packets=totals["ring_full_packets"],
+        unread_packets=unread,
+    )
+
+
+def of(
+    ledger: Mapping[str, Any],
+    losses: Iterable[Mapping[str, Any]] = (),
+    names: Iterable[Mapping[str, Any]] = (),
+    *,
+    rollup_missing_records: int = 0,
+    settled_until: float | None = None,
+) -> Completeness:
+    """From the row of `totals`, and the rows of LOSSES and REFUSED (console.audit.sql) and READ (console.audit.names).
+
+    `settled_until`: seconds since the Unix epoch, infinite: for good.
+    """
+    found, read = list(losses), list(names)
+    return Completeness(
+        **{name: max(0, int(value)) for name, value in ledger.items()},
+        losses=len(found),
+        lost_packets=sum(int(each["lost"] or 0) for each in found if "names" not in each["kind"]),
+        named_packets=sum(int(row["named"]) for row in read),
+        unnamed_packets=sum(int(row[name]) for row in read for name in (*_NAMELESS, "lost")),
+        rollup_missing_records=rollup_missing_records,
+        settled_until=settled_until if settled_until is not None and math.isfinite(settled_until) else None,
     )

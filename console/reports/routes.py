@@ -1,7 +1,5 @@
 """`/api/reports`: the views with parameters, by name; `/api/completeness`: how much of a range is recorded."""
 
-import asyncio
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -10,9 +8,8 @@ from fastapi.responses import JSONResponse
 
 from common.times import iso
 from console.api.parameters import Context, Range, example, only_known, plain
-from console.audit import sql as audit_sql
 from console.query import times
-from console.reports import completeness, views
+from console.reports import reading, views
 from console.show import output
 
 _ANSWER = {
@@ -41,6 +38,13 @@ _COMPLETE = {
     "unstored_packets": 0,
     "unclosed_epochs": 0,
     "losses": 0,
+    "lost_packets": 0,
+    "inspected_packets": 1_200,
+    "copied_packets": 1_200,
+    "named_packets": 1_100,
+    "unnamed_packets": 60,
+    "rollup_missing_records": 0,
+    "settled_until": "2026-05-01T11:59:48.500000Z",
 }
 
 
@@ -81,22 +85,16 @@ def router() -> APIRouter:
         until: Annotated[str, Query(description="Like since.")] = "now",
         node: Annotated[str, Query(description="Only this node.")] = "",
     ) -> JSONResponse:
-        """What the ledger says of the range: how much of what the kernel saw is recorded, coalesced, dropped or lost.
+        """How much of what the kernel saw in the range is recorded, coalesced, dropped, lost, named and settled.
 
         It is of all traffic of the range. `/api/audit` compares it with what is stored, and proves it.
         """
         first, last = times.parse_range(since, until, now=datetime.now(UTC), prefix="")
-        values: dict[str, str | int] = {
-            "since_us": int(first.timestamp() * 1e6),
-            "until_us": int(last.timestamp() * 1e6),
-            "node": plain(node, "node"),
-        }
-        epochs, losses = await asyncio.gather(
-            context.database.rows(audit_sql.epochs((last - first).total_seconds()), values),
-            context.database.rows(audit_sql.LOSSES, values),
+        found = await context.database.run(
+            lambda store: reading.complete(
+                store, first, last, node=plain(node, "node"), node_timeout_seconds=context.node_timeout_seconds
+            )
         )
-        return JSONResponse(
-            {"since": iso(first, digits=6), "until": iso(last, digits=6), **asdict(completeness.of(epochs, losses))}
-        )
+        return JSONResponse(found.as_json(first, last))
 
     return routes

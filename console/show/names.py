@@ -35,9 +35,9 @@ def sentence(share: Row) -> str:
     total, named = share["total"]["bytes"], share["named"]["bytes"]
     if not total:
         return "no flows in this time match"
-    said = f"{_percent(named, total)} of {tables.human_bytes(total)} have a name ({named:,} of {total:,} bytes)"
+    said = f"{tables.percent(named, total)} of {tables.human_bytes(total)} have a name ({named:,} of {total:,} bytes)"
     by_source = sorted(share["by_source"].items(), key=lambda one: -one[1]["bytes"])
-    parts = ", ".join(f"{source} {_percent(each['bytes'], total)}" for source, each in by_source)
+    parts = ", ".join(f"{source} {tables.percent(each['bytes'], total)}" for source, each in by_source)
     return f"{said}: {parts}" if parts else said
 
 
@@ -62,7 +62,7 @@ def listed(rows: Sequence[Row]) -> str:
     total, named = share["total"]["bytes"], share["named"]["bytes"]
     if not named:
         return ""
-    return f"{_percent(named, total)} of the bytes that are listed have a name ({named:,} of {total:,} bytes)"
+    return f"{tables.percent(named, total)} of the bytes that are listed have a name ({named:,} of {total:,} bytes)"
 
 
 def has_name(row: Row) -> bool:
@@ -75,18 +75,6 @@ def name(row: Row) -> str:
     return f"{row['domain']} ({row['domain_source']})" if row["domain"] else ""
 
 
-def _percent(part: int, total: int) -> str:
-    """Never 100 % or 0 % of what is not."""
-    if not total:
-        return "-"
-    shown = f"{100 * part / total:.1f}"
-    if part < total and shown == "100.0":
-        shown = "> 99.9"
-    if part > 0 and shown == "0.0":
-        shown = "< 0.1"
-    return f"{shown} %"
-
-
 def _domain(row: Row, total: Row) -> dict[str, str]:
     both = row["bytes"] + row["bytes_rev"]
     return {
@@ -97,7 +85,7 @@ def _domain(row: Row, total: Row) -> dict[str, str]:
         "flows": str(row["records"]),
         "packets": tables.human(row["packets"] + row["packets_rev"]).strip(),
         "bytes": tables.human_bytes(both),
-        "share": _percent(both, total["bytes"]),
+        "share": tables.percent(both, total["bytes"]),
     }
 
 
@@ -147,7 +135,7 @@ def _unseen(row: Row, _total: Row) -> dict[str, str]:
         "flows": str(row["records"]),
         "packets": tables.human(row["packets"] + row["packets_rev"]).strip(),
         "bytes": tables.human_bytes(both),
-        "named": _percent(row["named_bytes"], both),
+        "named": tables.percent(row["named_bytes"], both),
     }
 
 

@@ -43,6 +43,18 @@ def human(count: float) -> str:
     return f"{value:.{digits}f} {_STEPS[step]}"
 
 
+def percent(part: int, total: int) -> str:
+    """`93.1 %`; never 100 % or 0 % of what is not."""
+    if not total:
+        return "-"
+    shown = f"{100 * part / total:.1f}"
+    if part < total and shown == "100.0":
+        shown = "> 99.9"
+    if part > 0 and shown == "0.0":
+        shown = "< 0.1"
+    return f"{shown} %"
+
+
 def build(names: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: Sequence[bool]) -> Table:
     """A plain table; `numbers` says which columns are set to the right, and are never cut."""
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))

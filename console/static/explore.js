@@ -28,9 +28,15 @@ function completeness(found) {
   if (found.dropped_packets) parts.push(`${part(found.dropped_packets)} dropped`);
   if (found.unstored_packets) parts.push(`${part(found.unstored_packets)} not stored yet`);
   if (found.coalesced_packets) parts.push(`${part(found.coalesced_packets)} added up by the kernel`);
-  if (found.losses) parts.push(`${whole(found.losses)} gaps`);
+  if (found.losses) parts.push(`${whole(found.losses)} losses of ${whole(found.lost_packets)} packets or more`);
   if (found.unclosed_epochs) parts.push(`${whole(found.unclosed_epochs)} epochs unclosed`);
-  return `; of all packets that nodes saw ${parts.length ? parts.join(", ") : "none was dropped or lost"}`;
+  const said = [`; of all packets that nodes saw ${parts.length ? parts.join(", ") : "none was dropped or lost"}`];
+  if (found.rollup_missing_records) said.push(`rollups lack ${whole(found.rollup_missing_records)} flow records`);
+  const readForNames = found.named_packets + found.unnamed_packets;
+  if (readForNames) said.push(`${share(found.named_packets, readForNames)} of what was read for names has one`);
+  const settled = Date.parse(found.settled_until);
+  if (settled < Date.parse(found.until) - 1000) said.push(`settled until ${stamp(settled)}`);
+  return said.join("; ");
 }
 
 /** Asks again whenever the view changes. */

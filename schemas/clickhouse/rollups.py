@@ -87,5 +87,7 @@ ROLLUPS = {
     "hosts_1h": Rollup(seconds=3_600, keys=("addr", "role", "node", "primary"), sides=True),
 }
 """All of them."""
+SMALLEST = next(name for name, about in ROLLUPS.items() if not about.sides and "src_addr" not in about.keys)
+"""The one without addresses: whether rows are in the rollups at all is asked of it."""
 BY_TIME = {name: rollup.seconds for name, rollup in ROLLUPS.items() if rollup.keys == _KEYS}
 """Those that have all keys but the initiator's port, the finest first."""

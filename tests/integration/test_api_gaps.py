@@ -51,8 +51,8 @@ def gaps(clickhouse_server: str) -> Iterator[TestClient]:
         client.command(
             f"INSERT INTO {DATABASE}.ledger (node, ring_id, epoch, interface, start_time, end_time, seen_packets,"
             " emitted_packets, coalesced_packets, ring_full_packets, non_ip_packets, consumed_windows,"
-            " consumed_packets)"
-            f" VALUES ('d', 1, 1, 'eth0', {EARLIER}, {EARLIER + 1}, 100, 80, 10, 4, 6, [{EARLIER}], [88])"
+            " consumed_packets, consumed_bytes)"
+            f" VALUES ('d', 1, 1, 'eth0', {EARLIER}, {EARLIER + 1}, 100, 80, 10, 4, 6, [{EARLIER}], [88], [8800])"
         )
         client.command(
             f"INSERT INTO {DATABASE}.losses (time, kind, node, gap_start, gap_end, lost)"
@@ -112,6 +112,10 @@ def test_how_complete_a_range_is_is_what_its_ledger_says(gaps: TestClient) -> No
         "unstored_packets": 2,
         "unclosed_epochs": 0,
         "losses": 1,
+        "lost_packets": 4,
+        **dict.fromkeys(("inspected_packets", "copied_packets", "named_packets", "unnamed_packets"), 0),
+        "rollup_missing_records": 0,
+        "settled_until": f"{datetime.fromtimestamp(EARLIER, UTC):%FT%T.%fZ}",  # then a window that is not stored begins
     }
     assert asked(**earlier, node="d") == found
     nothing = asked(**earlier, node="a")

@@ -37,7 +37,8 @@ def test_sums_that_count_a_packet_of_a_router_twice_are_told(run: Run, tables: T
     assert lines(said[1]) == [{"p": 6}]
     assert "sums WHERE primary count every packet once" in said[2]
     said = run("query", once, "--format", "json")
-    assert (lines(said[1]), said[2]) == ([{"p": 3}], "")
+    assert lines(said[1]) == [{"p": 3}]
+    assert "WHERE primary" not in said[2]
 
 
 def test_queries_without_addresses_come_out_the_same(run: Run, tables: Tables) -> None:

@@ -1,0 +1,102 @@
+"""Beside each figure of the command line stands how complete its range is, and it is what the API says."""
+
+import json
+from typing import Any
+
+import pytest
+
+from common import settings as settings_module
+from common.times import iso
+from schemas.clickhouse.rollups import SMALLEST
+from tests.integration.fix_api import api_client
+from tests.integration.fix_tables import Run, Tables
+
+pytestmark = pytest.mark.clickhouse
+
+QUERIES = ("SELECT count() FROM flows", "SELECT count() FROM numbers(3) AS n CROSS JOIN flows_1h")
+COMMANDS = (
+    ("flows",),
+    ("names",),
+    ("report", "throughput", "--addr", "10.0.0.1"),
+    *(("query", sql) for sql in QUERIES),
+)
+
+
+@pytest.fixture
+def stored(tables: Tables, window: int) -> Tables:
+    """60 packets were seen in a window; 4 dropped, 6 not IP, 5 added up; 1 of 50 is not stored."""
+    tables.flow(window_begin=window, packets=49, bytes=4_900)
+    counts = {"seen_packets": 60, "emitted_packets": 45, "coalesced_packets": 5, "ring_full_packets": 4}
+    tables.ledger(end=window + 9, windows={window: (49, 4_900)}, **counts, non_ip_packets=6, seen_bytes=0)
+    tables.end(at=window + 20, epoch=2)
+    return tables
+
+
+def span(window: int) -> tuple[str, ...]:
+    return "--since", iso(window - 60), "--until", iso(window + 60)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_line_below_the_table(stored: Tables, run: Run, window: int, command: tuple[str, ...]) -> None:
+    code, out, _ = run(*command, *span(window))
+    assert code == 0
+    said = out.splitlines()[-1]
+    assert said.endswith(
+        "83.3 % of 60 packets that the kernel saw are recorded (8.3 % added up by flow, 4 dropped, 6 not IP or not "
+        "readable, 1 not stored yet); all of it is settled"
+    )
+    assert said.startswith(f"from {iso(window - 60)} to {iso(window + 60)}: ") is (command[0] == "query")
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_rows_for_programs_have_nothing_in_between(stored: Tables, run: Run, window: int, form: str) -> None:
+    for command in COMMANDS:
+        _, out, err = run(*command, *span(window), "--format", form)
+        assert "complete" not in out
+        assert "60 packets that the kernel saw" in err if form == "csv" else '"seen_packets": 60' in err
+
+
+def test_it_is_what_the_api_says(stored: Tables, run: Run, window: int) -> None:
+    settings = settings_module.load(
+        flags={
+            "clickhouse.url": stored.url,
+            "clickhouse.database": stored.database,
+            "kafka.bootstrap_servers": "127.0.0.1:1",
+        }
+    )
+    _, _, err = run("flows", *span(window), "--format", "json")
+    told: dict[str, Any] = json.loads(err.splitlines()[0])["completeness"]
+    with api_client(settings) as api:
+        since, until = iso(window - 60), iso(window + 60)
+        answer = api.get("/api/top", params={"by": "src_addr", "since": since, "until": until})
+        link, rel = answer.headers["link"].split("; ")
+        assert rel == 'rel="describedby"'
+        assert api.get(link.strip("<>")).json() == told
+        assert "link" not in api.get("/api/fields").headers
+        assert "link" not in api.get("/api/top", params={"by": "nothing"}).headers
+    assert (told["seen_packets"], told["unstored_packets"], told["settled_until"]) == (60, 1, told["until"])
+
+
+def test_what_waits_what_is_lost_and_what_a_rollup_lacks_are_told(tables: Tables, run: Run, window: int) -> None:
+    hour = window // 3600 * 3600 - 7200
+    for at in (3_500, 3_510):
+        tables.flow(window_begin=hour + at, packets=5)
+    tables.ledger(end=hour + 3_529, windows={hour + 3_500: (5, 0), hour + 3_510: (5, 0), hour + 3_520: (7, 0)})
+    tables.end(at=hour + 3_530, epoch=2)
+    tables.command(f"ALTER TABLE DB.{SMALLEST} DELETE WHERE 1 SETTINGS mutations_sync = 2")
+    tables.command(
+        "INSERT INTO DB.losses (time, kind, node, gap_start, gap_end, lost) "
+        f"VALUES ({hour + 5}, 'events', 'n1', 1, 4, 3), ({hour + 6}, 'messages', '', 1, 2, NULL)"
+    )
+    _, out, _ = run("flows", "--since", iso(hour), "--until", iso(hour + 3_600))
+    assert out.splitlines()[-1] == (
+        "100.0 % of 17 packets that the kernel saw are recorded; 2 losses of 3 packets or more (see ayaflow audit); "
+        f"the rollups lack 2 rows of flows (see ayaflow audit --rollups); settled until {iso(hour + 3_520)}"
+    )
+
+
+def test_where_nobody_watched_nothing_is_claimed(tables: Tables, run: Run, window: int) -> None:
+    tables.flow(window_begin=window, packets=5)
+    said = run("flows", *span(window))[1].splitlines()[-1]
+    assert said.startswith("nothing says how complete this is: no packet was counted in this time")
+    assert "complete" not in run("query", "SELECT 1")[1]
