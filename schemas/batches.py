@@ -4,6 +4,7 @@ A ring has two series of places: positions in the ring buffer, and the numbers o
 Whoever reads packets judges by this, so that all totals are one. Pure.
 """
 
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,8 @@ from schemas.packets import COUNTS, PacketBatch
 _LATEST_NS = 2**32 * 1_000_000_000
 _MOST_SUM = 2**50
 """Packets, or octets, of one message: more than any node sees in a second. Thousands of such add up in 64 bits."""
+_MOST_PASSAGES = 1 << 14
+"""Of an epoch: interfaces, directions and `primary`. A node watches 512 interfaces at a time (bpf/event.h)."""
 _END_NS = _LATEST_NS - 3600 * 1_000_000_000  # ClickHouse's DateTime ends in 2106, and a window takes up to an hour
 
 
@@ -125,6 +128,9 @@ def _check_sums(batch: PacketBatch) -> None:
 
 
 def _check_counters(batch: PacketBatch) -> None:
+    rows = batch.counters
+    if len(rows) > _MOST_PASSAGES and max(Counter(row.epoch for row in rows).values()) > _MOST_PASSAGES:
+        raise DecodeError("a PacketBatch has more counters of one epoch than a node has interfaces")
     for row in batch.counters:
         counts = [getattr(row, name) for name in COUNTS]
         if min(counts) < 0 or not 0 <= row.start_ns <= row.end_ns < _LATEST_NS:

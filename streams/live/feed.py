@@ -4,7 +4,7 @@ Summaries go by our clock: what a node says of its own is data. Nothing is kept 
 where too much comes, only totals are.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from common.recent import Recent
-from schemas.packets import PacketBatch
+from schemas.packets import EpochCounters, PacketBatch
 from streams.live.view import COUNTED, TOTALS, LiveNode, Second
 from streams.partition.state import Partition, Taken
 from streams.partition.storing import WindowId
@@ -79,11 +79,7 @@ class LiveFeed:
         node.heard = now
         node.clock_ns = batch.clock_ns or node.clock_ns
         node.summarized_ns = node.summarized_ns or batch.clock_ns
-        for row in batch.counters:
-            if row.interface:
-                counted = node.counted.setdefault(node.passage(row.interface, row.direction), dict.fromkeys(COUNTED, 0))
-                for name in COUNTED:
-                    counted[name] += getattr(row, name)
+        self.count(batch.node, batch.counters)
         for share, rows in zip(taken.shares, taken.rows, strict=True):
             self._keep(node, WindowId(share.window, taken.window_seconds), rows)
             flow = share.rows.keys
@@ -99,6 +95,17 @@ class LiveFeed:
                 a, b, c, d = node.totals.get(passage, (0, 0, 0, 0))
                 e, f, g, h = sums[:, where].tolist()
                 node.totals[passage] = (a + e, b + f, c + g, d + h)
+
+    def count(self, name: str, counters: Iterable[EpochCounters]) -> None:
+        """Counters of a node that is known."""
+        node = self._nodes.get(name)
+        if node is None:
+            return
+        for row in counters:
+            if row.interface:
+                counted = node.counted.setdefault(node.passage(row.interface, row.direction), dict.fromkeys(COUNTED, 0))
+                for what in COUNTED:
+                    counted[what] += getattr(row, what)
 
     def _keep(self, node: _Pending, window: WindowId, rows: Rows) -> None:
         if self.nbytes + rows.nbytes > MOST_BYTES:

@@ -7,6 +7,7 @@ packets have come too, and a LedgerRow for each interface and direction says wha
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -20,6 +21,25 @@ _DIRECT = 4096  # combinations of epoch, interface and direction that are counte
 _LATEST_NS = 2**32 * 1_000_000_000
 
 Passage = tuple[str, int, bool]  # interface, direction, primary
+
+
+MOST_COUNTERS = 4096
+"""Of a message, that are taken at once: more are taken part by part, and whoever else has work has a turn between."""
+
+
+def in_parts(
+    counters: tuple[EpochCounters, ...], most: int = MOST_COUNTERS
+) -> tuple[tuple[EpochCounters, ...], list[tuple[EpochCounters, ...]]]:
+    """The first ones and the others, by epoch, each epoch as a whole."""
+    if len(counters) <= most:
+        return counters, []
+    rows = sorted(counters, key=lambda row: row.epoch)
+    cuts = [0]
+    for place in range(1, len(rows)):
+        if place - cuts[-1] >= most and rows[place].epoch != rows[place - 1].epoch:
+            cuts.append(place)
+    first, *others = (tuple(rows[begin:end]) for begin, end in pairwise([*cuts, len(rows)]))
+    return first, others
 
 
 @dataclass(slots=True)
@@ -64,11 +84,16 @@ class Accounts:
                 sums = epoch.consumed.setdefault(passage, {}).setdefault(share.window, [0, 0])
                 sums[0] += packets
                 sums[1] += octets
-        if batch.counters:
-            self._close(ring, batch.counters, offset, window_seconds)
+        self.close(ring, batch.counters, offset, window_seconds)
+        return late
+
+    def close(self, ring: RingId, counters: tuple[EpochCounters, ...], offset: int, window_seconds: int) -> None:
+        """Close the epochs of these counters, which came with a message."""
+        epochs = self._open.setdefault(ring, {})
+        if counters:
+            self._close(ring, counters, offset, window_seconds)
         if not epochs:
             del self._open[ring]
-        return late
 
     def give_up(self, ring: RingId, window_seconds: int) -> None:
         """Nothing more comes of a ring: its open epochs will not be closed any more."""

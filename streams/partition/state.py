@@ -11,7 +11,7 @@ import numpy as np
 
 from schemas.batches import Extent, RingId, check
 from schemas.flows import Loss
-from schemas.packets import PacketBatch
+from schemas.packets import EpochCounters, PacketBatch
 from streams.partition.accounting import Accounts, ClosedEpoch
 from streams.partition.progress import committable
 from streams.partition.rings import Rings, Shared, Verdict
@@ -86,19 +86,24 @@ class Partition:
         self._open_since: dict[WindowId, float] = {}  # when the first packet came that is not stored
         self._late_since: dict[WindowId, float] = {}
         self._ledger_since: float | None = None
+        self._in_parts: int | None = None  # the offset of a message whose counters are still being taken
         self._losses: list[tuple[int, Loss]] = []  # offset that a successor needs to notice it again
 
     def window_seconds_before(self, seconds: int, offset: int) -> None:
         """Messages below `offset` were windowed with another length by our predecessor: so they are again."""
         self._earlier = (seconds, offset)
 
-    def take(self, offset: int, batch: PacketBatch, now: float) -> Taken:
-        """Add a message. Raises DecodeError, with nothing changed, when it cannot be right."""
+    def take(self, offset: int, batch: PacketBatch, now: float, *, whole: bool = True) -> Taken:
+        """Add a message. Raises DecodeError, with nothing changed, when it cannot be right.
+
+        `whole`: all its counters are here; else more of them come by take_counters, before the next message.
+        """
         assert offset >= self.position, "offsets only go up; after a rebalance a new Partition begins"
         latest_ns = check(batch)
         wall, now = now, self._steady.time(now)
         verdict = self._rings.judge(Extent.of(batch), offset, now)
         self.position = offset + 1
+        self._in_parts = None if whole else offset
         seconds = self._length_at(offset)
         self._note_gaps(batch, verdict, offset, wall)
         self._give_up_rings(now)
@@ -119,9 +124,7 @@ class Partition:
             self._forget_names()
         after_epoch = self.accounts.count(batch, shares, offset, seconds)
         self._note_closed(now)
-        if any(row.ended for row in batch.counters):
-            self._rings.ended(ring)
-            self.watermark.leave(ring)
+        self._end(ring, batch.counters)
         packets = sum(int(share.rows.packets.sum()) for share in shares)
         return Taken(
             window_seconds=seconds,
@@ -138,6 +141,21 @@ class Partition:
             gap_events=verdict.gap_events,
             gap_entries=verdict.gap_entries,
         )
+
+    def take_counters(
+        self, offset: int, ring: RingId, counters: tuple[EpochCounters, ...], now: float, *, whole: bool
+    ) -> None:
+        """More counters of the message that was taken last; `whole`: the last of them."""
+        self.accounts.close(ring, counters, offset, self._length_at(offset))
+        self._note_closed(self._steady.time(now))
+        self._end(ring, counters)
+        if whole:
+            self._in_parts = None
+
+    def _end(self, ring: RingId, counters: tuple[EpochCounters, ...]) -> None:
+        if any(row.ended for row in counters):
+            self._rings.ended(ring)
+            self.watermark.leave(ring)
 
     def _note_gaps(self, batch: PacketBatch, verdict: Verdict, offset: int, wall: float) -> None:
         now_ns = int(wall * 1e9)
@@ -357,7 +375,7 @@ class Partition:
         `unpublished`: offsets of messages of which something is stored and not sent yet.
         """
         now = self._steady.time(now)
-        needed = [*unpublished, *self._not_stored(), *self._rings.anchors(now)]
+        needed = [*unpublished, *self._not_stored(), *self._taking(), *self._rings.anchors(now)]
         needed += self.accounts.needed(lambda node: self._rings.is_silent(node, now))
         self.acked = max(self.acked, committable(self.position, needed, self._rings.spans()))
         self._rings.forget_below(self.acked)
@@ -366,8 +384,12 @@ class Partition:
     @property
     def stored_until(self) -> int:
         """Everything of the messages below this offset is stored, though they may not be acknowledged yet."""
-        needed = [*self._not_stored(), *(epoch.first_offset for epoch in self.accounts.closed())]
+        needed = [*self._not_stored(), *self._taking(), *(epoch.first_offset for epoch in self.accounts.closed())]
         return min(needed, default=self.position)
+
+    def _taking(self) -> list[int]:
+        """The offset of a message of which only a part was taken."""
+        return [] if self._in_parts is None else [self._in_parts]
 
     def _not_stored(self) -> list[int]:
         """Offsets of messages of which windows or losses are not in the table."""

@@ -18,10 +18,11 @@ KAFKA, OFFSETS, BROKER = "Kafka", "the offsets in Kafka", "a broker of Kafka"
 PACKETS, LIVE = "the packets topic", "live statistics"
 FLOWS, ASIDE, LEDGER = "the flows topic", "windows that were set aside", "the tables ledger and losses"
 KEPT = "the table packets"
+LARGE = "large messages"  # no service of others: where they are decoded
 SERVICES = (CLICKHOUSE, KAFKA, OFFSETS, BROKER, REGISTRY, PACKETS, LIVE, FLOWS, ASIDE, LEDGER, KEPT)
 FIRST_DELAY, LONGEST_DELAY = 0.2, 10.0
 SILENT_SECONDS = 10.0  # without an answer, from which on that is a trouble: the time-outs of clients are far longer
-_WITH_THREADS = (CLICKHOUSE, KAFKA, OFFSETS, REGISTRY, FLOWS, KEPT)
+_WITH_THREADS = (CLICKHOUSE, KAFKA, OFFSETS, REGISTRY, FLOWS, KEPT, LARGE)
 
 Executors = Callable[[str], Executor]
 """Makes the executor of a service."""

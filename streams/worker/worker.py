@@ -7,14 +7,17 @@ that the loop, and with it the consumer's heartbeats, live on. A partition of wh
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from common import logs
 from common.errors import DecodeError, ServiceUnavailable
 from common.settings import StreamsSettings
-from schemas.packets import PacketBatch
+from schemas.batches import RingId, check
+from schemas.packets import EpochCounters, PacketBatch
 from streams.metrics import Metrics
+from streams.partition.accounting import in_parts
 from streams.partition.state import Partition, Taken
 from streams.worker.aside import DeadLetters
 from streams.worker.assignment import Assignment
@@ -33,6 +36,7 @@ from streams.worker.retrying import (
     CLICKHOUSE,
     FLOWS,
     KAFKA,
+    LARGE,
     LEDGER,
     LIVE,
     OFFSETS,
@@ -52,6 +56,7 @@ _MOST_BYTES = 512 << 20  # of all open windows, from which on partitions with mo
 _TICK = 0.2  # seconds between two looks at what is due
 _ANEW_LOOKS = 3  # until then Kafka has told the group of its new topic, and all partitions are opened anew
 _LIVE_SECONDS = 1.0  # between two live statistics
+_LARGE_BYTES = 512 << 10  # of a message, from which on a thread decodes it: it may take longer than the loop may stand
 
 
 class Worker:
@@ -154,16 +159,35 @@ class Worker:
                     return
             try:
                 batch = await self._decoded(lane, message.value)
-                taken = self._entered(lane, message.offset, batch)
+                first, others = in_parts(batch.counters)
+                if others:
+                    check(batch)
+                    batch = replace(batch, counters=first)
+                taken = self._entered(lane, message.offset, batch, whole=not others)
                 if self._keeping.wanted:
                     lane.blocks.add(message.offset, batch, taken.begin, message.timestamp)
                 self._count(lane, taken, batch)
+                await self._take_counters(lane, message.offset, batch, others)
             except DecodeError as error:
                 await self._aside.send(lane, message, str(error))
                 lane.state.skip(message.offset)
             self._metrics.batches.inc()
         except Released:
             return  # it was not acknowledged: whoever has the partition next reads it
+
+    async def _take_counters(
+        self, lane: Lane, offset: int, batch: PacketBatch, others: Sequence[tuple[EpochCounters, ...]]
+    ) -> None:
+        """The counters that are too many for one turn. Nothing is acknowledged before all are taken."""
+        ring, left = RingId(batch.node, batch.ring_id), len(others)
+        for counters in others:
+            await asyncio.sleep(0)
+            left -= 1
+            lane.state.take_counters(offset, ring, counters, self._clock.time(), whole=not left)
+            try:
+                self._live.feed.count(batch.node, counters)
+            except Exception as error:  # noqa: BLE001  as for their message
+                self._live_failed(error)
 
     def _too_much(self, lane: Lane) -> bool:
         """Whether a partition has to wait for memory: one that has not more than its share never waits for others.
@@ -174,14 +198,19 @@ class Worker:
 
     async def _decoded(self, lane: Lane, value: bytes | None) -> PacketBatch:
         """The batch of a message. Raises DecodeError; waits while the registry that knows its schema is away."""
-        if value is None or self._codec.at_hand(value):
+        if value is None or (self._codec.at_hand(value) and len(value) < _LARGE_BYTES):
             return self._decode(value)
+        if self._codec.at_hand(value):
+            batch = await self._again.once(LARGE, partial(self._decode, value))
+            if lane.closing.is_set():
+                raise Released
+            return batch
         return await self._again.insist(REGISTRY, lane.at(), lane.closing, partial(self._decode, value))
 
-    def _entered(self, lane: Lane, offset: int, batch: PacketBatch) -> Taken:
+    def _entered(self, lane: Lane, offset: int, batch: PacketBatch, *, whole: bool) -> Taken:
         """Add a batch to its partition. Raises DecodeError, also of a bug: who ends by it meets it again, for ever."""
         try:
-            return lane.state.take(offset, batch, self._clock.time())
+            return lane.state.take(offset, batch, self._clock.time(), whole=whole)
         except (DecodeError, MemoryError):
             raise
         except Exception as error:

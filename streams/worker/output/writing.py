@@ -4,11 +4,12 @@ A failed insert is tried again for ever; a window that is refused is set aside (
 Publishing (streams.worker.output.publishing) goes on beside it.
 """
 
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 
 from common import logs
-from schemas.flows import LedgerRow, Loss
+from schemas.flows import Loss
 from streams.metrics import Metrics
 from streams.partition.accounting import figures
 from streams.partition.storing import Outcome, Refused, WindowJob, catch_up, store_window
@@ -136,19 +137,19 @@ class Writing:
             return
         names = [(epoch.node, epoch.ring_id, epoch.epoch) for epoch in epochs]
 
-        def store() -> list[LedgerRow]:
+        def store() -> tuple[int, Counter[str]]:
             # What is there was written before a restart, from all of the epoch's packets; we may know only the rest
             stored = self._store.stored_epochs(names)
             rows = [row for epoch, name in zip(epochs, names, strict=True) if name not in stored for row in epoch.rows]
             if rows:
                 self._store.insert_ledger(rows)
-            return rows
+            return len(rows), figures(rows)  # here: of many it takes longer than the loop may stand
 
-        rows = await self._refusals.insist(lane, "ledger", store)
-        if rows is None:
+        written = await self._refusals.insist(lane, "ledger", store)
+        if written is None:
             return
-        sums = figures(rows)
-        self._metrics.ledger_rows.inc(len(rows))
+        count, sums = written
+        self._metrics.ledger_rows.inc(count)
         for figure, counter in self._metrics.ledger_packets.items():
             counter.inc(sums[figure])
         if sums["missing"] or sums["surplus"] or sums["unclosed"]:

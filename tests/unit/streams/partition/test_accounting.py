@@ -9,7 +9,7 @@ from common.errors import DecodeError
 from schemas.batches import RingId, check
 from schemas.flows import LedgerRow
 from schemas.packets import EpochCounters, PacketBatch
-from streams.partition.accounting import Accounts, difference, figures
+from streams.partition.accounting import Accounts, difference, figures, in_parts
 from streams.windowing.windows import split
 from tests.unit.streams.batches import SECOND, Packet, batch, coalesced, counters
 
@@ -133,3 +133,22 @@ def test_counters_that_cannot_be_stored_are_refused(change: dict[str, int]) -> N
     wrong: EpochCounters = replace(row, **change)  # type: ignore[arg-type]
     with pytest.raises(DecodeError):
         check(batch([], counters=[wrong]))
+
+
+def test_many_counters_are_taken_in_parts_epoch_by_epoch() -> None:
+    def row(epoch: int, interface: str = "eth0") -> EpochCounters:
+        return EpochCounters.nothing(epoch=epoch, start_ns=0, end_ns=1, interface=interface)
+
+    few = tuple(row(epoch) for epoch in (3, 1))
+    assert in_parts(few, 2) == (few, [])
+    many = tuple(row(epoch, interface) for epoch in (9, 2, 5, 7) for interface in ("a", "b", "c"))
+    first, others = in_parts(many, 4)
+    assert [[part.epoch for part in rows] for rows in (first, *others)] == [[2, 2, 2, 5, 5, 5], [7, 7, 7, 9, 9, 9]]
+    assert {*first, *(part for rows in others for part in rows)} == {*many}
+
+
+def test_more_counters_of_an_epoch_than_there_are_interfaces_are_refused() -> None:
+    rows = [EpochCounters.nothing(epoch=1, start_ns=0, end_ns=1, interface=f"i{number}") for number in range(16_385)]
+    check(batch([], counters=rows[:-1]))
+    with pytest.raises(DecodeError, match="more counters of one epoch"):
+        check(batch([], counters=rows))

@@ -1,10 +1,12 @@
+import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from common.errors import DecodeError, ServiceUnavailable
 from schemas.avro.codec import Codec
-from schemas.packets import PacketBatch
+from schemas.packets import EpochCounters, PacketBatch
 from streams.live.feed import LiveFeed
 from streams.live.view import LiveNode, Second
 from streams.partition.state import Partition, Taken
@@ -12,8 +14,9 @@ from streams.partition.storing import KafkaPartition, WindowId
 from streams.testing import settle
 from streams.worker import intake
 from streams.worker import worker as limits
-from streams.worker.retrying import CLICKHOUSE, KAFKA, LIVE, REGISTRY
-from tests.unit.streams.worker.rig import Rig, Source
+from streams.worker.retrying import CLICKHOUSE, KAFKA, LARGE, LIVE, REGISTRY
+from tests.unit.streams.batches import SECOND
+from tests.unit.streams.worker.rig import START, Rig, Source
 
 
 class Registry(Codec):
@@ -109,10 +112,10 @@ async def test_a_message_at_which_a_partition_fails_is_set_aside(monkeypatch: py
     rig, node = Rig(), Source()
     take = Partition.take
 
-    def broken(state: Partition, offset: int, *args: Any) -> Taken:
+    def broken(state: Partition, offset: int, *args: Any, **more: Any) -> Taken:
         if offset == 1:
             raise OverflowError("int too large to convert")
-        return take(state, offset, *args)
+        return take(state, offset, *args, **more)
 
     monkeypatch.setattr(Partition, "take", broken)
     await rig.send(node.batch(1, clock=2), node.batch(2, clock=3), node.batch(3, clock=10))
@@ -478,4 +481,49 @@ async def test_a_live_view_that_fails_at_a_message_does_not_hold_its_packets_bac
     await rig.send(node.batch(1, clock=10))
     await rig.clock.advance(0.2)
     assert (rig.store.packets, rig.worker.health()["troubles"][0]["service"]) == (1, LIVE)
+    await rig.worker.stop()
+
+
+async def test_a_message_with_many_counters_lets_others_have_their_turn_and_is_acknowledged_as_a_whole() -> None:
+    rig, node = Rig(), Source()
+    made = replace(node.batch(1, clock=3), counters=())
+    rows = [
+        EpochCounters.nothing(epoch=epoch, start_ns=START * SECOND, end_ns=START * SECOND) for epoch in range(2, 30_002)
+    ]
+    rows[0] = replace(rows[0], epoch=1, interface="eth0", seen_packets=1, emitted_packets=1)
+    turns: list[tuple[int, int]] = []
+
+    async def others() -> None:
+        while True:
+            state = rig.worker._states().get(0)
+            if state is not None:
+                turns.append((len(state.accounts.closed()), state.committable(rig.clock.time())))
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(others())
+    await rig.send(replace(made, counters=tuple(rows)))
+    task.cancel()
+    between = sorted({closed for closed, _ in turns if 0 < closed < 30_000})
+    assert len(between) >= 6  # a part of them at a time
+    assert {offset for closed, offset in turns if closed < 30_000} == {0}
+    assert rig.metric("packets_total") == 1
+    await rig.clock.advance(1)
+    assert len(rig.store.ledger) == 30_000
+    await rig.send(node.batch(clock=21))
+    for _ in range(3):
+        await rig.clock.advance(1)
+    assert rig.acked[0] == (0, 0)
+    await rig.worker.stop()
+
+
+async def test_a_large_message_is_decoded_by_a_thread_and_those_behind_it_wait() -> None:
+    rig, node = Rig(), Source()
+    large = node.batch(*(second / 100 for second in range(200)), clock=3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "_LARGE_BYTES", len(rig.codec.encode_packet_batch(large)))
+        rig.threads.hold(LARGE)
+        await rig.send(large, node.batch(4, clock=5))
+        assert (rig.threads.waiting(LARGE), rig.metric("packets_total")) == (1, 0)
+        await rig.threads.let_go(LARGE)
+        assert rig.metric("packets_total") == 201
     await rig.worker.stop()
