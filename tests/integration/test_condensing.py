@@ -1,15 +1,26 @@
 """The ledger of the past is small, and proves what it proved. Real ClickHouse."""
 
+import contextlib
+import os
+import random
+import threading
 import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
 
+from common.errors import ServiceUnavailable
 from common.settings import ClickHouseSettings, KafkaSettings
+from console.audit import read
+from console.store.client import Store
 from schemas.packets import COUNTS
 from streams.store.clickhouse import ClickHouseStore
 from streams.store.condensing import Condenser
-from tests.fix_local import WRITER
+from tests.fix_local import WRITER, running_clickhouse, temporary_directory
+from tests.integration.fix_clickhouse import connect
 from tests.integration.fix_tables import Tables
 
 pytestmark = pytest.mark.clickhouse
@@ -157,3 +168,62 @@ def test_an_epoch_that_is_in_a_row_of_many_is_known_to_be_stored(
         assert store.stored_epochs(asked) == set(asked[:-1])
     finally:
         store.close()
+
+
+KILLS = int(os.environ.get("KILLS", "1"))
+"""KILLS=10: ten of them, some minutes."""
+
+
+def audited(settings: ClickHouseSettings) -> Any:
+    """What the audit reads of all this, but for the moment."""
+    with Store(settings) as store:
+        found = read.read(store, read.Range(since=datetime.fromtimestamp(HOUR - 100 * 3600, UTC)))
+    # of a window it is then known in which minute its last epoch ended, or hour
+    windows = [
+        (each.place, each.chosen, each.open, {replace(cell, last_epoch_end=0) for cell in each.cells})
+        for each in found.windows
+    ]
+    return found.epochs, windows, found.losses, found.holes, found.gone, [each.gap for each in found.reaches]
+
+
+def more(tables: Tables, node: str) -> None:
+    """Three hours of a node that ended."""
+    fill(tables, node=node, count=3 * 7_200, begin=HOUR - 3 * 3_600)
+    tables.ledger(end=HOUR + 1, windows={}, ring_id=7, epoch=3 * 7_200 + 1, node=node, interface="", ended=1)
+
+
+def test_a_server_that_is_killed_while_it_adds_up_has_the_same_ledger_afterwards() -> None:
+    rng, nodes, hits = random.Random(21), 0, 0
+    before: Any = None
+    with temporary_directory() as directory:
+        while True:
+            with running_clickhouse(directory) as (url, process), contextlib.closing(connect(url)) as client:
+                settings = ClickHouseSettings(url=url, database="ayaflow_kills", **WRITER)
+                tables = Tables(url, settings.database, client)
+                with contextlib.closing(ClickHouseStore(settings, "t.packets")) as store:
+                    store.check()
+                assert before is None or (figures(tables), audited(settings)) == before
+                last = hits == KILLS
+                if not last:
+                    nodes += 1
+                    more(tables, f"n{nodes}")
+                    before = figures(tables), audited(settings)
+                hours = 30 if last else (5, 30)[nodes % 2]  # after five minutes are made, after thirty hours
+                condenser = Condenser(settings, KafkaSettings(), clock=partial(float, HOUR + hours * 3_600))
+                if last:
+                    condenser.look()
+                    condenser.close()
+                    assert (figures(tables), audited(settings)) == before
+                    ((rows, single),) = tables.rows(COUNTED)
+                    break
+                killer = threading.Timer(rng.uniform(0.05, 0.5), process.kill)
+                killer.start()
+                try:
+                    condenser.look()
+                except ServiceUnavailable:
+                    hits += 1  # while it did so
+                killer.join()
+                process.wait()
+                condenser.close()
+    assert single <= 2 * nodes
+    assert rows <= nodes * 5 * 5  # five hours are touched; in each three places and the node itself

@@ -1,5 +1,6 @@
 """What is repeated long after it was stored is stored once, whatever the server has forgotten. Real ClickHouse."""
 
+import json
 import time
 import uuid
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from cli import doctor
 from common.clickhouse import connect
 from common.errors import ServiceUnavailable
 from common.settings import ClickHouseSettings, Settings
+from common.times import iso
+from console.audit import rollups as by_day
 from schemas.clickhouse import rollups
 from schemas.clickhouse.horizon import Horizon
 from schemas.clickhouse.rollups import ROLLUPS
@@ -19,6 +22,8 @@ from streams.partition.state import Partition
 from streams.partition.storing import KafkaPartition, Known, WindowId, WindowJob, store_window
 from streams.store.clickhouse import ClickHouseStore
 from tests.fix_local import WRITER
+from tests.integration.fix_disk import day, ledger_of, start_of
+from tests.integration.fix_tables import Run, Tables
 from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch
 from tests.unit.streams.store_contract import flows
 
@@ -54,14 +59,14 @@ def client(settings: ClickHouseSettings, store: ClickHouseStore) -> Iterator[Any
     made.close()
 
 
-def jobs() -> list[WindowJob]:
-    """What a worker has that reads a partition from its beginning: two windows are packets of two nodes."""
+def jobs(start: int = START) -> list[WindowJob]:
+    """What a worker has that reads a partition from its beginning."""
     state = Partition(SOURCE.number, position=0, window_seconds=10, node_timeout_seconds=1e9, topic_id=SOURCE.topic_id)
     for offset in range(WINDOWS):
-        at = (START + 10 * offset) * SECOND
+        at = (start + 10 * offset) * SECOND
         packets = [Packet(time_ns=at + i, src_port=2000 + i, tcp_flags=2 << (offset % 3)) for i in range(5)]
         state.take(offset, batch(packets, node="n1", ring_start=offset * 5 * STRIDE, clock_ns=at + SECOND), 0.0)
-    found = [state.begin(WindowId(START + 10 * offset, 10)) for offset in range(WINDOWS)]
+    found = [state.begin(WindowId(start + 10 * offset, 10)) for offset in range(WINDOWS)]
     return [job for job in found if job is not None]
 
 
@@ -96,6 +101,93 @@ def test_a_late_repeat_beyond_the_servers_horizon_is_stored_once(store: ClickHou
         outcome = store_window(job, store)
         assert (outcome.rows, len(outcome.publish)) == (0, 1)
     assert totals(client) == before
+
+
+class Accounts:
+    """Windows of the day before yesterday and one of yesterday, their ledger, and what the audit says of the former."""
+
+    def __init__(self, tables: Tables, run: Run) -> None:
+        self.tables, self._run = tables, run
+        self.settings = ClickHouseSettings(url=tables.url, database=tables.database, **WRITER)
+        self.store = ClickHouseStore(self.settings, "t.packets")
+        self.jobs = jobs(start_of(day(2)) + 3600)
+        for job in (*self.jobs, jobs(start_of(day(1)) + 3600)[0]):
+            store_window(job, self.store)
+        ledger_of(tables, day(0))
+
+    def audit(self) -> tuple[int, dict[str, Any]]:
+        span = ("--since", iso(start_of(day(2))), "--until", iso(start_of(day(1))))
+        code, out, _ = self._run("audit", *span, "--format", "json")
+        return code, json.loads(out)
+
+    def rollups(self) -> tuple[int, set[str]]:
+        """What `audit --rollups` says, and of which rollups."""
+        code, out, _ = self._run("audit", "--rollups", "--since", "4d", "--format", "json")
+        return code, {each["table"] for each in map(json.loads, out.splitlines()) if not each["equal"]}
+
+    def repeat(self, job: WindowJob) -> None:
+        """As a worker does it that was stopped between asking what is stored and its insert."""
+        store = ClickHouseStore(self.settings, "t.packets")
+        rows = self.store.rows(SOURCE, job.window, 0)
+        store.insert(rows, SOURCE, 0, job.offset_end)
+        store.close()
+
+
+@pytest.fixture
+def accounts(tables: Tables, run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[Accounts]:
+    monkeypatch.setattr(by_day, "_PAUSE_SECONDS", 0.0)  # nobody writes meanwhile
+    made = Accounts(tables, run)
+    yield made
+    made.store.close()
+
+
+def test_an_insert_that_is_repeated_within_the_horizon_is_dropped_and_one_beyond_is_seen_by_the_audit(
+    accounts: Accounts,
+) -> None:
+    for table in ("flows", *ROLLUPS):
+        accounts.tables.command(f"ALTER TABLE DB.{table} MODIFY SETTING non_replicated_deduplication_window = 4")
+    assert accounts.audit()[0] == 0
+    accounts.repeat(accounts.jobs[-2])
+    accounts.repeat(accounts.jobs[-3])
+    code, told = accounts.audit()
+    assert code == 0, told["message"]
+    accounts.repeat(accounts.jobs[0])
+    code, told = accounts.audit()
+    assert code == 1
+    assert "5 packets (300 bytes) too many" in told["message"]
+    assert accounts.rollups() == (0, set())  # they were given them, too
+
+
+def test_days_that_are_dropped_or_replaced_by_hand_are_told_until_they_are_as_before(accounts: Accounts) -> None:
+    tables = accounts.tables
+    whole = tables.rows("SELECT sum(packets), sum(bytes), count() FROM DB.flows")
+    for name, where in (("whole", "1"), ("part", "2003 NOT IN (src_port, dst_port)")):
+        tables.command(f"CREATE TABLE DB.{name} AS DB.flows")
+        tables.command(f"INSERT INTO DB.{name} SELECT * FROM DB.flows WHERE {where}")
+
+    tables.command(f"ALTER TABLE DB.flows DROP PARTITION '{day(2)}'")
+    code, told = accounts.audit()
+    assert code == 1
+    assert f"{5 * WINDOWS} packets ({300 * WINDOWS:,} bytes) missing" in told["message"]
+    assert accounts.rollups() == (1, set(ROLLUPS))  # they still have it
+    for job in jobs(start_of(day(2)) + 3600):
+        assert store_window(job, accounts.store).rows == 5  # the names went with the rows
+    assert tables.rows("SELECT sum(packets), sum(bytes), count() FROM DB.flows") == whole
+    code, told = accounts.audit()
+    assert code == 0, told["message"]
+    assert accounts.rollups() == (0, set())
+
+    tables.command(f"ALTER TABLE DB.flows REPLACE PARTITION '{day(2)}' FROM DB.part")
+    code, told = accounts.audit()
+    assert code == 1
+    assert f"{WINDOWS} packets ({60 * WINDOWS} bytes) missing" in told["message"]
+    assert accounts.rollups() == (1, set(ROLLUPS))
+    for job in jobs(start_of(day(2)) + 3600):
+        assert store_window(job, accounts.store).rows == 0  # its windows are stored, whatever is in them
+    tables.command(f"ALTER TABLE DB.flows REPLACE PARTITION '{day(2)}' FROM DB.whole")
+    code, told = accounts.audit()
+    assert code == 0, told["message"]
+    assert accounts.rollups() == (0, set())
 
 
 def test_after_replace_partition_what_is_read_again_is_stored_once(store: ClickHouseStore, client: Any) -> None:

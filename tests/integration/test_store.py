@@ -1,7 +1,7 @@
 """ClickHouse's tables keep the contract that streams' tests rely on where a store in memory stands for them."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import hypothesis
@@ -10,14 +10,17 @@ import pytest
 from common.clickhouse import connect
 from common.settings import ClickHouseSettings
 from schemas.community_id import community_ids
-from schemas.flows import FlowColumns
+from schemas.flows import FlowColumns, LedgerRow
+from schemas.packets import EpochCounters
 from schemas.record_id import record_ids
+from streams.partition.accounting import Accounts
 from streams.partition.storing import KafkaPartition
 from streams.store.clickhouse import ClickHouseStore
 from streams.worker.neighbours import FlowStore
 from tests.fix_local import WRITER
 from tests.unit.schemas.strategies import flow_columns
-from tests.unit.streams.store_contract import CONTRACT
+from tests.unit.streams.batches import SECOND, batch
+from tests.unit.streams.store_contract import CONTRACT, START
 
 pytestmark = pytest.mark.clickhouse
 
@@ -46,6 +49,34 @@ def test_clickhouse_keeps_the_contract(
     store: ClickHouseStore, number: int, promise: Callable[[FlowStore, KafkaPartition], None]
 ) -> None:
     promise(store, KafkaPartition(100 * number + 1, number))
+
+
+def epochs(node: str, ends: Sequence[int]) -> list[LedgerRow]:
+    """Of a ring, that ended at these seconds since the Unix epoch."""
+    rows = [
+        EpochCounters.nothing(epoch=10**9 + number, start_ns=end * SECOND, end_ns=end * SECOND)
+        for number, end in enumerate(ends)
+    ]
+    made = batch([], node=node, counters=rows)
+    accounts = Accounts()
+    accounts.count(made, [], 0, 10)
+    return [row for epoch in accounts.closed() for row in epoch.rows]
+
+
+def test_epochs_of_more_days_than_an_insert_may_have_partitions_are_stored_at_once(store: ClickHouseStore) -> None:
+    day, now = 86_400, int(time.time())
+    rows = epochs("days", range(now - 700 * day, now, day))
+    store.insert_ledger(rows)
+    assert store.stored_epochs([("days", 7, row.counters.epoch) for row in rows]) == {
+        ("days", 7, row.counters.epoch) for row in rows
+    }
+
+
+def test_a_hundred_thousand_epochs_are_asked_for_at_once(store: ClickHouseStore) -> None:
+    """More than a URL may hold."""
+    store.insert_ledger(epochs("many", [START] * 3))
+    asked = [("many", 7, 10**9 + number) for number in range(100_000)]
+    assert store.stored_epochs(asked) == set(asked[:3])
 
 
 @hypothesis.settings(max_examples=20, deadline=None)
