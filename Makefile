@@ -1,6 +1,6 @@
 # `make help` lists what people run. CI runs the same.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test up test test-wide test-unit test-kernel test-integration fuzz names-recall test-chart manifests test-faults test-hostile test-e2e test-ship test-cluster test-replica test-clients test-consumers soak coverage objects lint format bench bench-smoke setup-bench docs site images sizes wheel lock clean
+.PHONY: help setup setup-test up demo test test-wide test-unit test-kernel test-integration fuzz names-recall test-chart manifests test-faults test-hostile test-e2e test-ship test-cluster test-replica test-clients test-consumers soak coverage objects lint format bench bench-smoke setup-bench docs site images sizes wheel lock audit-dependencies clean
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
@@ -21,6 +21,9 @@ setup-test:      ## setup, and what only the tests need
 
 up: setup        ## everything on this machine: capture, Kafka, ClickHouse, console (as root; ARGS="--interface eth0")
 	@.venv/bin/ayaflow up $(ARGS)
+
+demo: setup      ## made-up traffic in namespaces of its own, through the real system; leaves nothing behind (as root)
+	@.venv/bin/ayaflow demo $(ARGS)
 
 # Four groups at a time, each in namespaces of its own, since tests wait more than they compute; the output of the others
 # comes when the first has ended. What is in none of the lists runs with the first.
@@ -157,10 +160,14 @@ wheel:           ## dist/ayaflow-….whl with the compiled parts; fails without 
 	@$(PYTHON) -m zipfile --list dist/ayaflow-*.whl | grep -cE '[.](so|o) ' | grep -qx "$$(( $$(grep -c '^\[\[tool.setuptools.ext-modules' pyproject.toml) + 8 ))" || { echo "the wheel lacks a compiled part: are gcc and clang installed?"; exit 1; }
 	@ls dist
 
-lock:            ## write the installed versions to constraints.txt
+lock:            ## write the installed versions to constraints.txt, and those of each part with hashes to deploy/requirements
 	@{ echo "# The versions that were tested together; pip install -c constraints.txt. Made by: make lock"; \
 	   $(PYTHON) -m pip freeze --local --exclude-editable; } > constraints.txt
+	@deploy/requirements/lock.sh
+
+audit-dependencies: ## asks PyPI's advisories about each dependency of deploy/requirements; exit code 1: one has a known weakness
+	@deploy/requirements/audit.sh
 
 clean:           ## remove what setup and the tests made in this checkout
-	rm -rf .venv .venv-bench .ship .wheels .coverage-data .extras-* deploy/local/jars tests/integration/registry build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis bpf/objects
+	rm -rf .venv .venv-bench .venv-lock .ship .wheels .coverage-data .extras-* deploy/local/jars tests/integration/registry build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis bpf/objects
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,9 +8,10 @@ set -eu
 extra=$1
 place=/opt/ayaflow
 python3 -m venv --system-site-packages --without-pip $place
-wheel=$(echo /wheel/ayaflow-*.whl)
-/tools/bin/pip --python $place/bin/python install --quiet --no-cache-dir --no-compile -c constraints.txt \
-    "ayaflow[$extra] @ file://$wheel"
+pip="/tools/bin/pip --python $place/bin/python"
+$pip install --quiet --no-cache-dir --no-compile --require-hashes -r "deploy/requirements/$extra.txt"
+$pip install --quiet --no-cache-dir --no-compile --no-index --no-deps /wheel/ayaflow-*.whl
+$pip check
 cd $place/lib/python3*/site-packages
 find . -type d \( -name tests -o -name test \) -prune -exec rm -rf {} +
 find . -type f \( -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.pyi' -o -name '*.c' -o -name '*.h' -o -name '*.hpp' -o -name '*.a' \) \
@@ -36,7 +37,7 @@ done
 if [ -d plotly ]; then
     mv plotly/package_data/plotly.min.js /tmp/
     rm -rf plotly/*
-    /tools/bin/pip --python $place/bin/python uninstall --quiet --yes narwhals
+    $pip uninstall --quiet --yes narwhals
     mkdir plotly/package_data
     mv /tmp/plotly.min.js plotly/package_data/
     echo '"""Only its JavaScript is in this image."""' > plotly/__init__.py
@@ -46,7 +47,7 @@ fi
 case $extra in
     streams | console)
         rm -rf bpf/objects
-        /tools/bin/pip --python $place/bin/python uninstall --quiet --yes authlib joserfc cryptography cffi pycparser
+        $pip uninstall --quiet --yes authlib joserfc cryptography cffi pycparser
         mkdir -p authlib/integrations
         touch authlib/__init__.py authlib/integrations/__init__.py
         cat > authlib/integrations/httpx_client.py <<'END'

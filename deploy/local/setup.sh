@@ -60,6 +60,8 @@ wanted() {
         command -v crun >/dev/null || echo crun
         command -v mmdebstrap >/dev/null || echo mmdebstrap
         command -v systemd-nspawn >/dev/null || echo systemd-container
+        command -v qemu-aarch64-static >/dev/null || echo qemu-user-static
+        command -v aarch64-linux-gnu-gcc >/dev/null || echo gcc-aarch64-linux-gnu libc6-dev-arm64-cross
     fi
 }
 
@@ -113,14 +115,16 @@ headers() {
 environment() {
     local stamp extras=local
     [ "$purpose" = run ] || extras=local,test
-    stamp=$(cat pyproject.toml constraints.txt schemas/avro/rows.c schemas/avro/reader.c ayaflow/consume/identities.c producer/capture/read_records.c producer/names/parsers/*.c bpf/event.h | sha256sum | cut -d' ' -f1)
+    stamp=$(cat pyproject.toml constraints.txt deploy/requirements/*.txt schemas/avro/rows.c schemas/avro/reader.c ayaflow/consume/identities.c producer/capture/read_records.c producer/names/parsers/*.c bpf/event.h | sha256sum | cut -d' ' -f1)
     case "$(cat $venv/.ayaflow-stamp 2>/dev/null)" in
         "$stamp $extras" | "$stamp local,test") return 0 ;;
     esac
     /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "/usr/bin/python3 is older than 3.11; use Debian 12, Ubuntu 24.04 or newer"
     say "creating the virtual environment in $venv"
     [ -x $venv/bin/python ] || /usr/bin/python3 -m venv --system-site-packages $venv
-    $venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$extras]" \
+    { $venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+            -r deploy/requirements/build.txt -r deploy/requirements/local.txt \
+        && $venv/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -c constraints.txt -e ".[$extras]"; } \
         || die "pip could not install the dependencies; its messages are above"
     echo "$stamp $extras" > $venv/.ayaflow-stamp
 }
@@ -135,11 +139,12 @@ objects() {
 wheels() {
     [ "$purpose" != run ] || return 0
     local stamp
-    stamp=$(cat pyproject.toml constraints.txt | sha256sum | cut -d' ' -f1)
+    stamp=$(cat deploy/requirements/*.txt | sha256sum | cut -d' ' -f1)
     [ "$(cat .wheels/.complete 2>/dev/null)" = "$stamp" ] && return 0
     say "fetching the wheels that tests/ship installs"
     rm -rf .wheels
-    $venv/bin/python -m pip download --quiet --disable-pip-version-check -c constraints.txt -d .wheels 'setuptools>=77' '.[local]' \
+    $venv/bin/python -m pip download --quiet --disable-pip-version-check --require-hashes -d .wheels \
+        -r deploy/requirements/build.txt -r deploy/requirements/local.txt \
         || die "pip could not fetch wheels; its messages are above"
     echo "$stamp" > .wheels/.complete
 }
@@ -252,6 +257,26 @@ bases() {
     done
 }
 
+# --- a Python for arm64 with what our C is tested by: packages that are unpacked, and run by an emulator -----------------
+other_machine() {
+    [ "$purpose" = ship ] || return 0
+    local stamp
+    stamp=$(cat deploy/requirements/producer.txt constraints.txt | sha256sum | cut -d' ' -f1)
+    [ "$(cat .ship/arm64/.complete 2>/dev/null)" = "$stamp" ] && return 0
+    say "unpacking a Python for arm64 in .ship"
+    rm -rf .ship/arm64
+    as_root mmdebstrap --quiet --mode=root --variant=extract --architectures=arm64 \
+        --include=libc6,libgcc-s1,libstdc++6,libpython3.11-stdlib,python3.11-minimal,libssl3,libffi8,zlib1g,libexpat1 bookworm .ship/arm64 \
+        || die "mmdebstrap could not make it; its messages are above"
+    $venv/bin/python -m pip install --quiet --disable-pip-version-check --target .ship/arm64/site --only-binary=:all: \
+        --platform manylinux2014_aarch64 --platform manylinux_2_17_aarch64 --platform manylinux_2_28_aarch64 \
+        --python-version 3.11 --implementation cp -c constraints.txt \
+        numpy fastavro 'confluent-kafka[schemaregistry]' pydantic-settings pyyaml prometheus-client cryptography communityid \
+        pyarrow avro scapy dnspython hypothesis pytest pytest-asyncio pytest-timeout \
+        || die "pip could not fetch wheels for arm64; its messages are above"
+    echo "$stamp" > .ship/arm64/.complete
+}
+
 # --- headers of other kernels, of each series one tree, which bcc is tried with -----------------------------------------
 other_headers() {
     [ "$purpose" = ship ] || return 0
@@ -305,6 +330,7 @@ typescript
 asyncapi_parser
 servers
 bases
+other_machine
 other_headers
 apiserver
 baselines

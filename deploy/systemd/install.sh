@@ -7,7 +7,7 @@
 #
 # producer compiles the kernel program on this machine, by bcc (LLVM) and kernel headers; producer-object is the same
 # unit with the one that the wheel has compiled (capture.loader: object), and needs neither.
-# WHEEL is what `make wheel` makes; constraints.txt beside this checkout says the versions that were tested together.
+# WHEEL is what `make wheel` makes; what it needs is installed as deploy/requirements of this checkout has it, by hashes.
 # PIP_FIND_LINKS and the like are pip's own.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -35,9 +35,11 @@ apt-get update -qq
 apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null || die "apt-get could not install ${packages[*]}"
 
 [ -x /opt/ayaflow/bin/python ] || python3 -m venv --system-site-packages /opt/ayaflow
-extras=$(IFS=,; echo "$*")
-/opt/ayaflow/bin/python -m pip install --quiet --disable-pip-version-check -c "$here/../../constraints.txt" \
-    --upgrade "ayaflow[$extras] @ file://$wheel" || die "pip could not install it; its messages are above"
+pip=(/opt/ayaflow/bin/python -m pip --disable-pip-version-check)
+for part in "$@"; do
+    "${pip[@]}" install --quiet --require-hashes -r "$here/../requirements/$part.txt" || die "pip could not install what $part needs; its messages are above"
+done
+"${pip[@]}" install --quiet --no-index --no-deps --force-reinstall "$wheel" || die "pip could not install $wheel; its messages are above"
 
 install -D -m 0644 "$here/ayaflow.sysusers" /usr/lib/sysusers.d/ayaflow.conf
 # where systemd does not run (a chroot, an image that is being made) it does the same, and users are made all the same
