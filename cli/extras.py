@@ -4,6 +4,7 @@ from common.errors import EnvironmentProblem
 
 EXTRAS = {
     "up": "local",
+    "demo": "local",
     "producer": "producer",
     "streams": "streams",
     "console": "console",

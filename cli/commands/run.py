@@ -40,6 +40,26 @@ def up(context: click.Context) -> int:
 
 @click.command()
 @options.common
+@click.pass_context
+def demo(context: click.Context) -> int:
+    """Show made-up traffic of an office, on a machine that has none.
+
+    Web, DNS, a database, films, a scan and a copy between network namespaces that only the demo sees, through the real
+    system; a day before it is filled in. Ctrl-C ends it, and nothing of it stays. Of the settings only those of
+    `console`, `local` and `log` count; its data is in a folder of its own in $TMPDIR, else /var/tmp.
+
+    \b
+    Example:
+      ayaflow demo
+    """
+    settings = _begin(context)
+    from deploy.local.demo import run as component
+
+    return component.run(settings)
+
+
+@click.command()
+@options.common
 @options.this_node
 @options.interface
 @options.deep_inspect
@@ -129,4 +149,4 @@ def clickhouse(context: click.Context) -> int:
     return component.run(settings)
 
 
-COMMANDS = (up, producer, streams, console, kafka, clickhouse)
+COMMANDS = (up, demo, producer, streams, console, kafka, clickhouse)

@@ -15,6 +15,7 @@ from common.settings.names import NamesSettings
 from common.settings.producer import ProducerSettings
 from common.settings.registry import SchemaRegistrySettings
 from common.settings.root import ENV_PREFIX, Settings
+from common.settings.storage import StorageSettings
 from common.settings.streams import StreamsSettings
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "ProducerSettings",
     "SchemaRegistrySettings",
     "Settings",
+    "StorageSettings",
     "StreamsSettings",
     "environment_name",
     "load",

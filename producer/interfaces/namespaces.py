@@ -51,17 +51,22 @@ def entered(path: str | None) -> Iterator[None]:
         return
     here = os.open(OWN.replace("self", f"self/task/{_thread_id()}"), os.O_RDONLY | os.O_CLOEXEC)
     try:
-        there = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _setns(there)
-        finally:
-            os.close(there)
+        enter(path)
         try:
             yield
         finally:
             _setns(here)
     finally:
         os.close(here)
+
+
+def enter(path: str) -> None:
+    """Be, with this thread and those that it starts, in the namespace of a file, and stay there. Raises OSError."""
+    there = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _setns(there)
+    finally:
+        os.close(there)
 
 
 def _thread_id() -> int:

@@ -42,7 +42,7 @@ HEAVY = {  # library: folders or files that may import it
         "console/",
         "deploy/local/",
     ),
-    "cryptography": ("producer/names/parsers/quic.py",),
+    "cryptography": ("producer/names/parsers/quic.py", "deploy/local/demo/world.py"),
     "dns": ("console/names/",),
     "fastapi": ("console/",),
     "faust": ("streams/",),
@@ -72,6 +72,7 @@ ENTRY_POINTS = {  # what a user starts, beside cli/: only there all settings are
     "console.audit.run",  # asks the neighbours, too
     "console.health",  # asks every stage
     "deploy.local.clickhouse.server",
+    "deploy.local.demo.run",
     "deploy.local.kafka.broker",
     "deploy.local.up.preflight",  # asks for every stage
     "deploy.local.up.run",

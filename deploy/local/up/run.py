@@ -17,6 +17,7 @@ from deploy.local.process import is_held, only_one
 from deploy.local.up import account, preflight
 from deploy.local.up.probes import Probes
 from deploy.local.up.processes import Programs, settings_file
+from deploy.local.up.quiet import Quiet
 from deploy.local.up.screen import Screen
 from deploy.local.up.stages import PLANS
 from deploy.local.up.supervisor import Supervisor
@@ -68,7 +69,7 @@ def _supervisor(settings: Settings, probes: Probes) -> Supervisor:
 
 def _watch(settings: Settings, supervisor: Supervisor, probes: Probes, stop: Stop, screen: Screen) -> None:
     began = time.monotonic()
-    said = False
+    said, quiet = False, Quiet()
     while not stop.is_set():
         supervisor.step()
         if supervisor.all_ready and not said:
@@ -76,6 +77,12 @@ def _watch(settings: Settings, supervisor: Supervisor, probes: Probes, stop: Sto
             probes.interval = CALM_PROBE_SECONDS
             log.info("all ready", seconds=round(time.monotonic() - began, 1))
             screen.ready(console_url(settings.console))
+        producer = probes.verdicts.get("producer") if supervisor.all_ready else None
+        note = quiet.look(producer.details.get("packets") if producer else None, time.monotonic())
+        if note is not None:
+            screen.say(note)
+            if note:
+                log.warning("quiet", said=note)
         screen.draw()
         stop.wait(STEP_SECONDS)
 

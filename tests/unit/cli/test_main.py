@@ -65,7 +65,7 @@ def test_the_version_is_a_line(capsys: pytest.CaptureFixture[str], words: tuple[
     ("words", "hint"),
     [
         (("flwos",), "did you mean flows?"),
-        (("zzzz",), "the commands are: up, producer"),
+        (("zzzz",), "the commands are: up, demo, producer"),
         (("flows", "--sinc", "1h"), "did you mean --since?"),
         (("audit", "--format", "csv"), "is not one of 'table', 'json'"),
         (("flows", "--limit", "-1"), "--limit"),
