@@ -34,6 +34,11 @@ def test_a_rule_asks_for_metrics_that_there_are(rule: dict[str, Any]) -> None:
             assert set(values.split("|")) <= {*LEDGER_FIGURES, *SKEWS}
 
 
+def test_each_alert_has_its_section_in_the_runbook() -> None:
+    sections = re.findall(r"^## (Ayaflow\w+)$", (ROOT / "docs/runbook.md").read_text(), re.MULTILINE)
+    assert sections == [rule["alert"] for rule in RULES]
+
+
 def test_each_figure_that_may_not_be_is_watched() -> None:
     watched = " ".join(rule["expr"] for rule in RULES if rule["labels"]["severity"] == "critical")
     for name in ("missing", "surplus", "unclosed", "lost_messages", "gaps"):

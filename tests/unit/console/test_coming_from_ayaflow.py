@@ -98,6 +98,17 @@ def test_every_name_of_ours_exists(name: str) -> None:
     assert exists(name), name
 
 
+def test_each_way_of_running_it_has_a_test() -> None:
+    deployed = re.findall(r"^## (?:Running it|Deployment)\n(.*?)^## ", PAGE, re.MULTILINE | re.DOTALL)
+    lines = [line for part in deployed for line in part.splitlines() if line.startswith("|") and "---" not in line]
+    assert len(lines) == 2 + 5 + 3
+    for line in lines:
+        if not line.startswith("| ayaFlow |"):
+            tests = re.findall(r"`(tests/[^`]*)`", line.strip("| ").split(" | ")[3])
+            assert tests, line
+            assert all((DOCS.parent / name).is_file() for name in tests), line
+
+
 def test_names_in_the_text_exist() -> None:
     for command in re.findall(r"`ayaflow ([a-z-]+)", PAGE):
         assert command in cli.commands, command
