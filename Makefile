@@ -97,9 +97,13 @@ soak:            ## steady traffic; memory of each process, its slope in MB an h
 test-e2e:        ## whole pipeline in network namespaces; each part with its extra alone (as root)
 	$(PYTEST) tests/e2e tests/ship
 
+# What needs the images, which are built once for it, beside all else.
+WITH_IMAGES := $(patsubst %,tests/ship/test_%.py,images compose pod units)
 test-ship:       ## builds the images, runs compose and the units, installs a Debian 13; each to counted packets (as root; 15 minutes)
 	@deploy/local/setup.sh ship
-	tests/ship/run.sh $(SLOWEST) tests/ship
+	@tests/ship/run.sh $(SLOWEST) tests/ship $(addprefix --ignore ,$(WITH_IMAGES)) > .test-ship.log 2>&1 & others=$$!; \
+	 tests/ship/run.sh $(SLOWEST) $(WITH_IMAGES); images=$$?; \
+	 wait $$others; others=$$?; cat .test-ship.log; exit $$((images | others))
 
 test-cluster: setup-test ## the chart applied to a real kube-apiserver, which is compiled once (as root; needs go, then 15 minutes of CPU)
 	@deploy/local/setup.sh cluster
