@@ -8,7 +8,8 @@ export DEBIAN_FRONTEND=noninteractive
 # the post-installation of Java's package needs the folder, which slim bases lack
 mkdir -p /usr/share/man/man1
 apt-get update -qq
-apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+# an image that is half made is thrown away: nothing has to be on the disk before the next thing is done
+apt-get -o Dpkg::Options::=--force-unsafe-io install -y -qq --no-install-recommends "$@" >/dev/null
 # what the standard library has for developers; and its byte code, which is that of files with another time than an
 # image gives them, hence read by nobody: but that of what a health check imports, by content
 rm -rf /usr/lib/python3*/lib2to3 /usr/lib/python3*/pydoc_data /usr/lib/python3*/idlelib

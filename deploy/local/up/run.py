@@ -69,7 +69,8 @@ def _supervisor(settings: Settings, probes: Probes) -> Supervisor:
 
 def _watch(settings: Settings, supervisor: Supervisor, probes: Probes, stop: Stop, screen: Screen) -> None:
     began = time.monotonic()
-    said, quiet = False, Quiet()
+    said = warned = False
+    quiet = Quiet()
     while not stop.is_set():
         supervisor.step()
         if supervisor.all_ready and not said:
@@ -81,8 +82,9 @@ def _watch(settings: Settings, supervisor: Supervisor, probes: Probes, stop: Sto
         note = quiet.look(producer.details.get("packets") if producer else None, time.monotonic())
         if note is not None:
             screen.say(note)
-            if note:
-                log.warning("quiet", said=note)
+        if note and not warned:
+            warned = True
+            log.warning("quiet", said=note)
         screen.draw()
         stop.wait(STEP_SECONDS)
 
