@@ -107,7 +107,7 @@ def test_it_shows_traffic_with_names_and_leaves_nothing(passable: Path) -> None:
 def test_it_has_a_day_before_it_and_leaves_nothing_when_it_is_killed(passable: Path) -> None:
     with demo(passable) as system:
         until(lambda: hours(system) >= 23, lambda: (hours(system), logs(system.data_dir)), seconds=240)
-        command = [sys.executable, "-m", "cli.main", "audit", "--config", system.data_dir / "run/settings.yaml"]
+        command = [sys.executable, "-m", "cli.main", "audit", "--config", str(system.data_dir / "run/settings.yaml")]
         audit = subprocess.run([*command, "--wait", "120"], capture_output=True, text=True, check=False)
         assert audit.returncode == 0, audit.stdout + audit.stderr
         assert {plan.NODE, plan.PAST_NODE} <= set(audit.stdout.split())
