@@ -27,7 +27,7 @@ _TOTALS = re.compile(
     rf"\bsum(?:If)?\s*\(.*\bFROM\s+(?:ayaflow\.)?(?:{'|'.join(('flows', *ROLLUPS))})\b", re.IGNORECASE | re.DOTALL
 )
 _PRIMARY = re.compile(r"\bprimary\b", re.IGNORECASE)
-_OTHERS = "SELECT 1 FROM services_1h WHERE NOT primary LIMIT 1"
+_OTHERS = "SELECT 1 FROM services_1m WHERE NOT primary LIMIT 1"
 _BEGIN = re.compile(r"(?:[\s(]|--[^\n]*(?:\n|$)|#[! ][^\n]*(?:\n|$)|/\*.*?\*/)*([A-Za-z]+)", re.DOTALL)
 _OF_TRAFFIC = re.compile(
     rf"\b(?:FROM|JOIN)\s+(?:\w+\.)?(?:{'|'.join(('flows', *ROLLUPS, 'names', 'packets', *REPORTS))})\b", re.IGNORECASE

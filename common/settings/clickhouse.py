@@ -49,7 +49,7 @@ class ClickHouseSettings(Section):
         description="So much of ClickHouse's disk is kept free in the same way; none: 1 GiB, or a twentieth of a "
         "smaller disk; 0: nothing is.",
     )
-    rollup_retention_days: int = Field(730, ge=1, description="TTL of the rollups: flows_1m, flows_1h and so on.")
+    rollup_retention_days: int = Field(730, ge=1, description="TTL of the rollups: services_1m, flows_1h and so on.")
 
     @field_validator("flows_retention_days", "names_retention_days", "rollup_retention_days")
     @classmethod

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from common.times import iso
 from console.api.parameters import Chosen, Context, Range, Services, TimeRange, example, only_known
 from console.audit.settled import patience
-from console.query import explore_sql, packets_sql, watched
+from console.query import explore_sql, largest, packets_sql, watched
 from console.query.explore_sql import MEASURES, Question
 from console.query.filters import Filter
 from console.query.plan import Plan, oldest_raw
@@ -25,14 +25,14 @@ TOP = 20
 _SUMS = {"packets": 1200, "bytes": 90_000, "packets_rev": 2400, "bytes_rev": 3_400_000, "records": 12}
 _TOP = {
     "by": ["src_addr"],
-    "table": "flows_1m",
+    "table": "hosts_1h",
     "since": "2026-05-01T11:00:00.000000Z",
     "until": "2026-05-01T12:00:00.000000Z",
     "rows": [{"src_addr": "10.0.0.7", **_SUMS}],
     "total": _SUMS,
 }
 _SERIES = {
-    "table": "flows_1m",
+    "table": "services_1m",
     "since": "2026-05-01T11:00:00.000000Z",
     "until": "2026-05-01T11:02:00.000000Z",
     "step_seconds": 60,
@@ -108,7 +108,7 @@ def router() -> APIRouter:
         not stored yet. By `domain`, `share` says how much of the bytes of all series has a name.
         """
         question = _question(context, explore_sql.dimensions(by), flow_filter, span)
-        step = explore_sql.step_for(question.since, question.until, points, context.window_seconds)
+        step = question.step(points, context.window_seconds)
         # as many as /api/top gives unless told: the dashboard asks both at once, and one query answers
         named = (await _top(context, question, measure, max(limit, TOP)))[0][:limit] if question.by else []
         sql, parameters = explore_sql.series(question, named, measure=measure, step=step)
@@ -218,14 +218,15 @@ async def _unknown(
 
 async def _top(
     context: Services, question: Question, sort: str, limit: int
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """Rows and the total, by column."""
-    sql, parameters = explore_sql.top(question, sort=sort, limit=limit)
-    found = await context.database.document(sql, parameters)
-    names = [column["name"] for column in found["meta"]]
-    rows = [dict(zip(names, row, strict=True)) for row in found["data"]]
-    totals = (*MEASURES, explore_sql.NAMED) if explore_sql.DOMAIN in question.by else MEASURES
-    return rows, {name: int(rows[0][f"total_{name}"]) if rows else 0 for name in totals}
+    steps = largest.top(question, sort=sort, limit=limit)
+    sql, parameters = next(steps)
+    try:
+        while True:
+            sql, parameters = steps.send(await context.database.rows(sql, parameters))
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]  # typeshed knows no type of it
 
 
 def _named(row: Mapping[str, Any], by: tuple[str, ...]) -> dict[str, Any]:

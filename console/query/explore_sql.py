@@ -11,7 +11,7 @@ from console.query import flow_sql
 from console.query.errors import nearest
 from console.query.filter_sql import Parameters, SqlFilter
 from console.query.filters import Filter
-from console.query.plan import Plan, Segment, plan, tables
+from console.query.plan import Plan, Segment, Tables, plan, tables
 from console.query.vocabulary import ALIASES, FIELDS
 
 PAIR = "pair"
@@ -23,7 +23,9 @@ ALL = "all_bytes"
 DIMENSIONS = (*(name for name, field in FIELDS.items() if field.dimension), PAIR)
 """What `by` can name: fields that are no numbers of a flow, and both addresses whatever the direction."""
 MEASURES = ("packets", "bytes", "packets_rev", "bytes_rev", "records")
-SORTS = {"bytes": "bytes + bytes_rev", "packets": "packets + packets_rev", "flows": "records"}
+SIZES = {"bytes": ("bytes", "bytes_rev"), "packets": ("packets", "packets_rev"), "flows": ("records",)}
+"""By what groups are sorted: measures that are added up."""
+BUCKETS = 1 << 16
 MOST_DIMENSIONS = 6
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 604_800)
 _ENDS = ("src_addr", "dst_addr", "addr")
@@ -68,9 +70,17 @@ class Question:
 
     def plan(self, step: int = 0, columns: Sequence[str] = ()) -> Plan:
         """The tables to read. `columns`: what else is asked of each row."""
+        return plan(self.since, self.until, self._tables(columns), step=step, oldest_raw=self.oldest_raw)
+
+    def step(self, points: int, window_seconds: int) -> int:
+        """Of step_for. Where the raw windows are gone it is one that the rollups have."""
+        finest = min(filter(None, self._tables()), default=0)
+        gone = self.oldest_raw is not None and self.since < self.oldest_raw
+        return step_for(self.since, self.until, points, max(window_seconds, finest) if gone else window_seconds)
+
+    def _tables(self, columns: Sequence[str] = ()) -> Tables:
         more = self.columns | {*columns}
-        chosen = tables(more, raw=self.raw, one_end=self.one_end and self.columns == more)
-        return plan(self.since, self.until, chosen, step=step, oldest_raw=self.oldest_raw)
+        return tables(more, raw=self.raw, one_end=self.one_end and self.columns == more)
 
 
 def dimensions(text: str) -> tuple[str, ...]:
@@ -86,25 +96,46 @@ def dimensions(text: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def top(question: Question, *, sort: str, limit: int) -> tuple[str, Parameters]:
+def top(question: Question, *, sort: str, limit: int, buckets: Sequence[int] | None = None) -> tuple[str, Parameters]:
     """The largest groups; in each row `total_*` are the sums over all groups, each flow counted once.
 
-    By DOMAIN, NAMED is one of them.
+    By DOMAIN, NAMED is one of them. `buckets`: only groups, and totals, of these.
     Not WITH TOTALS: the embedded ClickHouse writes broken JSON for it when nothing is found.
     """
+    groups = {name: _dimension(name) for name in question.by} or {"everything": "1"}
+    if buckets is None:
+        return _sums(question, groups, sort=sort, limit=limit)
+    chosen = ", ".join(f"{bucket:d}" for bucket in buckets)
+    return _sums(question, groups, sort=sort, limit=limit, where=f"{_bucket(question)} IN ({chosen})")
+
+
+def heavy(question: Question, *, sort: str, limit: int) -> tuple[str, Parameters]:
+    """The like of `top` for the `bucket`s that groups fall into by their hash, of which there are BUCKETS."""
+    return _sums(question, {"bucket": _bucket(question)}, sort=sort, limit=limit)
+
+
+def _bucket(question: Question) -> str:
+    return f"toUInt16(cityHash64({', '.join(_dimension(name) for name in question.by)}) % {BUCKETS})"
+
+
+def _sums(
+    question: Question, groups: dict[str, str], *, sort: str, limit: int, where: str = "1"
+) -> tuple[str, Parameters]:
+    """See top. `groups`: the SQL of each column that is grouped by."""
     source, parameters = _source(question, question.plan())
     either = _sides(question.by) == "arrayJoin"
     sums = {name: f"sum({_seen(name, question.by)})" for name in MEASURES}
     once = {name: f"sumIf(u.{name}, u.{_SIDES} = 0)" if either else sums[name] for name in MEASURES}
     once |= {name: text for name, text in _share(question).items() if name == NAMED}
     totals = ", ".join(f"sum({text}) OVER () AS total_{name}" for name, text in once.items())
-    names = [*question.by] or ["everything"]
-    keys = [f"{_dimension(name)} AS {name}" for name in question.by] or ["1 AS everything"]
+    names = ", ".join(groups)
+    shown = ", ".join(f"{text} AS {name}" for name, text in (groups | sums).items())
     sql = f"""
-SELECT {", ".join(keys)}, {", ".join(f"{text} AS {name}" for name, text in sums.items())}, {totals}
+SELECT {shown}, {totals}
 FROM ({source}) AS u
-GROUP BY {", ".join(names)}
-ORDER BY {SORTS[sort]} DESC, {", ".join(names)}
+WHERE {where}
+GROUP BY {names}
+ORDER BY {" + ".join(SIZES[sort])} DESC, {names}
 LIMIT {{limit:UInt64}}""".strip()  # noqa: S608  only names of ours; values are parameters
     return sql, {**parameters, "limit": limit}
 

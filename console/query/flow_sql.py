@@ -111,14 +111,16 @@ def merged(where: str, having: str, *, order: str = "", limit: bool = False) -> 
     keys = ", ".join(f"f.{key} AS {key}" for key in KEYS)
     columns = ", ".join(f"f.{name} AS {name}" for name in (*_SUMS, *_MERGED))
     end = (f" ORDER BY {order}" if order else "") + (" LIMIT {limit:UInt64}" if limit else "")
-    return f"""
-    (SELECT * FROM (
+    as_they_are = f"""
     SELECT {keys}, {columns}, toUInt64(1) AS records, f.first_seen AS first_seen, f.last_seen AS last_seen
-    FROM flows AS f WHERE {where} AND (f.node, f.window_begin) NOT IN {several}
-    ) WHERE {having}{end})
-    UNION ALL
-    (SELECT * FROM ({grouped(f"{where} AND (f.node, f.window_begin) IN {several}")}
-    ) WHERE {having}{end})"""  # noqa: S608
+    FROM flows AS f WHERE {where} AND (f.node, f.window_begin) NOT IN {several}"""  # noqa: S608
+    together = grouped(f"{where} AND (f.node, f.window_begin) IN {several}")
+    if having == "1":  # a level less: ClickHouse takes longer to understand all these columns than to find a few rows
+        return f"({as_they_are}{end})\n    UNION ALL\n    ({together}{end})"
+    return (
+        f"(SELECT * FROM ({as_they_are}) WHERE {having}{end})\n"  # noqa: S608
+        f"    UNION ALL\n    (SELECT * FROM ({together}) WHERE {having}{end})"
+    )
 
 
 def grouped(where: str) -> str:
@@ -183,7 +185,7 @@ def _after(after: Parameters | None) -> tuple[str, Parameters]:
 
 
 def _shown(inner: str, chosen: SqlFilter, order: str, limit: int, parameters: Parameters) -> tuple[str, Parameters]:
-    """As FlowRecords: addresses as text, with Community ID; both are made for the rows that are left after LIMIT."""
+    """As FlowRecords: addresses as text, with Community ID. With a limit `inner` has few rows: two for each of them."""
     special = {name: f"toString(r.{name})" for name in _ENUMS}
     for field in FIELDS:
         if field.kind is Kind.ADDRESS:
@@ -194,11 +196,9 @@ def _shown(inner: str, chosen: SqlFilter, order: str, limit: int, parameters: Pa
 SELECT {columns}
 FROM (
 SELECT *, {community_id()} AS community_id
-FROM (
-SELECT * FROM ({inner}
+FROM ({inner}
 )
 ORDER BY {order}
 {"LIMIT {limit:UInt64}" if limit else ""}
-)
 ) AS r""".strip()  # noqa: S608  only names of ours; values are parameters
     return sql, {**parameters, **chosen.parameters, **({"limit": limit} if limit else {})}

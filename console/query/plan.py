@@ -1,6 +1,6 @@
 """Which table answers for which part of a time range: the smallest that is exact. Pure.
 
-A range is cut at whole days, hours and minutes, as far as there are tables with what is asked: what is left at its
+A range is cut at whole days and hours, or minutes, as far as there are tables with what is asked: what is left at its
 ends is read from finer ones, at last from flows. A rollup's row holds the windows that start in its period, so the sum
 over the parts is the sum over all windows that start in the range, whatever table they come from.
 """
@@ -16,13 +16,12 @@ Tables = Mapping[int, str]
 RAW: dict[int, str] = {0: "flows"}
 BY_ENDS: Tables = {seconds: table for table, seconds in reversed(BY_TIME.items())} | RAW
 """For questions about both ends of flows."""
-_FINEST = "flows_1m"
-BY_SERVICE: Tables = {ROLLUPS[table].seconds: table for table in ("services_1h", _FINEST)} | RAW
+BY_SERVICE: Tables = {ROLLUPS["services_1m"].seconds: "services_1m"} | RAW
 """For those about neither."""
-BY_HOST: Tables = {ROLLUPS[table].seconds: table for table in ("hosts_1h", _FINEST)} | RAW
+BY_HOST: Tables = {ROLLUPS["hosts_1h"].seconds: "hosts_1h"} | RAW
 """For those about one end."""
 _ENDS = {"src_addr", "dst_addr"}
-_COARSEST = ("flows_1d", "hosts_1h", "services_1h", "flows_1h", "flows_1m", "flows")
+_COARSEST = ("flows_1d", "hosts_1h", "flows_1h", "services_1m", "flows")
 _ROUNDED = 3_600
 """The longest period that is taken whole where the raw windows are gone."""
 
@@ -70,13 +69,15 @@ def plan(
     """Cut [since, until).
 
     `step`: periods must lie within steps of so many seconds, counted from the Unix epoch; 0: any. `oldest_raw`: windows
-    that started before it are gone; what the rollups still hold of the period that `since` lies in is then taken whole.
+    that started before it are gone; what the rollups still hold of the periods of the ends is then taken whole.
     """
     first, last = int(since.timestamp()), -int(-until.timestamp() // 1)
     fitting = {period: table for period, table in chosen.items() if step % max(period, 1) == 0}
     if max(fitting) and oldest_raw is not None and since < oldest_raw:
         period = min(max(fitting), _ROUNDED)
         first = first // period * period
+        if until < oldest_raw:
+            last = -(-last // period) * period
     parts = _cut(first, last, list(fitting.items()))
     return Plan(segments=tuple(parts), since=first, until=last)
 

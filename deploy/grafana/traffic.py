@@ -1,7 +1,7 @@
 """The dashboard of traffic, asked of ClickHouse: over time, and who sends most. Pure.
 
-Totals are those of `primary` rows. Over time and top lists read flows_1m, which has no port of the initiator and is a
-tenth of flows or less; what needs flags reads flows. `$__timeFilter`, `$__timeInterval` and `$__interval_s` are macros
+Totals are those of `primary` rows. What is over time reads services_1m, which has no addresses; what needs these, or
+flags by the moment, reads flows. `$__timeFilter`, `$__timeInterval` and `$__interval_s` are macros
 of Grafana's ClickHouse data source, `${node:singlequote}` is the choice of nodes.
 """
 
@@ -12,35 +12,43 @@ _PROTOCOL = (
     "transform(protocol, [1, 2, 6, 17, 47, 50, 58, 89, 132], "
     "['ICMP', 'IGMP', 'TCP', 'UDP', 'GRE', 'ESP', 'ICMPv6', 'OSPF', 'SCTP'], toString(protocol))"
 )
-_WHERE = "primary AND node IN (${node:singlequote}) AND $__timeFilter(time)"
+_NODES = "primary AND node IN (${node:singlequote})"
+_WHERE = f"{_NODES} AND $__timeFilter(time)"
 _ADDRESS = "replaceRegexpOne(IPv6NumToString({0}), '^::ffff:', '')"
 _SRC, _DST = _ADDRESS.format("src_addr"), _ADDRESS.format("dst_addr")
 
 
 def _over_time(by: str, what: str) -> str:
     return (
-        f"SELECT $__timeInterval(time) AS moment, {by}, {what} / $__interval_s AS rate FROM flows_1m AS flow "  # noqa: S608  constants of this file
+        f"SELECT $__timeInterval(time) AS moment, {by}, {what} / $__interval_s AS rate FROM services_1m AS flow "  # noqa: S608  constants of this file
         f"WHERE {_WHERE} GROUP BY moment, {by.rpartition(' AS ')[2]} ORDER BY moment"
     )
 
 
 def _total(what: str) -> str:
-    return f"SELECT {what} AS total FROM flows_1m AS flow WHERE {_WHERE}"  # noqa: S608  constants of this file
+    return f"SELECT {what} AS total FROM services_1m AS flow WHERE {_WHERE}"  # noqa: S608  constants of this file
 
 
 def _top(columns: str, by: str) -> str:
     return (
-        f"SELECT {columns}, {_BYTES} AS bytes, {_PACKETS} AS packets, sum(records) AS flows FROM flows_1m AS flow "  # noqa: S608  constants of this file
+        f"SELECT {columns}, {_BYTES} AS bytes, {_PACKETS} AS packets, sum(records) AS flows FROM services_1m AS flow "  # noqa: S608  constants of this file
         f"WHERE {_WHERE} GROUP BY {by} ORDER BY bytes DESC LIMIT 50"
     )
 
 
+def _top_of_ends(columns: str, by: str) -> str:
+    return (
+        f"SELECT {columns}, {_BYTES} AS bytes, {_PACKETS} AS packets, count() AS flows FROM flows AS flow "  # noqa: S608  constants of this file
+        f"WHERE {_NODES} AND $__timeFilter(window_begin) GROUP BY {by} ORDER BY bytes DESC LIMIT 50"
+    )
+
+
 PORTS = (
-    "WITH busiest AS (SELECT dst_port FROM flows_1m AS flow "  # noqa: S608  constants of this file
+    "WITH busiest AS (SELECT dst_port FROM services_1m AS flow "  # noqa: S608  constants of this file
     f"WHERE {_WHERE} AND protocol IN (6, 17) GROUP BY dst_port ORDER BY {_BYTES} DESC LIMIT 10) "
     "SELECT $__timeInterval(time) AS moment, "
     "if(dst_port IN (SELECT dst_port FROM busiest), toString(dst_port), 'others') AS port, "
-    f"{_BYTES} * 8 / $__interval_s AS rate FROM flows_1m AS flow WHERE {_WHERE} AND protocol IN (6, 17) "
+    f"{_BYTES} * 8 / $__interval_s AS rate FROM services_1m AS flow WHERE {_WHERE} AND protocol IN (6, 17) "
     "GROUP BY moment, port ORDER BY moment"
 )
 UNANSWERED = (
@@ -76,13 +84,19 @@ PANELS = (
         unit="none",
         width=24,
         height=10,
-        sql=_top(
+        sql=_top_of_ends(
             f"{_SRC} AS source, {_DST} AS destination, dst_port, {_PROTOCOL} AS name",
             "source, destination, dst_port, name",
         ),
     ),
-    Panel(title="Initiators", kind="table", unit="none", height=10, sql=_top(f"{_SRC} AS source", "source")),
-    Panel(title="Responders", kind="table", unit="none", height=10, sql=_top(f"{_DST} AS destination", "destination")),
+    Panel(title="Initiators", kind="table", unit="none", height=10, sql=_top_of_ends(f"{_SRC} AS source", "source")),
+    Panel(
+        title="Responders",
+        kind="table",
+        unit="none",
+        height=10,
+        sql=_top_of_ends(f"{_DST} AS destination", "destination"),
+    ),
     Panel(
         title="Interfaces",
         kind="table",
@@ -105,5 +119,5 @@ PANELS = (
         sql=LEDGER,
     ),
 )
-VARIABLES = (variable("node", "Node", CLICKHOUSE, "SELECT DISTINCT node FROM flows_1h ORDER BY node"),)
+VARIABLES = (variable("node", "Node", CLICKHOUSE, "SELECT DISTINCT node FROM services_1m ORDER BY node"),)
 BOARD = dashboard("ayaflow-traffic", "ayaflow: traffic", PANELS, VARIABLES)

@@ -3,17 +3,14 @@
 CREATE TABLE IF NOT EXISTS {database}.flows {on_cluster} AS {database}.flows_local
 ENGINE = Distributed('{cluster}', '{database}', 'flows_local', kafka_partition);
 
-CREATE TABLE IF NOT EXISTS {database}.flows_1m {on_cluster} AS {database}.flows_1m_local
-ENGINE = Distributed('{cluster}', '{database}', 'flows_1m_local', rand());
-
 CREATE TABLE IF NOT EXISTS {database}.flows_1h {on_cluster} AS {database}.flows_1h_local
 ENGINE = Distributed('{cluster}', '{database}', 'flows_1h_local', rand());
 
 CREATE TABLE IF NOT EXISTS {database}.flows_1d {on_cluster} AS {database}.flows_1d_local
 ENGINE = Distributed('{cluster}', '{database}', 'flows_1d_local', rand());
 
-CREATE TABLE IF NOT EXISTS {database}.services_1h {on_cluster} AS {database}.services_1h_local
-ENGINE = Distributed('{cluster}', '{database}', 'services_1h_local', rand());
+CREATE TABLE IF NOT EXISTS {database}.services_1m {on_cluster} AS {database}.services_1m_local
+ENGINE = Distributed('{cluster}', '{database}', 'services_1m_local', rand());
 
 CREATE TABLE IF NOT EXISTS {database}.hosts_1h {on_cluster} AS {database}.hosts_1h_local
 ENGINE = Distributed('{cluster}', '{database}', 'hosts_1h_local', rand());

@@ -66,22 +66,23 @@ FROM {database}.flows AS f
 WHERE primary AND window_begin >= {since:DateTime('UTC')} AND window_begin < {until:DateTime('UTC')}
 GROUP BY node, protocol, src_addr, src_port, dst_addr, dst_port;
 
--- Of the minutes of an address in which it was heard.
+-- Of the minutes of an address in which it was heard, from the raw windows.
 CREATE VIEW IF NOT EXISTS {database}.percentiles {on_cluster} AS
 SELECT count() AS minutes, quantiles(0.5, 0.9, 0.95, 0.99)(sent * 8 / 60) AS bits_per_second_sent,
        quantiles(0.5, 0.9, 0.95, 0.99)(got * 8 / 60) AS bits_per_second_got
 FROM (
-    SELECT time, sum(if(f.src_addr = {addr:IPv6}, f.bytes, f.bytes_rev)) AS sent, sum(if(f.src_addr = {addr:IPv6}, f.bytes_rev, f.bytes)) AS got
-    FROM {database}.flows_1m AS f
-    WHERE primary AND time >= {since:DateTime('UTC')} AND time < {until:DateTime('UTC')}
+    SELECT toStartOfMinute(window_begin) AS minute, sum(if(f.src_addr = {addr:IPv6}, f.bytes, f.bytes_rev)) AS sent,
+           sum(if(f.src_addr = {addr:IPv6}, f.bytes_rev, f.bytes)) AS got
+    FROM {database}.flows AS f
+    WHERE primary AND window_begin >= {since:DateTime('UTC')} AND window_begin < {until:DateTime('UTC')}
       AND (src_addr = {addr:IPv6} OR dst_addr = {addr:IPv6})
-    GROUP BY time);
+    GROUP BY minute);
 
 CREATE VIEW IF NOT EXISTS {database}.week_before {on_cluster} AS
 SELECT protocol, dst_port, sumIf(s.bytes + s.bytes_rev, time >= {since:DateTime('UTC')}) AS bytes,
        sumIf(s.bytes + s.bytes_rev, time < {since:DateTime('UTC')}) AS bytes_week_before,
        sumIf(s.records, time >= {since:DateTime('UTC')}) AS records, sumIf(s.records, time < {since:DateTime('UTC')}) AS records_week_before
-FROM {database}.services_1h AS s
+FROM {database}.services_1m AS s
 WHERE primary AND ((time >= {since:DateTime('UTC')} AND time < {until:DateTime('UTC')})
   OR (time >= {since:DateTime('UTC')} - INTERVAL 7 DAY AND time < {until:DateTime('UTC')} - INTERVAL 7 DAY))
 GROUP BY protocol, dst_port;

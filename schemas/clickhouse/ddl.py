@@ -12,6 +12,7 @@ from functools import cache
 from importlib import resources
 from typing import Protocol
 
+from schemas.clickhouse import rollup_ddl
 from schemas.fields import KEYS, Field, Kind
 
 _FILE = re.compile(r"(\d{4})_(\w+?)(\.cluster)?\.sql")
@@ -101,11 +102,12 @@ def _expression(file: str) -> str:
 
 def _tokens(layout: Layout) -> Mapping[str, str]:
     engine = "Replicated" if layout.cluster else ""
+    local = "_local" if layout.cluster else ""
     return {
         "database": layout.database,
         "on_cluster": f"ON CLUSTER '{layout.cluster}'" if layout.cluster else "",
         "cluster": layout.cluster or "",
-        "local": "_local" if layout.cluster else "",
+        "local": local,
         "merge_tree": f"{engine}MergeTree",
         "replacing_merge_tree": f"{engine}ReplacingMergeTree",
         "aggregating_merge_tree": f"{engine}AggregatingMergeTree",
@@ -117,6 +119,7 @@ def _tokens(layout: Layout) -> Mapping[str, str]:
         "rollup_retention_days": str(layout.rollup_retention_days),
         "community_id": community_id_sql(),
         "record_id": record_id_sql(),
+        **rollup_ddl.tokens(layout.database, local),
     }
 
 

@@ -1,7 +1,7 @@
 """The rollups of flows as data: what tells their rows apart, and how a row of flows becomes rows of theirs. Pure.
 
-schemas/clickhouse/0002_rollups.sql has the tables and the views that fill them, written by hand; tests hold it to this.
-Recovery, audit and repair make their questions of it, so that none of them has a list of its own.
+The columns and views of schemas/clickhouse/0002_rollups.sql are made from it (schemas.clickhouse.rollup_ddl), and
+so are the questions of recovery, audit and repair: none of them has a list of its own.
 
 A rollup that has `sides` has each flow twice: at its initiator and at its responder (once where both are one address).
 `side` is then 0, 1 or, of such a flow, 2; packets and bytes are what that side sent, `_rev` what it got.
@@ -24,7 +24,13 @@ _OF_A_SIDE = {
     "addr": "if(side = 1, {flow}.dst_addr, {flow}.src_addr)",
     "role": "CAST(side, 'Enum8(''initiator'' = 0, ''responder'' = 1, ''both'' = 2)')",
 }
-_KEYS = names(tuple(key for key in KEYS if key.in_rollups))
+_FIRST = ("dst_addr", "src_addr", "protocol", "dst_port", "node")
+_KEYS = tuple(
+    sorted(
+        names(tuple(key for key in KEYS if key.in_rollups)),
+        key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +38,7 @@ class Rollup:
     """One table."""
 
     seconds: int  # of a row's period; `time` is its start
-    keys: tuple[str, ...] = _KEYS  # what tells rows of a period apart
+    keys: tuple[str, ...] = _KEYS  # what tells rows of a period apart, in the order of its sort key
     others: dict[str, str] = field(default_factory=dict)  # columns that are not added up, and how they are merged
     sides: bool = False
 
@@ -60,6 +66,17 @@ class Rollup:
         """All but `time`."""
         return (*self.keys, *SUMS, *self.others)
 
+    def view(self, source: str) -> str:
+        """SQL of what an insert into a table like flows adds to it: merged rows of the insert, `time` and columns."""
+        keys = ", ".join(f"{self.value(name, 'flow')} AS {name}" for name in self.keys)
+        sums = [f"sum({self.value(name, 'flow')}) AS {name}" for name in SUMS if name != "records"]
+        others = [f"{merge}({self.value(name, 'flow')}) AS {name}" for name, merge in self.others.items()]
+        measures = ", ".join((*sums, "count() AS records", *others))
+        return (
+            f"SELECT {self.period('flow.window_begin')} AS time, {keys}, {measures} "  # noqa: S608  names of ours
+            f"FROM {source} AS flow {self.rows('flow')} GROUP BY time, {', '.join(self.keys)}"
+        )
+
     def made(self, where: str) -> str:
         """SQL of its rows as flows has them, each once: `time` and its columns. `where` is about `flows AS t`."""
         columns = ", ".join(f"{self.value(name, 't')} AS {name}" for name in self.columns)
@@ -80,11 +97,10 @@ class Rollup:
 
 
 ROLLUPS = {
-    "flows_1m": Rollup(seconds=60, others=_FLAGS),
+    "services_1m": Rollup(seconds=60, keys=tuple(key for key in _KEYS if not key.endswith("_addr")), others=_FLAGS),
     "flows_1h": Rollup(seconds=3_600, others=_FLAGS),
     "flows_1d": Rollup(seconds=86_400, others=_FLAGS | _SEEN),
-    "services_1h": Rollup(seconds=3_600, keys=tuple(key for key in _KEYS if not key.endswith("_addr")), others=_FLAGS),
-    "hosts_1h": Rollup(seconds=3_600, keys=("addr", "role", "node", "primary"), sides=True),
+    "hosts_1h": Rollup(seconds=3_600, keys=("addr", "node", "role", "primary"), sides=True),
 }
 """All of them."""
 SMALLEST = next(name for name, about in ROLLUPS.items() if not about.sides and "src_addr" not in about.keys)

@@ -159,7 +159,7 @@ def test_the_rollups_have_the_same_totals(system: System, truth: Truth) -> None:
     columns = ", ".join(f"sum({name}) AS {name}" for name in ("packets", "bytes", "packets_rev", "bytes_rev"))
     raw, minute, hour = (
         system.rows(f"SELECT {columns} FROM {table} WHERE protocol IN (6, 17, 47)")[0]
-        for table in ("flows", "flows_1m", "flows_1h")
+        for table in ("flows", "services_1m", "flows_1h")
     )
     assert raw == minute == hour
 

@@ -1,13 +1,16 @@
 """Sums over the API: tops and series, whatever table they come from."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from console.query import explore_sql
+from console.query import explore_sql, largest
+from console.query.filters import parse
+from console.store.client import Store
 from tests.integration.fix_api import NOW, RANGE, STORED, top
 
 pytestmark = pytest.mark.clickhouse
@@ -35,7 +38,7 @@ def test_sums_from_rollups_are_those_of_the_windows_that_start_in_the_range(
 
 
 def test_the_coarsest_table_that_has_what_is_asked_is_read(api: TestClient) -> None:
-    assert top(api, by="dst_port")["table"] == top(api, by="node", filter="interface = eth0")["table"] == "services_1h"
+    assert top(api, by="dst_port")["table"] == top(api, by="node", filter="interface = eth0")["table"] == "services_1m"
     for one_end in (
         {"by": "src_addr"},
         {"by": "addr", "filter": "node = web1"},
@@ -67,7 +70,7 @@ def test_the_coarsest_table_that_has_what_is_asked_is_read(api: TestClient) -> N
             "until": datetime.fromtimestamp(NOW + 300, UTC).isoformat(),
         },
     ).json()
-    assert short["table"] == "flows_1m"
+    assert short["table"] == "flows"
 
 
 def test_either_side_counts_what_each_end_sent_and_got(api: TestClient) -> None:
@@ -101,6 +104,37 @@ def test_whatever_table_answers_the_sums_are_those_of_the_windows(api: TestClien
     assert found[0]["rows"]
     for name in ("rows", "total"):
         assert found[0][name] == found[1][name]
+
+
+@pytest.mark.parametrize("sort", explore_sql.SIZES)
+@pytest.mark.parametrize("by", ["pair", "src_addr,dst_addr", "addr,src_addr", "src_addr,protocol,dst_port,dst_addr"])
+@pytest.mark.parametrize("expression", ["", "node = web1 and src_port > 9"])
+def test_the_largest_groups_are_found_by_the_buckets_they_fall_into(
+    store: Store, by: str, sort: str, expression: str
+) -> None:
+    span = {name: datetime.fromtimestamp(NOW + second, UTC) for name, second in (("since", -20_000), ("until", 7_000))}
+    question = explore_sql.Question(
+        by=explore_sql.dimensions(by), flow_filter=parse(expression), **span, oldest_raw=None
+    )
+
+    def found(kept: int, limit: int) -> tuple[Any, int]:
+        asked, steps = 1, largest.top(question, sort=sort, limit=limit, kept=kept)
+        sql, parameters = next(steps)
+        try:
+            while True:
+                sql, parameters = steps.send(store.select(sql, parameters))
+                asked += 1
+        except StopIteration as end:
+            rows, totals = end.value
+            return ([{k: v for k, v in row.items() if not k.startswith("total_")} for row in rows], totals), asked
+
+    (everything, totals), asked = found(kept=10_000, limit=200)
+    assert asked == 2
+    assert len(everything) > 5
+    for kept in (1, 5, 20):
+        (rows, again), _ = found(kept=kept, limit=5)
+        assert (rows, again) == (everything[:5], totals)
+    assert min(found(kept=kept, limit=1)[1] for kept in (5, 20)) == 2
 
 
 @pytest.mark.parametrize("name", explore_sql.DIMENSIONS)

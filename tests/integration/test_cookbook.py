@@ -11,6 +11,7 @@ import pytest
 from common import settings as settings_module
 from common.settings import ClickHouseSettings
 from console.reports.views import REPORTS
+from schemas.clickhouse.rollups import ROLLUPS
 from tests.bench.history.traffic import BEGIN, DAY, Fleet
 from tests.integration.fix_api import api_client
 from tests.integration.fix_clickhouse import our_tables
@@ -53,7 +54,7 @@ def client(clickhouse_server: str) -> Iterator[Any]:
                 "src_port, dst_port, packets, bytes) VALUES "
                 f"({begin}, 10, 'node-1', 'eth0', 6, '{ADDRESS}', '2001:db8::{number}', 40000, 443, 3, 300)"
             )
-        for table in ("flows", "flows_1m", "flows_1h", "flows_1d", "hosts_1h", "services_1h"):
+        for table in ("flows", *ROLLUPS):
             made.command(f"OPTIMIZE TABLE {table} FINAL")
         (VALUES["community_id"],) = made.query(
             f"SELECT community_id FROM flows WHERE src_addr = '{ADDRESS}' AND dst_addr = '{VALUES['peer']}'"

@@ -190,7 +190,7 @@ def test_a_topic_that_is_made_anew_begins_afresh(kafka_broker: str, clickhouse_s
         p.until(lambda: p.count("SELECT uniqExact(ring_id, epoch) FROM ledger") == 40)
         assert p.stored_packets() == first.packets + second.packets
         assert p.count("SELECT uniqExact(topic_id) FROM flows") == 2
-        assert p.count("SELECT sum(packets + packets_rev) FROM flows_1m") == first.packets + second.packets
+        assert p.count("SELECT sum(packets + packets_rev) FROM services_1m") == first.packets + second.packets
         code, report = p.audit(until_the_clock(second))
         assert (code, report["exact"]) == (0, True), report["message"]
         assert p.stop() == 0

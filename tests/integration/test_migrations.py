@@ -50,7 +50,7 @@ def figures(client: Any) -> list[Any]:
         client.query(f"SELECT {what} FROM {table}").result_rows
         for what, table in (
             ("cityHash64(groupArray(tuple(*))), count()", "(SELECT * EXCEPT ('^inserted$') FROM flows ORDER BY ALL)"),
-            ("sum(packets + packets_rev), sum(bytes + bytes_rev)", "flows_1m"),
+            ("sum(packets + packets_rev), sum(bytes + bytes_rev)", "services_1m"),
         )
     )
     return [*own, *total]

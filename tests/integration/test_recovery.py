@@ -89,7 +89,7 @@ def check(p: Pipeline, nodes: list[Node]) -> None:
     stored = p.query("SELECT node, toUnixTimestamp(window_begin), sum(packets + packets_rev) FROM flows GROUP BY 1, 2")
     assert {(node, window): packets for node, window, packets in stored} == want
     # a rollup gets its rows a moment after its table
-    p.until(lambda: p.count("SELECT sum(packets + packets_rev) FROM flows_1m") == sum(want.values()))
+    p.until(lambda: p.count("SELECT sum(packets + packets_rev) FROM services_1m") == sum(want.values()))
     p.until(lambda: p.count("SELECT sum(packets + packets_rev) FROM flows_1h") == sum(want.values()))
     epochs = sum(node.epoch - 1 for node in nodes)
     p.until(lambda: p.count("SELECT uniqExact(node, epoch) FROM ledger") == epochs)

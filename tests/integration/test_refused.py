@@ -82,7 +82,7 @@ def test_a_window_that_is_refused_holds_up_no_other_and_is_stored_in_the_end(
         p.until(lambda: losses(p) == [])
         p.until(lambda: 7005 in ports(p))
         assert ports(p) == [80, 443, 7001, 7002, 7002, 7003, 7003, 7004, 7005]
-        assert p.query("SELECT sum(packets), sum(records) FROM flows_1m") == [(9, 9)]
+        assert p.query("SELECT sum(packets), sum(records) FROM services_1m") == [(9, 9)]
         p.until(lambda: p.count("SELECT sum(arraySum(consumed_packets)) FROM ledger FINAL") == 9)
         p.until(lambda: bool(p.health()["ok"]))
         assert p.stop() == 0

@@ -107,7 +107,7 @@ def test_a_wrong_flag_or_time_is_found_too(stored: Tables, run: Run) -> None:
 
 
 def test_days_that_cannot_be_repaired_are_left_alone(stored: Tables, run: Run) -> None:
-    before = stored.rows("SELECT sum(packets) FROM DB.flows_1m")
+    before = stored.rows("SELECT sum(packets) FROM DB.services_1m")
     code, _, err = run("repair", "--from", "today", "--to", "now")
     assert code == 2
     assert "still being written" in err
@@ -117,7 +117,7 @@ def test_days_that_cannot_be_repaired_are_left_alone(stored: Tables, run: Run) -
     code, _, err = run("repair", "--from", NAME, "--to", NEXT)
     assert code == 0
     assert "its rollups stay as they are" in err
-    assert stored.rows("SELECT sum(packets) FROM DB.flows_1m") == before
+    assert stored.rows("SELECT sum(packets) FROM DB.services_1m") == before
 
 
 def test_what_was_killed_while_it_held_a_day_lets_it_go_the_next_time(stored: Tables, run: Run) -> None:

@@ -94,7 +94,7 @@ def test_batches_become_flows_ledger_rows_and_messages(kafka_broker: str, clickh
                 (window, 58, "2001:db8::1", 0, 0, "ingress", 20 * n, 1200 * n, 0, 0, 0, 0, 0, "n1", "eth0"),
             ]
         assert rows == expected
-        assert p.query("SELECT sum(packets + packets_rev), sum(bytes + bytes_rev) FROM flows_1m") == [(500, 156000)]
+        assert p.query("SELECT sum(packets + packets_rev), sum(bytes + bytes_rev) FROM services_1m") == [(500, 156000)]
 
         p.until(lambda: p.count("SELECT count() FROM ledger FINAL") == 10)
         assert p.query(

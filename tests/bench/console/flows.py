@@ -107,7 +107,7 @@ def fill(url: str, rows: int, days: int) -> datetime:
         if not int(client.query("SELECT count() FROM ledger").result_rows[0][0]):
             for day in client.query("SELECT DISTINCT toString(toDate(window_begin)) FROM flows").result_rows:
                 client.command(_LEDGER, parameters={"day": day[0]})
-        for table in ("flows", "flows_1m", "flows_1h", "ledger"):
+        for table in ("flows", "services_1m", "flows_1h", "ledger"):
             count, size = client.query(
                 f"SELECT sum(rows), sum(bytes_on_disk) FROM system.parts WHERE active AND table = '{table}'"
             ).result_rows[0]

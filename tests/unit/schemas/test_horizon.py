@@ -37,4 +37,4 @@ def test_of_a_replicated_table_count_and_age_matter() -> None:
 
 def test_on_a_cluster_the_rows_are_in_the_local_tables() -> None:
     assert stored_tables(None) == ("flows", *ROLLUPS, "names", "names_ledger")
-    assert stored_tables("c")[:2] == ("flows_local", "flows_1m_local")
+    assert stored_tables("c")[:2] == ("flows_local", "services_1m_local")

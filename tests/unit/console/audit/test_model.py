@@ -284,11 +284,11 @@ def test_packets_lost_or_doubled_in_kafka_are_a_difference_of_their_own() -> Non
 
 def test_a_rollup_that_differs_is_not_exact() -> None:
     wrong = RollupDifference(
-        table="flows_1m", node="n1", interface="eth0", periods=2, first_period=START, difference=count(3)
+        table="services_1m", node="n1", interface="eth0", periods=2, first_period=START, difference=count(3)
     )
     report = compare(readings(epochs(100), windows(100), rollups=(wrong,)), now=END)
     assert not report.exact
-    assert "flows_1m differs from flows by 3 packets (300 bytes) in 2 period(s)" in text(report)
+    assert "services_1m differs from flows by 3 packets (300 bytes) in 2 period(s)" in text(report)
 
 
 def test_what_a_rollup_lacks_of_a_window_that_is_being_stored_is_in_flight_and_then_overdue() -> None:

@@ -1,15 +1,17 @@
 """Which tables answer for a time range."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.query.explore_sql import step_for
+from console.query.explore_sql import Question, step_for
+from console.query.filters import parse
 from console.query.plan import BY_ENDS, BY_HOST, BY_SERVICE, RAW, Segment, Tables, plan, tables
 
-PERIODS = {"hosts_1h": 3600, "services_1h": 3600, "flows_1d": 86_400, "flows_1h": 3600, "flows_1m": 60, "flows": 1}
+PERIODS = {"hosts_1h": 3600, "services_1m": 60, "flows_1d": 86_400, "flows_1h": 3600, "flows": 1}
 SECONDS = st.integers(0, 5_000_000)
 
 
@@ -17,11 +19,16 @@ def at(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def test_a_range_is_cut_at_hours_and_minutes() -> None:
-    assert plan(at(3550), at(7265)).segments == (
+def test_a_range_is_cut_at_days_and_hours_or_at_minutes() -> None:
+    assert plan(at(82_850), at(183_605)).segments == (
+        Segment(table="flows", first=82_850, last=86_400),
+        Segment(table="flows_1d", first=86_400, last=172_800),
+        Segment(table="flows_1h", first=172_800, last=183_600),
+        Segment(table="flows", first=183_600, last=183_605),
+    )
+    assert plan(at(3550), at(7265), BY_SERVICE).segments == (
         Segment(table="flows", first=3550, last=3600),
-        Segment(table="flows_1h", first=3600, last=7200),
-        Segment(table="flows_1m", first=7200, last=7260),
+        Segment(table="services_1m", first=3600, last=7260),
         Segment(table="flows", first=7260, last=7265),
     )
 
@@ -44,8 +51,8 @@ def test_the_parts_are_the_range_and_each_table_holds_its_own_whole(
         assert segment.table == "flows" or not step % PERIODS[segment.table]
         assert segment.table in chosen.values()
     if chosen is not RAW and not step:
-        assert sum(segment.last - segment.first for segment in found.segments if segment.table == "flows") < 120
-        assert sum(segment.last - segment.first for segment in found.segments if segment.table == "flows_1m") <= 7080
+        finest = min(filter(None, chosen))
+        assert sum(segment.last - segment.first for segment in found.segments if segment.table == "flows") < 2 * finest
 
 
 @pytest.mark.parametrize(
@@ -68,9 +75,11 @@ def test_a_fraction_of_a_second_at_the_end_is_in_the_range() -> None:
     assert plan(at(10.7), at(20.2), RAW).segments == (Segment(table="flows", first=10, last=21),)
 
 
-def test_where_the_raw_windows_are_gone_the_first_period_is_taken_whole() -> None:
-    found = plan(at(100_000), at(200_000), BY_SERVICE, oldest_raw=at(150_000))
-    assert found.segments[0] == Segment(table="services_1h", first=97_200, last=198_000)
+def test_where_the_raw_windows_are_gone_the_periods_of_the_ends_are_taken_whole() -> None:
+    found = plan(at(100_000), at(200_000), BY_HOST, oldest_raw=at(150_000))
+    assert found.segments[0] == Segment(table="hosts_1h", first=97_200, last=198_000)
+    found = plan(at(100_000), at(140_000), BY_SERVICE, oldest_raw=at(150_000))
+    assert found.segments == (Segment(table="services_1m", first=99_960, last=140_040),)
     assert plan(at(100_000), at(200_000), RAW, oldest_raw=at(150_000)).since == 100_000
 
 
@@ -90,6 +99,17 @@ def test_where_the_raw_windows_are_gone_the_first_period_is_taken_whole() -> Non
 )
 def test_a_step_is_a_round_number_of_windows(seconds: int, points: int, window: int, step: int) -> None:
     assert step_for(at(0), at(seconds), points, window) == step
+
+
+@pytest.mark.parametrize(("by", "step"), [("src_addr", 3600), ("dst_port", 60), ("src_port", 10)])
+def test_where_the_raw_windows_are_gone_a_step_is_one_that_the_rollups_have(by: str, step: int) -> None:
+    question = Question(by=(by,), flow_filter=parse(""), since=at(0), until=at(900), oldest_raw=at(86_400))
+    assert question.step(200, 10) == step
+    assert replace(question, oldest_raw=None).step(200, 10) == 10
+    assert {segment.table for segment in question.plan(step).segments} <= {
+        "flows" if step == 10 else "hosts_1h",
+        "services_1m",
+    }
 
 
 @pytest.mark.parametrize("begin", [0, 1, 1_790_000_000, 1_795_737_595])

@@ -23,8 +23,8 @@ def first(found: Plan) -> tuple[str, int] | None:
 
 
 def test_the_day_goes_that_has_used_up_most_of_its_retention() -> None:
-    pieces = [piece("flows", 30), piece("flows_1h", 300), piece("flows", 45), piece("flows_1m", 60)]
-    expected = [("flows", 45), ("flows_1h", 300), ("flows", 30), ("flows_1m", 60)]
+    pieces = [piece("flows", 30), piece("flows_1h", 300), piece("flows", 45), piece("services_1m", 60)]
+    expected = [("flows", 45), ("flows_1h", 300), ("flows", 30), ("services_1m", 60)]
     while pieces:
         found = plan(seen(*pieces), Limits(cap=GB // 2), RETENTION)
         assert (found.why, first(found)) == (Why.CAP, expected.pop(0))
@@ -35,7 +35,7 @@ def test_the_day_goes_that_has_used_up_most_of_its_retention() -> None:
 
 def test_of_one_day_the_accounts_go_last() -> None:
     same = dict.fromkeys(RETENTION, 90)
-    found = plan(seen(piece("ledger", 9), piece("flows_1m", 9), piece("flows", 9)), Limits(cap=1), same)
+    found = plan(seen(piece("ledger", 9), piece("services_1m", 9), piece("flows", 9)), Limits(cap=1), same)
     assert first(found) == ("flows", 9)
 
 
