@@ -258,9 +258,9 @@ def _layout(client: Any, table: str, name: str, rare: str) -> Iterator[Row]:
 
 def _forget(directory: Path) -> None:
     """Drop what the page cache has of our own files, and of nobody else's."""
-    for path in directory.rglob("*"):
-        with contextlib.suppress(OSError):
-            if path.is_file():
-                descriptor = os.open(path, os.O_RDONLY)
+    for folder, _, names in os.walk(directory):  # files come and go meanwhile
+        for name in names:
+            with contextlib.suppress(OSError):
+                descriptor = os.open(Path(folder, name), os.O_RDONLY)
                 os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
                 os.close(descriptor)
