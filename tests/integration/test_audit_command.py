@@ -171,7 +171,7 @@ def lose_egress(tables: Tables, table: str) -> None:
         tables.command(f"ALTER TABLE DB.{table} DELETE WHERE direction = 'egress' SETTINGS mutations_sync = 1")
         return
     tables.command(  # its rows are of both directions: what they lack is added, with its sign
-        "INSERT INTO DB.hosts_1h SELECT time, addr, role, node, primary, toUInt64(-4), toUInt64(-400), toUInt64(-7), "
+        "INSERT INTO DB.hosts_1h SELECT time, addr, node, role, primary, toUInt64(-4), toUInt64(-400), toUInt64(-7), "
         "toUInt64(-700), toUInt64(-1) FROM DB.hosts_1h WHERE role = 'initiator' LIMIT 1"
     )
 
