@@ -74,7 +74,7 @@ def test_when_a_host_dies_the_next_one_is_asked(
             store.insert(flows(1, window(number), rows=ROWS), PARTITION, 0, number)
         # a reader notices nothing
         assert here.select("SELECT count() AS n FROM flows") == [{"n": 7 * ROWS}]
-        assert here.document("SELECT sum(records) AS n FROM flows_1m")["data"] == [[7 * ROWS]]
+        assert here.document("SELECT sum(records) AS n FROM services_1m")["data"] == [[7 * ROWS]]
     verdict = health(both)
     assert verdict.ok
     (warning,) = verdict.warnings
