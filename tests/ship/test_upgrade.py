@@ -32,7 +32,7 @@ PACKETS = 500
 PORT = 4711
 NODE = "upgraded"
 FRAME = bytes(Ether(dst="02:00:00:00:00:02") / IP(src="10.1.2.3", dst="10.3.2.1") / UDP(sport=40_000, dport=PORT))
-SCHEMAS = ("schemas/avro/*.avsc", "schemas/clickhouse/*.sql")
+SCHEMAS = ("schemas/avro/*.avsc", "schemas/clickhouse/*.sql", "schemas/clickhouse/rollup*.py")
 CODE = ("bpf", "common", "deploy/local", "producer", "schemas", "streams")
 
 
