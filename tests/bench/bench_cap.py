@@ -47,7 +47,7 @@ def run() -> Iterator[Row]:
                         connection.insert("flows", part, {"insert_deduplication_token": f"{day}/{start}"})
                         most, sent = max(most, bytes_on_disk(tables)), sent + len(part)
                 seconds = time.monotonic() - began
-            yield Row(what="rows that streamed in, with five rollups", value=sent, unit="rows")
+            yield Row(what="rows that streamed in, with all rollups", value=sent, unit="rows")
             yield Row(what="at once on disk, at most", value=most / 1e6, unit="MB", at_most=CAP / 1e6)
             yield Row(what="what they take without a cap (the days that are left, and those that went)", **_all(tables))
             yield from _accounted(tables, sent)
