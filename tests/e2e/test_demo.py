@@ -86,6 +86,7 @@ def hours(system: Demo) -> int:
     return int(row["hours"])
 
 
+@pytest.mark.wide
 def test_it_shows_traffic_with_names_and_leaves_nothing(passable: Path) -> None:
     links, pins = net.run("ip", "-o", "link"), sorted(Path("/sys/fs/bpf").glob("ayaflow/*"))
     with demo(passable) as system:

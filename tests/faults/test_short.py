@@ -40,6 +40,7 @@ def test_everything_fails_once_and_all_is_stored_once() -> None:
 @pytest.mark.root
 @pytest.mark.kafka
 @pytest.mark.clickhouse
+@pytest.mark.wide
 def test_two_of_three_brokers_are_frozen_and_thawed() -> None:
     """Until everybody has said so, and the audit too."""
     dice = random.Random(SEED)

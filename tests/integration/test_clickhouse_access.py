@@ -70,7 +70,8 @@ def arguments(host: Host) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("who", [pytest.param("reader", marks=pytest.mark.wide), "writer"])
+@pytest.mark.wide
+@pytest.mark.parametrize("who", ["reader", "writer"])
 def test_no_table_function_reaches_outside(clickhouse_server: str, host: Host, who: str) -> None:
     user = READER if who == "reader" else {}
     usable = set()
@@ -88,7 +89,8 @@ def test_no_table_function_reaches_outside(clickhouse_server: str, host: Host, w
     assert SECRET in host.file.read_text()
 
 
-@pytest.mark.parametrize("who", ["reader", pytest.param("writer", marks=pytest.mark.wide)])
+@pytest.mark.wide
+@pytest.mark.parametrize("who", ["reader", "writer"])
 def test_no_table_engine_reaches_outside(clickhouse_server: str, host: Host, who: str) -> None:
     user = READER if who == "reader" else {}
     usable = set()
