@@ -42,6 +42,7 @@ CASES = {
     "console": Case(words=["--set", f"console.listen={NOBODY}"], code=LACKING),
     "kafka": Case(words=["--data-dir", "/dev/null/x"], code=LACKING),
     "clickhouse": Case(words=["--data-dir", "/dev/null/x"], code=LACKING),
+    "demo": Case(words=["--set", "log.level=nothing"], code=MISUSED),
     "top": Case(words=["--set", "log.level=nothing"], code=MISUSED),
     "flows": Case(words=["interface != '日本語'", "--since", "1h"], code=0, writes=True),
     "names": Case(words=["domain != '日本語'", "--since", "1h"], code=0, writes=True),
