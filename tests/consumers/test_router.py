@@ -77,7 +77,8 @@ def test_stored_flows_have_each_packet_once(here: Site, passed: Passed) -> None:
 
 def test_who_asks_where_packets_passed_gets_each_passage(here: Site, passed: Passed) -> None:
     for each in ('interface ~ "ayr"', "direction in (ingress, egress)", "primary in (0, 1)"):
-        assert volume(get("/api/flows", filter=f"{FILTER} and {each}", limit="0")) == 2 * passed.once, each
+        rows = get("/api/flows", filter=f"{FILTER} and {each}", limit="0")
+        assert volume(rows) == 2 * passed.once, (each, rows)
     assert volume(get("/api/flows", filter=f"{FILTER} and direction = egress", limit="0")) == passed.once
     top = get("/api/top", filter=FILTER, by="interface,direction")
     assert [volume([row]) for row in top["rows"]] == [passed.once, passed.once]
