@@ -61,8 +61,8 @@ class Keeper:
             self._gone(drop, self._disk.go_on(drop), 0)
         for _ in range(_MOST_AT_ONCE):
             seen = self._disk.seen()
-            coming = self._growth.coming(self._monotonic(), LOOK_SECONDS)
-            found = plan(seen, self._limits, self._retention, coming=coming)
+            # what comes until the next look, and once more for what is under way
+            found = plan(seen, self._limits, self._retention, coming=2 * LOOK_SECONDS * self._growth.rate_now)
             if found.why is None or found.next is None:
                 break
             begun = self._disk.begin(found.next, found.why, time.time_ns() // 1_000_000)

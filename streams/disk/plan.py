@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from itertools import pairwise
 from typing import Any
 
 from schemas.clickhouse.stored import STORED, stored
@@ -154,7 +153,6 @@ class Growth:
     """How fast it grows, from what was looked at within an hour."""
 
     _SECONDS = 3600.0
-    _LATELY = 60.0
 
     def __init__(self) -> None:
         self._seen: list[tuple[float, int]] = []
@@ -173,17 +171,10 @@ class Growth:
         """Bytes a second; None: it is not known."""
         return self._slope(self._seen)
 
-    def coming(self, now: float, interval: float) -> float:
-        """Bytes until the look after the next, if it grows as fast, and looks are as far apart, as at any time lately.
-
-        `interval`: seconds that shall be between looks. To drop a day takes time, in which it grows, too.
-        """
-        lately = [each for each in self._seen if now - each[0] <= self._LATELY]
-        pairs = [*pairwise(self._seen[-max(len(lately), 1) - 1 :])]
-        if not pairs:
-            return 0.0
-        apart = max(interval, now - self._seen[-1][0], *(later[0] - earlier[0] for earlier, later in pairs))
-        return 2 * apart * max(self._slope([*pair]) or 0.0 for pair in pairs)
+    @property
+    def rate_now(self) -> float:
+        """Of the last two looks."""
+        return self._slope(self._seen[-2:]) or 0.0
 
     @staticmethod
     def _slope(seen: list[tuple[float, int]]) -> float | None:

@@ -86,24 +86,7 @@ def test_the_rate_is_of_what_came_also_while_days_go() -> None:
         if second == 20:
             growth.went(150)
         growth.look(second, used)
-    assert growth.rate == 10
+    assert growth.rate == growth.rate_now == 10
     growth.look(5000, 249)  # merges took more than came; all before is forgotten
     growth.look(5010, 100)
     assert growth.rate == 0
-
-
-def test_what_comes_until_the_look_after_the_next_is_as_much_as_it_was_lately() -> None:
-    growth = Growth()
-    assert growth.coming(0, 5) == 0
-    growth.look(0, 100)
-    assert growth.coming(5, 5) == 0
-    growth.look(5, 150)
-    assert growth.coming(5, 5) == 2 * 5 * 10
-    assert growth.coming(25, 5) == 2 * 20 * 10  # a day that went took its time
-    growth.look(25, 150)
-    growth.look(30, 150)
-    assert growth.coming(30, 5) == 2 * 20 * 10  # it may grow as fast as before
-    for second in range(35, 100, 5):
-        growth.look(second, 150)
-    assert growth.coming(95, 5) == 0
-    assert growth.coming(500, 5) == 0
