@@ -56,7 +56,8 @@ class Rewindow:
     def run(self, *, retention_days: int) -> Job:
         """All of it."""
         job = self._unfinished() or self._plan(retention_days)
-        if job.state == "making":
+        named = bool(job.into) and job.into in self._store.tables()  # by a run that was killed before it said so
+        if job.state == "making" and not named:
             self._make(job)
             self._prove(job, self._store.against_ledger(job), "the ledger")
             rows, packets, size = self._store.totals(job.shadow, job.span)
@@ -112,8 +113,11 @@ class Rewindow:
             stored=stored,
         )
         prefix = wanted.id_prefix(topic_id)
+        before = store.jobs(prefix)
+        for each in before:
+            store.drop_shadow(each)  # of a run that was killed when all but this was done
         job = Job(
-            id=f"{prefix}{len(store.jobs(prefix)) + 1}",
+            id=f"{prefix}{len(before) + 1}",
             state="making",
             topic_id=topic_id,
             span=wanted.span,
@@ -198,8 +202,8 @@ class Rewindow:
             if day not in job.days_done:
                 job = self._swap_day(job, day)
             self._store.days.let_go(day)
-        job = self._store.save(replace(job, state="swapped"))
         self._store.drop_shadow(job)
+        job = self._store.save(replace(job, state="swapped"))
         self._tell("these windows are in flows now, and in its rollups")
         return job
 
