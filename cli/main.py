@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from cli import extras, options, standard
+from cli import extras, options, proxies, standard
 from cli.commands import check, history, look, more, run
 from cli.commands.more import COMPLETE_ENV
 from cli.options import Flags
@@ -86,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code. Never shows a traceback for what a person can put right."""
     if arguments is None:
         standard.prepare()
+        proxies.spare_loopback(os.environ)
     if COMPLETE_ENV in os.environ:
         cli.main(prog_name="ayaflow", complete_var=COMPLETE_ENV)  # asked by a shell; does not return
     words = list(sys.argv[1:] if arguments is None else arguments)

@@ -96,7 +96,7 @@ def _client(settings: ClickHouseSettings, endpoint: Endpoint, database: str, tim
 
     return clickhouse_connect.get_client(
         interface=endpoint.scheme,
-        host=f"[{host}]" if ":" in (host := endpoint.address.host) else host,
+        host=endpoint.address.host,
         port=endpoint.address.port,
         proxy_path=endpoint.path,
         username=settings.username,

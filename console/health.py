@@ -26,6 +26,7 @@ from schemas.topics import topics
 TIMEOUT_SECONDS = 2.0
 _MOST_BYTES = 1 << 20  # of an answer
 _MOST_AT_ONCE = 16  # of the parts of one kind that are asked
+_STRAIGHT: dict[str, str] = {}  # no proxy: $http_proxy is for the world outside, and these are parts of ours
 # the console's certificate is for the name that people use, and this asks by number; no secret is sent
 _TRUSTING = ssl._create_unverified_context()  # noqa: S323, SLF001
 
@@ -179,22 +180,24 @@ def _clickhouse(settings: ClickHouseSettings, timeout_seconds: float) -> Verdict
 
 def _host(endpoint: Endpoint, settings: ClickHouseSettings, timeout_seconds: float) -> Verdict:
     context = tls(settings) if endpoint.scheme == "https" else None
-    status, _ = _get(f"{endpoint.url}/ping", timeout_seconds, context)
+    # by the way that its clients go
+    status, _ = _get(f"{endpoint.url}/ping", timeout_seconds, context, proxies=None)
     return Verdict(ok=status == 200, message="" if status == 200 else f"answers {status}")
 
 
-def _component(listen: str, setting: str, timeout_seconds: float) -> Verdict:
+def component(listen: str, setting: str, timeout_seconds: float = TIMEOUT_SECONDS) -> Verdict:
+    """What a producer or streams says of itself. Raises OSError, HTTPException, ValueError; SettingsError."""
     return _verdict(_get(f"http://{Address.parse(listen, setting).reachable}/health", timeout_seconds))
 
 
 def _components(name: str, listen: Sequence[str], setting: str, timeout_seconds: float) -> Verdict:
     """One of several that is not well, else the first; what all of them told is in its details as `parts`."""
     if len(listen) == 1:
-        return _component(listen[0], setting, timeout_seconds)
+        return component(listen[0], setting, timeout_seconds)
 
     def ask(address: str) -> Verdict:
         try:
-            return _component(address, setting, timeout_seconds)
+            return component(address, setting, timeout_seconds)
         except (OSError, HTTPException, ValueError) as error:
             return Verdict(ok=False, message=f"does not answer ({_short(error)})")
 
@@ -219,10 +222,11 @@ def _console(settings: ConsoleSettings, timeout_seconds: float) -> Verdict:
     return _verdict(_get(f"{console_url(settings)}/api/health", timeout_seconds, _TRUSTING))
 
 
-def _get(url: str, timeout_seconds: float, tls: ssl.SSLContext | None = None) -> tuple[int, bytes]:
-    """Status and body, whatever the status. Raises OSError or HTTPException."""
-    # straight to it: $http_proxy is for the world outside
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=tls))
+def _get(
+    url: str, timeout_seconds: float, tls: ssl.SSLContext | None = None, *, proxies: dict[str, str] | None = _STRAIGHT
+) -> tuple[int, bytes]:
+    """Status and body, whatever the status. `proxies`: None: the environment's. Raises OSError or HTTPException."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies), urllib.request.HTTPSHandler(context=tls))
     try:
         with opener.open(url, timeout=timeout_seconds) as answer:
             return answer.status, answer.read(_MOST_BYTES)

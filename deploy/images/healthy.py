@@ -45,8 +45,10 @@ def main(part: str) -> int:
     url = address(part)
     unchecked = ssl.create_default_context()  # of this machine's own certificate only the name would be wrong
     unchecked.check_hostname, unchecked.verify_mode = False, ssl.CERT_NONE
+    secure = urllib.request.HTTPSHandler(context=unchecked)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), secure)  # no proxy knows this container
     try:
-        with urllib.request.urlopen(url, timeout=SECONDS, context=unchecked) as answer:  # noqa: S310  http or https
+        with opener.open(url, timeout=SECONDS) as answer:
             answer.read(MOST_BYTES)
     except urllib.error.HTTPError as error:
         with error:

@@ -167,6 +167,7 @@ def test_a_health_check_says_what_the_part_says(
     part.status = status  # type: ignore[attr-defined]
     setting = "AYAFLOW_CONSOLE_LISTEN" if name == "console" else f"AYAFLOW_{name.upper()}_METRICS_LISTEN"
     monkeypatch.setenv(setting, f"0.0.0.0:{part.server_port}")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")  # for the world outside
     assert healthy.main(name) == code
     assert ("kafka is away" in capsys.readouterr().err) is bool(code)
 

@@ -3,15 +3,15 @@
 python -m deploy.local.demo.yesterday DATA_DIR HOST:PORT          of the demo; where its streams answers /health
 """
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 
+from console.health import component
 from deploy.local.demo import past, plan
 from deploy.local.process import dies_with_parent
 from deploy.local.up.processes import settings_file
@@ -22,9 +22,8 @@ _LOOK_SECONDS = 0.5
 def is_well(listen: str) -> bool:
     """Whether streams says so."""
     try:
-        with urllib.request.urlopen(f"http://{listen}/health", timeout=2) as answer:
-            return bool(json.load(answer).get("ok"))
-    except (OSError, ValueError):
+        return component(listen, "streams.metrics_listen").ok
+    except (OSError, HTTPException, ValueError):
         return False
 
 

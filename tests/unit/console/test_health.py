@@ -154,3 +154,10 @@ def test_a_setting_that_cannot_be_read_is_the_sentence() -> None:
 def test_a_proxy_for_the_world_outside_is_not_asked(nobody: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", f"http://{nobody}")
     assert streams(200, {"ok": True}).ok
+
+
+def test_clickhouse_is_asked_by_the_proxy_that_its_clients_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering(200, b"Ok.") as proxy:
+        monkeypatch.setenv("http_proxy", f"http://{proxy}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        assert asked("clickhouse", clickhouse__url="http://clickhouse.invalid:8123")[1].ok
