@@ -17,6 +17,7 @@ from schemas.fields import KEYS, Field, Kind
 
 _FILE = re.compile(r"(\d{4})_(\w+?)(\.cluster)?\.sql")
 _STATEMENT_END = re.compile(r";\s*$", re.MULTILINE)
+_MAKES = re.compile(r"CREATE (?:MATERIALIZED VIEW|TABLE|VIEW) IF NOT EXISTS \w+\.(\w+) ")
 _COMMENT = re.compile(r"^\s*--.*$", re.MULTILINE)
 
 
@@ -27,6 +28,11 @@ class Migration:
     number: int
     name: str
     statements: tuple[str, ...]  # complete SQL, to be run one after the other
+
+    @property
+    def makes(self) -> frozenset[str]:
+        """The names of the tables and views that it creates."""
+        return frozenset(made[1] for statement in self.statements if (made := _MAKES.match(statement)))
 
 
 class Layout(Protocol):

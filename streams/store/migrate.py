@@ -4,7 +4,6 @@ Each migration can be run again without harm, so two workers that start together
 work and tells people what a server has.
 """
 
-import re
 from collections.abc import Mapping
 
 from clickhouse_connect.driver.client import Client
@@ -19,7 +18,6 @@ from schemas.clickhouse.horizon import DEFAULTS_SQL, TABLES_SQL, Horizon, shorte
 log = logs.get("streams")
 
 _NOT_THERE = frozenset({60, 81})  # UNKNOWN_TABLE, UNKNOWN_DATABASE
-_MADE = re.compile(r"CREATE (?:MATERIALIZED VIEW|TABLE|VIEW) IF NOT EXISTS \w+\.(\w+)")
 _TABLES_SQL = "SELECT name FROM system.tables WHERE database = {database:String}"
 
 
@@ -70,7 +68,7 @@ def _done(client: Client, settings: ClickHouseSettings) -> dict[int, str] | None
 
 def _has_tables(client: Client, settings: ClickHouseSettings) -> bool:
     """Whether the host has each table that the migrations make."""
-    wanted = {found[1] for each in migrations(settings) for one in each.statements if (found := _MADE.match(one))}
+    wanted = frozenset[str]().union(*(each.makes for each in migrations(settings)))
     rows = client.query(_TABLES_SQL, parameters={"database": settings.database}).result_rows
     return wanted <= {str(row[0]) for row in rows}
 

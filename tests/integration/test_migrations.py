@@ -14,7 +14,7 @@ from schemas.clickhouse import ddl
 from streams.partition.state import Partition
 from streams.partition.storing import store_window
 from streams.store.clickhouse import ClickHouseStore
-from streams.store.migrate import migrate
+from streams.store.migrate import _has_tables, migrate
 from tests.bench import traffic
 from tests.fix_local import WRITER
 
@@ -69,6 +69,19 @@ def test_migrations_that_are_run_again_change_nothing(settings: ClickHouseSettin
         assert figures(client) == rows
         after = fill(settings, first=10_000)
         assert figures(client)[0][1] == before + after
+    finally:
+        client.close()
+
+
+def test_the_migrations_name_each_table_that_is_there_then(settings: ClickHouseSettings) -> None:
+    client = connect(settings, database="default", timeout_seconds=60)
+    try:
+        migrate(client, settings)
+        there = {row[0] for row in client.query(f"SHOW TABLES FROM {settings.database}").result_rows}
+        assert there - {"schema_migrations"} == set().union(*(each.makes for each in ddl.migrations(settings)))
+        assert _has_tables(client, settings)
+        client.command(f"DROP VIEW {settings.database}.scans SYNC")  # a host that was added has its record, and not all
+        assert not _has_tables(client, settings)
     finally:
         client.close()
 

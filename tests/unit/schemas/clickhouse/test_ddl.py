@@ -32,6 +32,11 @@ def test_every_statement_can_be_run_again() -> None:
             assert re.match(r"CREATE (TABLE|VIEW|MATERIALIZED VIEW) IF NOT EXISTS ", statement), statement
 
 
+def test_each_migration_says_what_it_creates() -> None:
+    for migration in [*migrations(ONE), *migrations(CLUSTER)]:
+        assert len(migration.makes) == sum(one.startswith("CREATE ") for one in migration.statements), migration.name
+
+
 def test_no_placeholder_is_left() -> None:
     for statement in statements(ONE) + statements(CLUSTER):
         rendered = re.sub(r"\{(since|until|addr|prefix):[\w()']+\}", "", statement)  # parameters of views
