@@ -173,5 +173,5 @@ audit-dependencies: ## asks PyPI's advisories about each dependency of deploy/re
 	@deploy/requirements/audit.sh
 
 clean:           ## remove what setup and the tests made in this checkout
-	rm -rf .venv .venv-bench .venv-lock .ship .wheels .coverage-data .extras-* deploy/local/jars tests/integration/registry build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis bpf/objects
+	rm -rf .venv .venv-bench .venv-lock .ship .wheels .coverage-data .extras-* deploy/local/jars deploy/local/kafka/classes.jsa* tests/integration/registry build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis bpf/objects
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

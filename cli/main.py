@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from cli import extras, options, proxies, standard
+from cli import extras, options, proxies, standard, unused
 from cli.commands import check, history, look, more, run
 from cli.commands.more import COMPLETE_ENV
 from cli.options import Flags
@@ -92,7 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     flags = Flags()
     try:
-        return _run(words or ["--help"], flags)
+        with unused.left_out():
+            return _run(words or ["--help"], flags)
     except (KeyboardInterrupt, click.Abort):
         return _INTERRUPTED
     except BrokenPipeError:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from cli import unused
 from common import logs
 from common import settings as settings_module
 from common.settings import Settings
@@ -43,6 +44,8 @@ def begin(context: click.Context) -> Settings:
     """The settings of this run; logs go to standard error as they say. Raises SettingsError."""
     settings = flags_of(context).load()
     logs.configure(level=settings.log.level, form=settings.log.format)
+    if settings.streams.operators:
+        unused.let_in()
     return settings
 
 

@@ -32,12 +32,14 @@ from tests.waiting import HANG_SECONDS
 
 ENTRY = """
 import sys
+from cli import unused
 from common import logs, settings
 from common.errors import AyaflowError
-from streams import component
 logs.configure(form="text", level="debug")
 try:
-    sys.exit(component.run(settings.load()))
+    with unused.left_out():
+        from streams import component
+        sys.exit(component.run(settings.load()))
 except AyaflowError as error:
     print(error, file=sys.stderr)
     sys.exit(error.exit_code)

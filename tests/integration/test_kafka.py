@@ -11,6 +11,7 @@ from confluent_kafka.admin import ConfigResource  # type: ignore[attr-defined]
 
 from common import kafka
 from common.settings import KafkaSettings
+from deploy.local.kafka.broker import ARCHIVE
 from schemas.topics import topics
 from tests.fix_local import free_port, refusal, running_kafka, temporary_directory
 from tests.waiting import HANG_SECONDS, until
@@ -92,6 +93,7 @@ def test_data_survives_a_kill_of_the_broker_and_nothing_outlives_its_parent() ->
         with running_kafka(directory) as (bootstrap, process):
             produce_one(bootstrap, "ayaflow.dead-letter", b"kept")
             [java] = children(process)
+            archived = str(ARCHIVE) in Path(f"/proc/{java}/maps").read_text()
             process.kill()
             process.wait()
             until(lambda: gone(java), lambda: "java outlived its parent")
@@ -101,6 +103,7 @@ def test_data_survives_a_kill_of_the_broker_and_nothing_outlives_its_parent() ->
             os.kill(java, signal.SIGKILL)
             assert process.wait(HANG_SECONDS) == 4
         assert "Kafka ended by SIGKILL" in (directory / "kafka.out").read_text()
+        assert archived == ARCHIVE.exists(), "Java passes the archive of make setup over"
 
 
 def test_a_second_broker_on_the_same_port_or_directory_says_so(kafka_broker: str) -> None:

@@ -31,6 +31,9 @@ START_SECONDS = 60
 STOP_SECONDS = 15
 OLDEST_JAVA = 17
 JARS = Path(__file__).parents[1] / "jars"
+ARCHIVE = Path(__file__).with_name("classes.jsa")
+"""The classes of our own jars as Java has parsed them: archive.py writes it, and all goes without it, too."""
+MAIN = "kafka.Kafka"
 
 
 def run(settings: Settings) -> int:
@@ -68,24 +71,15 @@ def _serve(settings: Settings, listener: Address, stopping: Stop) -> int:
             listener=listener, controller_port=controller.port, data=data, partitions=settings.kafka.partitions
         ),
     )
-    flags = [
-        java,
-        f"-Xmx{settings.local.kafka_heap_mb}m",
-        "-Xms64m",
-        "-XX:+UseSerialGC",
-        "-XX:+ExitOnOutOfMemoryError",
-        "-Djava.awt.headless=true",
-        f"-Dayaflow.logs={log_dir}",
-        f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}",
-        "-cp",
-        classpath,
-    ]
+    flags = java_flags(java, classpath, heap_mb=settings.local.kafka_heap_mb, log_dir=log_dir)
+    if settings.local.kafka_jars_dir is None and ARCHIVE.exists():
+        flags.append(f"-XX:SharedArchiveFile={ARCHIVE}")
     if not (data / "meta.properties").exists():
-        _format(flags, properties, data)
+        format_storage(flags, properties, data)
     output, broker_log = log_dir / "kafka-java.log", log_dir / "kafka-broker.log"
     seen = broker_log.stat().st_size if broker_log.exists() else 0
     with output.open("wb") as sink:
-        child = _spawn([*flags, "kafka.Kafka", str(properties)], sink.fileno())
+        child = _spawn([*flags, MAIN, str(properties)], sink.fileno())
     try:
         _await_ready(settings.kafka, log_dir, child, stopping)
         if child.poll() is None and not stopping.is_set():
@@ -121,8 +115,24 @@ def _spawn(command: list[str], output: int) -> subprocess.Popen[bytes]:
     )
 
 
-def _format(flags: list[str], properties: Path, data: Path) -> None:
-    """Give an empty directory its cluster id; Kafka keeps it in meta.properties."""
+def java_flags(java: str, classpath: str, *, heap_mb: int, log_dir: Path) -> list[str]:
+    """The command of a JVM, up to the class that it runs."""
+    return [
+        java,
+        f"-Xmx{heap_mb}m",
+        "-Xms64m",
+        "-XX:+UseSerialGC",
+        "-XX:+ExitOnOutOfMemoryError",
+        "-Djava.awt.headless=true",
+        f"-Dayaflow.logs={log_dir}",
+        f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}",
+        "-cp",
+        classpath,
+    ]
+
+
+def format_storage(flags: list[str], properties: Path, data: Path) -> None:
+    """Give an empty directory its cluster id; Kafka keeps it in meta.properties. Raises EnvironmentProblem."""
     cluster = base64.urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")  # never begins with "-"
     done = subprocess.run(
         [*flags, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)],
