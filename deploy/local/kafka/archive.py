@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka.admin import AdminClient
 
 from common import kafka
 from common.address import Address
@@ -86,7 +87,7 @@ def _use(settings: KafkaSettings, java: "subprocess.Popen[bytes]") -> None:
         consumer.close()
 
 
-def _answers(admin: kafka.AdminClient) -> bool:
+def _answers(admin: AdminClient) -> bool:
     try:
         return bool(admin.list_topics(timeout=1).brokers)
     except KafkaException:
