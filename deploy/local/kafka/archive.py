@@ -12,9 +12,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Producer
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaException
 
 from common import kafka
 from common.address import Address
@@ -68,10 +68,10 @@ def _use(settings: KafkaSettings, java: "subprocess.Popen[bytes]") -> None:
         if java.poll() is not None or time.monotonic() > end:
             raise ServiceUnavailable("the broker did not answer")
     kafka.create_missing(settings, topics(settings), client=admin)
-    topic, servers = TopicNames.of(settings.topic_prefix).packets, {"bootstrap.servers": settings.bootstrap_servers}
-    consumer = Consumer({**servers, "group.id": "archive", "auto.offset.reset": "earliest"})
+    topic = TopicNames.of(settings.topic_prefix).packets
+    consumer = kafka.consumer(settings, group="archive")
     try:
-        producer = Producer({**servers, "transactional.id": "archive", "log_level": 2})
+        producer = kafka.producer(settings, on_error=lambda error: None, ours={"transactional.id": "archive"})
         producer.init_transactions(_SECONDS)
         producer.begin_transaction()
         producer.produce(topic, b"a message")
@@ -80,14 +80,14 @@ def _use(settings: KafkaSettings, java: "subprocess.Popen[bytes]") -> None:
         message = consumer.poll(_SECONDS)
         if message is None or message.error():
             raise ServiceUnavailable("the broker gave back no message")
-        consumer.commit(asynchronous=False)
+        consumer.commit(message=message, asynchronous=False)
     except KafkaException as error:
         raise ServiceUnavailable(f"the broker did not serve: {kafka.reason(error)}") from error
     finally:
         consumer.close()
 
 
-def _answers(admin: AdminClient) -> bool:
+def _answers(admin: Any) -> bool:
     try:
         return bool(admin.list_topics(timeout=1).brokers)
     except KafkaException:

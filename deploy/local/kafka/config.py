@@ -35,8 +35,10 @@ def server_properties(*, listener: Address, controller_port: int, data: Path, pa
         "auto.create.topics.enable": "false",
         "group.initial.rebalance.delay.ms": 0,
         # a broker that was killed is let in again when its session has ended
-        "broker.heartbeat.interval.ms": 500,
+        "broker.heartbeat.interval.ms": 1_000,
         "broker.session.timeout.ms": 3_000,
+        # there is no follower to be told that nothing has changed, twice a second and on the disk
+        "metadata.max.idle.interval.ms": 0,
         "message.max.bytes": MAX_MESSAGE_BYTES,
         "replica.fetch.max.bytes": MAX_MESSAGE_BYTES,
         "fetch.max.bytes": 8 * MAX_MESSAGE_BYTES,
