@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from common.settings import ClickHouseSettings, KafkaSettings
-from streams.disk.keeper import LOOK_SECONDS, Keeper
+from streams.disk.keeper import Keeper
 from streams.disk.plan import Limits
 from streams.disk.turns import Turns
 from streams.metrics import Metrics
@@ -24,8 +24,8 @@ class Housekeeping:
         limits = Limits(cap=settings.max_bytes, reserve=settings.reserve_bytes)
         self._keeper = Keeper(ClickHouseDisk(settings), limits, retention(settings), metrics)
         self._condenser = Condenser(settings, kafka)
-        self._disk = Turns("the disk's room", self._keeper.look, seconds=LOOK_SECONDS, mine=mine)
-        self._ledger = Turns("the old ledger", self._condenser.look, seconds=_CONDENSE_SECONDS, mine=mine)
+        self._disk = Turns("the disk's room", self._keeper.look, seconds=self._keeper.pause, mine=mine)
+        self._ledger = Turns("the old ledger", self._condenser.look, seconds=lambda: _CONDENSE_SECONDS, mine=mine)
 
     def start(self) -> None:
         """Begin."""

@@ -15,14 +15,14 @@ ENGINE = {replacing_merge_tree}
 ORDER BY (topic_id, kafka_partition, kind, node, ring_id, gap_start, gap_end)
 TTL toDateTime(time) + INTERVAL {rollup_retention_days} DAY;
 
--- Days that went for want of room (clickhouse.max_bytes, reserve_bytes). A row is written before the day goes, and done when it has.
+-- Days that went for want of room (clickhouse.max_bytes, reserve_bytes). A row is written before the day goes, and its figures before its rows are gone.
 CREATE TABLE IF NOT EXISTS {database}.dropped{local} {on_cluster}
 (
     table         LowCardinality(String)  COMMENT 'Of which table',
     day           Date                    COMMENT 'Its partition',
     time          DateTime64(3, 'UTC')    COMMENT 'When it was decided',
     why           Enum8('cap' = 0, 'disk' = 1) COMMENT 'clickhouse.max_bytes, or clickhouse.reserve_bytes',
-    rows          UInt64                  COMMENT 'Rows that it had',
+    rows          UInt64                  COMMENT 'Rows that it had; 0 as long as it is going: they are counted when nothing comes any more',
     bytes_on_disk UInt64                  COMMENT 'What these took',
     packets       UInt64                  COMMENT 'Packets in them; 0 of tables that count none',
     bytes         UInt64                  COMMENT 'Bytes of these packets',

@@ -6,11 +6,14 @@ down by node, interface and direction; so the day as a whole is still compared w
 
 from schemas.clickhouse.rollups import SIDES
 
-DAYS = "SELECT day FROM dropped WHERE table IN ('flows', 'ledger')"
+_WENT = "SELECT day FROM dropped FINAL WHERE (rows > 0 OR NOT done)"  # without rows nothing went: the day was held
+DAYS = f"{_WENT} AND table IN ('flows', 'ledger')"
 """Those that are not compared; also one that is just going."""
+OF_FLOWS = f"{_WENT} AND table = 'flows'"
+GOING = "SELECT day FROM dropped FINAL WHERE NOT done"
 KIND = "dropped"
 """Of a loss."""
-NEWEST = "SELECT toUnixTimestamp(max(day)) AS newest FROM dropped WHERE table IN ('flows', 'ledger')"
+NEWEST = f"SELECT toUnixTimestamp(max(day)) AS newest FROM ({DAYS})"  # noqa: S608  constants
 """The beginning of the last such day, seconds since the Unix epoch; 0: there is none."""
 
 
@@ -21,7 +24,7 @@ def kept(time: str) -> str:
 
 def comparable(time: str) -> str:
     """Whether flows and rollups of a moment's day are all there, but for what TTL took."""
-    return f"toDate({time}) GLOBAL NOT IN (SELECT day FROM dropped WHERE table NOT IN ('names', 'names_ledger'))"  # noqa: S608
+    return f"toDate({time}) GLOBAL NOT IN ({_WENT} AND table NOT IN ('names', 'names_ledger'))"
 
 
 def gone(ledger_in_margin: str, chosen: str, node: str) -> str:
@@ -32,9 +35,9 @@ def gone(ledger_in_margin: str, chosen: str, node: str) -> str:
     """
     day_us = "toInt64(toUnixTimestamp(c.day)) * 1000000"
     compared = (
-        f"{day_us} >= {{since_us:Int64}} AND {day_us} + 86400000000 <= {{until_us:Int64}} "  # noqa: S608  constants
-        "AND c.day GLOBAL NOT IN (SELECT day FROM dropped WHERE table = 'ledger') "
-        "AND c.day GLOBAL NOT IN (SELECT day FROM dropped FINAL WHERE NOT done)"
+        f"{day_us} >= {{since_us:Int64}} AND {day_us} + 86400000000 <= {{until_us:Int64}} "
+        f"AND c.day GLOBAL NOT IN ({_WENT} AND table = 'ledger') "
+        f"AND c.day GLOBAL NOT IN ({GOING})"
     )
     return f"""
 SELECT c.node AS node, c.interface AS interface, c.direction AS direction,

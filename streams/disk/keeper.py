@@ -14,7 +14,9 @@ from streams.metrics import Metrics
 
 log = logs.get("streams")
 
-LOOK_SECONDS = 5.0
+_LOOK_SECONDS, _LEAST_SECONDS = 5.0, 0.5
+_LOOKS = 4  # before there is no more room
+_TAKES_SECONDS, _FORGETS = 1.0, 0.95  # what a look takes at least, how much of a longer one counts for the next
 _MOST_AT_ONCE = 1000  # days of one look
 
 
@@ -28,10 +30,10 @@ class Disk(Protocol):
         """Drops that were begun."""
 
     def begin(self, what: Day, why: Why, ms: int) -> Drop | None:
-        """Write it down. None: the day is gone already, or somebody else is at it."""
+        """Set its rows aside. None: the day is gone already, or somebody else is at it."""
 
-    def go_on(self, drop: Drop) -> bool:
-        """Drop what was written down, unless that was done. Whether something was dropped now."""
+    def go_on(self, drop: Drop) -> int:
+        """Count what was set aside, write it down and drop it -> rows. 0: that was done already."""
 
     def close(self) -> None:
         """Close the connection."""
@@ -54,34 +56,48 @@ class Keeper:
         self._growth = Growth()
         self._found: Plan | None = None
         self._last: str | None = None  # what went last
+        self._takes = _TAKES_SECONDS  # seconds of a look, with what goes
 
     def look(self) -> None:
         """Once. Raises ServiceUnavailable."""
+        began = self._monotonic()
         for drop in self._disk.unfinished():
             self._gone(drop, self._disk.go_on(drop), 0)
         for _ in range(_MOST_AT_ONCE):
             seen = self._disk.seen()
-            # what comes until the next look, and once more for what is under way
-            found = plan(seen, self._limits, self._retention, coming=2 * LOOK_SECONDS * self._growth.rate_now)
+            # what comes until the next look is over, and once more for what is under way
+            coming = 2 * (_LEAST_SECONDS + self._takes) * self._growth.rate_now
+            found = plan(seen, self._limits, self._retention, coming=coming)
             if found.why is None or found.next is None:
                 break
             begun = self._disk.begin(found.next, found.why, time.time_ns() // 1_000_000)
             if begun is None:  # somebody else is at it
                 break
-            self._gone(begun, self._disk.go_on(begun), found.next.bytes)
-        self._growth.look(self._monotonic(), found.used)
+            if not self._gone(begun, self._disk.go_on(begun), found.next.bytes):
+                break
+        ended = self._monotonic()
+        self._takes = max(_TAKES_SECONDS, ended - began, _FORGETS * self._takes)
+        self._growth.look(ended, found.used)
         self._found = found
         self._measure(found, seen)
 
-    def _gone(self, drop: Drop, went: bool, size: int) -> None:
-        if not went:
-            return
+    def pause(self) -> float:
+        """Seconds until the next look: the nearer the end of the room, the sooner."""
+        rate = self._growth.rate_now
+        if self._found is None or self._found.left is None or not rate:
+            return _LOOK_SECONDS
+        return min(_LOOK_SECONDS, max(_LEAST_SECONDS, self._found.left / rate / _LOOKS))
+
+    def _gone(self, drop: Drop, rows: int, size: int) -> bool:
+        if not rows:
+            return False
         self._growth.went(size)
         self._metrics.dropped_partitions.labels(drop.table, str(drop.why)).inc()
-        self._metrics.dropped_rows.labels(drop.table).inc(drop.rows)
+        self._metrics.dropped_rows.labels(drop.table).inc(rows)
         self._last = f"{drop.day} of {drop.table}"
         setting = {Why.CAP: "clickhouse.max_bytes", Why.DISK: "clickhouse.reserve_bytes"}[drop.why]
-        log.warning("a day was dropped", table=drop.table, day=str(drop.day), rows=drop.rows, because_of=setting)
+        log.warning("a day was dropped", table=drop.table, day=str(drop.day), rows=rows, because_of=setting)
+        return True
 
     def _measure(self, found: Plan, seen: Seen) -> None:
         metrics, seconds = self._metrics, self._seconds(found)

@@ -75,7 +75,6 @@ class Drop:
     day: date
     ms: int  # when, milliseconds since the Unix epoch
     why: Why
-    rows: int  # that were written down
 
     @property
     def named(self) -> dict[str, Any]:

@@ -14,8 +14,10 @@ _END_SECONDS = 1.0
 class Turns:
     """A thread that holds nobody up. What goes wrong is kept for health, and the next turn tries again."""
 
-    def __init__(self, name: str, work: Callable[[], object], *, seconds: float, mine: Callable[[], bool]) -> None:
-        """`seconds`: between two turns; `mine`: whether this worker is the one."""
+    def __init__(
+        self, name: str, work: Callable[[], object], *, seconds: Callable[[], float], mine: Callable[[], bool]
+    ) -> None:
+        """`seconds`: until the next turn; `mine`: whether this worker is the one."""
         self._name, self._work, self._seconds, self._mine = name, work, seconds, mine
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -29,7 +31,7 @@ class Turns:
     def _run(self) -> None:
         while not self._ended.is_set():
             self.turn()
-            self._ended.wait(self._seconds)
+            self._ended.wait(self._seconds())
 
     def turn(self) -> None:
         """One of them, if it is ours."""

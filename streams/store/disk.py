@@ -1,9 +1,16 @@
-"""What our tables take of ClickHouse's disk, and how days go: first written down, then dropped. Blocking.
+"""What our tables take of ClickHouse's disk, and how days go. Blocking.
 
-A drop is a row of the table `dropped`, whose identity is (table, day, time) and which says `done` when the partition is
-gone. Whoever finds one that is not done goes on with it.
+A day goes in one step from its table to one of its own (MOVE PARTITION), where nothing is added any more: it is counted
+there, what was counted is written down, then that table is dropped. So each row is kept or counted, also one that is
+stored while its day goes: it is in the table of before, and the next to go.
+
+A drop is a row of the table `dropped`, whose identity is (table, day, time), and which is `done` when it has the
+figures and the rows are gone. Its table is going_…, and gone_… as soon as somebody counts it. Whoever finds one that is
+not done goes on with it: the new name keeps out who began it and was only slow.
 """
 
+import re
+import time
 from collections.abc import Mapping
 from datetime import date
 
@@ -17,11 +24,17 @@ from streams.store.connection import Connection
 log = logs.get("streams")
 
 _NO_SPACE = ("NOT_ENOUGH_SPACE", "No space left", "CANNOT_WRITE_TO_FILE_DESCRIPTOR")
-_ANY_SIZE = {"max_partition_size_to_drop": 0}  # a server has a limit of 50 GB; it is for people who err
+_MOVING_SECONDS, _PAUSE_SECONDS = 60.0, 0.1
+_FORGOTTEN_MS = 600_000
+_PLACE = re.compile(r"^(Replicated\w+\('[^']*)'")  # the path in ZooKeeper; without one each table has its own
+_ANY_SIZE = {  # a server has limits of 50 GB; they are for people who err
+    "max_partition_size_to_drop": 0,
+    "max_table_size_to_drop": 0,
+}
 _FIGURES = """
-SELECT count() AS rows, {bytes_on_disk:UInt64} AS bytes_on_disk, toUInt64(sum(TABLE.PACKETS)) AS packets,
-       toUInt64(sum(TABLE.BYTES)) AS bytes, [] AS places
-FROM TABLE WHERE toDate(TIME) = toDate({day:String}) HAVING rows > 0
+SELECT count() AS rows, {bytes_on_disk:UInt64} AS bytes_on_disk, toUInt64(sum(PACKETS)) AS packets,
+       toUInt64(sum(BYTES)) AS bytes, [] AS places
+FROM GONE AS t HAVING rows > 0
 """
 _OF_FLOWS = """
 SELECT sum(records) AS rows, {bytes_on_disk:UInt64} AS bytes_on_disk, sum(p) AS packets, sum(b) AS bytes,
@@ -34,7 +47,7 @@ FROM (
                             toUInt64(sum(if(direction = 'ingress', bytes, bytes_rev))), count()),
                 ('egress', toUInt64(sum(if(direction = 'egress', packets, packets_rev))),
                            toUInt64(sum(if(direction = 'egress', bytes, bytes_rev))), 0)] AS sides
-        FROM flows WHERE toDate(window_begin) = toDate({day:String})
+        FROM GONE
         GROUP BY node, interface
     )
     ARRAY JOIN sides AS side
@@ -58,10 +71,12 @@ class ClickHouseDisk:
     def __init__(self, settings: ClickHouseSettings) -> None:
         self._settings = settings
         self._connection = Connection(settings, None)
-        self._parts, self._disks = (
+        self._on_cluster = f" ON CLUSTER '{settings.cluster}'" if settings.cluster else ""
+        self._parts, self._disks, self._processes = (
             f"clusterAllReplicas('{settings.cluster}', system.{name})" if settings.cluster else f"system.{name}"
-            for name in ("parts", "disks")
+            for name in ("parts", "disks", "processes")
         )
+        self._is_tidy = False
 
     def close(self) -> None:
         """Close the connection."""
@@ -88,7 +103,7 @@ class ClickHouseDisk:
             pieces=tuple(
                 Piece(host=host, table=self._plain(table), day=_day(self._plain(table), day), rows=rows, bytes=size)
                 for host, table, day, active, rows, size in pieces
-                if active
+                if active and rows  # what went is covered by an empty part for a while
             ),
             rooms=tuple(
                 Room(host=host, free=free, total=total, going=going[host]) for host, _, free, total, _ in rooms if total
@@ -97,58 +112,116 @@ class ClickHouseDisk:
 
     def unfinished(self) -> list[Drop]:
         """Drops that were begun."""
-        return self._drops("NOT done")
+        begun = self._drops("NOT done")
+        if not self._is_tidy:
+            self._tidy(begun)
+            self._is_tidy = True
+        return begun
 
     def begin(self, what: Day, why: Why, ms: int) -> Drop | None:
-        """Write it down. None: the day is gone already, or somebody else is at it now."""
-        drop = Drop(table=what.table, day=what.day, ms=ms, why=why, rows=what.rows)
-        if self._held(what.day):
+        """Set its rows aside. None: they are gone already, or somebody else is at it now."""
+        drop = Drop(table=what.table, day=what.day, ms=ms, why=why)
+        if any((each.table, each.day) == (drop.table, drop.day) for each in self._drops("NOT done")):
             return None
         try:
-            self._write(drop, what.bytes)
+            return drop if self._set_aside(drop) else None
         except ServiceUnavailable as error:
             if not any(word in str(error) for word in _NO_SPACE):
                 raise
-            # there is no room to write it down: the log has it, and the table when there is
-            log.warning(
-                "the disk is full: a day goes before it is written down", table=what.table, day=what.day, rows=what.rows
-            )
-            self._drop(drop)
-            self._connection.command(
-                "INSERT INTO dropped (table, day, time, why, rows, bytes_on_disk, done) VALUES ({table:String}, "
-                "toDate({day:String}), fromUnixTimestamp64Milli({ms:Int64}, 'UTC'), {why:String}, {rows:UInt64}, "
-                "{bytes_on_disk:UInt64}, 1)",
-                **drop.named,
-                why=str(why),
-                rows=what.rows,
-                bytes_on_disk=what.bytes,
-            )
-            return None
-        ours = [each for each in self._drops("NOT done") if (each.table, each.day) == (what.table, what.day)]
-        if not ours:
-            return None
-        if min(ours, key=lambda each: each.ms).ms != ms:
-            self._finish(drop, also=", 0 AS rows, 0 AS bytes_on_disk, 0 AS packets, 0 AS bytes, [] AS places")
-            return None
-        return next(each for each in ours if each.ms == ms)
+        self._drop_uncounted(drop, what)
+        return None
 
-    def go_on(self, drop: Drop) -> bool:
-        """Drop what was written down, unless that was done. Whether something was dropped now."""
-        table = self._table(drop.table)
-        now = self._connection.query(
-            f"SELECT count() FROM {table.name} WHERE toDate({table.time}) = toDate({{day:String}})",  # noqa: S608  a checked name
-            lambda rows: int(rows[0][0]),
-            day=str(drop.day),
-        )
-        going = now >= drop.rows  # fewer: it was dropped, and these came late
-        if going:
-            if now > drop.rows:
-                self._write(drop, None)
+    def go_on(self, drop: Drop) -> int:
+        """Count what was set aside, write it down and drop it -> rows. 0: that was done already."""
+        going, gone = _names(drop)
+        there = self._tables(going, gone)
+        if going in there:
+            self._change(f"RENAME TABLE {self._of_ours(going)} TO {self._of_ours(gone)}")
+            self._wait_for_moves(going)
+        rows = 0
+        if there:
+            rows = self._write(drop, gone)
             if drop.table == "flows":
                 self._connection.command(_LOST, **drop.named)
-            self._drop(drop)
+            self._change(f"DROP TABLE {self._of_ours(gone)}", end=" SYNC")
         self._finish(drop)
-        return going
+        return rows
+
+    def _set_aside(self, drop: Drop) -> bool:
+        """Whether the rows are in a table of their own now. False: the day is held."""
+        going, _ = _names(drop)
+        stored_table = self._of_ours(f"{drop.table}{'_local' if self._settings.cluster else ''}")
+        # the table first: whoever finds the row and no table knows that all is done
+        self._change(f"CREATE TABLE {self._of_ours(going)}", end=f" AS {stored_table}{self._engine(drop.table, going)}")
+        self._change(f"ALTER TABLE {self._of_ours(going)}", end=" REMOVE TTL")  # it would take rows uncounted
+        self._connection.command(
+            "INSERT INTO dropped (table, day, time, why) VALUES ({table:String}, toDate({day:String}), "
+            "fromUnixTimestamp64Milli({ms:Int64}, 'UTC'), {why:String})",
+            **drop.named,
+            why=str(drop.why),
+        )
+        if self._held(drop.day):  # asked behind the row, which who holds a day asks for behind the constraint
+            self._change(f"DROP TABLE {self._of_ours(going)}", end=" SYNC")
+            self._finish(drop)
+            return False
+        self._change(f"ALTER TABLE {stored_table}", end=f" MOVE PARTITION '{drop.day}' TO TABLE {self._of_ours(going)}")
+        return True
+
+    def _engine(self, table: str, going: str) -> str:
+        """Of a replica: AS would take the place of the other table in ZooKeeper, too."""
+        if not self._settings.cluster:
+            return ""
+        engine = self._connection.query(
+            "SELECT engine_full FROM system.tables WHERE database = {database:String} AND name = {name:String}",
+            lambda rows: str(rows[0][0]),
+            database=self._settings.database,
+            name=f"{table}_local",
+        )
+        return f" ENGINE = {beside(engine, going)}"
+
+    def _drop_uncounted(self, drop: Drop, what: Day) -> None:
+        """There is no room to set it aside or to write it down: the log has it, and the table when there is."""
+        log.warning(
+            "the disk is full: a day goes before it is written down", table=what.table, day=what.day, rows=what.rows
+        )
+        stored_table = self._of_ours(f"{drop.table}{'_local' if self._settings.cluster else ''}")
+        self._change(f"ALTER TABLE {stored_table}", end=f" DROP PARTITION '{drop.day}'")
+        self._connection.command(
+            "INSERT INTO dropped (table, day, time, why, rows, bytes_on_disk, done) VALUES ({table:String}, "
+            "toDate({day:String}), fromUnixTimestamp64Milli({ms:Int64}, 'UTC'), {why:String}, {rows:UInt64}, "
+            "{bytes_on_disk:UInt64}, 1)",
+            **drop.named,
+            why=str(drop.why),
+            rows=what.rows,
+            bytes_on_disk=what.bytes,
+        )
+        self._change(f"DROP TABLE IF EXISTS {self._of_ours(_names(drop)[0])}", end=" SYNC")
+
+    def _wait_for_moves(self, going: str) -> None:
+        """Until no statement moves rows to a table: it may know it from before it had another name."""
+        until = time.monotonic() + _MOVING_SECONDS
+        while self._connection.query(
+            f"SELECT count() FROM {self._processes} "  # noqa: S608  constants
+            "WHERE query_kind = 'Alter' AND position(query, {move:String}) > 0",
+            lambda rows: int(rows[0][0]) > 0,
+            move=f"TO TABLE {self._of_ours(going)}",
+        ):
+            if time.monotonic() > until:
+                raise ServiceUnavailable(f"a day is still being moved to {going}; see system.processes")
+            time.sleep(_PAUSE_SECONDS)
+
+    def _tidy(self, begun: list[Drop]) -> None:
+        """Remove what was made for a drop that was then not even written down."""
+        known = {name for each in begun for name in _names(each)}
+        empty = self._connection.query(
+            "SELECT name FROM system.tables WHERE database = {database:String} AND startsWith(name, 'going_') "
+            "AND total_rows = 0 AND toUnixTimestamp(metadata_modification_time) * 1000 < {ms:Int64}",
+            lambda rows: [str(row[0]) for row in rows],
+            database=self._settings.database,
+            ms=time.time_ns() // 1_000_000 - _FORGOTTEN_MS,
+        )
+        for name in set(empty) - known:
+            self._change(f"DROP TABLE IF EXISTS {self._of_ours(name)}", end=" SYNC")
 
     def _held(self, day: date) -> bool:
         """Whether this day is just made anew: a constraint of flows says so (streams.store.repair)."""
@@ -160,43 +233,62 @@ class ClickHouseDisk:
             mark=f"hold_{day:%Y%m%d}",
         )
 
-    def _write(self, drop: Drop, bytes_on_disk: int | None) -> None:
+    def _write(self, drop: Drop, gone: str) -> int:
+        """What was set aside -> its rows."""
         table = self._table(drop.table)
         figures = _OF_FLOWS if table.name == "flows" else _FIGURES
-        for word, value in (("TABLE.PACKETS", table.packets), ("TABLE.BYTES", table.bytes), ("TIME", table.time)):
+        cluster, database = self._settings.cluster, self._settings.database
+        whole = f"cluster('{cluster}', {database}, {gone})" if cluster else self._of_ours(gone)
+        for word, value in (("PACKETS", table.packets), ("BYTES", table.bytes), ("GONE", whole)):
             figures = figures.replace(word, value)
-        if bytes_on_disk is None:
-            bytes_on_disk = sum(
-                piece.bytes for piece in self.seen().pieces if (piece.table, piece.day) == (drop.table, drop.day)
-            )
+        size = self._connection.query(
+            f"SELECT sum(bytes_on_disk) FROM {self._parts} "  # noqa: S608  constants
+            "WHERE database = {database:String} AND table = {table:String} AND active",
+            lambda rows: int(rows[0][0]),
+            database=database,
+            table=gone,
+        )
         self._connection.command(
             "INSERT INTO dropped (table, day, time, why, rows, bytes_on_disk, packets, bytes, places) "  # noqa: S608  constants
             "SELECT {table:String}, toDate({day:String}), fromUnixTimestamp64Milli({ms:Int64}, 'UTC'), {why:String}, * "
-            f"FROM ({figures.replace('TABLE', table.name)})",
+            f"FROM ({figures})",
             **drop.named,
             why=str(drop.why),
-            bytes_on_disk=bytes_on_disk,
+            bytes_on_disk=size,
+        )
+        return self._connection.query(
+            f"SELECT sum(rows) FROM dropped FINAL WHERE {_NAMED}",  # noqa: S608  constants
+            lambda rows: int(rows[0][0]),
+            **drop.named,
         )
 
-    def _drop(self, drop: Drop) -> None:
-        settings = self._settings
-        stored_table = f"{settings.database}.{drop.table}{'_local' if settings.cluster else ''}"
-        on_cluster = f" ON CLUSTER '{settings.cluster}'" if settings.cluster else ""
-        self._connection.command(f"ALTER TABLE {stored_table}{on_cluster} DROP PARTITION '{drop.day}'", _ANY_SIZE)
+    def _change(self, statement: str, *, end: str = "") -> None:
+        """Run DDL on all servers."""
+        also = {"alter_sync": 2} if self._settings.cluster else {}  # what is read then may be another replica
+        self._connection.command(f"{statement}{self._on_cluster}{end}", {**_ANY_SIZE, **also})
 
-    def _finish(self, drop: Drop, also: str = "") -> None:
+    def _of_ours(self, table: str) -> str:
+        return f"{self._settings.database}.{table}"
+
+    def _tables(self, *names: str) -> set[str]:
+        """Those that there are."""
+        return self._connection.query(
+            "SELECT name FROM system.tables WHERE database = {database:String} AND name IN {names:Array(String)}",
+            lambda rows: {str(row[0]) for row in rows},
+            database=self._settings.database,
+            names=list(names),
+        )
+
+    def _finish(self, drop: Drop) -> None:
         self._connection.command(
-            f"INSERT INTO dropped SELECT * REPLACE (1 AS done{also}) FROM dropped FINAL WHERE {_NAMED}",  # noqa: S608  constants
+            f"INSERT INTO dropped SELECT * REPLACE (1 AS done) FROM dropped FINAL WHERE {_NAMED}",  # noqa: S608  constants
             **drop.named,
         )
 
     def _drops(self, where: str) -> list[Drop]:
         return self._connection.query(
-            "SELECT table, day, toUnixTimestamp64Milli(time), why, rows FROM dropped FINAL "  # noqa: S608  constants
-            f"WHERE {where} ORDER BY time",
-            lambda rows: [
-                Drop(table=table, day=day, ms=ms, why=Why(why), rows=count) for table, day, ms, why, count in rows
-            ],
+            f"SELECT table, day, toUnixTimestamp64Milli(time), why FROM dropped FINAL WHERE {where} ORDER BY time",  # noqa: S608  constants
+            lambda rows: [Drop(table=table, day=day, ms=ms, why=Why(why)) for table, day, ms, why in rows],
         )
 
     def _plain(self, table: str) -> str:
@@ -207,6 +299,17 @@ class ClickHouseDisk:
         found = stored(name)
         assert found is not None
         return found
+
+
+def beside(engine: str, table: str) -> str:
+    """The engine of a replica, for another table."""
+    return _PLACE.sub(rf"\1_{table}'", engine)
+
+
+def _names(drop: Drop) -> tuple[str, str]:
+    """The table of a drop: as long as rows may come into it, and then."""
+    name = f"{drop.table}_{drop.day:%Y%m%d}_{drop.ms}"
+    return f"going_{name}", f"gone_{name}"
 
 
 def _day(table: str, partition: str) -> date | None:

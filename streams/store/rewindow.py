@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from common.settings import ClickHouseSettings
+from schemas.clickhouse import dropped
 from streams.partition.again import Checkpoint, Flush, Span
 from streams.partition.storing import KafkaPartition
 from streams.store import turned
@@ -150,9 +151,7 @@ class RewindowStore:
 
     def dropped(self) -> set[date]:
         """Days of flows or of the ledger that went for want of room: nothing can be compared there."""
-        return self._connection.query(
-            "SELECT DISTINCT day FROM dropped WHERE table IN ('flows', 'ledger')", lambda rows: {row[0] for row in rows}
-        )
+        return self._connection.query(dropped.DAYS, lambda rows: {row[0] for row in rows})
 
     def tables(self) -> set[str]:
         """Names of all tables of the database."""

@@ -70,7 +70,8 @@ def bytes_on_disk(tables: Tables) -> int:
 
 def days_of(tables: Tables, table: str) -> list[date]:
     rows = tables.rows(
-        f"SELECT DISTINCT partition FROM system.parts WHERE database = 'DB' AND table = '{table}' AND active ORDER BY 1"
+        "SELECT DISTINCT partition FROM system.parts "
+        f"WHERE database = 'DB' AND table = '{table}' AND active AND rows > 0 ORDER BY 1"
     )
     return [date.fromisoformat(partition) for (partition,) in rows]
 

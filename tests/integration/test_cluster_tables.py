@@ -10,9 +10,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -20,10 +21,15 @@ from common.settings import ClickHouseSettings
 from schemas.clickhouse import ddl
 from schemas.clickhouse.horizon import stored_tables
 from schemas.clickhouse.rollups import ROLLUPS
+from streams.disk.plan import Day, Why
+from streams.store.connection import Connection
+from streams.store.disk import ClickHouseDisk, beside
 from tests.fix_local import REPOSITORY, free_port, temporary_directory
 from tests.waiting import HANG_SECONDS, until
 
 pytestmark = pytest.mark.clickhouse
+
+T = TypeVar("T")
 
 SETTINGS = ClickHouseSettings(cluster="main")
 DISTRIBUTED = ("flows", *ROLLUPS)
@@ -98,6 +104,59 @@ def test_one_shard_is_filled_and_answers_as_one_server() -> None:
     assert len(top_talkers) == 18
 
 
+def engine_of(table: str) -> str:
+    """As it stands in our DDL."""
+    (made,) = (
+        one for one in tables(replicated=True) if f"ayaflow.{table}_local" in one and "ENGINE = Replicated" in one
+    )
+    return re.sub("(?<!non_)replicated_", "non_replicated_", made.split("ENGINE = ")[1])
+
+
+class Noting(Connection):
+    """Notes what is to be run, as one shard can run it, and says what a server would of which nothing is known."""
+
+    def __init__(self) -> None:
+        super().__init__(SETTINGS, None)
+        self.noted: list[str] = []
+
+    def command(self, sql: str, settings: dict[str, Any] | None = None, **parameters: Any) -> None:
+        quoted = {name: str(value) if isinstance(value, int) else f"'{value}'" for name, value in parameters.items()}
+        sql = re.sub(r"\{(\w+):\w+\}", lambda match: quoted[match[1]], sql)
+        self.noted.append(sql.replace(" ON CLUSTER 'main'", ""))
+
+    def query(self, sql: str, read: Callable[[Any], T], **parameters: Any) -> T:
+        if "system.tables WHERE database = {database:String} AND name IN" in sql:
+            return read([[parameters["names"][0]]])
+        if "SELECT engine_full" in sql:
+            return read([[engine_of("flows").replace("Replicated", "")]])
+        return read([] if "FROM dropped FINAL WHERE NOT done" in sql else [[0]])
+
+
+def a_day_goes() -> list[str]:
+    """The statements of it."""
+    connection, disk = Noting(), ClickHouseDisk(SETTINGS)
+    disk._connection = connection
+    day = datetime.fromtimestamp(NOON, UTC).date()
+    drop = disk.begin(Day(table="flows", day=day, rows=5000, bytes=1), Why.CAP, 1_000 * NOON)
+    assert drop is not None
+    disk.go_on(drop)
+    return connection.noted
+
+
+def test_a_day_goes_from_one_shard_and_is_counted() -> None:
+    counted = (
+        "SELECT rows, packets, length(places), done FROM dropped FINAL WHERE table = 'flows'",
+        "SELECT (SELECT count() FROM flows), (SELECT sum(lost) FROM losses)",
+        "SELECT count() FROM system.tables WHERE match(name, '^(going|gone)_')",
+    )
+    packets = "SELECT sum(packets + packets_rev) FROM flows"
+    made = [*tables(replicated=False), "USE ayaflow", ROWS, packets]
+    with temporary_directory() as directory:
+        answers = asked(directory, [*made, *a_day_goes(), *counted])
+    (passed,) = answers[len(made) - 1]
+    assert answers[-3:] == [[["5000", *passed, "6", "1"]], [["0", *passed]], [["0"]]]
+
+
 _SERVER = "org.apache.zookeeper.server.ZooKeeperServerMain"
 
 
@@ -140,6 +199,31 @@ def zookeeper() -> Iterator[int]:
             process.wait(HANG_SECONDS)
 
 
+GOING = ("flows", "ledger", *ROLLUPS)
+ENGINES = (
+    "SELECT name, extract(engine_full, '^[^)]+[)]') FROM system.tables "
+    f"WHERE name IN ({', '.join(repr(f'{table}_local') for table in GOING)})"
+)
+
+
+_NAMED = re.compile(r"(\w+)(?:\(([^)]*)\))?")
+
+
+def engine_at(table: str) -> str:
+    """As a server shows it: with the path."""
+    named = _NAMED.match(engine_of(table))
+    assert named is not None
+    own = f"'/clickhouse/tables/ayaflow/{table}_local/{{shard}}', '{{replica}}'"
+    return f"{named[1]}({own}{f', {named[2]}' if named[2] else ''})"
+
+
+def goes(table: str) -> str:
+    """What makes the table that a day goes to."""
+    engine = _NAMED.sub(lambda _: engine_at(table), engine_of(table), count=1)
+    engine = beside(engine.replace("non_replicated_", "replicated_"), f"going_{table}")
+    return f"CREATE TABLE ayaflow.going_{table} AS ayaflow.{table}_local ENGINE = {engine}"
+
+
 @pytest.mark.ship
 def test_a_replica_is_made_against_a_real_zookeeper(zookeeper: int) -> None:
     made = tables(replicated=True)
@@ -152,10 +236,19 @@ def test_a_replica_is_made_against_a_real_zookeeper(zookeeper: int) -> None:
         "WHERE database = 'ayaflow' AND engine LIKE 'Replicated%' ORDER BY name"
     )
     with temporary_directory() as directory:
-        answers = asked(directory, [*made, SHOWN, *made, SHOWN, replicas, settings], str(zookeeper))
+        answers = asked(
+            directory,
+            [*made, SHOWN, *made, SHOWN, replicas, settings, ENGINES, *map(goes, GOING), replicas],
+            str(zookeeper),
+        )
     first, second = len(made), 2 * len(made) + 1
     assert answers[first] == answers[second]
-    found, windows = answers[second + 1 :]
+    found, windows, engines = answers[second + 1 : second + 4]
+    assert {name: engine.replace("\\'", "'") for name, engine in engines} == {
+        f"{table}_local": engine_at(table) for table in GOING
+    }
+    with_going = answers[-1]
+    assert len(with_going) == len({row[2] for row in with_going}) == len(found) + len(GOING)
     local = [name for name, _ in answers[second] if name.endswith("_local")]
     assert [row[0] for row in found] == local
     assert {row[3] for row in found} == {"1"}

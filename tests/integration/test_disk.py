@@ -1,17 +1,26 @@
 """The oldest days go before there is no more room, and are known to be gone. Real ClickHouse."""
 
+import contextlib
 import json
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from common.errors import ServiceUnavailable
 from common.settings import ClickHouseSettings
 from common.times import iso
 from streams.disk.plan import Day, Why
+from streams.store import disk as disk_module
+from streams.store.connection import Connection
 from streams.store.disk import ClickHouseDisk
+from streams.store.repair import Days, holding
 from tests.fix_local import WRITER
+from tests.integration.fix_clickhouse import connect
 from tests.integration.fix_disk import bytes_on_disk, day, days_of, fill, keeper, ledger_of, now_ms, start_of
 from tests.integration.fix_tables import Run, Tables
+from tests.waiting import HANG_SECONDS
 
 pytestmark = pytest.mark.clickhouse
 
@@ -46,32 +55,151 @@ def test_the_cap_holds_while_rows_stream_in_and_each_that_goes_is_counted(tables
     assert told["next_day"] is not None
 
 
-def test_a_drop_that_was_cut_short_is_gone_on_with_once(tables: Tables) -> None:
-    settings = ClickHouseSettings(url=tables.url, database=tables.database, **WRITER)
-    fill(tables, 5, ROWS)
+class Stopped(Connection):
+    """A connection of who is stopped before its statement of this number, as SIGKILL or SIGSTOP would."""
+
+    def __init__(self, settings: ClickHouseSettings, number: int, then: Callable[[], None]) -> None:
+        super().__init__(settings, None)
+        self._left, self._then = number, then
+
+    def command(self, sql: str, settings: dict[str, Any] | None = None, **parameters: Any) -> None:
+        if not self._left:
+            self._then()
+        self._left -= 1
+        super().command(sql, settings, **parameters)
+
+
+class Killed(BaseException):
+    pass
+
+
+def killed() -> None:
+    raise Killed
+
+
+def lets_a_day_go(settings: ClickHouseSettings, number: int, then: Callable[[], None]) -> bool:
+    """Whether it came to its end."""
     disk = ClickHouseDisk(settings)
-    what = Day(table="flows", day=day(5), rows=ROWS, bytes=1)
-    drop = disk.begin(what, Why.CAP, now_ms())
-    assert drop is not None
-    assert disk.begin(what, Why.CAP, now_ms() + 1) is None  # another worker, at the same time
-    fill(tables, 5, 10, seed=9)  # late, before it goes
-    with keeper(tables) as another:
-        another.look()  # ours was killed here
-    assert tables.rows("SELECT count() FROM DB.flows") == [(0,)]
-    assert tables.rows("SELECT sum(rows), sum(done), count() FROM DB.dropped FINAL WHERE rows > 0") == [
-        (ROWS + 10, 1, 1)
-    ]
-    # killed after it went, before that was written down
-    fill(tables, 5, ROWS)
-    again = disk.begin(what, Why.CAP, now_ms() + 2)
-    assert again is not None
-    tables.command(f"ALTER TABLE DB.flows DROP PARTITION '{day(5)}'")
-    fill(tables, 5, 7, seed=8)  # late, after it went
+    disk._connection = Stopped(settings, number, then)
+    with contextlib.closing(disk):
+        try:
+            if drop := disk.begin(Day(table="flows", day=day(5), rows=ROWS, bytes=1), Why.CAP, now_ms()):
+                disk.go_on(drop)
+        except Killed:
+            return False
+        except ServiceUnavailable as error:
+            if "Code: 60." not in str(error):  # UNKNOWN_TABLE: another went on with it
+                raise
+    return True
+
+
+def who_went_on(tables: Tables) -> int:
+    """Another worker looks -> rows that are kept or counted; what is counted is that once, and nothing else is left."""
     with keeper(tables) as another:
         another.look()
-    disk.close()
-    assert tables.rows("SELECT count() FROM DB.flows") == [(7,)]
-    assert tables.rows("SELECT sum(rows), min(done) FROM DB.dropped FINAL") == [(2 * ROWS + 10, 1)]
+    ((kept, rows, begun, packets, counted),) = tables.rows(
+        "SELECT (SELECT count() FROM DB.flows), sum(rows), countIf(NOT done), sum(packets), "
+        "sum(arraySum(places.packets)) FROM DB.dropped FINAL WHERE table = 'flows'"
+    )
+    ((lost,),) = tables.rows("SELECT sum(assumeNotNull(lost)) FROM DB.losses FINAL")
+    assert (begun, packets, lost) == (0, counted, counted)
+    assert set_aside(tables, "total_rows > 0") == []
+    return int(kept + rows)
+
+
+def set_aside(tables: Tables, where: str) -> list[str]:
+    rows = tables.rows(
+        f"SELECT name FROM system.tables WHERE database = 'DB' AND match(name, '^(going|gone)_') AND {where}"
+    )
+    return [name for (name,) in rows]
+
+
+def test_a_drop_that_is_cut_short_anywhere_is_gone_on_with_once(tables: Tables) -> None:
+    settings = ClickHouseSettings(url=tables.url, database=tables.database, **WRITER)
+    sent = points = 0
+    while True:
+        fill(tables, 5, 1_000, seed=points)
+        ended = lets_a_day_go(settings, points, killed)
+        fill(tables, 5, 10, seed=100 + points)  # late
+        sent += 1_010
+        assert who_went_on(tables) == sent, points
+        if ended:
+            break
+        points += 1
+    assert points >= 8
+
+
+def test_who_was_only_slow_while_another_went_on_counts_nothing_twice(tables: Tables) -> None:
+    settings = ClickHouseSettings(url=tables.url, database=tables.database, **WRITER)
+    counted: list[int] = []
+
+    def another() -> None:
+        counted.append(who_went_on(tables))
+
+    for point in range(9):
+        fill(tables, 5, 1_000, seed=point)
+        counted.clear()
+        assert lets_a_day_go(settings, point, another)
+        assert [*counted, who_went_on(tables)] == [1_000 * (point + 1)] * 2, point
+
+
+def test_what_was_made_for_a_drop_that_was_never_written_down_is_removed(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ClickHouseSettings(url=tables.url, database=tables.database, **WRITER)
+    fill(tables, 5, 1_000)
+    assert not lets_a_day_go(settings, 1, killed)
+    assert who_went_on(tables) == 1_000
+    assert len(set_aside(tables, "total_rows = 0")) == 1  # somebody may be just about to use it
+    monkeypatch.setattr(disk_module, "_FORGOTTEN_MS", -2_000)
+    assert who_went_on(tables) == 1_000
+    assert set_aside(tables, "true") == []
+
+
+def test_rows_that_come_while_their_day_goes_are_kept_or_counted(tables: Tables) -> None:
+    ended = threading.Event()
+    sent = 0
+
+    def let_go() -> None:
+        with keeper(tables, max_bytes=1, reserve_bytes=0) as kept:
+            while not ended.is_set():
+                kept.look()
+
+    going = threading.Thread(target=let_go)
+    going.start()
+    with contextlib.closing(connect(tables.url, autogenerate_session_id=False)) as client:
+        own = Tables(tables.url, tables.database, client)
+        try:
+            for seed in range(60):
+                fill(own, 5, 500, seed=seed)
+                sent += 500
+        finally:
+            ended.set()
+            going.join(HANG_SECONDS)
+    assert not going.is_alive()
+    assert who_went_on(tables) == sent
+    ((times,),) = tables.rows("SELECT count() FROM DB.dropped FINAL WHERE table = 'flows' AND rows > 0")
+    assert times > 5
+
+
+def test_a_day_that_is_held_does_not_go_and_one_that_goes_is_not_held(tables: Tables) -> None:
+    settings = ClickHouseSettings(url=tables.url, database=tables.database, **WRITER)
+    fill(tables, 5, 100)
+    with contextlib.closing(Connection(settings, None)) as own, contextlib.closing(ClickHouseDisk(settings)) as disk:
+        days = Days(own)
+        what = Day(table="flows", day=day(5), rows=100, bytes=1)
+        with holding(days, day(5)):
+            assert disk.begin(what, Why.CAP, now_ms()) is None
+        assert who_went_on(tables) == 100
+        assert tables.rows("SELECT count() FROM DB.flows") == [(100,)]
+        drop = disk.begin(what, Why.CAP, now_ms())
+        assert drop is not None
+        with pytest.raises(ServiceUnavailable, match="is just going for want of room; run the command again"):
+            days.hold(day(5))
+        assert days.held() == []
+        assert disk.go_on(drop) == 100
+        days.hold(day(5))
+        days.let_go(day(5))
 
 
 def test_what_goes_next_is_known_before(tables: Tables) -> None:
@@ -98,7 +226,7 @@ def drop(tables: Tables, table: str, ago: int) -> None:
     ((rows,),) = tables.rows(f"SELECT count() FROM DB.{table} WHERE toDate({time}) = '{day(ago)}'")
     begun = disk.begin(Day(table=table, day=day(ago), rows=rows, bytes=1), Why.CAP, now_ms())
     assert begun is not None
-    assert disk.go_on(begun)
+    assert disk.go_on(begun) == rows
     disk.close()
 
 
