@@ -1,6 +1,5 @@
 """Debian's Chromium, driven by Playwright: pages that remember what went wrong in them."""
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,8 +7,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from tests.lacking import cannot_run
 
 CHROMIUM = Path("/usr/bin/chromium")
 PATIENCE_MS = 60_000  # a machine may be busy; what is wrong stays wrong
@@ -29,10 +29,7 @@ _ARGUMENTS = [
 def chromium() -> Iterator[Browser]:
     """A browser without a profile. Where there is none the test is skipped, or fails under CI."""
     if not CHROMIUM.exists():
-        message = "the dashboard's tests need Debian's package chromium: make setup-test"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+        cannot_run("the dashboard's tests need Debian's package chromium: make setup-test")
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=_ARGUMENTS)
         try:

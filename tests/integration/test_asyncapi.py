@@ -1,7 +1,6 @@
 """Our AsyncAPI document as the AsyncAPI initiative's own parser reads it, with the Avro schemas."""
 
 import json
-import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from common.settings import KafkaSettings
 from schemas.asyncapi import document
 from schemas.topics import described
 from tests.fix_local import REPOSITORY
+from tests.lacking import cannot_run
 from tests.waiting import HANG_SECONDS
 
 MODULES = REPOSITORY / ".venv/asyncapi/node_modules"
@@ -23,8 +23,7 @@ SCRIPT = Path(__file__).with_name("asyncapi.js")
 def read(tmp_path: Path) -> Callable[[Any], Any]:
     """Reads a document -> its channels' addresses, and what is wrong with it."""
     if not MODULES.is_dir():
-        missing = f"no AsyncAPI parser in {MODULES}: run make setup-test"
-        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
+        cannot_run(f"no AsyncAPI parser in {MODULES}: run make setup-test")
 
     def of(found: Any) -> Any:
         path = tmp_path / "asyncapi.json"

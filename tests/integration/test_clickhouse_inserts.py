@@ -17,6 +17,7 @@ import pytest
 from tests.faults.place import SmallDisk
 from tests.fix_local import running_clickhouse, temporary_directory
 from tests.integration.fix_clickhouse import connect, http, rows
+from tests.lacking import cannot_run
 from tests.waiting import HANG_SECONDS, until
 
 pytestmark = pytest.mark.clickhouse
@@ -66,7 +67,7 @@ def test_rows_that_cannot_be_stored_are_an_error(client: Any, clickhouse_server:
 @pytest.mark.root
 def test_rows_for_which_there_is_no_room_are_an_error_and_may_come_again() -> None:
     if os.geteuid():
-        pytest.skip("mounts a small file system: run as root")
+        cannot_run("mounts a small file system: run as root")
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(temporary_directory())
         disk = stack.enter_context(contextlib.closing(SmallDisk(directory / "clickhouse", 300)))

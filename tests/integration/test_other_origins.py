@@ -11,15 +11,12 @@ from playwright.sync_api import Browser
 
 from common import settings as settings_module
 from console.app import build_app
-from tests.e2e.browser import CHROMIUM, PATIENCE_MS, chromium
+from tests.e2e.browser import PATIENCE_MS, chromium
 from tests.fix_local import free_port
 from tests.integration.fix_clickhouse import http
 from tests.integration.fix_console import served
 
-pytestmark = [
-    pytest.mark.clickhouse,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's chromium (make setup-test)"),
-]
+pytestmark = pytest.mark.clickhouse
 
 PAGE = """<!doctype html><html><body><h1>innocent page</h1>
 <form id=form method=post enctype=text/plain target=frame action="CLICKHOUSE/">

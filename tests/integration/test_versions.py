@@ -4,7 +4,6 @@ With a real registry that is not ours, Confluent's serializer and deserializer, 
 """
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from schemas.avro.registry import HEADER, newest
 from schemas.topics import TopicNames
 from streams.partition.storing import WindowId
 from tests.fix_registry import RUNNER, running_registry
+from tests.lacking import cannot_run
 from tests.unit.streams.batches import Packet, batch
 from tests.unit.streams.store_contract import flows
 from tests.waiting import HANG_SECONDS
@@ -114,7 +114,7 @@ def test_confluents_deserializer(registry: str, messages: Messages, name: str, w
 
 def test_apache_avro_of_java(messages: Messages, tmp_path: Path) -> None:
     if not shutil.which("javac"):
-        pytest.fail("no javac: install a JDK") if os.environ.get("CI") else pytest.skip("no javac: install a JDK")
+        cannot_run("no javac: install a JDK")
     paths, wanted = list[Path](), list[dict[str, Any]]()
     for name in ADDED:
         for written, read in CROSSED:

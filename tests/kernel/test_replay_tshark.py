@@ -23,11 +23,17 @@ from tests.kernel.harness import LOADER
 from tests.kernel.tshark import Compared, Ours, flows, tshark
 from tests.kernel.tunnel_frames import OPENED
 from tests.kernel.tunnel_headers import ALL
+from tests.lacking import cannot_run
 from tests.unit.producer.replay.captures import Frame, pcap
 
 __all__ = ["replay"]
 
-pytestmark = pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed; run make setup-test")
+
+@pytest.fixture(autouse=True, scope="module")
+def _tshark() -> None:
+    if shutil.which("tshark") is None:
+        cannot_run("tshark is not installed; run make setup-test")
+
 
 SECOND = 1_000_000_000
 BEGIN_NS = 1_700_000_000 * SECOND

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.lacking import cannot_run
 from tests.ship import podman
 from tests.ship.podman import Podman
 
@@ -31,11 +32,8 @@ def tools() -> None:
     """Skips with a sentence where images cannot be built; under CI=true that is a failure."""
     missing = [tool for tool in TOOLS if not shutil.which(tool)]
     reason = f"{', '.join(missing)} missing; run deploy/local/setup.sh ship" if missing else ""
-    reason = reason or ("needs root" if os.geteuid() else "")
-    if reason and os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    if reason:
-        pytest.skip(reason)
+    if reason := reason or ("needs root" if os.geteuid() else ""):
+        cannot_run(reason)
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from cli.extras import EXTRAS as NEEDED
 from cli.main import cli
 from tests.fix_local import REPOSITORY, WRITER_SETTINGS, environment, free_port
 from tests.kernel import veth
+from tests.lacking import cannot_run
 from tests.ship import extras
 from tests.ship.extras import Environment
 from tests.waiting import HANG_SECONDS, until
@@ -57,10 +58,7 @@ class Environments:
 def having() -> Iterator[Environments]:
     """An environment by its extra."""
     if not extras.WHEELS.is_dir():
-        reason = f"{extras.WHEELS} is missing; run make setup-test"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        cannot_run(f"{extras.WHEELS} is missing; run make setup-test")
     with extras.workshop() as directory:
         yield Environments(directory)
 

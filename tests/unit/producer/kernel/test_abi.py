@@ -11,6 +11,7 @@ import pytest
 
 from producer.kernel import abi, pins
 from producer.kernel.abi import COPY, EVENT, RECORD, TUNNEL_EVENT, TUNNEL_RECORD, tunnel_mask
+from tests.lacking import cannot_run
 from tests.unit.producer.kernel.headers import BPF, OF_THE_PROGRAM, SHARED, declared, shared_text
 
 GOLDEN = bytes.fromhex(
@@ -188,7 +189,7 @@ def test_what_is_pinned_is_a_map_of_the_program() -> None:
 def test_the_compiler_puts_members_where_we_read_them(tunnels: int, inspects: int, tmp_path: Path) -> None:
     compiler = shutil.which("cc")
     if compiler is None:
-        pytest.skip("no C compiler; the other tests read the headers themselves")
+        cannot_run("no C compiler: install gcc; the other tests read the headers themselves")
     c = declared(shared_text(), {"DECAPSULATE": tunnels, "INSPECT": inspects})
     kinds = {name: f"{'union' if name in c.unions else 'struct'} {name}" for name in c.structs}
     values = {f"sizeof({kinds[name]})": kind.octets for name, kind in c.structs.items()}

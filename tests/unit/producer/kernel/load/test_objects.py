@@ -1,6 +1,5 @@
 """Objects that clang made: what is read of them, and what is said of those that are missing, damaged or old."""
 
-import os
 import shutil
 import struct
 from pathlib import Path
@@ -11,16 +10,14 @@ from common.errors import DecodeError, EnvironmentProblem
 from producer.kernel import pins
 from producer.kernel.abi import structs
 from producer.kernel.load import by_object, choice, elf, objects
+from tests.lacking import cannot_run
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With all objects, compiled now: from the sources as they are."""
     if shutil.which("clang") is None:
-        reason = "clang is not installed; run make setup-test"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        cannot_run("clang is not installed; run make setup-test")
     path = tmp_path_factory.mktemp("objects")
     objects.build(path)
     return path
