@@ -79,7 +79,7 @@ class LiveFeed:
         node.heard = now
         node.clock_ns = batch.clock_ns or node.clock_ns
         node.summarized_ns = node.summarized_ns or batch.clock_ns
-        self.count(batch.node, batch.counters)
+        self.count(batch.node, taken.counters)
         for share, rows in zip(taken.shares, taken.rows, strict=True):
             self._keep(node, WindowId(share.window, taken.window_seconds), rows)
             flow = share.rows.keys

@@ -22,24 +22,20 @@ _LATEST_NS = 2**32 * 1_000_000_000
 
 Passage = tuple[str, int, bool]  # interface, direction, primary
 
-
 MOST_COUNTERS = 4096
 """Of a message, that are taken at once: more are taken part by part, and whoever else has work has a turn between."""
 
 
-def in_parts(
-    counters: tuple[EpochCounters, ...], most: int = MOST_COUNTERS
-) -> tuple[tuple[EpochCounters, ...], list[tuple[EpochCounters, ...]]]:
-    """The first ones and the others, by epoch, each epoch as a whole."""
+def in_parts(counters: tuple[EpochCounters, ...], most: int = MOST_COUNTERS) -> list[tuple[EpochCounters, ...]]:
+    """One part or more, by epoch, each epoch as a whole."""
     if len(counters) <= most:
-        return counters, []
+        return [counters]
     rows = sorted(counters, key=lambda row: row.epoch)
     cuts = [0]
     for place in range(1, len(rows)):
         if place - cuts[-1] >= most and rows[place].epoch != rows[place - 1].epoch:
             cuts.append(place)
-    first, *others = (tuple(rows[begin:end]) for begin, end in pairwise([*cuts, len(rows)]))
-    return first, others
+    return [tuple(rows[begin:end]) for begin, end in pairwise([*cuts, len(rows)])]
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ again either.
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from schemas.packets import PacketBatch
@@ -49,7 +50,7 @@ class Blocks:
         if begin < len(batch):
             if self._first_offset is None:
                 self._first_offset = offset
-            self._parts.append(Part(batch, begin))
+            self._parts.append(Part(replace(batch, counters=()), begin))  # there may be many of them
 
     def _complete(self) -> None:
         if self._first_offset is not None:

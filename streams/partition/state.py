@@ -1,18 +1,21 @@
 """All that is known of one Kafka partition between its consumer and the flows table. Pure; no I/O, no clock of its own.
 
-take() adds a message; due() says which windows are to be written; the caller runs storing.store_window on the jobs and
-hands the outcome to stored(); committable() says how far offsets may be acknowledged.
+take() adds a message, take_more() what was too much of it for one turn; due() says which windows are to be written; the
+caller runs storing.store_window on the jobs and hands the outcome to stored(); committable() says how far offsets may
+be acknowledged.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from schemas.batches import Extent, RingId, check
 from schemas.flows import Loss
 from schemas.packets import EpochCounters, PacketBatch
-from streams.partition.accounting import Accounts, ClosedEpoch
+from streams.partition.accounting import Accounts, ClosedEpoch, in_parts
 from streams.partition.progress import committable
 from streams.partition.rings import Rings, Shared, Verdict
 from streams.partition.steady import Steady
@@ -50,6 +53,15 @@ class Taken:
     gap_bytes: int  # bytes of the node's ring that never came
     gap_events: int | None  # events in them; None: not known
     gap_entries: int  # coalesced entries that never came
+    counters: tuple[EpochCounters, ...]  # those of its epochs; more of them come by take_more
+
+
+class _Part(NamedTuple):
+    """Counters that came with a message and are not taken yet."""
+
+    offset: int
+    ring: RingId
+    counters: tuple[EpochCounters, ...]
 
 
 class Partition:
@@ -86,28 +98,33 @@ class Partition:
         self._open_since: dict[WindowId, float] = {}  # when the first packet came that is not stored
         self._late_since: dict[WindowId, float] = {}
         self._ledger_since: float | None = None
-        self._in_parts: int | None = None  # the offset of a message whose counters are still being taken
+        self._more: deque[_Part] = deque()  # of the message that was taken last
         self._losses: list[tuple[int, Loss]] = []  # offset that a successor needs to notice it again
 
     def window_seconds_before(self, seconds: int, offset: int) -> None:
         """Messages below `offset` were windowed with another length by our predecessor: so they are again."""
         self._earlier = (seconds, offset)
 
-    def take(self, offset: int, batch: PacketBatch, now: float, *, whole: bool = True) -> Taken:
+    def take(self, offset: int, batch: PacketBatch, now: float) -> Taken:
         """Add a message. Raises DecodeError, with nothing changed, when it cannot be right.
 
-        `whole`: all its counters are here; else more of them come by take_counters, before the next message.
+        Where it has very many counters, only the first are taken: see take_more.
         """
         assert offset >= self.position, "offsets only go up; after a rebalance a new Partition begins"
         latest_ns = check(batch)
+        while self._more:
+            self.take_more(now)
         wall, now = now, self._steady.time(now)
         verdict = self._rings.judge(Extent.of(batch), offset, now)
         self.position = offset + 1
-        self._in_parts = None if whole else offset
         seconds = self._length_at(offset)
         self._note_gaps(batch, verdict, offset, wall)
         self._give_up_rings(now)
         ring = RingId(batch.node, batch.ring_id)
+        counters, *others = in_parts(batch.counters)
+        if others:
+            self._more.extend(_Part(offset, ring, each) for each in others)
+            batch = replace(batch, counters=counters)
         self.watermark.hear(ring, batch.clock_ns, latest_ns, now, wall)
         shares = split(batch, seconds, verdict.begin)
         if self._wanted:
@@ -124,7 +141,7 @@ class Partition:
             self._forget_names()
         after_epoch = self.accounts.count(batch, shares, offset, seconds)
         self._note_closed(now)
-        self._end(ring, batch.counters)
+        self._end(ring, counters)
         packets = sum(int(share.rows.packets.sum()) for share in shares)
         return Taken(
             window_seconds=seconds,
@@ -140,17 +157,21 @@ class Partition:
             gap_bytes=verdict.gap_bytes,
             gap_events=verdict.gap_events,
             gap_entries=verdict.gap_entries,
+            counters=counters,
         )
 
-    def take_counters(
-        self, offset: int, ring: RingId, counters: tuple[EpochCounters, ...], now: float, *, whole: bool
-    ) -> None:
-        """More counters of the message that was taken last; `whole`: the last of them."""
+    @property
+    def has_more(self) -> bool:
+        """Whether something of the message that was taken last is not taken yet; it is not acknowledged before."""
+        return bool(self._more)
+
+    def take_more(self, now: float) -> tuple[EpochCounters, ...]:
+        """Take some more counters of it -> these. Those that are left are taken before the next message."""
+        offset, ring, counters = self._more.popleft()
         self.accounts.close(ring, counters, offset, self._length_at(offset))
         self._note_closed(self._steady.time(now))
         self._end(ring, counters)
-        if whole:
-            self._in_parts = None
+        return counters
 
     def _end(self, ring: RingId, counters: tuple[EpochCounters, ...]) -> None:
         if any(row.ended for row in counters):
@@ -389,7 +410,7 @@ class Partition:
 
     def _taking(self) -> list[int]:
         """The offset of a message of which only a part was taken."""
-        return [] if self._in_parts is None else [self._in_parts]
+        return [self._more[0].offset] if self._more else []
 
     def _not_stored(self) -> list[int]:
         """Offsets of messages of which windows or losses are not in the table."""

@@ -7,17 +7,14 @@ that the loop, and with it the consumer's heartbeats, live on. A partition of wh
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from common import logs
 from common.errors import DecodeError, ServiceUnavailable
 from common.settings import StreamsSettings
-from schemas.batches import RingId, check
-from schemas.packets import EpochCounters, PacketBatch
+from schemas.packets import PacketBatch
 from streams.metrics import Metrics
-from streams.partition.accounting import in_parts
 from streams.partition.state import Partition, Taken
 from streams.worker.aside import DeadLetters
 from streams.worker.assignment import Assignment
@@ -159,15 +156,11 @@ class Worker:
                     return
             try:
                 batch = await self._decoded(lane, message.value)
-                first, others = in_parts(batch.counters)
-                if others:
-                    check(batch)
-                    batch = replace(batch, counters=first)
-                taken = self._entered(lane, message.offset, batch, whole=not others)
+                taken = self._entered(lane, message.offset, batch)
                 if self._keeping.wanted:
                     lane.blocks.add(message.offset, batch, taken.begin, message.timestamp)
                 self._count(lane, taken, batch)
-                await self._take_counters(lane, message.offset, batch, others)
+                await self._take_more(lane, batch.node)
             except DecodeError as error:
                 await self._aside.send(lane, message, str(error))
                 lane.state.skip(message.offset)
@@ -175,17 +168,13 @@ class Worker:
         except Released:
             return  # it was not acknowledged: whoever has the partition next reads it
 
-    async def _take_counters(
-        self, lane: Lane, offset: int, batch: PacketBatch, others: Sequence[tuple[EpochCounters, ...]]
-    ) -> None:
-        """The counters that are too many for one turn. Nothing is acknowledged before all are taken."""
-        ring, left = RingId(batch.node, batch.ring_id), len(others)
-        for counters in others:
+    async def _take_more(self, lane: Lane, node: str) -> None:
+        """What is too much of a message for one turn."""
+        while lane.state.has_more:
             await asyncio.sleep(0)
-            left -= 1
-            lane.state.take_counters(offset, ring, counters, self._clock.time(), whole=not left)
+            counters = lane.state.take_more(self._clock.time())
             try:
-                self._live.feed.count(batch.node, counters)
+                self._live.feed.count(node, counters)
             except Exception as error:  # noqa: BLE001  as for their message
                 self._live_failed(error)
 
@@ -207,10 +196,10 @@ class Worker:
             return batch
         return await self._again.insist(REGISTRY, lane.at(), lane.closing, partial(self._decode, value))
 
-    def _entered(self, lane: Lane, offset: int, batch: PacketBatch, *, whole: bool) -> Taken:
+    def _entered(self, lane: Lane, offset: int, batch: PacketBatch) -> Taken:
         """Add a batch to its partition. Raises DecodeError, also of a bug: who ends by it meets it again, for ever."""
         try:
-            return lane.state.take(offset, batch, self._clock.time(), whole=whole)
+            return lane.state.take(offset, batch, self._clock.time())
         except (DecodeError, MemoryError):
             raise
         except Exception as error:

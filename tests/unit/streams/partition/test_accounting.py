@@ -140,11 +140,11 @@ def test_many_counters_are_taken_in_parts_epoch_by_epoch() -> None:
         return EpochCounters.nothing(epoch=epoch, start_ns=0, end_ns=1, interface=interface)
 
     few = tuple(row(epoch) for epoch in (3, 1))
-    assert in_parts(few, 2) == (few, [])
+    assert in_parts(few, 2) == [few]
     many = tuple(row(epoch, interface) for epoch in (9, 2, 5, 7) for interface in ("a", "b", "c"))
-    first, others = in_parts(many, 4)
-    assert [[part.epoch for part in rows] for rows in (first, *others)] == [[2, 2, 2, 5, 5, 5], [7, 7, 7, 9, 9, 9]]
-    assert {*first, *(part for rows in others for part in rows)} == {*many}
+    parts = in_parts(many, 4)
+    assert [[row.epoch for row in rows] for rows in parts] == [[2, 2, 2, 5, 5, 5], [7, 7, 7, 9, 9, 9]]
+    assert {row for rows in parts for row in rows} == {*many}
 
 
 def test_more_counters_of_an_epoch_than_there_are_interfaces_are_refused() -> None:

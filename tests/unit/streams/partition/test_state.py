@@ -213,6 +213,17 @@ def test_what_waits_takes_about_the_memory_that_is_said() -> None:
     assert 0.3 < taken / (state.nbytes - said) < 1.2
 
 
+def test_counters_that_were_too_many_for_one_turn_are_taken_before_the_next_message() -> None:
+    state = partition()
+    rows = [EpochCounters.nothing(epoch=epoch, start_ns=0, end_ns=1) for epoch in range(1, 10_001)]
+    taken = state.take(0, batch([], clock_ns=clock(1), counters=[*rows, replace(rows[-1], ended=True)]), START)
+    assert (len(taken.counters), len(state.accounts.closed()), state.has_more) == (4096, 4096, True)
+    assert (state.committable(START), state.stored_until) == (0, 0)
+    assert len(state.take_more(START)) == 4096
+    state.take(1, batch([], node="another", clock_ns=clock(2)), START)
+    assert (len(state.accounts.closed()), state.has_more) == (10_000, False)
+
+
 def test_who_is_far_behind_makes_few_corrections() -> None:
     play = Play()
     for now in range(2000):
