@@ -6,6 +6,7 @@ messages, the worker says up to which offset all is stored, and that is committe
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from faust.types import TP
 from common import logs
 from common.security.login import Login
 from common.settings import KafkaSettings, StreamsSettings
+from streams.kafka.offsets import ACKNOWLEDGED
 from streams.kafka.token import TokenProvider
 from streams.worker.neighbours import Message
 
@@ -78,8 +80,24 @@ class Committing(aiokafka.Consumer):
         told, self.told = self.told, {}
         return told
 
+    def _new_consumer_thread(self) -> aiokafka.AIOKafkaConsumerThread:
+        return _Thread(self, loop=self.loop, beacon=self.beacon)
+
     async def verify_all_partitions_active(self) -> None:
         """Nothing: Faust would log what the worker tells, and crash where Kafka has forgotten what was to come next."""
+
+
+class _Thread(aiokafka.AIOKafkaConsumerThread):
+    """Faust's, whose commits say that they are ours."""
+
+    def _create_consumer(self, loop: asyncio.AbstractEventLoop) -> Any:
+        consumer = super()._create_consumer(loop)
+        consumer.commit = partial(_commit, consumer.commit)
+        return consumer
+
+
+async def _commit(commit: Callable[[Any], Awaitable[None]], offsets: Mapping[Any, Any]) -> None:
+    await commit({place: each._replace(metadata=ACKNOWLEDGED) for place, each in offsets.items()})
 
 
 class _Transport(aiokafka.Transport):

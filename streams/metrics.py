@@ -134,7 +134,9 @@ def create(registry: CollectorRegistry = REGISTRY) -> Metrics:
             "coalesced_packets", "Packets that the kernel had added up by flow; packets has them, too"
         ),
         gaps=counter("gaps", "Times that something of a node's ring was missing between two batches"),
-        lost_messages=counter("lost_messages", "Messages that Kafka removed before they were acknowledged"),
+        lost_messages=counter(
+            "lost_messages", "Messages that Kafka removed before they were stored, or the group was moved over"
+        ),
         lost_events=counter("lost_events", "Events of the nodes' rings that never came, where their number is known"),
         lost_entries=counter("lost_entries", "Coalesced entries that never came"),
         expired_rows=counter(

@@ -357,6 +357,7 @@ class MemoryOffsets:
         self.committed: dict[int, int] = defaultdict(lambda: -1)  # by partition; -1: none
         self.oldest: dict[int, int] = defaultdict(int)
         self.topic_id = topic_id
+        self.ours = True  # whether it was we who committed them
         self.held: set[tuple[int, int]] = set()  # partition, offset of messages, as far as it matters
         self.away = False
 
@@ -364,7 +365,7 @@ class MemoryOffsets:
         """Where a partition stands."""
         if self.away:
             raise ServiceUnavailable("Kafka does not tell the offsets")
-        return Begin(self.committed[partition], self.oldest[partition], self.topic_id)
+        return Begin(self.committed[partition], self.oldest[partition], self.topic_id, self.ours)
 
     def next_message(self, partition: int, offset: int) -> int | None:
         """The first at or after an offset."""

@@ -112,8 +112,8 @@ def _lost(loss: Loss) -> str:
         topic = "names, " if loss.kind == "names" else ""
         return (
             f"{topic}partition {loss.kafka_partition}: up to {loss.lost:,} message(s), offsets {loss.first:,} to"
-            f" {loss.behind - 1:,}, were removed from Kafka before streams acknowledged them{since}; see"
-            " kafka.packets_retention_hours."
+            f" {loss.behind - 1:,}, were removed from Kafka before streams acknowledged them{since}, see"
+            " kafka.packets_retention_hours, or somebody moved the consumer group over them."
         )
     if loss.kind == "idle":
         return (

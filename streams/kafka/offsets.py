@@ -13,6 +13,9 @@ from common.errors import ServiceUnavailable
 from common.settings import KafkaSettings
 from streams.partition.opening import Begin
 
+ACKNOWLEDGED = "stored by ayaflow"
+"""The metadata of offsets that a worker commits; those that somebody set with Kafka's tools have none."""
+
 _TIMEOUT = 5.0
 
 
@@ -35,7 +38,8 @@ class KafkaOffsets:
         except KafkaException as error:
             raise ServiceUnavailable(f"Kafka does not tell the offsets of {self._topic}: {self._why(error)}") from error
         identity = kafka.topic_id(self._settings, self._topic, timeout_seconds=_TIMEOUT, client=self._admin)
-        return Begin(committed=max(int(committed.offset), -1), oldest=int(oldest), topic_id=identity)
+        offset, ours = max(int(committed.offset), -1), committed.metadata == ACKNOWLEDGED
+        return Begin(committed=offset, oldest=int(oldest), topic_id=identity, ours=ours)
 
     def next_message(self, partition: int, offset: int) -> int | None:
         """The offset of the first message at or after one; None: there is none. Raises ServiceUnavailable."""

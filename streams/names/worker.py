@@ -250,7 +250,7 @@ class NameWorker:
     def _lose(self, lane: _Lane, decision: Read) -> None:
         if not decision.lost:
             return
-        start, end = decision.lost
+        start, end, _ = decision.lost
         lane.state.lose(start, end, self._clock.time())
         self._metrics.lost_messages.inc(end - start)
         log.error(

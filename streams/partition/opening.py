@@ -1,10 +1,10 @@
 """Whether a partition may be read from a message on, and which messages are lost before it. Pure.
 
 The recovery protocol needs every message from the last acknowledged one on. Kafka says how far the group acknowledged
-and what it still holds; when it has forgotten the first, the flows table knows how far something was stored. A message
-that is not the next one of an open partition follows what Kafka removed meanwhile, follows offsets without a message
-(marks of transactions, what was compacted), or is read for a second time. Who reads might also have left messages out:
-so Kafka is asked whether it has any in between.
+and what it still holds; when it has forgotten the first, or somebody set it, the flows table knows how far something
+was stored. A message that is not the next one of an open partition follows what Kafka removed meanwhile, follows
+offsets without a message (marks of transactions, what was compacted), or is read for a second time. Who reads might
+also have left messages out: so Kafka is asked whether it has any in between.
 """
 
 from dataclasses import dataclass
@@ -17,13 +17,15 @@ class Begin(NamedTuple):
     committed: int  # the offset that the group acknowledged; -1: none
     oldest: int  # the first offset that is still there
     topic_id: int  # of common.kafka.topic_id
+    ours: bool = True  # whether a worker acknowledged it; False: somebody set the group's offset
 
 
 class Lost(NamedTuple):
-    """Messages that Kafka removed before they were acknowledged."""
+    """Messages that Kafka removed before they were acknowledged, or that somebody moved the group over."""
 
     start: int  # offset of the first
     end: int  # the offset behind the last
+    moved: bool = False  # the latter, of some of them at least; they may be in Kafka
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class AskTable:
-    """Kafka does not know how far the group was: ask the flows table, then `read_after`."""
+    """The group's offset does not say how far we were: ask the flows table, then `read_after`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ def follow(position: int, topic_id: int, offset: int, begin: Begin) -> Read | Re
 
 def open_at(offset: int, begin: Begin) -> Read | AskTable:
     """What to do with the first message of a partition."""
-    return AskTable() if begin.committed < 0 else Read(_lost(begin.committed, offset, begin))
+    return Read(_lost(begin.committed, offset, begin)) if begin.ours and begin.committed >= 0 else AskTable()
 
 
 def unseen(awaited: int, offset: int, begin: Begin) -> int | None:
@@ -73,7 +75,12 @@ def passed_over(partition: int, first: int | None, offset: int) -> str | None:
 
 def read_after(stored_until: int, offset: int, begin: Begin) -> Read:
     """Likewise, after the table was asked: it has something up to `stored_until`. 0: nothing, and no loss is known."""
-    return Read(_lost(stored_until, offset, begin) if stored_until else None)
+    if begin.committed < 0:
+        return Read(_lost(stored_until, offset, begin) if stored_until else None)
+    removed, passed = _lost(begin.committed, offset, begin), min(begin.committed, offset)
+    if not 0 < stored_until < passed:
+        return Read(removed)
+    return Read(Lost(stored_until, removed.end if removed else passed, moved=True))
 
 
 def _lost(start: int, offset: int, begin: Begin) -> Lost | None:

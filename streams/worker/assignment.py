@@ -147,11 +147,13 @@ class Assignment:
         """Note and tell what is no longer in Kafka, if there is anything."""
         if not decision.lost:
             return
-        start, end = decision.lost
+        start, end, _ = decision.lost
         lane.state.lose(start, end, self._clock.time())
         self._metrics.lost_messages.inc(end - start)
         log.error(
-            "messages were removed from Kafka before they were acknowledged; see kafka.packets_retention_hours",
+            "somebody moved the consumer group over messages that were not read; set it back to read them"
+            if decision.lost.moved
+            else "messages were removed from Kafka before they were acknowledged; see kafka.packets_retention_hours",
             partition=lane.state.number,
             from_offset=start,
             to_offset=end,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from common import kafka
@@ -81,6 +81,52 @@ def test_messages_that_go_while_streams_is_stopped_are_a_counted_loss(
         assert [(loss["kind"], loss["lost"]) for loss in report["losses"]] == [("messages", messages)]
         assert "were removed from Kafka" in report["message"]
         assert p.stop() == 0
+
+
+def test_messages_that_somebody_moves_the_group_over_are_a_counted_loss(
+    kafka_broker: str, clickhouse_server: str
+) -> None:
+    node = Node("n1", int(time.time()) // 10 * 10 - 600, 11)
+    with pipeline(kafka_broker, clickhouse_server) as p:
+        p.start()
+        p.send([each for _ in range(10) for each in node.batches()])
+        p.until(lambda: p.count("SELECT max(kafka_offset_end) FROM flows") > 0)
+        until_acknowledged(p, 1)
+        p.stop()
+        p.start()  # where it ended: nothing is lost
+        p.send([each for _ in range(5) for each in node.batches()])
+        p.until(lambda: p.count("SELECT uniqExact(epoch) FROM ledger") == 15)
+        assert p.count("SELECT count() FROM losses") == 0
+        p.stop()
+        skipped = [each for _ in range(5) for each in node.batches()]
+        p.send(skipped)
+        moved = move_behind_all(p)
+        stored = p.count("SELECT max(kafka_offset_end) FROM flows")
+        p.send([*(each for _ in range(10) for each in node.batches()), node.end()])
+        p.start()
+        p.until(lambda: p.count("SELECT count() FROM losses FINAL") == 1)
+        ((kind, start, end, messages),) = p.query("SELECT kind, gap_start, gap_end, lost FROM losses FINAL")
+        assert (kind, start, end, messages) == ("messages", stored, moved, moved - stored)
+        assert messages >= len(skipped)
+        assert "somebody moved the consumer group over messages that were not read" in p.output
+        p.until(lambda: p.count("SELECT max(epoch) FROM ledger") >= 30)
+        code, report = p.audit()
+        assert (code, report["exact"]) == (1, False)
+        assert "or somebody moved the consumer group over them" in report["message"]
+        assert p.stop() == 0
+
+
+def move_behind_all(p: Pipeline) -> int:
+    """Set the group's offset of an empty group to the end of the topic, as Kafka's tools do. Returns it."""
+    settings = KafkaSettings(bootstrap_servers=p.kafka)
+    consumer = kafka.consumer(settings, group=p.database, ours=kafka.PEEKING)
+    _, end = consumer.get_watermark_offsets(TopicPartition(p.topics.packets, 0), timeout=HANG_SECONDS)
+    consumer.close()
+    wanted = ConsumerGroupTopicPartitions(p.database, [TopicPartition(p.topics.packets, 0, end)])
+    admin = kafka.admin(settings)
+    (answer,) = admin.alter_consumer_group_offsets([wanted]).values()
+    assert not [each.error for each in answer.result(HANG_SECONDS).topic_partitions if each.error]
+    return end
 
 
 def test_messages_that_go_under_a_running_streams_are_told_with_the_events_in_them(

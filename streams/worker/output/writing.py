@@ -47,13 +47,13 @@ class Writing:
 
     async def once(self, lane: Lane) -> None:
         """Everything that is due now."""
+        await self._write_losses(lane)  # before what makes the table say that we were further
         await self._compact(lane)
         for job in lane.state.due(self._clock.time()):
             if lane.closing.is_set():
                 return
             await self._write(lane, job)
         await self._refusals.bring_in(lane)
-        await self._write_losses(lane)
         await self._write_ledger(lane)
         lane.acknowledge(self._clock.time())
 

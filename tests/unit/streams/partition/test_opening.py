@@ -16,8 +16,8 @@ from streams.partition.opening import (
 TOPIC = 77
 
 
-def begin(committed: int, oldest: int = 0, topic_id: int = TOPIC) -> Begin:
-    return Begin(committed, oldest, topic_id)
+def begin(committed: int, oldest: int = 0, topic_id: int = TOPIC, *, ours: bool = True) -> Begin:
+    return Begin(committed, oldest, topic_id, ours)
 
 
 def test_a_partition_is_opened_where_the_group_ended() -> None:
@@ -61,6 +61,18 @@ def test_when_kafka_forgot_the_group_the_table_is_asked() -> None:
 
 def test_what_was_removed_before_the_first_time_is_no_loss() -> None:
     assert read_after(0, 50, begin(-1, oldest=50)) == Read(None)
+
+
+def test_when_somebody_set_the_groups_offset_the_table_is_asked() -> None:
+    moved = begin(50, oldest=10, ours=False)
+    assert open_at(50, moved) == AskTable()
+    assert read_after(40, 50, moved) == Read(Lost(40, 50, moved=True))
+    assert read_after(40, 55, moved) == Read(Lost(40, 50, moved=True))  # between the two are marks of transactions
+    assert read_after(50, 50, moved) == Read(None)
+    assert read_after(60, 50, moved) == Read(None)  # it was moved back
+    assert read_after(0, 50, moved) == Read(None)  # before the first time
+    assert read_after(40, 60, begin(50, oldest=60, ours=False)) == Read(Lost(40, 60, moved=True))
+    assert read_after(0, 60, begin(50, oldest=60, ours=False)) == Read(Lost(50, 60))
 
 
 def test_messages_removed_from_an_open_partition_are_lost() -> None:

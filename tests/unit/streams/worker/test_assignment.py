@@ -141,6 +141,22 @@ async def test_when_kafka_forgot_the_group_the_table_tells_what_is_lost() -> Non
     await rig.worker.stop()
 
 
+async def test_messages_that_somebody_moved_the_group_over_are_written_down_before_any_window() -> None:
+    rig, node = Rig(), Source()
+    await rig.send(node.batch(1, clock=10))
+    await rig.worker.release_all()
+    assert rig.store.packets == 1
+    rig.offsets.committed[0], rig.offsets.ours = 5, False
+    rig.end[0] = 5
+    rig.store.calls.clear()
+    await rig.send(node.batch(11, clock=30))
+    await rig.clock.advance(0.2)
+    assert [loss for _, loss in rig.store.losses] == [messages_lost(1, 5)]
+    written = [call for call in rig.store.calls if call in {"insert", "insert_losses"}]
+    assert written == ["insert_losses", "insert"]  # behind the window, the table would say that nothing is missing
+    await rig.worker.stop()
+
+
 async def test_messages_that_kafka_removes_under_a_running_worker_are_written_down_before_the_rest() -> None:
     rig, node = Rig(), Source()
     await rig.send(node.batch(1, clock=2))
