@@ -45,8 +45,9 @@ test: setup-test ## all but what is wide, with real Kafka, kernel and ClickHouse
 
 test-wide: setup-test ## what make test leaves out: more of the same kinds, each extra installed alone (as root; 10 minutes)
 	@$(GROUP) "wide and $(HERE)" tests/integration > .test-second.log 2>&1 & second=$$!; \
+	 MODEL_RUNS=1000 $(PYTEST) tests/unit/streams/partition/test_exactly_once.py; model=$$?; \
 	 $(GROUP) "wide and $(HERE)" tests --ignore tests/unit --ignore tests/integration; first=$$?; \
-	 wait $$second; second=$$?; cat .test-second.log; exit $$((first | second))
+	 wait $$second; second=$$?; cat .test-second.log; exit $$((model | first | second))
 
 test-unit:       ## tests that need no root, broker or network; seconds
 	$(PYTEST) tests/unit

@@ -27,7 +27,7 @@ from schemas.packets import PacketBatch
 from schemas.topics import TopicNames, topics
 from tests import waiting
 from tests.fix_local import REPOSITORY, WRITER_SETTINGS, environment, free_port, temporary_directory
-from tests.integration.fix_clickhouse import connect
+from tests.integration.fix_clickhouse import connect, http
 from tests.waiting import HANG_SECONDS
 
 ENTRY = """
@@ -229,3 +229,5 @@ def pipeline(
                 if process.poll() is None:
                     process.kill()
                     process.wait()
+            with contextlib.suppress(OSError):  # a test may have ended the server
+                http(clickhouse, f"DROP DATABASE IF EXISTS {made.database}".encode())

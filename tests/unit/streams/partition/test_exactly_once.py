@@ -350,7 +350,7 @@ class World:
         return totals
 
 
-RUNS = int(os.environ.get("MODEL_RUNS", "400"))
+RUNS = int(os.environ.get("MODEL_RUNS", "150"))
 
 
 def test_totals_are_exact_after_crashes_lost_answers_rivals_late_packets_and_duplicates() -> None:
