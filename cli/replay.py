@@ -14,12 +14,13 @@ from cli.standard import check_input, check_output, say
 from common.errors import AyaflowError, SettingsError
 from common.settings import CaptureSettings, Settings
 from common.stopping import Stop, stop_on_signals
+from common.times import iso
 from producer.kernel.environment import check_kernel, check_privileges
 from producer.replay.feed import Block, Feed, Totals
 from producer.replay.files.source import stem
 from producer.replay.kafka_sink import open_sink
 from producer.replay.program import ReplayProgram
-from producer.replay.run import Pace, Replay
+from producer.replay.run import Pace, Replay, Sink
 
 _LINK_TYPES = {
     105: "IEEE 802.11",
@@ -102,7 +103,7 @@ def _to_kafka(settings: Settings, options: Options, feed: Feed, tell: _Tell, sto
     ) as sink:
         replay = Replay(
             feed=feed,
-            sink=sink,
+            sink=_Aged(sink, feed, settings.clickhouse.flows_retention_days),
             pace=Pace(options.speed),
             tell=tell,
             stop=stop,
@@ -112,6 +113,24 @@ def _to_kafka(settings: Settings, options: Options, feed: Feed, tell: _Tell, sto
         broken = replay.run(options.paths)
         sink.finish(settings.streams.window_seconds)
     return broken, f"{feed.totals.counted['emitted_packets']:,} packets sent to Kafka as node {feed.node}"
+
+
+class _Aged:
+    """A sink that says once that ClickHouse will not keep what it is given: while there is time to stop."""
+
+    def __init__(self, sink: Sink, feed: Feed, days: int) -> None:
+        self.idle, self._sink, self._feed, self._days, self._said = sink.idle, sink, feed, days, False
+
+    def take(self, block: Block) -> None:
+        first = self._feed.earliest_ns
+        if not self._said and first is not None and first / 1e9 < time.time() - self._days * 86_400:
+            self._said = True
+            say(
+                f"ayaflow: warning: packets of {iso(first / 1e9)[:10]} are older than clickhouse.flows_retention_days"
+                f" ({self._days}): Kafka has them, ClickHouse removes their flows as they are stored. For a file use"
+                " --output; for the table raise the setting, and on tables that are there their TTL, and replay again"
+            )
+        self._sink.take(block)
 
 
 def _to_file(settings: Settings, options: Options, feed: Feed, tell: _Tell, stop: Stop) -> _Played:

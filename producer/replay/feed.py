@@ -79,7 +79,8 @@ class Feed:
     def __init__(self, program: Program, *, node: str, ring_id: int, names: NameReading | None = None) -> None:
         """`names`: what reads the copies of a program that makes some."""
         self.totals = Totals()
-        self.latest_ns = 0  # of all packets
+        self.earliest_ns: int | None = None  # of all packets
+        self.latest_ns = 0
         self._program, self._names = program, names
         self.node, self._ring_id = node, ring_id
         self._numbers: dict[tuple[Link, bool, bool], int] = {}  # least recently used first
@@ -96,6 +97,7 @@ class Feed:
         ran = self._directed(self._program.run(frames, rows, self._interfaces(prepared, rows), self._epoch))
         times = frames.time_ns[rows]
         first, last = int(times.min()), int(times.max())
+        self.earliest_ns = first if self.earliest_ns is None else min(self.earliest_ns, first)
         self.latest_ns = max(self.latest_ns, last)
         self._read_names(ran.copies)
         before_ns, self._clock_ns = self._clock_ns, max(self._clock_ns, self.latest_ns - DISORDER_NS)

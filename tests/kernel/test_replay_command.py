@@ -276,6 +276,7 @@ def test_what_is_sent_to_kafka_makes_the_same_flows_and_an_exact_ledger(
     began = time.monotonic()
     done = ayaflow(str(path), "--speed", speed, "--set", f"kafka.bootstrap_servers={kafka_broker}", data_dir=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert done.stderr.count(b"packets of 2023-11-14 are older than clickhouse.flows_retention_days") == 1
     if speed != "max":
         assert time.monotonic() - began >= 2.0  # 30 s of traffic
     batches = consume(kafka_broker, f"replay-at-{speed}")
