@@ -30,7 +30,13 @@ def tell(
     `named`: say the range, too. Rows that are shown stand also where this cannot be asked: then that is said.
     """
     try:
-        found = reading.complete(store, since, until, node_timeout_seconds=settings.streams.node_timeout_seconds)
+        found = reading.complete(
+            store,
+            since,
+            until,
+            window_seconds=settings.streams.window_seconds,
+            node_timeout_seconds=settings.streams.node_timeout_seconds,
+        )
     except AyaflowError as error:
         say(f"how complete this is could not be asked: {error}")
         return

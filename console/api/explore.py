@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse
 
 from common.times import iso
@@ -59,6 +59,7 @@ def router() -> APIRouter:
 
     @routes.get("/top", responses=example(_TOP))
     async def top(
+        request: Request,
         context: Context,
         flow_filter: Chosen,
         span: Range,
@@ -80,6 +81,7 @@ def router() -> APIRouter:
         question = _question(context, explore_sql.dimensions(by), flow_filter, span)
         found = await _top(context, question, sort, limit)
         plan = question.plan()
+        request.state.table = plan.coarsest
         return JSONResponse(
             {
                 "by": list(question.by),
@@ -93,6 +95,7 @@ def router() -> APIRouter:
 
     @routes.get("/series", responses=example(_SERIES))
     async def series(
+        request: Request,
         context: Context,
         flow_filter: Chosen,
         span: Range,
@@ -113,6 +116,7 @@ def router() -> APIRouter:
         named = (await _top(context, question, measure, max(limit, TOP)))[0][:limit] if question.by else []
         sql, parameters = explore_sql.series(question, named, measure=measure, step=step)
         plan = question.plan(step)
+        request.state.table = plan.coarsest
         starts = range(plan.since // step * step, plan.until, step)
         values: dict[int, list[int | None]] = {number: [0] * len(starts) for number in range(-1, len(named))}
         rows = await context.database.rows(sql, parameters)
@@ -133,6 +137,7 @@ def router() -> APIRouter:
 
     @routes.get("/packets", responses=example(_PACKETS))
     async def packets(
+        request: Request,
         context: Context,
         flow_filter: Chosen,
         span: Range,
@@ -144,6 +149,7 @@ def router() -> APIRouter:
         ones. The filter is about packets: `src_addr` is who sent it. The newest second may not be stored yet. `kept` is
         false where there is no table of packets.
         """
+        request.state.table = "packets"
         step, rows = packets_sql.step_for(span.since, span.until, step_ms), []
         kept = bool((await context.database.rows(packets_sql.THERE, {}))[0]["there"])
         if kept:

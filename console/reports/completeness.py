@@ -12,7 +12,7 @@ from typing import Any
 from common.times import iso
 from console.audit.sql import IN_RANGE, NODE, ledger
 from schemas.clickhouse import dropped
-from schemas.clickhouse.rollups import SMALLEST
+from schemas.clickhouse.rollups import ROLLUPS, SMALLEST
 from schemas.names import NAME_STATUSES
 
 _NAMELESS = tuple(status for status in NAME_STATUSES if status != "named")
@@ -35,7 +35,9 @@ class Completeness:
     copied_packets: int = 0  # of these, those that were copied to be read
     named_packets: int = 0  # of which a name came
     unnamed_packets: int = 0  # of which none came: encrypted, incomplete, malformed, without one, lost
-    rollup_missing_records: int = 0  # of whole hours that are over: rows of flows that a rollup has not
+    table: str = SMALLEST  # that the two below are about: what answers was read from
+    rollup_missing_records: int = 0  # of its whole periods that are over: rows of flows that a rollup has not
+    unkept_packets: int = 0  # of whole windows that are over: packets of flows that the table packets has not
     settled_until: float | None = None  # seconds since the Unix epoch: all is stored that was seen; None: no node
 
     def of_traffic(self) -> dict[str, int]:
@@ -63,19 +65,41 @@ FROM (SELECT * {ledger(IN_RANGE, span_seconds)}) AS l
 """  # noqa: S608  constants
 
 
-ROLLUPS = f"""
-SELECT greatest(toInt64(flows.records) - toInt64(services.records), 0) AS rollup_missing_records
+TABLES = ("flows", *ROLLUPS, "packets")
+"""Those that answers about traffic are read from."""
+
+
+def rollup(table: str) -> str:
+    """One row: what a rollup lacks of whole periods [from, to)."""
+    records = "sum(if(src_addr = dst_addr, 1, 2))" if ROLLUPS[table].sides else "count()"
+    return f"""
+SELECT greatest(toInt64(flows.records) - toInt64(rolled.records), 0) AS rollup_missing_records
 FROM (
-    SELECT count() AS records FROM flows
+    SELECT {records} AS records FROM flows
     WHERE window_begin >= toDateTime({{from:UInt32}}, 'UTC') AND window_begin < toDateTime({{to:UInt32}}, 'UTC')
       AND {dropped.comparable("window_begin")} AND {NODE}
 ) AS flows, (
-    SELECT sum(s.records) AS records FROM {SMALLEST} AS s
-    WHERE s.time >= toDateTime({{from:UInt32}}, 'UTC') AND s.time < toDateTime({{to:UInt32}}, 'UTC')
-      AND {dropped.comparable("s.time")} AND {NODE.replace("node =", "s.node =")}
-) AS services
+    SELECT sum(r.records) AS records FROM {table} AS r
+    WHERE r.time >= toDateTime({{from:UInt32}}, 'UTC') AND r.time < toDateTime({{to:UInt32}}, 'UTC')
+      AND {dropped.comparable("r.time")} AND {NODE.replace("node =", "r.node =")}
+) AS rolled
 """  # noqa: S608  constants
-"""One row, of whole hours [from, to). One rollup stands for all: one insert fills them."""
+
+
+PACKETS = f"""
+SELECT greatest(toInt64(flows.packets) - toInt64(kept.packets), 0) AS unkept_packets
+FROM (
+    SELECT sum(f.packets + f.packets_rev) AS packets FROM flows AS f
+    WHERE f.window_begin >= toDateTime({{from:UInt32}}, 'UTC') AND f.window_begin < toDateTime({{to:UInt32}}, 'UTC')
+      AND {NODE.replace("node =", "f.node =")}
+) AS flows, (
+    SELECT sum(p.packets) AS packets FROM packets AS p
+    WHERE p.time >= toDateTime({{from:UInt32}}, 'UTC') AND p.time < toDateTime({{to:UInt32}}, 'UTC')
+      AND toStartOfMinute(p.time) >= toStartOfMinute(toDateTime({{from:UInt32}}, 'UTC'))
+      AND {NODE.replace("node =", "p.node =")}
+) AS kept
+"""  # noqa: S608  constants
+"""One row: what the table packets lacks of whole windows [from, to): it keeps them for a short time, or began later."""
 
 
 def of_live(totals: Mapping[str, int]) -> Completeness:
@@ -95,7 +119,9 @@ def of(
     losses: Iterable[Mapping[str, Any]] = (),
     names: Iterable[Mapping[str, Any]] = (),
     *,
+    table: str = SMALLEST,
     rollup_missing_records: int = 0,
+    unkept_packets: int = 0,
     settled_until: float | None = None,
 ) -> Completeness:
     """From the row of `totals`, and the rows of LOSSES and REFUSED (console.audit.sql) and READ (console.audit.names).
@@ -109,6 +135,8 @@ def of(
         lost_packets=sum(int(each["lost"] or 0) for each in found if "names" not in each["kind"]),
         named_packets=sum(int(row["named"]) for row in read),
         unnamed_packets=sum(int(row[name]) for row in read for name in (*_NAMELESS, "lost")),
+        table=table,
         rollup_missing_records=rollup_missing_records,
+        unkept_packets=unkept_packets,
         settled_until=settled_until if settled_until is not None and math.isfinite(settled_until) else None,
     )

@@ -9,7 +9,10 @@ from common.times import iso
 
 
 class CompletenessLink:
-    """Middleware: where a route was asked about a range (console.api.parameters.TimeRange), its answer has the link."""
+    """Middleware: where a route was asked about a range (console.api.parameters.TimeRange), its answer has the link.
+
+    With the table that was read, where the route says so (`request.state.table`).
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -24,7 +27,10 @@ class CompletenessLink:
         async def linked(message: Message) -> None:
             span: Any = scope["state"].get("span")
             if message["type"] == "http.response.start" and span is not None and message["status"] == 200:
-                query = urlencode({"since": iso(span.since, digits=6), "until": iso(span.until, digits=6)})
+                about = {"since": iso(span.since, digits=6), "until": iso(span.until, digits=6)}
+                if table := scope["state"].get("table"):
+                    about["table"] = table
+                query = urlencode(about)
                 link = f'</api/completeness?{query}>; rel="describedby"'
                 message["headers"] = [*message.get("headers", ()), (b"link", link.encode())]
             await send(message)

@@ -4,36 +4,55 @@ import time
 from datetime import datetime
 from typing import Any
 
+from common.errors import QueryError
 from console.audit import names, read
 from console.audit import sql as audit_sql
 from console.audit.read import Range
+from console.query import packets_sql
 from console.reports import completeness
 from console.reports.completeness import Completeness
 from console.store.client import Store
+from schemas.clickhouse.rollups import ROLLUPS, SMALLEST
 
 _HOUR = 3_600
-_GRACE_SECONDS = 120  # an hour that ended so long ago is in flows and in the rollups, if nothing comes late
+_GRACE_SECONDS = 120  # what ended so long ago is in all tables, if nothing comes late
 
 
 def complete(
-    store: Store, since: datetime, until: datetime, *, node: str = "", node_timeout_seconds: float
+    store: Store,
+    since: datetime,
+    until: datetime,
+    *,
+    node: str = "",
+    table: str = SMALLEST,
+    window_seconds: int,
+    node_timeout_seconds: float,
 ) -> Completeness:
-    """Of all traffic of a range, of one node or all. Raises ServiceUnavailable or QueryError."""
+    """Of all traffic of a range, of one node or all. `table`: what was read, of completeness.TABLES.
+
+    Raises ServiceUnavailable or QueryError.
+    """
+    if table not in completeness.TABLES:
+        raise QueryError(f"table: there is no {table!r}; the tables are {', '.join(completeness.TABLES)}")
+    period = max(_HOUR, ROLLUPS[table].seconds) if table in ROLLUPS else window_seconds
     first, last = since.timestamp(), until.timestamp()
     values: dict[str, str | int] = {
         "since_us": int(first * 1e6),
         "until_us": int(last * 1e6),
         "node": node,
-        "from": -(-int(first) // _HOUR) * _HOUR,
-        "to": int(min(last, time.time() - _GRACE_SECONDS)) // _HOUR * _HOUR,
+        "from": -(-int(first) // period) * period,
+        "to": int(min(last, time.time() - _GRACE_SECONDS)) // period * period,
     }
 
     def ask(sql: str) -> list[dict[str, Any]]:
         return store.select(sql, read.used(sql, values))
 
-    missing = 0
+    lacking: dict[str, int] = {}
     if int(values["from"]) < int(values["to"]):
-        missing = int(ask(completeness.ROLLUPS)[0]["rollup_missing_records"])
+        if table in ROLLUPS:
+            lacking = ask(completeness.rollup(table))[0]
+        elif table == "packets" and ask(packets_sql.THERE)[0]["there"]:
+            lacking = ask(completeness.PACKETS)[0]
     settled = read.settled_until(
         store, Range(since=since, until=until, node=node), node_timeout_seconds=node_timeout_seconds
     )
@@ -44,6 +63,7 @@ def complete(
         ledger,
         ask(audit_sql.LOSSES) + ask(audit_sql.REFUSED),
         ask(names.READ),
-        rollup_missing_records=missing,
+        table=table,
+        **{name: int(count) for name, count in lacking.items()},
         settled_until=settled,
     )

@@ -10,7 +10,9 @@ from common.times import iso
 from console.api.parameters import Context, Range, example, only_known, plain
 from console.query import times
 from console.reports import reading, views
+from console.reports.completeness import TABLES
 from console.show import output
+from schemas.clickhouse.rollups import SMALLEST
 
 _ANSWER = {
     "report": "top_talkers",
@@ -43,7 +45,9 @@ _COMPLETE = {
     "copied_packets": 1_200,
     "named_packets": 1_100,
     "unnamed_packets": 60,
+    "table": SMALLEST,
     "rollup_missing_records": 0,
+    "unkept_packets": 0,
     "settled_until": "2026-05-01T11:59:48.500000Z",
 }
 
@@ -84,15 +88,25 @@ def router() -> APIRouter:
         since: Annotated[str, Query(description=f"{times.FORMS}.")] = "1h",
         until: Annotated[str, Query(description="Like since.")] = "now",
         node: Annotated[str, Query(description="Only this node.")] = "",
+        table: Annotated[
+            str, Query(description=f"What answers were read from, of {', '.join(TABLES)}.", examples=["flows_1h"])
+        ] = SMALLEST,
     ) -> JSONResponse:
         """How much of what the kernel saw in the range is recorded, coalesced, dropped, lost, named and settled.
 
-        It is of all traffic of the range. `/api/audit` compares it with what is stored, and proves it.
+        It is of all traffic of the range; `rollup_missing_records` and `unkept_packets` are what the table lacks of
+        flows, a rollup or the packets. `/api/audit` compares it with what is stored, and proves it.
         """
         first, last = times.parse_range(since, until, now=datetime.now(UTC), prefix="")
         found = await context.database.run(
             lambda store: reading.complete(
-                store, first, last, node=plain(node, "node"), node_timeout_seconds=context.node_timeout_seconds
+                store,
+                first,
+                last,
+                node=plain(node, "node"),
+                table=plain(table, "table"),
+                window_seconds=context.window_seconds,
+                node_timeout_seconds=context.node_timeout_seconds,
             )
         )
         return JSONResponse(found.as_json(first, last))

@@ -31,7 +31,7 @@ function completeness(found) {
   if (found.losses) parts.push(`${whole(found.losses)} losses of ${whole(found.lost_packets)} packets or more`);
   if (found.unclosed_epochs) parts.push(`${whole(found.unclosed_epochs)} epochs unclosed`);
   const said = [`; of all packets that nodes saw ${parts.length ? parts.join(", ") : "none was dropped or lost"}`];
-  if (found.rollup_missing_records) said.push(`rollups lack ${whole(found.rollup_missing_records)} flow records`);
+  if (found.rollup_missing_records) said.push(`${found.table} lacks ${whole(found.rollup_missing_records)} flow records`);
   const readForNames = found.named_packets + found.unnamed_packets;
   if (readForNames) said.push(`${share(found.named_packets, readForNames)} of what was read for names has one`);
   const settled = Date.parse(found.settled_until);

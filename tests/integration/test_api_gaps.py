@@ -114,7 +114,9 @@ def test_how_complete_a_range_is_is_what_its_ledger_says(gaps: TestClient) -> No
         "losses": 1,
         "lost_packets": 4,
         **dict.fromkeys(("inspected_packets", "copied_packets", "named_packets", "unnamed_packets"), 0),
+        "table": "services_1m",
         "rollup_missing_records": 0,
+        "unkept_packets": 0,
         "settled_until": f"{datetime.fromtimestamp(EARLIER, UTC):%FT%T.%fZ}",  # then a window that is not stored begins
     }
     assert asked(**earlier, node="d") == found

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from common import settings as settings_module
+from common.settings import ClickHouseSettings
 from common.times import iso
+from schemas.clickhouse.ddl import packets_sql
 from schemas.clickhouse.rollups import SMALLEST
 from tests.integration.fix_api import api_client
 from tests.integration.fix_tables import Run, Tables
@@ -71,7 +73,7 @@ def test_it_is_what_the_api_says(stored: Tables, run: Run, window: int) -> None:
         answer = api.get("/api/top", params={"by": "src_addr", "since": since, "until": until})
         link, rel = answer.headers["link"].split("; ")
         assert rel == 'rel="describedby"'
-        assert api.get(link.strip("<>")).json() == told
+        assert api.get(link.strip("<>")).json() == {**told, "table": "flows"}  # what a range so short is read from
         assert "link" not in api.get("/api/fields").headers
         assert "link" not in api.get("/api/top", params={"by": "nothing"}).headers
     assert (told["seen_packets"], told["unstored_packets"], told["settled_until"]) == (60, 1, told["until"])
@@ -91,8 +93,49 @@ def test_what_waits_what_is_lost_and_what_a_rollup_lacks_are_told(tables: Tables
     _, out, _ = run("flows", "--since", iso(hour), "--until", iso(hour + 3_600))
     assert out.splitlines()[-1] == (
         "100.0 % of 17 packets that the kernel saw are recorded; 2 losses of 3 packets or more (see ayaflow audit); "
-        f"the rollups lack 2 rows of flows (see ayaflow audit --rollups); settled until {iso(hour + 3_520)}"
+        f"{SMALLEST} lacks 2 rows of flows (see ayaflow audit --rollups); settled until {iso(hour + 3_520)}"
     )
+
+
+def test_it_is_told_of_the_table_that_answers_were_read_from(tables: Tables, window: int) -> None:
+    day = window // 86_400 * 86_400 - 2 * 86_400
+    for at, dst in ((10, "10.0.0.2"), (20, "10.0.0.1")):  # the second is to itself: one row of hosts_1h
+        tables.flow(window_begin=day + at, packets=5, dst_addr=dst)
+    for table in ("hosts_1h", "flows_1d"):
+        tables.command(f"ALTER TABLE DB.{table} DELETE WHERE 1 SETTINGS mutations_sync = 2")
+    for statement in packets_sql(ClickHouseSettings(database=tables.database), 28_000 * 86_400):
+        tables.command(statement)
+    passed = f"({day + 10}, 3), ({day + 11}, 1), ({day + 86_401}, 9)"
+    tables.command(f"INSERT INTO DB.packets (time, packets) VALUES {passed}")
+    settings = settings_module.load(
+        flags={
+            "clickhouse.url": tables.url,
+            "clickhouse.database": tables.database,
+            "kafka.bootstrap_servers": "127.0.0.1:1",
+            "streams.window_seconds": "10",
+        }
+    )
+    with api_client(settings) as api:
+        span = {"since": iso(day), "until": iso(day + 86_400)}
+
+        def lacks(**asked: str) -> tuple[int, int]:
+            found = api.get("/api/completeness", params={**span, **asked}).json()
+            assert found["table"] == asked.get("table", SMALLEST)
+            return found["rollup_missing_records"], found["unkept_packets"]
+
+        assert [lacks(), lacks(table="flows"), lacks(table="flows_1h")] == [(0, 0)] * 3
+        assert [lacks(table="hosts_1h"), lacks(table="flows_1d"), lacks(table="packets")] == [(3, 0), (2, 0), (0, 6)]
+        asked: tuple[tuple[str, dict[str, str], str], ...] = (
+            ("top", {"by": "src_addr"}, "hosts_1h"),
+            ("series", {"by": "src_addr,dst_addr", "points": "8"}, "flows_1h"),
+            ("packets", {}, "packets"),
+        )
+        for path, parameters, table in asked:
+            answer = api.get(f"/api/{path}", params={**span, **parameters})
+            assert answer.headers["link"].split(">")[0].endswith(f"&table={table}"), answer.text
+        refused = api.get("/api/completeness", params={**span, "table": "losses"})
+        assert refused.status_code == 400
+        assert "the tables are flows, services_1m" in refused.json()["error"]
 
 
 def test_where_nobody_watched_nothing_is_claimed(tables: Tables, run: Run, window: int) -> None:

@@ -5,7 +5,7 @@ from console.reports.completeness import Completeness, of, of_live
 from console.reports.sentence import sentence
 
 UNTIL = datetime(2026, 5, 1, 12, tzinfo=UTC)
-LEDGER = {
+LEDGER: dict[str, Any] = {
     "seen_packets": 107,
     "recorded_packets": 97,
     "coalesced_packets": 10,
@@ -48,8 +48,8 @@ def test_what_the_tables_say_is_told_in_a_sentence() -> None:
     )
     assert sentence(found, UNTIL) == (
         "90.7 % of 107 packets that the kernel saw are recorded (9.3 % added up by flow, 4 dropped, 6 not IP or not "
-        "readable, 5 not stored yet, 2 epochs unclosed); 3 losses of 3 packets or more (see ayaflow audit); the "
-        "rollups lack 8 rows of flows (see ayaflow audit --rollups); 75.0 % of what was read for names has one; "
+        "readable, 5 not stored yet, 2 epochs unclosed); 3 losses of 3 packets or more (see ayaflow audit); "
+        "services_1m lacks 8 rows of flows (see ayaflow audit --rollups); 75.0 % of what was read for names has one; "
         "settled until 2026-05-01T11:59:45Z"
     )
 
