@@ -14,7 +14,8 @@ from tests.integration.fix_streams import pipeline
 pytestmark = [pytest.mark.root, pytest.mark.kafka, pytest.mark.clickhouse]
 
 
-@pytest.mark.parametrize("detail", ["packet", pytest.param("flow", marks=pytest.mark.wide)])
+@pytest.mark.wide  # in make test each part is killed, among all else, by tests/faults/test_short.py
+@pytest.mark.parametrize("detail", ["packet", "flow"])
 def test_totals_and_audit_are_exact_after_kills_of_producer_and_streams(
     detail: str, kafka_broker: str, clickhouse_server: str, bpffs: Path, tmp_path: Path
 ) -> None:

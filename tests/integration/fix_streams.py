@@ -58,6 +58,7 @@ class Pipeline:
     prefix: str = field(default_factory=lambda: f"t{time.time_ns()}.")
     partitions: int = 1
     prelude: str = ""  # Python, before the component starts
+    _client: Any = None
 
     def __post_init__(self) -> None:
         self.topics = TopicNames.of(self.prefix)
@@ -119,15 +120,16 @@ class Pipeline:
         assert self.producer.flush(HANG_SECONDS) == 0
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        with self._connected() as client:
-            return [tuple(row) for row in client.query(sql).result_rows]
+        return [tuple(row) for row in self._connected().query(sql).result_rows]
 
     def command(self, sql: str) -> None:
-        with self._connected() as client:
-            client.command(sql)
+        self._connected().command(sql)
 
     def _connected(self) -> Any:
-        return contextlib.closing(connect(self.clickhouse, database=self.database, autogenerate_session_id=False))
+        """A client; one that is made asks the server four times before it is of use."""
+        if self._client is None:
+            self._client = connect(self.clickhouse, database=self.database, autogenerate_session_id=False)
+        return self._client
 
     def count(self, sql: str) -> int:
         """One number; 0 while there is no such table yet."""
@@ -229,5 +231,7 @@ def pipeline(
                 if process.poll() is None:
                     process.kill()
                     process.wait()
+            if made._client is not None:
+                made._client.close()
             with contextlib.suppress(OSError):  # a test may have ended the server
                 http(clickhouse, f"DROP DATABASE IF EXISTS {made.database}".encode())

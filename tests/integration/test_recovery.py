@@ -153,6 +153,7 @@ def test_killed_workers_change_no_total(kafka_broker: str, clickhouse_server: st
         assert p.stop() == 0
 
 
+@pytest.mark.wide  # as in tests/faults/test_short.py, which has two workers
 def test_two_workers_share_the_partitions_and_one_dies(kafka_broker: str, clickhouse_server: str) -> None:
     begin = int(time.time()) // 10 * 10 - 600
     nodes = [Node("n1", begin, 4), Node("n2", begin, 5)]
