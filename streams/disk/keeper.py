@@ -6,6 +6,7 @@ One worker does it (streams.disk.turns). Should two believe so for a moment, the
 import math
 import time
 from collections.abc import Callable, Mapping
+from datetime import date
 from typing import Any, Protocol
 
 from common import logs
@@ -16,7 +17,7 @@ log = logs.get("streams")
 
 _LOOK_SECONDS, _LEAST_SECONDS = 5.0, 0.5
 _LOOKS = 4  # before there is no more room
-_TAKES_SECONDS, _FORGETS = 1.0, 0.95  # what a look takes at least, how much of a longer one counts for the next
+_TAKES_SECONDS, _FORGETS = 1.0, 0.95  # what a day takes to go at least; how much of a longer one counts for the next
 _MOST_AT_ONCE = 1000  # days of one look
 
 
@@ -29,11 +30,11 @@ class Disk(Protocol):
     def unfinished(self) -> list[Drop]:
         """Drops that were begun."""
 
-    def begin(self, what: Day, why: Why, ms: int) -> Drop | None:
-        """Set its rows aside. None: the day is gone already, or somebody else is at it."""
+    def go(self, what: Day, why: Why, ms: int) -> int:
+        """Set its rows aside, count them, write that down and drop them -> rows. 0: they are held, or gone already."""
 
     def go_on(self, drop: Drop) -> int:
-        """Count what was set aside, write it down and drop it -> rows. 0: that was done already."""
+        """Likewise, with one that was begun."""
 
     def close(self) -> None:
         """Close the connection."""
@@ -56,30 +57,29 @@ class Keeper:
         self._growth = Growth()
         self._found: Plan | None = None
         self._last: str | None = None  # what went last
-        self._takes = _TAKES_SECONDS  # seconds of a look, with what goes
+        self._takes = _TAKES_SECONDS  # seconds until a day is gone
 
     def look(self) -> None:
         """Once. Raises ServiceUnavailable."""
-        began = self._monotonic()
         for drop in self._disk.unfinished():
-            self._gone(drop, self._disk.go_on(drop), 0)
+            self._gone(drop.table, drop.day, drop.why, self._disk.go_on(drop))
         for _ in range(_MOST_AT_ONCE):
             seen = self._disk.seen()
-            # what comes until the next look is over, and once more for what is under way
+            began = self._monotonic()
+            # what comes until the next look and a day that goes then, and once more for what is under way
             coming = 2 * (_LEAST_SECONDS + self._takes) * self._growth.rate_now
-            found = plan(seen, self._limits, self._retention, coming=coming)
+            found = self._found = plan(seen, self._limits, self._retention, coming=coming)
+            self._growth.look(began, found.used)
+            self._measure(found, seen)
             if found.why is None or found.next is None:
                 break
-            begun = self._disk.begin(found.next, found.why, time.time_ns() // 1_000_000)
-            if begun is None:  # somebody else is at it
+            what = found.next
+            rows = self._disk.go(what, found.why, time.time_ns() // 1_000_000)
+            if not rows:  # it is held, or somebody else is at it
                 break
-            if not self._gone(begun, self._disk.go_on(begun), found.next.bytes):
-                break
-        ended = self._monotonic()
-        self._takes = max(_TAKES_SECONDS, ended - began, _FORGETS * self._takes)
-        self._growth.look(ended, found.used)
-        self._found = found
-        self._measure(found, seen)
+            self._takes = max(_TAKES_SECONDS, self._monotonic() - began, _FORGETS * self._takes)
+            self._growth.went(what.bytes)
+            self._gone(what.table, what.day, found.why, rows)
 
     def pause(self) -> float:
         """Seconds until the next look: the nearer the end of the room, the sooner."""
@@ -88,16 +88,14 @@ class Keeper:
             return _LOOK_SECONDS
         return min(_LOOK_SECONDS, max(_LEAST_SECONDS, self._found.left / rate / _LOOKS))
 
-    def _gone(self, drop: Drop, rows: int, size: int) -> bool:
+    def _gone(self, table: str, day: date, why: Why, rows: int) -> None:
         if not rows:
-            return False
-        self._growth.went(size)
-        self._metrics.dropped_partitions.labels(drop.table, str(drop.why)).inc()
-        self._metrics.dropped_rows.labels(drop.table).inc(rows)
-        self._last = f"{drop.day} of {drop.table}"
-        setting = {Why.CAP: "clickhouse.max_bytes", Why.DISK: "clickhouse.reserve_bytes"}[drop.why]
-        log.warning("a day was dropped", table=drop.table, day=str(drop.day), rows=rows, because_of=setting)
-        return True
+            return
+        self._metrics.dropped_partitions.labels(table, str(why)).inc()
+        self._metrics.dropped_rows.labels(table).inc(rows)
+        self._last = f"{day} of {table}"
+        setting = {Why.CAP: "clickhouse.max_bytes", Why.DISK: "clickhouse.reserve_bytes"}[why]
+        log.warning("a day was dropped", table=table, day=str(day), rows=rows, because_of=setting)
 
     def _measure(self, found: Plan, seen: Seen) -> None:
         metrics, seconds = self._metrics, self._seconds(found)

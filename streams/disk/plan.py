@@ -151,7 +151,7 @@ def _in_order(seen: Seen, retention: Mapping[str, int]) -> list[Day]:
 class Growth:
     """How fast it grows, from what was looked at within an hour."""
 
-    _SECONDS = 3600.0
+    _SECONDS, _NOW_SECONDS = 3600.0, 10.0
 
     def __init__(self) -> None:
         self._seen: list[tuple[float, int]] = []
@@ -172,8 +172,9 @@ class Growth:
 
     @property
     def rate_now(self) -> float:
-        """Of the last two looks."""
-        return self._slope(self._seen[-2:]) or 0.0
+        """Of the last seconds, two looks at least."""
+        recent = [each for each in self._seen[:-2] if self._seen[-1][0] - each[0] <= self._NOW_SECONDS]
+        return self._slope(recent + self._seen[-2:]) or 0.0
 
     @staticmethod
     def _slope(seen: list[tuple[float, int]]) -> float | None:

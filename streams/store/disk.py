@@ -12,7 +12,7 @@ not done goes on with it: the new name keeps out who began it and was only slow.
 import re
 import time
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 
 from common import logs
 from common.errors import ServiceUnavailable
@@ -31,13 +31,15 @@ _ANY_SIZE = {  # a server has limits of 50 GB; they are for people who err
     "max_partition_size_to_drop": 0,
     "max_table_size_to_drop": 0,
 }
-_FIGURES = """
-SELECT count() AS rows, {bytes_on_disk:UInt64} AS bytes_on_disk, toUInt64(sum(PACKETS)) AS packets,
+_SIZE = """SELECT assumeNotNull(sum(bytes_on_disk)) FROM PARTS
+        WHERE database = {database:String} AND table = {aside:String} AND active"""
+_FIGURES = f"""
+SELECT count() AS rows, ({_SIZE}) AS bytes_on_disk, toUInt64(sum(PACKETS)) AS packets,
        toUInt64(sum(BYTES)) AS bytes, [] AS places
-FROM GONE AS t HAVING rows > 0
-"""
-_OF_FLOWS = """
-SELECT sum(records) AS rows, {bytes_on_disk:UInt64} AS bytes_on_disk, sum(p) AS packets, sum(b) AS bytes,
+FROM ASIDE AS t HAVING rows > 0
+"""  # noqa: S608  constants
+_OF_FLOWS = f"""
+SELECT sum(records) AS rows, ({_SIZE}) AS bytes_on_disk, sum(p) AS packets, sum(b) AS bytes,
        groupArray((node, interface, direction, p, b)) AS places
 FROM (
     SELECT node, interface, side.1 AS direction, side.2 AS p, side.3 AS b, side.4 AS records
@@ -47,13 +49,13 @@ FROM (
                             toUInt64(sum(if(direction = 'ingress', bytes, bytes_rev))), count()),
                 ('egress', toUInt64(sum(if(direction = 'egress', packets, packets_rev))),
                            toUInt64(sum(if(direction = 'egress', bytes, bytes_rev))), 0)] AS sides
-        FROM GONE
+        FROM ASIDE
         GROUP BY node, interface
     )
     ARRAY JOIN sides AS side
 )
 HAVING rows > 0
-"""
+"""  # noqa: S608  constants
 _NAMED = "table = {table:String} AND day = toDate({day:String}) AND time = fromUnixTimestamp64Milli({ms:Int64}, 'UTC')"
 _LOST = f"""
 INSERT INTO losses (time, kind, topic_id, kafka_partition, node, ring_id, gap_start, gap_end, lost)
@@ -118,54 +120,53 @@ class ClickHouseDisk:
             self._is_tidy = True
         return begun
 
-    def begin(self, what: Day, why: Why, ms: int) -> Drop | None:
-        """Set its rows aside. None: they are gone already, or somebody else is at it now."""
+    def go(self, what: Day, why: Why, ms: int) -> int:
+        """Set its rows aside, count them, write that down and drop them -> rows. 0: they are held, or gone already."""
         drop = Drop(table=what.table, day=what.day, ms=ms, why=why)
-        if any((each.table, each.day) == (drop.table, drop.day) for each in self._drops("NOT done")):
-            return None
+        going, _ = _names(drop)
         try:
-            return drop if self._set_aside(drop) else None
+            self._prepare(drop, going)
+            if self._held(drop.day):  # asked behind the row, which who holds a day asks for behind the constraint
+                self._change(f"DROP TABLE {self._of_ours(going)}", end=" SYNC")
+                return self._finish(drop)
+            stored_table = self._of_ours(self._local(drop.table))
+            move = f" MOVE PARTITION '{drop.day}' TO TABLE {self._of_ours(going)}"
+            self._change(f"ALTER TABLE {stored_table}", end=move)
         except ServiceUnavailable as error:
             if not any(word in str(error) for word in _NO_SPACE):
                 raise
-        self._drop_uncounted(drop, what)
-        return None
+            return self._drop_uncounted(drop, what)
+        return self._count_and_drop(drop, going)
 
     def go_on(self, drop: Drop) -> int:
-        """Count what was set aside, write it down and drop it -> rows. 0: that was done already."""
+        """Likewise, with one that was begun."""
         going, gone = _names(drop)
         there = self._tables(going, gone)
         if going in there:
             self._change(f"RENAME TABLE {self._of_ours(going)} TO {self._of_ours(gone)}")
             self._wait_for_moves(going)
-        rows = 0
-        if there:
-            rows = self._write(drop, gone)
-            if drop.table == "flows":
-                self._connection.command(_LOST, **drop.named)
-            self._change(f"DROP TABLE {self._of_ours(gone)}", end=" SYNC")
-        self._finish(drop)
-        return rows
+        return self._count_and_drop(drop, gone) if there else self._finish(drop)
 
-    def _set_aside(self, drop: Drop) -> bool:
-        """Whether the rows are in a table of their own now. False: the day is held."""
-        going, _ = _names(drop)
-        stored_table = self._of_ours(f"{drop.table}{'_local' if self._settings.cluster else ''}")
-        # the table first: whoever finds the row and no table knows that all is done
+    def _prepare(self, drop: Drop, going: str) -> None:
+        """Its table and its row, in this order: whoever finds the row and no table knows that all is done."""
+        stored_table, settings = self._of_ours(self._local(drop.table)), self._settings
         self._change(f"CREATE TABLE {self._of_ours(going)}", end=f" AS {stored_table}{self._engine(drop.table, going)}")
-        self._change(f"ALTER TABLE {self._of_ours(going)}", end=" REMOVE TTL")  # it would take rows uncounted
+        if (datetime.now(UTC).date() - drop.day).days >= retention(settings)[self._table(drop.table).retention] - 1:
+            self._change(f"ALTER TABLE {self._of_ours(going)}", end=" REMOVE TTL")  # it would take rows uncounted
         self._connection.command(
             "INSERT INTO dropped (table, day, time, why) VALUES ({table:String}, toDate({day:String}), "
             "fromUnixTimestamp64Milli({ms:Int64}, 'UTC'), {why:String})",
             **drop.named,
             why=str(drop.why),
         )
-        if self._held(drop.day):  # asked behind the row, which who holds a day asks for behind the constraint
-            self._change(f"DROP TABLE {self._of_ours(going)}", end=" SYNC")
-            self._finish(drop)
-            return False
-        self._change(f"ALTER TABLE {stored_table}", end=f" MOVE PARTITION '{drop.day}' TO TABLE {self._of_ours(going)}")
-        return True
+
+    def _count_and_drop(self, drop: Drop, aside: str) -> int:
+        """What is set aside, and grows no more."""
+        self._write(drop, aside)
+        if drop.table == "flows":
+            self._connection.command(_LOST, **drop.named)
+        self._change(f"DROP TABLE {self._of_ours(aside)}", end=" SYNC")
+        return self._finish(drop)
 
     def _engine(self, table: str, going: str) -> str:
         """Of a replica: AS would take the place of the other table in ZooKeeper, too."""
@@ -175,17 +176,16 @@ class ClickHouseDisk:
             "SELECT engine_full FROM system.tables WHERE database = {database:String} AND name = {name:String}",
             lambda rows: str(rows[0][0]),
             database=self._settings.database,
-            name=f"{table}_local",
+            name=self._local(table),
         )
         return f" ENGINE = {beside(engine, going)}"
 
-    def _drop_uncounted(self, drop: Drop, what: Day) -> None:
+    def _drop_uncounted(self, drop: Drop, what: Day) -> int:
         """There is no room to set it aside or to write it down: the log has it, and the table when there is."""
         log.warning(
             "the disk is full: a day goes before it is written down", table=what.table, day=what.day, rows=what.rows
         )
-        stored_table = self._of_ours(f"{drop.table}{'_local' if self._settings.cluster else ''}")
-        self._change(f"ALTER TABLE {stored_table}", end=f" DROP PARTITION '{drop.day}'")
+        self._change(f"ALTER TABLE {self._of_ours(self._local(drop.table))}", end=f" DROP PARTITION '{drop.day}'")
         self._connection.command(
             "INSERT INTO dropped (table, day, time, why, rows, bytes_on_disk, done) VALUES ({table:String}, "
             "toDate({day:String}), fromUnixTimestamp64Milli({ms:Int64}, 'UTC'), {why:String}, {rows:UInt64}, "
@@ -196,6 +196,7 @@ class ClickHouseDisk:
             bytes_on_disk=what.bytes,
         )
         self._change(f"DROP TABLE IF EXISTS {self._of_ours(_names(drop)[0])}", end=" SYNC")
+        return what.rows
 
     def _wait_for_moves(self, going: str) -> None:
         """Until no statement moves rows to a table: it may know it from before it had another name."""
@@ -233,33 +234,22 @@ class ClickHouseDisk:
             mark=f"hold_{day:%Y%m%d}",
         )
 
-    def _write(self, drop: Drop, gone: str) -> int:
-        """What was set aside -> its rows."""
+    def _write(self, drop: Drop, aside: str) -> None:
         table = self._table(drop.table)
         figures = _OF_FLOWS if table.name == "flows" else _FIGURES
         cluster, database = self._settings.cluster, self._settings.database
-        whole = f"cluster('{cluster}', {database}, {gone})" if cluster else self._of_ours(gone)
-        for word, value in (("PACKETS", table.packets), ("BYTES", table.bytes), ("GONE", whole)):
+        whole = f"cluster('{cluster}', {database}, {aside})" if cluster else self._of_ours(aside)
+        values = (("PACKETS", table.packets), ("BYTES", table.bytes), ("ASIDE", whole), ("PARTS", self._parts))
+        for word, value in values:
             figures = figures.replace(word, value)
-        size = self._connection.query(
-            f"SELECT sum(bytes_on_disk) FROM {self._parts} "  # noqa: S608  constants
-            "WHERE database = {database:String} AND table = {table:String} AND active",
-            lambda rows: int(rows[0][0]),
-            database=database,
-            table=gone,
-        )
         self._connection.command(
             "INSERT INTO dropped (table, day, time, why, rows, bytes_on_disk, packets, bytes, places) "  # noqa: S608  constants
             "SELECT {table:String}, toDate({day:String}), fromUnixTimestamp64Milli({ms:Int64}, 'UTC'), {why:String}, * "
             f"FROM ({figures})",
             **drop.named,
             why=str(drop.why),
-            bytes_on_disk=size,
-        )
-        return self._connection.query(
-            f"SELECT sum(rows) FROM dropped FINAL WHERE {_NAMED}",  # noqa: S608  constants
-            lambda rows: int(rows[0][0]),
-            **drop.named,
+            database=database,
+            aside=aside,
         )
 
     def _change(self, statement: str, *, end: str = "") -> None:
@@ -279,9 +269,15 @@ class ClickHouseDisk:
             names=list(names),
         )
 
-    def _finish(self, drop: Drop) -> None:
+    def _finish(self, drop: Drop) -> int:
+        """Write down that it is done -> the rows that it had."""
         self._connection.command(
             f"INSERT INTO dropped SELECT * REPLACE (1 AS done) FROM dropped FINAL WHERE {_NAMED}",  # noqa: S608  constants
+            **drop.named,
+        )
+        return self._connection.query(
+            f"SELECT sum(rows) FROM dropped FINAL WHERE {_NAMED}",  # noqa: S608  constants
+            lambda rows: int(rows[0][0]),
             **drop.named,
         )
 
@@ -290,6 +286,9 @@ class ClickHouseDisk:
             f"SELECT table, day, toUnixTimestamp64Milli(time), why FROM dropped FINAL WHERE {where} ORDER BY time",  # noqa: S608  constants
             lambda rows: [Drop(table=table, day=day, ms=ms, why=Why(why)) for table, day, ms, why in rows],
         )
+
+    def _local(self, table: str) -> str:
+        return f"{table}_local" if self._settings.cluster else table
 
     def _plain(self, table: str) -> str:
         return table.removesuffix("_local") if self._settings.cluster else table

@@ -1,9 +1,8 @@
 """Tables whose disk is looked after, and rows of any day."""
 
 import contextlib
-import itertools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -77,7 +76,7 @@ def days_of(tables: Tables, table: str) -> list[date]:
 
 
 @contextlib.contextmanager
-def keeper(tables: Tables, **settings: Any) -> Iterator[Keeper]:
+def keeper(tables: Tables, clock: Callable[[], float] = time.monotonic, **settings: Any) -> Iterator[Keeper]:
     """Who looks after the disk of these tables; call its look()."""
     own: Mapping[str, Any] = {"url": tables.url, "database": tables.database, **WRITER, **settings}
     clickhouse = ClickHouseSettings(**own)
@@ -86,7 +85,7 @@ def keeper(tables: Tables, **settings: Any) -> Iterator[Keeper]:
         Limits(cap=clickhouse.max_bytes, reserve=clickhouse.reserve_bytes),
         retention(clickhouse),
         metrics.create(CollectorRegistry()),
-        map(float, itertools.count(0, 5)).__next__,  # five seconds a look
+        clock,
     )
     try:
         yield made

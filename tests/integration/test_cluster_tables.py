@@ -113,7 +113,7 @@ def engine_of(table: str) -> str:
 
 
 class Noting(Connection):
-    """Notes what is to be run, as one shard can run it, and says what a server would of which nothing is known."""
+    """Notes what is to be run, as one shard can run it, and says what a server would that holds no day."""
 
     def __init__(self) -> None:
         super().__init__(SETTINGS, None)
@@ -125,11 +125,9 @@ class Noting(Connection):
         self.noted.append(sql.replace(" ON CLUSTER 'main'", ""))
 
     def query(self, sql: str, read: Callable[[Any], T], **parameters: Any) -> T:
-        if "system.tables WHERE database = {database:String} AND name IN" in sql:
-            return read([[parameters["names"][0]]])
         if "SELECT engine_full" in sql:
             return read([[engine_of("flows").replace("Replicated", "")]])
-        return read([] if "FROM dropped FINAL WHERE NOT done" in sql else [[0]])
+        return read([[0]])
 
 
 def a_day_goes() -> list[str]:
@@ -137,9 +135,7 @@ def a_day_goes() -> list[str]:
     connection, disk = Noting(), ClickHouseDisk(SETTINGS)
     disk._connection = connection
     day = datetime.fromtimestamp(NOON, UTC).date()
-    drop = disk.begin(Day(table="flows", day=day, rows=5000, bytes=1), Why.CAP, 1_000 * NOON)
-    assert drop is not None
-    disk.go_on(drop)
+    disk.go(Day(table="flows", day=day, rows=5000, bytes=1), Why.CAP, 1_000 * NOON)
     return connection.noted
 
 
