@@ -140,6 +140,7 @@ class Component:
         house = Housekeeping(settings.clickhouse, settings.kafka, self._metrics, lambda: 0 in member.assigned())
         worker = Worker(
             settings.streams,
+            topic=self._topics.packets,
             codec=codec,
             store=store,
             publisher=publisher,

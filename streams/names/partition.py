@@ -18,6 +18,7 @@ from schemas.flows import Loss
 from schemas.names import NameBatch
 from streams.names.accounts import Account, Accounts, Place
 from streams.names.rows import added_up, check_times, packed, rows, unpacked
+from streams.partition.losses import Losses
 from streams.partition.progress import committable
 from streams.partition.rings import Rings
 from streams.partition.steady import Steady
@@ -84,7 +85,7 @@ class NamePartition:
         self._parts: deque[Part] = deque()
         self._since: float | None = None  # when the first of them came
         self._rings, self._accounts, self._steady = Rings(), Accounts(), Steady()
-        self._losses: list[tuple[int, Loss]] = []
+        self.losses = Losses("names")
         self.nbytes = 0
 
     @property
@@ -134,20 +135,7 @@ class NamePartition:
         loss = Loss(
             time_ns=time_ns, kind="copies", node=batch.node, ring_id=batch.ring_id, start=start, end=end, lost=None
         )
-        self._losses.append((anchor, loss))
-
-    def lose(self, start: int, end: int, now: float) -> None:
-        """Messages from `start` to `end` were removed from Kafka before they were acknowledged."""
-        loss = Loss(time_ns=int(now * 1e9), kind="names", node="", ring_id=0, start=start, end=end, lost=end - start)
-        self._losses.append((start, loss))
-
-    def losses(self) -> list[Loss]:
-        """What is lost, to be written down."""
-        return [loss for _, loss in self._losses]
-
-    def losses_stored(self, losses: list[Loss]) -> None:
-        """These are written down."""
-        self._losses = [(offset, loss) for offset, loss in self._losses if loss not in losses]
+        self.losses.note(loss, anchor)
 
     def skip(self, offset: int) -> None:
         """A message that is no NameBatch was read, and set aside."""
@@ -202,7 +190,7 @@ class NamePartition:
         """The offset from which a successor must read; never goes back."""
         now = self._steady.time(now)
         needed = [self.position, *self._rings.anchors(now), *self._accounts.needed(now)]
-        needed += [offset for offset, _ in self._losses]
+        needed += self.losses.needed
         needed += [part.offset for part in [*self._parts][:1]] + [block.start for block in [*self._decided][:1]]
         spans = self._rings.spans() | self._accounts.spans
         self.acked = max(self.acked, committable(self.position, needed, spans))

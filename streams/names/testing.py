@@ -32,6 +32,10 @@ class MemoryNames:
         known = [(start, end) for (place, start), (end, _) in self.ledger.items() if place == partition]
         return [Extents(start, end) for start, end in sorted(known) if end > offset]
 
+    def stored_until(self, partition: KafkaPartition) -> int:
+        """Behind the last of them."""
+        return max((block.end for block in self.blocks(partition, 0)), default=0)
+
     def decide(self, block: Block) -> None:
         """The first of a name counts."""
         self._ask()

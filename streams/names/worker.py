@@ -18,32 +18,20 @@ from schemas.names import NameBatch
 from streams.metrics import Metrics
 from streams.names.partition import Block, Extents, NamePartition
 from streams.names.storing import NameStore, Stored, bring_in, store_block
-from streams.partition.opening import AskTable, Begin, Read, follow, open_at, passed_over, read_after, unseen
 from streams.partition.storing import KafkaPartition, Refused
 from streams.worker.aside import DeadLetters
+from streams.worker.assignment import Assignment, Kind
 from streams.worker.clock import Clock, SystemClock
 from streams.worker.intake import Intake
 from streams.worker.neighbours import Member, Message, Offsets, Publisher
 from streams.worker.output import refusals
-from streams.worker.retrying import (
-    ASIDE,
-    BROKER,
-    CLICKHOUSE,
-    OFFSETS,
-    REGISTRY,
-    SERVICES,
-    Executors,
-    Released,
-    Retrying,
-    thread,
-)
+from streams.worker.retrying import ASIDE, BROKER, CLICKHOUSE, REGISTRY, SERVICES, Executors, Released, Retrying, thread
 from streams.worker.troubles import Place
 
 log = logs.get("streams")
 T = TypeVar("T")
 
 _TICK = 0.5  # seconds between two looks at what is due
-_RELEASE_SECONDS = 5.0  # for a running insert, when a partition goes
 _LOOK_SECONDS = 10.0  # between two looks at how far we are behind
 _KNOWN_SECONDS = 60.0  # for so long one is worth something
 
@@ -74,13 +62,19 @@ class Behind(Protocol):
 class Tables(NameStore, Protocol):
     """The tables names, names_ledger and losses."""
 
+    def stored_until(self, partition: KafkaPartition) -> int:
+        """The offset behind the last block of the last week; 0: there is none."""
+
     def insert_losses(self, losses: list[Loss], partition: KafkaPartition) -> None:
         """Store losses; one that is there already is replaced by its like."""
 
 
 @dataclass(slots=True, eq=False)
 class _Lane:
+    """A partition, and the task that writes what is due; an Owned of streams.worker.assignment."""
+
     state: NamePartition
+    tell: Callable[[int], None]  # that all below an offset is stored
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
     acknowledged: int = -1
@@ -88,6 +82,12 @@ class _Lane:
 
     def at(self) -> Place:
         return Place(self.state.number)
+
+    def acknowledge(self, now: float) -> None:
+        offset = self.state.committable(now)
+        if offset > self.acknowledged:
+            self.acknowledged = offset
+            self.tell(offset)
 
 
 class NameWorker:
@@ -109,12 +109,21 @@ class NameWorker:
         executors: Executors = thread,
     ) -> None:
         self._topic, self._seconds = topic, window_seconds
-        self._codec, self._store, self._offsets, self._metrics, self._member = codec, store, offsets, metrics, member
+        self._codec, self._store, self._metrics, self._member = codec, store, metrics, member
         self._clock = clock = clock or SystemClock()
         self._again = Retrying(clock, metrics.insert_retries.inc, lambda service: executors(f"names: {service}"))
         self._aside = DeadLetters(publisher, metrics, self._again, clock, topic=topic)
         self._intake = Intake(self._take, member, self._guard)
-        self._lanes: dict[int, _Lane] = {}
+        kind = Kind(
+            made=self._made,
+            prepare=self._prepare,
+            stored_until=lambda lane: store.stored_until(lane.state.source),
+            write=self._write,
+            attend=self._attend,
+        )
+        self._assignment: Assignment[_Lane] = Assignment(
+            kind, topic=topic, offsets=offsets, metrics=metrics, again=self._again, clock=clock
+        )
         self._stopping = asyncio.Event()
         self._behind, self._looking = behind, executors("names: backlog")
         self._lag, self._looked = 0, -math.inf
@@ -139,7 +148,7 @@ class NameWorker:
     async def release_all(self) -> None:
         """No partition is ours any more: finish running inserts, acknowledge what is stored, forget the rest."""
         await self._intake.drop_all()
-        await self._release([*self._lanes])
+        await self._assignment.release_all()
 
     def take(self, message: Message) -> None:
         """Take a message as soon as those before it of its partition are taken. Raises nothing, waits for nothing."""
@@ -148,7 +157,7 @@ class NameWorker:
 
     async def _take(self, message: Any) -> None:
         try:
-            lane = await self._lane(message.partition, message.offset)
+            lane = await self._assignment.lane(message.partition, message.offset)
             while lane.state.full:
                 await self._clock.wait(lane.closing, _TICK)
                 if lane.closing.is_set():
@@ -198,85 +207,41 @@ class NameWorker:
         except Exception as error:
             raise DecodeError(f"the message cannot be taken: {error!r}") from error
 
-    async def _lane(self, partition: int, offset: int) -> _Lane:
-        """The partition of a message that came, opened by it. Raises as streams.worker.assignment does."""
-        lane = self._lanes.get(partition)
-        if lane is None:
-            return await self._open(partition, offset)
-        if offset == lane.state.position:
-            return lane
-        begin = await self._begin(lane)
-        decision = follow(lane.state.position, lane.state.topic_id, offset, begin)
-        if isinstance(decision, Read):
-            await self._nothing_passed_over(lane, lane.state.position, offset, begin)
-            self._lose(lane, decision)
-            return lane
-        log.warning("reading again", partition=partition, offset=offset, was=lane.state.position)
-        await self._release([partition])
-        return await self._open(partition, offset)
-
-    async def _open(self, partition: int, offset: int) -> _Lane:
+    def _made(self, partition: int, offset: int) -> _Lane:
         state = NamePartition(partition, position=offset, window_seconds=self._seconds)
-        lane = self._lanes[partition] = _Lane(state)
-        begin = await self._begin(lane)
-        decision = open_at(offset, begin)
-        await self._nothing_passed_over(lane, begin.committed, offset, begin)
-        lane.acknowledged, state.topic_id = begin.committed, begin.topic_id
-        ask = partial(self._store.blocks, state.source, offset)
-        blocks: list[Extents] = await self._again.insist(CLICKHOUSE, lane.at(), lane.closing, ask)
-        if isinstance(decision, AskTable):
-            decision = read_after(max((block.end for block in blocks), default=0), offset, begin)
-        if lane.closing.is_set():
-            raise Released
-        state.expect(blocks)
-        self._lose(lane, decision)
-        lane.task = asyncio.create_task(self._guard(self._write(lane)), name=f"names, partition {partition}")
-        log.info("reading", topic=self._topic, partition=partition, offset=offset)
-        return lane
+        return _Lane(state, partial(self._member.acknowledge, partition))
 
-    async def _begin(self, lane: _Lane) -> Begin:
-        ask = partial(self._offsets.begin, lane.state.number)
-        return await self._again.insist(OFFSETS, lane.at(), lane.closing, ask)
-
-    async def _nothing_passed_over(self, lane: _Lane, awaited: int, offset: int, begin: Begin) -> None:
-        number, start = lane.state.number, unseen(awaited, offset, begin)
-        if start is None:
-            return
-        ask = partial(self._offsets.next_message, number, start)
-        first = await self._again.insist(OFFSETS, lane.at(), lane.closing, ask)
-        if error := passed_over(number, first, offset):
-            raise ServiceUnavailable(f"{self._topic}: {error}")
-
-    def _lose(self, lane: _Lane, decision: Read) -> None:
-        if not decision.lost:
-            return
-        start, end, _ = decision.lost
-        lane.state.lose(start, end, self._clock.time())
-        self._metrics.lost_messages.inc(end - start)
-        log.error(
-            "messages were removed from Kafka before they were acknowledged; see kafka.packets_retention_hours",
-            topic=self._topic,
-            partition=lane.state.number,
-            from_offset=start,
-            to_offset=end,
-        )
+    def _prepare(self, lane: _Lane, offset: int) -> None:
+        lane.state.expect(self._store.blocks(lane.state.source, offset))
 
     async def _write(self, lane: _Lane) -> None:
-        while not lane.closing.is_set():
-            block = lane.state.due(self._clock.time())
-            if block is not None:
-                work = partial(store_block, block, self._store)
-                stored: Stored = await self._again.insist(CLICKHOUSE, lane.at(), lane.closing, work)
-                if stored.aside:
-                    self._set_aside(lane, block, stored)
-                lane.state.stored(block, stored.end)
-                self._metrics.name_rows_stored.inc(stored.rows)
-                self._rows_stored += stored.rows
-            await self._bring_in(lane)
-            await self._write_losses(lane)
-            self._acknowledge(lane)
-            if block is None:
+        await self._guard(self._repeat(lane, self._once))
+
+    async def _attend(self, lane: _Lane) -> None:
+        await self._guard(self._repeat(lane, self._bring_in))
+
+    async def _repeat(self, lane: _Lane, work: Callable[[_Lane], Coroutine[Any, Any, None]]) -> None:
+        try:
+            while not lane.closing.is_set():
+                await work(lane)
                 await self._clock.wait(lane.closing, _TICK)
+        finally:
+            self._again.troubles.report(ASIDE, None, lane.at())
+
+    async def _once(self, lane: _Lane) -> None:
+        """Everything that is due now."""
+        await self._write_losses(lane)  # before what makes the table say that we were further
+        while not lane.closing.is_set() and (block := lane.state.due(self._clock.time())) is not None:
+            work = partial(store_block, block, self._store)
+            stored: Stored = await self._again.insist(CLICKHOUSE, lane.at(), lane.closing, work)
+            if stored.aside:
+                self._set_aside(lane, block, stored)
+            lane.state.stored(block, stored.end)
+            self._metrics.name_rows_stored.inc(stored.rows)
+            self._rows_stored += stored.rows
+            lane.acknowledge(self._clock.time())
+        await self._bring_in(lane)
+        lane.acknowledge(self._clock.time())
 
     def _set_aside(self, lane: _Lane, block: Block, stored: Stored) -> None:
         self._metrics.refused_name_rows.inc(stored.aside)
@@ -307,38 +272,16 @@ class NameWorker:
         self._again.troubles.report(ASIDE, trouble or None, lane.at())
 
     async def _write_losses(self, lane: _Lane) -> None:
-        if losses := lane.state.losses():
+        if losses := lane.state.losses.waiting():
             store = partial(self._store.insert_losses, losses, lane.state.source)
             await self._again.insist(CLICKHOUSE, lane.at(), lane.closing, store)
-            lane.state.losses_stored(losses)
-
-    def _acknowledge(self, lane: _Lane) -> None:
-        offset = lane.state.committable(self._clock.time())
-        if offset > lane.acknowledged:
-            lane.acknowledged = offset
-            self._member.acknowledge(lane.state.number, offset)
-
-    async def _release(self, partitions: list[int]) -> None:
-        lanes = [self._lanes.pop(number) for number in partitions if number in self._lanes]
-        for lane in lanes:
-            lane.closing.set()
-        tasks = [lane.task for lane in lanes if lane.task]
-        if tasks:
-            done = asyncio.Event()
-            ends = asyncio.gather(*tasks, return_exceptions=True)
-            ends.add_done_callback(lambda _: done.set())
-            await self._clock.wait(done, _RELEASE_SECONDS)
-            for task in tasks:
-                task.cancel()
-            await ends
-        for lane in lanes:
-            self._acknowledge(lane)
-            self._again.troubles.report(ASIDE, None, lane.at())
+            lane.state.losses.written(losses)
 
     async def _look(self) -> None:
         loop = asyncio.get_running_loop()
         while not self._stopping.is_set():
-            stored = {number: lane.state.acked for number, lane in self._lanes.items()}
+            states = [lane.state for lane in self._assignment.lanes]
+            stored = {state.number: state.acked for state in states}
             try:
                 found = await loop.run_in_executor(self._looking, partial(self._behind.look, stored))
             except Exception as error:  # noqa: BLE001  who does not see says so, and looks again
@@ -347,12 +290,13 @@ class NameWorker:
                 )
             else:
                 self._again.troubles.report(BROKER, None)
-                positions = {number: lane.state.position for number, lane in self._lanes.items()}
+                positions = {lane.state.number: lane.state.position for lane in self._assignment.lanes}
                 waiting = (each for each in found if each.oldest_unix_s is not None)
                 self._lag = sum(max(0, each.end - positions.get(each.partition, each.first)) for each in waiting)
                 self._looked = self._clock.monotonic()
             lag = self.lag_messages
             self._metrics.names_lag_messages.set(math.nan if lag is None else lag)
+            await self._assignment.attend(self._member.assigned())
             await self._clock.wait(self._stopping, _LOOK_SECONDS)
 
     @property
@@ -379,7 +323,7 @@ class NameWorker:
         """For /health."""
         troubles = self._again.troubles
         return {
-            "partitions": len(self._lanes),
+            "partitions": len(self._assignment.lanes),
             "lag_messages": self.lag_messages,
             "rows_stored": self._rows_stored,
             "dead_letters": self._aside.count,

@@ -140,7 +140,7 @@ class Again:
         """After the flush of this name is stored."""
         state = self._state
         state.accounts.stored(state.accounts.closed())  # the ledger has them
-        state.losses_stored(state.losses())
+        state.losses.written(state.losses.waiting())
         return Checkpoint(
             offset_end=offset_end,
             boundary=self._boundary,

@@ -16,6 +16,7 @@ from schemas.batches import Extent, RingId, check
 from schemas.flows import Loss
 from schemas.packets import EpochCounters, PacketBatch
 from streams.partition.accounting import Accounts, ClosedEpoch, in_parts
+from streams.partition.losses import Losses
 from streams.partition.progress import committable
 from streams.partition.rings import Rings, Shared, Verdict
 from streams.partition.steady import Steady
@@ -99,7 +100,7 @@ class Partition:
         self._late_since: dict[WindowId, float] = {}
         self._ledger_since: float | None = None
         self._more: deque[_Part] = deque()  # of the message that was taken last
-        self._losses: list[tuple[int, Loss]] = []  # offset that a successor needs to notice it again
+        self.losses = Losses("messages")
 
     def window_seconds_before(self, seconds: int, offset: int) -> None:
         """Messages below `offset` were windowed with another length by our predecessor: so they are again."""
@@ -195,7 +196,7 @@ class Partition:
                     end=end,
                     lost=lost,
                 )
-                self._losses.append((offset if verdict.anchor is None else verdict.anchor, loss))
+                self.losses.note(loss, offset if verdict.anchor is None else verdict.anchor)
         if batch.idle_end_ns:
             loss = Loss(
                 time_ns=time_ns,
@@ -206,20 +207,7 @@ class Partition:
                 end=batch.idle_end_ns,
                 lost=None,
             )
-            self._losses.append((offset, loss))
-
-    def lose(self, start: int, end: int, now: float) -> None:
-        """Messages from `start` to `end` were removed from Kafka before they were acknowledged."""
-        loss = Loss(time_ns=int(now * 1e9), kind="messages", node="", ring_id=0, start=start, end=end, lost=end - start)
-        self._losses.append((start, loss))
-
-    def losses(self) -> list[Loss]:
-        """What is lost, to be written down."""
-        return [loss for _, loss in self._losses]
-
-    def losses_stored(self, losses: list[Loss]) -> None:
-        """These are written down."""
-        self._losses = [(offset, loss) for offset, loss in self._losses if loss not in losses]
+            self.losses.note(loss, offset)
 
     def skip(self, offset: int) -> None:
         """A message that is no PacketBatch was read, and set aside."""
@@ -415,7 +403,7 @@ class Partition:
     def _not_stored(self) -> list[int]:
         """Offsets of messages of which windows or losses are not in the table."""
         windows = [offset for window in self._windows.values() if (offset := window.lowest_offset) is not None]
-        return windows + [offset for offset, _ in self._losses]
+        return windows + self.losses.needed
 
     @property
     def nbytes(self) -> int:

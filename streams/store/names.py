@@ -49,6 +49,14 @@ class ClickHouseNames:
             offset=offset,
         )
 
+    def stored_until(self, partition: KafkaPartition) -> int:
+        """The offset behind the last block of the last week; 0: there is none."""
+        return self._connection.query(
+            f"SELECT max(kafka_offset_end) FROM names_ledger WHERE {PARTITION} AND received > now() - INTERVAL 7 DAY",  # noqa: S608  constants
+            lambda rows: int(rows[0][0]),
+            **_named(partition),
+        )
+
     def decide(self, block: Block) -> None:
         """Write what a block is made of, unless something has its name."""
         self._connection.insert("names_ledger", _ledger(block), {"insert_deduplication_token": self._token(block)})

@@ -17,7 +17,7 @@ from schemas.packets import PacketBatch
 from streams.metrics import Metrics
 from streams.partition.state import Partition, Taken
 from streams.worker.aside import DeadLetters
-from streams.worker.assignment import Assignment
+from streams.worker.assignment import Assignment, Kind
 from streams.worker.clock import Clock, SystemClock
 from streams.worker.intake import Intake
 from streams.worker.lane import Lane
@@ -27,6 +27,7 @@ from streams.worker.nodes import Nodes
 from streams.worker.output.keeping import Keeping
 from streams.worker.output.operating import Operating, Runner
 from streams.worker.output.writing import Writing
+from streams.worker.recovery import Recovery
 from streams.worker.retrying import (
     ASIDE,
     BROKER,
@@ -63,6 +64,7 @@ class Worker:
         self,
         settings: StreamsSettings,
         *,
+        topic: str,
         codec: Decoder,
         store: FlowStore,
         publisher: Publisher,
@@ -101,17 +103,15 @@ class Worker:
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._assignment = Assignment(
-            settings,
-            offsets=offsets,
-            store=store,
-            metrics=metrics,
-            again=again,
-            clock=clock,
-            acknowledge=member.acknowledge,
+        recovery = Recovery(settings, store, member.acknowledge)
+        kind = Kind(
+            made=recovery.made,
+            prepare=recovery.prepare,
+            stored_until=recovery.stored_until,
             write=self._write,
             attend=self._attend,
         )
+        self._assignment = Assignment(kind, topic=topic, offsets=offsets, metrics=metrics, again=again, clock=clock)
 
     async def start(self) -> None:
         """Begin with the live statistics and the looks at Kafka; partitions begin with their first message."""

@@ -325,8 +325,8 @@ def test_a_row_of_the_table_has_what_the_message_says(settings: ClickHouseSettin
     block = state.due(now + INSERT_SECONDS)
     assert block is not None
     store_block(block, store)
-    state.lose(0, 7, now)
-    losses: list[Loss] = state.losses()
+    state.losses.messages(0, 7, now)
+    losses: list[Loss] = state.losses.waiting()
     store.insert_losses(losses, state.source)
     store.close()
     client = connect(settings, database=settings.database, timeout_seconds=60)

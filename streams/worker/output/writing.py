@@ -120,7 +120,7 @@ class Writing:
                 follow(lane, job.partition, job.window, revision, flows, needed=job.pieces[0].first_offset)
 
     async def _write_losses(self, lane: Lane) -> None:
-        losses = lane.state.losses()
+        losses = lane.state.losses.waiting()
         if not losses:
             return
 
@@ -129,7 +129,7 @@ class Writing:
             return losses
 
         if await self._refusals.insist(lane, "losses", store):
-            lane.state.losses_stored(losses)
+            lane.state.losses.written(losses)
 
     async def _write_ledger(self, lane: Lane) -> None:
         epochs = lane.state.closed_epochs(self._clock.time())

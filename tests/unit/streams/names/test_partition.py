@@ -126,20 +126,20 @@ def test_a_hole_in_the_ring_is_a_loss_and_is_written_before_anything_behind_it_i
     node.send()
     node.ask()
     assert state.take(1, START + REPEATED_SECONDS + 1, node.send(), START).gap_bytes == 2 * COPY
-    (loss,) = state.losses()
+    (loss,) = state.losses.waiting()
     assert (loss.kind, loss.node, loss.start, loss.end, loss.lost) == ("copies", "n1", 2 * COPY, 4 * COPY, None)
     block = state.due(START + INSERT_SECONDS)
     assert block is not None
     state.stored(block, block.messages.end)
     assert state.committable(START) == 0
-    state.losses_stored([loss])
+    state.losses.written([loss])
     assert state.committable(START) == 1, "the last message is read again by whoever comes next, to know the ring"
 
 
 def test_messages_that_kafka_removed_are_a_loss() -> None:
     state = partition(7)
-    state.lose(3, 7, START)
-    assert [(loss.kind, loss.start, loss.end, loss.lost) for loss in state.losses()] == [("names", 3, 7, 4)]
+    state.losses.messages(3, 7, START)
+    assert [(loss.kind, loss.start, loss.end, loss.lost) for loss in state.losses.waiting()] == [("names", 3, 7, 4)]
 
 
 def test_a_message_of_next_year_is_taken_as_it_is_and_holds_nothing_up() -> None:

@@ -1,5 +1,6 @@
 """The worker of names between fakes: what is stored, acknowledged, set aside and told, whatever is away."""
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -232,6 +233,44 @@ async def test_messages_that_kafka_removed_are_told_before_anything_behind_them_
     assert [(loss.kind, loss.start, loss.end) for loss in rig.store.losses] == [("names", 0, 5)]
     assert rig.stored == ["host1.example"]
     await rig.worker.stop()
+
+
+@pytest.mark.parametrize("committed", [-1, 7])
+async def test_messages_that_a_group_that_was_moved_or_forgotten_skips_are_told(committed: int) -> None:
+    rig, node = Rig(), Node()
+    node.ask()
+    await rig.send(node.send())
+    await rig.later()
+    await rig.worker.stop()
+    heir = Rig(store=rig.store, offsets=rig.offsets)
+    heir.offsets.committed[0], heir.offsets.ours, heir.end = committed, committed < 0, 7
+    heir.offsets.oldest[0] = 7 if committed < 0 else 0
+    node.ask()
+    node.send()
+    node.ask()
+    await heir.send(node.send())
+    await heir.later()
+    assert ("names", 1, 7, 6) in {(loss.kind, loss.start, loss.end, loss.lost) for loss in heir.store.losses}
+    await heir.worker.stop()
+
+
+async def test_what_is_set_aside_of_a_partition_of_which_nothing_comes_is_brought_in() -> None:
+    rig, node = Rig(), Node()
+    rig.store.refuses = "host1.example"
+    node.ask()
+    await rig.send(node.send())
+    await rig.later()
+    assert rig.store.set_aside_rows
+    await rig.worker.stop()
+    rig.store.refuses = None
+    heir = Rig(store=rig.store, offsets=rig.offsets)
+    await heir.worker.start()
+    await heir.later(BRING_IN_SECONDS)
+    assert (heir.stored, heir.store.set_aside_rows) == (["host1.example"], {})
+    heir.member.ours = set()
+    await heir.later(20)
+    assert not [task for task in asyncio.all_tasks() if "not open" in task.get_name()]
+    await heir.worker.stop()
 
 
 async def test_a_bug_of_ours_sets_a_message_aside_and_nothing_stands_still(monkeypatch: Any) -> None:

@@ -278,7 +278,7 @@ def test_a_loss_that_a_node_of_next_year_had_is_of_today() -> None:
     play.positions["n1", 7] += STRIDE
     play.now = 5
     play.send(YEAR + 1)
-    assert [loss.time_ns for loss in play.state.losses()] == [clock(5)]
+    assert [loss.time_ns for loss in play.state.losses.waiting()] == [clock(5)]
 
 
 def written(state: Partition, now: float) -> Counter[int]:
@@ -296,14 +296,14 @@ def test_what_is_lost_is_kept_until_it_is_written_down() -> None:
     for offset in range(3):
         state.take(offset, batch([], ring_start=offset * STRIDE, clock_ns=clock(offset)), 0.0)
     assert state.committable(0.0) == 0  # the first that bytes were missing before
-    assert [(loss.kind, loss.start, loss.end, loss.lost) for loss in state.losses()] == [
+    assert [(loss.kind, loss.start, loss.end, loss.lost) for loss in state.losses.waiting()] == [
         ("events", 0, STRIDE, None),
         ("events", STRIDE, 2 * STRIDE, None),
     ]
-    state.lose(3, 8, 5.0)
-    losses = state.losses()
-    state.losses_stored(losses[:2])
-    assert (state.losses(), state.committable(0.0)) == (losses[2:], 2)
+    state.losses.messages(3, 8, 5.0)
+    losses = state.losses.waiting()
+    state.losses.written(losses[:2])
+    assert (state.losses.waiting(), state.committable(0.0)) == (losses[2:], 2)
     assert (losses[2].kind, losses[2].start, losses[2].lost) == ("messages", 3, 5)
 
 
@@ -311,13 +311,13 @@ def test_a_time_in_which_nothing_was_counted_is_a_loss() -> None:
     state = partition()
     message = replace(batch([], clock_ns=clock(10)), idle_start_ns=clock(2), idle_end_ns=clock(9))
     state.take(0, message, START + 10.0)
-    (loss,) = state.losses()
+    (loss,) = state.losses.waiting()
     assert (loss.kind, loss.node, loss.start, loss.end, loss.lost) == ("idle", "n1", clock(2), clock(9), None)
     assert loss.time_ns == clock(10)
     state.take(1, batch([], ring_start=STRIDE, clock_ns=clock(11)), 0.0)
     assert state.committable(0.0) == 0
-    state.losses_stored([loss])
-    assert state.losses()[1:] == []
+    state.losses.written([loss])
+    assert state.losses.waiting()[1:] == []
 
 
 def test_a_wrong_message_changes_nothing() -> None:

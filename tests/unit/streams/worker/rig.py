@@ -90,6 +90,7 @@ class Rig:
         settings = {"window_seconds": WINDOW, "node_timeout_seconds": 1000, "publish_flows": True, **self.settings}
         self.worker = Worker(
             StreamsSettings(**settings),
+            topic="t.packets",
             codec=self.codec,
             store=self.store,
             publisher=self.publisher,

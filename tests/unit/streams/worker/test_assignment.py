@@ -193,7 +193,7 @@ async def test_a_message_that_comes_again_opens_its_partition_again() -> None:
     await rig.clock.advance(0.2)
     assert rig.store.packets == 1  # read back, and not stored twice
     assert len(rig.store.blocks) == 1
-    assert [task.get_name() for task in asyncio.all_tasks()].count("partition 0") == 1
+    assert [task.get_name() for task in asyncio.all_tasks()].count("t.packets 0") == 1
     await rig.worker.stop()
 
 
