@@ -96,11 +96,9 @@ def flows(
     from console.store.client import Store
 
     first, last = times.parse_range(since, until, now=datetime.now(UTC), local=not utc)
-    sql, parameters = flow_sql.flows(
-        filters.parse(" ".join(filter_words)), since=first, until=last, sort=sort, limit=limit
-    )
+    steps = flow_sql.few(filters.parse(" ".join(filter_words)), since=first, until=last, sort=sort, limit=limit)
     with Store(settings.clickhouse) as store:
-        count = history.run(store, sql, parameters, form=form, out=sys.stdout, utc=utc)
+        count = history.run(store, *store.last(steps), form=form, out=sys.stdout, utc=utc)
         completeness.tell(store, settings, first, last, form=form, out=sys.stdout, utc=utc)
     if count == 0:
         said = f"no flows from {iso(first)} to {iso(last)} match"

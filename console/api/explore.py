@@ -79,7 +79,7 @@ def router() -> APIRouter:
         of both directions has one. With names.reverse, `reverse` says what addresses of a row are called, if known.
         """
         question = _question(context, explore_sql.dimensions(by), flow_filter, span)
-        found = await _top(context, question, sort, limit)
+        found = await context.database.last(largest.top(question, sort=sort, limit=limit))
         plan = question.plan()
         request.state.table = plan.coarsest
         return JSONResponse(
@@ -112,8 +112,10 @@ def router() -> APIRouter:
         """
         question = _question(context, explore_sql.dimensions(by), flow_filter, span)
         step = question.step(points, context.window_seconds)
-        # as many as /api/top gives unless told: the dashboard asks both at once, and one query answers
-        named = (await _top(context, question, measure, max(limit, TOP)))[0][:limit] if question.by else []
+        named = []
+        if question.by:  # as many as /api/top gives unless told: the dashboard asks both at once, and one query answers
+            steps = largest.top(question, sort=measure, limit=max(limit, TOP))
+            named = (await context.database.last(steps))[0][:limit]
         sql, parameters = explore_sql.series(question, named, measure=measure, step=step)
         plan = question.plan(step)
         request.state.table = plan.coarsest
@@ -220,19 +222,6 @@ async def _unknown(
             if starts[i] not in quiet:
                 for one in groups[name]:
                     one[i] = None
-
-
-async def _top(
-    context: Services, question: Question, sort: str, limit: int
-) -> tuple[list[dict[str, Any]], dict[str, int]]:
-    """Rows and the total, by column."""
-    steps = largest.top(question, sort=sort, limit=limit)
-    sql, parameters = next(steps)
-    try:
-        while True:
-            sql, parameters = steps.send(await context.database.rows(sql, parameters))
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]  # typeshed knows no type of it
 
 
 def _named(row: Mapping[str, Any], by: tuple[str, ...]) -> dict[str, Any]:

@@ -52,21 +52,13 @@ def router() -> APIRouter:
         how much of the bytes of the page has a name.
         """
         after = _position(cursor) if cursor else None
-        bounded, oldest = False, 0
-        if not any(field.measure for field in flow_filter.fields().values()):
-            sql, parameters = flow_sql.probe(
-                flow_filter, since=span.since, until=span.until, limit=2 * limit + 100, after=after
-            )
-            (found,) = await context.database.rows(sql, parameters)
-            bounded, oldest = found["count"] == parameters["limit"], found["oldest"]
-        sql, parameters = flow_sql.history(
-            flow_filter, since=span.since, until=span.until, limit=limit, after=after, oldest=oldest
+        steps = flow_sql.few(
+            flow_filter, since=span.since, until=span.until, sort=flow_sql.HISTORY, limit=limit, after=after
         )
-        rows = await context.database.rows(sql, parameters)
-        more = len(rows) == limit or (bounded and rows)
+        rows = await context.database.rows(*await context.database.last(steps))
         if context.naming:
             context.naming.mark(rows)
-        answer = {"flows": rows, "share": share_of(rows), "next": _cursor(rows[-1]) if more else None}
+        answer = {"flows": rows, "share": share_of(rows), "next": _cursor(rows[-1]) if len(rows) == limit else None}
         return Response(json.dumps(answer, ensure_ascii=False), media_type="application/json")
 
     @routes.get("/flows", response_class=StreamingResponse, responses=_STREAMED)
@@ -83,7 +75,8 @@ def router() -> APIRouter:
         ] = "json",
     ) -> Response:
         """Flows as a stream of any length."""
-        sql, parameters = flow_sql.flows(flow_filter, since=span.since, until=span.until, sort=sort, limit=limit)
+        steps = flow_sql.few(flow_filter, since=span.since, until=span.until, sort=sort, limit=limit)
+        sql, parameters = await context.database.last(steps)
         pieces = await context.database.stream(sql, parameters, FORMATS[form])
         headers = {"Content-Disposition": f'attachment; filename="flows.{form}"'} if form != "json" else {}
         body = _with_header(pieces) if form == "csv" else pieces

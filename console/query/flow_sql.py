@@ -1,8 +1,15 @@
-"""The questions about flows, one row a flow and window, revisions added up. Pure text and parameters."""
+"""The questions about flows, one row a flow and window, revisions added up. Pure text and parameters.
 
-from collections.abc import Collection, Mapping
+Most of what is asked for is few flows: the newest of many, or all of somebody who is rare. `few` asks for the newest
+rows first, a few more than are wanted, of which it reads few columns. If there are no more of them, or if they are
+surely of enough flows, the second question is for the hours alone in which they lie, and brings revisions together
+there. Else all of the range is asked for.
+"""
+
+from collections.abc import Collection, Generator, Mapping
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from console.query.filter_sql import Parameters, SqlFilter, compile_filter
 from console.query.filters import Filter
@@ -47,54 +54,112 @@ COLUMNS = (
 _ENUMS = tuple(field.name for field in FIELDS if field.kind is Kind.CHOICE)
 _NEWEST_FIRST = "toStartOfHour(window_begin) DESC, window_begin DESC"
 """So that the table is read from its end, by its key, until there are enough."""
-_ORDER = {
+HISTORY = "history"
+"""The newest first, in a total order: a page ends at a flow."""
+ORDER = {
     "time": f"{_NEWEST_FIRST}, last_seen DESC",
     "bytes": "bytes + bytes_rev DESC, window_begin DESC",
     "packets": "packets + packets_rev DESC, window_begin DESC",
-    "history": ", ".join(f"{f'toString({key})' if key in _ENUMS else key} DESC" for key in KEYS),
+    HISTORY: ", ".join(f"{f'toString({key})' if key in _ENUMS else key} DESC" for key in KEYS),
 }
 PASSAGE = frozenset({"interface", "direction", "primary"})
 """Who names one of these asks where packets passed: then each of a packet's passages is there."""
+Steps = Generator[tuple[str, Parameters], list[dict[str, Any]], tuple[str, Parameters]]
+"""Yields questions, is sent their rows, and returns the last one, whose answer may be of any length."""
+_FROM_THE_END = frozenset({"time", HISTORY})
+_FEW = 10_000
+"""Rows. Of more, the second question would take longer than to ask at once."""
 _LONGEST_WINDOW = 3_600  # seconds; streams.window_seconds allows no more
 
 
-def flows(flow_filter: Filter, *, since: datetime, until: datetime, sort: str, limit: int) -> tuple[str, Parameters]:
-    """The flows of all windows that overlap [since, until). `limit` 0 means all."""
-    chosen = condition(flow_filter)
-    where, parameters = _range(since, until)
-    inner = merged(f"{where} AND {chosen.keys}", chosen.measures, order=_ORDER[sort], limit=bool(limit))
-    return _shown(inner, chosen, _ORDER[sort], limit, parameters)
-
-
-def history(
-    flow_filter: Filter, *, since: datetime, until: datetime, limit: int, after: Parameters | None, oldest: int
+def flows(
+    flow_filter: Filter, *, since: datetime, until: datetime, sort: str, limit: int, after: Parameters | None = None
 ) -> tuple[str, Parameters]:
-    """A page of flows, newest first, in a total order. `after`: KEYS of the flow before it; `oldest`: of `probe`."""
-    chosen = condition(flow_filter)
-    where, parameters = _range(since, until)
-    page, more = _after(after)
-    span = f"{where} AND f.window_begin >= toDateTime({{page:UInt32}}, 'UTC')"
-    inner = merged(f"{span} AND {page} AND {chosen.keys}", chosen.measures, order=_ORDER["history"], limit=True)
-    return _shown(inner, chosen, _ORDER["history"], limit, {**parameters, **more, "page": oldest})
+    """The flows of all windows that overlap [since, until), in an order of ORDER. `limit` 0 means all.
 
-
-def probe(
-    flow_filter: Filter, *, since: datetime, until: datetime, limit: int, after: Parameters | None
-) -> tuple[str, Parameters]:
-    """`count` and `oldest` (seconds) of the newest rows, at most `limit`: which windows a page need be read from.
-
-    Reads the end of the table, by its key. Sums are not regarded.
+    `after`: KEYS of the flow before them, in the order of history. `few` asks for few of them with less work.
     """
     chosen = condition(flow_filter)
     where, parameters = _range(since, until)
     page, more = _after(after)
+    inner = merged(f"{where} AND {page} AND {chosen.keys}", chosen.measures, order=ORDER[sort], limit=bool(limit))
+    return _shown(inner, chosen, ORDER[sort], limit, {**parameters, **more})
+
+
+def few(
+    flow_filter: Filter, *, since: datetime, until: datetime, sort: str, limit: int, after: Parameters | None = None
+) -> Steps:
+    """The like of `flows`, by a small question before the large one."""
+    rows = 2 * limit + 100
+    if rows <= _FEW and (sort in _FROM_THE_END or flow_filter.expression is not None):
+        (found,) = yield newest(flow_filter, since=since, until=until, rows=rows, after=after)
+        all_there = int(found["rows"]) < rows
+        regarded = not any(field.measure for field in flow_filter.fields().values())
+        if all_there or (sort in _FROM_THE_END and regarded and 0 < limit <= int(found["flows"])):
+            return some(
+                flow_filter,
+                since=since,
+                until=until,
+                sort=sort,
+                limit=limit,
+                after=after,
+                oldest=int(found["oldest"]),
+                hours=sorted(int(hour) for hour in found["hours"]),
+            )
+    return flows(flow_filter, since=since, until=until, sort=sort, limit=limit, after=after)
+
+
+def newest(
+    flow_filter: Filter, *, since: datetime, until: datetime, rows: int, after: Parameters | None
+) -> tuple[str, Parameters]:
+    """About the newest `rows` rows, sums not regarded: one row of `rows` that there are, at most that many; `flows`: at
+    least so many these are of; `oldest` window and `hours`, in which they lie, in seconds.
+
+    Reads the end of the table, by its key, and few columns. An insert has each flow of a window once.
+    """
+    chosen = condition(flow_filter)
+    where, parameters = _range(since, until)
+    page, more = _after(after)
+    hour = "toUnixTimestamp(toStartOfHour(start))"
     sql = f"""
-SELECT count() AS count, toUnixTimestamp(min(start)) AS oldest
+SELECT sum(rows) AS rows, sum(flows) AS flows, toUnixTimestamp(min(start)) AS oldest, groupUniqArray({hour}) AS hours
 FROM (
-    SELECT f.window_begin AS start FROM flows AS f WHERE {where} AND {page} AND {chosen.keys}
-    ORDER BY {_NEWEST_FIRST} LIMIT {{limit:UInt64}}
+    SELECT start, node, sum(many) AS rows, max(many) AS flows
+    FROM (
+        SELECT start, node, count() AS many
+        FROM (
+            SELECT f.window_begin AS start, f.node AS node, f.topic_id AS t, f.kafka_partition AS p, f.revision AS r
+            FROM flows AS f WHERE {where} AND {page} AND {chosen.keys}
+            ORDER BY {_NEWEST_FIRST} LIMIT {{rows:UInt64}}
+        )
+        GROUP BY start, node, t, p, r
+    )
+    GROUP BY start, node
 )"""  # noqa: S608  only names of ours; values are parameters
-    return sql.strip(), {**parameters, **more, **chosen.parameters, "limit": limit}
+    return sql.strip(), {**parameters, **more, **chosen.parameters, "rows": rows}
+
+
+def some(
+    flow_filter: Filter,
+    *,
+    since: datetime,
+    until: datetime,
+    sort: str,
+    limit: int,
+    after: Parameters | None,
+    oldest: int,
+    hours: Collection[int],
+) -> tuple[str, Parameters]:
+    """The like of `flows` where they are few: of windows from `oldest` on, in `hours`. Times: seconds, Unix epoch."""
+    chosen = condition(flow_filter)
+    where, parameters = _range(since, until)
+    page, more = _after(after)
+    inside = f"toStartOfHour(f.window_begin) IN ({', '.join(f'{hour:d}' for hour in hours)})" if hours else "0"
+    recent = "f.window_begin >= toDateTime({page:UInt32}, 'UTC')"
+    inner = grouped(f"{where} AND {recent} AND {inside} AND {page} AND {chosen.keys}")
+    if chosen.measures != "1":
+        inner = f"SELECT * FROM ({inner}) WHERE {chosen.measures}"  # noqa: S608  only names of ours
+    return _shown(inner, chosen, ORDER[sort], limit, {**parameters, **more, "page": oldest})
 
 
 def merged(where: str, having: str, *, order: str = "", limit: bool = False) -> str:

@@ -20,6 +20,8 @@ from schemas.clickhouse.rollups import ROLLUPS
 TABLES = ("flows", *ROLLUPS, "names", "names_ledger", "ledger", "losses", "dropped", "refused", "schema_migrations")
 Parameters = Mapping[str, str | int]
 T = TypeVar("T")
+Steps = Generator[tuple[str, Parameters], list[dict[str, Any]], T]
+"""Questions that follow from one another: yields each, is sent its rows, and returns what they come to."""
 
 # readonly=2: nothing is written, and the settings of a query can be given
 _SETTINGS: dict[str, Any] = {"readonly": 2}
@@ -144,6 +146,15 @@ class Store:
         except ValueError:
             raise ServiceUnavailable("ClickHouse's answer breaks off; try again") from None
         return found
+
+    def last(self, steps: Steps[T]) -> T:
+        """What questions that follow from one another come to."""
+        try:
+            sql, parameters = next(steps)
+            while True:
+                sql, parameters = steps.send(self.select(sql, parameters))
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]  # typeshed knows no type of it
 
     def _connect(self) -> Any:
         try:

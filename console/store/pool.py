@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from common.errors import AyaflowError
 from common.settings import ClickHouseSettings, ConsoleSettings
-from console.store.client import Parameters, Store
+from console.store.client import Parameters, Steps, Store
 
 T = TypeVar("T")
 PATIENCE_SECONDS = 3.0
@@ -62,6 +62,15 @@ class Database:
         found = await self.document(sql, parameters)
         names = [column["name"] for column in found["meta"]]
         return [dict(zip(names, row, strict=True)) for row in found["data"]]
+
+    async def last(self, steps: Steps[T]) -> T:
+        """What questions that follow from one another come to: each is answered by its rows."""
+        try:
+            sql, parameters = next(steps)
+            while True:
+                sql, parameters = steps.send(await self.rows(sql, parameters))
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]  # typeshed knows no type of it
 
     async def run(self, work: Callable[[Store], T]) -> T:
         """Any reading, in a thread, when it is its turn."""

@@ -94,7 +94,7 @@ EXPRESSIONS = st.recursive(
 @given(text=EXPRESSIONS)
 def test_clickhouse_chooses_the_flows_that_the_evaluator_chooses(store: Store, text: str) -> None:
     chosen = filters.parse(text)
-    sql, parameters = flow_sql.flows(chosen, **SPAN, sort="time", limit=0)
+    sql, parameters = flow_sql.flows(chosen, since=SPAN["since"], until=SPAN["until"], sort="time", limit=0)
     found = store.document(sql, parameters)
     names = [column["name"] for column in found["meta"]]
     rows = [dict(zip(names, row, strict=True)) for row in found["data"]]

@@ -126,9 +126,20 @@ def test_shipped_queries_read_only_the_granules_they_need(stored: Settings, stor
             oldest_raw=None,
         )
         for sql, parameters in (
-            flow_sql.flows(filters.parse(""), **span, sort="time", limit=10),
-            flow_sql.history(filters.parse(""), **span, limit=10, after=None, oldest=0),
-            flow_sql.probe(filters.parse("node = filler"), **span, limit=10, after=None),
+            flow_sql.flows(filters.parse(""), since=day, until=day + timedelta(hours=1), sort="time", limit=10),
+            flow_sql.newest(
+                filters.parse("node = filler"), since=day, until=day + timedelta(hours=1), rows=10, after=None
+            ),
+            flow_sql.some(
+                filters.parse(""),
+                since=day - timedelta(days=20),
+                until=day + timedelta(days=20),
+                sort=flow_sql.HISTORY,
+                limit=10,
+                after=None,
+                oldest=0,
+                hours=[int(day.timestamp())],
+            ),
             explore_sql.top(question, sort="bytes", limit=10),
             explore_sql.top(minutes, sort="bytes", limit=10),
             explore_sql.series(minutes, [], measure="bytes", step=60),

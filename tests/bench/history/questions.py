@@ -77,8 +77,12 @@ def _explore(span: str, since: datetime, until: datetime, at_most: float) -> Ite
 def _flows(
     what: str, text: str, *, since: datetime, until: datetime, sort: str, limit: int, at_most: float | None = None
 ) -> Asked:
-    sql, parameters = flow_sql.flows(parse(text), since=since, until=until, sort=sort, limit=limit)
-    return _one(what, sql, parameters, at_most)
+    def steps() -> Steps:
+        sql, parameters = yield from flow_sql.few(parse(text), since=since, until=until, sort=sort, limit=limit)
+        rows = yield sql, parameters
+        return rows, {}
+
+    return Asked(what=what, steps=steps, at_most=at_most)
 
 
 def _view(what: str, view: str, parameters: Mapping[str, str], order: str, at_most: float | None) -> Asked:
