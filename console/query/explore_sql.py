@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -25,7 +25,6 @@ DIMENSIONS = (*(name for name, field in FIELDS.items() if field.dimension), PAIR
 MEASURES = ("packets", "bytes", "packets_rev", "bytes_rev", "records")
 SIZES = {"bytes": ("bytes", "bytes_rev"), "packets": ("packets", "packets_rev"), "flows": ("records",)}
 """By what groups are sorted: measures that are added up."""
-BUCKETS = 1 << 16
 MOST_DIMENSIONS = 6
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 604_800)
 _ENDS = ("src_addr", "dst_addr", "addr")
@@ -110,12 +109,30 @@ def top(question: Question, *, sort: str, limit: int, buckets: Sequence[int] | N
 
 
 def heavy(question: Question, *, sort: str, limit: int) -> tuple[str, Parameters]:
-    """The like of `top` for the `bucket`s that groups fall into by their hash, of which there are BUCKETS."""
-    return _sums(question, {"bucket": _bucket(question)}, sort=sort, limit=limit)
+    """The largest of the 65,536 `bucket`s that groups fall into by a hash of their ends, with the `size` of each.
+
+    It reads no more than the ends and what is sorted by: of a month, reading is most of what it costs.
+    """
+    source, parameters = _source(question, question.plan())
+    size = " + ".join(f"u.{name}" for name in SIZES[sort])
+    sql = f"""
+SELECT {_bucket(question)} AS bucket, sum({size}) AS size
+FROM ({source}) AS u
+GROUP BY bucket
+ORDER BY size DESC, bucket
+LIMIT {{limit:UInt64}}""".strip()  # noqa: S608  only names of ours; values are parameters
+    return sql, {**parameters, "limit": limit}
+
+
+def totals(question: Question) -> tuple[str, Parameters]:
+    """The `total_*` of `top` alone, from the smallest table that has them; of a PAIR as the lower address sees them."""
+    by = tuple(name for name in question.by if name in {DOMAIN, PAIR, *flow_sql.PASSAGE})
+    return _sums(replace(question, by=by), {"everything": "1"}, sort="bytes", limit=1)
 
 
 def _bucket(question: Question) -> str:
-    return f"toUInt16(cityHash64({', '.join(_dimension(name) for name in question.by)}) % {BUCKETS})"
+    ends = [_dimension(name) for name in question.by if name in {PAIR, *_ENDS}]
+    return f"toUInt16(xxHash64({', '.join(ends)}))"
 
 
 def _sums(

@@ -105,6 +105,7 @@ def few(
                 after=after,
                 oldest=int(found["oldest"]),
                 hours=sorted(int(hour) for hour in found["hours"]),
+                single=all_there and int(found["rows"]) == int(found["flows"]),
             )
     return flows(flow_filter, since=since, until=until, sort=sort, limit=limit, after=after)
 
@@ -149,16 +150,23 @@ def some(
     after: Parameters | None,
     oldest: int,
     hours: Collection[int],
+    single: bool,
 ) -> tuple[str, Parameters]:
-    """The like of `flows` where they are few: of windows from `oldest` on, in `hours`. Times: seconds, Unix epoch."""
+    """The like of `flows` where they are few: of windows from `oldest` on, in `hours`. Times: seconds, Unix epoch.
+
+    `single`: each row is a flow, and nothing need be brought together.
+    """
     chosen = condition(flow_filter)
     where, parameters = _range(since, until)
     page, more = _after(after)
     inside = f"toStartOfHour(f.window_begin) IN ({', '.join(f'{hour:d}' for hour in hours)})" if hours else "0"
     recent = "f.window_begin >= toDateTime({page:UInt32}, 'UTC')"
-    inner = grouped(f"{where} AND {recent} AND {inside} AND {page} AND {chosen.keys}")
+    where = f"{where} AND {recent} AND {inside} AND {page} AND {chosen.keys}"
+    inner = _as_they_are(where) if single else grouped(where)
     if chosen.measures != "1":
         inner = f"SELECT * FROM ({inner}) WHERE {chosen.measures}"  # noqa: S608  only names of ours
+    elif limit and single:  # other columns are then read of these rows alone
+        inner += f" ORDER BY {ORDER[sort]} LIMIT {{limit:UInt64}}"
     return _shown(inner, chosen, ORDER[sort], limit, {**parameters, **more, "page": oldest})
 
 
@@ -173,12 +181,8 @@ def merged(where: str, having: str, *, order: str = "", limit: bool = False) -> 
         GROUP BY f.node, f.window_begin
         HAVING max(f.revision) > 0 OR min(f.kafka_partition) != max(f.kafka_partition)
             OR min(f.topic_id) != max(f.topic_id))"""  # noqa: S608
-    keys = ", ".join(f"f.{key} AS {key}" for key in KEYS)
-    columns = ", ".join(f"f.{name} AS {name}" for name in (*_SUMS, *_MERGED))
     end = (f" ORDER BY {order}" if order else "") + (" LIMIT {limit:UInt64}" if limit else "")
-    as_they_are = f"""
-    SELECT {keys}, {columns}, toUInt64(1) AS records, f.first_seen AS first_seen, f.last_seen AS last_seen
-    FROM flows AS f WHERE {where} AND (f.node, f.window_begin) NOT IN {several}"""  # noqa: S608
+    as_they_are = _as_they_are(f"{where} AND (f.node, f.window_begin) NOT IN {several}")
     together = grouped(f"{where} AND (f.node, f.window_begin) IN {several}")
     if having == "1":  # a level less: ClickHouse takes longer to understand all these columns than to find a few rows
         return f"({as_they_are}{end})\n    UNION ALL\n    ({together}{end})"
@@ -186,6 +190,15 @@ def merged(where: str, having: str, *, order: str = "", limit: bool = False) -> 
         f"(SELECT * FROM ({as_they_are}) WHERE {having}{end})\n"  # noqa: S608
         f"    UNION ALL\n    (SELECT * FROM ({together}) WHERE {having}{end})"
     )
+
+
+def _as_they_are(where: str) -> str:
+    """The columns of `grouped`, where each row is a flow."""
+    keys = ", ".join(f"f.{key} AS {key}" for key in KEYS)
+    columns = ", ".join(f"f.{name} AS {name}" for name in (*_SUMS, *_MERGED))
+    return f"""
+    SELECT {keys}, {columns}, toUInt64(1) AS records, f.first_seen AS first_seen, f.last_seen AS last_seen
+    FROM flows AS f WHERE {where}"""  # noqa: S608
 
 
 def grouped(where: str) -> str:

@@ -1,9 +1,10 @@
 """The largest of very many groups, by two small questions instead of one that holds all of them. Pure.
 
-Who talks with whom is millions of groups in a month. Each falls, by its hash, into one of some ten thousand buckets,
-and is no larger than it: so the first question is for the heaviest buckets and the totals, the second for the groups
-of these. What it finds is exact where the smallest of it is larger than the largest bucket that was left out; traffic
-has few large conversations, so that is nearly always so. Where it is not, all groups are asked for.
+Who talks with whom is millions of groups in a month. Each falls, by a hash of its ends, into one of 65,536 buckets,
+and is no larger than it: so the first question is for the heaviest buckets, the second for the groups of these. What it
+finds is exact where the smallest of it is larger than the largest bucket that was left out; traffic has few large
+conversations, so that is nearly always so, and a third question has the totals. Where it is not, all groups are asked
+for.
 """
 
 from collections.abc import Generator, Mapping
@@ -17,22 +18,22 @@ from console.query.filter_sql import Parameters
 Rows = list[dict[str, Any]]
 Steps = Generator[tuple[str, Parameters], Rows, tuple[Rows, dict[str, int]]]
 """Yields questions, is sent their rows, and returns groups and the totals of all of them, by column."""
-KEPT = 1024
-"""Buckets of which the groups are looked at."""
 _MOST_GROUPS = 200
 _SHORTEST = timedelta(hours=6)
 """What is asked of less is few enough groups for one question."""
 
 
-def top(question: Question, *, sort: str, limit: int, kept: int = KEPT) -> Steps:
-    """The largest groups of a question."""
+def top(question: Question, *, sort: str, limit: int, kept: int | None = None) -> Steps:
+    """The largest groups of a question. `kept`: buckets of which the groups are looked at, if not some for each."""
     if _many(question, limit):
+        kept = kept or 4 * limit + 64
         buckets = yield explore_sql.heavy(question, sort=sort, limit=kept + 1)
         if len(buckets) > kept:
             inside = [int(row["bucket"]) for row in buckets[:kept]]
             rows = yield explore_sql.top(question, sort=sort, limit=limit, buckets=inside)
-            if len(rows) == limit and _size(rows[-1], sort) > _size(buckets[kept], sort):
-                return rows, _totals(question, buckets)
+            if len(rows) == limit and _size(rows[-1], sort) > int(buckets[kept]["size"]):
+                totals = yield explore_sql.totals(question)
+                return rows, _totals(question, totals)
     rows = yield explore_sql.top(question, sort=sort, limit=limit)
     return rows, _totals(question, rows)
 

@@ -32,7 +32,8 @@ SETTINGS ttl_only_drop_parts = 1, {deduplication_window} = 100000;
 CREATE MATERIALIZED VIEW IF NOT EXISTS {database}.flows_1h_mv {on_cluster} TO {database}.flows_1h{local} AS
 {flows_1h_view};
 
--- By the day, with when the first and the last packet came: who talks to whom since when.
+-- By the day, with when the first and the last packet came: who talks to whom since when. Sorted so that a busy host lies together as
+-- initiator (in eight places a day), and as responder in an eighth of the day.
 CREATE TABLE IF NOT EXISTS {database}.flows_1d{local} {on_cluster}
 (
     {flows_1d_columns},
@@ -41,7 +42,7 @@ CREATE TABLE IF NOT EXISTS {database}.flows_1d{local} {on_cluster}
 )
 ENGINE = {aggregating_merge_tree}
 PARTITION BY toDate(time)
-ORDER BY (time, {flows_1d_keys})
+ORDER BY (time, xxHash64(dst_addr) % 8, {flows_1d_by_src})
 TTL time + INTERVAL {rollup_retention_days} DAY
 SETTINGS ttl_only_drop_parts = 1, {deduplication_window} = 100000;
 

@@ -23,11 +23,12 @@ _OF_A_SIDE = {"": "that it sent; of both, from initiator to responder", "_rev": 
 
 
 def tokens(database: str, local: str) -> Mapping[str, str]:
-    """What stands in the file as {NAME_columns}, {NAME_keys} and {NAME_view}, of each rollup."""
+    """What stands in the file as {NAME_columns}, {NAME_keys} (or {NAME_by_src}) and {NAME_view}, of each rollup."""
     found = {}
     for name, rollup in ROLLUPS.items():
         found[f"{name}_columns"] = _columns(rollup)
         found[f"{name}_keys"] = ", ".join(rollup.keys)
+        found[f"{name}_by_src"] = ", ".join(sorted(rollup.keys, key=lambda key: key != "src_addr"))
         found[f"{name}_view"] = rollup.view(f"{database}.flows{local}")
     return found
 

@@ -139,6 +139,7 @@ def test_shipped_queries_read_only_the_granules_they_need(stored: Settings, stor
                 after=None,
                 oldest=0,
                 hours=[int(day.timestamp())],
+                single=False,
             ),
             explore_sql.top(question, sort="bytes", limit=10),
             explore_sql.top(minutes, sort="bytes", limit=10),

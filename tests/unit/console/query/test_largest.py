@@ -23,11 +23,11 @@ def question(by: str, hours: int = 24) -> Question:
     )
 
 
-def rows(sizes: dict[int, int], name: str, limit: int) -> list[dict[str, Any]]:
+def rows(sizes: dict[int, int], limit: int) -> list[dict[str, Any]]:
     """As ClickHouse answers: numbers of 64 bits as text."""
     total = {f"total_{measure}": str(sum(sizes.values())) for measure in MEASURES}
     ordered = sorted(sizes.items(), key=lambda one: (-one[1], one[0]))[:limit]
-    return [{name: key, **dict.fromkeys(MEASURES, str(size)), **total} for key, size in ordered]
+    return [{"group": key, **dict.fromkeys(MEASURES, str(size)), **total} for key, size in ordered]
 
 
 def answered(
@@ -43,12 +43,17 @@ def answered(
             sql, parameters = steps.send(answer)  # type: ignore[arg-type]
             if sql.startswith("SELECT toUInt16("):
                 asked.append("buckets")
-                answer = rows(dict(heavy), "bucket", int(parameters["limit"]))
+                largest_first = sorted(heavy.items(), key=lambda one: (-one[1], one[0]))[: int(parameters["limit"])]
+                answer = [{"bucket": bucket, "size": str(size)} for bucket, size in largest_first]
+            elif sql.startswith("SELECT 1 AS everything"):
+                asked.append("totals")
+                assert "services_1m" in sql
+                answer = rows({0: sum(groups.values())}, 1)
             else:
-                chosen = re.search(r"% \d+\) IN \(([\d, ]+)\)", sql)
+                chosen = re.search(r"toUInt16\(.*\) IN \(([\d, ]+)\)", sql)
                 asked.append("some" if chosen else "all")
                 inside = {int(one) for one in chosen[1].split(",")} if chosen else {*range(buckets)}
-                answer = rows({g: s for g, s in groups.items() if g % buckets in inside}, "group", limit)
+                answer = rows({g: s for g, s in groups.items() if g % buckets in inside}, limit)
     except StopIteration as end:
         found, totals = end.value
     return [row["group"] for row in found], totals, asked
@@ -57,14 +62,14 @@ def answered(
 @given(GROUPS, st.integers(1, 40), st.integers(1, 20), st.integers(1, 30))
 def test_they_are_those_of_one_question_for_all(groups: dict[int, int], buckets: int, kept: int, limit: int) -> None:
     found, totals, asked = answered(groups, buckets, kept, limit)
-    assert found == [row["group"] for row in rows(groups, "group", limit)]
+    assert found == [row["group"] for row in rows(groups, limit)]
     assert totals == dict.fromkeys(MEASURES, sum(groups.values()))
     assert asked[0] == "buckets"
 
 
 def test_few_large_groups_are_found_without_asking_for_all() -> None:
     groups = dict.fromkeys(range(500), 1) | {7: 9_000, 8: 8_000}
-    assert answered(groups, buckets=40, kept=5, limit=2)[::2] == ([7, 8], ["buckets", "some"])
+    assert answered(groups, buckets=40, kept=5, limit=2)[::2] == ([7, 8], ["buckets", "some", "totals"])
     assert answered(groups, buckets=40, kept=5, limit=3)[2] == ["buckets", "some", "all"]
     assert answered(groups, buckets=5, kept=5, limit=3)[2] == ["buckets", "all"]
 
