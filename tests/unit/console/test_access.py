@@ -55,9 +55,10 @@ OPEN: dict[str, Any] = {"listen": "0.0.0.0:8080", "url": "http://gateway:8080"}
     ],
 )
 def test_the_networks_that_are_listed_may_ask(peer: str, allowed: str, expected: int) -> None:
-    for path in ("/api/stats", "/", "/metrics", "/openapi.json", "/schema-registry/subjects", "/nope"):
-        found = status(path, peer=peer, allowed_ips=allowed, **OPEN)
-        assert found == (404 if path == "/nope" and expected == 200 else expected), path
+    with client(peer=peer, allowed_ips=allowed, **OPEN) as opened:
+        for path in ("/api/stats", "/", "/metrics", "/openapi.json", "/schema-registry/subjects", "/nope"):
+            found = opened.get(path).status_code
+            assert found == (404 if path == "/nope" and expected == 200 else expected), path
 
 
 def test_health_may_be_asked_from_this_machine_whatever_the_list_says() -> None:
