@@ -25,23 +25,26 @@ up: setup        ## everything on this machine: capture, Kafka, ClickHouse, cons
 demo: setup      ## made-up traffic in namespaces of its own, through the real system; leaves nothing behind (as root)
 	@.venv/bin/ayaflow demo $(ARGS)
 
-# Four groups at a time, each in namespaces of its own, since tests wait more than they compute; the output of the others
+# Five groups at a time, each in namespaces of its own, since tests wait more than they compute; the output of the others
 # comes when the first has ended. What is in none of the lists runs with the first.
 HERE := not faults and not speed and not ship and not cluster
 SHORT := not wide and $(HERE)
 GROUP := tests/apart.sh $(PYTEST) $(SLOWEST) -m
 SECOND := $(wildcard tests/integration/test_[a-c]*.py tests/integration/test_[h-l]*.py)
-THIRD := $(wildcard tests/integration/test_[d-g]*.py tests/integration/test_[m-r]*.py)
-FOURTH := tests/e2e tests/faults tests/consumers
+THIRD := $(wildcard tests/integration/test_[e-g]*.py tests/integration/test_[m-r]*.py)
+FOURTH := tests/e2e
+FIFTH := tests/kernel tests/faults tests/consumers $(wildcard tests/integration/test_d*.py)
 test: setup-test ## all but what is wide, with real Kafka, kernel and ClickHouse (as root)
 	@$(GROUP) "$(SHORT)" $(SECOND) > .test-second.log 2>&1 & second=$$!; \
 	 $(GROUP) "$(SHORT)" $(THIRD) > .test-third.log 2>&1 & third=$$!; \
 	 $(GROUP) "$(SHORT)" $(FOURTH) > .test-fourth.log 2>&1 & fourth=$$!; \
+	 $(GROUP) "$(SHORT)" $(FIFTH) > .test-fifth.log 2>&1 & fifth=$$!; \
 	 $(MAKE) --no-print-directory --keep-going lint test-unit; quick=$$?; \
-	 $(GROUP) "$(SHORT)" tests --ignore tests/unit $(addprefix --ignore ,$(SECOND) $(THIRD) $(FOURTH)); first=$$?; \
+	 $(GROUP) "$(SHORT)" tests --ignore tests/unit $(addprefix --ignore ,$(SECOND) $(THIRD) $(FOURTH) $(FIFTH)); first=$$?; \
 	 wait $$second; second=$$?; cat .test-second.log; \
 	 wait $$third; third=$$?; cat .test-third.log; \
-	 wait $$fourth; fourth=$$?; cat .test-fourth.log; exit $$((quick | first | second | third | fourth))
+	 wait $$fourth; fourth=$$?; cat .test-fourth.log; \
+	 wait $$fifth; fifth=$$?; cat .test-fifth.log; exit $$((quick | first | second | third | fourth | fifth))
 
 test-wide: setup-test ## what make test leaves out: more of the same kinds, each extra installed alone (as root; 10 minutes)
 	@$(GROUP) "wide and $(HERE)" tests/integration > .test-second.log 2>&1 & second=$$!; \
