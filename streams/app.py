@@ -19,7 +19,7 @@ from faust.types import TP
 from common import logs
 from common.security.login import Login
 from common.settings import KafkaSettings, StreamsSettings
-from streams.kafka.offsets import ACKNOWLEDGED
+from streams.kafka.offsets import METADATA
 from streams.kafka.token import TokenProvider
 from streams.worker.neighbours import Message
 
@@ -97,7 +97,7 @@ class _Thread(aiokafka.AIOKafkaConsumerThread):
 
 
 async def _commit(commit: Callable[[Any], Awaitable[None]], offsets: Mapping[Any, Any]) -> None:
-    await commit({place: each._replace(metadata=ACKNOWLEDGED) for place, each in offsets.items()})
+    await commit({place: each._replace(metadata=METADATA) for place, each in offsets.items()})
 
 
 class _Transport(aiokafka.Transport):

@@ -13,8 +13,10 @@ from common.errors import ServiceUnavailable
 from common.settings import KafkaSettings
 from streams.partition.opening import Begin
 
-ACKNOWLEDGED = "stored by ayaflow"
-"""The metadata of offsets that a worker commits; those that somebody set with Kafka's tools have none."""
+_ACKNOWLEDGED = "stored by ayaflow"
+METADATA = f"{_ACKNOWLEDGED}\0"
+"""Of the offsets that a worker commits; those that somebody set with Kafka's tools have none. confluent-kafka reads it
+up to an octet of 0, which librdkafka does not put there: without ours, what lies behind it in memory is read, too."""
 
 _TIMEOUT = 5.0
 
@@ -38,7 +40,7 @@ class KafkaOffsets:
         except KafkaException as error:
             raise ServiceUnavailable(f"Kafka does not tell the offsets of {self._topic}: {self._why(error)}") from error
         identity = kafka.topic_id(self._settings, self._topic, timeout_seconds=_TIMEOUT, client=self._admin)
-        offset, ours = max(int(committed.offset), -1), committed.metadata == ACKNOWLEDGED
+        offset, ours = max(int(committed.offset), -1), committed.metadata == _ACKNOWLEDGED
         return Begin(committed=offset, oldest=int(oldest), topic_id=identity, ours=ours)
 
     def next_message(self, partition: int, offset: int) -> int | None:

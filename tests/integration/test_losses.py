@@ -1,20 +1,27 @@
 """What Kafka loses is told, and a topic that is made anew is not taken for the old one. Real Kafka and ClickHouse."""
 
+import asyncio
+import contextlib
 import signal
 import time
+import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import aiokafka
 import pytest
+from aiokafka.structs import OffsetAndMetadata
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from common import kafka
 from common.errors import ServiceUnavailable
 from common.settings import ClickHouseSettings, KafkaSettings
 from console.audit.read import Range
 from schemas.topics import topics
+from streams.kafka.offsets import METADATA, KafkaOffsets
 from streams.partition.storing import KafkaPartition, WindowId
 from streams.store.clickhouse import ClickHouseStore
 from tests.fix_local import WRITER
@@ -40,8 +47,6 @@ def until_the_clock(node: Node) -> Range:
 
 
 def until_acknowledged(p: Pipeline, offset: int) -> None:
-    from streams.kafka.offsets import KafkaOffsets
-
     offsets = KafkaOffsets(KafkaSettings(bootstrap_servers=p.kafka), group=p.database, topic=p.topics.packets)
     try:
         p.until(lambda: offsets.begin(0).committed >= offset)
@@ -81,6 +86,32 @@ def test_messages_that_go_while_streams_is_stopped_are_a_counted_loss(
         assert [(loss["kind"], loss["lost"]) for loss in report["losses"]] == [("messages", messages)]
         assert "were removed from Kafka" in report["message"]
         assert p.stop() == 0
+
+
+def test_what_a_worker_acknowledged_is_known_as_that(kafka_broker: str) -> None:
+    topic = f"acknowledged_{uuid.uuid4().hex}"
+    places = [aiokafka.TopicPartition(topic, number) for number in range(8)]
+
+    async def acknowledge() -> None:
+        consumer = aiokafka.AIOKafkaConsumer(bootstrap_servers=kafka_broker, group_id=topic, enable_auto_commit=False)
+        await consumer.start()
+        try:
+            consumer.assign(places)
+            await consumer.commit({place: OffsetAndMetadata(7, METADATA) for place in places[1:]})
+            await consumer.commit({places[0]: OffsetAndMetadata(7, "set by somebody's tool")})
+        finally:
+            await consumer.stop()
+
+    admin = AdminClient({"bootstrap.servers": kafka_broker})
+    admin.create_topics([NewTopic(topic, len(places), 1)])[topic].result(HANG_SECONDS)
+    try:
+        asyncio.run(acknowledge())
+        offsets = KafkaOffsets(KafkaSettings(bootstrap_servers=kafka_broker), group=topic, topic=topic)
+        with contextlib.closing(offsets):
+            found = [(begin.committed, begin.ours) for begin in map(offsets.begin, range(len(places)))]
+    finally:
+        admin.delete_topics([topic])[topic].result(HANG_SECONDS)
+    assert found == [(7, False)] + [(7, True)] * (len(places) - 1)
 
 
 def test_messages_that_somebody_moves_the_group_over_are_a_counted_loss(
