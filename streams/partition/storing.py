@@ -170,11 +170,12 @@ def store_window(job: WindowJob, store: Store) -> Outcome:
         flows = store.rows(job.partition, job.window, known.revision)
         job.initiators.learn(flows)
     publish.append((known.revision, flows))
+    expired = store.expired(job.window)  # then they are gone in a moment, though they are still shown
     return Outcome(
         known=Known(known.revision + 1, offset_end),
-        rows=len(flows),
-        packets=int(flows.packets.sum() + flows.packets_rev.sum()),
-        expired=0,
+        rows=0 if expired else len(flows),
+        packets=0 if expired else int(flows.packets.sum() + flows.packets_rev.sum()),
+        expired=len(flows) if expired else 0,
         publish=tuple(publish),
     )
 
