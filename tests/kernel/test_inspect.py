@@ -1,7 +1,6 @@
 """Which payload is copied, and that each packet that should be is copied or counted. By TEST_RUN."""
 
 import itertools
-import math
 import random
 import time
 from collections.abc import Iterator
@@ -483,7 +482,7 @@ def test_without_room_in_the_ring_of_copies_they_are_counted_and_events_go_on(in
 def test_more_copies_than_the_budget_are_counted(inspecting: Program) -> None:
     inspecting.kernel.config.inspect(100)  # 26 in a quarter of a second or so
     before, frame, begin = counts(inspecting), udp(query()), time.monotonic()
-    apart, behind = 0, -math.inf  # runs that are surely of different quarters, also where we did not run for a while
+    apart, behind = 0, begin  # runs that are surely of quarters of their own, also where we did not run for a while
     while (now := time.monotonic()) < begin + 1:
         bpfsys.prog_test_run(inspecting.fds["ingress"], frame, repeat=200)
         if now >= behind + _QUARTER:
