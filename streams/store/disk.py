@@ -133,9 +133,12 @@ class ClickHouseDisk:
             move = f" MOVE PARTITION '{drop.day}' TO TABLE {self._of_ours(going)}"
             self._change(f"ALTER TABLE {stored_table}", end=move)
         except ServiceUnavailable as error:
-            if not any(word in str(error) for word in _NO_SPACE):
+            if not _is_full(error):
                 raise
-            return self._drop_uncounted(drop, what)
+            stored_table = self._of_ours(self._local(drop.table))
+            self._drop_uncounted(drop, what, f"ALTER TABLE {stored_table}", f" DROP PARTITION '{drop.day}'")
+            self._change(f"DROP TABLE IF EXISTS {self._of_ours(going)}", end=" SYNC")
+            return what.rows
         return self._count_and_drop(drop, going)
 
     def go_on(self, drop: Drop) -> int:
@@ -162,11 +165,28 @@ class ClickHouseDisk:
 
     def _count_and_drop(self, drop: Drop, aside: str) -> int:
         """What is set aside, and grows no more."""
-        self._write(drop, aside)
-        if drop.table == "flows":
-            self._connection.command(_LOST, **drop.named)
+        try:
+            self._write(drop, aside)
+            if drop.table == "flows":
+                self._connection.command(_LOST, **drop.named)
+        except ServiceUnavailable as error:
+            if not _is_full(error):
+                raise
+            what = self._whole(drop, aside)
+            self._drop_uncounted(drop, what, f"DROP TABLE {self._of_ours(aside)}", " SYNC")
+            return what.rows
         self._change(f"DROP TABLE {self._of_ours(aside)}", end=" SYNC")
         return self._finish(drop)
+
+    def _whole(self, drop: Drop, aside: str) -> Day:
+        """What is set aside, without reading it."""
+        return self._connection.query(
+            f"SELECT sum(rows), sum(bytes_on_disk) FROM {self._parts} "  # noqa: S608  constants
+            "WHERE database = {database:String} AND table = {aside:String} AND active",
+            lambda rows: Day(table=drop.table, day=drop.day, rows=int(rows[0][0]), bytes=int(rows[0][1])),
+            database=self._settings.database,
+            aside=aside,
+        )
 
     def _engine(self, table: str, going: str) -> str:
         """Of a replica: AS would take the place of the other table in ZooKeeper, too."""
@@ -180,12 +200,12 @@ class ClickHouseDisk:
         )
         return f" ENGINE = {beside(engine, going)}"
 
-    def _drop_uncounted(self, drop: Drop, what: Day) -> int:
+    def _drop_uncounted(self, drop: Drop, what: Day, statement: str, end: str) -> None:
         """There is no room to set it aside or to write it down: the log has it, and the table when there is."""
         log.warning(
             "the disk is full: a day goes before it is written down", table=what.table, day=what.day, rows=what.rows
         )
-        self._change(f"ALTER TABLE {self._of_ours(self._local(drop.table))}", end=f" DROP PARTITION '{drop.day}'")
+        self._change(statement, end=end)
         self._connection.command(
             "INSERT INTO dropped (table, day, time, why, rows, bytes_on_disk, done) VALUES ({table:String}, "
             "toDate({day:String}), fromUnixTimestamp64Milli({ms:Int64}, 'UTC'), {why:String}, {rows:UInt64}, "
@@ -195,8 +215,6 @@ class ClickHouseDisk:
             rows=what.rows,
             bytes_on_disk=what.bytes,
         )
-        self._change(f"DROP TABLE IF EXISTS {self._of_ours(_names(drop)[0])}", end=" SYNC")
-        return what.rows
 
     def _wait_for_moves(self, going: str) -> None:
         """Until no statement moves rows to a table: it may know it from before it had another name."""
@@ -298,6 +316,10 @@ class ClickHouseDisk:
         found = stored(name)
         assert found is not None
         return found
+
+
+def _is_full(error: ServiceUnavailable) -> bool:
+    return any(word in str(error) for word in _NO_SPACE)
 
 
 def beside(engine: str, table: str) -> str:

@@ -63,9 +63,9 @@ class Stopped(Connection):
         self._left, self._then = number, then
 
     def command(self, sql: str, settings: dict[str, Any] | None = None, **parameters: Any) -> None:
-        if not self._left:
-            self._then()
         self._left -= 1
+        if self._left == -1:
+            self._then()
         super().command(sql, settings, **parameters)
 
 
@@ -140,6 +140,20 @@ def test_who_was_only_slow_while_another_went_on_counts_nothing_twice(tables: Ta
         counted.clear()
         assert lets_a_day_go(settings, point, another)
         assert [*counted, who_went_on(tables)] == [1_000 * (point + 1)] * 2, point
+
+
+def full() -> None:
+    raise ServiceUnavailable("Code: 243. DB::Exception: Cannot reserve 1.00 MiB, not enough space. (NOT_ENOUGH_SPACE)")
+
+
+@pytest.mark.parametrize("statement", range(5))
+def test_a_disk_that_is_full_at_any_point_lets_the_day_go_all_the_same(tables: Tables, statement: int) -> None:
+    settings = ClickHouseSettings(url=tables.url, database=tables.database, **WRITER)
+    fill(tables, 5, ROWS)
+    assert lets_a_day_go(settings, statement, full)
+    assert tables.rows("SELECT sum(rows), min(done) FROM DB.dropped FINAL") == [(ROWS, 1)]
+    assert tables.rows("SELECT count() FROM DB.flows") == [(0,)]
+    assert set_aside(tables, "true") == []
 
 
 def test_what_was_made_for_a_drop_that_was_never_written_down_is_removed(
