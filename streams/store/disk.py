@@ -129,14 +129,12 @@ class ClickHouseDisk:
             if self._held(drop.day):  # asked behind the row, which who holds a day asks for behind the constraint
                 self._change(f"DROP TABLE {self._of_ours(going)}", end=" SYNC")
                 return self._finish(drop)
-            stored_table = self._of_ours(self._local(drop.table))
             move = f" MOVE PARTITION '{drop.day}' TO TABLE {self._of_ours(going)}"
-            self._change(f"ALTER TABLE {stored_table}", end=move)
+            self._change(f"ALTER TABLE {self._stored(drop)}", end=move)
         except ServiceUnavailable as error:
             if not _is_full(error):
                 raise
-            stored_table = self._of_ours(self._local(drop.table))
-            self._drop_uncounted(drop, what, f"ALTER TABLE {stored_table}", f" DROP PARTITION '{drop.day}'")
+            self._drop_uncounted(drop, what, f"ALTER TABLE {self._stored(drop)}", f" DROP PARTITION '{drop.day}'")
             self._change(f"DROP TABLE IF EXISTS {self._of_ours(going)}", end=" SYNC")
             return what.rows
         return self._count_and_drop(drop, going)
@@ -152,9 +150,10 @@ class ClickHouseDisk:
 
     def _prepare(self, drop: Drop, going: str) -> None:
         """Its table and its row, in this order: whoever finds the row and no table knows that all is done."""
-        stored_table, settings = self._of_ours(self._local(drop.table)), self._settings
-        self._change(f"CREATE TABLE {self._of_ours(going)}", end=f" AS {stored_table}{self._engine(drop.table, going)}")
-        if (datetime.now(UTC).date() - drop.day).days >= retention(settings)[self._table(drop.table).retention] - 1:
+        like = f"{self._stored(drop)}{self._engine(drop.table, going)}"
+        self._change(f"CREATE TABLE {self._of_ours(going)}", end=f" AS {like}")
+        days = retention(self._settings)[self._table(drop.table).retention]
+        if (datetime.now(UTC).date() - drop.day).days >= days - 1:
             self._change(f"ALTER TABLE {self._of_ours(going)}", end=" REMOVE TTL")  # it would take rows uncounted
         self._connection.command(
             "INSERT INTO dropped (table, day, time, why) VALUES ({table:String}, toDate({day:String}), "
@@ -274,6 +273,10 @@ class ClickHouseDisk:
         """Run DDL on all servers."""
         also = {"alter_sync": 2} if self._settings.cluster else {}  # what is read then may be another replica
         self._connection.command(f"{statement}{self._on_cluster}{end}", {**_ANY_SIZE, **also})
+
+    def _stored(self, drop: Drop) -> str:
+        """The table that it is of, on each server."""
+        return self._of_ours(self._local(drop.table))
 
     def _of_ours(self, table: str) -> str:
         return f"{self._settings.database}.{table}"
