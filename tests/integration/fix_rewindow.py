@@ -47,6 +47,12 @@ def ran(p: Pipeline, *words: str, code: int = 0) -> str:
     return said
 
 
+def finished(p: Pipeline, *words: str) -> None:
+    """`ayaflow rewindow … --into`, to its end, unless one before it was there."""
+    said, _ = (process := command(p, *words)).communicate(timeout=HANG_SECONDS)
+    assert process.returncode == 0 or "already" in said, said
+
+
 def killed(p: Pipeline, seconds: float, *words: str) -> bool:
     """`ayaflow …`, killed after some time -> whether it was still running."""
     process = command(p, *words)

@@ -14,7 +14,7 @@ from common.settings import KafkaSettings
 from common.times import iso
 from schemas.clickhouse.rollups import BY_TIME
 from schemas.fields import STORED, names
-from tests.integration.fix_rewindow import killed, noon, ran
+from tests.integration.fix_rewindow import finished, killed, noon, ran
 from tests.integration.fix_streams import Pipeline, pipeline
 from tests.unit.streams.past import Past
 from tests.waiting import HANG_SECONDS
@@ -140,6 +140,9 @@ def test_kills_change_nothing(live: tuple[Pipeline, list[Past], int], each: int)
     for _ in range(each):
         kills += killed(p, r.uniform(0.3, 1.0) * whole, *words)
     assert kills > each // 2
+    for n in range(0, each, 5):  # what no kill let end
+        finished(p, *words, "--into", f"into_{n // 5}")
+        assert rows(p, f"into_{n // 5}") == want
     ran(p, *words)
     assert rows(p) == want
     assert_rollups_are_flows(p)
