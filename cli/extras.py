@@ -19,6 +19,7 @@ EXTRAS = {
     "audit": "console",
     "doctor": "console",
     "rewindow": "streams,console",
+    "rewindows": "streams,console",
     "repair": "streams",
     "schemas": "console",
     "kafka-tool": "local",

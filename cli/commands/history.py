@@ -1,7 +1,10 @@
 """Commands that correct what is stored: windows made again from Kafka, rollups made again from flows."""
 
+import json
 import re
+import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -101,6 +104,48 @@ def rewindow(context: click.Context, *, since: str, until: str, utc: bool, windo
 
 @click.command()
 @options.common
+@click.option("--give-up", "given_up", metavar="ID", help="Drop what an unfinished one has made so far.")
+@options.form(choices=("table", "json"))
+@click.pass_context
+def rewindows(context: click.Context, *, given_up: str | None, form: str) -> int:
+    """List what `ayaflow rewindow` was asked for: how far it is, and what that takes on disk.
+
+    What was killed keeps its table until the same command is given again, or until it is given up here.
+
+    \b
+    Examples:
+      ayaflow rewindows
+      ayaflow rewindows --format json | jq '.[] | select(.state == "making")'
+      ayaflow rewindows --give-up 7ce43b43af_1
+    """
+    settings = _settings(context)
+    from streams.rewindow import begun
+
+    if given_up is not None:
+        begun.give_up(settings.clickhouse, given_up, tell=say)
+        return 0
+    found = begun.begun(settings.clickhouse)
+    if form == "json":
+        click.echo(json.dumps([asdict(each) for each in found], indent=2, ensure_ascii=False))
+        return 0
+    from console.show import tables
+
+    names = ("id", "state", "changed", "from", "to", "window", "into", "read", "disk", "filter", "error")
+    rows = [
+        (
+            *(each.id, each.state, each.changed, each.window_from, each.window_until, f"{each.window_seconds}s"),
+            *(each.into or "flows", tables.percent(each.messages_read, each.messages), tables.human_bytes(each.bytes)),
+            *(each.filter, each.error),
+        )
+        for each in found
+    ]
+    numbers = [name in {"window", "read", "disk"} for name in names]
+    tables.show(tables.build(names, rows, numbers=numbers), sys.stdout)
+    return 0
+
+
+@click.command()
+@options.common
 @_range
 @click.pass_context
 def repair(context: click.Context, *, since: str, until: str, utc: bool) -> int:
@@ -120,4 +165,4 @@ def repair(context: click.Context, *, since: str, until: str, utc: bool) -> int:
     return 0
 
 
-COMMANDS = (rewindow, repair)
+COMMANDS = (rewindow, rewindows, repair)

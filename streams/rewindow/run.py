@@ -72,10 +72,13 @@ class Rewindow:
         return self._swap(job)
 
     def _unfinished(self) -> Job | None:
-        found = self._store.jobs(self._wanted.id_prefix(self._log.topic_id()))
-        job = next((each for each in found if not each.finished), None)
+        prefix = self._wanted.id_prefix(self._log.topic_id())
+        unfinished = [each for each in self._store.jobs() if not each.finished]
+        job = next((each for each in unfinished if each.id.startswith(prefix)), None)
         if job:
             self._tell(f"going on with what was begun ({job.shadow})")
+        elif unfinished:
+            self._tell(f"begun and not ended before: {len(unfinished)} (`ayaflow rewindows` lists them)")
         return job
 
     def _plan(self, retention_days: int) -> Job:

@@ -44,6 +44,7 @@ class Job:
     bucket_seconds: int
     days_done: tuple[date, ...] = ()
     error: str = ""
+    changed: int = 0  # when that was written, seconds since the Unix epoch
 
     @property
     def shadow(self) -> str:
@@ -89,12 +90,13 @@ class RewindowStore:
 
     # jobs
 
-    def jobs(self, id_prefix: str) -> list[Job]:
+    def jobs(self, id_prefix: str = "") -> list[Job]:
         """Those whose id begins so, the oldest first."""
         return self._connection.query(
             "SELECT id, toString(state), topic_id, toUnixTimestamp(window_from), toUnixTimestamp(window_until), "
             "window_seconds, filter, into_table, partitions, offsets_begin, offsets_end, bucket_seconds, days_done, "
-            "error FROM rewindows FINAL WHERE startsWith(id, {prefix:String}) ORDER BY changed",
+            "error, toUnixTimestamp(changed) FROM rewindows FINAL WHERE startsWith(id, {prefix:String}) "
+            "ORDER BY rewindows.changed",
             lambda rows: [_job(row) for row in rows],
             prefix=id_prefix,
         )
@@ -220,6 +222,15 @@ class RewindowStore:
         """All that a job needed and nobody else does."""
         for table in (job.shadow, f"{job.shadow}_part", f"{job.shadow}_kept"):
             self._connection.command(f"DROP TABLE IF EXISTS {table}")
+
+    def shadow_bytes(self) -> dict[str, int]:
+        """What the tables of each job that has some take on disk, by its id."""
+        return self._connection.query(
+            "SELECT arrayStringConcat(arraySlice(splitByChar('_', table), 2, 2), '_') AS id, sum(bytes_on_disk) "
+            "FROM system.parts WHERE database = currentDatabase() AND active AND startsWith(table, 'rewindow_') "
+            "GROUP BY id",
+            lambda rows: {id_: int(size) for id_, size in rows},
+        )
 
     def insert(self, job: Job, source: KafkaPartition, flush: Flush) -> None:
         """Store a flush in the shadow, unless something has its name."""
@@ -359,7 +370,7 @@ def _day_number(day: date) -> int:
 
 def _job(row: Sequence[Any]) -> Job:
     """Of a row of `RewindowStore.jobs`."""
-    (id_, state, topic_id, begin, until, seconds, text, into, partitions, firsts, ends, bucket, done, error) = row
+    (id_, state, topic_id, begin, until, seconds, text, into, partitions, firsts, ends, bucket, done, *rest) = row
     return Job(
         id=id_,
         state=state,
@@ -371,5 +382,6 @@ def _job(row: Sequence[Any]) -> Job:
         offsets=dict(zip(partitions, zip(firsts, ends, strict=True), strict=True)),
         bucket_seconds=int(bucket),
         days_done=tuple(done),
-        error=error,
+        error=rest[0],
+        changed=int(rest[1]),
     )

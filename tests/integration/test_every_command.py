@@ -50,6 +50,7 @@ CASES = {
     "query": Case(words=["-"], code=0, writes=True, input="SELECT '日本語' AS s".encode()),
     "repair": Case(words=["--from", "1h", "--to", "2h"], code=MISUSED),
     "rewindow": Case(words=["--from", "2h", "--to", "1h", "--window", "0s"], code=MISUSED),
+    "rewindows": Case(words=[], code=0, writes=True),
     "replay": Case(words=["-", "--output", "-", "--format", "csv"], code=0, writes=True, input=PCAP),
     "audit": Case(words=[], code=DIFFERS, writes=True),
     "doctor": Case(words=[], code=DIFFERS, writes=True),
