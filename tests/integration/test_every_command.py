@@ -15,13 +15,14 @@ from pathlib import Path
 import pytest
 
 from cli.main import cli
-from tests.fix_local import REPOSITORY
+from tests.fix_local import REPOSITORY, WRITER
 from tests.integration.fix_tables import tables_of
 from tests.waiting import HANG_SECONDS
 
 pytestmark = [pytest.mark.root, pytest.mark.clickhouse]
 NOBODY = "192.0.2.1:1"  # an address that is not this machine's
 DIFFERS, MISUSED, LACKING, BROKEN_PIPE = 1, 2, 3, 141
+WRITES = [word for name, value in WRITER.items() for word in ("--set", f"clickhouse.{name}={value}")]
 PCAP = struct.pack("<IHHIIII", 0xA1B2C3D4, 2, 4, 0, 0, 65_535, 1)  # a capture of nothing
 
 
@@ -50,7 +51,7 @@ CASES = {
     "query": Case(words=["-"], code=0, writes=True, input="SELECT '日本語' AS s".encode()),
     "repair": Case(words=["--from", "1h", "--to", "2h"], code=MISUSED),
     "rewindow": Case(words=["--from", "2h", "--to", "1h", "--window", "0s"], code=MISUSED),
-    "rewindows": Case(words=[], code=0, writes=True),
+    "rewindows": Case(words=WRITES, code=0, writes=True),
     "replay": Case(words=["-", "--output", "-", "--format", "csv"], code=0, writes=True, input=PCAP),
     "audit": Case(words=[], code=DIFFERS, writes=True),
     "doctor": Case(words=[], code=DIFFERS, writes=True),
