@@ -122,6 +122,14 @@ class OncePerMinute(logging.Filter):
         return times > 0
 
 
+class _StandardError(logging.StreamHandler[TextIO]):
+    """Writes to what is standard error then: whoever replaces it for a while (a test, a view of the screen) has all."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
 def get(component: str) -> Log:
     """The logger of a component."""
     return Log(component)
@@ -129,9 +137,8 @@ def get(component: str) -> Log:
 
 def configure(*, level: str = "info", form: LogFormat = "auto", stream: TextIO | None = None) -> None:
     """Send all logs of this process to `stream` (default: standard error)."""
-    stream = stream or sys.stderr
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(_Formatter(as_json=form == "json" or (form == "auto" and not stream.isatty())))
+    handler = _StandardError() if stream is None else logging.StreamHandler(stream)
+    handler.setFormatter(_Formatter(as_json=form == "json" or (form == "auto" and not handler.stream.isatty())))
     handler.addFilter(OncePerMinute())
     root = logging.getLogger()
     root.handlers[:] = [handler]

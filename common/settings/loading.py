@@ -8,7 +8,6 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
 
 from common.errors import SettingsError
 from common.settings.root import ENV_PREFIX, Settings
@@ -43,25 +42,16 @@ def load(config: Path | None = None, flags: Mapping[str, Any] | None = None) -> 
     """
     if config is None and os.environ.get(CONFIG_ENV):
         config = Path(os.environ[CONFIG_ENV])
-    _check_environment()
-    from_file = _read_file(config) if config else {}
-    _check_names(from_file)
-    from_flags: dict[str, Any] = {}
-    for name, value in (flags or {}).items():
-        if value is not None:
-            _put(from_flags, name, value)
-    _check_names(from_flags)
-
-    class Layered(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls, settings_cls: type[BaseSettings], *_: PydanticBaseSettingsSource, **sources: PydanticBaseSettingsSource
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            file = InitSettingsSource(settings_cls, from_file)
-            return sources["init_settings"], sources["env_settings"], file
-
+    tree = _read_file(config) if config else {}
+    _check_names(tree)
+    given = _environment() | {name: value for name, value in (flags or {}).items() if value is not None}
+    later: dict[str, Any] = {}
+    for name, value in given.items():
+        _put(later, name, value)
+        _put(tree, name, value)
+    _check_names(later)
     try:
-        return Layered(**from_flags)
+        return Settings.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
@@ -89,7 +79,9 @@ def parse_assignment(text: str) -> tuple[str, str]:
 def _put(tree: dict[str, Any], name: str, value: Any) -> None:
     *sections, last = name.split(".")
     for section in sections:
-        tree = tree.setdefault(section, {})
+        if tree.get(section) is None:  # also where a file has its name and nothing below it
+            tree[section] = {}
+        tree = tree[section]
     tree[last] = value
 
 
@@ -128,11 +120,16 @@ def _check_names(tree: Mapping[str, Any]) -> None:
             raise SettingsError(_unknown(str(key), str(key), [*sections, *known]))
 
 
-def _check_environment() -> None:
+def _environment() -> dict[str, str]:
+    """Dotted name to text of all that is set there. Raises SettingsError."""
     known = {environment_name(name): name for name in setting_names()}
-    for variable in os.environ:
-        if variable.startswith(ENV_PREFIX) and variable not in known and variable != CONFIG_ENV:
+    given = {}
+    for variable, text in os.environ.items():
+        if variable in known:
+            given[known[variable]] = text
+        elif variable.startswith(ENV_PREFIX) and variable != CONFIG_ENV:
             raise SettingsError(_unknown(f"environment variable {variable}", variable, [*known, CONFIG_ENV]))
+    return given
 
 
 def _unknown(what: str, word: str, known: list[str]) -> str:

@@ -4,8 +4,7 @@ import os
 import socket
 from pathlib import Path
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from common.settings.capture import CaptureSettings
 from common.settings.clickhouse import ClickHouseSettings
@@ -22,17 +21,10 @@ from common.settings.streams import StreamsSettings
 ENV_PREFIX = "AYAFLOW_"
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """All settings. Build it with `load`."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX,
-        env_nested_delimiter="_",
-        env_nested_max_split=1,
-        enable_decoding=False,
-        extra="forbid",
-        frozen=True,
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)  # the host's name, too
 
     node: str = Field(
         default_factory=socket.gethostname,

@@ -281,7 +281,7 @@ other_machine() {
     $venv/bin/python -m pip install --quiet --disable-pip-version-check --target .ship/arm64/site --only-binary=:all: \
         --platform manylinux2014_aarch64 --platform manylinux_2_17_aarch64 --platform manylinux_2_28_aarch64 \
         --python-version 3.11 --implementation cp -c constraints.txt \
-        numpy fastavro 'confluent-kafka[schemaregistry]' pydantic-settings pyyaml prometheus-client cryptography communityid \
+        numpy fastavro 'confluent-kafka[schemaregistry]' pydantic pyyaml prometheus-client cryptography communityid \
         pyarrow avro scapy dnspython hypothesis pytest pytest-asyncio pytest-timeout \
         || die "pip could not fetch wheels for arm64; its messages are above"
     echo "$stamp" > .ship/arm64/.complete

@@ -14,7 +14,7 @@ from producer.interfaces.names import shown
 
 _NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
 _NEWROUTE, _DELROUTE = 24, 25
-_DELQDISC, _NEWTFILTER, _DELTFILTER = 37, 44, 45
+_NEWQDISC, _DELQDISC, _GETQDISC, _NEWTFILTER, _DELTFILTER = 36, 37, 38, 44, 45
 _NEWNSID, _GETNSID = 88, 90
 _NEWSTATS, _GETSTATS = 92, 94
 _ERROR, _DONE = 2, 3
@@ -28,7 +28,8 @@ _IFF_LOOPBACK = 0x8
 _BUFFER = 1 << 20
 _HEADER = struct.Struct("=IHHII")
 _LINK = struct.Struct("=BxHiII")
-_TC = struct.Struct("=BxxxiIII")
+_TC = struct.Struct("=BxxxiIII")  # family, ifindex, handle, parent, info
+_TC_H_INGRESS = 0xFFFFFFF1  # the parent of a qdisc that has hooks: clsact or ingress
 _STATS = struct.Struct("=BxxxII")  # family, ifindex, which statistics
 _STATS_LINK_64 = 1
 _PASSED = struct.Struct("=4Q")  # the first of struct rtnl_link_stats64: received and sent packets, then bytes
@@ -167,6 +168,12 @@ class RouteSocket:
                     rx_packets=received, tx_packets=sent, rx_bytes=received_bytes, tx_bytes=sent_bytes
                 )
         return found
+
+    def may_have_filters(self) -> bool:
+        """Whether an interface has a qdisc with hooks, without which there is no filter. Raises OSError."""
+        answers, whole = self._request(_GETQDISC, _TC.pack(0, 0, 0, 0, 0), _DUMP)
+        parents = {_TC.unpack_from(body)[3] for kind, body in answers if kind == _NEWQDISC}
+        return _TC_H_INGRESS in parents or not whole
 
     def nsid(self, namespace_fd: int) -> int | None:
         """The number that this namespace has for another; None: it has none."""

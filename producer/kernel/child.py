@@ -1,4 +1,4 @@
-"""The parent's half of the short-lived child process, which does what needs bcc (LLVM, 100 MB) or pyroute2 (20 MB).
+"""The parent's half of the short-lived child process, which does what may need bcc (LLVM, 100 MB) or pyroute2 (20 MB).
 
     answer = run("load", request, log=path)
 

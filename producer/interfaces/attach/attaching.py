@@ -1,4 +1,7 @@
-"""Attaches and detaches by what this kernel has: TCX, else filters. Runs in the short-lived child only."""
+"""Attaches and detaches by what this kernel has: TCX, else filters. Runs in the short-lived child only.
+
+Filters, and with them pyroute2, are loaded where there may be some: that takes longer than all else a child does.
+"""
 
 import contextlib
 import errno
@@ -7,16 +10,20 @@ import os
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from producer.interfaces import namespaces
-from producer.interfaces.attach import entry, filters, links
+from producer.interfaces.attach import entry, links
 from producer.interfaces.attach.entry import Entries, Label, open_entries
-from producer.interfaces.attach.filters import Filters
 from producer.interfaces.attach.hook import ATTACHED, FAILED, GONE, KEPT, Hook, Outcome
 from producer.interfaces.attach.links import Links
 from producer.interfaces.names import shown, shown_in
+from producer.interfaces.rtnetlink import RouteSocket
 from producer.kernel import tcx
 from producer.kernel.bpfsys import closing
+
+if TYPE_CHECKING:
+    from producer.interfaces.attach.filters import Filters
 
 _GONE = {errno.ENODEV, errno.ENXIO}  # the interface, while we look at it
 _ADVICE = {
@@ -68,6 +75,7 @@ class Attach:
     def _attach_here(self, hooks: list[Hook], entries: Entries, ours: Links | None) -> Iterator[Outcome]:
         """In this thread's network namespace. `ours`: None where there is no TCX."""
         others: Filters | None = None
+        may_have_filters = ours is None or _may_have_filters()
         names = namespaces.interfaces()
         with contextlib.ExitStack() as opened:
             for hook in hooks:
@@ -78,15 +86,24 @@ class Attach:
                     if names.get(hook.ifindex) != hook.name.rpartition("/")[2]:
                         yield Outcome(slot=hook.slot, state=GONE)
                         continue
-                    others = others or opened.enter_context(filters.open_filters(node=self.node, run=self.run))
-                    yield _by_filters(hook, entries, others) if ours is None else _by_tcx(hook, entries, ours, others)
+                    if others is None and may_have_filters:
+                        others = opened.enter_context(self._filters())
+                    yield (_by_filters(hook, entries, others) if ours is None else _by_tcx(hook, entries, ours, others))
                 except OSError as error:
                     yield refused(hook, error, "attach to")
 
+    def _filters(self) -> "contextlib.AbstractContextManager[Filters]":
+        from producer.interfaces.attach import filters
 
-def _by_tcx(hook: Hook, entries: Entries, ours: Links, others: Filters) -> Outcome:
-    """Filters of an earlier run that had no TCX go, and each packet is counted once meanwhile: see Entries.load."""
-    if found := others.of_node(hook.ifindex):
+        return filters.open_filters(node=self.node, run=self.run)
+
+
+def _by_tcx(hook: Hook, entries: Entries, ours: Links, others: "Filters | None") -> Outcome:
+    """Filters of an earlier run that had no TCX go, and each packet is counted once meanwhile: see Entries.load.
+
+    `others`: None where there is no qdisc for any.
+    """
+    if others is not None and (found := others.of_node(hook.ifindex)):
         with closing(entry.passed()) as passed:
             others.take_over(hook, found, lambda direction: entries.load(hook.slot, direction, minds=passed))
             ours.put(hook, entries, marks=passed)
@@ -95,7 +112,8 @@ def _by_tcx(hook: Hook, entries: Entries, ours: Links, others: Filters) -> Outco
     return Outcome(slot=hook.slot, state=ATTACHED)
 
 
-def _by_filters(hook: Hook, entries: Entries, others: Filters) -> Outcome:
+def _by_filters(hook: Hook, entries: Entries, others: "Filters | None") -> Outcome:
+    assert others is not None, "without TCX they are always opened"
     found = others.of_node(hook.ifindex)
     kept = others.are_current(hook, found)
     if not kept:
@@ -132,4 +150,15 @@ def detach_everywhere(*, node: str | None = None, keep: Collection[str] = ()) ->
 
 
 def _detach(node: str | None, keep: Collection[str]) -> list[str]:
-    return links.detach(node=node, keep=keep) + filters.detach(node=node, keep=keep)
+    removed = links.detach(node=node, keep=keep)
+    if not _may_have_filters():
+        return removed
+    from producer.interfaces.attach import filters
+
+    return removed + filters.detach(node=node, keep=keep)
+
+
+def _may_have_filters() -> bool:
+    """In this thread's network namespace."""
+    with contextlib.closing(RouteSocket.open()) as route:
+        return route.may_have_filters()

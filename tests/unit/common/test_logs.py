@@ -37,6 +37,16 @@ def test_text_is_one_line() -> None:
     assert stream.getvalue().endswith("Z WARNING sink: insert failed tries=3\n")
 
 
+def test_standard_error_is_what_it_is_when_something_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, then = io.StringIO(), io.StringIO()
+    monkeypatch.setattr("sys.stderr", first)
+    logs.configure(form="text")
+    monkeypatch.setattr("sys.stderr", then)
+    first.close()
+    logs.get("x").info("said")
+    assert then.getvalue().endswith(" INFO    x: said\n")
+
+
 def test_a_cause_adds_its_traceback() -> None:
     stream = io.StringIO()
     logs.configure(stream=stream)

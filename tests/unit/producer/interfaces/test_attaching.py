@@ -1,6 +1,9 @@
 """What the kernel's refusals mean to people."""
 
 import errno
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -35,3 +38,10 @@ def test_a_refusal_names_the_interface_and_what_to_do(code: int, advice: str) ->
 @pytest.mark.parametrize("code", [errno.ENODEV, errno.ENXIO])
 def test_an_interface_that_goes_meanwhile_is_no_refusal(code: int) -> None:
     assert refused(HOOK, OSError(code, "…"), "attach to") == Outcome(slot=3, state=GONE)
+
+
+def test_pyroute2_is_loaded_by_who_finds_a_qdisc_for_filters_and_by_no_other() -> None:
+    code = "import sys; from producer.interfaces.attach import attaching; print('pyroute2' in sys.modules)"
+    root = Path(__file__).parents[4]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -9,7 +9,7 @@ from producer.interfaces.rtnetlink import Changes, Link, LinkStats, Listing, Rou
 from producer.interfaces.testing import MemoryNetlink
 
 NEWLINK, DELLINK, NEWROUTE, DELROUTE, DELQDISC, NEWTFILTER, DELTFILTER, NEWNSID = 16, 17, 24, 25, 37, 44, 45, 88
-NEWSTATS = 92
+NEWQDISC, NEWSTATS = 36, 92
 ERROR, DONE = 2, 3
 INTERRUPTED = 0x10
 
@@ -58,6 +58,24 @@ def test_devices_counters_are_read_by_ifindex(route: RouteSocket, ask: MemoryNet
     assert route.stats() == {3: LinkStats(rx_packets=10, tx_packets=11, rx_bytes=12, tx_bytes=13)}
     (asked,) = ask.sent
     assert struct.unpack("=IHH", asked[:8]) == (28, 94, 0x301)
+
+
+@pytest.mark.parametrize(
+    ("parents", "flags", "expected"),
+    [
+        ((), 0, False),
+        ((0xFFFFFFFF, 0x10001), 0, False),  # at the root of what leaves, and below it
+        ((0xFFFFFFFF, 0xFFFFFFF1), 0, True),  # clsact, or ingress
+        ((0xFFFFFFFF,), INTERRUPTED, True),  # nobody knows
+    ],
+)
+def test_where_there_may_be_filters(
+    route: RouteSocket, ask: MemoryNetlink, parents: tuple[int, ...], flags: int, expected: bool
+) -> None:
+    qdiscs = (struct.pack("=BxxxiIII", 0, 2, 0, parent, 0) for parent in parents)
+    ask.incoming.append(b"".join(message(NEWQDISC, each, flags=flags) for each in qdiscs) + message(DONE, number(0)))
+    assert route.may_have_filters() is expected
+    assert struct.unpack_from("=HH", ask.sent[0], 4) == (38, 0x301)
 
 
 def test_nothing_has_happened(route: RouteSocket) -> None:
