@@ -114,7 +114,7 @@ class Field:
     packet: str = ""  # the column of PacketBatch that a measure is made of; see streams.windowing.windows
     both_ways: bool = False  # there is a NAME_rev, for packets from dst to src
     tunnel: bool = False  # says nothing without a tunnel: 0, :: or an empty text
-    in_rollups: bool = False  # flows_1h and flows_1d have it (schemas.clickhouse.rollups)
+    in_rollups: bool = False  # flows_1h has it, and more rollups (schemas.clickhouse.rollups)
     filterable: bool = True
     live: bool = False  # LiveStats has it
     stored: bool = True  # a column of the flows table, not an ALIAS

@@ -166,15 +166,18 @@ def _one(rows: list[dict[str, Any]], column: str) -> int:
 
 
 def _rollup(store: Store, table: str, period: int, span: Range) -> list[dict[str, Any]]:
+    if span.node and "node" not in ROLLUPS[table].keys:
+        return []  # of one node nothing can be said
     since, until = int(span.since.timestamp()), int(span.until.timestamp())
     where: dict[str, str | int] = {
         "from": -(-since // period) * period,
         "to": until // period * period,
         "node": span.node,
     }
-    if not store.select(audit_sql.rollup(table, explain=False), where):
+    look, explain = (audit_sql.rollup(table, explain=explain) for explain in (False, True))
+    if not store.select(look, used(look, where)):
         return []
-    return store.select(audit_sql.rollup(table, explain=True), where | {"order": ORDER_SECONDS})
+    return store.select(explain, used(explain, where | {"order": ORDER_SECONDS}))
 
 
 def used(sql: str, parameters: Parameters) -> Parameters:

@@ -210,7 +210,8 @@ def _newest(node: Settled, since: str, around: Around) -> str:
 
 
 def _where(rollup: RollupDifference) -> str:
-    return f"{rollup.node} {rollup.interface}".strip()  # hosts_1h has no interface
+    """As far as the rollup knows it."""
+    return f"{rollup.node} {rollup.interface}".strip() or "all nodes"
 
 
 def _rollup_overdue(rollup: RollupDifference) -> str:

@@ -231,12 +231,14 @@ _MEASURES = ("packets", "bytes", "packets_rev", "bytes_rev")
 
 
 def _place(table: str, *, of_flows: bool) -> str:
-    """Columns that tell differences apart. hosts_1h has no interface, and its two sides are compared apart."""
+    """Columns that tell differences apart, empty where it has none. The two sides of hosts_1h are compared apart."""
     rollup = ROLLUPS[table]
-    interface = "t.interface" if "interface" in rollup.keys else "''"
-    side = "role" if rollup.sides else "direction"
-    direction = rollup.value(side, "t") if of_flows else f"t.{side}"
-    return f"t.node AS node, {interface} AS interface, toString({direction}) AS direction"
+    own = {"node": "node", "interface": "interface", "direction": "role" if rollup.sides else "direction"}
+    shown = []
+    for name, column in own.items():
+        value = rollup.value(column, "t") if of_flows else f"t.{column}"
+        shown.append(f"toString({value}) AS {name}" if column in rollup.keys else f"'' AS {name}")
+    return ", ".join(shown)
 
 
 def _open_windows(table: str) -> str:
@@ -257,7 +259,7 @@ def _open_windows(table: str) -> str:
                                           toUnixTimestamp(now())) AS until
             FROM flows WHERE window_begin >= toDateTime({{from:UInt32}}, 'UTC') GROUP BY kafka_partition
         ) AS p ON t.kafka_partition = p.kafka_partition
-        WHERE {_in_periods("t.window_begin")}
+        WHERE {_in_periods(table, "t.window_begin")}
           AND (toInt64(toUnixTimestamp(t.window_begin)) + t.window_seconds + {{order:UInt32}} > p.until
                OR (t.revision > 0 AND ({name}) GLOBAL IN (
                     SELECT {name} FROM flows AS t
@@ -266,14 +268,15 @@ def _open_windows(table: str) -> str:
         GROUP BY node, interface, direction, period"""  # noqa: S608  constants of this file
 
 
-def _in_periods(time: str) -> str:
+def _in_periods(table: str, time: str) -> str:
     """`from` and `to` are starts of periods: a window is between them when its period is."""
+    node = f" AND {NODE.replace('node =', 't.node =')}" if "node" in ROLLUPS[table].keys else ""
     return f"""{time} >= toDateTime({{from:UInt32}}, 'UTC') AND {time} < toDateTime({{to:UInt32}}, 'UTC')
-          AND {dropped.comparable(time)} AND ({{node:String}} = '' OR t.node = {{node:String}})"""
+          AND {dropped.comparable(time)}{node}"""
 
 
 def rollup(table: str, *, explain: bool) -> str:
-    """Periods of a rollup in [from, to) that differ from the raw windows: a row a node and interface.
+    """Periods of a rollup in [from, to) that differ from the raw windows: a row a node and interface, if it has them.
 
     `explain` is for when there are any: what is missing in a rollup because its windows are just being stored is then
     a row of its own, whose `open_until` (seconds) is the end of the last of these windows; else it is 0.
@@ -286,11 +289,11 @@ def rollup(table: str, *, explain: bool) -> str:
     parts = [
         f"""SELECT {_place(table, of_flows=True)}, {about.period("t.window_begin")} AS period, {own}, {nothing}
         FROM flows AS t {about.rows("t")}
-        WHERE {_in_periods("t.window_begin")}
+        WHERE {_in_periods(table, "t.window_begin")}
         GROUP BY node, interface, direction, period""",  # noqa: S608  constants of this file
         f"""SELECT {_place(table, of_flows=False)}, t.time AS period, {theirs}, {nothing}
         FROM {table} AS t
-        WHERE {_in_periods("t.time")}
+        WHERE {_in_periods(table, "t.time")}
         GROUP BY node, interface, direction, period""",  # noqa: S608  constants of this file
     ]
     if explain:

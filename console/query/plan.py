@@ -15,7 +15,7 @@ Tables = Mapping[int, str]
 """Seconds of a period and its table, the coarsest first; 0: windows as they are."""
 RAW: dict[int, str] = {0: "flows"}
 BY_ENDS: Tables = {seconds: table for table, seconds in reversed(BY_TIME.items())} | RAW
-"""For questions about both ends of flows."""
+"""For questions about both ends of flows, and not about where they were seen."""
 BY_SERVICE: Tables = {ROLLUPS["services_1m"].seconds: "services_1m"} | RAW
 """For those about neither."""
 BY_HOST: Tables = {ROLLUPS["hosts_1h"].seconds: "hosts_1h"} | RAW
@@ -36,7 +36,9 @@ def tables(columns: Collection[str], *, raw: bool, one_end: bool) -> Tables:
         return RAW
     if _ENDS.isdisjoint(columns):
         return BY_SERVICE
-    return BY_HOST if one_end and {*columns} - _ENDS <= {*ROLLUPS["hosts_1h"].keys} else BY_ENDS
+    if one_end and {*columns} - _ENDS <= {*ROLLUPS["hosts_1h"].keys}:
+        return BY_HOST
+    return {seconds: table for seconds, table in BY_ENDS.items() if not seconds or {*columns} <= {*ROLLUPS[table].keys}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

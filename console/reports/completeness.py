@@ -70,18 +70,19 @@ TABLES = ("flows", *ROLLUPS, "packets")
 
 
 def rollup(table: str) -> str:
-    """One row: what a rollup lacks of whole periods [from, to)."""
+    """One row: what a rollup lacks of whole periods [from, to); of one node where it knows them."""
+    of_node = NODE if "node" in ROLLUPS[table].keys else "1"
     records = "sum(if(src_addr = dst_addr, 1, 2))" if ROLLUPS[table].sides else "count()"
     return f"""
 SELECT greatest(toInt64(flows.records) - toInt64(rolled.records), 0) AS rollup_missing_records
 FROM (
     SELECT {records} AS records FROM flows
     WHERE window_begin >= toDateTime({{from:UInt32}}, 'UTC') AND window_begin < toDateTime({{to:UInt32}}, 'UTC')
-      AND {dropped.comparable("window_begin")} AND {NODE}
+      AND {dropped.comparable("window_begin")} AND {of_node}
 ) AS flows, (
     SELECT sum(r.records) AS records FROM {table} AS r
     WHERE r.time >= toDateTime({{from:UInt32}}, 'UTC') AND r.time < toDateTime({{to:UInt32}}, 'UTC')
-      AND {dropped.comparable("r.time")} AND {NODE.replace("node =", "r.node =")}
+      AND {dropped.comparable("r.time")} AND {of_node.replace("node =", "r.node =")}
 ) AS rolled
 """  # noqa: S608  constants
 

@@ -34,6 +34,8 @@ def complete(
     """
     if table not in completeness.TABLES:
         raise QueryError(f"table: there is no {table!r}; the tables are {', '.join(completeness.TABLES)}")
+    if node and table in ROLLUPS and "node" not in ROLLUPS[table].keys:
+        raise QueryError(f"table: {table} does not know nodes; leave node out, or ask for {SMALLEST}")
     period = max(_HOUR, ROLLUPS[table].seconds) if table in ROLLUPS else window_seconds
     first, last = since.timestamp(), until.timestamp()
     values: dict[str, str | int] = {

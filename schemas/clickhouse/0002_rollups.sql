@@ -16,7 +16,7 @@ SETTINGS ttl_only_drop_parts = 1, {deduplication_window} = 100000;
 CREATE MATERIALIZED VIEW IF NOT EXISTS {database}.services_1m_mv {on_cluster} TO {database}.services_1m{local} AS
 {services_1m_view};
 
--- By the hour and the day, without the initiator's port (which is ephemeral). Sorted as flows.
+-- By the hour, without the initiator's port (which is ephemeral). Sorted as flows.
 CREATE TABLE IF NOT EXISTS {database}.flows_1h{local} {on_cluster}
 (
     {flows_1h_columns},
@@ -32,8 +32,8 @@ SETTINGS ttl_only_drop_parts = 1, {deduplication_window} = 100000;
 CREATE MATERIALIZED VIEW IF NOT EXISTS {database}.flows_1h_mv {on_cluster} TO {database}.flows_1h{local} AS
 {flows_1h_view};
 
--- By the day, with when the first and the last packet came: who talks to whom since when. Sorted so that a busy host lies together as
--- initiator (in eight places a day), and as responder in an eighth of the day.
+-- By the day, wherever it was seen, with when the first and the last packet came: who talks to whom since when. Sorted so that a busy host
+-- lies together as initiator (in eight places a day), and as responder in an eighth of the day.
 CREATE TABLE IF NOT EXISTS {database}.flows_1d{local} {on_cluster}
 (
     {flows_1d_columns},

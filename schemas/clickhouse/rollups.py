@@ -25,6 +25,8 @@ _OF_A_SIDE = {
     "role": "CAST(side, 'Enum8(''initiator'' = 0, ''responder'' = 1, ''both'' = 2)')",
 }
 _FIRST = ("dst_addr", "src_addr", "protocol", "dst_port", "node")
+PLACE = frozenset({"node", "interface", "direction"})
+"""Where a flow was seen."""
 _KEYS = tuple(
     sorted(
         names(tuple(key for key in KEYS if key.in_rollups)),
@@ -99,11 +101,11 @@ class Rollup:
 ROLLUPS = {
     "services_1m": Rollup(seconds=60, keys=tuple(key for key in _KEYS if not key.endswith("_addr")), others=_FLAGS),
     "flows_1h": Rollup(seconds=3_600, others=_FLAGS),
-    "flows_1d": Rollup(seconds=86_400, others=_FLAGS | _SEEN),
+    "flows_1d": Rollup(seconds=86_400, keys=tuple(key for key in _KEYS if key not in PLACE), others=_FLAGS | _SEEN),
     "hosts_1h": Rollup(seconds=3_600, keys=("addr", "node", "role", "primary"), sides=True),
 }
 """All of them."""
 SMALLEST = next(name for name, about in ROLLUPS.items() if not about.sides and "src_addr" not in about.keys)
 """The one without addresses: whether rows are in the rollups at all is asked of it."""
-BY_TIME = {name: rollup.seconds for name, rollup in ROLLUPS.items() if rollup.keys == _KEYS}
-"""Those that have all keys but the initiator's port, the finest first."""
+BY_TIME = {name: about.seconds for name, about in ROLLUPS.items() if {"src_addr", "dst_addr"} <= {*about.keys}}
+"""Those that have both ends of a flow, the finest first."""

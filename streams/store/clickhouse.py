@@ -18,10 +18,11 @@ from schemas.clickhouse.rollups import ROLLUPS
 from schemas.flows import FlowColumns, LedgerRow, Loss
 from streams.disk.condense_sql import MOST_EPOCHS
 from streams.partition.storing import Aside, KafkaPartition, Refused, WindowId
-from streams.store import rollups, turned
+from streams.store import turned
 from streams.store.arrow import COLUMNS, connections, flow_columns, flow_table, ledger_table, loss_table
 from streams.store.aside import aside_table, rows_of
 from streams.store.connection import Connection
+from streams.store.rollups.mending import Mending
 from streams.store.turned import PARTITION
 from streams.windowing.initiators import MOST, Connections
 
@@ -54,6 +55,7 @@ class ClickHouseStore:
         self._topic = topic
         self._clock = clock
         self._connection = Connection(settings, horizon)
+        self._mending = Mending(self._connection, settings)
         self._nameless: set[tuple[KafkaPartition, WindowId, int]] = set()  # revisions without a topic id
 
     def revisions(self, partition: KafkaPartition, window: WindowId) -> list[tuple[int, int]]:
@@ -100,9 +102,9 @@ class ClickHouseStore:
         """
         flows = self.rows(partition, window, revision)
         nodes = sorted({flows.node_names[number] for number in flows.node.tolist()})
-        for rollup, about in ROLLUPS.items():
-            period = {"start": window.start // about.seconds * about.seconds, "nodes": nodes}
-            if not self._number(rollups.lacks(rollup), **period):
+        self._mending.take_over(partition, window.start)
+        for rollup in ROLLUPS:
+            if not self._mending.lacks(rollup, window.start, nodes):
                 continue
             age = self._number(
                 f"SELECT dateDiff('second', min(inserted), now()) FROM flows WHERE {_NAMED}",  # noqa: S608  constants
@@ -113,8 +115,7 @@ class ClickHouseStore:
                 with contextlib.suppress(Refused):  # then they are mended
                     self.insert(flows, partition, revision, offset_end)
                     break
-            log.warning("a rollup lacked rows of flows; it has them now", rollup=rollup, window_begin=window.start)
-            self._connection.command(rollups.mend(rollup), {"insert_deduplicate": 0}, **period)
+            self._mending.mend(rollup, partition, window.start, nodes, age)
         return flows
 
     def set_aside(

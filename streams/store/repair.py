@@ -2,6 +2,10 @@
 
 A day is held by a constraint of flows: the server itself refuses rows of it, and streams sets such windows aside in
 `refused` and brings them in when it is let go. So nothing is lost, and nothing can come between two statements.
+
+People hold it as hold_YYYYMMDD, a worker of streams (streams.store.rollups.mending) as hold_YYYYMMDD_OWNER, where OWNER
+is another each time. Each looks for the others behind its own constraint, so no two work at a day at once: a worker
+makes way, people wait for it.
 """
 
 import contextlib
@@ -13,13 +17,17 @@ from common.errors import QueryError, ServiceUnavailable, SettingsError
 from common.settings import ClickHouseSettings
 from schemas.clickhouse import dropped
 from schemas.clickhouse.rollups import ROLLUPS
-from streams.store import rollups
 from streams.store.connection import Connection
+from streams.store.rollups import sql
 
 WRITTEN_SECONDS = 300
 """So long after its end a day may still be written by everybody; what comes later is late."""
-_INSERT_SECONDS = 150.0  # longer than an insert may take
+_INSERT_SECONDS = 150.0  # longer than an insert may take, or a worker holds a day that was not killed
 _PAUSE_SECONDS = 0.2
+
+
+class HeldByOthers(ServiceUnavailable):
+    """Somebody else is at that day."""
 
 
 def day_of(second: int) -> date:
@@ -40,62 +48,102 @@ def begin_of(day: date) -> int:
 class Days:
     """Holds days of flows. Methods raise ServiceUnavailable when ClickHouse cannot do its work now."""
 
-    def __init__(self, connection: Connection, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, connection: Connection, settings: ClickHouseSettings, clock: Callable[[], float] = time.time
+    ) -> None:
         self._connection, self._clock = connection, clock
+        cluster, self._stored = settings.cluster, "flows_local" if settings.cluster else "flows"
+        self._flows = f"{settings.database}.{self._stored}" + (f" ON CLUSTER '{cluster}'" if cluster else "")
+        self._processes = f"clusterAllReplicas('{cluster}', system.processes)" if cluster else "system.processes"
 
     def is_written(self, day: date) -> bool:
         """Whether everybody may still write to it."""
         return self._clock() < begin_of(day) + 86_400 + WRITTEN_SECONDS
 
-    def hold(self, day: date) -> None:
-        """From now on no rows of a day go into flows, and none are on their way."""
+    def hold(self, day: date, owner: str = "", predecessors: str = "") -> None:
+        """From now on no rows of a day go into flows, and none are on their way.
+
+        `owner`: of a worker. `predecessors`: what the names of their owners begin with whose holds it takes over.
+        Raises HeldByOthers, to a worker.
+        """
         check = f"toDate(window_begin) != toDate('{day.isoformat()}')"
-        self._connection.command(f"ALTER TABLE flows ADD CONSTRAINT IF NOT EXISTS {_name(day)} CHECK {check}")
+        own = _name(day, owner)
+        self._connection.command(f"ALTER TABLE {self._flows} ADD CONSTRAINT IF NOT EXISTS {own} CHECK {check}")
         # asked behind the constraint, which whoever lets a day go for want of room asks for behind its row of dropped
         if day in self._connection.query(dropped.GOING, lambda rows: {row[0] for row in rows}):
-            self.let_go(day)
-            raise ServiceUnavailable(f"{day} is just going for want of room; run the command again")
+            self.let_go(day, owner)
+            raise ServiceUnavailable(f"{day} is just going for want of room; try again in a moment")
+        self._be_the_only_one(day, owner, predecessors)
         held = time.monotonic()
         while self._inserting(time.monotonic() - held):
             if time.monotonic() > held + _INSERT_SECONDS:
                 raise ServiceUnavailable(
                     "an insert into ClickHouse does not end, and may be one of rows that are to be replaced; see "
-                    "system.processes, and run the command again"
+                    "system.processes, and try again"
                 )
             time.sleep(_PAUSE_SECONDS)
+
+    def _be_the_only_one(self, day: date, owner: str, predecessors: str) -> None:
+        if owner:
+            for name in self.left(day, predecessors) if predecessors else ():
+                if name != _name(day, owner):
+                    self._drop(name)
+            if len(self._holds(day)) > 1:
+                self.let_go(day, owner)
+                raise HeldByOthers(f"{day} is held by somebody else")
+            return
+        until = time.monotonic() + _INSERT_SECONDS
+        while (names := self.left(day)) and time.monotonic() < until:
+            time.sleep(_PAUSE_SECONDS)
+        for name in names:  # of a worker that was killed: should it only have been stopped, it does nothing without it
+            self._drop(name)
 
     def _inserting(self, seconds: float) -> bool:
         """Whether inserts run that began so long ago: before the constraint was there, of which they may not know."""
         return self._connection.query(
-            "SELECT count() FROM system.processes WHERE query_kind = 'Insert' AND query ILIKE '%flows%' "
+            f"SELECT count() FROM {self._processes} WHERE query_kind = 'Insert' AND query ILIKE '%flows%' "  # noqa: S608  a name of ours
             "AND elapsed >= {seconds:Float64}",
             lambda rows: int(rows[0][0]) > 0,
             seconds=seconds,
         )
 
-    def let_go(self, day: date) -> None:
-        """Rows of the day go into flows again."""
-        self._connection.command(f"ALTER TABLE flows DROP CONSTRAINT IF EXISTS {_name(day)}")
+    def let_go(self, day: date, owner: str = "") -> None:
+        """Rows of the day go into flows again, as far as the one that held it is concerned."""
+        self._drop(_name(day, owner))
+
+    def _drop(self, name: str) -> None:
+        self._connection.command(f"ALTER TABLE {self._flows} DROP CONSTRAINT IF EXISTS {name}")
+
+    def left(self, day: date, owners: str = "") -> list[str]:
+        """Holds of workers; `owners`: what the names of these begin with."""
+        return [name for name in self._holds(day) if name.startswith(f"{_name(day)}_{owners}")]
+
+    def _holds(self, day: date) -> list[str]:
+        return [name for name in self._constraints(self._stored) if name.startswith(_name(day))]
 
     def held(self, table: str = "flows") -> list[date]:
         """The days that are held, of a table that may have been made like flows."""
+        names = self._constraints(table)
+        return [datetime.strptime(name.split("_")[1], "%Y%m%d").replace(tzinfo=UTC).date() for name in names]
+
+    def _constraints(self, table: str) -> list[str]:
         return self._connection.query(
-            "SELECT arrayJoin(extractAll(create_table_query, 'CONSTRAINT `?hold_(\\\\d{8})')) FROM system.tables "
+            "SELECT arrayJoin(extractAll(create_table_query, 'CONSTRAINT `?(hold_\\\\d{8}\\\\w*)')) FROM system.tables "
             "WHERE database = currentDatabase() AND name = {name:String}",
-            lambda rows: [datetime.strptime(row[0], "%Y%m%d").replace(tzinfo=UTC).date() for row in rows],
+            lambda rows: [str(row[0]) for row in rows],
             name=table,
         )
 
     def free(self, table: str) -> None:
         """A table that was made like flows takes all rows."""
-        for day in self.held(table):
-            self._connection.command(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {_name(day)}")
+        for name in self._constraints(table):
+            self._connection.command(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}")
 
     def rebuild(self, day: date) -> None:
         """Make the rollups of a day that is held anew."""
         there = self.rows(day) > 0
         for rollup in ROLLUPS:
-            for statement, needs_rows in rollups.rebuild(rollup, day.isoformat()):
+            for statement, needs_rows in sql.rebuild(rollup, day.isoformat()):
                 if there or not needs_rows:
                     self._connection.command(statement)
 
@@ -110,13 +158,16 @@ class Days:
 
 
 @contextlib.contextmanager
-def holding(days_: Days, day: date) -> Iterator[None]:
-    """Hold a day, and let it go whatever happens, but for a kill: whoever repairs it again lets it go then."""
-    days_.hold(day)
+def holding(days_: Days, day: date, owner: str = "", predecessors: str = "") -> Iterator[str]:
+    """Hold a day, as the constraint of this name, and let it go whatever happens, but for a kill.
+
+    Whoever repairs it again lets it go then, or completes a window of the same partition.
+    """
     try:
-        yield
+        days_.hold(day, owner, predecessors)
+        yield _name(day, owner)
     finally:
-        days_.let_go(day)
+        days_.let_go(day, owner)
 
 
 def run(settings: ClickHouseSettings, begin: int, until: int, *, tell: Callable[[str], None]) -> int:
@@ -128,11 +179,12 @@ def run(settings: ClickHouseSettings, begin: int, until: int, *, tell: Callable[
         raise SettingsError("ayaflow repair works on one ClickHouse server; clickhouse.cluster is set")
     connection, retention_days = Connection(settings, None), settings.flows_retention_days
     with contextlib.closing(connection):
-        return _repair(connection, days(begin, until), retention_days, tell)
+        return _repair(connection, Days(connection, settings), days(begin, until), retention_days, tell)
 
 
-def _repair(connection: Connection, chosen: list[date], retention_days: int, tell: Callable[[str], None]) -> int:
-    held = Days(connection)
+def _repair(
+    connection: Connection, held: Days, chosen: list[date], retention_days: int, tell: Callable[[str], None]
+) -> int:
     oldest = day_of(int(time.time()) - retention_days * 86_400)
     gone = connection.query(dropped.OF_FLOWS, lambda rows: {row[0] for row in rows})
     for day in chosen:
@@ -160,5 +212,5 @@ def _repair(connection: Connection, chosen: list[date], retention_days: int, tel
     return repaired
 
 
-def _name(day: date) -> str:
-    return f"hold_{day:%Y%m%d}"
+def _name(day: date, owner: str = "") -> str:
+    return f"hold_{day:%Y%m%d}" + (f"_{owner}" if owner else "")

@@ -82,7 +82,7 @@ class RewindowStore:
     def __init__(self, settings: ClickHouseSettings) -> None:
         self._settings = settings
         self._connection = Connection(settings, None)
-        self.days = Days(self._connection)
+        self.days = Days(self._connection, settings)
 
     def close(self) -> None:
         """Close the connection."""

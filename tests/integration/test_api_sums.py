@@ -1,5 +1,7 @@
 """Sums over the API: tops and series, whatever table they come from."""
 
+import random
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,12 +10,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from common import settings as settings_module
+from common.times import iso
 from console.query import explore_sql, largest
 from console.query.filters import parse
 from console.store.client import Store
-from tests.integration.fix_api import NOW, RANGE, STORED, top
+from tests.integration.fix_api import ADDRESSES, NOW, RANGE, STORED, api_client, mapped, top
+from tests.integration.fix_tables import Tables
 
 pytestmark = pytest.mark.clickhouse
+
+PLACES = {"node": ["n1", "n2"], "interface": ["eth0", "eth1"], "direction": ["ingress", "egress"]}
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -104,6 +111,59 @@ def test_whatever_table_answers_the_sums_are_those_of_the_windows(api: TestClien
     assert found[0]["rows"]
     for name in ("rows", "total"):
         assert found[0][name] == found[1][name]
+
+
+@pytest.fixture
+def of_days(tables: Tables) -> Iterator[tuple[TestClient, dict[str, str]]]:
+    """Flows of three days, which two nodes saw at two interfaces each, and a range that cuts the first and the last."""
+    rng = random.Random(3)
+    begin = NOW // 86_400 * 86_400 - 4 * 86_400
+    rows = [
+        {
+            "window_begin": begin + rng.randrange(3 * 8_640) * 10,
+            **{name: rng.choice(values) for name, values in PLACES.items()},
+            "primary": rng.random() < 0.7,
+            "src_addr": mapped(rng.choice(ADDRESSES)),
+            "dst_addr": mapped(rng.choice(ADDRESSES[:3])),
+            "dst_port": rng.choice([53, 443]),
+            **{name: rng.randrange(2_000) for name in ("packets", "bytes", "packets_rev", "bytes_rev")},
+        }
+        for _ in range(400)
+    ]
+    tables.insert("flows", rows)
+    flags = {"clickhouse.url": tables.url, "clickhouse.database": tables.database}
+    with api_client(settings_module.load(flags={**flags, "kafka.bootstrap_servers": "127.0.0.1:1"})) as client:
+        yield client, {"since": iso(begin + 5_000), "until": iso(begin + 2 * 86_400 + 7_000)}
+
+
+@pytest.mark.parametrize(
+    ("by", "expression", "table"),
+    [
+        ("pair", "", "flows_1d"),
+        ("src_addr,dst_port", "dst_addr in 10.0.0.0/8", "flows_1d"),
+        ("src_addr,dst_addr", "primary = 1", "flows_1d"),
+        ("src_addr,dst_addr", "node = n1", "flows_1h"),
+        ("pair,node", "", "flows_1h"),
+        ("src_addr,dst_port", "interface = eth1", "flows_1h"),
+        ("pair,interface", "primary = 0", "flows_1h"),
+        ("pair,direction", "", "flows_1h"),
+        ("src_addr,dst_addr", "direction = egress and node = n2", "flows_1h"),
+        ("src_addr", "", "hosts_1h"),
+        ("addr,node", "", "hosts_1h"),
+    ],
+)
+def test_whole_days_are_read_where_nobody_asks_where_flows_were_seen(
+    of_days: tuple[TestClient, dict[str, str]], by: str, expression: str, table: str
+) -> None:
+    client, span = of_days
+    read, raw = (
+        client.get("/api/top", params={**span, "by": by, "limit": "1000", "filter": chosen}).json()
+        for chosen in (expression, " and ".join(part for part in (expression, "src_port >= 0") if part))
+    )
+    assert (read["table"], raw["table"]) == (table, "flows")
+    assert len(read["rows"]) > 3
+    for name in ("rows", "total"):
+        assert read[name] == raw[name]
 
 
 @pytest.mark.parametrize("sort", explore_sql.SIZES)

@@ -170,10 +170,12 @@ def lose_egress(tables: Tables, table: str) -> None:
     if "direction" in ROLLUPS[table].keys:
         tables.command(f"ALTER TABLE DB.{table} DELETE WHERE direction = 'egress' SETTINGS mutations_sync = 1")
         return
-    tables.command(  # its rows are of both directions: what they lack is added, with its sign
-        "INSERT INTO DB.hosts_1h SELECT time, addr, node, role, primary, toUInt64(-4), toUInt64(-400), toUInt64(-7), "
-        "toUInt64(-700), toUInt64(-1) FROM DB.hosts_1h WHERE role = 'initiator' LIMIT 1"
-    )
+    # its rows are of both directions: what they lack is added, with its sign
+    egress = {"packets": 4, "bytes": 400, "packets_rev": 7, "bytes_rev": 700, "records": 1}
+    columns = ("time", *ROLLUPS[table].columns)
+    values = (f"toUInt64(-{egress[name]})" if name in egress else name for name in columns)
+    rows = f"DB.{table}" + (" WHERE role = 'initiator'" if table == "hosts_1h" else "")
+    tables.command(f"INSERT INTO DB.{table} ({', '.join(columns)}) SELECT {', '.join(values)} FROM {rows} LIMIT 1")
 
 
 @pytest.mark.parametrize("table", ROLLUPS)

@@ -22,8 +22,10 @@ from schemas.clickhouse import ddl
 from schemas.clickhouse.horizon import stored_tables
 from schemas.clickhouse.rollups import ROLLUPS
 from streams.disk.plan import Day, Why
+from streams.partition.storing import KafkaPartition
 from streams.store.connection import Connection
 from streams.store.disk import ClickHouseDisk, beside
+from streams.store.rollups.mending import Mending
 from tests.fix_local import REPOSITORY, free_port, temporary_directory
 from tests.waiting import HANG_SECONDS, until
 
@@ -151,6 +153,41 @@ def test_a_day_goes_from_one_shard_and_is_counted() -> None:
         answers = asked(directory, [*made, *a_day_goes(), *counted])
     (passed,) = answers[len(made) - 1]
     assert answers[-3:] == [[["5000", *passed, "6", "1"]], [["0", *passed]], [["0"]]]
+
+
+class Asking(Noting):
+    """Notes also what is asked, and says what a server would whose rollup lacks something until it is mended."""
+
+    def query(self, sql: str, read: Callable[[Any], T], **parameters: Any) -> T:
+        self.command(sql, **parameters)
+        mended = any(one.startswith("INSERT INTO flows_1d") for one in self.noted)
+        return read([[int("AS d GROUP BY" in sql and not mended)]])
+
+
+def a_day_is_mended() -> list[str]:
+    """The statements of it."""
+    connection = Asking()
+    mending = Mending(connection, SETTINGS, pause=lambda _: None)
+    mending.lacks("flows_1d", NOON, ["n0"])
+    mending.take_over(KafkaPartition(5, 2), NOON)
+    mending.mend("flows_1d", KafkaPartition(5, 2), NOON, ["n0"], 3_600)
+    return connection.noted
+
+
+def test_a_day_of_one_shard_is_held_and_given_what_it_lacks() -> None:
+    lost = "ALTER TABLE flows_1d_local DELETE WHERE packets > 2 SETTINGS mutations_sync = 2"
+    sums = "SELECT sum(packets), sum(bytes), sum(packets_rev), sum(bytes_rev), {} FROM {} AS t"
+    compared = [sums.format("sum(t.records)", "flows_1d"), sums.format("count()", "flows")]
+    steps = a_day_is_mended()
+    holds = [step for step in steps if step.startswith("ALTER TABLE ayaflow.flows_local")]
+    assert [step.split()[3] for step in holds] == ["ADD", "DROP"]
+    refused = ROWS.replace("INSERT INTO flows (", "INSERT INTO flows_local (")
+    with temporary_directory() as directory:
+        answers = asked(
+            directory, [*tables(replicated=False), "USE ayaflow", ROWS, lost, *compared, *steps, *compared, refused]
+        )
+    (lacking, flows), (mended, same) = answers[-len(steps) - 5 : -len(steps) - 3], answers[-3:-1]
+    assert lacking != flows == mended == same
 
 
 _SERVER = "org.apache.zookeeper.server.ZooKeeperServerMain"

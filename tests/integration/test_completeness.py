@@ -133,6 +133,10 @@ def test_it_is_told_of_the_table_that_answers_were_read_from(tables: Tables, win
         for path, parameters, table in asked:
             answer = api.get(f"/api/{path}", params={**span, **parameters})
             assert answer.headers["link"].split(">")[0].endswith(f"&table={table}"), answer.text
+        assert lacks(table="hosts_1h", node="n1") == (3, 0)
+        refused = api.get("/api/completeness", params={**span, "table": "flows_1d", "node": "n1"})
+        assert refused.status_code == 400
+        assert "flows_1d does not know nodes" in refused.json()["error"]
         refused = api.get("/api/completeness", params={**span, "table": "losses"})
         assert refused.status_code == 400
         assert "the tables are flows, services_1m" in refused.json()["error"]

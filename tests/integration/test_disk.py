@@ -199,14 +199,14 @@ def test_a_day_that_is_held_does_not_go_and_one_that_goes_is_not_held(tables: Ta
     settings = ClickHouseSettings(url=tables.url, database=tables.database, **WRITER)
     fill(tables, 5, 100)
     with contextlib.closing(Connection(settings, None)) as own, contextlib.closing(ClickHouseDisk(settings)) as disk:
-        days = Days(own)
+        days = Days(own, settings)
         what = Day(table="flows", day=day(5), rows=100, bytes=1)
         with holding(days, day(5)):
             assert disk.go(what, Why.CAP, now_ms()) == 0
         assert who_went_on(tables) == 100
         assert tables.rows("SELECT count() FROM DB.flows") == [(100,)]
         assert not lets_a_day_go(settings, 2, killed)
-        with pytest.raises(ServiceUnavailable, match="is just going for want of room; run the command again"):
+        with pytest.raises(ServiceUnavailable, match="is just going for want of room; try again"):
             days.hold(day(5))
         assert days.held() == []
         assert who_went_on(tables) == 100

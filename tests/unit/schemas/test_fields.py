@@ -10,7 +10,7 @@ import pytest
 from common.settings import ClickHouseSettings
 from schemas.avro.registry import newest
 from schemas.clickhouse.ddl import migrations
-from schemas.clickhouse.rollups import BY_TIME, ROLLUPS
+from schemas.clickhouse.rollups import BY_TIME, PLACE, ROLLUPS
 from schemas.clickhouse.rollups import SUMS as SUMS_OF_ROLLUPS
 from schemas.fields import FIELDS, KEYS, LIVE_KEYS, NAMED, PACKET_COLUMNS, STORED, Field, Kind, Merge, Role, names
 from schemas.packets import EpochCounters
@@ -110,7 +110,8 @@ def test_the_rollups_by_time_have_the_fields_that_say_so() -> None:
         merged = dict.fromkeys(SUMS_OF_ROLLUPS, "sum") | rollup.others
         for field in FIELDS:
             for name in field.names if field.in_rollups else ():
-                assert merged[name] == functions[field.merge] if field.merge else name in rollup.keys
+                assert merged[name] == functions[field.merge] if field.merge else name in {*rollup.keys} | PLACE
+    assert [{*ROLLUPS[table].keys} >= PLACE for table in BY_TIME] == [True, False]
 
 
 @pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)

@@ -289,6 +289,10 @@ def test_a_rollup_that_differs_is_not_exact() -> None:
     report = compare(readings(epochs(100), windows(100), rollups=(wrong,)), now=END)
     assert not report.exact
     assert "services_1m differs from flows by 3 packets (300 bytes) in 2 period(s)" in text(report)
+    everywhere = replace(wrong, table="flows_1d", node="", interface="")
+    report = compare(readings(epochs(100), windows(100), rollups=(everywhere,)), now=END)
+    assert "flows_1d differs from flows by 3 packets (300 bytes) in 2 period(s)" in text(report)
+    assert "(all nodes)" in text(report)
 
 
 def test_what_a_rollup_lacks_of_a_window_that_is_being_stored_is_in_flight_and_then_overdue() -> None:

@@ -12,6 +12,7 @@ from console.query.filters import parse
 from console.query.plan import BY_ENDS, BY_HOST, BY_SERVICE, RAW, Segment, Tables, plan, tables
 
 PERIODS = {"hosts_1h": 3600, "services_1m": 60, "flows_1d": 86_400, "flows_1h": 3600, "flows": 1}
+BY_ENDS_AND_PLACE = {3600: "flows_1h", 0: "flows"}
 SECONDS = st.integers(0, 5_000_000)
 
 
@@ -36,7 +37,7 @@ def test_a_range_is_cut_at_days_and_hours_or_at_minutes() -> None:
 @given(
     SECONDS,
     SECONDS,
-    st.sampled_from([RAW, BY_ENDS, BY_HOST, BY_SERVICE]),
+    st.sampled_from([RAW, BY_ENDS, BY_ENDS_AND_PLACE, BY_HOST, BY_SERVICE]),
     st.sampled_from([0, 1, 30, 60, 300, 3600, 7200, 86_400, 172_800]),
 )
 def test_the_parts_are_the_range_and_each_table_holds_its_own_whole(
@@ -64,10 +65,12 @@ def test_the_parts_are_the_range_and_each_table_holds_its_own_whole(
         ({"src_addr", "dst_addr"}, True, BY_HOST),
         ({"src_addr", "dst_addr"}, False, BY_ENDS),
         ({"src_addr", "dst_port"}, True, BY_ENDS),
+        *(({"src_addr", "dst_addr", place}, False, BY_ENDS_AND_PLACE) for place in ("node", "interface", "direction")),
+        ({"src_addr", "interface"}, True, BY_ENDS_AND_PLACE),
     ],
 )
 def test_the_smallest_tables_with_the_columns_are_chosen(columns: set[str], chosen: Tables, *, one_end: bool) -> None:
-    assert tables(columns, raw=False, one_end=one_end) is chosen
+    assert tables(columns, raw=False, one_end=one_end) == chosen
     assert tables(columns, raw=True, one_end=one_end) is RAW
 
 

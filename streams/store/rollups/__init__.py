@@ -1,0 +1,1 @@
+"""What rollups lack of flows, and how they are given it."""
