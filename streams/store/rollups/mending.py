@@ -1,9 +1,8 @@
 """Rollups are given what they lack of flows, after a server died between the two. Blocking.
 
-Of a rollup that knows nodes, what is lacking of a window's nodes is nobody else's. Of one that does not (flows_1d),
-inserts of others into the same day are just coming: there is something that lacks and will be there in a moment, and
-whoever adds it adds it twice. So that day is held first (streams.store.repair), for a second or so, and only when it
-still lacks something after a few looks.
+What a rollup lacks of a window's nodes, where it knows nodes, is nobody else's. Where it does not (flows_1d), it may be
+of an insert of others into the same day, which is there a moment later: whoever adds it adds it twice. So that day is
+held first (streams.store.repair), for a second or so, and only when it still lacks something after a few looks.
 
 A worker that is killed while it holds a day leaves its constraint. Its messages were not acknowledged: whoever has its
 partition next completes the same window, finds the hold by the partition in its name, and takes it over.
@@ -57,14 +56,14 @@ class Mending:
                     self._hold_and_mend(rollup, partition, window_begin)
 
     def mend(self, rollup: str, partition: KafkaPartition, window_begin: int, nodes: Sequence[str], age: int) -> None:
-        """Put into the period of a window what it lacks. `age`: seconds since the window was stored."""
+        """Put into the period of a window what it lacks. `age`: whole seconds since the window was stored."""
         period = _period(rollup, window_begin, nodes)
         if sql.by_node(rollup):
             self._connection.command(sql.mend(rollup), _ONCE_MORE, **period)
             self._say(rollup, window_begin)
             return
         if age > time.monotonic() - self._whole.get((rollup, _start(rollup, window_begin)), -math.inf) + 1:
-            return
+            return  # what seems to lack now is of others
         for _ in range(_LOOKS):
             self._pause(_PAUSE_SECONDS)
             if not self._missing(rollup, period):
@@ -99,8 +98,8 @@ class Mending:
     def _say(self, rollup: str, window_begin: int) -> None:
         log.warning("a rollup lacked rows of flows; it has them now", rollup=rollup, window_begin=window_begin)
 
-    def _number(self, sql: str, **parameters: object) -> int:
-        return self._connection.query(sql, lambda rows: int(rows[0][0]), **parameters)
+    def _number(self, question: str, **parameters: object) -> int:
+        return self._connection.query(question, lambda rows: int(rows[0][0]), **parameters)
 
 
 def _period(rollup: str, window_begin: int, nodes: Sequence[str] = ()) -> dict[str, object]:
