@@ -59,7 +59,7 @@ class Store(Protocol):
     """The flows table, as the protocol needs it."""
 
     def revisions(self, partition: KafkaPartition, window: WindowId) -> list[tuple[int, int]]:
-        """(k, E) of all that is stored of a window, by k."""
+        """(k, E) of all that is stored of a window, by k. E is 0 where the rows are gone that said it."""
 
     def insert(self, flows: FlowColumns, partition: KafkaPartition, revision: int, offset_end: int) -> None:
         """Store rows under the name (topic, partition, window, revision), unless something has that name."""
@@ -132,12 +132,17 @@ def catch_up(job: WindowJob, store: Store) -> Outcome:
     end of it. Should the server have died between the table and its rollups, the rollups that lack them take them now.
     And they are published.
     """
-    revisions = store.revisions(job.partition, job.window)
-    taken = {**dict(store.aside(job.partition, job.window)), **dict(revisions)}
+    aside = dict(store.aside(job.partition, job.window))
+    told = dict(store.revisions(job.partition, job.window))
+    for revision in [revision for revision, offset_end in told.items() if not offset_end]:
+        # what we do not know to be stored: all that we have read, or it would be stored twice
+        ours = job.known.offset_end if job.known and revision < job.known.revision else job.offset_end
+        told[revision] = aside.get(revision, ours)
+    taken = aside | told
     known = Known(max(taken, default=-1) + 1, max(taken.values(), default=0))
     publish: list[tuple[int, FlowColumns]] = []
     if len(from_offset(job.pieces, known.offset_end)) < len(job.pieces):
-        for revision, offset_end in revisions:
+        for revision, offset_end in told.items():
             if job.known is None or revision >= job.known.revision:
                 rows = store.complete(job.partition, job.window, revision, offset_end)
                 job.initiators.learn(rows)

@@ -19,6 +19,7 @@ _NUMPY = {"Int16": np.int16, "UInt8": np.uint8, "UInt16": np.uint16, "UInt32": n
 
 COLUMNS = names(_ROWS)
 """What flow_columns needs of a SELECT."""
+_TELLING = 8  # rows of an insert, or all where there are fewer
 CONNECTION = ("node", "src_addr", "dst_addr", "src_port", "dst_port")
 """What tells connections apart."""
 
@@ -36,16 +37,16 @@ def flow_table(flows: FlowColumns, partition: KafkaPartition, revision: int, off
         **{name: _stored(flows, field, name) for field in _ROWS for name in field.names},
         "topic_id": same(partition.topic_id, np.uint64),
         "kafka_partition": same(partition.number, np.int32),
-        "kafka_offset_end": _first(n, offset_end),
+        "kafka_offset_end": _some(n, offset_end),
         "revision": same(revision, np.uint32),
     }
     return pa.table(columns)
 
 
-def _first(n: int, offset_end: int) -> pa.Array:
-    """It is one of the whole insert: one row has it, which compresses."""
+def _some(n: int, offset_end: int) -> pa.Array:
+    """It is one of the whole insert, and compresses where few rows have it; several do, so that one may be deleted."""
     values = np.zeros(n, np.int64)
-    values[:1] = offset_end
+    values[:: max(1, n // _TELLING)] = offset_end
     return pa.array(values)
 
 

@@ -59,7 +59,7 @@ class ClickHouseStore:
         self._nameless: set[tuple[KafkaPartition, WindowId, int]] = set()  # revisions without a topic id
 
     def revisions(self, partition: KafkaPartition, window: WindowId) -> list[tuple[int, int]]:
-        """(k, E) of all that is stored of a window, by k."""
+        """(k, E) of all that is stored of a window, by k; E is 0 where the rows are gone that said it."""
         found = self._connection.query(
             "SELECT revision, max(kafka_offset_end), any(topic_id) FROM flows "  # noqa: S608  constants
             f"WHERE {_WINDOW} AND {PARTITION} GROUP BY revision ORDER BY revision",

@@ -203,6 +203,28 @@ def test_after_replace_partition_what_is_read_again_is_stored_once(store: ClickH
     assert totals(client) == before
 
 
+def test_of_a_window_of_which_rows_are_deleted_by_hand_no_other_is_stored_again(
+    store: ClickHouseStore, client: Any
+) -> None:
+    for job in jobs():
+        store_window(job, store)
+    for port in range(2000, 2005):  # any of them may be the row that says how far its window is
+        client.command(f"CREATE TABLE left_{port} AS flows")
+        client.command(f"INSERT INTO left_{port} SELECT * FROM flows WHERE src_port = {port}")
+    for port in range(2000, 2005):
+        client.command(f"ALTER TABLE flows REPLACE PARTITION '{iso(START)[:10]}' FROM left_{port}")
+        for job in jobs():
+            assert store_window(job, store).rows == 0
+        assert client.query("SELECT count(), min(src_port), max(src_port) FROM flows").result_rows[0] == (
+            WINDOWS,
+            port,
+            port,
+        )
+    client.command("ALTER TABLE flows UPDATE kafka_offset_end = 0 WHERE 1 SETTINGS mutations_sync = 2")
+    for job in jobs():
+        assert store_window(job, store).rows == 0
+
+
 def test_after_drop_partition_what_is_read_again_is_stored_and_no_rollup_has_it_twice(
     store: ClickHouseStore, client: Any
 ) -> None:

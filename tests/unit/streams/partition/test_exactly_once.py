@@ -18,6 +18,7 @@ from streams.partition.rings import RING_MESSAGES
 from streams.partition.state import Partition
 from streams.partition.storing import (
     KafkaPartition,
+    Known,
     Outcome,
     Refused,
     WindowId,
@@ -445,3 +446,36 @@ def test_a_window_that_is_due_but_stored_already_is_not_inserted_again(rows: int
     again.stored(job, outcome.known)
     assert again.open_windows == 0
     assert np.sum([flows.packets.sum() for _, flows in table.blocks.values()]) == rows + 1
+
+
+def test_a_window_of_which_somebody_deleted_the_rows_that_say_its_offset_is_not_stored_twice() -> None:
+    def later(state: Partition, offset: int) -> WindowJob:
+        """A packet that comes late."""
+        at = (START + 5) * SECOND
+        late = batch([Packet(time_ns=START * SECOND + offset)], ring_start=STRIDE * offset, clock_ns=at)
+        state.take(offset, late, 0.0)
+        job = state.begin(WindowId(START, WINDOW))
+        assert job is not None
+        return job
+
+    class Cut(MemoryStore):
+        def revisions(self, partition: KafkaPartition, window: WindowId) -> list[tuple[int, int]]:
+            return [(revision, 0 if revision == 0 else end) for revision, end in super().revisions(partition, window)]
+
+    table = MemoryStore()
+    state = Partition(0, position=0, window_seconds=WINDOW, node_timeout_seconds=10)
+    job = later(state, 0)
+    state.stored(job, store_window(job, table).known)
+    cut = Cut()
+    cut.blocks = table.blocks
+    job = later(state, 1)  # who stored it knows up to where
+    outcome = store_window(job, cut)
+    assert (outcome.rows, outcome.known) == (1, Known(2, 2))
+    again = Partition(0, position=0, window_seconds=WINDOW, node_timeout_seconds=10)
+    del cut.blocks[max(cut.blocks)]  # the correction is gone as a whole
+    job = later(again, 0)
+    outcome = store_window(job, cut)
+    assert (outcome.rows, outcome.known) == (0, Known(1, 1))
+    again.stored(job, outcome.known)
+    assert store_window(later(again, 1), cut).rows == 1  # it came behind what was read
+    assert np.sum([flows.packets.sum() for _, flows in table.blocks.values()]) == 2
