@@ -163,7 +163,7 @@ def test_a_flows_topic_that_is_deleted_under_traffic_holds_up_nothing(
         for port in range(7001, 7006):
             node.send(port)
         p.until(lambda: ports(p) == [80, *range(7001, 7006)])
-        assert time.monotonic() - gone < 20
+        assert time.monotonic() - gone < 100  # held up, each of the five would wait for 30 s
         p.until(lambda: "it is made anew" in p.output)  # by streams itself
         node.send(7006)
         p.until(lambda: 7006 in ports(p) and p.health()["unpublished_windows"] == 0)
