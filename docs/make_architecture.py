@@ -5,7 +5,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from tests.unit.test_imports import LAYERS, ROOT, arrows, modules
+from tests.unit.test_imports import LAYERS, ROOT, arrows, modules, tree
 
 PAGE = Path(__file__).parent / "architecture.md"
 
@@ -33,10 +33,11 @@ def sentence(text: str) -> str:
 
 def purpose(path: Path) -> str:
     """What a file says it is for."""
-    text = path.read_text()
     if path.suffix == ".py":
-        return sentence(ast.get_docstring(ast.parse(text)) or "")
-    comments = [found for found in re.findall(_COMMENT[path.suffix], text, re.DOTALL) if "SPDX" not in found]
+        return sentence(ast.get_docstring(tree(path)) or "")
+    comments = [
+        found for found in re.findall(_COMMENT[path.suffix], path.read_text(), re.DOTALL) if "SPDX" not in found
+    ]
     return sentence(comments[0]) if comments else ""
 
 

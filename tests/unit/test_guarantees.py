@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.unit.test_imports import ROOT, tree
+
 PAGE = ROOT / "docs/guarantees.md"
 PAGES = [PAGE, ROOT / "SECURITY.md"]
 _NAME = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
@@ -14,8 +15,7 @@ _NAME = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 def functions_of(path: Path) -> set[str]:
     """Names of a module's test functions."""
-    body = ast.parse(path.read_text()).body
-    return {node.name for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    return {node.name for node in tree(path).body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
 @pytest.mark.parametrize("page", PAGES)

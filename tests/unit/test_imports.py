@@ -93,10 +93,16 @@ def name_of(path: Path) -> str:
 
 
 @cache
+def tree(path: Path) -> ast.Module:
+    """Of a module's source, which is parsed once for all tests."""
+    return ast.parse(path.read_text())
+
+
+@cache
 def imports(path: Path) -> frozenset[str]:
     """Dotted names of all that a module imports."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -176,7 +182,7 @@ def test_no_folder_is_crowded() -> None:
 
 def takes_all_settings(path: Path) -> bool:
     return any(name.startswith("common.settings") and name.endswith(".Settings") for name in imports(path)) or any(
-        isinstance(node, ast.Attribute) and node.attr == "Settings" for node in ast.walk(ast.parse(path.read_text()))
+        isinstance(node, ast.Attribute) and node.attr == "Settings" for node in ast.walk(tree(path))
     )
 
 
@@ -216,9 +222,7 @@ def test_what_tests_import_of_ours_exists() -> None:
 
 def pure() -> list[Path]:
     """Modules that say so in their docstring."""
-    return [
-        path for path in modules() if re.search(r"\bPure[.,:;]", ast.get_docstring(ast.parse(path.read_text())) or "")
-    ]
+    return [path for path in modules() if re.search(r"\bPure[.,:;]", ast.get_docstring(tree(path)) or "")]
 
 
 @pytest.mark.parametrize("path", pure(), ids=lambda path: str(path.relative_to(ROOT)))

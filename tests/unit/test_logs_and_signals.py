@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.test_imports import ROOT, modules
+from tests.unit.test_imports import ROOT, modules, tree
 
 LEVELS = {"debug", "info", "warning", "error"}
 PASS_ON = {"common/logs.py", "common/outages.py"}  # they say what they are given
 
 
 def calls(path: Path) -> Iterator[ast.Call]:
-    return (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+    return (node for node in ast.walk(tree(path)) if isinstance(node, ast.Call))
 
 
 def name(function: ast.expr) -> str:

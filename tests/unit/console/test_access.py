@@ -2,9 +2,11 @@
 
 import base64
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
@@ -18,7 +20,9 @@ HASH = access.hash_token(TOKEN)
 LOCAL, LAN, ELSEWHERE = "127.0.0.1", "10.1.2.3", "192.0.2.7"
 
 
-def client(peer: str = LOCAL, url: str = "http://127.0.0.1:8080", **values: Any) -> TestClient:
+@cache
+def application(**values: str) -> FastAPI:
+    """With these settings of the console; it may be started again and again."""
     flags = {
         "kafka.bootstrap_servers": "127.0.0.1:1",
         "clickhouse.url": "http://127.0.0.1:1",
@@ -26,11 +30,14 @@ def client(peer: str = LOCAL, url: str = "http://127.0.0.1:8080", **values: Any)
         "streams.metrics_listen": "127.0.0.1:1",
         **{f"console.{name}": value for name, value in values.items()},
     }
-    app = http.build_app(settings_module.load(flags=flags), health_timeout_seconds=0.2)
-    return TestClient(app, base_url=url, client=(peer, 40_000))
+    return http.build_app(settings_module.load(flags=flags), health_timeout_seconds=0.2)
 
 
-def status(path: str = "/api/stats", headers: Mapping[str, str] | None = None, **values: Any) -> int:
+def client(peer: str = LOCAL, url: str = "http://127.0.0.1:8080", **values: str) -> TestClient:
+    return TestClient(application(**values), base_url=url, client=(peer, 40_000))
+
+
+def status(path: str = "/api/stats", headers: Mapping[str, str] | None = None, **values: str) -> int:
     with client(**values) as opened:
         return opened.get(path, headers=headers).status_code
 

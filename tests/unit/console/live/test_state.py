@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.live.state import NODES_KEPT, PASSED_KEPT, LiveState
+from console.live.state import LiveState
 from console.testing import at, flow
 from console.testing import live_stats as stats
 
@@ -179,18 +179,21 @@ def test_what_a_node_says_is_old_while_its_messages_wait_and_not_for_a_wrong_clo
     assert state.node_rows(3603, at(3603))[0]["delay_seconds"] == 3602
 
 
-def test_interfaces_and_nodes_that_have_gone_are_forgotten_and_totals_stay() -> None:
+def test_interfaces_and_nodes_that_have_gone_are_forgotten_and_totals_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed, nodes = 2_000, 100
+    monkeypatch.setattr("console.live.state.PASSED_KEPT", passed)
+    monkeypatch.setattr("console.live.state.NODES_KEPT", nodes)
     state = LiveState(60)
-    for number in range(30_000):
+    for number in range(3_000):
         one = {**stats(number / 100, packets=1)["interfaces"][0], "interface": f"veth{number}"}
-        state.add({**stats(number / 100, node=f"n{number % 2_000}"), "interfaces": [one]}, number / 100)
-    assert len(state.passed) == PASSED_KEPT
-    assert len(state._nodes) == NODES_KEPT
-    assert state.totals()["packets"] == 30_000
+        state.add({**stats(number / 100, node=f"n{number % 200}"), "interfaces": [one]}, number / 100)
+    assert len(state.passed) == passed
+    assert len(state._nodes) == nodes
+    assert state.totals()["packets"] == 3_000
     state.add(stats(2_000, packets=1), 2_000)
     assert list(state.passed) == [("n1", "eth0", "ingress")]
     assert len(state._nodes) == 1
-    assert state.totals()["packets"] == 30_001
+    assert state.totals()["packets"] == 3_001
 
 
 def test_a_flood_of_connections_is_bounded(monkeypatch: Any) -> None:

@@ -351,7 +351,7 @@ class World:
         return totals
 
 
-RUNS = int(os.environ.get("MODEL_RUNS", "150"))
+RUNS = int(os.environ.get("MODEL_RUNS", "100"))
 
 
 def test_totals_are_exact_after_crashes_lost_answers_rivals_late_packets_and_duplicates() -> None:
