@@ -30,10 +30,10 @@ demo: setup      ## made-up traffic in namespaces of its own, through the real s
 HERE := not faults and not speed and not ship and not cluster
 SHORT := not wide and $(HERE)
 GROUP := tests/apart.sh $(PYTEST) $(SLOWEST) -m
-SECOND := $(wildcard tests/integration/test_[a-c]*.py tests/integration/test_[h-k]*.py)
-THIRD := $(wildcard tests/integration/test_[e-g]*.py tests/integration/test_[p-r]*.py)
-FOURTH := tests/e2e $(wildcard tests/integration/test_[l-o]*.py)
-FIFTH := tests/kernel tests/faults tests/consumers $(wildcard tests/integration/test_d*.py)
+SECOND := $(wildcard tests/integration/test_[a-c]*.py tests/integration/test_[h-l]*.py)
+THIRD := $(wildcard tests/integration/test_[e-g]*.py tests/integration/test_[o-r]*.py)
+FOURTH := tests/e2e $(wildcard tests/integration/test_[mn]*.py)
+FIFTH := tests/kernel tests/faults tests/consumers $(wildcard tests/integration/test_[dt]*.py)
 test: setup-test ## all but what is wide, with real Kafka, kernel and ClickHouse (as root)
 	@$(GROUP) "$(SHORT)" $(SECOND) > .test-second.log 2>&1 & second=$$!; \
 	 $(GROUP) "$(SHORT)" $(THIRD) > .test-third.log 2>&1 & third=$$!; \

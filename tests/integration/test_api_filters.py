@@ -90,7 +90,7 @@ EXPRESSIONS = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=EXPRESSIONS)
 def test_clickhouse_chooses_the_flows_that_the_evaluator_chooses(store: Store, text: str) -> None:
     chosen = filters.parse(text)

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.clickhouse, pytest.mark.root]
 
 MEGABYTES = 200
 FULL = 0.7
-ROWS, PADDING = 4_000, 1_000  # of a day: some 4 MB
+ROWS, PADDING = 500, 8_000  # of a day: some 4 MB
 
 
 @contextlib.contextmanager

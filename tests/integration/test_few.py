@@ -14,7 +14,7 @@ from tests.integration.test_api_filters import EXPRESSIONS
 pytestmark = pytest.mark.clickhouse
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=16, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     text=st.just("") | EXPRESSIONS,
     sort=st.sampled_from([*flow_sql.SORTS, flow_sql.HISTORY]),

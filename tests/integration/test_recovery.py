@@ -128,7 +128,7 @@ def test_killed_workers_change_no_total(kafka_broker: str, clickhouse_server: st
         enough, done = threading.Event(), threading.Event()
 
         def produce() -> None:
-            while not enough.wait(0.05 if nodes[0].epoch < 90 else 0.5) or nodes[0].epoch < 90:
+            while not enough.wait(0.05 if nodes[0].epoch < 50 else 0.5) or nodes[0].epoch < 50:
                 for i, node in enumerate(nodes):
                     p.send(node.batches(), partition=i % 2)
             for i, node in enumerate(nodes):
@@ -206,11 +206,11 @@ def test_streams_waits_for_a_clickhouse_that_is_away(kafka_broker: str) -> None:
         pipeline(kafka_broker, url) as p,
     ):
         p.start()
-        p.send([each for _ in range(40) for each in node.batches()])
+        p.send([each for _ in range(24) for each in node.batches()])
         p.until(lambda: p.stored_packets() > 0)
         server.kill()  # in the middle of inserts
         server.wait()
-        p.send([*(each for _ in range(40) for each in node.batches()), node.end()])
+        p.send([*(each for _ in range(24) for each in node.batches()), node.end()])
         p.until(lambda: p.health().get("clickhouse", "ok") != "ok")
         health = p.health()
         assert not health["ok"]

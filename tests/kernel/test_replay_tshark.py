@@ -121,6 +121,7 @@ def opening(root_and_bcc: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield Ours(program, opens=True)
 
 
+@pytest.mark.parametrize("loader", [LOADER], indirect=True, scope="session")  # test_replay has both
 @pytest.mark.parametrize("seed", range(3))
 def test_each_flow_is_as_tshark_has_it(replay: Replayer, tmp_path: Path, seed: int) -> None:
     path = tmp_path / "a.pcap"
