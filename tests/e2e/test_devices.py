@@ -1,6 +1,8 @@
 """Packets that pass our hooks by are named by health while it lasts, and by the audit for good."""
 
 import contextlib
+import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,11 +32,14 @@ def unhooked(interface: str) -> Iterator[None]:
     yield
 
 
-def send(interface: str, octets: list[bytes]) -> None:
-    """Not all at once: a busy machine's backlog would drop some."""
-    for at in range(0, len(octets), 50):
-        veth.send(interface, *octets[at : at + 50])
-        time.sleep(0.01)
+@contextlib.contextmanager
+def still(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """The producer does nothing meanwhile: it would put a hook back between two packets."""
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
 
 
 @pytest.mark.parametrize(
@@ -61,13 +66,15 @@ def test_what_no_hook_saw_is_named_while_it_lasts_and_in_the_audit(
         process = node.start()
         node.wait_for(process)
         for each in (a, b):
-            send(each, octets)
+            veth.send(each, *octets)
         health = node.wait_for(process, packets=1_600)
         assert (health["ok"], health["unseen"]) == (True, [])
         time.sleep(READ_NS / 1e9 + 3)  # the first reading of a device is short, and generous; another follows it
-        with harm(a):
-            for each in (a, b):
-                send(each, octets)
+        with contextlib.ExitStack() as harmed:
+            with still(process):
+                harmed.enter_context(harm(a))
+                for each in (a, b):
+                    veth.send(each, *octets)
             wanted = {(a, direction) for direction in blind}
 
             def told() -> set[tuple[str, str]]:
@@ -80,7 +87,7 @@ def test_what_no_hook_saw_is_named_while_it_lasts_and_in_the_audit(
         assert f'ayaflow_producer_unseen_packets_total{{direction="ingress",interface="{a}"}}' in node.metrics()
         wait_for_hooks(a)
         for each in (a, b):
-            send(each, octets)
+            veth.send(each, *octets)
         assert stop(process) == 0
         seen = 2 * 1_600 + 1_600 - 400 * len(blind)
         p.until(lambda: p.stored_packets() >= seen)

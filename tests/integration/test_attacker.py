@@ -118,10 +118,10 @@ def asked(url: str, headers: dict[str, str] | None = None, body: bytes | None = 
 
 
 def at_once(url: str) -> bool:
-    """Within a second: seen once, since the machine may be busy."""
+    """Within three seconds: seen once, since the machine may be busy."""
     began = time.monotonic()
     asked(url)
-    return time.monotonic() - began < 1
+    return time.monotonic() - began < 3
 
 
 @pytest.fixture

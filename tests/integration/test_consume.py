@@ -358,7 +358,7 @@ def test_a_broker_that_is_silent_is_told_in_time_and_nothing_is_left_out() -> No
             with still(process):
                 begun = time.monotonic()
                 reader.close()
-                assert time.monotonic() - begun < 20
+                assert time.monotonic() - begun < 60
 
 
 @contextlib.contextmanager
@@ -389,7 +389,7 @@ def test_a_registry_that_is_silent_is_an_error_in_time_and_nothing_is_left_out(s
         begun = time.monotonic()
         with pytest.raises(ServiceUnavailable, match="schema registry"):
             next(reader)
-        assert time.monotonic() - begun < 40
+        assert time.monotonic() - begun < 60
         reader._codec = site.codec  # it answers
         assert sum(map(len, reader)) == 100
 

@@ -207,7 +207,7 @@ def test_killed_workers_and_a_killed_clickhouse_change_no_name(kafka_broker: str
         enough = threading.Event()
 
         def produce() -> None:
-            while not enough.wait(0.1):
+            while not enough.wait(0.2):
                 send_names(p, world.message())
 
         thread = threading.Thread(target=produce)

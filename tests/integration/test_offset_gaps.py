@@ -46,9 +46,9 @@ def test_marks_of_transactions_hold_up_neither_what_is_stored_nor_what_is_commit
     """Faust alone commits one of these gaps each half a second (see docs/decisions/0015)."""
     with pipeline(kafka_broker, clickhouse_server) as p:
         transactions, node, sent = Transactions(p), Node("n1", begin(), 21), 0
-        for end in (signal.SIGTERM, signal.SIGKILL):  # where it begins again is a mark
+        for rounds, end in ((60, signal.SIGTERM), (15, signal.SIGKILL)):  # where it begins again is a mark
             p.start()
-            sent += transactions.send(node, 60)
+            sent += transactions.send(node, rounds)
             p.until(lambda: p.stored_packets() == node.packets)
             begun = time.monotonic()
             until_acknowledged(p, 2 * sent - 12)  # the last message of each series of a ring is kept back

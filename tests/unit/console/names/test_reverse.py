@@ -14,6 +14,7 @@ from common.settings.names import server
 from console.names import reverse
 from console.names.reverse import ReverseNames, system_servers
 from tests.unit.console.names.servers import nothing, ptr, serving
+from tests.waiting import HANG_SECONDS
 
 
 def names(*servers: str, clock: Callable[[], float] = time.monotonic) -> ReverseNames:
@@ -21,7 +22,7 @@ def names(*servers: str, clock: Callable[[], float] = time.monotonic) -> Reverse
 
 
 def until(found: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + HANG_SECONDS
     while not found():
         assert time.monotonic() < deadline, "it did not come"
         time.sleep(0.005)
@@ -30,7 +31,7 @@ def until(found: Callable[[], object]) -> None:
 def instantly(resolver: ReverseNames, address: str) -> str:
     began = time.perf_counter()
     name = resolver.name(address)
-    assert time.perf_counter() - began < 0.5  # a thread that waited for a server would have taken 2
+    assert time.perf_counter() - began < 1.8  # a thread that waited for a server would have taken 2
     return name
 
 
@@ -80,11 +81,11 @@ def test_that_there_is_no_name_is_remembered() -> None:
 def test_a_silent_server_costs_names_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reverse, "SECONDS", 0.2)
     with serving(nothing) as dns_server, names(dns_server.at) as asked:
-        for number in range(200):
-            assert instantly(asked, f"192.0.2.{number}") == ""
-        until(lambda: asked.counts["failed"])
         began = time.perf_counter()
-    assert time.perf_counter() - began < 1.5  # to end, nobody waits for an answer
+        for number in range(200):
+            assert asked.name(f"192.0.2.{number}") == ""
+        until(lambda: asked.counts["failed"])
+    assert time.perf_counter() - began < 20  # half of what it takes to wait for each answer; nor does the end wait
     assert dns_server.asked
 
 
@@ -108,7 +109,7 @@ def test_a_slow_server_gives_its_name_late_and_holds_nobody_up() -> None:
         began = time.monotonic()
         while not asked.name("192.0.2.7"):
             assert instantly(asked, "192.0.2.7") in {"", "late.example"}
-            assert time.monotonic() - began < 20
+            assert time.monotonic() - began < HANG_SECONDS
         assert time.monotonic() - began >= 0.3
 
 
