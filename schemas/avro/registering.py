@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from common.errors import AyaflowError
-from schemas.avro.registry import COMPATIBILITY, ask, connect, fixed_schemas, shown
+from schemas.avro.registry import COMPATIBILITY, ask, connect, fixed_schemas, put, shown
 from schemas.topics import TopicNames
 
 PATIENCE_SECONDS = 30.0  # for each answer: nobody's packets wait for it
@@ -46,7 +46,7 @@ def register(url: str, topics: TopicNames) -> Iterator[Registered]:
     with contextlib.closing(connect(url, timeout_seconds=PATIENCE_SECONDS)) as client:
         for ours in sorted(fixed_schemas(topics), key=lambda each: (each.subject, each.version)):
             subject, schema, what = ours.subject, Schema(ours.schema, "AVRO"), f"{ours.name} under {ours.subject}"
-            _answer(url, what, partial(client.register_schema, subject, schema))
+            _answer(url, what, partial(put, client, subject, schema))
             if subject not in compatible:  # by now it exists: not all registries configure what does not
                 compatible[subject] = _make_compatible(url, client, subject)
             found = _answer(url, what, partial(client.lookup_schema, subject, schema))

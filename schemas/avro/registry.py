@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
+from http import HTTPStatus
 from importlib import resources
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -179,6 +180,18 @@ def ask(url: str, call: Callable[[], Any]) -> Any:
         ) from error
 
 
+def put(client: Any, subject: str, schema: Any) -> int:
+    """Register a schema, or find that it is there -> its id. Raises Confluent's errors."""
+    from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+    try:
+        return int(client.register_schema(subject, schema))
+    except SchemaRegistryError as error:
+        if error.http_status_code != HTTPStatus.CONFLICT:
+            raise
+    return int(client.register_schema(subject, schema))  # another put the same there meanwhile; else it says so again
+
+
 class ConfluentRegistry:
     """Ids from a Confluent-compatible registry; registers our schemas there when they are first used."""
 
@@ -195,9 +208,7 @@ class ConfluentRegistry:
         if name not in self._ids:
             from confluent_kafka.schema_registry import Schema
 
-            self._ids[name] = self._ask(
-                lambda: self._client.register_schema(self._subjects[name], Schema(newest(name), "AVRO"))
-            )
+            self._ids[name] = self._ask(lambda: put(self._client, self._subjects[name], Schema(newest(name), "AVRO")))
         return self._ids[name]
 
     def schema(self, schema_id: int) -> str:

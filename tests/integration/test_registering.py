@@ -3,8 +3,10 @@
 import contextlib
 import json
 import socket
+import threading
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from cli.main import main
 from common.settings import load
 from console.app import build_app
 from schemas.avro import registering
-from schemas.avro.registry import fixed_schemas
+from schemas.avro.registry import ConfluentRegistry, fixed_schemas
 from schemas.topics import TopicNames
 from tests.fix_local import free_port
 from tests.fix_registry import running_registry
@@ -135,3 +137,17 @@ def test_what_is_no_registry_is_a_sentence(registry: str, capsys: pytest.Capture
     code, _, err = run(capsys, "register")
     assert code == 2
     assert "set schema_registry.url, or give --url" in err
+
+
+def test_many_that_register_a_schema_at_one_moment_get_one_id(registry: str) -> None:
+    for number in range(5):
+        topics = TopicNames.of(f"at_once_{number}.")
+        gate = threading.Barrier(8)
+
+        def schema_id(topics: TopicNames = topics, gate: threading.Barrier = gate) -> int:
+            with contextlib.closing(ConfluentRegistry(registry, topics)) as ours:
+                gate.wait(HANG_SECONDS)
+                return ours.schema_id("PacketBatch")
+
+        with ThreadPoolExecutor(8) as threads:
+            assert len({each.result() for each in [threads.submit(schema_id) for _ in range(8)]}) == 1
