@@ -128,7 +128,7 @@ def test_killed_workers_change_no_total(kafka_broker: str, clickhouse_server: st
         enough, done = threading.Event(), threading.Event()
 
         def produce() -> None:
-            while not enough.wait(0.05 if nodes[0].epoch < 50 else 0.5) or nodes[0].epoch < 50:
+            while not enough.wait(0.05 if nodes[0].epoch < 30 else 0.5) or nodes[0].epoch < 30:
                 for i, node in enumerate(nodes):
                     p.send(node.batches(), partition=i % 2)
             for i, node in enumerate(nodes):
