@@ -30,7 +30,7 @@ demo: setup      ## made-up traffic in namespaces of its own, through the real s
 HERE := not faults and not speed and not ship and not cluster
 SHORT := not wide and $(HERE)
 GROUP := tests/apart.sh $(PYTEST) $(SLOWEST) -m
-SECOND := $(wildcard tests/integration/test_[a-c]*.py tests/integration/test_[h-l]*.py)
+SECOND := $(wildcard tests/integration/test_[ac]*.py)
 THIRD := $(wildcard tests/integration/test_[e-g]*.py tests/integration/test_[o-r]*.py)
 FOURTH := tests/e2e $(wildcard tests/integration/test_[mn]*.py)
 FIFTH := tests/kernel tests/faults tests/consumers $(wildcard tests/integration/test_[dt]*.py)
