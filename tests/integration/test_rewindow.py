@@ -135,11 +135,12 @@ def test_kills_change_nothing(live: tuple[Pipeline, list[Past], int], each: int)
     ran(p, *words, "--into", "whole")
     whole, want = time.monotonic() - began, rows(p, "whole")
     r, kills = random.Random(17), 0
-    for n in range(each):
-        kills += killed(p, r.uniform(0.3, 1.0) * whole, *words, "--into", f"into_{n // 5}")
-    for _ in range(each):
-        kills += killed(p, r.uniform(0.3, 1.0) * whole, *words)
-    assert kills > each // 2
+    for place in (*(["--into", f"into_{n // 5}"] for n in range(each)), *([] for _ in range(each))):
+        if killed(p, r.uniform(0.3, 1.0) * whole, *words, *place):
+            kills += 1
+        elif not place:
+            whole /= 2  # the machine has less to do than it had
+    assert kills >= each // 2
     for n in range(0, each, 5):  # what no kill let end
         finished(p, *words, "--into", f"into_{n // 5}")
         assert rows(p, f"into_{n // 5}") == want
