@@ -316,7 +316,10 @@ class World:
         self.generation += 1
         self.table.refuses = set()
         last = Consumer(self)
-        for _ in range(40 if self.swapping else 20):  # what comes late to a high revision waits for a minute
+        least = 40 if self.swapping else 20  # what comes late to a high revision waits for a minute
+        for n in range(200):  # and one that writes a window at a time needs a turn for each
+            if n >= least and not last.state.open_windows:
+                break
             while last.state.position < len(self.log):
                 last.consume()
             self.now += 2
