@@ -19,6 +19,7 @@ from streams.store.repair import Days, holding
 from tests.fix_local import WRITER
 from tests.integration.fix_clickhouse import connect
 from tests.integration.fix_disk import bytes_on_disk, day, days_of, fill, keeper, ledger_of, now_ms, start_of
+from tests.integration.fix_stopped import Killed, Stopped
 from tests.integration.fix_tables import Run, Tables
 from tests.waiting import HANG_SECONDS
 
@@ -53,24 +54,6 @@ def test_the_cap_holds_while_rows_stream_in_and_each_that_goes_is_counted(tables
     assert days_of(tables, "flows")[0] > day(9)
     assert day(2) in days_of(tables, "flows")
     assert told["next_day"] is not None
-
-
-class Stopped(Connection):
-    """A connection of who is stopped before its statement of this number, as SIGKILL or SIGSTOP would."""
-
-    def __init__(self, settings: ClickHouseSettings, number: int, then: Callable[[], None]) -> None:
-        super().__init__(settings, None)
-        self._left, self._then = number, then
-
-    def command(self, sql: str, settings: dict[str, Any] | None = None, **parameters: Any) -> None:
-        self._left -= 1
-        if self._left == -1:
-            self._then()
-        super().command(sql, settings, **parameters)
-
-
-class Killed(BaseException):
-    pass
 
 
 def killed() -> None:

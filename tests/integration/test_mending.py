@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from streams.store.rollups import mending, sql
 from streams.store.rollups.mending import Mending
 from tests.fix_local import WRITER
 from tests.integration.fix_disk import day, start_of
+from tests.integration.fix_stopped import Killed, Stopped
 from tests.integration.fix_tables import Run, Tables
 from tests.integration.test_deduplication import SOURCE, jobs
 from tests.unit.streams.store_contract import flows
@@ -31,10 +32,6 @@ pytestmark = pytest.mark.clickhouse
 BEGIN = start_of(day(2)) + 3_600
 HELD = f"hold_{day(2):%Y%m%d}"
 OTHER = KafkaPartition(5, 3)
-
-
-class Killed(BaseException):
-    pass
 
 
 class Cut(Connection):
@@ -50,20 +47,6 @@ class Cut(Connection):
             super().command(sql, settings, **parameters)
         if self.left < 0:
             raise Killed
-
-
-class Halted(Connection):
-    """A connection of who is stopped before its statement of this number, and goes on when `meanwhile` was done."""
-
-    def __init__(self, settings: ClickHouseSettings, number: int, meanwhile: Callable[[], None]) -> None:
-        super().__init__(settings, None)
-        self._left, self._meanwhile = number, meanwhile
-
-    def command(self, sql: str, settings: dict[str, Any] | None = None, **parameters: Any) -> None:
-        self._left -= 1
-        if self._left == -1:
-            self._meanwhile()
-        super().command(sql, settings, **parameters)
 
 
 class World:
@@ -201,7 +184,7 @@ def test_a_worker_that_is_killed_at_any_statement_leaves_it_to_the_next(world: W
 
 @pytest.mark.parametrize("point", [pytest.param(0, marks=pytest.mark.wide), 1, pytest.param(2, marks=pytest.mark.wide)])
 def test_who_was_only_stopped_while_it_held_the_day_adds_nothing_a_second_time(world: World, point: int) -> None:
-    connection = Halted(world.settings, point, world.start)
+    connection = Stopped(world.settings, point, world.start)
     with world.worker(connection) as store:
         store_window(world.jobs[0], store)
     connection.close()
