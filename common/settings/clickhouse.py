@@ -60,6 +60,19 @@ class ClickHouseSettings(Section):
             )
         return value
 
+    @property
+    def on_cluster(self) -> str:
+        """What stands behind the name of a table that a statement changes on all servers."""
+        return f" ON CLUSTER '{self.cluster}'" if self.cluster else ""
+
+    def stored(self, table: str) -> str:
+        """The table that has the rows, on each server; its plain name is that of all of them."""
+        return f"{table}_local" if self.cluster else table
+
+    def system(self, table: str) -> str:
+        """A table of the database `system`, of all servers."""
+        return f"clusterAllReplicas('{self.cluster}', system.{table})" if self.cluster else f"system.{table}"
+
     @model_validator(mode="after")
     def _hosts_of_a_cluster(self) -> Self:
         if "," in self.url and not self.cluster:

@@ -31,8 +31,8 @@ class Begun:
 def begun(settings: ClickHouseSettings) -> list[Begun]:
     """All requests that are remembered, the oldest first. Raises ServiceUnavailable."""
     with contextlib.closing(_store(settings)) as store:
-        sizes = store.shadow_bytes()
-        return [_about(store, job, sizes.get(job.id, 0)) for job in store.jobs()]
+        sizes = store.table_bytes()
+        return [_about(store, job, sum(sizes.get(table, 0) for table in job.tables)) for job in store.jobs()]
 
 
 def give_up(settings: ClickHouseSettings, id_: str, *, tell: Callable[[str], None]) -> None:

@@ -106,7 +106,7 @@ class ClickHouseStore:
         for rollup in ROLLUPS:
             if not self._mending.lacks(rollup, window.start, nodes):
                 continue
-            age = self._number(
+            age = self._connection.number(
                 f"SELECT dateDiff('second', min(inserted), now()) FROM flows WHERE {_NAMED}",  # noqa: S608  constants
                 **_named(partition, window),
                 revision=revision,
@@ -183,7 +183,7 @@ class ClickHouseStore:
 
     def stored_until(self, partition: KafkaPartition) -> int:
         """The highest offset below which something is stored; 0: nothing, or nothing in the last week."""
-        return self._number(
+        return self._connection.number(
             "SELECT max(kafka_offset_end) FROM flows WHERE kafka_partition = {partition:Int32} "
             "AND topic_id = {topic:UInt64} AND window_begin > now() - INTERVAL 7 DAY",
             partition=partition.number,
@@ -196,7 +196,7 @@ class ClickHouseStore:
         The last windows are ten minutes, or three windows, before the newest that is stored.
         """
         of = {"partition": partition.number, "topic": partition.topic_id}
-        newest = self._number(turned.NEWEST, **of)
+        newest = self._connection.number(turned.NEWEST, **of)
         if not newest:
             return []
         since = newest - max(turned.SECONDS, 3 * window_seconds)
@@ -239,9 +239,6 @@ class ClickHouseStore:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
-
-    def _number(self, sql: str, **parameters: Any) -> int:
-        return self._connection.query(sql, lambda rows: int(rows[0][0]), **parameters)
 
 
 def _named(partition: KafkaPartition, window: WindowId) -> dict[str, Any]:

@@ -81,7 +81,6 @@ class Condenser:
 
     def _clean(self, day: str) -> None:
         settings = self._settings
-        table = f"{settings.database}.ledger{'_local' if settings.cluster else ''}"
-        on_cluster = f" ON CLUSTER '{settings.cluster}'" if settings.cluster else ""
-        self._connection.command(f"OPTIMIZE TABLE {table}{on_cluster} PARTITION '{day}' FINAL CLEANUP")
+        table = f"{settings.database}.{settings.stored('ledger')}"
+        self._connection.command(f"OPTIMIZE TABLE {table}{settings.on_cluster} PARTITION '{day}' FINAL CLEANUP")
         self._cleaned.add(day)

@@ -99,6 +99,10 @@ class Connection:
             lambda client: read(client.query(sql, parameters=parameters, settings=self._extra).result_rows)
         )
 
+    def number(self, sql: str, **parameters: Any) -> int:
+        """The one number that a SELECT answers."""
+        return self.query(sql, lambda rows: int(rows[0][0]), **parameters)
+
     def arrow(self, sql: str, read: Callable[[pa.Table], T], **parameters: Any) -> T:
         """What `read` makes of a SELECT's columns."""
         return self._call(lambda client: read(client.query_arrow(sql, parameters=parameters, settings=self._extra)))

@@ -73,11 +73,7 @@ class ClickHouseDisk:
     def __init__(self, settings: ClickHouseSettings) -> None:
         self._settings = settings
         self._connection = Connection(settings, None)
-        self._on_cluster = f" ON CLUSTER '{settings.cluster}'" if settings.cluster else ""
-        self._parts, self._disks, self._processes = (
-            f"clusterAllReplicas('{settings.cluster}', system.{name})" if settings.cluster else f"system.{name}"
-            for name in ("parts", "disks", "processes")
-        )
+        self._parts, self._disks, self._processes = map(settings.system, ("parts", "disks", "processes"))
         self._is_tidy = False
 
     def close(self) -> None:
@@ -195,7 +191,7 @@ class ClickHouseDisk:
             "SELECT engine_full FROM system.tables WHERE database = {database:String} AND name = {name:String}",
             lambda rows: str(rows[0][0]),
             database=self._settings.database,
-            name=self._local(table),
+            name=self._settings.stored(table),
         )
         return f" ENGINE = {beside(engine, going)}"
 
@@ -272,11 +268,11 @@ class ClickHouseDisk:
     def _change(self, statement: str, *, end: str = "") -> None:
         """Run DDL on all servers."""
         also = {"alter_sync": 2} if self._settings.cluster else {}  # what is read then may be another replica
-        self._connection.command(f"{statement}{self._on_cluster}{end}", {**_ANY_SIZE, **also})
+        self._connection.command(f"{statement}{self._settings.on_cluster}{end}", {**_ANY_SIZE, **also})
 
     def _stored(self, drop: Drop) -> str:
         """The table that it is of, on each server."""
-        return self._of_ours(self._local(drop.table))
+        return self._of_ours(self._settings.stored(drop.table))
 
     def _of_ours(self, table: str) -> str:
         return f"{self._settings.database}.{table}"
@@ -296,20 +292,13 @@ class ClickHouseDisk:
             f"INSERT INTO dropped SELECT * REPLACE (1 AS done) FROM dropped FINAL WHERE {_NAMED}",  # noqa: S608  constants
             **drop.named,
         )
-        return self._connection.query(
-            f"SELECT sum(rows) FROM dropped FINAL WHERE {_NAMED}",  # noqa: S608  constants
-            lambda rows: int(rows[0][0]),
-            **drop.named,
-        )
+        return self._connection.number(f"SELECT sum(rows) FROM dropped FINAL WHERE {_NAMED}", **drop.named)  # noqa: S608  constants
 
     def _drops(self, where: str) -> list[Drop]:
         return self._connection.query(
             f"SELECT table, day, toUnixTimestamp64Milli(time), why FROM dropped FINAL WHERE {where} ORDER BY time",  # noqa: S608  constants
             lambda rows: [Drop(table=table, day=day, ms=ms, why=Why(why)) for table, day, ms, why in rows],
         )
-
-    def _local(self, table: str) -> str:
-        return f"{table}_local" if self._settings.cluster else table
 
     def _plain(self, table: str) -> str:
         return table.removesuffix("_local") if self._settings.cluster else table

@@ -49,9 +49,8 @@ class FindingsStore:
                 self._connection.command(statement)
             self._is_made = True
         partition = found.partition
-        stored = self._connection.query(
+        stored = self._connection.number(
             f"SELECT count() FROM {self._table} WHERE {_NAMED}",  # noqa: S608  a checked name
-            lambda rows: int(rows[0][0]),
             start=found.window_begin,
             seconds=found.window_seconds,
             topic=partition.topic_id,
@@ -69,8 +68,8 @@ class FindingsStore:
 
     def _ddl(self) -> list[str]:
         settings, cluster = self._settings, self._settings.cluster
-        local = f"{settings.database}.{self._table}{'_local' if cluster else ''}"
-        on_cluster = f" ON CLUSTER '{cluster}'" if cluster else ""
+        stored, on_cluster = settings.stored(self._table), settings.on_cluster
+        local = f"{settings.database}.{stored}"
         columns = ", ".join(f"`{name}` {kind}" for name, kind in (_IDENTITY | self._columns).items())
         window = f"{'' if cluster else 'non_'}replicated_deduplication_window"
         statements = [
@@ -85,7 +84,7 @@ class FindingsStore:
         if cluster:
             statements.append(
                 f"CREATE TABLE IF NOT EXISTS {settings.database}.{self._table}{on_cluster} AS {local} "
-                f"ENGINE = Distributed('{cluster}', '{settings.database}', '{self._table}_local', kafka_partition)"
+                f"ENGINE = Distributed('{cluster}', '{settings.database}', '{stored}', kafka_partition)"
             )
         tables = [local, *([f"{settings.database}.{self._table}"] if cluster else [])]
         more = ", ".join(f"ADD COLUMN IF NOT EXISTS `{name}` {kind}" for name, kind in self._columns.items())

@@ -30,10 +30,9 @@ def migrate(client: Client, settings: ClickHouseSettings) -> list[int]:
     record = f"{settings.database}.schema_migrations"
     done = _done(client, settings)
     if done is None:
-        on_cluster = f" ON CLUSTER '{settings.cluster}'" if settings.cluster else ""
-        client.command(f"CREATE DATABASE IF NOT EXISTS {settings.database}{on_cluster}")
+        client.command(f"CREATE DATABASE IF NOT EXISTS {settings.database}{settings.on_cluster}")
         client.command(
-            f"CREATE TABLE IF NOT EXISTS {record}{on_cluster} "
+            f"CREATE TABLE IF NOT EXISTS {record}{settings.on_cluster} "
             "(number UInt32, name String, applied DateTime('UTC') DEFAULT now()) "
             f"ENGINE = {'Replicated' if settings.cluster else ''}ReplacingMergeTree ORDER BY number"
         )
@@ -93,11 +92,10 @@ def remember(client: Client, settings: ClickHouseSettings, wanted: Horizon) -> N
     rows = client.query(TABLES_SQL, parameters={"database": settings.database}).result_rows
     tables = [(row[0], row[1], row[2]) for row in rows if row[0] in names]
     defaults = {name: int(value) for name, value in client.query(DEFAULTS_SQL).result_rows}
-    on_cluster = f" ON CLUSTER '{settings.cluster}'" if settings.cluster else ""
     for table, small in shorter(wanted, tables, defaults).items():
         values = ", ".join(f"{name} = {wanted.settings[name]}" for name in small)
         try:
-            client.command(f"ALTER TABLE {settings.database}.{table}{on_cluster} MODIFY SETTING {values}")
+            client.command(f"ALTER TABLE {settings.database}.{table}{settings.on_cluster} MODIFY SETTING {values}")
         except DatabaseError as error:
             log.warning(
                 "a table knows the names of too few inserts, and may not be changed; see `ayaflow doctor`",

@@ -51,9 +51,8 @@ class ClickHouseNames:
 
     def stored_until(self, partition: KafkaPartition) -> int:
         """The offset behind the last block of the last week; 0: there is none."""
-        return self._connection.query(
+        return self._connection.number(
             f"SELECT max(kafka_offset_end) FROM names_ledger WHERE {PARTITION} AND received > now() - INTERVAL 7 DAY",  # noqa: S608  constants
-            lambda rows: int(rows[0][0]),
             **_named(partition),
         )
 

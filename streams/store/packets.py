@@ -55,15 +55,14 @@ class PacketStore:
 
     def _make(self) -> None:
         """Make what is not there; what another run made with another setting is kept for so long from now on."""
-        settings, local = self._settings, "packets_local" if self._settings.cluster else "packets"
+        settings, local = self._settings, self._settings.stored("packets")
         found = self._connection.query(_KEPT_SQL, lambda rows: {str(name): str(seconds) for name, seconds in rows})
         if not {local, "packets"} <= set(found):
             for statement in packets_sql(settings, self._seconds):
                 self._connection.command(statement)
         if found.get(local, str(self._seconds)) != str(self._seconds):
-            on_cluster = f" ON CLUSTER '{settings.cluster}'" if settings.cluster else ""
             self._connection.command(
-                f"ALTER TABLE {settings.database}.{local}{on_cluster} "
+                f"ALTER TABLE {settings.database}.{local}{settings.on_cluster} "
                 f"MODIFY TTL received + INTERVAL {self._seconds} SECOND"
             )
 

@@ -52,9 +52,8 @@ class Days:
         self, connection: Connection, settings: ClickHouseSettings, clock: Callable[[], float] = time.time
     ) -> None:
         self._connection, self._clock = connection, clock
-        cluster, self._stored = settings.cluster, "flows_local" if settings.cluster else "flows"
-        self._flows = f"{settings.database}.{self._stored}" + (f" ON CLUSTER '{cluster}'" if cluster else "")
-        self._processes = f"clusterAllReplicas('{cluster}', system.processes)" if cluster else "system.processes"
+        self._stored, self._processes = settings.stored("flows"), settings.system("processes")
+        self._flows = f"{settings.database}.{self._stored}{settings.on_cluster}"
 
     def is_written(self, day: date) -> bool:
         """Whether everybody may still write to it."""
@@ -149,10 +148,9 @@ class Days:
 
     def rows(self, day: date) -> int:
         """How many flows has of a day."""
-        return self._connection.query(
+        return self._connection.number(
             "SELECT count() FROM flows WHERE window_begin >= toDateTime({begin:UInt32}, 'UTC') "
             "AND window_begin < toDateTime({begin:UInt32} + 86400, 'UTC')",
-            lambda rows: int(rows[0][0]),
             begin=begin_of(day),
         )
 

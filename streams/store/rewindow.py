@@ -52,6 +52,11 @@ class Job:
         return f"rewindow_{self.id}"
 
     @property
+    def tables(self) -> tuple[str, ...]:
+        """All tables that it may have while it is not finished."""
+        return self.shadow, f"{self.shadow}_part", f"{self.shadow}_kept"
+
+    @property
     def finished(self) -> bool:
         """Whether nothing is left to do."""
         return self.state in FINISHED
@@ -220,16 +225,15 @@ class RewindowStore:
 
     def drop_shadow(self, job: Job) -> None:
         """All that a job needed and nobody else does."""
-        for table in (job.shadow, f"{job.shadow}_part", f"{job.shadow}_kept"):
+        for table in job.tables:
             self._connection.command(f"DROP TABLE IF EXISTS {table}")
 
-    def shadow_bytes(self) -> dict[str, int]:
-        """What the tables of each job that has some take on disk, by its id."""
+    def table_bytes(self) -> dict[str, int]:
+        """What each table of a job takes on disk, by its name; those that are empty are not there."""
         return self._connection.query(
-            "SELECT arrayStringConcat(arraySlice(splitByChar('_', table), 2, 2), '_') AS id, sum(bytes_on_disk) "
-            "FROM system.parts WHERE database = currentDatabase() AND active AND startsWith(table, 'rewindow_') "
-            "GROUP BY id",
-            lambda rows: {id_: int(size) for id_, size in rows},
+            "SELECT table, sum(bytes_on_disk) FROM system.parts WHERE database = currentDatabase() AND active "
+            "AND startsWith(table, 'rewindow_') GROUP BY table",
+            lambda rows: {table: int(size) for table, size in rows},
         )
 
     def insert(self, job: Job, source: KafkaPartition, flush: Flush) -> None:
@@ -298,9 +302,8 @@ class RewindowStore:
 
         `stored`: as it was before the rows of flows were replaced, so that what is written first counts.
         """
-        known = self._connection.query(
+        known = self._connection.number(
             "SELECT count() FROM rewindowed WHERE id = {id:String} AND window_from = toDateTime({begin:UInt32}, 'UTC')",
-            lambda rows: int(rows[0][0]),
             id=job.id,
             begin=span.begin,
         )
@@ -370,7 +373,9 @@ def _day_number(day: date) -> int:
 
 def _job(row: Sequence[Any]) -> Job:
     """Of a row of `RewindowStore.jobs`."""
-    (id_, state, topic_id, begin, until, seconds, text, into, partitions, firsts, ends, bucket, done, *rest) = row
+    id_, state, topic_id, begin, until, seconds, text, into, partitions, firsts, ends, bucket, done, error, changed = (
+        row
+    )
     return Job(
         id=id_,
         state=state,
@@ -382,6 +387,6 @@ def _job(row: Sequence[Any]) -> Job:
         offsets=dict(zip(partitions, zip(firsts, ends, strict=True), strict=True)),
         bucket_seconds=int(bucket),
         days_done=tuple(done),
-        error=rest[0],
-        changed=int(rest[1]),
+        error=error,
+        changed=int(changed),
     )

@@ -43,7 +43,7 @@ class Mending:
 
     def lacks(self, rollup: str, window_begin: int, nodes: Sequence[str]) -> bool:
         """Whether the period of a window, of some nodes or of all, has not the sums of flows."""
-        return self._number(sql.lacks(rollup), **_period(rollup, window_begin, nodes)) > 0
+        return self._connection.number(sql.lacks(rollup), **_period(rollup, window_begin, nodes)) > 0
 
     def take_over(self, partition: KafkaPartition, window_begin: int) -> None:
         """Let go of a window's day, should a worker that had the partition before have been killed while it held it.
@@ -73,14 +73,14 @@ class Mending:
     def _hold_and_mend(self, rollup: str, partition: KafkaPartition, window_begin: int) -> None:
         period, day, own = _period(rollup, window_begin), day_of(window_begin), _owner(partition)
         for _ in range(_TRIES):
-            with contextlib.suppress(HeldByOthers):
-                with holding(self._days, day, f"{own}{uuid.uuid4().hex[:8]}", own) as hold:
+            owner = f"{own}{uuid.uuid4().hex[:8]}"
+            with contextlib.suppress(HeldByOthers), holding(self._days, day, owner, own) as hold:
+                if self._missing(rollup, period):
+                    self._connection.command(sql.mend(rollup), _ONCE_MORE, **period, hold=hold)
                     if self._missing(rollup, period):
-                        self._connection.command(sql.mend(rollup), _ONCE_MORE, **period, hold=hold)
-                        if self._missing(rollup, period):
-                            continue  # the hold was taken over
-                        self._say(rollup, window_begin)
-                    self._whole[rollup, _start(rollup, window_begin)] = time.monotonic()
+                        continue  # the hold was taken over
+                    self._say(rollup, window_begin)
+                self._whole[rollup, _start(rollup, window_begin)] = time.monotonic()
                 return
             self._pause(_PAUSE_SECONDS * (1 + partition.number % 8 / 8))  # so that two do not always meet
             if not self._missing(rollup, period) and not self._is_left(partition, window_begin):
@@ -93,13 +93,10 @@ class Mending:
         return bool(self._days.left(day_of(window_begin), _owner(partition)))
 
     def _missing(self, rollup: str, period: Mapping[str, object]) -> bool:
-        return self._number(sql.missing(rollup), **period) > 0
+        return self._connection.number(sql.missing(rollup), **period) > 0
 
     def _say(self, rollup: str, window_begin: int) -> None:
         log.warning("a rollup lacked rows of flows; it has them now", rollup=rollup, window_begin=window_begin)
-
-    def _number(self, question: str, **parameters: object) -> int:
-        return self._connection.query(question, lambda rows: int(rows[0][0]), **parameters)
 
 
 def _period(rollup: str, window_begin: int, nodes: Sequence[str] = ()) -> dict[str, object]:
