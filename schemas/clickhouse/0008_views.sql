@@ -52,40 +52,44 @@ WHERE primary AND time >= toStartOfDay({since:DateTime('UTC')})
 GROUP BY src_addr, dst_addr, protocol, dst_port
 HAVING first_seen >= {since:DateTime('UTC')};
 
--- How many peers and ports a source tried, by the hour; those that never answered apart.
+-- How many peers and ports a source tried, by the hour; those that never answered apart: in one of several rows of a peer it may have.
 CREATE VIEW IF NOT EXISTS {database}.scans {on_cluster} AS
-SELECT time, src_addr, uniq(dst_addr) AS peers, uniq(dst_port) AS ports, uniqIf((dst_addr, dst_port), f.packets_rev = 0) AS unanswered,
+SELECT time, src_addr, uniq(dst_addr) AS peers, uniq(dst_port) AS ports,
+       toUInt64(greatest(uniq(dst_addr, dst_port) - uniqIf(dst_addr, dst_port, f.packets_rev > 0), 0)) AS unanswered,
        sum(f.records) AS records
 FROM {database}.flows_1h AS f
 WHERE primary AND time >= {since:DateTime('UTC')} AND time < {until:DateTime('UTC')}
 GROUP BY time, src_addr
 HAVING peers >= 20 OR ports >= 20;
 
--- From the raw windows: ask for hours, or a day. seconds: of the windows in which it was seen, since ports are used again.
+-- From the raw windows: ask for hours, or a day. seconds: of the windows in which it was seen, since ports are used again; those that
+-- were made anew (ayaflow rewindow) may have another length.
 CREATE VIEW IF NOT EXISTS {database}.longest_flows {on_cluster} AS
 SELECT node, protocol, src_addr, src_port, dst_addr, dst_port, min(f.first_seen) AS first_seen, max(f.last_seen) AS last_seen,
-       uniqExact(f.window_begin) * max(f.window_seconds) AS seconds, sum(f.bytes + f.bytes_rev) AS bytes, count() AS records
+       arraySum(arrayMap(w -> w.2, groupUniqArray((f.window_begin, f.window_seconds)))) AS seconds, sum(f.bytes + f.bytes_rev) AS bytes, count() AS records
 FROM {database}.flows AS f
 WHERE primary AND window_begin >= {since:DateTime('UTC')} AND window_begin < {until:DateTime('UTC')}
 GROUP BY node, protocol, src_addr, src_port, dst_addr, dst_port;
 
--- Of the minutes of an address in which it was heard, from the raw windows.
+-- Of the minutes of an address in which it was heard, from the raw windows; of longer windows each is taken as one.
 CREATE VIEW IF NOT EXISTS {database}.percentiles {on_cluster} AS
-SELECT count() AS minutes, quantiles(0.5, 0.9, 0.95, 0.99)(sent * 8 / 60) AS bits_per_second_sent,
-       quantiles(0.5, 0.9, 0.95, 0.99)(got * 8 / 60) AS bits_per_second_got
+SELECT count() AS minutes, quantiles(0.5, 0.9, 0.95, 0.99)(sent * 8 / length) AS bits_per_second_sent,
+       quantiles(0.5, 0.9, 0.95, 0.99)(got * 8 / length) AS bits_per_second_got
 FROM (
     SELECT toStartOfMinute(window_begin) AS minute, sum(if(f.src_addr = {addr:IPv6}, f.bytes, f.bytes_rev)) AS sent,
-           sum(if(f.src_addr = {addr:IPv6}, f.bytes_rev, f.bytes)) AS got
+           sum(if(f.src_addr = {addr:IPv6}, f.bytes_rev, f.bytes)) AS got, greatest(60, max(f.window_seconds)) AS length
     FROM {database}.flows AS f
     WHERE primary AND window_begin >= {since:DateTime('UTC')} AND window_begin < {until:DateTime('UTC')}
       AND (src_addr = {addr:IPv6} OR dst_addr = {addr:IPv6})
     GROUP BY minute);
 
+-- A range of more than a week has days in common with the one before.
 CREATE VIEW IF NOT EXISTS {database}.week_before {on_cluster} AS
-SELECT protocol, dst_port, sumIf(s.bytes + s.bytes_rev, time >= {since:DateTime('UTC')}) AS bytes,
-       sumIf(s.bytes + s.bytes_rev, time < {since:DateTime('UTC')}) AS bytes_week_before,
-       sumIf(s.records, time >= {since:DateTime('UTC')}) AS records, sumIf(s.records, time < {since:DateTime('UTC')}) AS records_week_before
-FROM {database}.services_1m AS s
-WHERE primary AND ((time >= {since:DateTime('UTC')} AND time < {until:DateTime('UTC')})
-  OR (time >= {since:DateTime('UTC')} - INTERVAL 7 DAY AND time < {until:DateTime('UTC')} - INTERVAL 7 DAY))
+SELECT protocol, dst_port, sumIf(s.bytes + s.bytes_rev, now) AS bytes, sumIf(s.bytes + s.bytes_rev, before) AS bytes_week_before,
+       sumIf(s.records, now) AS records, sumIf(s.records, before) AS records_week_before
+FROM (
+    SELECT *, time >= {since:DateTime('UTC')} AND time < {until:DateTime('UTC')} AS now,
+           time >= {since:DateTime('UTC')} - INTERVAL 7 DAY AND time < {until:DateTime('UTC')} - INTERVAL 7 DAY AS before
+    FROM {database}.services_1m) AS s
+WHERE primary AND (now OR before)
 GROUP BY protocol, dst_port;
