@@ -23,6 +23,7 @@
 #else
 #define WIRE_BYTES(skb) ((skb)->len)
 #define CAME_BY(skb) ((skb)->ingress_ifindex)
+#define IS_SECONDARY(skb) 0
 #define SLOT(skb) entered_by()
 #define IS_ALIVE(settings, now) ((now) < (settings)->alive_until_ns)
 
@@ -242,7 +243,7 @@ static __always_inline void inspect(struct __sk_buff *skb, struct packet *p, str
 static __always_inline u32 is_secondary(struct __sk_buff *skb, const struct interface *interface, u32 direction)
 {
     struct watched from = {.namespace = interface->namespace, .ifindex = CAME_BY(skb)};
-    if (interface->flags & ELSEWHERE << direction)
+    if (IS_SECONDARY(skb) || interface->flags & ELSEWHERE << direction)
         return 1;
     return direction == EGRESS && from.ifindex && watched.lookup(&from) ? 1 : 0;
 }
@@ -390,6 +391,7 @@ PROGRAM int ayaflow_replay(struct __sk_buff *skb)
     }
     skb->cb[0] = frame->bytes;
     skb->cb[1] = frame->slot;
+    skb->cb[2] = frame->secondary;
     return capture(skb, frame->direction, frame->time_ns);
 }
 #endif

@@ -17,7 +17,7 @@ struct replay_frame {
     u32 bytes;   /* on the wire */
     u32 slot;    /* key of `interfaces` */
     u32 direction;
-    u32 padding;
+    u32 secondary; /* not 0: another passage of the packet counts it */
 };
 
 struct replay_block {
@@ -37,6 +37,7 @@ BPF_F_TABLE("array", u32, struct replay_state, replay_state, 1, BPF_F_MMAPABLE);
 #define WIRE_BYTES(skb) ((skb)->cb[0])
 #define SLOT(skb) ((skb)->cb[1])
 #define CAME_BY(skb) 0
+#define IS_SECONDARY(skb) ((skb)->cb[2])
 #define IS_ALIVE(settings, now) 1
 
 #endif

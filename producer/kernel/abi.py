@@ -96,7 +96,7 @@ REPLAY_FRAME: Dtype = np.dtype(
         ("bytes", "=u4"),
         ("slot", "=u4"),
         ("direction", "=u4"),
-        ("padding", "=u4"),
+        ("secondary", "=u4"),
     ]
 )
 REPLAY_BLOCK: Dtype = np.dtype([("octets", "u1", REPLAY_BLOCK_BYTES)])

@@ -205,9 +205,9 @@ class Feed:
                 "emitted_bytes": octets,
             }
             change |= dict.fromkeys(_COPIED, sum(_turn_copies(copies, number) for copies in ran.copies))
-            before = counters[number, INGRESS]
-            counters[number, INGRESS] = {name: value - change.get(name, 0) for name, value in before.items()}
-            counters[number, EGRESS] = {name: change.get(name, 0) for name in before}
+            before = counters[number, INGRESS, True]
+            counters[number, INGRESS, True] = {name: value - change.get(name, 0) for name, value in before.items()}
+            counters[number, EGRESS, True] = {name: change.get(name, 0) for name in before}
         span = Span(start=ran.span.start, end=ran.span.end, records=records)
         return replace(ran, span=span, counters=counters)
 
@@ -236,9 +236,9 @@ class Feed:
     def _counters(self, ran: Ran, first: int, last: int) -> tuple[EpochCounters, ...]:
         """By name: links of several types may have the same."""
         names = dict(self._named().interfaces)
-        sums: dict[tuple[str, int], Counter[str]] = {}
-        for (number, direction), counted in ran.counters.items():
-            sums.setdefault((names[number], direction), Counter()).update(counted)
+        sums: dict[tuple[str, int, bool], Counter[str]] = {}
+        for (number, direction, primary), counted in ran.counters.items():
+            sums.setdefault((names[number], direction, primary), Counter()).update(counted)
         return tuple(
             EpochCounters(
                 epoch=self._epoch,
@@ -246,11 +246,11 @@ class Feed:
                 end_ns=last,
                 interface=interface,
                 direction=direction,
-                primary=True,
+                primary=primary,
                 ended=False,
                 **counted,
             )
-            for (interface, direction), counted in sums.items()
+            for (interface, direction, primary), counted in sums.items()
         )
 
 

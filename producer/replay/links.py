@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from producer.replay.files.frames import Frames
+from producer.replay.files.frames import Frames, Link
 from schemas.packets import EGRESS, I32, I64, INGRESS, U8, U16
 
 ETHERNET = 1
@@ -44,6 +44,7 @@ class _Header:
     ethertype: I32  # 0: no IP
     on_wire: I64  # octets of link header that the device itself sends, in place of `size`
     outgoing: npt.NDArray[np.bool_] | None = None
+    ifindex: I64 | None = None  # of the capturing host; 0: it does not say
 
 
 _Parse = Callable[[U8, I64], _Header]
@@ -58,6 +59,7 @@ def prepare(frames: Frames) -> Prepared:
         return Prepared(frames=frames, no_ethernet=np.zeros(len(frames), np.bool_), unsupported=Counter())
     start, captured, wire = frames.start.copy(), frames.captured.copy(), frames.wire.copy()
     direction, keep = frames.direction.copy(), np.ones(len(frames), np.bool_)
+    link, links = frames.link.copy(), list(frames.links)
     unsupported: Counter[int] = Counter()
     for link_type in present:
         rows = np.flatnonzero(types == link_type)
@@ -71,6 +73,8 @@ def prepare(frames: Frames) -> Prepared:
             wire[rows] = np.maximum(wire[rows] - header.size, 0) + header.on_wire
             if header.outgoing is not None:
                 direction[rows[whole]] = np.where(header.outgoing[whole], EGRESS, INGRESS)
+            if header.ifindex is not None:
+                link[rows[whole]] = _divide(links, link[rows[whole]], header.ifindex[whole])
         elif link_type != ETHERNET and link_type not in _RAW:
             keep[rows] = False
             unsupported[link_type] += len(rows)
@@ -82,9 +86,23 @@ def prepare(frames: Frames) -> Prepared:
         wire=wire[rows],
         time_ns=frames.time_ns[rows],
         direction=direction[rows],
-        link=frames.link[rows],
+        link=link[rows],
+        secondary=frames.secondary[rows],
+        links=tuple(links),
     )
     return Prepared(frames=ready, no_ethernet=np.isin(types[rows], list(_RAW)), unsupported=unsupported)
+
+
+def _divide(links: list[Link], link: I32, ifindex: I64) -> I32:
+    """Each interface of a capture of several is a link of its own, appended to `links`."""
+    pairs, numbers = np.unique(np.stack([link.astype(np.int64), ifindex], axis=1), axis=0, return_inverse=True)
+    divided = np.zeros(len(pairs), np.int32)
+    for number, (of, index) in enumerate(pairs.tolist()):
+        divided[number] = of
+        if index:
+            divided[number] = len(links)
+            links.append(replace(links[of], interface=f"{links[of].interface}-if{index}"))
+    return divided[numbers.reshape(-1)]
 
 
 def _write_ethertype(data: U8, payload: I64, ethertype: I32) -> None:
@@ -168,6 +186,7 @@ def _cooked2(data: U8, at: I64) -> _Header:
         ethertype=_u16(data, at).astype(np.int32),
         on_wire=np.where(device, ETHERNET_HEADER, 0),
         outgoing=np.take(data, at + 10, mode="clip") == _OUTGOING,
+        ifindex=_u16(data, at + 4).astype(np.int64) << 16 | _u16(data, at + 6),
     )
 
 

@@ -18,6 +18,7 @@ from common.errors import AyaflowError, EnvironmentProblem
 from producer.capture.batch import Span
 from producer.kernel import bpfsys, child, pins
 from producer.kernel.abi import (
+    MAX_INTERFACES,
     NO_ETHERNET,
     REPLAY_BLOCK_BYTES,
     REPLAY_FRAME,
@@ -51,7 +52,7 @@ class Ran:
     """What became of a block of frames."""
 
     span: Span  # events, in the order of the frames; valid until the next run
-    counters: dict[tuple[int, int], dict[str, int]]  # by interface number and direction
+    counters: dict[tuple[int, int, bool], dict[str, int]]  # by interface number, direction, and whether primary
     copies: tuple[Copies, ...] = ()  # likewise, of a program that inspects payload
 
 
@@ -119,9 +120,10 @@ class ReplayProgram:
         `slots`: number of each frame's interface, shape (n,). `epoch`: what their counters and events carry.
         """
         count = rows.stop - rows.start
-        passages = np.unique(slots * 2 + (frames.direction[rows] == EGRESS)).tolist()
-        for passage in passages:
-            bpfsys.map_update(self._fds["counters_a"], _key(passage), fresh_counters(epoch, self._cpus, self._layout))
+        keys = frames.secondary[rows] * (2 * MAX_INTERFACES) + slots * 2 + (frames.direction[rows] == EGRESS)
+        passages = np.unique(keys).tolist()
+        for key in passages:
+            bpfsys.map_update(self._fds["counters_a"], _octets(key), fresh_counters(epoch, self._cpus, self._layout))
         self._write(frames, rows, slots)
         self._state[:] = 0
         self._ring.release(self._position)
@@ -141,7 +143,7 @@ class ReplayProgram:
         start, self._position = self._position, self._ring.producer_position()
         return Ran(
             span=Span(start=start, end=self._position, records=self._ring.span(start, self._position)),
-            counters={(passage // 2, passage % 2): self._counted(passage) for passage in passages},
+            counters={_passage(key): self._counted(key) for key in passages},
             copies=tuple(self._take_copies()),
         )
 
@@ -157,6 +159,7 @@ class ReplayProgram:
         into["bytes"] = np.minimum(frames.wire[rows], 0xFFFFFFFF)
         into["slot"] = slots
         into["direction"] = frames.direction[rows] == EGRESS
+        into["secondary"] = frames.secondary[rows]
 
     def _take_copies(self) -> Iterator[Copies]:
         if self._copies is None:
@@ -167,12 +170,18 @@ class ReplayProgram:
             self._copied = found.end
             yield found
 
-    def _counted(self, passage: int) -> dict[str, int]:
-        raw = bpfsys.map_lookup(self._fds["counters_a"], _key(passage), self._layout.itemsize * self._cpus)
+    def _counted(self, key: int) -> dict[str, int]:
+        raw = bpfsys.map_lookup(self._fds["counters_a"], _octets(key), self._layout.itemsize * self._cpus)
         rows = np.frombuffer(raw, self._layout)
         return {name: int(rows[name].sum()) for name in self._layout.names or () if name != "epoch"}
 
 
-def _key(passage: int) -> bytes:
-    """Of the counters."""
-    return struct.pack("=I", passage)
+def _octets(key: int) -> bytes:
+    """A key of the counters."""
+    return struct.pack("=I", key)
+
+
+def _passage(key: int) -> tuple[int, int, bool]:
+    """Interface number, direction, and whether it is primary."""
+    secondary, passage = divmod(key, 2 * MAX_INTERFACES)
+    return passage // 2, passage % 2, not secondary

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -13,7 +14,9 @@ from producer.kernel.abi import MAX_INTERFACES, REPLAY_FRAMES
 from producer.replay.feed import Block, Feed
 from producer.replay.files.frames import BrokenCaptureError
 from producer.replay.files.reader import read
+from producer.replay.files.source import stem
 from producer.replay.links import Prepared, prepare
+from producer.replay.passages import Passages
 from producer.replay.program import BLOCK_BYTES
 from schemas.packets import I64
 
@@ -80,6 +83,7 @@ class Replay:
         self._interface = interface
         self._feed, self._sink, self._pace, self._tell, self._stop = feed, sink, pace, tell, stop
         self._block_frames = min(batch_packets, REPLAY_FRAMES)
+        self._passages: tuple[str, Passages] = "", Passages()
 
     def run(self, paths: Sequence[str]) -> list[AyaflowError]:
         """Replay captures in their order until the end or `stop`. Returns what is wrong with them.
@@ -101,8 +105,13 @@ class Replay:
 
     def _run(self, path: str) -> None:
         totals = self._feed.totals
+        base = self._interface or stem(path)
+        if base != self._passages[0]:  # else it goes on with the host of the file before
+            self._passages = base, Passages()
         for frames in read(path, self._tell, interface=self._interface, stop=self._stop):
             prepared = prepare(frames)
+            secondary = self._passages[1].secondary(prepared)
+            prepared = replace(prepared, frames=replace(prepared.frames, secondary=secondary))
             totals.frames += prepared.unsupported.total()
             totals.bad_times += frames.bad_times
             totals.unsupported.update(prepared.unsupported)

@@ -33,7 +33,7 @@ class Replayer:
         self.program = program
         self.runs = 0
 
-    def __call__(self, *paths: Path, window_seconds: int = 10) -> Replayed:
+    def __call__(self, *paths: Path, window_seconds: int = 10, interface: str | None = None) -> Replayed:
         self.runs += 1
         feed = Feed(self.program, node="test", ring_id=self.runs)
         windows = OfflineWindows(window_seconds=window_seconds, store=Spill())
@@ -46,7 +46,9 @@ class Replayer:
                 raise AssertionError("at full speed nothing waits")
 
         with closing(Stop()) as stop:
-            replay = Replay(feed=feed, sink=Sink(), pace=Pace(None), tell=lambda _octets: None, stop=stop)
+            replay = Replay(
+                feed=feed, sink=Sink(), pace=Pace(None), tell=lambda _octets: None, stop=stop, interface=interface
+            )
             broken = replay.run([str(path) for path in paths])
         feed.totals.check()
         flows = [row for window in windows.flows() for row in arrow_rows(window).to_pylist()]

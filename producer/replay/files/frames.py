@@ -39,6 +39,7 @@ class Frames:
     time_ns: I64  # since the Unix epoch, 0 to LATEST_NS
     direction: U8  # INGRESS, EGRESS or UNDIRECTED
     link: I32  # index into links
+    secondary: npt.NDArray[np.bool_]  # another passage of the packet counts it: passages.py says so
     links: tuple[Link, ...]
     bad_times: int = 0  # times that were out of range, and are not any more
 
@@ -81,6 +82,7 @@ def make(
         time_ns=np.clip(time_ns, 0, LATEST_NS),
         direction=np.full(count, UNDIRECTED, np.uint8) if direction is None else direction,
         link=np.zeros(count, np.int32) if link is None else link,
+        secondary=np.zeros(count, np.bool_),
         links=links,
         bad_times=int(bad.sum()),
     )

@@ -84,6 +84,19 @@ def simple_packet(octets: bytes, wire: int, order: str = "<") -> bytes:
     return block(3, struct.pack(f"{order}I", wire) + padded(octets), order)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sll2:
+    """What the header of Linux cooked capture, version 2, says."""
+
+    protocol: int
+    ifindex: int
+    kind: int  # 0: to this host, 4: sent by it
+
+
+def sll2(header: Sll2, payload: bytes) -> bytes:
+    return struct.pack("!HHIHBB8x", header.protocol, 0, header.ifindex, 1, header.kind, 6) + payload
+
+
 def frames_of(path: Path) -> tuple[list[Frame], str]:
     """What the reader gives, and what it says is wrong; empty: nothing."""
     found: list[Frame] = []

@@ -35,7 +35,7 @@ class FailingProgram:
         count = rows.stop - rows.start
         counted = dict.fromkeys((name for name in COUNTERS.names or () if name != "epoch"), 0)
         counted |= {"seen_packets": count, "non_ip_packets": count}
-        return Ran(span=Span(start=0, end=0, records=np.zeros(0, RECORD)), counters={(0, 0): counted})
+        return Ran(span=Span(start=0, end=0, records=np.zeros(0, RECORD)), counters={(0, 0, True): counted})
 
 
 class Sink:
