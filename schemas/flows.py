@@ -77,3 +77,5 @@ class LedgerRow:
     consumed_windows: tuple[int, ...]  # window starts, seconds since the Unix epoch, ascending
     consumed_packets: tuple[int, ...]  # packets in each of these windows
     consumed_bytes: tuple[int, ...]
+    kafka_offset_start: int  # the first message that has something of the epoch
+    kafka_offset_end: int  # behind the last one: what comes later of an epoch that was not closed is added

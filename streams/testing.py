@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 from common.backlog import PartitionBacklog, first_offset
 from common.errors import ServiceUnavailable
 from schemas.flows import FlowColumns, LedgerRow, Loss
+from streams.partition.ledger import EpochId
 from streams.partition.opening import Begin
 from streams.partition.storing import Aside, KafkaPartition, Refused, WindowId
 from streams.windowing.initiators import Connections
@@ -268,10 +269,15 @@ class MemoryStore:
         self._called("insert_losses")
         self.losses += [(partition, loss) for loss in losses if (partition, loss) not in self.losses]
 
-    def stored_epochs(self, epochs: Sequence[tuple[str, int, int]]) -> set[tuple[str, int, int]]:
-        """Which of some (node, ring_id, epoch) are in the ledger."""
+    def stored_epochs(self, epochs: Sequence[EpochId]) -> dict[EpochId, tuple[LedgerRow, ...]]:
+        """Those of some epochs that are in the ledger, with their rows where these lack the kernel's counters."""
         self._called("stored_epochs")
-        return {key[:3] for key in self.ledger} & set(epochs)
+        found: dict[EpochId, tuple[LedgerRow, ...]] = {}
+        for key, row in self.ledger.items():
+            name = EpochId(*key[:3])
+            if name in epochs:
+                found[name] = () if row.closed else (*found.get(name, ()), row)
+        return found
 
     def insert_ledger(self, rows: Sequence[LedgerRow]) -> None:
         """Store ledger rows."""
@@ -280,7 +286,9 @@ class MemoryStore:
             raise Refused("a constraint is violated")
         for row in rows:
             of = row.counters
-            self.ledger[row.node, row.ring_id, of.epoch, of.interface, of.direction, of.primary] = row
+            key = row.node, row.ring_id, of.epoch, of.interface, of.direction, of.primary
+            if key not in self.ledger or self.ledger[key].kafka_offset_end <= row.kafka_offset_end:
+                self.ledger[key] = row
 
     @property
     def packets(self) -> int:

@@ -12,7 +12,8 @@ NOW = "SELECT toUnixTimestamp64Micro(now64(6)) AS now_us"
 """ClickHouse's clock, by which rows are recorded."""
 
 # The newest ring of a node is the one that was recorded last, its newest epoch the one with the highest number: a
-# producer that was killed while it ended may be followed by one that goes on. A later window of a node's Kafka
+# producer that was killed while it ended may be followed by one that goes on. One that was not closed says
+# nothing of its time. A later window of a node's Kafka
 # partition proves that the earlier ones were closed, unless it was stored before its end: of a clock that is ahead.
 REACHES = f"""
 SELECT nodes.node AS node, nodes.newest AS newest, nodes.begun_us AS begun_us, nodes.inside AS inside,
@@ -25,12 +26,13 @@ FROM (
         SELECT node, ring_id, toUnixTimestamp64Micro(min(end_time)) AS ring_begun_us, max({IN_RANGE}) AS ring_inside,
                toUnixTimestamp64Milli(max(recorded)) AS recorded_ms,
                toUnixTimestamp64Micro(maxIf(end_time, device_epochs > 0)) AS ring_read_us,
-               argMax((toUnixTimestamp64Micro(end_time), ended, toUnixTimestamp64Micro(start_time), window_seconds),
+               argMax((toUnixTimestamp64Micro(if(closed, end_time, start_time)), ended,
+                       toUnixTimestamp64Micro(start_time), window_seconds),
                       (ledger.last_epoch, ended)) AS last_epoch
         FROM ledger
         WHERE (end_time > fromUnixTimestamp64Micro({{since_us:Int64}}, 'UTC')
                OR (end_time > fromUnixTimestamp64Micro({{heard_us:Int64}}, 'UTC')
-                   AND (epoch % {_SAMPLE} = 0 OR epoch < {_SAMPLE} OR ended OR version > 0)))
+                   AND (epoch % {_SAMPLE} = 0 OR epoch < {_SAMPLE} OR ended OR ledger.last_epoch > epoch)))
           AND {NODE}
         GROUP BY node, ring_id
     )

@@ -95,7 +95,7 @@ SELECT node, interface, toString(direction) AS direction, count() AS minutes,
 FROM (
     SELECT node, interface, direction, toStartOfInterval(end_time, INTERVAL {SPAN_SECONDS} SECOND) AS minute,
            sum(ledger.device_packets) AS device, sum(ledger.unseen_packets) AS unseen
-    {ledger(IN_RANGE, span_seconds)} AND device_epochs > 0 AND version = 0
+    {ledger(IN_RANGE, span_seconds)} AND device_epochs > 0 AND last_epoch = epoch
     GROUP BY node, interface, direction, minute
     HAVING {hole_sql("device", "unseen")}
 )

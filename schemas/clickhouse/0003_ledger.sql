@@ -1,7 +1,8 @@
 -- The ledger: for each closed epoch of a node, interface and direction, the kernel's counters and what streams consumed of it.
 -- Written at least once; the sort key is the identity, so FINAL reads each row once. Epochs that are settled and add up are added up
 -- by the minute, later by the hour: one insert has the sum and takes back the single rows (streams/store/condensing.py). The index finds the epochs of an hour
--- without reading the times of a month.
+-- without reading the times of a month. An epoch that was written without the kernel's counters is replaced when they come after all:
+-- by what was read up to a later message.
 CREATE TABLE IF NOT EXISTS {database}.ledger{local} {on_cluster}
 (
     node               LowCardinality(String)  COMMENT 'Node',
@@ -12,7 +13,7 @@ CREATE TABLE IF NOT EXISTS {database}.ledger{local} {on_cluster}
     primary            Bool DEFAULT true       COMMENT 'Whether totals count these packets',
     start_time         DateTime64(6, 'UTC')    COMMENT 'When the epoch began' CODEC(Delta, ZSTD(1)),
     end_time           DateTime64(6, 'UTC')    COMMENT 'When it was closed' CODEC(Delta, ZSTD(1)),
-    closed             Bool DEFAULT true       COMMENT 'Whether the counters of the kernel came; without them they are 0: the ring was given up',
+    closed             Bool DEFAULT true       COMMENT 'Whether the counters of the kernel came; without them they are 0: the ring was given up, or is silent for long',
     ended              Bool DEFAULT false      COMMENT 'The producer ended and sent all: the ring has no epoch behind this one',
     seen_packets       UInt64                  COMMENT 'Everything the hook saw; the sum of the outcomes' CODEC(T64, ZSTD(1)),
     seen_bytes         UInt64                  CODEC(T64, ZSTD(1)),
@@ -44,7 +45,8 @@ CREATE TABLE IF NOT EXISTS {database}.ledger{local} {on_cluster}
     recorded           DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC') COMMENT 'When this row was written, by the clock of ClickHouse' CODEC(Delta, ZSTD(1)),
     last_epoch         Int64 DEFAULT epoch     COMMENT 'Of a row that several epochs were added up in: number of the last one of the ring' CODEC(Delta, ZSTD(1)),
     epochs             UInt32 DEFAULT 1        COMMENT 'Epochs of this interface and direction that are added up here' CODEC(T64, ZSTD(1)),
-    version            UInt64 DEFAULT 0        COMMENT 'When they were, microseconds since the Unix epoch; 0: the row of one epoch, as it came' CODEC(ZSTD(1)),
+    kafka_offset_start Int64                   COMMENT 'First message that has something of the epoch; 0 where several are added up' CODEC(Delta, ZSTD(1)),
+    version            UInt64                  COMMENT 'Of one epoch: the message behind the last one that has something of it. Of several: when they were added up, microseconds since the Unix epoch' CODEC(Delta, ZSTD(1)),
     is_deleted         UInt8 DEFAULT 0         COMMENT '1: this one is in such a row' CODEC(ZSTD(1)),
     INDEX end_time_range end_time TYPE minmax GRANULARITY 1
 )

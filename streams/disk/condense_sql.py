@@ -100,14 +100,14 @@ def _good(rows: str) -> str:
     ) AS n ON s.node = n.node AND s.ring_id = n.ring_id
     WHERE (n.newest > s.hi OR s.ends)
       AND (s.node, s.span) NOT IN (
-          SELECT node, span FROM {rows} WHERE device_epochs > 0 AND version = 0
+          SELECT node, span FROM {rows} WHERE device_epochs > 0 AND last_epoch = epoch
           GROUP BY node, span, interface, direction, toStartOfInterval(end_time, INTERVAL {SPAN_SECONDS} SECOND)
           HAVING {hole_sql("sum(device_packets)", "sum(unseen_packets)")})
       AND (s.node, s.ring_id, s.span) NOT IN (
           SELECT node, ring_id, span FROM (
               SELECT k.node AS node, k.ring_id AS ring_id, k.span AS span, k.copied AS copied, r.read AS read FROM (
                   SELECT node, ring_id, span, epoch, sum(copied_packets) AS copied FROM {rows}
-                  WHERE version = 0 GROUP BY node, ring_id, span, epoch HAVING copied > 0
+                  WHERE last_epoch = epoch GROUP BY node, ring_id, span, epoch HAVING copied > 0
               ) AS k GLOBAL LEFT JOIN (
                   SELECT node, ring_id, each AS epoch, sum(made) AS read
                   FROM names_ledger ARRAY JOIN epochs AS each, epoch_copies AS made

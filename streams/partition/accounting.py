@@ -1,26 +1,24 @@
-"""The ledger: what was consumed of each epoch, beside what the kernel counted. Pure.
+"""The open epochs: what was consumed of each so far. Pure.
 
 An epoch is a fraction of a second in which the kernel counted on its own. When its closing record has come, all its
-packets have come too, and a LedgerRow for each interface and direction says what became of them.
+packets have come too, and a row of the ledger for each interface and direction says what became of them.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 
+from common.recent import Recent
 from schemas.batches import RingId
 from schemas.flows import LedgerRow
 from schemas.packets import I64, EpochCounters, PacketBatch
+from streams.partition.ledger import Consumed, EpochId, Passage, closed_rows, unclosed_rows
 from streams.windowing.windows import Share
 
 _DIRECT = 4096  # combinations of epoch, interface and direction that are counted without sorting
-
-_LATEST_NS = 2**32 * 1_000_000_000
-
-Passage = tuple[str, int, bool]  # interface, direction, primary
+MOST_GIVEN_UP = 4096  # rings that may come back
 
 MOST_COUNTERS = 4096
 """Of a message, that are taken at once: more are taken part by part, and whoever else has work has a turn between."""
@@ -41,16 +39,34 @@ def in_parts(counters: tuple[EpochCounters, ...], most: int = MOST_COUNTERS) -> 
 @dataclass(slots=True)
 class _Epoch:
     first_offset: int  # first message that has something of it
-    consumed: dict[Passage, dict[int, list[int]]] = field(default_factory=dict)  # window start -> packets, bytes
+    end_offset: int  # behind the last one
+    needed: int | None  # the first of which nothing was to be written yet; None: all was
+    consumed: Consumed = field(default_factory=dict)
+
+    @classmethod
+    def at(cls, offset: int) -> "_Epoch":
+        return cls(first_offset=offset, end_offset=offset + 1, needed=offset)
+
+    def hear(self, offset: int) -> None:
+        """A message that has something of it."""
+        self.end_offset = offset + 1
+        if self.needed is None:
+            self.needed = offset
+
+
+class _Ring:
+    """The epochs of a ring."""
+
+    def __init__(self) -> None:
+        self.closed_up_to = -1
+        self.open: dict[int, _Epoch] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClosedEpoch:
     """An epoch whose rows are to be stored."""
 
-    node: str
-    ring_id: int
-    epoch: int
+    name: EpochId
     first_offset: int  # the first message that must not be acknowledged before the rows are stored
     rows: tuple[LedgerRow, ...]
 
@@ -59,61 +75,74 @@ class Accounts:
     """The open epochs of the nodes of one partition."""
 
     def __init__(self) -> None:
-        self._open: dict[RingId, dict[int, _Epoch]] = {}
-        self._closed_up_to: dict[RingId, int] = {}
+        self._rings: dict[RingId, _Ring] = {}
+        self._given_up: Recent[RingId, _Ring] = Recent(MOST_GIVEN_UP)
         self._closed: list[ClosedEpoch] = []
 
     def count(self, batch: PacketBatch, shares: list[Share], offset: int, window_seconds: int) -> int:
         """Add the packets of a batch. Returns how many came after their epoch was closed."""
-        ring = RingId(batch.node, batch.ring_id)
-        done = self._closed_up_to.get(ring, -1)
-        epochs = self._open.setdefault(ring, {})
+        ring_id = RingId(batch.node, batch.ring_id)
+        ring = self._ring(ring_id)
         late = 0
         for share in shares:
             for number, passage, packets, octets in _by_epoch(batch, share):
-                if number <= done:
+                if number <= ring.closed_up_to:
                     late += packets
                     continue
-                epoch = epochs.get(number)
-                if epoch is None:
-                    epoch = epochs[number] = _Epoch(first_offset=offset)
+                epoch = ring.open.setdefault(number, _Epoch.at(offset))
+                epoch.hear(offset)
                 sums = epoch.consumed.setdefault(passage, {}).setdefault(share.window, [0, 0])
                 sums[0] += packets
                 sums[1] += octets
-        self.close(ring, batch.counters, offset, window_seconds)
+        self.close(ring_id, batch.counters, offset, window_seconds)
         return late
 
-    def close(self, ring: RingId, counters: tuple[EpochCounters, ...], offset: int, window_seconds: int) -> None:
+    def _ring(self, ring_id: RingId) -> _Ring:
+        """One that was given up and comes back goes on where it was."""
+        ring = self._rings.get(ring_id)
+        if ring is None:
+            ring = self._rings[ring_id] = self._given_up.forget(ring_id) or _Ring()
+        return ring
+
+    def open_rings(self) -> list[RingId]:
+        """Rings with an epoch of which something is not written."""
+        return [ring_id for ring_id, ring in self._rings.items() if ring.open]
+
+    def give_up(self, ring_id: RingId, window_seconds: int) -> list[tuple[int, int]]:
+        """Nothing more comes of a ring, most likely: its open epochs are to be written as they are.
+
+        Returns the first and the last message of each: whoever begins to read between the two could not tell what of
+        the rest is written.
+        """
+        ring = self._rings.pop(ring_id, None)
+        if ring is None:
+            return []
+        for number, epoch in ring.open.items():
+            if epoch.needed is not None:
+                self._closed.append(_unclosed(ring_id, number, epoch, window_seconds))
+                epoch.needed = None
+        if ring.open:
+            self._given_up.use(ring_id, ring)
+        return [(epoch.first_offset, epoch.end_offset - 1) for epoch in ring.open.values()]
+
+    def close(self, ring_id: RingId, counters: tuple[EpochCounters, ...], offset: int, window_seconds: int) -> None:
         """Close the epochs of these counters, which came with a message."""
-        epochs = self._open.setdefault(ring, {})
-        if counters:
-            self._close(ring, counters, offset, window_seconds)
-        if not epochs:
-            del self._open[ring]
-
-    def give_up(self, ring: RingId, window_seconds: int) -> None:
-        """Nothing more comes of a ring: its open epochs will not be closed any more."""
-        self._closed_up_to.pop(ring, None)
-        for number, epoch in self._open.pop(ring, {}).items():
-            self._closed.append(_unclosed(ring, number, epoch, window_seconds))
-
-    def _close(self, ring: RingId, counters: tuple[EpochCounters, ...], offset: int, window_seconds: int) -> None:
-        done = self._closed_up_to.get(ring, -1)
+        ring = self._ring(ring_id)
         by_epoch: dict[int, dict[Passage, EpochCounters]] = {}
         for row in counters:
-            if row.epoch > done:  # else it was closed already: a message that was sent again
+            if row.epoch > ring.closed_up_to:  # else it was closed already: a message that was sent again
                 by_epoch.setdefault(row.epoch, {})[row.interface, row.direction, row.primary] = row
         if not by_epoch:
             return
         newest = max(by_epoch)
-        epochs = self._open[ring]
-        for number in sorted({*by_epoch, *(n for n in epochs if n < newest)}):
-            epoch = epochs.pop(number, None) or _Epoch(first_offset=offset)
+        for number in sorted({*by_epoch, *(n for n in ring.open if n < newest)}):
+            epoch = ring.open.pop(number, None) or _Epoch.at(offset)
             if number in by_epoch:
-                self._closed.append(_closed(ring, number, epoch, by_epoch[number], window_seconds))
-            else:
-                self._closed.append(_unclosed(ring, number, epoch, window_seconds))
-        self._closed_up_to[ring] = newest
+                epoch.hear(offset)
+                self._closed.append(_closed(ring_id, number, epoch, by_epoch[number], window_seconds))
+            elif epoch.needed is not None:
+                self._closed.append(_unclosed(ring_id, number, epoch, window_seconds))
+        ring.closed_up_to = newest
 
     def closed(self) -> tuple[ClosedEpoch, ...]:
         """The epochs that are to be stored."""
@@ -126,16 +155,36 @@ class Accounts:
 
     def needed(self, is_silent: Callable[[str], bool]) -> list[int]:
         """Offsets that may not be acknowledged yet. Open epochs of nodes that are long silent hold back nothing."""
-        waiting = [closed.first_offset for closed in self._closed]
-        for ring, epochs in self._open.items():
-            if not is_silent(ring.node):
-                waiting += [epoch.first_offset for epoch in epochs.values()]
-        return waiting
+        epochs = [
+            e
+            for ring_id, ring in self._rings.items()
+            if ring.open and not is_silent(ring_id.node)
+            for e in ring.open.values()
+        ]
+        needed = [epoch.needed for epoch in epochs if epoch.needed is not None]
+        return [closed.first_offset for closed in self._closed] + needed
 
     @property
     def rings(self) -> int:
         """Rings of which something is remembered."""
-        return len(self._open.keys() | self._closed_up_to.keys())
+        return len(self._rings) + len(self._given_up)
+
+
+def _closed(
+    ring: RingId, number: int, epoch: _Epoch, counters: dict[Passage, EpochCounters], window_seconds: int
+) -> ClosedEpoch:
+    rows = closed_rows(ring, (epoch.first_offset, epoch.end_offset), counters, epoch.consumed, window_seconds)
+    return _to_store(ring, number, epoch, rows)
+
+
+def _unclosed(ring: RingId, number: int, epoch: _Epoch, window_seconds: int) -> ClosedEpoch:
+    rows = unclosed_rows(ring, (epoch.first_offset, epoch.end_offset), number, epoch.consumed, window_seconds)
+    return _to_store(ring, number, epoch, rows)
+
+
+def _to_store(ring: RingId, number: int, epoch: _Epoch, rows: tuple[LedgerRow, ...]) -> ClosedEpoch:
+    assert epoch.needed is not None
+    return ClosedEpoch(name=EpochId(*ring, number), first_offset=epoch.needed, rows=rows)
 
 
 def _by_epoch(batch: PacketBatch, share: Share) -> list[tuple[int, Passage, int, int]]:
@@ -173,79 +222,3 @@ def _add_up(code: I64, values: I64, size: int) -> I64:
     total = np.zeros(size, np.int64)
     np.add.at(total, code, values)
     return total
-
-
-def _closed(
-    ring: RingId, number: int, epoch: _Epoch, counters: dict[Passage, EpochCounters], window_seconds: int
-) -> ClosedEpoch:
-    """An epoch with the kernel's counters. A passage that they lack was not counted there: its row shows it."""
-    some = next(iter(counters.values()))
-    rows = []
-    for passage in sorted({*counters, *epoch.consumed}):
-        row = counters.get(passage) or _unknown(number, passage, some.start_ns, some.end_ns)
-        rows.append(_row(ring, row, epoch.consumed.get(passage, {}), window_seconds, closed=True))
-    return ClosedEpoch(
-        node=ring.node, ring_id=ring.ring_id, epoch=number, first_offset=epoch.first_offset, rows=tuple(rows)
-    )
-
-
-def _unclosed(ring: RingId, number: int, epoch: _Epoch, window_seconds: int) -> ClosedEpoch:
-    """An epoch whose counters never came: the ring was given up, or the message that had them is lost."""
-    rows = []
-    for passage in sorted(epoch.consumed):
-        windows = epoch.consumed[passage]
-        start, end = min(windows) * 1_000_000_000, (max(windows) + window_seconds) * 1_000_000_000
-        rows.append(_row(ring, _unknown(number, passage, start, end), windows, window_seconds, closed=False))
-    return ClosedEpoch(
-        node=ring.node, ring_id=ring.ring_id, epoch=number, first_offset=epoch.first_offset, rows=tuple(rows)
-    )
-
-
-def _row(
-    ring: RingId, counters: EpochCounters, consumed: dict[int, list[int]], window_seconds: int, *, closed: bool
-) -> LedgerRow:
-    windows = sorted(consumed.items())
-    return LedgerRow(
-        node=ring.node,
-        ring_id=ring.ring_id,
-        counters=counters,
-        closed=closed,
-        window_seconds=window_seconds,
-        consumed_windows=tuple(window for window, _ in windows),
-        consumed_packets=tuple(sums[0] for _, sums in windows),
-        consumed_bytes=tuple(sums[1] for _, sums in windows),
-    )
-
-
-def _unknown(epoch: int, passage: Passage, start_ns: int, end_ns: int) -> EpochCounters:
-    interface, direction, primary = passage
-    return EpochCounters.nothing(
-        epoch=epoch, start_ns=start_ns, end_ns=end_ns, interface=interface, direction=direction, primary=primary
-    )
-
-
-_KERNEL = ("seen", "emitted", "coalesced", "non_ip", "malformed", "unknown_link", "ring_full")
-
-
-def figures(rows: Iterable[LedgerRow]) -> Counter[str]:
-    """Packets by figure: the kernel's counters, and what became of them."""
-    sums: Counter[str] = Counter()
-    for row in rows:
-        consumed, lacking = sum(row.consumed_packets), difference(row)
-        for name in _KERNEL:
-            sums[name] += getattr(row.counters, f"{name}_packets")
-        sums["consumed"] += consumed
-        sums["missing"] += max(lacking, 0)
-        sums["surplus"] += max(-lacking, 0)
-        sums["unclosed"] += 0 if row.closed else consumed
-    return sums
-
-
-def difference(row: LedgerRow) -> int:
-    """Packets that the kernel handed over, single or coalesced, and streams did not consume (negative: consumed more).
-
-    0 for an epoch without the kernel's counters.
-    """
-    if not row.closed:
-        return 0
-    return row.counters.emitted_packets + row.counters.coalesced_packets - sum(row.consumed_packets)

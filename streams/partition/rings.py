@@ -11,7 +11,6 @@ themselves by one name, two replays or two machines, their messages alternate. S
 time, each judged by itself and its epochs closed by its own counters, and one that comes back is told: see `shared`.
 """
 
-from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -91,6 +90,11 @@ class _Ring:
         positions = _Series(expected=extent.end, anchor=offset, heard=now)
         return cls(positions=positions, numbers=numbers, stride=extent.stride)
 
+    def hold_nothing(self) -> None:
+        """Nobody has to know it to understand what follows."""
+        for series in self.series():
+            series.anchor = None
+
     def series(self) -> list[_Series]:
         return [self.positions] if self.numbers is None else [self.positions, self.numbers]
 
@@ -98,7 +102,7 @@ class _Ring:
 @dataclass(slots=True)
 class _Node:
     rings: dict[int, _Ring] = field(default_factory=dict)  # in the order in which they began
-    gone: deque[int] = field(default_factory=lambda: deque(maxlen=2 * MOST_RINGS))  # rings before
+    gone: Recent[int, _Ring] = field(default_factory=lambda: Recent(2 * MOST_RINGS))  # rings before; they may come back
     heard: float = 0.0
     messages: int = 0
     last: int = 0  # ring of the last message
@@ -109,16 +113,16 @@ class _Node:
     def hear(self, ring_id: int, ring: _Ring, now: float) -> None:
         """A message of a ring came."""
         newest = next(reversed(self.rings), ring_id)
-        if ring_id in self.gone or (self.last != ring_id and ring_id in self.rings and newest != ring_id):
+        came_back = self.gone.forget(ring_id)
+        if came_back or (self.last != ring_id and ring_id in self.rings and newest != ring_id):
             self.returns = self.returns + 1 if now - self.returned <= SHARED_SECONDS else 1
             self.returned, self.others = now, (ring_id, self.last)
-            self.gone = deque((each for each in self.gone if each != ring_id), self.gone.maxlen)
         self.rings.setdefault(ring_id, ring)
         self.messages += 1
         self.heard, self.last, ring.message = now, ring_id, self.messages
 
     def replaced(self, now: float) -> list[int]:
-        """Rings that will not go on."""
+        """Rings that will not go on, most likely."""
         silent = {number: now - ring.positions.heard for number, ring in self.rings.items() if number != self.last}
         found = [
             number
@@ -141,12 +145,16 @@ class Rings:
         self._several: set[str] = set()  # nodes of which more than one ring is known
         self._spans: dict[int, int] = {}
         self._replaced: list[RingId] = []
+        self._heard = self._going_on = float("-inf")  # of any node: the last message, and since when without a pause
 
     def judge(self, extent: Extent, offset: int, now: float) -> Verdict:
         """Decide on the batch at `offset` and remember it. Raises DecodeError when its places are impossible."""
         extent.check()
+        if now - self._heard > RING_SECONDS:
+            self._going_on = now
+        self._heard = now
         node = self._nodes.get(extent.node) or _Node()
-        ring = node.rings.get(extent.ring_id)
+        ring = node.rings.get(extent.ring_id) or node.gone.get(extent.ring_id)
         if ring is None:
             ring, verdict = _Ring.first(extent, offset, now), Verdict(begin=0, seen_until=extent.start)
         else:
@@ -186,13 +194,14 @@ class Rings:
         )
 
     def replaced(self, now: float) -> list[RingId]:
-        """Rings of which nothing more will come, each once: their open epochs will not be closed."""
+        """Rings of which nothing more will come, most likely, each once: their open epochs will not be closed."""
         for name in [*self._several]:
             node = self._nodes.get(name)
             assert node is not None
             for number in node.replaced(now):
-                del node.rings[number]
-                node.gone.append(number)
+                ring = node.rings.pop(number)
+                ring.hold_nothing()
+                node.gone.use(number, ring)
                 self._replaced.append(RingId(name, number))
             if len(node.rings) < 2:
                 self._several.discard(name)
@@ -234,13 +243,22 @@ class Rings:
         node = self._nodes.get(ring_id.node)
         if node and (ring := node.rings.get(ring_id.ring_id)):
             ring.ended = True
-            for series in ring.series():
-                series.anchor = None
+            ring.hold_nothing()
 
     def is_silent(self, node: str, now: float) -> bool:
         """Whether a node has not been heard of for long."""
         known = self._nodes.get(node)
         return known is None or now - known.heard > ANCHOR_SECONDS
+
+    def tie(self, first: int, last: int) -> None:
+        """A message can only be understood by whoever has read another one."""
+        self._spans[first] = max(last, self._spans.get(first, last))
+
+    def is_gone(self, node: str, now: float) -> bool:
+        """Whether a node has not been heard of for long, while others were: it is not that nothing comes from Kafka."""
+        known = self._nodes.get(node)
+        silent = now - max(known.heard if known else 0.0, self._going_on)
+        return now - self._heard <= RING_SECONDS and silent > ANCHOR_SECONDS
 
     def spans(self) -> dict[int, int]:
         """Anchor -> the last message that can only be understood after it."""

@@ -227,9 +227,13 @@ class Partition:
             )
 
     def _give_up_rings(self, now: float) -> None:
-        for ring in self._rings.replaced(now):
-            self.accounts.give_up(ring, self._seconds)
+        self._give_up(self._rings.replaced(now))
         self._note_closed(now)
+
+    def _give_up(self, rings: list[RingId]) -> None:
+        for ring in rings:
+            for first, last in self.accounts.give_up(ring, self._seconds):
+                self._rings.tie(first, last)
 
     def _note_closed(self, now: float) -> None:
         if self._ledger_since is None and self.accounts.closed():
@@ -368,6 +372,7 @@ class Partition:
     def closed_epochs(self, now: float) -> tuple[ClosedEpoch, ...]:
         """The epochs to be written to the ledger now."""
         now = self._steady.time(now)
+        self._give_up([ring for ring in self.accounts.open_rings() if self._rings.is_gone(ring.node, now)])
         self._give_up_rings(now)
         if self._ledger_since is None or now - self._ledger_since < LEDGER_DELAY:
             return ()

@@ -154,6 +154,8 @@ def ledger_table(rows: Sequence[LedgerRow]) -> pa.Table:
             "consumed_windows": pa.array([row.consumed_windows for row in rows], pa.list_(pa.uint32())),
             "consumed_packets": _sums([row.consumed_packets for row in rows]),
             "consumed_bytes": _sums([row.consumed_bytes for row in rows]),
+            "kafka_offset_start": pa.array([row.kafka_offset_start for row in rows], pa.int64()),
+            "version": pa.array([row.kafka_offset_end for row in rows], pa.uint64()),
         }
     )
 

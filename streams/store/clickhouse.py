@@ -7,7 +7,6 @@ streams.partition.storing for what that is for.
 import base64
 import contextlib
 import time
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,12 +15,13 @@ from common.settings import ClickHouseSettings
 from schemas.clickhouse.horizon import Horizon
 from schemas.clickhouse.rollups import ROLLUPS
 from schemas.flows import FlowColumns, LedgerRow, Loss
-from streams.disk.condense_sql import MOST_EPOCHS
+from streams.partition.ledger import EpochId
 from streams.partition.storing import Aside, KafkaPartition, Refused, WindowId
 from streams.store import turned
 from streams.store.arrow import COLUMNS, connections, flow_columns, flow_table, ledger_table, loss_table
 from streams.store.aside import aside_table, rows_of
 from streams.store.connection import Connection
+from streams.store.ledger import stored_epochs
 from streams.store.rollups.mending import Mending
 from streams.store.turned import PARTITION
 from streams.windowing.initiators import MOST, Connections
@@ -206,30 +206,12 @@ class ClickHouseStore:
         """Store losses; one that is there already is replaced by its like."""
         self._connection.insert("losses", loss_table(losses, partition))
 
-    def stored_epochs(self, epochs: Sequence[tuple[str, int, int]]) -> set[tuple[str, int, int]]:
-        """Which of some (node, ring_id, epoch) are in the ledger."""
-        found = set[tuple[str, int, int]]()
-        by_ring: dict[tuple[str, int], list[int]] = {}
-        for node, ring_id, epoch in epochs:
-            by_ring.setdefault((node, ring_id), []).append(epoch)
-        for (node, ring_id), numbers in by_ring.items():
-            numbers.sort()
-            spans = self._connection.query(  # all the numbers would not fit into a URL
-                "SELECT DISTINCT epoch, last_epoch FROM ledger WHERE node = {node:String} AND ring_id = {ring:Int64} "
-                "AND epoch BETWEEN {first:Int64} AND {last:Int64}",
-                lambda rows: [(int(first), int(last)) for first, last in rows],
-                node=node,
-                ring=ring_id,
-                first=numbers[0] - MOST_EPOCHS,  # a row may have many
-                last=numbers[-1],
-            )
-            for first, last in spans:
-                stored = numbers[bisect_left(numbers, first) : bisect_right(numbers, last)]
-                found |= {(node, ring_id, epoch) for epoch in stored}
-        return found
+    def stored_epochs(self, epochs: Sequence[EpochId]) -> dict[EpochId, tuple[LedgerRow, ...]]:
+        """Those of some epochs that are in the ledger, with their rows where these lack the kernel's counters."""
+        return stored_epochs(self._connection, epochs)
 
     def insert_ledger(self, rows: Sequence[LedgerRow]) -> None:
-        """Store ledger rows; a row that is there already is replaced by its like."""
+        """Store ledger rows; one that is there already is replaced, but by one that goes up to an earlier message."""
         self._connection.insert("ledger", ledger_table(rows))
 
     def check(self) -> None:

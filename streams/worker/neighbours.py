@@ -11,6 +11,7 @@ from common.backlog import PartitionBacklog
 from schemas.flows import FlowColumns, LedgerRow, Loss
 from schemas.packets import PacketBatch
 from streams.partition.blocks import Block
+from streams.partition.ledger import EpochId
 from streams.partition.opening import Begin
 from streams.partition.storing import Aside, KafkaPartition, Store
 from streams.windowing.initiators import Connections
@@ -70,11 +71,11 @@ class FlowStore(Store, Protocol):
     def insert_losses(self, losses: Sequence[Loss], partition: KafkaPartition) -> None:
         """Store losses; one that is there already is replaced by its like."""
 
-    def stored_epochs(self, epochs: Sequence[tuple[str, int, int]]) -> set[tuple[str, int, int]]:
-        """Which of some (node, ring_id, epoch) are in the ledger."""
+    def stored_epochs(self, epochs: Sequence[EpochId]) -> dict[EpochId, tuple[LedgerRow, ...]]:
+        """Those of some epochs that are in the ledger, with their rows where these lack the kernel's counters."""
 
     def insert_ledger(self, rows: Sequence[LedgerRow]) -> None:
-        """Store ledger rows; a row that is there already is replaced by its like."""
+        """Store ledger rows; one that is there already is replaced, but by one that goes up to an earlier message."""
 
 
 class PacketTable(Protocol):

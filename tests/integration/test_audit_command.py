@@ -241,6 +241,18 @@ def test_a_node_that_is_silent_is_not_settled_since_then_unless_it_is_asked_unti
     assert f"n1 (nothing since {iso(window + 11)})" in report["heading"]
 
 
+def test_a_node_that_fell_silent_in_an_epoch_is_not_settled_since_the_one_before(
+    run: Run, tables: Tables, window: int
+) -> None:
+    """Its last epoch was given up: nobody knows when it ended, and what else was in it."""
+    stored_traffic(tables, window)
+    tables.ledger(end=window + 11, windows={}, epoch=3, interface="")
+    tables.ledger(end=window + 11.5, windows={window: (0, 0)}, epoch=4, closed=0, seen_packets=0)
+    code, report = audit(run)
+    assert (code, report["settled"], report["until"], report["not_settled"]) == (1, False, iso(window + 11), ["n1"])
+    assert report["rows"][0]["unclosed_epochs"] == 1
+
+
 def test_an_epoch_that_is_not_in_the_ledger_although_later_ones_are_is_not_settled(
     run: Run, tables: Tables, window: int
 ) -> None:

@@ -17,6 +17,7 @@ from common.settings import ClickHouseSettings
 from console.audit import read
 from console.audit import run as audit_run
 from console.store.client import Store
+from streams.partition.ledger import EpochId
 from streams.partition.storing import KafkaPartition, Refused
 from streams.store.clickhouse import ClickHouseStore
 from tests.fix_local import WRITER
@@ -136,7 +137,7 @@ QUESTIONS: list[Callable[[ClickHouseStore], Any]] = [
     lambda store: store.complete(PARTITION, WINDOW, 0, 40),
     lambda store: store.stored_until(PARTITION),
     lambda store: store.other_lengths(PARTITION, 10, 0),
-    lambda store: store.stored_epochs([("n1", 7, 1)]),
+    lambda store: store.stored_epochs([EpochId("n1", 7, 1)]),
 ]
 
 

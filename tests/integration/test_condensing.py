@@ -17,6 +17,7 @@ from common.settings import ClickHouseSettings, KafkaSettings
 from console.audit import read
 from console.store.client import Store
 from schemas.packets import COUNTS
+from streams.partition.ledger import EpochId
 from streams.store.clickhouse import ClickHouseStore
 from streams.store.condensing import Condenser
 from tests.fix_local import WRITER, running_clickhouse, temporary_directory
@@ -38,7 +39,7 @@ WINDOWS = (
     "ARRAY JOIN consumed_windows AS w, consumed_packets AS p, consumed_bytes AS b "
     f"GROUP BY {PLACES}, w ORDER BY {PLACES}, w"
 )
-COUNTED = "SELECT count(), countIf(version = 0) FROM DB.ledger FINAL"
+COUNTED = "SELECT count(), countIf(last_epoch = epoch) FROM DB.ledger FINAL"
 
 
 def fill(tables: Tables, *, node: str = "n1", first: int = 1, count: int = EPOCHS, begin: float = HOUR) -> None:
@@ -149,7 +150,7 @@ def test_what_differs_is_not_added_up(tables: Tables, at: At) -> None:
     at(2 * 3600)
     assert figures(tables) == before
     single = tables.rows(
-        "SELECT DISTINCT toStartOfMinute(end_time) AS m FROM DB.ledger FINAL WHERE version = 0 ORDER BY m"
+        "SELECT DISTINCT toStartOfMinute(end_time) AS m FROM DB.ledger FINAL WHERE last_epoch = epoch ORDER BY m"
     )
     assert len(single) == 6 + 1  # all five minutes, the end of the last epoch, and the newest
 
@@ -164,8 +165,8 @@ def test_an_epoch_that_is_in_a_row_of_many_is_known_to_be_stored(
     at(80 * 3600)
     store = ClickHouseStore(settings, "t.packets")
     try:
-        asked = [("n1", 7, epoch) for epoch in (1, 77, EPOCHS, EPOCHS + 1, EPOCHS + 2)]
-        assert store.stored_epochs(asked) == set(asked[:-1])
+        asked = [EpochId("n1", 7, epoch) for epoch in (1, 77, EPOCHS, EPOCHS + 1, EPOCHS + 2)]
+        assert store.stored_epochs(asked) == dict.fromkeys(asked[:-1], ())
     finally:
         store.close()
 

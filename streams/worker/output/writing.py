@@ -11,7 +11,7 @@ from functools import partial
 from common import logs
 from schemas.flows import Loss
 from streams.metrics import Metrics
-from streams.partition.accounting import figures
+from streams.partition.ledger import EpochId, figures, to_write
 from streams.partition.storing import Outcome, Refused, WindowJob, catch_up, store_window
 from streams.worker.clock import Clock
 from streams.worker.lane import Lane
@@ -135,15 +135,16 @@ class Writing:
         epochs = lane.state.closed_epochs(self._clock.time())
         if not epochs:
             return
-        names = [(epoch.node, epoch.ring_id, epoch.epoch) for epoch in epochs]
 
         def store() -> tuple[int, Counter[str]]:
             # What is there was written before a restart, from all of the epoch's packets; we may know only the rest
-            stored = self._store.stored_epochs(names)
-            rows = [row for epoch, name in zip(epochs, names, strict=True) if name not in stored for row in epoch.rows]
+            stored = self._store.stored_epochs([epoch.name for epoch in epochs])
+            rows = [row for epoch in epochs for row in to_write(epoch.rows, stored.get(epoch.name))]
             if rows:
                 self._store.insert_ledger(rows)
-            return len(rows), figures(rows)  # here: of many it takes longer than the loop may stand
+            replaced = {EpochId(row.node, row.ring_id, row.counters.epoch) for row in rows} & stored.keys()
+            # here: of many it takes longer than the loop may stand
+            return len(rows), figures(rows) - figures(row for name in replaced for row in stored[name])
 
         written = await self._refusals.insist(lane, "ledger", store)
         if written is None:

@@ -5,14 +5,17 @@ Each gets a store, and a partition that nobody else uses.
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from schemas.batches import RingId
 from schemas.flows import FlowColumns, Loss
+from schemas.packets import EpochCounters
 from streams.partition.accounting import Accounts
+from streams.partition.ledger import EpochId, to_write
 from streams.partition.state import Partition
 from streams.partition.storing import Aside, KafkaPartition, WindowId, bring_in, store_window
 from streams.testing import MemoryStore
@@ -115,14 +118,39 @@ def epochs_are_found_in_the_ledger(store: FlowStore, partition: KafkaPartition) 
         made = batch(packets, node=node, counters=closing)
         accounts.count(made, split(made, 10, 0), epoch, 10)
     first, second = accounts.closed()
-    names = [(node, 7, 1), (node, 7, 2), (node, 8, 1), ("another", 7, 1)]
-    assert store.stored_epochs(names) == set()
-    assert store.stored_epochs([]) == set()
+    names = [EpochId(node, 7, 1), EpochId(node, 7, 2), EpochId(node, 8, 1), EpochId("another", 7, 1)]
+    assert store.stored_epochs(names) == {}
+    assert store.stored_epochs([]) == {}
     store.insert_ledger(first.rows)
     store.insert_ledger(first.rows)
-    assert store.stored_epochs(names) == {(node, 7, 1)}
+    assert store.stored_epochs(names) == {names[0]: ()}
     store.insert_ledger(second.rows)
-    assert store.stored_epochs(names) == {(node, 7, 1), (node, 7, 2)}
+    assert store.stored_epochs(names) == {names[0]: (), names[1]: ()}
+
+
+def an_epoch_that_was_given_up_is_read_back_and_replaced(store: FlowStore, partition: KafkaPartition) -> None:
+    node = f"node of {partition.number}"
+    ring, name = RingId(node, 9), EpochId(node, 9, 1)
+    accounts = Accounts()
+
+    def take(offset: int, packets: list[Packet], closing: Sequence[EpochCounters]) -> None:
+        made = batch(packets, node=node, ring_id=9, counters=closing)
+        accounts.count(made, split(made, 10, 0), offset, 10)
+
+    first, later = (
+        [Packet(time_ns=(START + second) * SECOND, epoch=1, direction=second % 2, interface=f"eth{second % 2}")]
+        for second in (8, 15)
+    )
+    take(20, first, ())
+    accounts.give_up(ring, 10)
+    (unclosed,) = accounts.closed()
+    store.insert_ledger(unclosed.rows)
+    assert store.stored_epochs([name]) == {name: unclosed.rows}
+    take(30, later, counters(1, first + later, start_ns=START * SECOND, end_ns=(START + 1) * SECOND))
+    (*_, closed) = accounts.closed()
+    store.insert_ledger(to_write(closed.rows, store.stored_epochs([name])[name]))
+    store.insert_ledger(unclosed.rows)  # by a worker that stood still
+    assert store.stored_epochs([name]) == {name: ()}
 
 
 def losses_can_be_stored_twice(store: FlowStore, partition: KafkaPartition) -> None:
@@ -233,6 +261,7 @@ CONTRACT: list[Callable[[FlowStore, KafkaPartition], None]] = [
     another_length_of_window_is_told_with_its_end,
     rows_that_are_too_old_are_not_kept,
     epochs_are_found_in_the_ledger,
+    an_epoch_that_was_given_up_is_read_back_and_replaced,
     losses_can_be_stored_twice,
     who_began_is_told_where_ports_do_not_tell_it,
     a_connection_that_was_turned_back_is_told_so,

@@ -4,7 +4,7 @@ import pytest
 
 from streams.live import feed as live
 from streams.live.feed import LiveFeed
-from streams.partition import rings
+from streams.partition import accounting, rings
 from streams.partition.state import Partition
 from streams.partition.storing import Known, store_window
 from streams.testing import MemoryStore
@@ -51,6 +51,7 @@ def test_nodes_pass_and_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     nodes, known = 2_500, 500
     monkeypatch.setattr(rings, "MOST_NODES", known)
     monkeypatch.setattr(live, "MOST_NODES", known)
+    monkeypatch.setattr(accounting, "MOST_GIVEN_UP", known)
     state = Partition(0, position=0, window_seconds=10, node_timeout_seconds=10)
     state.names = Names(known)
     feed, store = LiveFeed(50), MemoryStore()
@@ -68,7 +69,7 @@ def test_nodes_pass_and_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
             state.committable(now)
     assert state.watermark.living <= 10 / 0.1 + 50
     assert len(state._rings) == known
-    assert state.accounts.rings <= known
+    assert state.accounts.rings <= 2 * known  # those that were given up, too
     assert len(state.names) <= known
     assert feed.nodes <= known
     assert stored >= nodes - 200

@@ -9,7 +9,8 @@ from common.errors import DecodeError
 from schemas.batches import RingId, check
 from schemas.flows import LedgerRow
 from schemas.packets import EpochCounters, PacketBatch
-from streams.partition.accounting import Accounts, difference, figures, in_parts
+from streams.partition.accounting import Accounts, in_parts
+from streams.partition.ledger import difference, figures
 from streams.windowing.windows import split
 from tests.unit.streams.batches import SECOND, Packet, batch, coalesced, counters
 

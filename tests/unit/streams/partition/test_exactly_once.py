@@ -12,8 +12,8 @@ import pytest
 from common.errors import ServiceUnavailable
 from schemas.flows import FlowColumns
 from schemas.packets import EpochCounters, PacketBatch
-from streams.partition.accounting import difference
 from streams.partition.again import Again, Checkpoint, Span
+from streams.partition.ledger import difference, to_write
 from streams.partition.rings import RING_MESSAGES
 from streams.partition.state import Partition
 from streams.partition.storing import (
@@ -130,9 +130,9 @@ class Consumer:
     def ledger(self) -> None:
         self.world.now += 1
         epochs = self.state.closed_epochs(self.world.now)
+        stored = self.world.table.stored_epochs([epoch.name for epoch in epochs])
         for epoch in epochs:
-            if not self.world.table.stored_epochs([(epoch.node, epoch.ring_id, epoch.epoch)]):
-                self.world.table.insert_ledger(epoch.rows)
+            self.world.table.insert_ledger(to_write(epoch.rows, stored.get(epoch.name)))
         self.state.epochs_stored(epochs, self.world.now)
 
     def commit(self) -> None:
@@ -153,6 +153,8 @@ class Node:
     entries: list[Packet] = field(default_factory=list)  # coalesced, by number
     earlier: list[Packet] = field(default_factory=list)  # of rings before
     begun: bool = False  # something of this ring was sent
+    silent_until: float = 0.0  # it stands still
+    surely_sent: tuple[int, int] = (0, 0)  # events and entries that are not sent again: streams may have forgotten them
 
     def batch(self, begin: int, closing: list[EpochCounters]) -> PacketBatch:
         """The events from `begin` on."""
@@ -190,6 +192,11 @@ class Node:
         """Another ring; what was sent of the last one stays."""
         self.earlier += self.events + self.entries
         self.events, self.entries, self.epoch, self.ring_id, self.begun = [], [], 1, self.ring_id + 1, False
+        self.surely_sent = (0, 0)
+
+    def stand_still(self, until: float) -> None:
+        """Send nothing."""
+        self.silent_until, self.surely_sent = until, (len(self.events), len(self.entries))
 
     def sent(self) -> list[Packet]:
         """All of it."""
@@ -224,7 +231,8 @@ class World:
             self.produce_coalesced(node)
             return
         again = r.random() < 0.2 and node.events
-        begin = r.randint(max(0, len(node.events) - 6), len(node.events)) if again else len(node.events)
+        least = max(node.surely_sent[0], len(node.events) - 6)
+        begin = r.randint(least, len(node.events)) if again else len(node.events)
         closing: list[EpochCounters] = []
         if not again or r.random() < 0.5:
             node.events += [self.packet(node) for _ in range(r.randint(0, 4))]
@@ -236,7 +244,8 @@ class World:
         """Packets that the kernel added up; like those of the ring, perhaps not for the first time."""
         r = self.random
         again = r.random() < 0.3 and node.entries
-        begin = r.randint(max(0, len(node.entries) - 6), len(node.entries)) if again else len(node.entries)
+        least = max(node.surely_sent[1], len(node.entries) - 6)
+        begin = r.randint(least, len(node.entries)) if again else len(node.entries)
         if not again or r.random() < 0.5:
             node.entries += [self.packet(node) for _ in range(r.randint(1, 4))]
         if begin < len(node.entries):
@@ -267,7 +276,9 @@ class World:
             if self.swapping and r.random() < self.swapping:
                 self.swap()
             if x < 0.3:
-                self.produce(r.choice(self.nodes))
+                self.produce(r.choice([node for node in self.nodes if node.silent_until <= self.now]))
+            elif x < 0.31 and len({node.name for node in self.nodes}) < len(self.nodes):
+                r.choice(self.nodes[:-1]).stand_still(self.now + r.uniform(5, 40))
             elif x < 0.65:
                 worker.consume()
             elif x < 0.8:
@@ -329,15 +340,6 @@ class World:
         last.commit()
         assert last.state.open_windows == 0
 
-    def came_back(self) -> bool:
-        """Whether a ring went on that had been given up: two producers have one name."""
-        newest: dict[tuple[str, int], int] = {}
-        for row in self.table.ledger.values():
-            ring = (row.node, row.ring_id)
-            newest[ring] = max(newest.get(ring, 0), row.counters.epoch)
-        rows = [row for row in self.table.ledger.values() if not row.closed]
-        return any(row.counters.epoch < newest[row.node, row.ring_id] for row in rows)
-
     def wanted(self) -> dict[tuple[str, int], int]:
         totals: dict[tuple[str, int], int] = {}
         for node in self.nodes:
@@ -367,7 +369,7 @@ RUNS = int(os.environ.get("MODEL_RUNS", "100"))
 
 
 def test_totals_are_exact_after_crashes_lost_answers_rivals_late_packets_and_duplicates() -> None:
-    corrections = unclosed = aside = excused = 0
+    corrections = unclosed = aside = 0
     for seed in range(RUNS):
         world = World(seed, MemoryStore())
         world.run(world.random.randint(50, 250))
@@ -384,16 +386,12 @@ def test_totals_are_exact_after_crashes_lost_answers_rivals_late_packets_and_dup
         for row in world.table.ledger.values():
             for window, packets in zip(row.consumed_windows, row.consumed_packets, strict=True):
                 consumed[row.node, window] = consumed.get((row.node, window), 0) + packets
-        lacking = consumed != world.wanted()
-        # the rest of an epoch of a ring that was given up too early is in no row: docs/internals.md, What is left open
-        assert not lacking or world.came_back(), f"seed {seed}: the ledger lacks packets"
-        excused += lacking
+        assert consumed == world.wanted(), f"seed {seed}: the ledger lacks packets"
         if all(node.tells or not node.entries for node in world.nodes):  # else the last coalesced message is kept
             assert world.committed >= len(world.log) - len(world.nodes) * 2, f"seed {seed}"
     assert corrections > RUNS / 10  # the runs do have late packets
     assert aside > RUNS / 100
     assert unclosed > RUNS / 100  # and rings that were given up
-    assert excused <= RUNS / 200
 
 
 def test_windows_that_are_made_again_and_swapped_in_lose_and_double_nothing() -> None:

@@ -148,6 +148,18 @@ def test_a_ring_is_given_up_when_its_node_goes_on_with_another() -> None:
     assert rings.shared(RING_SECONDS) == []
 
 
+def test_a_ring_that_was_given_up_and_comes_back_is_known() -> None:
+    rings = Rings()
+    judge(rings, 0, 100, 0)
+    for number in range(RING_MESSAGES):
+        judge(rings, 10 * number, 10 * number + 10, number + 1, ring=2, now=RING_SECONDS + 1)
+    assert rings.replaced(RING_SECONDS + 1) == [RingId("n", 1)]
+    assert judge(rings, 90, 100, 20, now=20).begin == 1
+    found = judge(rings, 120, 130, 21, now=20)
+    assert (found.begin, found.gap_bytes) == (0, 20)
+    assert 21 in rings.anchors(20)
+
+
 def test_two_producers_of_one_name_are_judged_apart_and_told() -> None:
     rings = Rings()
     for number in range(20):

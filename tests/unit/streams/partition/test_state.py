@@ -51,6 +51,20 @@ def test_nothing_of_a_node_that_ended_waits_to_be_acknowledged() -> None:
     assert state.committable(1.0) == 1
 
 
+def test_the_open_epoch_of_a_node_that_is_gone_is_written_while_others_go_on() -> None:
+    """Or whoever reads on later, from what was acknowledged, would know nothing of it."""
+    state = partition()
+    state.take(0, batch([at(1, epoch=5, packets=4)], node="gone", clock_ns=clock(1)), 0.0)
+    for number in range(1, 132):
+        now = 5.0 * number + (3600.0 if number > 2 else 0.0)  # nothing came from Kafka for an hour
+        state.take(number, batch([], node="lives", clock_ns=clock(now)), now)
+        epochs = state.closed_epochs(now) or state.closed_epochs(now + 1)
+        assert bool(epochs) == (number > 123), number
+    assert [(row.node, row.closed, row.consumed_packets) for epoch in epochs for row in epoch.rows] == [
+        ("gone", False, (4,))
+    ]
+
+
 def test_late_packets_wait_a_moment_for_more_of_their_kind() -> None:
     state = partition()
     state.take(0, batch([at(1)], clock_ns=clock(10)), 0.0)
