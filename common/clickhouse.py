@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 from common.address import Address
+from common.deadline import bounded, bounded_tls, within
 from common.errors import SettingsError
 from common.security.login import trusting
 from common.security.secrets import reveal
@@ -14,6 +15,7 @@ from common.settings import ClickHouseSettings
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
+    from urllib3 import PoolManager
 
 CONNECT_SECONDS = 5
 
@@ -57,6 +59,7 @@ class Hosts:
         """Raises SettingsError."""
         self._settings = settings
         self._order = deque(endpoints(settings.url))
+        self._pools: dict[Endpoint, PoolManager] = {}
 
     def __len__(self) -> int:
         return len(self._order)
@@ -73,17 +76,41 @@ class Hosts:
     def connect(self, *, database: str, timeout_seconds: float) -> "Client":
         """A client, that several threads may use, of the first host that answers.
 
-        `timeout_seconds`: that it waits for an answer, or for the next piece of one. Errors of clickhouse-connect and
-        OSError pass through, those of the last host. Raises SettingsError.
+        `timeout_seconds`: that it waits for the next piece of an answer; for the whole of one as deadline.within says.
+        Errors of clickhouse-connect and OSError pass through, those of the last host. Raises SettingsError.
         """
         from clickhouse_connect.driver.exceptions import ClickHouseError
 
         for _ in range(len(self) - 1):
             try:
-                return _client(self._settings, self.asked, database, timeout_seconds)
+                return self._client(database, timeout_seconds)
             except (ClickHouseError, OSError):
                 self.leave()
-        return _client(self._settings, self.asked, database, timeout_seconds)
+        return self._client(database, timeout_seconds)
+
+    def _client(self, database: str, timeout_seconds: float) -> "Client":
+        import clickhouse_connect  # 120 ms, and not for every command
+
+        settings, endpoint = self._settings, self.asked
+        with within(timeout_seconds):  # it asks what the server is, and has
+            return clickhouse_connect.get_client(
+                interface=endpoint.scheme,
+                host=endpoint.address.host,
+                port=endpoint.address.port,
+                proxy_path=endpoint.path,
+                username=settings.username,
+                password=reveal(settings.password, "clickhouse.password"),
+                database=database,
+                connect_timeout=CONNECT_SECONDS,
+                send_receive_timeout=timeout_seconds,
+                autogenerate_session_id=False,
+                pool_mgr=self._pool(endpoint),
+            )
+
+    def _pool(self, endpoint: Endpoint) -> "PoolManager":
+        if endpoint not in self._pools:
+            self._pools[endpoint] = _pool(endpoint, tls(self._settings) if endpoint.scheme == "https" else None)
+        return self._pools[endpoint]
 
 
 def connect(settings: ClickHouseSettings, *, database: str, timeout_seconds: float) -> "Client":
@@ -91,29 +118,31 @@ def connect(settings: ClickHouseSettings, *, database: str, timeout_seconds: flo
     return Hosts(settings).connect(database=database, timeout_seconds=timeout_seconds)
 
 
-def _client(settings: ClickHouseSettings, endpoint: Endpoint, database: str, timeout_seconds: float) -> "Client":
-    import clickhouse_connect  # 120 ms, and not for every command
+def _pool(endpoint: Endpoint, tls: ssl.SSLContext | None) -> "PoolManager":
+    """Connections that keep to deadline.within, by the environment's proxy where there is one for this server."""
+    from clickhouse_connect.driver.httputil import check_env_proxy, get_pool_manager_options
+    from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, ProxyManager
+    from urllib3.connection import HTTPConnection
 
-    return clickhouse_connect.get_client(
-        interface=endpoint.scheme,
-        host=endpoint.address.host,
-        port=endpoint.address.port,
-        proxy_path=endpoint.path,
-        username=settings.username,
-        password=reveal(settings.password, "clickhouse.password"),
-        ca_cert=_authority(settings) if endpoint.scheme == "https" else None,
-        database=database,
-        connect_timeout=CONNECT_SECONDS,
-        send_receive_timeout=timeout_seconds,
-        autogenerate_session_id=False,
-    )
+    class Connection(HTTPConnection):
+        def connect(self) -> None:
+            super().connect()
+            self.sock = bounded(self.sock)
+
+    class Pool(HTTPConnectionPool):
+        ConnectionCls = Connection
+
+    options = get_pool_manager_options()
+    if tls is not None:
+        options["ssl_context"] = bounded_tls(tls)
+    proxy = check_env_proxy(endpoint.scheme, endpoint.address.host, endpoint.address.port)
+    if proxy and not proxy.startswith("http"):
+        proxy = f"{endpoint.scheme}://{proxy}"
+    manager = ProxyManager(proxy, **options) if proxy else PoolManager(**options)
+    manager.pool_classes_by_scheme = {"http": Pool, "https": HTTPSConnectionPool}
+    return manager
 
 
 def tls(settings: ClickHouseSettings) -> ssl.SSLContext:
     """For Python's sockets, should the URL be https. Raises SettingsError."""
     return trusting(str(settings.tls_ca) if settings.tls_ca else None, "clickhouse.tls_ca")
-
-
-def _authority(settings: ClickHouseSettings) -> str | None:
-    tls(settings)  # what cannot be used is said as a setting
-    return str(settings.tls_ca) if settings.tls_ca else None

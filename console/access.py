@@ -12,8 +12,8 @@ import json
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
-from common import browsers
 from common.address import Address
+from common.security import browsers
 from common.settings import ConsoleSettings
 
 Scope = MutableMapping[str, Any]

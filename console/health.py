@@ -6,7 +6,6 @@ Asking blocks for its time-out at most, or little longer; who must not wait asks
 import json
 import ssl
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from confluent_kafka import KafkaException
 from common import kafka
 from common.address import Address
 from common.clickhouse import Endpoint, endpoints, tls
+from common.deadline import opener, within
 from common.errors import AyaflowError
 from common.settings import ClickHouseSettings, ConsoleSettings, KafkaSettings, Settings
 from schemas.topics import topics
@@ -226,13 +226,13 @@ def _get(
     url: str, timeout_seconds: float, tls: ssl.SSLContext | None = None, *, proxies: dict[str, str] | None = _STRAIGHT
 ) -> tuple[int, bytes]:
     """Status and body, whatever the status. `proxies`: None: the environment's. Raises OSError or HTTPException."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies), urllib.request.HTTPSHandler(context=tls))
-    try:
-        with opener.open(url, timeout=timeout_seconds) as answer:
-            return answer.status, answer.read(_MOST_BYTES)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read(_MOST_BYTES)
+    with within(timeout_seconds):
+        try:
+            with opener(tls, proxies).open(url, timeout=timeout_seconds) as answer:
+                return answer.status, answer.read(_MOST_BYTES)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read(_MOST_BYTES)
 
 
 def _verdict(answer: tuple[int, bytes]) -> Verdict:

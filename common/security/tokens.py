@@ -10,6 +10,7 @@ from collections.abc import Callable
 from http.client import HTTPException
 from urllib.parse import quote, urlencode
 
+from common.deadline import opener, within
 from common.errors import ServiceUnavailable
 from common.security.login import OAuth, trusting
 
@@ -22,8 +23,11 @@ _USED = 0.8  # of its time; then the next one is asked for
 class Tokens:
     """Keeps a token while it is good. Any thread may ask."""
 
-    def __init__(self, oauth: OAuth, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._oauth, self._monotonic = oauth, monotonic
+    def __init__(
+        self, oauth: OAuth, monotonic: Callable[[], float] = time.monotonic, *, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> None:
+        """`timeout_seconds`: for the whole of an answer."""
+        self._oauth, self._monotonic, self._timeout = oauth, monotonic, timeout_seconds
         self._lock = threading.Lock()
         self._token, self._until = "", 0.0
 
@@ -45,7 +49,7 @@ class Tokens:
         )
         context = trusting(oauth.ca, "kafka.properties: https.ca.location")
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS, context=context) as answer:  # noqa: S310
+            with within(self._timeout), opener(context, None).open(request, timeout=self._timeout) as answer:
                 told = json.loads(answer.read(_MOST_BYTES))
             token, seconds = str(told["access_token"]), float(told.get("expires_in", _UNSAID_SECONDS))
         except urllib.error.HTTPError as error:

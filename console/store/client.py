@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from common.clickhouse import Hosts
+from common.deadline import within
 from common.errors import AyaflowError, QueryError, ServiceUnavailable
 from common.settings import ClickHouseSettings
 from console.store import formulas
@@ -61,9 +62,18 @@ class Store:
     """The flow tables of ClickHouse; use it with `with`, or close it. Of several hosts one is asked until it fails."""
 
     def __init__(
-        self, settings: ClickHouseSettings, *, timeout_seconds: int = 600, limits: Mapping[str, int] | None = None
+        self,
+        settings: ClickHouseSettings,
+        *,
+        timeout_seconds: float = 600,
+        piece_seconds: float = 3600,
+        limits: Mapping[str, int] | None = None,
     ) -> None:
-        """`limits`: ClickHouse settings such as max_execution_time, for each query."""
+        """`timeout_seconds`: for the next piece of an answer, and for the whole of a small one.
+
+        `piece_seconds`: for the beginning of a large one, and for each quarter of a MiB of it. `limits`: ClickHouse
+        settings such as max_execution_time, for each query.
+        """
         from clickhouse_connect.driver.exceptions import ClickHouseError  # 120 ms, and not for every command
 
         if not logging.getLogger("ayaflow").isEnabledFor(logging.DEBUG):
@@ -73,7 +83,7 @@ class Store:
         self._errors: type[Exception] = ClickHouseError
         self._settings = settings
         self._query_settings = {**_SETTINGS, **(limits or {})}
-        self._hosts, self._timeout_seconds = Hosts(settings), timeout_seconds
+        self._hosts, self._timeout_seconds, self._piece_seconds = Hosts(settings), timeout_seconds, piece_seconds
         self._client: Any = self._connect()
 
     def __enter__(self) -> "Store":
@@ -94,7 +104,8 @@ class Store:
             return [dict(zip(result.column_names, row, strict=True)) for row in result.result_rows]
 
         try:
-            return self._from_a_host(work)
+            with within(self._timeout_seconds):
+                return self._from_a_host(work)
         except AyaflowError:
             raise
         except Exception as error:  # of the driver or of urllib3, when an answer breaks off
@@ -124,9 +135,10 @@ class Store:
         Text in CSV is no formula; a FORMAT of the query's own is left as it is.
         """
         settings = {**self._query_settings, **_FORMAT_SETTINGS}
-        source = self._from_a_host(
-            lambda client: client.raw_stream(sql, parameters=dict(parameters or {}), settings=settings, fmt=form)
-        )
+        with within(self._piece_seconds):
+            source = self._from_a_host(
+                lambda client: client.raw_stream(sql, parameters=dict(parameters or {}), settings=settings, fmt=form)
+            )
         tag = source.headers.get("X-ClickHouse-Exception-Tag", "")
         pieces = self._read(
             source,
@@ -140,7 +152,8 @@ class Store:
 
     def document(self, sql: str, parameters: Parameters | None = None) -> dict[str, Any]:
         """A small result in ClickHouse's JSONCompact: `meta` and `data` (lists)."""
-        text = b"".join(self.chunks(sql, parameters, form="JSONCompact"))
+        with within(self._timeout_seconds):
+            text = b"".join(self.chunks(sql, parameters, form="JSONCompact"))
         try:
             found: dict[str, Any] = json.loads(text)
         except ValueError:
@@ -183,7 +196,8 @@ class Store:
         with source:
             while True:
                 try:
-                    chunk = source.read(_PIECE_BYTES)
+                    with within(self._piece_seconds):
+                        chunk = source.read(_PIECE_BYTES)
                 except Exception as error:
                     raise self._broken(error) from error
                 if not chunk:

@@ -121,8 +121,9 @@ class Database:
             if self._store is None:
                 console = self._settings
                 limits = {"max_execution_time": console.query_seconds, "max_rows_to_read": console.query_rows}
+                seconds = console.query_seconds + 10
                 self._store = await self._in_thread(
-                    lambda: Store(self._clickhouse, limits=limits, timeout_seconds=console.query_seconds + 10)
+                    lambda: Store(self._clickhouse, limits=limits, timeout_seconds=seconds, piece_seconds=seconds)
                 )
             return self._store
 

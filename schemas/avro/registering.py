@@ -10,7 +10,7 @@ from common.errors import AyaflowError
 from schemas.avro.registry import COMPATIBILITY, ask, connect, fixed_schemas, put, shown
 from schemas.topics import TopicNames
 
-PATIENCE_SECONDS = 30.0  # for each answer: nobody's packets wait for it
+PATIENCE_SECONDS = 30.0  # for each piece of an answer: nobody's packets wait for it
 _ADVICE = {  # HTTP status -> what to do
     401: "Write the user and password into its URL: https://USER:PASSWORD@HOST",
     403: "Its user needs the right to write schemas",
@@ -46,10 +46,10 @@ def register(url: str, topics: TopicNames) -> Iterator[Registered]:
     with contextlib.closing(connect(url, timeout_seconds=PATIENCE_SECONDS)) as client:
         for ours in sorted(fixed_schemas(topics), key=lambda each: (each.subject, each.version)):
             subject, schema, what = ours.subject, Schema(ours.schema, "AVRO"), f"{ours.name} under {ours.subject}"
-            _answer(url, what, partial(put, client, subject, schema))
+            _answer(url, client, what, partial(put, client, subject, schema))
             if subject not in compatible:  # by now it exists: not all registries configure what does not
                 compatible[subject] = _make_compatible(url, client, subject)
-            found = _answer(url, what, partial(client.lookup_schema, subject, schema))
+            found = _answer(url, client, what, partial(client.lookup_schema, subject, schema))
             yield Registered(
                 subject=subject,
                 version=int(found.version),
@@ -62,22 +62,22 @@ def register(url: str, topics: TopicNames) -> Iterator[Registered]:
 def check(url: str) -> None:
     """That a registry answers as one. Raises ServiceUnavailable, RegistryRefusal, SettingsError."""
     with contextlib.closing(connect(url)) as client:
-        _answer(url, "to list its subjects", client.get_subjects)
+        _answer(url, client, "to list its subjects", client.get_subjects)
 
 
 def _make_compatible(url: str, client: Any, subject: str) -> str | None:
     try:
-        _answer(url, f"a compatibility of {subject}", partial(client.set_compatibility, subject, COMPATIBILITY))
+        _answer(url, client, f"a compatibility of {subject}", partial(client.set_compatibility, subject, COMPATIBILITY))
     except RegistryRefusal:
         return None
     return COMPATIBILITY
 
 
-def _answer(url: str, what: str, call: Callable[[], Any]) -> Any:
+def _answer(url: str, client: Any, what: str, call: Callable[[], Any]) -> Any:
     from confluent_kafka.schema_registry.error import SchemaRegistryError
 
     try:
-        return ask(url, call)
+        return ask(url, client, call, seconds=2 * PATIENCE_SECONDS)
     except SchemaRegistryError as error:
         status = error.http_status_code
         said = f"the schema registry at {shown(url)} refused {what} (HTTP {status}): {error.error_message}".rstrip(".")

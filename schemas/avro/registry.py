@@ -16,6 +16,7 @@ from importlib import resources
 from typing import Any, Protocol
 from urllib.parse import quote
 
+from common.deadline import closing_after
 from common.errors import DecodeError, ServiceUnavailable, SettingsError
 from common.security.secrets import reveal
 from schemas.topics import TopicNames
@@ -141,14 +142,15 @@ class FixedRegistry:
         """There is nothing to close."""
 
 
-TIMEOUT_SECONDS = 3.0  # for each answer
+TIMEOUT_SECONDS = 3.0  # for each piece of an answer
+ASK_SECONDS = 10.0  # for what is asked at once, however slowly the pieces come
 UNKNOWN_SECONDS, MOST_UNKNOWN = 30.0, 1024  # ids that are not asked for again, for so long
 
 
 def connect(url: str, *, timeout_seconds: float | None = None) -> Any:
     """Confluent's client; it connects when it is asked something. Raises SettingsError for what is no URL.
 
-    `timeout_seconds`: for each answer, TIMEOUT_SECONDS by default.
+    `timeout_seconds`: for each piece of an answer, TIMEOUT_SECONDS by default.
     """
     # imported here: 15 MB that a process without a registry does not pay for
     from confluent_kafka.schema_registry import SchemaRegistryClient
@@ -166,12 +168,16 @@ def shown(url: str) -> str:
     return re.sub(r"(?<=//)(?:\$\{[^}]*\}|[^/@])*@", "", url)
 
 
-def ask(url: str, call: Callable[[], Any]) -> Any:
-    """What a registry answers. Raises Confluent's SchemaRegistryError, ServiceUnavailable when it is silent."""
+def ask(url: str, client: Any, call: Callable[[], Any], *, seconds: float) -> Any:
+    """What a registry answers its client. Raises Confluent's SchemaRegistryError, ServiceUnavailable when it is silent.
+
+    `seconds`: for all of it; then the client is closed, and is of no more use.
+    """
     from confluent_kafka.schema_registry.error import SchemaRegistryError
 
     try:
-        return call()
+        with closing_after(seconds, client.close):
+            return call()
     except SchemaRegistryError:
         raise
     except Exception as error:
@@ -195,8 +201,16 @@ def put(client: Any, subject: str, schema: Any) -> int:
 class ConfluentRegistry:
     """Ids from a Confluent-compatible registry; registers our schemas there when they are first used."""
 
-    def __init__(self, url: str, topics: TopicNames, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._url, self._monotonic = url, monotonic
+    def __init__(
+        self,
+        url: str,
+        topics: TopicNames,
+        monotonic: Callable[[], float] = time.monotonic,
+        *,
+        ask_seconds: float = ASK_SECONDS,
+    ) -> None:
+        """`ask_seconds`: for all of an answer. Raises SettingsError."""
+        self._url, self._monotonic, self._seconds = url, monotonic, ask_seconds
         self._client = connect(url)
         self._subjects = _subjects(topics)
         self._ids: dict[str, int] = {}
@@ -238,7 +252,11 @@ class ConfluentRegistry:
         from confluent_kafka.schema_registry.error import SchemaRegistryError
 
         try:
-            return ask(self._url, call)
+            return ask(self._url, self._client, call, seconds=self._seconds)
+        except ServiceUnavailable:
+            self._client.close()
+            self._client = connect(self._url)  # the old one may be closed, by the deadline
+            raise
         except SchemaRegistryError as error:
             place = f"the schema registry at {shown(self._url)}"
             if error.http_status_code == 404:

@@ -12,6 +12,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from common.clickhouse import Hosts
+from common.deadline import within
 from common.errors import AyaflowError, ServiceUnavailable
 from common.settings import ClickHouseSettings
 from schemas.clickhouse.horizon import Horizon
@@ -21,6 +22,8 @@ from streams.store.migrate import migrate, remember
 T = TypeVar("T")
 
 _TIMEOUT_SECONDS = 120  # without a piece of an answer
+ANSWER_SECONDS = 600.0  # for the whole of one
+_STATEMENT_SECONDS = 3600.0  # for what the server may work on for long, of which it sends progress meanwhile
 ONE_BLOCK: dict[str, Any] = {
     "async_insert": 0,  # an answer means that it is stored
     "insert_deduplicate": 1,
@@ -83,12 +86,16 @@ _REFUSALS = frozenset(
 class Connection:
     """One client of clickhouse-connect, of one host at a time. Connecting migrates the tables."""
 
-    def __init__(self, settings: ClickHouseSettings, horizon: Horizon | None) -> None:
+    def __init__(
+        self, settings: ClickHouseSettings, horizon: Horizon | None, *, answer_seconds: float = ANSWER_SECONDS
+    ) -> None:
         """`horizon`: how far back the server is to know the names of inserts; None: as far as it does.
+
+        `answer_seconds`: for the whole of an answer to a question or an insert.
 
         Raises SettingsError.
         """
-        self._settings, self._horizon = settings, horizon
+        self._settings, self._horizon, self._seconds = settings, horizon, answer_seconds
         self._hosts = Hosts(settings)
         self._client: Client | None = None
         self._extra = _ON_A_CLUSTER if settings.cluster else {}
@@ -110,7 +117,10 @@ class Connection:
     def command(self, sql: str, settings: dict[str, Any] | None = None, **parameters: Any) -> None:
         """Run a statement."""
         wanted = {**self._extra, **(settings or {})}
-        self._call(lambda client: client.command(sql, parameters=parameters, settings=_known(wanted, client)))
+        self._call(
+            lambda client: client.command(sql, parameters=parameters, settings=_known(wanted, client)),
+            seconds=_STATEMENT_SECONDS,
+        )
 
     def insert(self, table: str, rows: pa.Table, settings: dict[str, Any] | None = None) -> None:
         """Insert rows as one block. Raises Refused when that is what the server says of them."""
@@ -128,11 +138,14 @@ class Connection:
             with contextlib.suppress(Exception):  # what is broken may not even close
                 client.close()
 
-    def _call(self, work: Callable[[Client], T], refusals: frozenset[int] = frozenset()) -> T:
+    def _call(
+        self, work: Callable[[Client], T], refusals: frozenset[int] = frozenset(), seconds: float | None = None
+    ) -> T:
         try:
             if self._client is None:
                 self._client = self._connect()
-            return work(self._client)
+            with within(self._seconds if seconds is None else seconds):
+                return work(self._client)
         except Exception as error:
             # Besides ClickHouseError and OSError there is what urllib3, Arrow and the reader of ClickHouse's format
             # make of an answer that breaks off, or that is none. Look again at server and tables before the next try.
@@ -144,7 +157,10 @@ class Connection:
             raise ServiceUnavailable(said) from error
 
     def _connect(self) -> Client:
-        with self._hosts.connect(database="default", timeout_seconds=_TIMEOUT_SECONDS) as client:
+        with (
+            self._hosts.connect(database="default", timeout_seconds=_TIMEOUT_SECONDS) as client,
+            within(_STATEMENT_SECONDS),
+        ):
             migrate(client, self._settings)
             if self._horizon:
                 remember(client, self._settings, self._horizon)

@@ -2,15 +2,17 @@
 
 import contextlib
 import http.client
+import io
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
-MODES = ("refuse", "error", "readonly", "hang", "lose", "slow")
+MODES = ("refuse", "error", "readonly", "hang", "lose", "slow", "drip")
 """What it does with a request: closes the connection; answers 500; answers that the table is read-only; takes half of
-it and says nothing; has it done and never says so; takes its time."""
-_SLOW_SECONDS = 1.0
+it and says nothing; has it done and never says so; takes its time; has it done and says so an octet now and then."""
+_SLOW_SECONDS, _DRIP_SECONDS = 1.0, 0.2
 _HOP = frozenset({"connection", "transfer-encoding", "content-length", "keep-alive", "server", "date"})
 _ERRORS = {
     "error": (1002, "Code: 1002. DB::Exception: The proxy of the fault tests says so. (UNKNOWN_EXCEPTION)"),
@@ -43,9 +45,9 @@ class Proxy:
         if not mode:
             self._calm.set()
 
-    def wait(self) -> None:
-        """Until the mode changes."""
-        self._calm.wait()
+    def wait(self, seconds: float | None = None) -> bool:
+        """Until the mode changes, or so long -> whether it did."""
+        return self._calm.wait(seconds)
 
     def close(self) -> None:
         self.mode = ""
@@ -64,6 +66,24 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, *_: object) -> None:
         """Who is killed closes his connections; that is what this is for."""
+
+
+class _Dripping(io.BufferedIOBase):
+    """Of what is written an octet now and then, until the mode changes."""
+
+    def __init__(self, out: io.BufferedIOBase, proxy: Proxy) -> None:
+        self._out, self._proxy = out, proxy
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, octets: Any) -> int:
+        rest = bytes(octets)
+        while rest and not self._proxy.wait(_DRIP_SECONDS):
+            self._out.write(rest[:1])
+            rest = rest[1:]
+        self._out.write(rest)
+        return len(octets)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -100,6 +120,8 @@ class _Handler(BaseHTTPRequestHandler):
         if mode == "lose":
             self.close_connection = True
             return
+        if mode == "drip":
+            self.wfile = _Dripping(self.wfile, proxy)
         self._answer(status, headers, answer)
 
     def _body(self) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from common.browsers import refusal
+from common.security.browsers import refusal
 
 HEADER_SECONDS = 10  # from a connection to the end of its first request's headers
 KEEP_ALIVE_SECONDS = 30  # from an answer to the end of the next request's headers
