@@ -23,6 +23,8 @@ from producer.kernel.load import choice, permission
 from schemas.avro import registering
 from schemas.clickhouse.ddl import migrations
 from schemas.clickhouse.horizon import DEFAULTS_SQL, TABLES_SQL, Horizon, shorter, stored_tables
+from schemas.clickhouse.retention import TABLES_SQL as TTLS_SQL
+from schemas.clickhouse.retention import changes
 
 DATA_SECONDS = 60
 
@@ -83,7 +85,7 @@ def looks(settings: Settings, storing: Storing, beside: Path | None = None) -> l
     if settings.schema_registry.url:
         found.append(("schema registry", lambda: _registry(settings)))
     found += [("clickhouse", answers(clickhouse, advice)), ("tables", lambda: _tables(settings))]
-    found.append(("deduplication", lambda: deduplication(settings)))
+    found += [("deduplication", lambda: deduplication(settings)), ("retention", lambda: retention(settings))]
     found += [(question.stage, answers(question, advice)) for question in others]
     found += [("storing", answers(storing.question(), "", _ages)), ("data", lambda: _data(settings))]
     return found
@@ -189,6 +191,21 @@ def deduplication(settings: Settings) -> str:
             "when it connects, if its user may ALTER these tables"
         )
     return f"inserts are known for {wanted.seconds:,} s and {wanted.inserts:,} inserts, or longer"
+
+
+def retention(settings: Settings) -> str:
+    """Whether the tables keep their rows for as long as the settings say."""
+    wanted = settings.clickhouse.retention
+    with Store(settings.clickhouse, timeout_seconds=10) as store:
+        seen = store.select(TTLS_SQL, {"database": settings.clickhouse.database})
+    others = changes(settings.clickhouse, [(row["name"], row["engine_full"]) for row in seen], wanted)
+    if others:
+        found = "; ".join(f"{each.table}: {each.before:,} days instead of {each.days:,}" for each in others)
+        raise ServiceUnavailable(
+            f"tables were made with another retention ({found}). `ayaflow streams` changes that when it connects, if "
+            "its user may ALTER these tables"
+        )
+    return ", ".join(f"{name.removesuffix('_retention_days')} {days:,}" for name, days in wanted.items()) + " days"
 
 
 def _data(settings: Settings) -> str:

@@ -9,7 +9,7 @@ from streams.disk.plan import Limits
 from streams.disk.turns import Turns
 from streams.metrics import Metrics
 from streams.store.condensing import Condenser
-from streams.store.disk import ClickHouseDisk, retention
+from streams.store.disk import ClickHouseDisk
 
 _CONDENSE_SECONDS = 300.0
 
@@ -22,7 +22,7 @@ class Housekeeping:
     ) -> None:
         """`mine`: whether this worker is the one."""
         limits = Limits(cap=settings.max_bytes, reserve=settings.reserve_bytes)
-        self._keeper = Keeper(ClickHouseDisk(settings), limits, retention(settings), metrics)
+        self._keeper = Keeper(ClickHouseDisk(settings), limits, settings.retention, metrics)
         self._condenser = Condenser(settings, kafka)
         self._disk = Turns("the disk's room", self._keeper.look, seconds=self._keeper.pause, mine=mine)
         self._ledger = Turns("the old ledger", self._condenser.look, seconds=lambda: _CONDENSE_SECONDS, mine=mine)

@@ -123,6 +123,7 @@ def main() -> int:
         update={
             "database": f"ayaflow_try_{uuid.uuid4().hex[:8]}",
             "flows_retention_days": int(time.time()) // 86_400 - 1,
+            "rollup_retention_days": int(time.time()) // 86_400 - 1,
         }
     )
     try:

@@ -61,6 +61,11 @@ class ClickHouseSettings(Section):
         return value
 
     @property
+    def retention(self) -> dict[str, int]:
+        """Days by setting."""
+        return {name: value for name, value in self.model_dump().items() if name.endswith("_retention_days")}
+
+    @property
     def on_cluster(self) -> str:
         """What stands behind the name of a table that a statement changes on all servers."""
         return f" ON CLUSTER '{self.cluster}'" if self.cluster else ""
@@ -72,6 +77,16 @@ class ClickHouseSettings(Section):
     def system(self, table: str) -> str:
         """A table of the database `system`, of all servers."""
         return f"clusterAllReplicas('{self.cluster}', system.{table})" if self.cluster else f"system.{table}"
+
+    @model_validator(mode="after")
+    def _rollups_as_long_as_flows(self) -> Self:
+        if self.rollup_retention_days < self.flows_retention_days:
+            raise ValueError(
+                f"rollup_retention_days ({self.rollup_retention_days}) is shorter than flows_retention_days "
+                f"({self.flows_retention_days}): sums are read from the rollups, and the ledger says what flows must "
+                "have; keep them for as long, or longer"
+            )
+        return self
 
     @model_validator(mode="after")
     def _hosts_of_a_cluster(self) -> Self:

@@ -49,6 +49,7 @@ def router() -> APIRouter:
         chosen = Range(since=first, until=last, node=plain(node, "node")).within_retention(
             now, context.flows_retention_days
         )
+        chosen = await context.database.run(chosen.behind_shorter_retention)
         report, neighbours = await _audit(context, chosen)
         return JSONResponse(audit_report.as_json(report, neighbours, chosen.since))
 

@@ -12,7 +12,7 @@ from console.audit.settled import patience
 from console.query import explore_sql, largest, packets_sql, watched
 from console.query.explore_sql import MEASURES, Question
 from console.query.filters import Filter
-from console.query.plan import Plan, oldest_raw
+from console.query.plan import Plan
 from console.query.vocabulary import FIELDS, protocol_name
 from console.show import output
 from schemas.fields import Kind
@@ -78,7 +78,7 @@ def router() -> APIRouter:
         are read from finer ones, so the sums are those of the raw windows. By `domain`, `total` has `named_bytes`: what
         of both directions has one. With names.reverse, `reverse` says what addresses of a row are called, if known.
         """
-        question = _question(context, explore_sql.dimensions(by), flow_filter, span)
+        question = await _question(context, explore_sql.dimensions(by), flow_filter, span)
         found = await context.database.last(largest.top(question, sort=sort, limit=limit))
         plan = question.plan()
         request.state.table = plan.coarsest
@@ -110,7 +110,7 @@ def router() -> APIRouter:
         0 says that nothing passed; null that nothing is known of the step: no node was watching, or what it saw is
         not stored yet. By `domain`, `share` says how much of the bytes of all series has a name.
         """
-        question = _question(context, explore_sql.dimensions(by), flow_filter, span)
+        question = await _question(context, explore_sql.dimensions(by), flow_filter, span)
         step = question.step(points, context.window_seconds)
         named = []
         if question.by:  # as many as /api/top gives unless told: the dashboard asks both at once, and one query answers
@@ -174,13 +174,13 @@ def router() -> APIRouter:
     return routes
 
 
-def _question(context: Services, by: tuple[str, ...], flow_filter: Filter, span: TimeRange) -> Question:
+async def _question(context: Services, by: tuple[str, ...], flow_filter: Filter, span: TimeRange) -> Question:
     return Question(
         by=by,
         flow_filter=flow_filter,
         since=span.since,
         until=span.until,
-        oldest_raw=oldest_raw(span.now, context.flows_retention_days),
+        oldest_raw=await context.oldest_raw(span.since, span.now),
     )
 
 

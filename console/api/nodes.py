@@ -13,7 +13,6 @@ from console.audit import sql as audit_sql
 from console.query import explore_sql, times
 from console.query.explore_sql import Question
 from console.query.filters import parse
-from console.query.plan import oldest_raw
 
 _NODE = {
     "node": "gateway-1",
@@ -63,7 +62,7 @@ async def _nodes(context: Services, since: datetime, until: datetime, now: datet
         flow_filter=parse("primary = 1"),  # each packet once
         since=since,
         until=until,
-        oldest_raw=oldest_raw(now, context.flows_retention_days),
+        oldest_raw=await context.oldest_raw(since, now),
     )
     sql, parameters = explore_sql.top(question, sort="bytes", limit=10_000)
     stored = await context.database.rows(sql, parameters)

@@ -14,7 +14,7 @@ from common.errors import AyaflowError, QueryError, ServiceUnavailable, Settings
 from console.api.health import Health
 from console.api.numbers import Int64
 from console.live.hub import LiveHub, Naming
-from console.query import filters, times
+from console.query import filters, plan, times
 from console.query.errors import FilterError, nearest
 from console.query.filters import Filter
 from console.store.pool import Busy, Database
@@ -51,6 +51,13 @@ class Services:
     hub: LiveHub
     naming: Naming | None  # reverse DNS, where it is wanted
     health: Health
+
+    async def oldest_raw(self, since: datetime, now: datetime) -> datetime:
+        """From when on the raw windows are complete, for a range that begins at `since`. Raises ServiceUnavailable."""
+        first = 0
+        if since < now.replace(hour=0, minute=0, second=0, microsecond=0):  # of days that are over: they may have gone
+            first = int((await self.database.rows(plan.FIRST_RAW, {}))[0]["first"])
+        return plan.oldest_raw(now, self.flows_retention_days, first)
 
 
 async def services(request: Request) -> Services:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from common.errors import QueryError, ServiceUnavailable
+from common.times import iso
 from console.audit import names, reach_sql
 from console.audit import sql as audit_sql
 from console.audit.model import compare
@@ -58,6 +59,19 @@ class Range:
             raise QueryError(
                 f"the raw windows are kept for {retention_days} days (clickhouse.flows_retention_days);"
                 " there is nothing left to compare in this range"
+            )
+        return replace(self, since=max(self.since, oldest))
+
+    def behind_shorter_retention(self, store: Store) -> "Range":
+        """Likewise, where the retention was shorter before than it is now."""
+        newest = _one(store.select(dropped.SHORTER), "newest")
+        if not newest:
+            return self
+        oldest = datetime.fromtimestamp(newest, UTC) + timedelta(days=1, hours=2)
+        if self.until <= oldest:
+            raise QueryError(
+                f"clickhouse.flows_retention_days was shorter before: raw windows from before {iso(newest + 86_400)}"
+                " may be removed; there is nothing left to compare in this range"
             )
         return replace(self, since=max(self.since, oldest))
 

@@ -130,7 +130,8 @@ def run(settings: ClickHouseSettings, span: Range, *, form: str, out: TextIO) ->
     """Compare and print, a line a day and rollup in JSON, a line a day else; 1 when something differs."""
     differs, seen = False, False
     with Store(settings) as store:
-        for day, found in _by_day(check(store, span, retention_days=settings.flows_retention_days)):
+        chosen = span.behind_shorter_retention(store)
+        for day, found in _by_day(check(store, chosen, retention_days=settings.flows_retention_days)):
             seen = True
             differs |= any(each.wrong for each in found)
             if form == "json":

@@ -43,7 +43,7 @@ def run(settings: Settings, span: Range, *, form: str, out: TextIO, wait_seconds
         contextlib.closing(Storing(settings.kafka, settings.streams, timeout_seconds=NEIGHBOUR_SECONDS)) as storing,
         ThreadPoolExecutor(len(around.STAGES)) as threads,
     ):
-        span = span.behind_dropped(store)
+        span = span.behind_shorter_retention(store).behind_dropped(store)
         questions = [storing.question(), *health.questions(settings, timeout_seconds=NEIGHBOUR_SECONDS)]
         questions = [each for each in questions if each.stage in around.STAGES]
         while True:

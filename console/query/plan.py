@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from schemas.clickhouse.rollups import BY_TIME, ROLLUPS
+from schemas.clickhouse import dropped
+from schemas.clickhouse.rollups import BY_TIME, ROLLUPS, SMALLEST
 
 Tables = Mapping[int, str]
 """Seconds of a period and its table, the coarsest first; 0: windows as they are."""
@@ -20,6 +21,14 @@ BY_SERVICE: Tables = {ROLLUPS["services_1m"].seconds: "services_1m"} | RAW
 """For those about neither."""
 BY_HOST: Tables = {ROLLUPS["hosts_1h"].seconds: "hosts_1h"} | RAW
 """For those about one end."""
+FIRST_RAW = f"""
+SELECT greatest(
+    (SELECT toUnixTimestamp(max(day)) + 86400 FROM ({dropped.SHORTENED})),
+    if((SELECT min(time) FROM {SMALLEST}) < (SELECT toStartOfHour(min(window_begin)) FROM flows),
+       (SELECT if(count() = 0, toUnixTimestamp(now()), toUnixTimestamp(min(window_begin))) FROM flows), 0)
+) AS first
+"""  # noqa: S608  constants
+"""Seconds since the Unix epoch from when on flows has what the rollups have: more may be gone than a retention says."""
 _ENDS = {"src_addr", "dst_addr"}
 _COARSEST = ("flows_1d", "hosts_1h", "flows_1h", "services_1m", "flows")
 _ROUNDED = 3_600
@@ -96,6 +105,9 @@ def _cut(first: int, last: int, chosen: list[tuple[int, str]]) -> list[Segment]:
     return [*_cut(first, begin, finer), Segment(table=table, first=begin, last=end), *_cut(end, last, finer)]
 
 
-def oldest_raw(now: datetime, retention_days: int) -> datetime:
-    """From when on the raw windows are complete; a day of margin for the TTL, which works by the day."""
-    return now.astimezone(UTC) - timedelta(days=retention_days - 1)
+def oldest_raw(now: datetime, retention_days: int, first: int = 0) -> datetime:
+    """From when on the raw windows are complete; a day of margin for the TTL, which works by the day.
+
+    `first`: what FIRST_RAW answers.
+    """
+    return max(now.astimezone(UTC) - timedelta(days=retention_days - 1), datetime.fromtimestamp(first, UTC))

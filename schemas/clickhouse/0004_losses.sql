@@ -21,7 +21,7 @@ CREATE TABLE IF NOT EXISTS {database}.dropped{local} {on_cluster}
     table         LowCardinality(String)  COMMENT 'Of which table',
     day           Date                    COMMENT 'Its partition',
     time          DateTime64(3, 'UTC')    COMMENT 'When it was decided',
-    why           Enum8('cap' = 0, 'disk' = 1) COMMENT 'clickhouse.max_bytes, or clickhouse.reserve_bytes',
+    why           Enum8('cap' = 0, 'disk' = 1, 'retention' = 2) COMMENT 'clickhouse.max_bytes, or clickhouse.reserve_bytes; retention: up to this day a shorter one of flows may have removed what a longer one would have kept',
     rows          UInt64                  COMMENT 'Rows that it had; 0 as long as it is going: they are counted when nothing comes any more',
     bytes_on_disk UInt64                  COMMENT 'What these took',
     packets       UInt64                  COMMENT 'Packets in them; 0 of tables that count none',

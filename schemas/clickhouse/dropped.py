@@ -13,8 +13,19 @@ OF_FLOWS = f"{_WENT} AND table = 'flows'"
 GOING = "SELECT day FROM dropped FINAL WHERE NOT done"
 KIND = "dropped"
 """Of a loss."""
+WHY_RETENTION = "retention"
+"""Of a row without rows: up to this day a retention that was shorter than now's may have removed rows of flows."""
+SHORTER = f"""
+SELECT toUnixTimestamp(max(day)) AS newest FROM dropped FINAL
+WHERE table = 'flows' AND toString(why) = '{WHY_RETENTION}'
+"""  # noqa: S608  constants
+"""The beginning of the last such day, seconds since the Unix epoch; 0: there is none."""
 NEWEST = f"SELECT toUnixTimestamp(max(day)) AS newest FROM ({DAYS})"  # noqa: S608  constants
 """The beginning of the last such day, seconds since the Unix epoch; 0: there is none."""
+
+SHORTENED = f"""{OF_FLOWS}
+UNION ALL SELECT day FROM dropped WHERE table = 'flows' AND toString(why) = '{WHY_RETENTION}'"""  # noqa: S608  constants
+"""Days of flows that went, and those up to which a shorter retention may have removed rows."""
 
 
 def kept(time: str) -> str:

@@ -17,7 +17,7 @@ from common.errors import AyaflowError, ServiceUnavailable
 from common.settings import ClickHouseSettings
 from schemas.clickhouse.horizon import Horizon
 from streams.partition.storing import Refused
-from streams.store.migrate import migrate, remember
+from streams.store.migrate import keep, migrate, remember
 
 T = TypeVar("T")
 
@@ -89,7 +89,8 @@ class Connection:
     def __init__(
         self, settings: ClickHouseSettings, horizon: Horizon | None, *, answer_seconds: float = ANSWER_SECONDS
     ) -> None:
-        """`horizon`: how far back the server is to know the names of inserts; None: as far as it does.
+        """`horizon`: how far back the server is to know the names of inserts, of tables whose TTL is to be that of the
+        settings, too; None: both as they are.
 
         `answer_seconds`: for the whole of an answer to a question or an insert.
 
@@ -164,6 +165,7 @@ class Connection:
             migrate(client, self._settings)
             if self._horizon:
                 remember(client, self._settings, self._horizon)
+                keep(client, self._settings)
         return self._hosts.connect(database=self._settings.database, timeout_seconds=_TIMEOUT_SECONDS)
 
 

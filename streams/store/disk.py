@@ -11,7 +11,6 @@ not done goes on with it: the new name keeps out who began it and was only slow.
 
 import re
 import time
-from collections.abc import Mapping
 from datetime import UTC, date, datetime
 
 from common import logs
@@ -148,7 +147,7 @@ class ClickHouseDisk:
         """Its table and its row, in this order: whoever finds the row and no table knows that all is done."""
         like = f"{self._stored(drop)}{self._engine(drop.table, going)}"
         self._change(f"CREATE TABLE {self._of_ours(going)}", end=f" AS {like}")
-        days = retention(self._settings)[self._table(drop.table).retention]
+        days = self._settings.retention[self._table(drop.table).retention]
         if (datetime.now(UTC).date() - drop.day).days >= days - 1:
             self._change(f"ALTER TABLE {self._of_ours(going)}", end=" REMOVE TTL")  # it would take rows uncounted
         self._connection.command(
@@ -333,8 +332,3 @@ def _day(table: str, partition: str) -> date | None:
         return date.fromisoformat(partition)
     except ValueError:  # tuple(), or of another layout
         return None
-
-
-def retention(settings: ClickHouseSettings) -> Mapping[str, int]:
-    """Days by setting."""
-    return {name: value for name, value in settings.model_dump().items() if name.endswith("_retention_days")}

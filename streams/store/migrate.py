@@ -12,7 +12,9 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from common import logs
 from common.errors import SettingsError
 from common.settings import ClickHouseSettings
+from schemas.clickhouse import retention
 from schemas.clickhouse.ddl import migrations
+from schemas.clickhouse.dropped import WHY_RETENTION
 from schemas.clickhouse.horizon import DEFAULTS_SQL, TABLES_SQL, Horizon, shorter, stored_tables
 
 log = logs.get("streams")
@@ -104,3 +106,36 @@ def remember(client: Client, settings: ClickHouseSettings, wanted: Horizon) -> N
             )
         else:
             log.info("a table knows the names of more inserts now", table=table, settings=values)
+
+
+def keep(client: Client, settings: ClickHouseSettings) -> None:
+    """Make the tables keep their rows for as long as the settings say, also those that others made.
+
+    Up to which day a shorter retention may have removed rows of flows is written down before it is made longer. A
+    server that does not let us is left as it is.
+    """
+    rows = client.query(retention.TABLES_SQL, parameters={"database": settings.database}).result_rows
+    for change in retention.changes(settings, [(row[0], row[1]) for row in rows], settings.retention):
+        try:
+            if change.setting == "flows_retention_days" and change.days > change.before:
+                client.command(
+                    f"INSERT INTO {settings.database}.dropped (table, day, time, why, done) "
+                    f"SELECT 'flows', toDate(now('UTC')) - {change.before:d}, now64(3), '{WHY_RETENTION}', 1"
+                )
+            for statement in change.statements(settings.database, settings.on_cluster):
+                client.command(statement)
+        except DatabaseError as error:
+            log.warning(
+                "a table does not keep its rows for as long as the setting says, and may not be changed",
+                table=change.table,
+                setting=f"clickhouse.{change.setting}",
+                error=str(error).splitlines()[0],
+            )
+        else:
+            log.info(
+                "a table keeps its rows for another time now",
+                table=change.table,
+                setting=f"clickhouse.{change.setting}",
+                before=change.before,
+                days=change.days,
+            )

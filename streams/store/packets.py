@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from common.settings import ClickHouseSettings
 from schemas.clickhouse.ddl import packets_sql
+from schemas.clickhouse.retention import altered
 from schemas.defaults import entry_values
 from streams.partition.blocks import Block, Part
 from streams.partition.storing import KafkaPartition
@@ -61,10 +62,9 @@ class PacketStore:
             for statement in packets_sql(settings, self._seconds):
                 self._connection.command(statement)
         if found.get(local, str(self._seconds)) != str(self._seconds):
-            self._connection.command(
-                f"ALTER TABLE {settings.database}.{local}{settings.on_cluster} "
-                f"MODIFY TTL received + INTERVAL {self._seconds} SECOND"
-            )
+            table = f"{settings.database}.{local}{settings.on_cluster}"
+            for statement in altered(table, f"received + INTERVAL {self._seconds} SECOND"):
+                self._connection.command(statement)
 
 
 def packet_table(block: Block, source: KafkaPartition) -> pa.Table:

@@ -183,7 +183,8 @@ def run(settings: ClickHouseSettings, begin: int, until: int, *, tell: Callable[
 def _repair(
     connection: Connection, held: Days, chosen: list[date], retention_days: int, tell: Callable[[str], None]
 ) -> int:
-    oldest = day_of(int(time.time()) - retention_days * 86_400)
+    shorter = connection.number(dropped.SHORTER)
+    oldest = day_of(max(int(time.time()) - retention_days * 86_400, shorter))
     gone = connection.query(dropped.OF_FLOWS, lambda rows: {row[0] for row in rows})
     for day in chosen:
         if held.is_written(day):
@@ -193,9 +194,11 @@ def _repair(
                 f"{day} of flows went for want of room (see the table dropped); its rollups stay as they are"
             )
         if day <= oldest:
+            before = ", and shorter before" if shorter else ""
             raise QueryError(
                 f"the raw windows of {day} are removed, or about to be (clickhouse.flows_retention_days: "
-                f"{retention_days}); its rollups stay as they are. Repair from {day_of(begin_of(oldest) + 86_400)} on"
+                f"{retention_days}{before}); its rollups stay as they are. "
+                f"Repair from {day_of(begin_of(oldest) + 86_400)} on"
             )
     repaired = 0
     for day in chosen:

@@ -83,7 +83,9 @@ def _in_clickhouse(state: Partition, what: str, at_most: float) -> Iterator[Row]
     begin = traffic.BEGIN_NS // 10**9
     with clickhouse() as url:
         store = ClickHouseStore(
-            ClickHouseSettings(url=url, **WRITER, database="ayaflow_bench", flows_retention_days=28_000),
+            ClickHouseSettings(
+                url=url, **WRITER, database="ayaflow_bench", flows_retention_days=28_000, rollup_retention_days=28_000
+            ),
             "bench.packets",
         )
         rows = 0

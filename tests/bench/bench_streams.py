@@ -82,7 +82,9 @@ def _into_clickhouse(codec: Codec) -> Iterator[Row]:
     per_window = 12  # batches
     with clickhouse() as url:
         store = ClickHouseStore(
-            ClickHouseSettings(url=url, **WRITER, database="ayaflow_bench", flows_retention_days=28_000),
+            ClickHouseSettings(
+                url=url, **WRITER, database="ayaflow_bench", flows_retention_days=28_000, rollup_retention_days=28_000
+            ),
             "bench.packets",
         )
         store.check()

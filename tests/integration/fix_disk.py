@@ -12,7 +12,7 @@ from common.settings import ClickHouseSettings
 from streams import metrics
 from streams.disk.keeper import Keeper
 from streams.disk.plan import Limits
-from streams.store.disk import ClickHouseDisk, retention
+from streams.store.disk import ClickHouseDisk
 from tests.fix_local import WRITER
 from tests.integration.fix_tables import Tables
 
@@ -83,7 +83,7 @@ def keeper(tables: Tables, clock: Callable[[], float] = time.monotonic, **settin
     made = Keeper(
         ClickHouseDisk(clickhouse),
         Limits(cap=clickhouse.max_bytes, reserve=clickhouse.reserve_bytes),
-        retention(clickhouse),
+        clickhouse.retention,
         metrics.create(CollectorRegistry()),
         clock,
     )

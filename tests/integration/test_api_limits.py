@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from common import settings as settings_module
 from common.settings import Settings
 from console.query import explore_sql, filters, flow_sql
+from console.query.plan import FIRST_RAW
 from console.store.client import Store
 from console.store.pool import Database
 from schemas.clickhouse.rollups import ROLLUPS
@@ -67,6 +68,8 @@ def test_questions_that_are_asked_at_once_are_answered_by_one_query(
     document = Store.document
 
     def slow(self: Store, sql: str, parameters: Any = None) -> Any:
+        if sql == FIRST_RAW:  # of a range that began yesterday
+            return document(self, sql, parameters)
         asked.append(sql)
         begun.set()
         end.wait(HANG_SECONDS)
@@ -75,7 +78,7 @@ def test_questions_that_are_asked_at_once_are_answered_by_one_query(
     share = Database.document
 
     async def come(self: Database, sql: str, parameters: Any) -> Any:
-        came.append(sql)
+        came.extend([sql] * (sql != FIRST_RAW))
         return await share(self, sql, parameters)
 
     monkeypatch.setattr(Store, "document", slow)

@@ -24,7 +24,11 @@ pytestmark = pytest.mark.clickhouse
 @pytest.fixture
 def settings(clickhouse_server: str) -> Iterator[ClickHouseSettings]:
     made = ClickHouseSettings(
-        url=clickhouse_server, **WRITER, database=f"ayaflow_m_{uuid.uuid4().hex}", flows_retention_days=28_000
+        url=clickhouse_server,
+        **WRITER,
+        database=f"ayaflow_m_{uuid.uuid4().hex}",
+        flows_retention_days=28_000,
+        rollup_retention_days=28_000,
     )
     yield made
     client = connect(made, database="default", timeout_seconds=60)

@@ -33,6 +33,7 @@ def settings(clickhouse_server: str) -> ClickHouseSettings:
         **WRITER,
         database=f"ayaflow_{time.time_ns()}",
         flows_retention_days=int(time.time()) // 86_400 - 1,
+        rollup_retention_days=int(time.time()) // 86_400 - 1,
     )
 
 

@@ -234,7 +234,8 @@ def test_a_replay_of_2010_stays_in_kafka_and_is_stored(
     kafka_broker: str, clickhouse_server: str, of_2010: Path, tmp_path: Path
 ) -> None:
     """Streams is away while Kafka removes what is old."""
-    with pipeline(kafka_broker, clickhouse_server, clickhouse_flows_retention_days="7300") as p:
+    years: dict[str, Any] = {f"clickhouse_{name}_retention_days": "7300" for name in ("flows", "rollup")}
+    with pipeline(kafka_broker, clickhouse_server, **years) as p:
         done = subprocess.run(
             [sys.executable, "-m", "cli.main", "replay", str(of_2010), "--data-dir", str(tmp_path)],
             cwd=REPOSITORY,

@@ -93,9 +93,18 @@ def test_the_documentation_is_that_of_the_settings() -> None:
 @pytest.mark.parametrize("name", ["clickhouse.flows_retention_days", "clickhouse.rollup_retention_days"])
 def test_a_retention_that_ends_behind_clickhouses_time_is_refused(name: str) -> None:
     most = most_retention_days(datetime.now(UTC))
-    load(flags={name: str(most)})
+    load(flags={name: str(most), "clickhouse.rollup_retention_days": str(most)})
     with pytest.raises(SettingsError, match=rf"{name}: .*at most {most} days: ClickHouse's times end in 2106"):
         load(flags={name: str(most + 1)})
+
+
+def test_rollups_and_ledger_are_kept_for_as_long_as_what_they_are_about() -> None:
+    longer = {"clickhouse.flows_retention_days": "1000"}
+    with pytest.raises(
+        SettingsError, match=r"rollup_retention_days \(730\) is shorter than flows_retention_days \(1000\)"
+    ):
+        load(flags=longer)
+    assert load(flags={**longer, "clickhouse.rollup_retention_days": "1000"}).clickhouse.flows_retention_days == 1000
 
 
 def test_what_is_kept_for_the_longest_time_ends_a_year_before_clickhouses_time() -> None:
