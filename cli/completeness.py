@@ -12,6 +12,7 @@ from common.times import iso, local
 from console.reports import reading
 from console.reports.sentence import sentence
 from console.store.client import Store
+from schemas.clickhouse.rollups import SMALLEST
 
 
 def tell(
@@ -24,16 +25,19 @@ def tell(
     out: TextIO,
     utc: bool,
     named: bool = False,
+    table: str = SMALLEST,
 ) -> None:
     """Ask what /api/completeness asks. With `json` it is `{"completeness": …}` on standard error, as that answers.
 
-    `named`: say the range, too. Rows that are shown stand also where this cannot be asked: then that is said.
+    `named`: say the range, too. `table`: what the rows were read from. Rows that are shown stand also where this cannot
+    be asked: then that is said.
     """
     try:
         found = reading.complete(
             store,
             since,
             until,
+            table=table,
             window_seconds=settings.streams.window_seconds,
             node_timeout_seconds=settings.streams.node_timeout_seconds,
         )

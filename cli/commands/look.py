@@ -192,7 +192,8 @@ def report(
 ) -> int:
     """Ask a view: top_talkers, throughput, conversations, first_seen_of, first_seen_since, scans and others.
 
-    Times in its rows are UTC; the range begins at a whole hour. docs/sql.md has all of them, and the SQL.
+    Times in its rows are UTC; the range is of whole hours where the report is by the hour, and said below it.
+    docs/sql.md has all of them, and the SQL.
 
     \b
     Examples:
@@ -206,11 +207,22 @@ def report(
     from console.reports import views
     from console.store.client import Store
 
-    first, last = times.parse_range(since, until, now=datetime.now(UTC), local=not utc)
-    asked = views.ask(name, since=first, until=last, addr=addr, limit=limit)
+    now = datetime.now(UTC)
+    first, last = times.parse_range(since, until, now=now, local=not utc)
+    asked = views.ask(name, since=first, until=last, now=now, addr=addr, limit=limit)
     with Store(settings.clickhouse) as store:
         query_module.run(store, asked.sql, form=form, out=sys.stdout)
-        completeness.tell(store, settings, asked.since, last, form=form, out=sys.stdout, utc=True)
+        completeness.tell(
+            store,
+            settings,
+            asked.since,
+            asked.until,
+            table=asked.table,
+            form=form,
+            out=sys.stdout,
+            utc=True,
+            named=True,
+        )
     return 0
 
 

@@ -1,9 +1,10 @@
 """`/api/reports`: the views with parameters, by name; `/api/completeness`: how much of a range is recorded."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import JSONResponse
 
 from common.times import iso
@@ -58,6 +59,7 @@ def router() -> APIRouter:
 
     @routes.get("/reports/{name}", responses=example(_ANSWER))
     async def report(
+        request: Request,
         context: Context,
         span: Range,
         *,
@@ -67,11 +69,14 @@ def router() -> APIRouter:
         ] = None,
         limit: Annotated[int, Query(ge=1, le=10_000, description="Rows.")] = 20,
     ) -> JSONResponse:
-        """A report over the hours that begin in the range (docs/sql.md), counting each packet once.
+        """A report (docs/sql.md), counting each packet once.
 
-        The range begins at the whole hour before `since`; what it comes to is in the answer.
+        The range is of whole hours where the report is by the hour, of whole minutes in others; first_seen_of and
+        first_seen_since have no end, and first_seen_of no beginning. What it comes to is in the answer.
         """
-        asked = views.ask(name, since=span.since, until=span.until, addr=addr, limit=limit)
+        asked = views.ask(name, since=span.since, until=span.until, now=span.now, addr=addr, limit=limit)
+        request.state.span = replace(span, since=asked.since, until=asked.until)
+        request.state.table = asked.table
         rows = await context.database.rows(asked.sql, {})
         return JSONResponse(
             {

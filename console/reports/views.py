@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 from common.errors import QueryError
 from console.query.errors import nearest
+from console.query.times import EARLIEST
 
-_HOUR = timedelta(hours=1)
 _IPV4 = 0xFFFF << 32
 _EXAMPLE = "an IP address, such as 10.0.0.7"
 
@@ -21,6 +21,8 @@ class Report:
 
     doc: str  # a sentence
     order: str  # SQL
+    table: str  # that it reads
+    seconds: int  # its range is of whole periods of so many
     until: bool = True  # it has an end, too
     since: bool = True
     addr: bool = False  # it is about one address
@@ -28,59 +30,86 @@ class Report:
 
 
 REPORTS = {
-    "top_talkers": Report(doc="Hosts by what they sent and got.", order="bytes_sent + bytes_got DESC"),
-    "throughput": Report(doc="An address or network by the hour.", order="time", addr=True, network=True),
+    "top_talkers": Report(
+        doc="Hosts by what they sent and got.", order="bytes_sent + bytes_got DESC", table="hosts_1h", seconds=3_600
+    ),
+    "throughput": Report(
+        doc="An address or network by the hour.", order="time", table="hosts_1h", seconds=3_600, addr=True, network=True
+    ),
     "conversations": Report(
-        doc="With whom an address talked, and for which service.", order="bytes_sent + bytes_got DESC", addr=True
+        doc="With whom an address talked, and for which service.",
+        order="bytes_sent + bytes_got DESC",
+        table="flows_1h",
+        seconds=3_600,
+        addr=True,
     ),
     "first_seen_of": Report(
         doc="All that an address ever talked with, and since when; the newest first.",
         order="first_seen DESC",
+        table="flows_1d",
+        seconds=1,
         since=False,
         until=False,
         addr=True,
     ),
     "first_seen_since": Report(
-        doc="Conversations that were never there before the range begins.", order="bytes DESC", until=False
+        doc="Conversations that were never there before the range begins, up to now.",
+        order="bytes DESC",
+        table="flows_1d",
+        seconds=1,
+        until=False,
     ),
     "scans": Report(
-        doc="Sources that tried twenty peers or ports within an hour, or more.", order="unanswered DESC, peers DESC"
+        doc="Sources that tried twenty peers or ports within an hour, or more.",
+        order="unanswered DESC, peers DESC",
+        table="flows_1h",
+        seconds=3_600,
     ),
-    "longest_flows": Report(doc="Flows by how long they last; reads the raw windows.", order="seconds DESC"),
+    "longest_flows": Report(
+        doc="Flows by how long they last; reads the raw windows.", order="seconds DESC", table="flows", seconds=1
+    ),
     "percentiles": Report(
         doc="Bits per second of an address over its minutes: 50, 90, 95, 99 of a hundred are below.",
         order="1",
+        table="flows",
+        seconds=60,
         addr=True,
     ),
-    "week_before": Report(doc="Services, beside the same range a week before.", order="bytes DESC"),
+    "week_before": Report(
+        doc="Services, beside the same range a week before.", order="bytes DESC", table="services_1m", seconds=60
+    ),
 }
 """By the name of the view."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A question to a view. The range begins at a whole hour, since most views know hours alone."""
+    """A question to a view, and the range that its rows are of: whole periods of the view, or all that there is."""
 
     sql: str
     since: datetime
     until: datetime
+    table: str  # that is read
 
 
-def ask(name: str, *, since: datetime, until: datetime, addr: str | None, limit: int) -> Asked:
+def ask(name: str, *, since: datetime, until: datetime, now: datetime, addr: str | None, limit: int) -> Asked:
     """The rows of a report, at most `limit`. Raises QueryError for what it cannot be asked."""
     report = REPORTS.get(name)
     if report is None:
         raise QueryError(f"there is no report {name!r}{nearest(name, list(REPORTS))}; there are {', '.join(REPORTS)}")
-    first = since.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    last = -int(-until.timestamp() // 1)
-    given = {"since": f"toDateTime({int(first.timestamp())}, 'UTC')"} if report.since else {}
+    begin = since if report.since else EARLIEST
+    end = until if report.until else max(now, begin + timedelta(seconds=1))
+    first = int(begin.timestamp()) // report.seconds * report.seconds
+    last = -int(-end.timestamp() // report.seconds) * report.seconds
+    given = {"since": f"toDateTime({first}, 'UTC')"} if report.since else {}
     given |= {"until": f"toDateTime({last}, 'UTC')"} if report.until else {}
     given |= _of(name, report, addr)
     parameters = ", ".join(f"{parameter} = {value}" for parameter, value in given.items())
     return Asked(
         sql=f"SELECT * FROM {name}({parameters}) ORDER BY {report.order} LIMIT {limit:d}",  # noqa: S608  see above
-        since=first,
-        until=until,
+        since=datetime.fromtimestamp(first, UTC),
+        until=datetime.fromtimestamp(last, UTC),
+        table=report.table,
     )
 
 

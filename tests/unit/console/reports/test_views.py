@@ -10,11 +10,12 @@ from common.settings import ClickHouseSettings
 from console.reports.views import REPORTS, ask
 from schemas.clickhouse.ddl import migrations
 
-SINCE, UNTIL = datetime(2026, 5, 1, 11, 40, tzinfo=UTC), datetime(2026, 5, 1, 12, 0, 0, 500_000, tzinfo=UTC)
+SINCE, UNTIL = datetime(2026, 5, 1, 11, 40, 30, tzinfo=UTC), datetime(2026, 5, 1, 12, 0, 0, 500_000, tzinfo=UTC)
+NOW = datetime(2026, 5, 1, 13, 0, 0, 500_000, tzinfo=UTC)
 
 
 def sql(name: str, addr: str | None = None) -> str:
-    return ask(name, since=SINCE, until=UNTIL, addr=addr, limit=5).sql
+    return ask(name, since=SINCE, until=UNTIL, now=NOW, addr=addr, limit=5).sql
 
 
 def test_every_view_has_a_report_with_its_parameters() -> None:
@@ -38,12 +39,23 @@ def test_every_view_has_a_report_with_its_parameters() -> None:
     }
 
 
-def test_a_range_begins_at_a_whole_hour_and_ends_after_its_end() -> None:
+def test_what_a_report_is_of_is_said_to_the_period_of_its_view() -> None:
     assert sql("top_talkers") == (
-        "SELECT * FROM top_talkers(since = toDateTime(1777633200, 'UTC'), until = toDateTime(1777636801, 'UTC'))"
+        "SELECT * FROM top_talkers(since = toDateTime(1777633200, 'UTC'), until = toDateTime(1777640400, 'UTC'))"
         " ORDER BY bytes_sent + bytes_got DESC LIMIT 5"
     )
-    assert ask("scans", since=SINCE, until=UNTIL, addr=None, limit=1).since == SINCE.replace(minute=0)
+    ranges = {}
+    for name, report in REPORTS.items():
+        asked = ask(name, since=SINCE, until=UNTIL, now=NOW, addr="::1" if report.addr else None, limit=1)
+        ranges[name] = f"{asked.since:%Y %H:%M:%S}", f"{asked.until:%H:%M:%S}"
+    hours, minutes = ("2026 11:00:00", "13:00:00"), ("2026 11:40:00", "12:01:00")
+    assert ranges == {
+        **dict.fromkeys(("top_talkers", "throughput", "conversations", "scans"), hours),
+        **dict.fromkeys(("percentiles", "week_before"), minutes),
+        "longest_flows": ("2026 11:40:30", "12:00:01"),
+        "first_seen_since": ("2026 11:40:30", "13:00:01"),
+        "first_seen_of": ("1970 00:00:00", "13:00:01"),
+    }
 
 
 @pytest.mark.parametrize(
