@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from common.settings.base import Section
 
 _LAST = datetime(2106, 2, 7, 6, 28, 15, tzinfo=UTC)  # seconds since 1970 in 32 bits: ClickHouse's DateTime
+_LEAST_CAP = 1_000_000  # bytes: what is less is meant in other units
 _AHEAD_DAYS = 366  # of rows that are still to come, and of clocks that are ahead
 
 
@@ -77,6 +78,15 @@ class ClickHouseSettings(Section):
     def system(self, table: str) -> str:
         """A table of the database `system`, of all servers."""
         return f"clusterAllReplicas('{self.cluster}', system.{table})" if self.cluster else f"system.{table}"
+
+    @field_validator("max_bytes")
+    @classmethod
+    def _in_bytes(cls, value: int) -> int:
+        if 0 < value < _LEAST_CAP:
+            raise ValueError(
+                f"is in bytes, and at least {_LEAST_CAP:,}: with less every day before today would go; 0: none"
+            )
+        return value
 
     @model_validator(mode="after")
     def _rollups_as_long_as_flows(self) -> Self:

@@ -89,9 +89,19 @@ class Limits:
     cap: int = 0  # 0: none
     reserve: int | None = None  # 0: none; None: what is usual
 
-    def reserved(self, total: int) -> int:
-        """What stays free of a disk."""
-        return min(_RESERVE_BYTES, total // _RESERVE_PART) if self.reserve is None else self.reserve
+    def reserved(self, room: Room, ours: int) -> int:
+        """What stays free of a disk of which our tables have so much.
+
+        What it could not have free without any of our rows (a unit that is wrong, a disk that others filled) is not
+        kept: every day would go, in vain. Then it is what is usual.
+        """
+        if self.reserve is None or self.in_vain(room, ours):
+            return min(_RESERVE_BYTES, room.total // _RESERVE_PART)
+        return self.reserve
+
+    def in_vain(self, room: Room, ours: int) -> bool:
+        """Whether the setting asks for more than that."""
+        return self.reserve is not None and self.reserve > room.free + room.going + ours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +114,7 @@ class Plan:
     why: Why | None  # it goes now
     limit: Why | None = None  # what `left` is of
     near: bool = False  # it is to be announced
+    in_vain: bool = False  # clickhouse.reserve_bytes is more than could be free
 
 
 def plan(seen: Seen, limits: Limits, retention: Mapping[str, int], *, coming: float = 0) -> Plan:
@@ -116,7 +127,7 @@ def plan(seen: Seen, limits: Limits, retention: Mapping[str, int], *, coming: fl
     if limits.cap:
         rooms.append((limits.cap - most, Why.CAP, most >= _NEAR * limits.cap))
     for room in seen.rooms:
-        if reserved := limits.reserved(room.total):
+        if reserved := limits.reserved(room, used[room.host]):
             free = room.free + room.going
             rooms.append((free - reserved, Why.DISK, free < 2 * reserved))
     left, limit, _ = min(rooms, default=(None, None, False))
@@ -127,6 +138,7 @@ def plan(seen: Seen, limits: Limits, retention: Mapping[str, int], *, coming: fl
         why=limit if left is not None and left < coming else None,
         limit=limit,
         near=any(near for _, _, near in rooms),
+        in_vain=any(limits.in_vain(room, used[room.host]) for room in seen.rooms),
     )
 
 
@@ -185,11 +197,17 @@ class Growth:
 
 def announcement(found: Plan, limits: Limits, rate: float | None) -> Iterable[str]:
     """What people are to know before it happens, in sentences."""
+    if found.in_vain:
+        yield (
+            f"clickhouse.reserve_bytes ({limits.reserve:,}) is more than ClickHouse's disk could have free without all "
+            "our tables: no day goes for it. Lower it, or make room; meanwhile what is usual is kept free"
+        )
     if not found.near:
         return
     what = _limit(found, limits)
     if found.next is None:
-        yield f"{what}, and there is no day before today that could go: raise it, or shorten what is kept"
+        what_helps = "raise it" if found.limit is Why.CAP else "make room there, lower it"
+        yield f"{what}, and there is no day before today that could go: {what_helps}, or shorten what is kept"
         return
     left = max(found.left or 0, 0)
     soon = "now" if not left else "at a time that is not known yet" if not rate else f"in about {_span(left / rate)}"

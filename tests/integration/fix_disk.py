@@ -76,13 +76,15 @@ def days_of(tables: Tables, table: str) -> list[date]:
 
 
 @contextlib.contextmanager
-def keeper(tables: Tables, clock: Callable[[], float] = time.monotonic, **settings: Any) -> Iterator[Keeper]:
-    """Who looks after the disk of these tables; call its look()."""
+def keeper(
+    tables: Tables, clock: Callable[[], float] = time.monotonic, *, cap: int = 0, **settings: Any
+) -> Iterator[Keeper]:
+    """Who looks after the disk of these tables; call its look(). `cap`: as max_bytes, and may be smaller."""
     own: Mapping[str, Any] = {"url": tables.url, "database": tables.database, **WRITER, **settings}
     clickhouse = ClickHouseSettings(**own)
     made = Keeper(
         ClickHouseDisk(clickhouse),
-        Limits(cap=clickhouse.max_bytes, reserve=clickhouse.reserve_bytes),
+        Limits(cap=cap or clickhouse.max_bytes, reserve=clickhouse.reserve_bytes),
         clickhouse.retention,
         metrics.create(CollectorRegistry()),
         clock,

@@ -161,7 +161,7 @@ def test_rows_that_come_while_their_day_goes_are_kept_or_counted(tables: Tables)
         return int(times)
 
     def let_go() -> None:
-        with keeper(tables, max_bytes=1, reserve_bytes=0) as kept:
+        with keeper(tables, cap=1, reserve_bytes=0) as kept:
             while not ended.is_set():
                 kept.look()
 
@@ -203,7 +203,7 @@ def test_a_day_that_is_held_does_not_go_and_one_that_goes_is_not_held(tables: Ta
 def test_what_goes_next_is_known_before(tables: Tables) -> None:
     fill(tables, 5, ROWS)
     size = bytes_on_disk(tables)
-    with keeper(tables, max_bytes=int(size * 1.08), reserve_bytes=0) as kept:
+    with keeper(tables, cap=int(size * 1.08), reserve_bytes=0) as kept:
         kept.look()
         (said,) = kept.warnings
         assert f"the day {day(5)} of flows goes next" in said

@@ -98,6 +98,12 @@ def test_a_retention_that_ends_behind_clickhouses_time_is_refused(name: str) -> 
         load(flags={name: str(most + 1)})
 
 
+def test_a_cap_in_other_units_than_bytes_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"max_bytes: .*is in bytes, and at least 1,000,000"):
+        load(flags={"clickhouse.max_bytes": "500"})
+    assert load(flags={"clickhouse.max_bytes": "0"}).clickhouse.max_bytes == 0
+
+
 def test_rollups_and_ledger_are_kept_for_as_long_as_what_they_are_about() -> None:
     longer = {"clickhouse.flows_retention_days": "1000"}
     with pytest.raises(

@@ -90,3 +90,23 @@ def test_the_rate_is_of_what_came_also_while_days_go() -> None:
     growth.look(5000, 249)  # merges took more than came; all before is forgotten
     growth.look(5010, 100)
     assert growth.rate == 0
+
+
+def test_no_day_goes_for_a_reserve_that_the_disk_cannot_have() -> None:
+    """Of a disk of 1,000 GB, 500 are free and two are ours."""
+    disk = seen(piece("flows", 3), piece("flows", 0))
+    found = plan(disk, Limits(reserve=502 * GB), RETENTION)
+    assert (found.why, found.in_vain) == (Why.DISK, False)
+    wrong = Limits(reserve=503 * GB)
+    found = plan(disk, wrong, RETENTION)
+    assert (found.why, found.in_vain, found.left) == (None, True, 500 * GB - (1 << 30))
+    (said,) = announcement(found, wrong, None)
+    assert said.startswith("clickhouse.reserve_bytes (503,000,000,000) is more than ClickHouse's disk could have free")
+    full = seen(piece("flows", 3), free=GB, total=1000 * GB)
+    assert plan(full, wrong, RETENTION).why is Why.DISK  # what is usual
+
+
+def test_what_helps_hangs_on_the_limit() -> None:
+    found = plan(seen(piece("flows", 0), free=GB), Limits(), RETENTION)
+    (said,) = announcement(found, Limits(), None)
+    assert said.endswith("no day before today that could go: make room there, lower it, or shorten what is kept")
