@@ -8,10 +8,11 @@ from typing import TextIO
 
 from cli.standard import say
 from common.errors import QueryError
+from console.reports.completeness import TABLES
 from console.reports.views import REPORTS
 from console.show import output, tables
 from console.store.client import Store
-from schemas.clickhouse.rollups import ROLLUPS
+from schemas.clickhouse.rollups import ROLLUPS, SMALLEST
 
 TABLE_ROWS = 10_000
 """A table is laid out when all its rows are known, so it has an end; json and csv have none."""
@@ -29,9 +30,7 @@ _TOTALS = re.compile(
 _PRIMARY = re.compile(r"\bprimary\b", re.IGNORECASE)
 _OTHERS = "SELECT 1 FROM services_1m WHERE NOT primary LIMIT 1"
 _BEGIN = re.compile(r"(?:[\s(]|--[^\n]*(?:\n|$)|#[! ][^\n]*(?:\n|$)|/\*.*?\*/)*([A-Za-z]+)", re.DOTALL)
-_OF_TRAFFIC = re.compile(
-    rf"\b(?:FROM|JOIN)\s+(?:\w+\.)?(?:{'|'.join(('flows', *ROLLUPS, 'names', 'packets', *REPORTS))})\b", re.IGNORECASE
-)
+_OF_TRAFFIC = re.compile(rf"\b(?:FROM|JOIN)\s+(?:\w+\.)?({'|'.join((*TABLES, 'names', *REPORTS))})\b", re.IGNORECASE)
 _OWN_FORMAT = re.compile(r"\bFORMAT\s+[A-Za-z]\w*\s*;?\s*$", re.IGNORECASE)
 
 
@@ -70,9 +69,13 @@ def run(store: Store, sql: str, *, form: str, out: TextIO) -> None:
         say(f"the table ends after {TABLE_ROWS:,} rows; --format csv or json writes all")
 
 
-def is_of_traffic(sql: str) -> bool:
-    """Whether it reads what was captured."""
-    return _OF_TRAFFIC.search(sql) is not None
+def table_of(sql: str) -> str | None:
+    """The first table of what was captured that it reads, also by a view; None: it reads none."""
+    found = _OF_TRAFFIC.search(sql)
+    if found is None:
+        return None
+    name = found[1].lower()
+    return REPORTS[name].table if name in REPORTS else name if name in TABLES else SMALLEST
 
 
 def _warn_of_totals(store: Store, sql: str) -> None:

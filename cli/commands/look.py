@@ -99,7 +99,7 @@ def flows(
     steps = flow_sql.few(filters.parse(" ".join(filter_words)), since=first, until=last, sort=sort, limit=limit)
     with Store(settings.clickhouse) as store:
         count = history.run(store, *store.last(steps), form=form, out=sys.stdout, utc=utc)
-        completeness.tell(store, settings, first, last, form=form, out=sys.stdout, utc=utc)
+        completeness.tell(store, settings, first, last, table="flows", form=form, out=sys.stdout, utc=utc)
     if count == 0:
         said = f"no flows from {iso(first)} to {iso(last)} match"
         say(said if utc else local(said))
@@ -259,8 +259,8 @@ def query(context: click.Context, *, sql: str, since: str, until: str, utc: bool
             raise QueryError("the SQL on standard input is not UTF-8 text") from error
     with Store(settings.clickhouse) as store:
         query_module.run(store, sql, form=form, out=sys.stdout)
-        if query_module.is_of_traffic(sql):
-            completeness.tell(store, settings, first, last, form=form, out=sys.stdout, utc=utc, named=True)
+        if table := query_module.table_of(sql):
+            completeness.tell(store, settings, first, last, table=table, form=form, out=sys.stdout, utc=utc, named=True)
     return 0
 
 

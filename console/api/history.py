@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from common.errors import QueryError
@@ -39,9 +39,11 @@ def router() -> APIRouter:
         "/history", responses=example({"flows": [FLOW], "share": share_of([FLOW]), "next": "WzE3Nzc2MzY4MTAs…"})
     )
     async def history(
+        request: Request,
         context: Context,
         flow_filter: Chosen,
         span: Range,
+        *,
         limit: Annotated[int, Query(ge=1, le=MOST_HISTORY, description="Flows of a page.")] = 100,
         cursor: Annotated[str, Query(description="`next` of the page before.")] = "",
     ) -> Response:
@@ -51,6 +53,7 @@ def router() -> APIRouter:
         a domain have what reverse DNS calls their `dst_addr`, as far as known, and `reverse` as its source. `share` is
         how much of the bytes of the page has a name.
         """
+        request.state.table = "flows"
         after = _position(cursor) if cursor else None
         steps = flow_sql.few(
             flow_filter, since=span.since, until=span.until, sort=flow_sql.HISTORY, limit=limit, after=after
@@ -63,6 +66,7 @@ def router() -> APIRouter:
 
     @routes.get("/flows", response_class=StreamingResponse, responses=_STREAMED)
     async def flows(
+        request: Request,
         context: Context,
         flow_filter: Chosen,
         span: Range,
@@ -75,6 +79,7 @@ def router() -> APIRouter:
         ] = "json",
     ) -> Response:
         """Flows as a stream of any length."""
+        request.state.table = "flows"
         steps = flow_sql.few(flow_filter, since=span.since, until=span.until, sort=sort, limit=limit)
         sql, parameters = await context.database.last(steps)
         pieces = await context.database.stream(sql, parameters, FORMATS[form])

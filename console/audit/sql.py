@@ -25,7 +25,7 @@ _SHORT_SECONDS = 3 * 86_400
 NODE = "({node:String} = '' OR node = {node:String})"
 IN_RANGE = f"""end_time > fromUnixTimestamp64Micro({{since_us:Int64}}, 'UTC')
       AND end_time <= fromUnixTimestamp64Micro({{until_us:Int64}}, 'UTC') AND {NODE}"""
-_IN_MARGIN = f"""end_time > toDateTime({{oldest:UInt32}}, 'UTC')
+IN_MARGIN = f"""end_time > toDateTime({{oldest:UInt32}}, 'UTC')
       AND end_time <= toDateTime({{newest:UInt32}}, 'UTC') AND {NODE}"""
 _CHOSEN = "end_us > {since_us:Int64} AND end_us <= {until_us:Int64}"
 
@@ -165,7 +165,7 @@ FROM (
         FROM (
             SELECT node, interface, direction, toUnixTimestamp64Micro(end_time) AS end_us, window_seconds,
                    consumed_windows, consumed_packets, consumed_bytes
-            {ledger(_IN_MARGIN, span_seconds)}
+            {ledger(IN_MARGIN, span_seconds)}
         )
         ARRAY JOIN consumed_windows AS window_begin, consumed_packets AS p, consumed_bytes AS b
         WHERE {dropped.kept("window_begin")}
@@ -198,7 +198,7 @@ ORDER BY node, interface, direction
 
 def gone(span_seconds: float) -> str:
     """What went for want of room; see console.audit.dropped."""
-    return dropped.gone(ledger(_IN_MARGIN, span_seconds), _CHOSEN, NODE)
+    return dropped.gone(ledger(IN_MARGIN, span_seconds), _CHOSEN, NODE)
 
 
 # When streams was killed while it noted a gap, it may stand there twice, with another beginning: the widest counts.

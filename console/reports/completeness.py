@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from common.times import iso
-from console.audit.sql import IN_RANGE, NODE, ledger
+from console.audit.sql import IN_MARGIN, IN_RANGE, NODE, ledger
 from schemas.clickhouse import dropped
 from schemas.clickhouse.rollups import ROLLUPS, SMALLEST
 from schemas.names import NAME_STATUSES
@@ -37,7 +37,9 @@ class Completeness:
     unnamed_packets: int = 0  # of which none came: encrypted, incomplete, malformed, without one, lost
     table: str = SMALLEST  # that the two below are about: what answers was read from
     rollup_missing_records: int = 0  # of its whole periods that are over: rows of flows that a rollup has not
-    unkept_packets: int = 0  # of whole windows that are over: packets of flows that the table packets has not
+    unkept_packets: int = (
+        0  # of its whole periods that are settled: packets that were read from Kafka and that it has not
+    )
     settled_until: float | None = None  # seconds since the Unix epoch: all is stored that was seen; None: no node
 
     def of_traffic(self) -> dict[str, int]:
@@ -84,6 +86,36 @@ FROM (
     WHERE r.time >= toDateTime({{from:UInt32}}, 'UTC') AND r.time < toDateTime({{to:UInt32}}, 'UTC')
       AND {dropped.comparable("r.time")} AND {of_node.replace("node =", "r.node =")}
 ) AS rolled
+"""  # noqa: S608  constants
+
+
+def unkept(table: str, span_seconds: float, gone: Iterable[str]) -> str:
+    """One row: packets that streams consumed for whole periods [from, to), and flows, or a rollup, has not.
+
+    Of each node apart, where the table knows them, lest they cancel out. `gone`: days that are told of as losses.
+    """
+    about = ROLLUPS.get(table)
+    node = "node" if about is None or "node" in about.keys else "''"
+    time, stored = ("time", "r.packets + r.packets_rev") if about else ("window_begin", "packets + packets_rev")
+    once = " AND role != 'responder'" if about and about.sides else ""
+    days = ", ".join(f"'{day}'" for day in gone)
+
+    def inside(moment: str) -> str:
+        left = f" AND toDate({moment}) NOT IN ({days})" if days else ""
+        return f"{moment} >= toDateTime({{from:UInt32}}, 'UTC') AND {moment} < toDateTime({{to:UInt32}}, 'UTC'){left}"
+
+    consumed = f"arrayMap((begin, packets) -> if({inside('begin')}, packets, 0), consumed_windows, consumed_packets)"
+    of_node = NODE if node == "node" else "1"
+    return f"""
+SELECT sum(greatest(n.packets, 0)) AS unkept_packets FROM (
+    SELECT node, sum(packets) AS packets FROM (
+        SELECT {node} AS node, toInt64(sum(arraySum({consumed}))) AS packets
+        {ledger(IN_MARGIN, span_seconds)} GROUP BY node
+        UNION ALL
+        SELECT {node} AS node, -toInt64(sum({stored})) AS packets FROM {table} AS r
+        WHERE {inside(time)} AND {of_node}{once} GROUP BY node
+    ) GROUP BY node
+) AS n
 """  # noqa: S608  constants
 
 

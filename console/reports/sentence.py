@@ -21,7 +21,7 @@ def sentence(found: Completeness, until: datetime) -> str:
         lacking = f"{found.rollup_missing_records:,} rows of flows"
         parts.append(f"{found.table} lacks {lacking} (see ayaflow audit --rollups)")
     if found.unkept_packets:
-        parts.append(f"{found.unkept_packets:,} packets of flows are not in the table packets")
+        parts.append(f"{found.unkept_packets:,} packets are not, or no longer, in the table {found.table}")
     if named := found.named_packets + found.unnamed_packets:
         parts.append(f"{tables.percent(found.named_packets, named)} of what was read for names has one")
     if found.settled_until is not None:

@@ -32,6 +32,7 @@ function completeness(found) {
   if (found.unclosed_epochs) parts.push(`${whole(found.unclosed_epochs)} epochs unclosed`);
   const said = [`; of all packets that nodes saw ${parts.length ? parts.join(", ") : "none was dropped or lost"}`];
   if (found.rollup_missing_records) said.push(`${found.table} lacks ${whole(found.rollup_missing_records)} flow records`);
+  if (found.unkept_packets) said.push(`${whole(found.unkept_packets)} packets are not, or no longer, in ${found.table}`);
   const readForNames = found.named_packets + found.unnamed_packets;
   if (readForNames) said.push(`${share(found.named_packets, readForNames)} of what was read for names has one`);
   const settled = Date.parse(found.settled_until);

@@ -10,6 +10,11 @@ _WENT = "SELECT day FROM dropped FINAL WHERE (rows > 0 OR NOT done)"  # without 
 DAYS = f"{_WENT} AND table IN ('flows', 'ledger')"
 """Those that are not compared; also one that is just going."""
 OF_FLOWS = f"{_WENT} AND table = 'flows'"
+COUNTED = f"""
+SELECT DISTINCT day FROM ({_WENT} AND table NOT IN ('names', 'names_ledger'))
+WHERE day >= toDate(toDateTime({{from:UInt32}}, 'UTC')) AND day <= toDate(toDateTime({{to:UInt32}}, 'UTC')) ORDER BY day
+"""  # noqa: S608  constants
+"""Those of which something went, of the days that [from, to) touches."""
 GOING = "SELECT day FROM dropped FINAL WHERE NOT done"
 KIND = "dropped"
 """Of a loss."""

@@ -1,5 +1,6 @@
 """Beside each figure of the command line stands how complete its range is, and it is what the API says."""
 
+import contextlib
 import json
 from typing import Any
 
@@ -10,7 +11,11 @@ from common.settings import ClickHouseSettings
 from common.times import iso
 from schemas.clickhouse.ddl import packets_sql
 from schemas.clickhouse.rollups import SMALLEST
+from streams.disk.plan import Day, Why
+from streams.store.disk import ClickHouseDisk
+from tests.fix_local import WRITER
 from tests.integration.fix_api import api_client
+from tests.integration.fix_disk import day, fill, ledger_of, now_ms, start_of
 from tests.integration.fix_tables import Run, Tables
 
 pytestmark = pytest.mark.clickhouse
@@ -96,8 +101,8 @@ def test_what_waits_what_is_lost_and_what_a_rollup_lacks_are_told(tables: Tables
         "INSERT INTO DB.losses (time, kind, node, gap_start, gap_end, lost) "
         f"VALUES ({hour + 5}, 'events', 'n1', 1, 4, 3), ({hour + 6}, 'messages', '', 1, 2, NULL)"
     )
-    _, out, _ = run("flows", "--since", iso(hour), "--until", iso(hour + 3_600))
-    assert out.splitlines()[-1] == (
+    _, out, _ = run("query", "SELECT 1 FROM services_1m", "--since", iso(hour), "--until", iso(hour + 3_600))
+    assert out.splitlines()[-1].partition(": ")[2] == (
         "100.0 % of 17 packets that the kernel saw are recorded; 2 losses of 3 packets or more (see ayaflow audit); "
         f"{SMALLEST} lacks 2 rows of flows (see ayaflow audit --rollups); settled until {iso(hour + 3_520)}"
     )
@@ -153,3 +158,79 @@ def test_where_nobody_watched_nothing_is_claimed(tables: Tables, run: Run, windo
     said = run("flows", *span(window))[1].splitlines()[-1]
     assert said.startswith("nothing says how complete this is: no packet was counted in this time")
     assert "complete" not in run("query", "SELECT 1")[1]
+
+
+def sent(tables: Tables, ago: int) -> dict[str, int]:
+    """Packets of a day by node."""
+    rows = tables.rows(
+        "SELECT node, sum(packets + packets_rev) FROM DB.flows "
+        f"WHERE toDate(window_begin) = '{day(ago)}' GROUP BY node ORDER BY node"
+    )
+    return {node: int(packets) for node, packets in rows}
+
+
+def lacking(run: Run, *command: str) -> int:
+    """Packets that the table has not which a command reads, of the days before the last two."""
+    code, _, err = run(*command, "--since", iso(start_of(day(4))), "--until", iso(start_of(day(2))), "--format", "json")
+    assert code == 0
+    told = next(json.loads(line)["completeness"] for line in err.splitlines() if '{"completeness"' in line)
+    assert told["seen_packets"] == told["recorded_packets"] > 0
+    return int(told["unkept_packets"])
+
+
+def test_what_was_read_and_is_not_in_the_table_is_told(tables: Tables, run: Run) -> None:
+    """A retention, or a hand, took it: no rows is not silence."""
+    for ago in (4, 3):
+        fill(tables, ago, 100, seed=ago)
+    ledger_of(tables, day(0))
+    old, young = sent(tables, 4), sent(tables, 3)
+    tables_read = ("flows", "services_1m", "hosts_1h", "flows_1h", "flows_1d")
+    assert [lacking(run, "query", f"SELECT 1 FROM {table}") for table in tables_read] == [0] * 5
+    tables.command(f"ALTER TABLE DB.flows DROP PARTITION '{day(4)}'")
+    tables.command("ALTER TABLE DB.hosts_1h DELETE WHERE node = 'n1' SETTINGS mutations_sync = 2")
+    fill(tables, 4, 1)  # what n2 has too much, n1 has not
+    (late,) = sent(tables, 4).values()
+    assert lacking(run, "flows") == old["n1"] + old["n2"] - late
+    assert lacking(run, "query", f"SELECT * FROM {tables.database}.flows") == lacking(run, "flows")
+    assert lacking(run, "report", "top_talkers") == old["n1"] + young["n1"]
+    assert lacking(run, "query", "SELECT 1 FROM flows_1d") == 0
+    said = run("flows", "--since", iso(start_of(day(4))), "--until", iso(start_of(day(2))))[1].splitlines()[-1]
+    assert "packets are not, or no longer, in the table flows; " in said
+
+
+def test_what_went_for_want_of_room_is_a_loss_and_nothing_else(tables: Tables, run: Run) -> None:
+    for ago in (4, 3):
+        fill(tables, ago, 100, seed=ago)
+    ledger_of(tables, day(0))
+    settings = ClickHouseSettings(url=tables.url, database=tables.database, **WRITER)
+    with contextlib.closing(ClickHouseDisk(settings)) as disk:
+        assert disk.go(Day(table="flows", day=day(4), rows=100, bytes=1), Why.CAP, now_ms()) == 100
+    assert lacking(run, "flows") == 0
+    tables.command(f"ALTER TABLE DB.flows DROP PARTITION '{day(3)}'")
+    assert lacking(run, "flows") > 0
+
+
+def test_windows_that_were_made_anew_are_compared_where_both_lengths_begin(tables: Tables, run: Run) -> None:
+    """Those of an hour, in the place of those of ten seconds: a range that begins within one leaves it out."""
+    fill(tables, 3, 500)
+    ledger_of(tables, day(0))
+    tables.command("CREATE TABLE DB.anew AS DB.flows")
+    hours = "toStartOfHour(window_begin) AS window_begin, toUInt16(3600) AS window_seconds"
+    tables.command(f"INSERT INTO DB.anew SELECT * REPLACE ({hours}) FROM DB.flows")
+    tables.command(f"ALTER TABLE DB.flows REPLACE PARTITION '{day(3)}' FROM DB.anew")
+    begin = start_of(day(3))
+    tables.command(
+        "INSERT INTO DB.rewindowed (window_from, window_until, bucket_seconds) "
+        f"VALUES ({begin}, {begin + 86_400}, 3600)"
+    )
+
+    def lacks() -> int:
+        span = ("--since", iso(begin + 5_000), "--until", iso(begin + 50_000))
+        err = run("flows", *span, "--format", "json")[2]
+        return int(json.loads(err.splitlines()[0])["completeness"]["unkept_packets"])
+
+    assert lacks() == 0
+    tables.command(
+        f"ALTER TABLE DB.flows DELETE WHERE window_begin = toDateTime({begin + 7_200}) SETTINGS mutations_sync = 2"
+    )
+    assert lacks() > 0
