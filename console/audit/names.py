@@ -76,13 +76,15 @@ ORDER BY node
 """What came of the copies that were read: a row a node."""
 
 _BLOCK = "node, topic_id, kafka_partition, kafka_offset_start"
+_FIRST = "(SELECT if(count() = 0, now(), min(names.received)) FROM names)"
+"""As far as names goes back: its retention is shorter than that of its ledger. Without rows it goes nowhere."""
 STORED = f"""
 SELECT node, sum(abs(toInt64(told) - toInt64(stored))) AS differing
 FROM (
     SELECT {_BLOCK}, sum(told) AS told, sum(stored) AS stored, max(told_at) AS received
     FROM (
         SELECT {_BLOCK}, toInt64(transactions) AS told, toInt64(0) AS stored, received AS told_at
-        FROM names_ledger WHERE {_IN_RANGE} AND received >= (SELECT min(names.received) FROM names)
+        FROM names_ledger WHERE {_IN_RANGE} AND received >= {_FIRST}
         UNION ALL
         SELECT {_BLOCK}, toInt64(0) AS told, toInt64(count) AS stored, toDateTime(0, 'UTC') AS told_at
         FROM names WHERE {NODE}

@@ -9,7 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from common.errors import QueryError
+from common.settings import ClickHouseSettings
 from common.times import iso
+from schemas.clickhouse.ddl import migrations
+from schemas.clickhouse.stored import OPERATOR_PREFIX
 from streams.kafka.log import Ends
 from streams.partition.again import Span
 from streams.store.rewindow import Stored
@@ -19,6 +22,7 @@ WARM_SECONDS = 600
 LATE_SECONDS = 3_600
 """After the last window: so late a packet may come where flows does not say how far it has them."""
 _NAME = re.compile(r"[A-Za-z_]\w{0,62}", re.ASCII)
+_OUR_PREFIXES = ("going_", "gone_", "rewindow_", OPERATOR_PREFIX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +61,18 @@ def check(wanted: Wanted, *, now: float, retention_days: int, tables: Set[str]) 
         )
     if wanted.into and not _NAME.fullmatch(wanted.into):
         raise QueryError(f"--into {wanted.into!r} is no name of a table: letters, digits and _ are")
+    if _is_ours(wanted.into):
+        raise QueryError(f"--into {wanted.into}: tables of this name are ayaflow's own; name another one")
     if wanted.into in tables:
         raise QueryError(
             f"there is a table {wanted.into} already: name another one, or drop it (DROP TABLE {wanted.into})"
         )
+
+
+def _is_ours(name: str) -> bool:
+    """Whether we have, or make, tables that are called so: whoever finds one takes it for ours."""
+    made = frozenset[str]().union(*(each.makes for each in migrations(ClickHouseSettings())))
+    return name.startswith(_OUR_PREFIXES) or name.removesuffix("_local") in {*made, "packets", "schema_migrations"}
 
 
 def bucket(wanted: Wanted, lengths: Set[int]) -> int:

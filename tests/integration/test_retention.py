@@ -117,3 +117,20 @@ def test_a_ttl_that_is_somebodys_own_is_left_alone(tables: Tables) -> None:
     )
     assert (ttls["flows"], ttls["hosts_1h"]) == (own, "")
     assert (ttls["flows_1h"], ttls["incident"]) == ("time + toIntervalDay(400)", "time + toIntervalDay(730)")
+
+
+def test_names_that_are_all_gone_by_their_retention_are_not_missing(tables: Tables, run: Run) -> None:
+    """Nothing was read for names since: their ledger is kept for longer."""
+    ledger_of(tables, day(0))
+    for offset in (0, 10):  # of a partition's newest insert nothing is said
+        tables.command(
+            "INSERT INTO DB.names_ledger (node, clock, received, topic_id, kafka_offset_start, kafka_offset_end, "
+            f"transactions) VALUES ('n1', {start_of(day(20))}, {start_of(day(20))}, 1, {offset}, {offset + 5}, 7)"
+        )
+    span = ("--since", iso(start_of(day(OLD))), "--until", iso(start_of(day(0))))
+    code, out, _ = run("audit", *span, "--format", "json")
+    assert (code, json.loads(out)["message"][:6]) == (0, "Exact:")
+    tables.name(received=start_of(day(20)) - 10)  # but of what there is, all must be there
+    code, out, _ = run("audit", *span, "--format", "json")
+    assert code == 1
+    assert "7 transaction" in json.loads(out)["message"]

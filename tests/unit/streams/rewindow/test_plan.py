@@ -26,12 +26,16 @@ def wanted(**more: Any) -> Wanted:
         (wanted(span=Span(NOW - 90 * 86_400, NOW)), "clickhouse.flows_retention_days: 90"),
         (wanted(filter="port = 443"), "--into NAME"),
         (wanted(into="a table"), "no name of a table"),
-        (wanted(into="flows"), "there is a table flows already"),
+        (wanted(into="mine"), r"there is a table mine already.*DROP TABLE mine"),
+        *(
+            (wanted(into=name), f"--into {name}: tables of this name are ayaflow's own; name another one$")
+            for name in ("flows", "flows_local", "packets", "top_talkers", "operator_x", "going_flows_20261128_1")
+        ),
     ],
 )
 def test_what_cannot_be_done_says_what_to_ask_instead(request_: Wanted, said: str) -> None:
     with pytest.raises(QueryError, match=said):
-        check(request_, now=NOW, retention_days=90, tables={"flows"})
+        check(request_, now=NOW, retention_days=90, tables={"flows", "mine"})
     check(wanted(into="incident", filter="port = 443"), now=NOW, retention_days=90, tables={"flows"})
 
 
