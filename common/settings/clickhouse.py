@@ -84,7 +84,7 @@ class ClickHouseSettings(Section):
     def _in_bytes(cls, value: int) -> int:
         if 0 < value < _LEAST_CAP:
             raise ValueError(
-                f"is in bytes, and at least {_LEAST_CAP:,}: with less every day before today would go; 0: none"
+                f"bytes, and at least {_LEAST_CAP:,}: with less every day before today would go; 0: none"
             )
         return value
 

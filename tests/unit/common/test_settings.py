@@ -99,7 +99,7 @@ def test_a_retention_that_ends_behind_clickhouses_time_is_refused(name: str) -> 
 
 
 def test_a_cap_in_other_units_than_bytes_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"max_bytes: .*is in bytes, and at least 1,000,000"):
+    with pytest.raises(SettingsError, match=r"max_bytes: .*bytes, and at least 1,000,000"):
         load(flags={"clickhouse.max_bytes": "500"})
     assert load(flags={"clickhouse.max_bytes": "0"}).clickhouse.max_bytes == 0
 
