@@ -83,9 +83,7 @@ class ClickHouseSettings(Section):
     @classmethod
     def _in_bytes(cls, value: int) -> int:
         if 0 < value < _LEAST_CAP:
-            raise ValueError(
-                f"bytes, and at least {_LEAST_CAP:,}: with less every day before today would go; 0: none"
-            )
+            raise ValueError(f"bytes, and at least {_LEAST_CAP:,}: with less every day before today would go; 0: none")
         return value
 
     @model_validator(mode="after")
