@@ -1,4 +1,4 @@
-"""What the worker needs of its neighbours: Protocols, which the real parts obey and the fakes of streams.testing too.
+"""What the worker needs of its neighbours: Protocols, which the real parts obey and their fakes for tests too.
 
 All of it but Message and Member is blocking, and used from a thread. ServiceUnavailable, from any of them, says
 that the same call may work later.

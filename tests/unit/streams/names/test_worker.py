@@ -11,11 +11,12 @@ from prometheus_client import CollectorRegistry
 from schemas.avro.codec import Codec
 from schemas.names import NameBatch
 from streams import metrics
+from streams.kafka.testing import MemoryMember, MemoryOffsets, MemoryPublisher
 from streams.names.accounts import REPEATED_SECONDS
 from streams.names.partition import INSERT_SECONDS
 from streams.names.testing import MemoryBehind, MemoryNames
 from streams.names.worker import NameWorker
-from streams.testing import HandThreads, ManualClock, MemoryMember, MemoryOffsets, MemoryPublisher, settle
+from streams.testing import HandThreads, ManualClock, settle
 from streams.worker.output.refusals import BRING_IN_SECONDS
 from tests.unit.streams.names.node import START, Node, batch
 

@@ -12,16 +12,8 @@ from common.settings import StreamsSettings
 from schemas.avro.codec import Codec
 from schemas.packets import PacketBatch
 from streams import metrics
-from streams.testing import (
-    HandThreads,
-    ManualClock,
-    MemoryBroker,
-    MemoryMember,
-    MemoryOffsets,
-    MemoryPublisher,
-    MemoryStore,
-    settle,
-)
+from streams.kafka.testing import MemoryBroker, MemoryMember, MemoryOffsets, MemoryPublisher
+from streams.testing import HandThreads, ManualClock, MemoryStore, settle
 from streams.worker.worker import Worker
 from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch, counters
 
