@@ -126,7 +126,8 @@ def router() -> APIRouter:
             values[row["series"]][(row["time"] - starts.start) // step] = row["value"]
         if question.by and not any(values[-1]):
             del values[-1]
-        await _unknown(context, question, named, starts, values, stored_until=_stored_until(context, span))
+        known = _known(question, plan), _stored_until(context, span)
+        await _unknown(context, question, named, starts, values, known=known)
         shown: list[dict[str, Any]] = [
             {"name": _named(row, question.by), "values": values[number]} for number, row in enumerate(named)
         ]
@@ -184,6 +185,11 @@ async def _question(context: Services, by: tuple[str, ...], flow_filter: Filter,
     )
 
 
+def _known(question: Question, plan: Plan) -> float:
+    """Seconds since the Unix epoch from when on the table that is read has all that was stored in it."""
+    return question.oldest_raw.timestamp() if question.oldest_raw and plan.coarsest == "flows" else 0
+
+
 def _stored_until(context: Services, span: TimeRange) -> float:
     """Seconds since the Unix epoch: what is older is stored, if all is well."""
     return span.now.timestamp() - patience(context.window_seconds, context.node_timeout_seconds)
@@ -196,9 +202,12 @@ async def _unknown(
     starts: range,
     values: Mapping[int, list[int | None]],
     *,
-    stored_until: float,
+    known: tuple[float, float],
 ) -> None:
-    """Put None for 0 where the ledger does not say that nothing passed: of each node, where nodes are told apart."""
+    """Put None for 0 where the ledger does not say that nothing passed: of each node, where nodes are told apart.
+
+    `known`: of _known and _stored_until. What is gone from the table is not known.
+    """
     by_node = watched.NODE in question.by
     groups: dict[str, list[list[int | None]]] = {}
     for number, one in values.items():
@@ -216,10 +225,10 @@ async def _unknown(
             [row for row in rows if not name or row[watched.NODE] == name],
             step=starts.step,
             all_stored=question.flow_filter.expression is None,
-            stored_until=stored_until,
+            stored_until=known[1],
         )
         for i in steps:
-            if starts[i] not in quiet:
+            if starts[i] not in quiet or starts[i] < known[0]:
                 for one in groups[name]:
                     one[i] = None
 

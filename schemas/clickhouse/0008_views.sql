@@ -81,7 +81,8 @@ FROM (
     FROM {database}.flows AS f
     WHERE primary AND window_begin >= {since:DateTime('UTC')} AND window_begin < {until:DateTime('UTC')}
       AND (src_addr = {addr:IPv6} OR dst_addr = {addr:IPv6})
-    GROUP BY minute);
+    GROUP BY minute)
+HAVING minutes > 0;
 
 -- A range of more than a week has days in common with the one before.
 CREATE VIEW IF NOT EXISTS {database}.week_before {on_cluster} AS

@@ -13,7 +13,7 @@ from streams.disk.plan import Day, Why
 from streams.store.disk import ClickHouseDisk
 from tests.fix_local import WRITER
 from tests.integration.fix_api import api_client
-from tests.integration.fix_disk import day, fill, now_ms, start_of
+from tests.integration.fix_disk import day, fill, ledger_of, now_ms, start_of
 from tests.integration.fix_tables import Tables
 
 pytestmark = pytest.mark.clickhouse
@@ -58,6 +58,27 @@ def test_the_ends_of_a_range_are_taken_whole_wherever_the_raw_windows_are_gone(t
             assert found["total"]["packets"] + found["total"]["packets_rev"] == packets > 0
             kept = _asked(client, by, start_of(day(2)) + 5_010, start_of(day(2)) + 9_010)
             assert kept["since"] == iso(start_of(day(2)) + 5_010, digits=6)  # there they are cut
+
+
+@pytest.mark.parametrize("gone", [by_the_cap, by_hand, by_a_shorter_retention])
+def test_a_step_whose_raw_windows_are_gone_is_not_one_in_which_nothing_passed(tables: Tables, gone: Any) -> None:
+    for ago in (5, 2):
+        fill(tables, ago, 1_000)
+    ledger_of(tables, day(0))
+    gone(tables)
+    flags = {"clickhouse.url": tables.url, "clickhouse.database": tables.database}
+    with api_client(settings_module.load(flags={**flags, "kafka.bootstrap_servers": "127.0.0.1:1"})) as client:
+
+        def values(ago: int, expression: str) -> set[int | None]:
+            begin = start_of(day(ago)) + 3_600
+            asked = {"since": iso(begin), "until": iso(begin + 36_000), "points": "10", "filter": expression}
+            answer = client.get("/api/series", params=asked).json()
+            return {*answer["series"][0]["values"]}
+
+        assert values(5, "src_port = 7") == {None}  # nobody knows what it was
+        assert values(2, "src_port = 7") == {0}
+        assert values(5, "dst_port = 7") == {0}  # the rollups do
+        assert not values(5, "dst_port = 443") & {0, None}
 
 
 def _asked(client: TestClient, by: str, since: int, until: int) -> Any:

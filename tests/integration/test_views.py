@@ -189,6 +189,7 @@ def test_bits_per_second_are_of_the_time_that_a_window_lasts(tables: Tables, len
     )
     assert count == len(minutes) > 10
     assert rates == pytest.approx(np.quantile(sent, [0.5, 0.9, 0.95, 0.99]))
+    assert asked(tables, f"SELECT * FROM DB.percentiles({span(begin, begin + DAY)}, addr = '::9')") == []
 
 
 def test_the_first_seen_of_a_pair_is_of_all_its_rows(stored: Stored) -> None:
