@@ -55,6 +55,7 @@ class Seen:
     today: date  # by ClickHouse's clock
     pieces: tuple[Piece, ...]
     rooms: tuple[Room, ...]
+    held: frozenset[date] = frozenset()  # days that somebody holds (ayaflow repair, rewindow): they cannot go
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +115,7 @@ class Plan:
     why: Why | None  # it goes now
     limit: Why | None = None  # what `left` is of
     near: bool = False  # it is to be announced
+    held: tuple[date, ...] = ()  # that would go otherwise
     in_vain: bool = False  # clickhouse.reserve_bytes is more than could be free
 
 
@@ -138,6 +140,7 @@ def plan(seen: Seen, limits: Limits, retention: Mapping[str, int], *, coming: fl
         why=limit if left is not None and left < coming else None,
         limit=limit,
         near=any(near for _, _, near in rooms),
+        held=tuple(sorted(day for day in seen.held if day < seen.today)),
         in_vain=any(limits.in_vain(room, used[room.host]) for room in seen.rooms),
     )
 
@@ -146,7 +149,7 @@ def _in_order(seen: Seen, retention: Mapping[str, int]) -> list[Day]:
     rows: Counter[tuple[str, date]] = Counter()
     size: Counter[tuple[str, date]] = Counter()
     for piece in seen.pieces:
-        if piece.day is not None and piece.day < seen.today:
+        if piece.day is not None and piece.day < seen.today and piece.day not in seen.held:
             rows[piece.table, piece.day] += piece.rows
             size[piece.table, piece.day] += piece.bytes
     days = [Day(table=table, day=day, rows=rows[table, day], bytes=size[table, day]) for table, day in rows]
@@ -204,6 +207,11 @@ def announcement(found: Plan, limits: Limits, rate: float | None) -> Iterable[st
         )
     if not found.near:
         return
+    if found.held:
+        yield (
+            f"{', '.join(map(str, found.held))}: held by ayaflow repair or rewindow, so others go before. If that was "
+            "killed, give its command again"
+        )
     what = _limit(found, limits)
     if found.next is None:
         what_helps = "raise it" if found.limit is Why.CAP else "make room there, lower it"

@@ -94,6 +94,13 @@ class ClickHouseDisk:
             list,
             database=self._settings.database,
         )
+        held = self._connection.query(
+            "SELECT arrayJoin(extractAll(create_table_query, 'hold_([0-9]{8})')) FROM system.tables "
+            "WHERE database = {database:String} AND name = {flows:String}",
+            lambda rows: frozenset(datetime.strptime(row[0], "%Y%m%d").replace(tzinfo=UTC).date() for row in rows),
+            database=self._settings.database,
+            flows=self._settings.stored("flows"),
+        )
         going = {host: sum(row[5] for row in pieces if row[0] == host and not row[3]) for host, *_ in rooms}
         return Seen(
             today=rooms[0][4],
@@ -105,6 +112,7 @@ class ClickHouseDisk:
             rooms=tuple(
                 Room(host=host, free=free, total=total, going=going[host]) for host, _, free, total, _ in rooms if total
             ),
+            held=held,
         )
 
     def unfinished(self) -> list[Drop]:

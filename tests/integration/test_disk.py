@@ -11,6 +11,7 @@ import pytest
 from common.errors import ServiceUnavailable
 from common.settings import ClickHouseSettings
 from common.times import iso
+from schemas.clickhouse.rollups import ROLLUPS
 from streams.disk.plan import Day, Why
 from streams.store import disk as disk_module
 from streams.store.connection import Connection
@@ -178,6 +179,25 @@ def test_rows_that_come_while_their_day_goes_are_kept_or_counted(tables: Tables)
             going.join(HANG_SECONDS)
     assert not going.is_alive()
     assert who_went_on(tables) == sent
+
+
+def test_a_repair_that_was_killed_keeps_its_day_and_no_other(tables: Tables) -> None:
+    settings = ClickHouseSettings(url=tables.url, database=tables.database, **WRITER)
+    for ago in (5, 3):
+        fill(tables, ago, 100)
+    with contextlib.closing(Connection(settings, None)) as own, keeper(tables, cap=1, reserve_bytes=0) as kept:
+        held = Days(own, settings)
+        held.hold(day(5))
+        for _ in range(3):
+            kept.look()
+        assert {*days_of(tables, "flows"), *days_of(tables, "flows_1h")} == {day(5)}
+        assert tables.rows(f"SELECT count(), countIf(day = '{day(5)}') FROM DB.dropped FINAL") == [
+            (len(ROLLUPS) + 1, 0)
+        ]
+        assert any(f"{day(5)}: held by ayaflow repair" in warning for warning in kept.warnings)
+        held.let_go(day(5))
+        kept.look()
+        assert days_of(tables, "flows") == []
 
 
 def test_a_day_that_is_held_does_not_go_and_one_that_goes_is_not_held(tables: Tables) -> None:

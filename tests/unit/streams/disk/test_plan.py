@@ -1,5 +1,6 @@
 """Which day goes first, and when."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 from streams.disk.plan import Growth, Limits, Piece, Plan, Room, Seen, Why, announcement, plan
@@ -110,3 +111,13 @@ def test_what_helps_hangs_on_the_limit() -> None:
     found = plan(seen(piece("flows", 0), free=GB), Limits(), RETENTION)
     (said,) = announcement(found, Limits(), None)
     assert said.endswith("no day before today that could go: make room there, lower it, or shorten what is kept")
+
+
+def test_a_day_that_is_held_keeps_none_but_itself() -> None:
+    held = frozenset({TODAY - timedelta(days=5), TODAY})
+    disk = replace(seen(piece("flows", 5), piece("services_1m", 5), piece("flows", 3)), held=held)
+    found = plan(disk, Limits(cap=1), RETENTION)
+    assert (first(found), found.why) == (("flows", 3), Why.CAP)
+    told, next_ = announcement(found, Limits(cap=1), None)
+    assert told.startswith("2026-11-23: held by ayaflow repair or rewindow")
+    assert "the day 2026-11-25 of flows goes next" in next_
