@@ -7,13 +7,17 @@ import subprocess
 import sys
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from confluent_kafka import KafkaError, Producer
 
+from ayaflow.consume import FlowPart
+from ayaflow.consume.reading import Reading
 from common import kafka
 from common.settings import KafkaSettings
 from schemas.avro.codec import Codec
@@ -147,3 +151,26 @@ def sliced(items: Iterable[Any], size: int) -> Iterable[list[Any]]:
     rest = iter(items)
     while part := list(itertools.islice(rest, size)):
         yield part
+
+
+@pytest.fixture
+def site(kafka_broker: str) -> Site:
+    return Site(kafka_broker)
+
+
+def collect(reading: Reading[Any, Any], rows: int, parts: list[Any] | None = None) -> list[Any]:
+    """Parts until so many rows came; each is committed."""
+    parts = [] if parts is None else parts
+
+    def enough() -> bool:
+        part = reading.poll(0.5)
+        if part is not None and part.commit():
+            parts.append(part)
+        return sum(map(len, parts)) >= rows
+
+    until(enough, lambda: [(len(part), part.duplicates, part.offsets) for part in parts])
+    return parts
+
+
+def ids(parts: list[FlowPart]) -> Counter[str]:
+    return Counter(each for part in parts for each in part.table["record_id"].to_pylist())

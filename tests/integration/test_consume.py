@@ -1,14 +1,8 @@
 """ayaflow.consume with a real Kafka: each record and packet once, whatever becomes of readers, topics and brokers."""
 
-import contextlib
 import dataclasses
-import os
-import signal
-import socket
-import subprocess
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,47 +12,24 @@ import numpy as np
 import pytest
 from confluent_kafka import Producer, TopicPartition
 
-from ayaflow.consume import FlowPart, Flows, Packets, ServiceUnavailable, SettingsError
-from ayaflow.consume.reading import Part, Reading
+from ayaflow.consume import FlowPart, Flows, Packets, SettingsError
+from ayaflow.consume.reading import Part
 from common import kafka
 from schemas.avro.records import decode_record, encode_record
 from schemas.avro.registry import HEADER, newest
 from schemas.packets import PacketBatch
-from tests.bench.process import children
 from tests.consumers import page
-from tests.fix_local import free_port, kafka_answers, running_kafka, temporary_directory
-from tests.integration.fix_consume import HOUR, NOW, PACKETS, Killed, Site, sliced
+from tests.integration.fix_consume import HOUR, NOW, PACKETS, Killed, Site, collect, ids, site, sliced
 from tests.unit.streams.batches import STRIDE, Packet, batch, coalesced
 from tests.waiting import HANG_SECONDS, until
+
+__all__ = ["site"]
 
 pytestmark = pytest.mark.kafka
 
 
-@pytest.fixture
-def site(kafka_broker: str) -> Site:
-    return Site(kafka_broker)
-
-
 def moment(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
-
-
-def collect(reading: Reading[Any, Any], rows: int, parts: list[Any] | None = None) -> list[Any]:
-    """Parts until so many rows came; each is committed."""
-    parts = [] if parts is None else parts
-
-    def enough() -> bool:
-        part = reading.poll(0.5)
-        if part is not None and part.commit():
-            parts.append(part)
-        return sum(map(len, parts)) >= rows
-
-    until(enough, lambda: [(len(part), part.duplicates, part.offsets) for part in parts])
-    return parts
-
-
-def ids(parts: list[FlowPart]) -> Counter[str]:
-    return Counter(each for part in parts for each in part.table["record_id"].to_pylist())
 
 
 def test_a_range_is_all_that_is_there_each_record_once(site: Site) -> None:
@@ -328,84 +299,6 @@ def test_a_message_of_twelve_megabytes_is_read_or_skipped_like_any_other(site: S
     assert sum(map(len, parts)) == 4, "the first has the record_id of one of the four"
     assert len([each for part in parts for each in part.skipped]) == 1
     assert max(len(name) for part in parts for name in part.table["node"].to_pylist()) == 12 << 20
-
-
-def test_a_broker_that_is_not_there_is_told_in_time() -> None:
-    nobody = f"127.0.0.1:{free_port()}"
-    with Flows(nobody, timeout_seconds=2) as reader, pytest.raises(ServiceUnavailable, match=f"{nobody} does not"):
-        next(reader)
-
-
-def test_a_broker_that_is_silent_is_told_in_time_and_nothing_is_left_out() -> None:
-    with temporary_directory() as directory, running_kafka(directory) as (bootstrap, process):
-        site = Site(bootstrap)
-        site.send_records(site.records(100))
-        with Flows(bootstrap, group="g", topic=site.topics.flows, timeout_seconds=2) as reader:
-            parts = collect(reader, 100)
-            with still(process):
-                begun = time.monotonic()
-                with pytest.raises(ServiceUnavailable, match="does not answer"):
-                    next(reader)
-                with pytest.raises(ServiceUnavailable, match="were not committed: Kafka does not answer"):
-                    parts[-1].commit()
-                with pytest.raises(ServiceUnavailable), Flows(bootstrap, group="other", timeout_seconds=2) as other:
-                    next(other)
-                assert time.monotonic() - begun < 60
-            until(lambda: kafka_answers(bootstrap))
-            site.send_records(site.records(50, revision=1))
-            collect(reader, 150, parts)
-            assert {*ids(parts).values()} == {1}
-            with still(process):
-                begun = time.monotonic()
-                reader.close()
-                assert time.monotonic() - begun < 60
-
-
-@contextlib.contextmanager
-def still(process: subprocess.Popen[str]) -> Iterator[None]:
-    """The broker takes connections and says nothing."""
-    pids = children(process.pid)
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
-
-
-@contextlib.contextmanager
-def silent() -> Iterator[str]:
-    """A registry that takes questions and says nothing."""
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        server.listen(64)
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
-
-
-def test_a_registry_that_is_silent_is_an_error_in_time_and_nothing_is_left_out(site: Site) -> None:
-    site.send_records(site.records(100))
-    with silent() as url, Flows(site.kafka, topic=site.topics.flows, schema_registry=url, timeout_seconds=2) as reader:
-        begun = time.monotonic()
-        with pytest.raises(ServiceUnavailable, match="schema registry"):
-            next(reader)
-        assert time.monotonic() - begun < 60
-        reader._codec = site.codec  # it answers
-        assert sum(map(len, reader)) == 100
-
-
-def test_a_topic_that_was_just_made_is_read_at_once(site: Site) -> None:
-    """Its partitions may have no leader yet."""
-    for _ in range(4):
-        fresh = Site(site.kafka, partitions=8)
-        for group in (None, "g"):
-            with Flows(fresh.kafka, group=group, topic=fresh.topics.flows) as reader:
-                assert reader.poll(0.1) is None
-
-
-def test_a_topic_that_is_not_there_is_told_with_what_to_do(site: Site) -> None:
-    with Flows(site.kafka, topic="nothing") as reader, pytest.raises(ServiceUnavailable, match="no topic nothing at"):
-        next(reader)
 
 
 def test_without_a_group_there_is_nothing_to_commit_to(site: Site) -> None:

@@ -17,7 +17,12 @@ from tests.fix_local import REPOSITORY
 pytestmark = [pytest.mark.ship, pytest.mark.root, pytest.mark.timeout(900)]
 
 TREES = sorted((REPOSITORY / ".ship/headers").glob("*/usr/src/linux-headers-*-cloud-*"))
-TESTS = ("tests/kernel/test_frames.py", "tests/kernel/test_tunnels.py", "tests/kernel/test_inspect.py")
+TESTS = (
+    "tests/kernel/test_frames.py",
+    "tests/kernel/test_tunnels.py",
+    "tests/kernel/test_inspect.py",
+    "tests/kernel/test_inspect_parts.py",
+)
 
 
 def test_there_are_headers_of_another_series() -> None:

@@ -119,3 +119,11 @@ class Rig:
         value = self.registry.get_sample_value(f"ayaflow_streams_{name}", labels)
         assert value is not None, f"there is no metric {name}"
         return value
+
+
+async def refused(rig: Rig, node: Source) -> None:
+    """The first of three windows is refused; the others are stored."""
+    rig.store.refuses = {START}
+    await rig.send(node.batch(1, 1, clock=10), node.batch(11, clock=20), node.batch(21, clock=30), node.batch(clock=31))
+    await rig.clock.advance(1)
+    await rig.clock.advance(1)
