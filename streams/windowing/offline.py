@@ -5,7 +5,7 @@ known of open windows is one row a flow, put away on disk when it grows.
 """
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,8 +18,8 @@ from streams.windowing.initiators import Initiators
 from streams.windowing.keys import Names, pack
 from streams.windowing.naming import Naming
 from streams.windowing.rows import Rows, concatenate
-from streams.windowing.spill import Place
-from streams.windowing.tunnels import Tunnels
+from streams.windowing.spill import Known, Place, T
+from streams.windowing.tunnels import Table, Tunnels
 from streams.windowing.windows import Window, split
 
 MEMORY_BYTES = 96 << 20  # of rows
@@ -28,11 +28,11 @@ MEMORY_BYTES = 96 << 20  # of rows
 class RowStore(Protocol):
     """What we use of spill.Spill."""
 
-    def write(self, rows: Rows) -> Place:
-        """Put rows away."""
+    def write(self, rows: Rows | Known) -> Place:
+        """Put rows away, or what their numbers stand for."""
 
-    def read(self, place: Place) -> Rows:
-        """Get rows back."""
+    def read(self, place: Place, kind: type[T]) -> T:
+        """Get back what was written, of its kind."""
 
 
 class OfflineWindows:
@@ -44,7 +44,7 @@ class OfflineWindows:
         self._naming = Naming()
         self._initiators = Initiators()
         self._windows: dict[int, Window] = {}  # by start
-        self._stored: dict[int, list[Place]] = {}
+        self._stored: dict[int, list[tuple[Place, Place]]] = {}  # rows, and the tunnels of that time
         self._loose_bytes = 0  # of rows since the last compaction
 
     def add(self, batch: PacketBatch) -> None:
@@ -68,27 +68,45 @@ class OfflineWindows:
             window.compact()
         self._loose_bytes = 0
         if sum(window.nbytes for window in self._windows.values()) > self._limit // 2:
+            known = self._store.write(Known(tunnels=self._tunnels.table()[: len(self._tunnels) + 1]))
             for start, window in self._windows.items():
-                self._stored.setdefault(start, []).extend(self._store.write(piece.rows) for piece in window)
+                pieces = ((self._store.write(piece.rows), known) for piece in window)
+                self._stored.setdefault(start, []).extend(pieces)
             self._windows.clear()
+            self._tunnels = Tunnels()  # anybody can make them up: a capture may have any number
 
     def flows(self) -> Iterator[FlowColumns]:
         """The flows of each window, by time of the window and of their first packet. Each window is given once."""
         for start in sorted({*self._windows, *self._stored}):
             window = self._windows.pop(start, Window(start))
-            parts = [self._store.read(place) for place in self._stored.pop(start, [])]
+            rows, tunnels = self._rows(self._stored.pop(start, []), [piece.rows for piece in window])
             flows = merge(
-                concatenate([*parts, *(piece.rows for piece in window)]),
+                rows,
                 window_begin=start,
                 window_seconds=self._seconds,
                 node_names=self._names.all(),
                 interface_names=self._interfaces.all(),
-                tunnels=self._tunnels.table(),
+                tunnels=tunnels.table(),
                 naming=self._naming.table(),
                 initiators=self._initiators,
             )
             self._initiators.learn(flows)
             yield in_order(flows)
+
+    def _rows(self, stored: list[tuple[Place, Place]], here: list[Rows]) -> tuple[Rows, Tunnels]:
+        """All rows of a window, and what their tunnels' numbers stand for."""
+        if not stored:
+            return concatenate(here), self._tunnels
+        tunnels = Tunnels()
+
+        def ours(rows: Rows, table: Table) -> Rows:
+            keys = rows.keys.copy()
+            keys["tunnel"] = tunnels.again(keys["tunnel"], table)
+            return replace(rows, keys=keys)
+
+        tables = {known: self._store.read(known, Known).tunnels for known in {known for _, known in stored}}
+        parts = [ours(self._store.read(place, Rows), tables[known]) for place, known in stored]
+        return concatenate([*parts, *(ours(rows, self._tunnels.table()) for rows in here)]), tunnels
 
 
 _FIRST = ("protocol", "src_addr", "dst_addr", "src_port", "dst_port")

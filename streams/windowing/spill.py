@@ -3,12 +3,13 @@
 import tempfile
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from common.errors import EnvironmentProblem
 from streams.windowing.rows import Rows
+from streams.windowing.tunnels import Table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +21,17 @@ class _Column:
 
 
 Place = tuple[_Column, ...]
-"""Where rows lie."""
+"""Where rows lie, or what is known of their numbers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What the numbers in rows stand for."""
+
+    tunnels: Table
+
+
+T = TypeVar("T", Rows, Known)
 
 
 class Spill:
@@ -31,8 +42,8 @@ class Spill:
         self._directory = directory
         self._file: Any = None
 
-    def write(self, rows: Rows) -> Place:
-        """Put rows away. Raises EnvironmentProblem when the disk is full."""
+    def write(self, rows: Rows | Known) -> Place:
+        """Put rows away, or what their numbers stand for. Raises EnvironmentProblem when the disk is full."""
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(dir=self._directory, prefix="ayaflow-")  # noqa: SIM115  see close
@@ -47,15 +58,15 @@ class Spill:
             ) from error
         return tuple(place)
 
-    def read(self, place: Place) -> Rows:
-        """Get rows back."""
+    def read(self, place: Place, kind: type[T]) -> T:
+        """Get back what was written, of its kind."""
         columns = {}
         for column in place:
             self._file.seek(column.offset)
             octets = self._file.read(column.count * column.dtype.itemsize)
             columns[column.name] = np.frombuffer(octets, column.dtype)
         self._file.seek(0, 2)
-        return Rows(**columns)
+        return kind(**columns)
 
     def close(self) -> None:
         """Give the space back."""

@@ -65,6 +65,12 @@ class Tunnels:
         """What the numbers so far stand for."""
         return self._table
 
+    def again(self, numbers: U32, table: Table) -> U32:
+        """Our numbers for those that another one gave, whose table this is."""
+        distinct, inverse = np.unique(numbers >> np.uint32(2), return_inverse=True)
+        ours = [self._number(table[index].tobytes().rstrip(b"\0")) if index else 0 for index in distinct.tolist()]
+        return np.array(ours, np.uint32)[inverse] << np.uint32(2) | numbers & np.uint32(3)
+
     @property
     def crowded(self) -> bool:
         """Whether it is time for `keep`."""

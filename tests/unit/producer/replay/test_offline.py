@@ -35,6 +35,10 @@ def rows(flows: FlowColumns) -> list[Row]:
             flows.first_offset_us.tolist(),
             flows.last_offset_us.tolist(),
             [flows.interface_names[i] for i in flows.interface],
+            flows.tunnel_type.tolist(),
+            flows.tunnel_id.tolist(),
+            to_text(flows.outer_src_addr),
+            to_text(flows.outer_dst_addr),
             strict=True,
         )
     )
@@ -91,6 +95,42 @@ def test_little_memory_gives_the_same_flows(spill: Spill, tmp_path: Path, memory
     small = Spill(tmp_path)
     assert windowed(batches, small, memory) == windowed(batches, spill)
     small.close()
+
+
+def through_tunnels(count: int) -> list[list[Packet]]:
+    """Of each flow a packet there and one back, minutes later, each through a tunnel of its own; and some outside."""
+
+    def packet(number: int, second: int, back: int) -> Packet:
+        ends, outer = ("10.0.0.1", "10.0.0.2"), (f"10.9.{number % 7}.1", f"10.8.{number % 5}.1")
+        via = {"outer_src": outer[back], "outer_dst": outer[1 - back], "tunnel_type": 1, "tunnel_id": number}
+        return Packet(
+            time_ns=second * SECOND + number,
+            src=ends[back],
+            dst=ends[1 - back],
+            src_port=(40_000, 443)[back],
+            dst_port=(443, 40_000)[back],
+            direction=back,
+            **(via if number % 10 else {}),  # type: ignore[arg-type]
+        )
+
+    numbers = range(count)
+    return [[packet(n, n % 3 * 10, 0) for n in numbers[at : at + 50]] for at in range(0, count, 50)] + [
+        [packet(n, n % 3 * 10 + 5, 1) for n in numbers[at : at + 50]] for at in range(0, count, 50)
+    ]
+
+
+def test_tunnels_are_on_disk_with_their_flows(spill: Spill, tmp_path: Path) -> None:
+    batches = through_tunnels(2000)
+    small = Spill(tmp_path)
+    windows, remembered = OfflineWindows(window_seconds=10, store=small, memory_bytes=50_000), 0
+    for packets in batches:
+        windows.add(batch(packets))
+        remembered = max(remembered, len(windows._tunnels))
+    found = {flows.window_begin: rows(flows) for flows in windows.flows()}
+    small.close()
+    assert found == windowed(batches, spill)
+    assert sum(len(each) for each in found.values()) == 1800 + 3  # both ways of a tunnel are one flow
+    assert 50 < remembered < 500  # of 1,800
 
 
 def test_flows_that_begin_together_are_in_the_same_order_each_time(spill: Spill) -> None:
