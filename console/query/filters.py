@@ -18,6 +18,8 @@ from schemas.fields import Kind
 
 MOST_CHARACTERS = 8_000
 MOST_DEPTH = 60  # of `and`, `or` and `not` within each other
+_OF_HOSTS = "; addr is an address, domain a name that clients asked for"
+_OTHER_WORDS = dict.fromkeys(("host", "src_host", "dst_host", "hostname", "name"), _OF_HOSTS)  # as elsewhere
 _ORDERED = ("<", "<=", ">", ">=")
 
 GRAMMAR = r"""
@@ -196,7 +198,8 @@ def _field(text: str, token: Token) -> Field:
     name = token.lower()
     field = FIELDS.get(ALIASES.get(name, name))
     if field is None:
-        _fail(text, token, f"expected a field{nearest(name, [*FIELDS, *ALIASES])}")
+        near = _OTHER_WORDS.get(name) or nearest(name, [*FIELDS, *ALIASES])
+        _fail(text, token, f"expected a field{near}")
     return field
 
 

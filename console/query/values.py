@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from lark import Token
 
 from console.query.errors import FilterError, nearest
-from console.query.vocabulary import Field, protocol_names, protocol_number, service_names, service_port
+from console.query.vocabulary import NOT_STORED, Field, protocol_names, protocol_number, service_names, service_port
 from schemas.fields import Kind
 
 _MAPPED = 0xFFFF << 32  # ::ffff:0:0/96
@@ -52,6 +52,8 @@ def value(field: Field, text: str, token: Token, *, ranges: bool) -> Value:
             return _domain(text, token, word)
         case Kind.CHOICE:
             known = list(field.choices)
+            if word.lower() == NOT_STORED and field.name == "domain_source":
+                fail(text, token, "names of reverse DNS are shown, not stored; filter by the address, with addr")
             if word.lower() not in known:
                 fail(text, token, f"expected {field.expected}{nearest(word, known)}")
             return word.lower()
@@ -143,6 +145,10 @@ def _number(field: Field, text: str, token: Token, word: str) -> int:
     return number
 
 
+_HOST_NAME = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
+_OF_A_NAME = "; of a host name write its addresses, as getent ahosts has them, or domain for what clients asked for"
+
+
 def _addresses(field: Field, text: str, token: Token, word: str) -> Span:
     first, dash, last = word.partition("-")
     try:
@@ -152,7 +158,8 @@ def _addresses(field: Field, text: str, token: Token, word: str) -> Span:
             network = ipaddress.ip_network(word, strict=False)
             span = Span(first=_mapped(network.network_address), last=_mapped(network.broadcast_address))
     except ValueError:
-        fail(text, token, f"expected {field.expected}")
+        named = _HOST_NAME.fullmatch(word) and not word.replace(".", "").isdigit()
+        fail(text, token, f"expected {field.expected}{_OF_A_NAME if named else ''}")
     if span.first > span.last:
         fail(text, token, "the first address of a range is the smaller one")
     return span

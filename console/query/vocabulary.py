@@ -16,6 +16,8 @@ _EXPECTED = {
 }
 _AS = {Kind.NAME: Kind.TEXT, Kind.FLAG: Kind.NUMBER}
 """How a filter takes kinds that it does not know."""
+NOT_STORED = "reverse"
+"""A source of names that the console puts beside flows when it shows them: no filter sees it."""
 _SQL_TYPES = {Kind.NAME: "String", Kind.CHOICE: "String", Kind.FLAG: "UInt8"}
 
 
@@ -75,7 +77,7 @@ def _words(field: table.Field) -> list[Field]:
             doc=field.doc + side,
             columns=(name,),
             sql_type=_SQL_TYPES.get(field.kind, field.type.clickhouse),
-            choices=field.choices,
+            choices=tuple(choice for choice in field.choices if choice != NOT_STORED),
             smallest=field.smallest,
             largest=field.largest,
             measure=measure,

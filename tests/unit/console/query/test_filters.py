@@ -42,6 +42,12 @@ def shape(text: str) -> str:
     return draw(parse(text).expression)
 
 
+OF_A_NAME = (
+    "expected an IP address or network, such as 10.0.0.1 or 2001:db8::/32; of a host name write its addresses, as"
+    " getent ahosts has them, or domain for what clients asked for"
+)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -155,7 +161,16 @@ def test_no_filter_matches_everything() -> None:
         ("domain ~ '('", 10, "is not a regular expression"),
         ("domain < a.example", 8, "has no order"),
         ("domain = \u00fc..example", 10, "is not a domain"),
-        ("domain_source = dnss", 17, 'expected "", sni, http, quic, dns or reverse; did you mean dns?'),
+        ("domain_source = dnss", 17, 'expected "", sni, http, quic or dns; did you mean dns?'),
+        (
+            "domain_source != Reverse",
+            18,
+            "names of reverse DNS are shown, not stored; filter by the address, with addr",
+        ),
+        ("host = www.example.org", 1, "expected a field; addr is an address, domain a name that clients asked for"),
+        ("addr in (10.0.0.1, www.example.org)", 20, OF_A_NAME),
+        ("src_addr = nas", 12, OF_A_NAME),
+        ("addr = 10.0.0.300", 8, "expected an IP address or network, such as 10.0.0.1 or 2001:db8::/32"),
         ("bytes > -1", 9, "bytes is at least 0"),
         ("bytes > ²", 9, "expected a number"),
         ("not " * 100 + "node=x", 1, "nested more than"),
