@@ -109,7 +109,7 @@ class Hosts:
 
     def _pool(self, endpoint: Endpoint) -> "PoolManager":
         if endpoint not in self._pools:
-            self._pools[endpoint] = _pool(endpoint, tls(self._settings) if endpoint.scheme == "https" else None)
+            self._pools[endpoint] = _pool(endpoint, self._settings)
         return self._pools[endpoint]
 
 
@@ -118,28 +118,34 @@ def connect(settings: ClickHouseSettings, *, database: str, timeout_seconds: flo
     return Hosts(settings).connect(database=database, timeout_seconds=timeout_seconds)
 
 
-def _pool(endpoint: Endpoint, tls: ssl.SSLContext | None) -> "PoolManager":
+def _pool(endpoint: Endpoint, settings: ClickHouseSettings) -> "PoolManager":
     """Connections that keep to deadline.within, by the environment's proxy where there is one for this server."""
     from clickhouse_connect.driver.httputil import check_env_proxy, get_pool_manager_options
     from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, ProxyManager
-    from urllib3.connection import HTTPConnection
+    from urllib3.connection import HTTPConnection, HTTPSConnection
 
     class Connection(HTTPConnection):
         def connect(self) -> None:
             super().connect()
             self.sock = bounded(self.sock)
 
+    class SecureConnection(HTTPSConnection):
+        def connect(self) -> None:
+            self.ssl_context = bounded_tls(tls(settings))  # each reads the authorities, which may be others by now
+            super().connect()
+
     class Pool(HTTPConnectionPool):
         ConnectionCls = Connection
 
+    class SecurePool(HTTPSConnectionPool):
+        ConnectionCls = SecureConnection
+
     options = get_pool_manager_options()
-    if tls is not None:
-        options["ssl_context"] = bounded_tls(tls)
     proxy = check_env_proxy(endpoint.scheme, endpoint.address.host, endpoint.address.port)
     if proxy and not proxy.startswith("http"):
         proxy = f"{endpoint.scheme}://{proxy}"
     manager = ProxyManager(proxy, **options) if proxy else PoolManager(**options)
-    manager.pool_classes_by_scheme = {"http": Pool, "https": HTTPSConnectionPool}
+    manager.pool_classes_by_scheme = {"http": Pool, "https": SecurePool}
     return manager
 
 

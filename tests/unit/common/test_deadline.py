@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from common.clickhouse import connect
+from common.clickhouse import Hosts, connect
 from common.deadline import bounded, closing_after, opener, within
-from common.errors import ServiceUnavailable
+from common.errors import ServiceUnavailable, SettingsError
 from common.security.login import OAuth, trusting
 from common.security.tokens import Tokens
 from common.settings import ClickHouseSettings
@@ -70,7 +70,11 @@ def soon() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("tls")
+    return issue(tmp_path_factory.mktemp("tls"))
+
+
+def issue(directory: Path) -> Path:
+    """A certificate for localhost; its key lies beside it."""
     made = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1")
     named = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1")
     written = ("-keyout", "key.pem", "-out", "certificate.pem")
@@ -158,6 +162,20 @@ def test_nor_is_he_over_tls(certificate: Path) -> None:
         settings = ClickHouseSettings(url=f"https://localhost:{port}", tls_ca=certificate)
         with soon(), pytest.raises(Exception, match="timed out"):
             connect(settings, database="default", timeout_seconds=1)
+
+
+def test_authorities_are_read_again_for_each_connection(certificate: Path, tmp_path: Path) -> None:
+    """Those of the server may be renewed while we run."""
+    with dripping(BODY, of_server(certificate)) as port:
+        hosts = Hosts(ClickHouseSettings(url=f"https://localhost:{port}", tls_ca=issue(tmp_path)))
+        with pytest.raises(Exception, match="certificate verify failed"):
+            hosts.connect(database="default", timeout_seconds=1)
+        (tmp_path / "certificate.pem").write_bytes(certificate.read_bytes())
+        with soon(), pytest.raises(Exception, match="timed out"):
+            hosts.connect(database="default", timeout_seconds=1)
+        (tmp_path / "certificate.pem").unlink()
+        with pytest.raises(SettingsError, match=r"clickhouse\.tls_ca"):
+            hosts.connect(database="default", timeout_seconds=1)
 
 
 def test_a_part_that_drips_is_not_well() -> None:
