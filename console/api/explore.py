@@ -12,6 +12,7 @@ from console.audit.settled import patience
 from console.query import explore_sql, largest, packets_sql, watched
 from console.query.explore_sql import MEASURES, Question
 from console.query.filters import Filter
+from console.query.flow_sql import LONGEST_WINDOW
 from console.query.plan import Plan
 from console.query.vocabulary import FIELDS, protocol_name
 from console.show import output
@@ -111,7 +112,7 @@ def router() -> APIRouter:
         not stored yet. By `domain`, `share` says how much of the bytes of all series has a name.
         """
         question = await _question(context, explore_sql.dimensions(by), flow_filter, span)
-        step = question.step(points, context.window_seconds)
+        step = await _step(context, question, points)
         named = []
         if question.by:  # as many as /api/top gives unless told: the dashboard asks both at once, and one query answers
             steps = largest.top(question, sort=measure, limit=max(limit, TOP))
@@ -183,6 +184,15 @@ async def _question(context: Services, by: tuple[str, ...], flow_filter: Filter,
         until=span.until,
         oldest_raw=await context.oldest_raw(span.since, span.now),
     )
+
+
+async def _step(context: Services, question: Question, points: int) -> int:
+    """Of a series: no shorter than a window in the range, or what passed would stand in some steps, and 0 in others."""
+    step = question.step(points, context.window_seconds)
+    if step >= LONGEST_WINDOW:
+        return step
+    rows = await context.database.rows(*explore_sql.longest_window(question.since, question.until))
+    return question.step(points, max(context.window_seconds, int(rows[0]["seconds"])))
 
 
 def _known(question: Question, plan: Plan) -> float:

@@ -199,6 +199,12 @@ def sums() -> str:
     return ", ".join(f"sum(u.{name}) AS {name}" for name in MEASURES)
 
 
+def longest_window(since: datetime, until: datetime) -> tuple[str, Parameters]:
+    """One row, `seconds`: of the longest window in a range. Windows were of another length before, or made anew."""
+    sql = f"SELECT max(f.window_seconds) AS seconds FROM flows AS f WHERE {_span('window_begin', 0)}"  # noqa: S608  constants
+    return sql, {"first0": int(since.timestamp()), "last0": -int(-until.timestamp() // 1)}
+
+
 def step_for(since: datetime, until: datetime, points: int, window_seconds: int) -> int:
     """Seconds of a step, so that there are about `points`, or just one; not shorter than a window."""
     wanted = max((until - since).total_seconds() / points, window_seconds, 1)

@@ -69,7 +69,7 @@ Steps = Generator[tuple[str, Parameters], list[dict[str, Any]], tuple[str, Param
 _FROM_THE_END = frozenset({"time", HISTORY})
 _FEW = 10_000
 """Rows. Of more, the second question would take longer than to ask at once."""
-_LONGEST_WINDOW = 3_600  # seconds; streams.window_seconds allows no more
+LONGEST_WINDOW = 3_600  # seconds; streams.window_seconds allows no more
 
 
 def flows(
@@ -247,7 +247,7 @@ def _range(since: datetime, until: datetime) -> tuple[str, Parameters]:
         "f.window_begin >= toDateTime({oldest:UInt32}, 'UTC') AND f.window_begin < toDateTime({until:UInt32}, 'UTC')"
         " AND f.window_begin + f.window_seconds > toDateTime({since:UInt32}, 'UTC')"
     )
-    return where, {"since": first, "oldest": max(0, first - _LONGEST_WINDOW), "until": last}
+    return where, {"since": first, "oldest": max(0, first - LONGEST_WINDOW), "until": last}
 
 
 def _after(after: Parameters | None) -> tuple[str, Parameters]:

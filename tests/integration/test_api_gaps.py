@@ -8,8 +8,11 @@ import pytest
 from starlette.testclient import TestClient
 
 from common import settings as settings_module
+from common.times import iso
 from tests.integration.fix_api import api_client
 from tests.integration.fix_clickhouse import our_tables
+from tests.integration.fix_disk import day, ledger_of, start_of
+from tests.integration.fix_tables import Tables
 
 pytestmark = pytest.mark.clickhouse
 
@@ -123,3 +126,22 @@ def test_how_complete_a_range_is_is_what_its_ledger_says(gaps: TestClient) -> No
     nothing = asked(**earlier, node="a")
     assert (nothing["seen_packets"], nothing["losses"]) == (0, 0)
     assert gaps.get("/api/completeness", params={"since": "1h", "until": "2h"}).status_code == 400
+
+
+def test_a_step_is_no_shorter_than_a_window_of_then(tables: Tables) -> None:
+    """streams.window_seconds was another, or windows were made anew: what passed is not in one step of several."""
+    begin = start_of(day(2)) + 3_600
+    tables.insert("flows", [{"window_begin": begin + 60 * i, "window_seconds": 60, "bytes": 6} for i in range(10)])
+    tables.insert("flows", [{"window_begin": begin + 3_600 + 10 * i, "bytes": 6} for i in range(60)])
+    ledger_of(tables, day(0))
+    flags = {"clickhouse.url": tables.url, "clickhouse.database": tables.database, "streams.window_seconds": "10"}
+    with api_client(settings_module.load(flags={**flags, "kafka.bootstrap_servers": "127.0.0.1:1"})) as client:
+
+        def series(first: int, by: str) -> tuple[int, set[int | None]]:
+            span = {"since": iso(begin + first), "until": iso(begin + first + 600), "points": "100", "by": by}
+            answer = client.get("/api/series", params=span).json()
+            return answer["step_seconds"], {*answer["series"][0]["values"]}
+
+        for by in ("", "dst_port", "src_port"):
+            assert series(0, by) == (60, {6})
+            assert series(3_600, by) == (10, {6})
