@@ -45,6 +45,17 @@ def test_a_data_directory_that_cannot_be_opened_is_a_sentence(tmp_path: Path) ->
     assert "Traceback" not in said
 
 
+def test_a_table_of_which_nothing_says_what_it_is_is_named(tmp_path: Path) -> None:
+    """As ClickHouse leaves it that changed one on a full disk."""
+    with running_clickhouse(tmp_path) as (url, _):
+        http(url, b"CREATE TABLE broken (s String) ENGINE = MergeTree ORDER BY tuple()")
+    (file,) = tmp_path.rglob("broken.sql")
+    file.write_text("")
+    code, said = refusal("clickhouse", tmp_path, clickhouse__url="http://127.0.0.1:19")
+    assert code == 3
+    assert f"Empty, as after a change on a full disk: {file}" in said
+
+
 @pytest.mark.root
 def test_a_full_disk_is_a_sentence_and_what_was_stored_can_still_be_read() -> None:
     with temporary_directory() as directory:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
 
 from tests.fix_local import running_clickhouse, temporary_directory
 from tests.integration.fix_disk import day, days_of, fill, keeper
@@ -33,6 +34,34 @@ def small_disk() -> Iterator[Path]:
 def on_a_small_disk() -> Iterator[tuple[Tables, Path]]:
     with small_disk() as directory, running_clickhouse(directory) as (url, _), tables_of(url) as tables:
         yield tables, directory
+
+
+def fill_up(file: Path) -> None:
+    """Until nothing more goes onto its disk."""
+    with contextlib.suppress(OSError), file.open("wb", buffering=0) as others:
+        while True:
+            others.write(bytes(1 << 20))
+
+
+def test_what_a_table_is_stays_written_on_a_disk_that_is_full(on_a_small_disk: tuple[Tables, Path]) -> None:
+    """ClickHouse says `ok` to a change, empties the file that says what the table is, and starts no more."""
+    tables, directory = on_a_small_disk
+    fill(tables, 5, 10)
+    fill_up(directory / "others")
+    for change in (
+        "CREATE TABLE DB.more (x UInt8) ENGINE = MergeTree ORDER BY x",
+        "ALTER TABLE DB.flows ADD COLUMN IF NOT EXISTS node String",
+        "ALTER TABLE DB.flows ADD CONSTRAINT hold CHECK packets != 7",
+        "ALTER TABLE DB.flows MODIFY TTL window_begin + INTERVAL 80 DAY",
+        "ALTER TABLE DB.flows DELETE WHERE packets = 7",
+    ):
+        with pytest.raises(DatabaseError, match="NOT_ENOUGH_SPACE"):
+            tables.command(change)
+    assert [path for path in directory.rglob("*.sql") if not path.stat().st_size] == []
+    (directory / "others").unlink()
+    tables.command("ALTER TABLE DB.flows ADD COLUMN more UInt8")
+    fill(tables, 4, 10)
+    assert days_of(tables, "flows") == [day(5), day(4)]
 
 
 def used(directory: Path) -> float:

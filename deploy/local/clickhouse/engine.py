@@ -20,11 +20,12 @@ from common.errors import EnvironmentProblem
 from deploy.local.clickhouse import access, running, sql
 from deploy.local.clickhouse.access import Role
 from deploy.local.clickhouse.feed import Feed
-from deploy.local.clickhouse.http_query import UNKNOWN_DATABASE, code_of
+from deploy.local.clickhouse.http_query import NOT_ENOUGH_SPACE, UNKNOWN_DATABASE, code_of
 
 log = logs.get("clickhouse")
 
 _EXPLAIN = "EXPLAIN AST "
+_LEAST_ROOM = 2 << 20  # bytes: with less than half of it ClickHouse inserts nothing
 _POSITION = re.compile(r"(failed at position )(\d+)")
 
 
@@ -60,7 +61,7 @@ class Engine:
         connect: Any = chdb.connect
         self._connect: Callable[[str], Any] = connect
         self._path = f"{directory}?max_server_memory_usage={memory_bytes}"
-        self._default_database = default_database
+        self._default_database, self._directory = default_database, directory
         try:
             config = access.write(directory / "ayaflow", default_database)
             self._keeper: Any = self._connect(
@@ -71,7 +72,7 @@ class Engine:
         except Exception as error:
             raise EnvironmentProblem(
                 f"the embedded ClickHouse cannot open {directory}: {error}. If the disk is full or read-only, help "
-                "that; if its data is damaged, move that directory away to begin anew"
+                f"that; if its data is damaged, move that directory away to begin anew{_damaged(directory)}"
             ) from error
         cores = os.cpu_count() or 1
         self._defaults = {
@@ -86,7 +87,14 @@ class Engine:
 
     def connection(self, role: Role) -> "Connection":
         """A fresh connection in the default database, with the grants of a role."""
-        return Connection(self._connect(self._path), role, self._defaults, self._default_database, self.kill)
+        made = Connection(self._connect(self._path), role, self._defaults, self._default_database, self.kill)
+        made.room = self._room
+        return made
+
+    def _room(self) -> int:
+        """Bytes that are free on its disk."""
+        found = os.statvfs(self._directory)
+        return found.f_bavail * found.f_frsize
 
     def kill(self, mark: str) -> bool:
         """Stop the queries that carry this mark, from another thread than theirs -> whether ClickHouse could."""
@@ -111,6 +119,12 @@ class Engine:
         self._keeper.close()
 
 
+def _damaged(directory: Path) -> str:
+    """What of it is known to be: a file that says what a table is, and is empty."""
+    empty = [path for path in directory.glob("store/*/*/*.sql") if not path.stat().st_size]
+    return f". Empty, as after a change on a full disk: {', '.join(map(str, empty[:5]))}" if empty else ""
+
+
 class Connection:
     """One connection, for one statement at a time.
 
@@ -126,6 +140,7 @@ class Connection:
         self._streaming: Any = None  # the answer that is being read in pieces
         self._lent: list[str] = []  # temporary tables of this request alone
         self._before: dict[str, str] = {}  # settings of the session that the request changed; empty: the default
+        self.room: Callable[[], int] = lambda: _LEAST_ROOM
         self.mark = running.mark(role)
         """Queries of this connection carry it in their log_comment, at its beginning, so that they can be killed."""
         self._run(f"SET ROLE {role}", "Null", {})
@@ -172,6 +187,16 @@ class Connection:
         except EngineError as error:
             said = _POSITION.sub(lambda found: f"{found[1]}{int(found[2]) - len(_EXPLAIN)}", str(error))
             raise EngineError(said) from error
+
+    def check_room(self) -> None:
+        """Raises EngineError where the disk is full: ClickHouse says `ok` then to CREATE and ALTER, and leaves the file
+        that says what the table is empty. With one such file it does not start any more.
+        """
+        if self.room() < _LEAST_ROOM:
+            raise EngineError(
+                f"Code: {NOT_ENOUGH_SPACE}. DB::Exception: Cannot write what a table is: fewer than "
+                f"{_LEAST_ROOM >> 20} MiB are free. (NOT_ENOUGH_SPACE)"
+            )
 
     def set_for_query(self, settings: Mapping[str, str], *, restore: bool) -> None:
         """Apply the settings of a request; with `restore` (a session) `reset` undoes it."""

@@ -23,6 +23,9 @@ _TOKEN = re.compile(
 )
 
 
+_OF_PARTITIONS = frozenset({"drop", "move", "replace", "detach", "attach", "freeze", "fetch"})
+
+
 class Refusal(QueryError):
     """A statement that this server must not run."""
 
@@ -121,6 +124,16 @@ def answer_format(query: bytes) -> str | None:
         if not rest or rest[0].name == "settings":
             found = parts[index + 1].text.decode()
     return found
+
+
+def describes(query: bytes) -> bool:
+    """Whether the file that says what a table is may be written for it: CREATE, and ALTER but of partitions."""
+    names = [token.name for token in tokens(query)]
+    if names[:1] == ["create"]:
+        return names[1:2] != ["temporary"]
+    if names[:1] != ["alter"]:
+        return False
+    return not any(what in _OF_PARTITIONS and of in {"partition", "part"} for what, of in pairwise(names))
 
 
 def refuse(query: bytes) -> None:

@@ -56,9 +56,7 @@ def execute(
         connection.use(query.database)
     kind = "MUTATING"
     if insert is None:
-        kind, count = connection.classify(text, query.params)
-        if count > 1:
-            raise QueryError("Multi-statements are not allowed: send one statement a request")
+        kind = _checked(connection, query, text)
     first = next((token.name for token in sql.tokens(query.text)), "")
     if query.read_only and kind not in {"READ_ONLY", "UNKNOWN"} and first not in {"set", "use"}:
         raise EngineError(
@@ -86,6 +84,16 @@ def execute(
     if versioned:
         answer = replace(answer, body=native.with_info(answer.body))
     return Outcome(answer=answer, format=format_name if kind == "READ_ONLY" or answer.body else None, rest=None)
+
+
+def _checked(connection: Connection, query: Query, text: str) -> str:
+    """What kind of statement it is. Raises QueryError and EngineError for what is not run."""
+    kind, count = connection.classify(text, query.params)
+    if count > 1:
+        raise QueryError("Multi-statements are not allowed: send one statement a request")
+    if sql.describes(query.text):
+        connection.check_room()
+    return kind
 
 
 def _with_info(pieces: Generator[Answer, None, None]) -> Generator[Answer, None, None]:

@@ -120,3 +120,26 @@ def test_texts_that_only_look_like_it_are_not_refused(query: bytes) -> None:
 def test_a_quoted_text_is_one_token(text: str) -> None:
     [token] = sql.tokens(sql.quote(text).encode())
     assert token.kind == "string"
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        (b"CREATE TABLE IF NOT EXISTS t (x UInt8) ENGINE = Memory", True),
+        (b"/* a */ create view v as select 1", True),
+        (b"CREATE TEMPORARY TABLE t (x UInt8)", False),
+        (b"ALTER TABLE t ADD COLUMN IF NOT EXISTS x UInt8", True),
+        (b"ALTER TABLE t MODIFY TTL x + INTERVAL 1 DAY", True),
+        (b"ALTER TABLE t DELETE IN PARTITION '2026-01-01' WHERE 1", True),
+        (b"ALTER TABLE t DROP COLUMN partition", True),
+        (b"ALTER TABLE t DROP PARTITION '2026-01-01'", False),
+        (b"ALTER TABLE t ON CLUSTER c MOVE PARTITION '2026-01-01' TO TABLE u", False),
+        (b"ALTER TABLE t REPLACE PARTITION '2026-01-01' FROM u", False),
+        (b"RENAME TABLE t TO u", False),
+        (b"DROP TABLE t", False),
+        (b"SELECT 'ALTER TABLE t ADD COLUMN x'", False),
+        (b"", False),
+    ],
+)
+def test_which_statements_write_what_a_table_is(query: bytes, *, said: bool) -> None:
+    assert sql.describes(query) is said
