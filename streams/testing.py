@@ -11,7 +11,7 @@ from typing import NamedTuple, ParamSpec, TypeVar
 from common.errors import ServiceUnavailable
 from schemas.flows import FlowColumns, LedgerRow, Loss
 from streams.partition.ledger import EpochId
-from streams.partition.storing import Aside, KafkaPartition, Refused, WindowId
+from streams.partition.storing import MADE_AGAIN, Aside, KafkaPartition, Refused, WindowId
 from streams.windowing.initiators import Connections
 
 P = ParamSpec("P")
@@ -127,6 +127,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.blocks: dict[Name, tuple[int, FlowColumns]] = {}  # E, rows
         self.rollup: dict[Name, FlowColumns] = {}  # what the views made of them
+        self._names: set[Name] = set()  # that it knows, also when the rows are gone
         self.losses: list[tuple[KafkaPartition, Loss]] = []
         self.ledger: dict[tuple[str, int, int, str, int, bool], LedgerRow] = {}
         self.calls: list[str] = []
@@ -139,7 +140,9 @@ class MemoryStore:
         self.refuses_ledger = False
         self.kept_from = 0  # windows that start before are too old for the table
         self.shows_expired = False  # for a moment, until a server merges
-        self.again: list[tuple[KafkaPartition, int, int, int, int]] = []  # begin, until; revision and E of all before
+        self.again: list[
+            tuple[KafkaPartition, int, int, dict[WindowId, int], int]
+        ] = []  # begin, until; names before, E
 
     def revisions(self, partition: KafkaPartition, window: WindowId) -> list[tuple[int, int]]:
         """(k, E) of all that is stored of a window, by k."""
@@ -147,7 +150,7 @@ class MemoryStore:
         return sorted(
             (name.revision, offset_end)
             for name, (offset_end, _) in self.blocks.items()
-            if (name.partition, name.window) == (partition, window)
+            if (name.partition, name.window) == (partition, window) and name.revision < MADE_AGAIN
         )
 
     def insert(self, flows: FlowColumns, partition: KafkaPartition, revision: int, offset_end: int) -> None:
@@ -162,13 +165,21 @@ class MemoryStore:
         if self.die:
             self.die = False
             raise ServiceUnavailable("the server died")
-        self.rollup.setdefault(name, flows)
+        if name in self.blocks:  # else its rows were replaced, and it knows the name, too
+            self.rollup.setdefault(name, flows)
         if self.lose_answer:
             self.lose_answer = False
             raise ServiceUnavailable("the answer was lost")
 
     def _put(self, name: Name, offset_end: int, flows: FlowColumns) -> None:
-        self.blocks.setdefault(name, (offset_end, flows))
+        if name not in self._names:
+            self._names.add(name)
+            self.blocks[name] = offset_end, flows
+
+    def drop(self, name: Name) -> None:
+        """Its rows are gone, and with them the name: as DROP PARTITION does it."""
+        del self.blocks[name]
+        self._names.discard(name)
 
     def expired(self, window: WindowId) -> bool:
         """Whether the table does not keep rows so old."""
@@ -195,12 +206,12 @@ class MemoryStore:
         self.still_aside.add(name)
 
     def aside(self, partition: KafkaPartition, window: WindowId) -> list[tuple[int, int]]:
-        """(k, E) of all of a window that ever was set aside, by k; and of the windows made again in its place."""
+        """(k, E) of all of a window that ever was set aside, by k; and of what was made again in its place."""
         kept = self.kept_aside.items()
         found = [(name.revision, kept[0]) for name, kept in kept if name[:2] == (partition, window)]
-        for where, begin, until, revision, offset_end in self.again:
+        for where, begin, until, highest, offset_end in self.again:
             if where == partition and begin <= window.start < until:
-                found.append((revision, offset_end))
+                found.append((highest.get(window, -1), offset_end))
         return sorted(found)
 
     def swap_in(
@@ -212,16 +223,19 @@ class MemoryStore:
         def inside(name: Name) -> bool:
             return name.partition == partition and begin <= name.window.start < until
 
-        names = [name for name in (*self.blocks, *self.kept_aside) if inside(name)]
-        before = [k for where, since, to, k, _ in self.again if where == partition and since < until and begin < to]
-        revision = max([*(name.revision for name in names), *before], default=-1) + 1
-        self.again.append((partition, begin, until, revision, offset_end))
-        for table in (self.blocks, self.rollup):
-            for name in [name for name in table if inside(name)]:
-                del table[name]
+        highest: dict[WindowId, int] = {}
+        for name in sorted(name for name in self.blocks if inside(name) and name.revision < MADE_AGAIN):
+            highest[name.window] = name.revision
+        self.again.append((partition, begin, until, highest, offset_end))
+        for name in [name for name, (end, _) in self.blocks.items() if inside(name) and end <= offset_end]:
+            del self.blocks[name]
         for revision, flows in made:
-            name = Name(partition, WindowId(flows.window_begin, flows.window_seconds), revision)
-            self.blocks[name], self.rollup[name] = (offset_end, flows), flows
+            window = WindowId(flows.window_begin, flows.window_seconds)
+            used = revision <= highest.get(window, -1)
+            name = Name(partition, window, revision if used else MADE_AGAIN + revision)
+            self.blocks[name] = offset_end, flows
+        self.rollup = {name: flows for name, flows in self.rollup.items() if not inside(name)}
+        self.rollup |= {name: flows for name, (_, flows) in self.blocks.items() if inside(name)}
 
     def all_aside(self, partition: int) -> list[Aside]:
         """What is set aside of a partition and not in the table yet."""

@@ -104,13 +104,14 @@ def rewindow(context: click.Context, *, since: str, until: str, utc: bool, windo
 
 @click.command()
 @options.common
-@click.option("--give-up", "given_up", metavar="ID", help="Drop what an unfinished one has made so far.")
+@click.option("--give-up", "given_up", metavar="ID", help="Drop what an unfinished one made, and let its days go.")
 @options.form(choices=("table", "json"))
 @click.pass_context
 def rewindows(context: click.Context, *, given_up: str | None, form: str) -> int:
     """List what `ayaflow rewindow` was asked for: how far it is, and what that takes on disk.
 
-    What was killed keeps its table until the same command is given again, or until it is given up here.
+    What was killed keeps its table, and perhaps holds a day of flows, until the same command is given again, or until
+    it is given up here: days that were replaced already stay so, with their rollups, and it says which.
 
     \b
     Examples:
@@ -141,6 +142,9 @@ def rewindows(context: click.Context, *, given_up: str | None, form: str) -> int
     ]
     numbers = [name in {"window", "read", "disk"} for name in names]
     tables.show(tables.build(names, rows, numbers=numbers), sys.stdout)
+    for each in found:
+        if not each.finished:
+            say(f"{each.id}, should it no longer run, ends by: {each.command}")
     return 0
 
 

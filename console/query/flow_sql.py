@@ -179,7 +179,7 @@ def merged(where: str, having: str, *, order: str = "", limit: bool = False) -> 
     """
     several = f"""(SELECT f.node, f.window_begin FROM flows AS f WHERE {where}
         GROUP BY f.node, f.window_begin
-        HAVING max(f.revision) > 0 OR min(f.kafka_partition) != max(f.kafka_partition)
+        HAVING min(f.revision) != max(f.revision) OR min(f.kafka_partition) != max(f.kafka_partition)
             OR min(f.topic_id) != max(f.topic_id))"""  # noqa: S608
     end = (f" ORDER BY {order}" if order else "") + (" LIMIT {limit:UInt64}" if limit else "")
     as_they_are = _as_they_are(f"{where} AND (f.node, f.window_begin) NOT IN {several}")

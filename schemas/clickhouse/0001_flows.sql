@@ -48,7 +48,7 @@ CREATE TABLE IF NOT EXISTS {database}.flows{local} {on_cluster}
     topic_id          UInt64                     COMMENT 'Identity of the packets topic, from its id in Kafka: when its data is deleted, offsets begin at 0 again' CODEC(ZSTD(1)),
     kafka_partition   Int32                      COMMENT 'Partition of the packets topic' CODEC(ZSTD(1)),
     kafka_offset_end  Int64                      COMMENT 'All that lies before this offset and belongs to this window is in this or an earlier revision. It stands in some rows of an insert, 0 in the others: read max()' CODEC(ZSTD(1)),
-    revision          UInt32                     COMMENT '0: written at the close of the window; 1, 2, ...: packets that came later' CODEC(ZSTD(1)),
+    revision          UInt32                     COMMENT '0: written at the close of the window; 1, 2, ...: packets that came later; from 1073741824 on: made again by ayaflow rewindow, of a window that had no such revision' CODEC(ZSTD(1)),
     inserted          DateTime('UTC') DEFAULT now() COMMENT 'When the row was stored, by the clock of ClickHouse' CODEC(T64, ZSTD(1)),
     first_seen        DateTime64(6, 'UTC') ALIAS addMicroseconds(toDateTime64(window_begin, 6, 'UTC'), first_offset_us) COMMENT 'First packet in the window',
     last_seen         DateTime64(6, 'UTC') ALIAS addMicroseconds(toDateTime64(window_begin, 6, 'UTC'), last_offset_us) COMMENT 'Last packet in the window',

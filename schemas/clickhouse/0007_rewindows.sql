@@ -37,8 +37,8 @@ ENGINE = {replacing_merge_tree}(offset_end)
 ORDER BY (id, kafka_partition, done)
 TTL time + INTERVAL {rollup_retention_days} DAY;
 
--- To recovery, such a range is stored up to kafka_offset_end, and its next revision is the one after this; the audit compares it
--- by periods of bucket_seconds.
+-- To recovery, such a range is stored up to kafka_offset_end, and the names of its inserts go on where they were: whoever asked for the
+-- next one before its rows were replaced asks for the same one as whoever asks after. The audit compares it by periods of bucket_seconds.
 CREATE TABLE IF NOT EXISTS {database}.rewindowed{local} {on_cluster}
 (
     topic_id         UInt64                COMMENT 'As in flows',
@@ -46,7 +46,9 @@ CREATE TABLE IF NOT EXISTS {database}.rewindowed{local} {on_cluster}
     window_from      DateTime('UTC')       COMMENT 'Windows that start from here on',
     window_until     DateTime('UTC')       COMMENT 'and before here',
     id               String                COMMENT 'As in rewindows',
-    revision         UInt32                COMMENT 'Higher than all that was stored of these windows',
+    windows          Array(DateTime('UTC')) COMMENT 'Of each window that was in flows: window_begin' CODEC(ZSTD(1)),
+    lengths          Array(UInt16)         COMMENT 'Likewise: window_seconds' CODEC(ZSTD(1)),
+    revisions        Array(UInt32)         COMMENT 'Likewise: its highest revision' CODEC(ZSTD(1)),
     kafka_offset_end Int64                 COMMENT 'All that lies before this offset and belongs to these windows is in flows',
     bucket_seconds   UInt32                COMMENT 'As in rewindows',
     time             DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC') COMMENT 'When; of several that have a window, the latest counts'

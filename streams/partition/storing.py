@@ -8,6 +8,8 @@ none from E on. The table is thereby its own commit log:
 - an insert is named by (topic, its id, P, window, k), *without* E, and the server keeps the first of a name. Of two
   workers that both believe to own the partition one wins;
 - what the table refuses for too long is set aside, under the name that it would have, and counts as stored;
+- where windows are made again (`ayaflow rewindow`) and their rows replaced, the names that were used stay used: who
+  asked before and inserts long after has the same name as who asks after, and one of them wins;
 - after the insert E is read back. When it is not ours, a rival (or our own try whose answer was lost) was first, and
   what lies from its E on is kept for the next revision.
 """
@@ -23,6 +25,9 @@ from streams.windowing.naming import Table as Naming
 from streams.windowing.rows import concatenate
 from streams.windowing.tunnels import Table
 from streams.windowing.windows import Piece, from_offset
+
+MADE_AGAIN = 1 << 30
+"""Revisions from here on are no names: of rows that `ayaflow rewindow` made where no insert had that revision."""
 
 
 class Refused(ServiceUnavailable):
@@ -59,7 +64,7 @@ class Store(Protocol):
     """The flows table, as the protocol needs it."""
 
     def revisions(self, partition: KafkaPartition, window: WindowId) -> list[tuple[int, int]]:
-        """(k, E) of all that is stored of a window, by k. E is 0 where the rows are gone that said it."""
+        """(k, E) of all names of a window that are stored, by k. E is 0 where the rows are gone that said it."""
 
     def insert(self, flows: FlowColumns, partition: KafkaPartition, revision: int, offset_end: int) -> None:
         """Store rows under the name (topic, partition, window, revision), unless something has that name."""
@@ -79,7 +84,11 @@ class Store(Protocol):
         """Keep rows that the table refuses beside it, under their name."""
 
     def aside(self, partition: KafkaPartition, window: WindowId) -> list[tuple[int, int]]:
-        """(k, E) of all of a window that ever was set aside, by k; and of the windows made again in its place."""
+        """(k, E) of all of a window that ever was set aside, by k.
+
+        Of windows that were made again in its place, too: the highest k that it had before, -1 where it had none, and
+        the E of what they were made of.
+        """
 
     def rows_aside(self, aside: "Aside") -> FlowColumns:
         """What was set aside under a name."""

@@ -1,13 +1,16 @@
 """What `ayaflow rewindow` was asked for and how far that is; and giving up what was begun and is no longer wanted."""
 
 import contextlib
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from common.errors import QueryError, SettingsError
 from common.settings import ClickHouseSettings
 from common.times import iso
-from streams.store.rewindow import Job, RewindowStore
+from streams.rewindow.swap import Swap
+from streams.store.rewindow.making import FINISHED, Job
+from streams.store.rewindow.swapping import SwapStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +30,18 @@ class Begun:
     bytes: int  # on disk, of the tables in which it is made
     error: str
 
+    @property
+    def command(self) -> str:
+        """What goes on with it, and ends it."""
+        words = f"ayaflow rewindow --from {self.window_from} --to {self.window_until} --window {self.window_seconds}s"
+        words += f" --filter {shlex.quote(self.filter)}" if self.filter else ""
+        return words + (f" --into {self.into}" if self.into else "")
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.state in FINISHED
+
 
 def begun(settings: ClickHouseSettings) -> list[Begun]:
     """All requests that are remembered, the oldest first. Raises ServiceUnavailable."""
@@ -41,26 +56,36 @@ def give_up(settings: ClickHouseSettings, id_: str, *, tell: Callable[[str], Non
         job = next((job for job in store.jobs(id_) if job.id == id_), None)
         if job is None:
             raise QueryError(f"there is no rewindow {id_!r}; `ayaflow rewindows` lists them")
-        if job.state == "swapping":  # flows may have some of its days already, and hold another
-            raise QueryError(
-                f"{id_} is taking the place of windows of flows, which cannot be left half done: give its command "
-                "again, and it goes on and ends"
+        if job.state == "swapping":
+            tell(_swap_given_up(Swap(store, job, tell).give_up("given up")))
+        elif not job.finished and job.into in store.tables():  # it was killed before it could say so
+            store.drop_shadow(job)
+            store.save(replace(job, state="kept"))
+            tell(f"{id_} had ended: what it made is kept in {job.into} (to drop it: DROP TABLE {job.into})")
+        else:
+            if not job.finished:
+                store.save(replace(job, state="failed", error="given up"))
+            store.drop_shadow(job)
+            tell(
+                f"given up: {job.shadow} is gone"
+                if not job.finished
+                else f"{id_} was {job.state}; nothing of it was left"
             )
-        if not job.finished:
-            store.save(replace(job, state="failed", error="given up"))
-        store.drop_shadow(job)
-        tell(
-            f"given up: {job.shadow} is gone" if not job.finished else f"{id_} was {job.state}; nothing of it was left"
-        )
 
 
-def _store(settings: ClickHouseSettings) -> RewindowStore:
+def _swap_given_up(job: Job) -> str:
+    if job.state == "swapped":
+        return f"{job.id} had ended: its windows are in flows, and in its rollups"
+    return f"{job.error}; {job.shadow} is gone"
+
+
+def _store(settings: ClickHouseSettings) -> SwapStore:
     if settings.cluster:
         raise SettingsError("ayaflow rewindow works on one ClickHouse server; clickhouse.cluster is set")
-    return RewindowStore(settings)
+    return SwapStore(settings)
 
 
-def _about(store: RewindowStore, job: Job, size: int) -> Begun:
+def _about(store: SwapStore, job: Job, size: int) -> Begun:
     messages = sum(end - begin for begin, end in job.offsets.values())
     reached = store.reached(job) if job.state == "making" else {}
     read = sum(

@@ -15,14 +15,15 @@ from schemas.clickhouse.ddl import migrations
 from schemas.clickhouse.stored import OPERATOR_PREFIX
 from streams.kafka.log import Ends
 from streams.partition.again import Span
-from streams.store.rewindow import Stored
+from streams.store.repair import REMADE
+from streams.store.rewindow.making import Stored
 
 WARM_SECONDS = 600
 """Before the first window: whoever reads must know the rings before it meets what was sent twice."""
 LATE_SECONDS = 3_600
 """After the last window: so late a packet may come where flows does not say how far it has them."""
 _NAME = re.compile(r"[A-Za-z_]\w{0,62}", re.ASCII)
-_OUR_PREFIXES = ("going_", "gone_", "rewindow_", OPERATOR_PREFIX)
+_OUR_PREFIXES = ("going_", "gone_", "rewindow_", OPERATOR_PREFIX, *REMADE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

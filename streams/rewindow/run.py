@@ -7,23 +7,22 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import date
 
 from common.errors import AyaflowError, DecodeError, QueryError, SettingsError
 from common.settings import Settings
-from common.times import iso
 from schemas.avro.codec import Codec
 from schemas.topics import TopicNames
 from streams.kafka.log import PacketLog
-from streams.partition.again import Again, Checkpoint, Span
+from streams.partition.again import Again, Checkpoint
 from streams.partition.storing import KafkaPartition
 from streams.rewindow import plan
 from streams.rewindow.plan import Wanted
-from streams.store.repair import begin_of, days
-from streams.store.rewindow import Differs, Job, RewindowStore
+from streams.rewindow.swap import Swap, described
+from streams.store.repair import days
+from streams.store.rewindow.making import Differs, Job
+from streams.store.rewindow.swapping import SwapStore
 
 TELL_SECONDS = 2.0
-_MOST_NAMED = 3
 
 Tell = Callable[[str], None]
 
@@ -38,7 +37,7 @@ def run(settings: Settings, wanted: Wanted, *, tell: Tell) -> Job:
         raise SettingsError("ayaflow rewindow works on one ClickHouse server; clickhouse.cluster is set")
     topic = TopicNames.of(settings.kafka.topic_prefix).packets
     with (
-        contextlib.closing(RewindowStore(settings.clickhouse)) as store,
+        contextlib.closing(SwapStore(settings.clickhouse)) as store,
         contextlib.closing(PacketLog(settings.kafka, topic, settings.streams.app_id)) as log,
         contextlib.closing(Codec(settings.schema_registry.url)) as codec,
     ):
@@ -49,7 +48,7 @@ def run(settings: Settings, wanted: Wanted, *, tell: Tell) -> Job:
 class Rewindow:
     """One request."""
 
-    def __init__(self, wanted: Wanted, store: RewindowStore, log: PacketLog, codec: Codec, tell: Tell) -> None:
+    def __init__(self, wanted: Wanted, store: SwapStore, log: PacketLog, codec: Codec, tell: Tell) -> None:
         self._wanted, self._store, self._log, self._codec, self._tell = wanted, store, log, codec, tell
         self._told = 0.0
 
@@ -69,7 +68,9 @@ class Rewindow:
             job = self._store.save(replace(job, state="kept"))
             self._tell(f"kept in the table {job.into}")
             return job
-        return self._swap(job)
+        job = Swap(self._store, job, self._tell).run()
+        self._tell("these windows are in flows now, and in its rollups")
+        return job
 
     def _unfinished(self) -> Job | None:
         prefix = self._wanted.id_prefix(self._log.topic_id())
@@ -180,52 +181,14 @@ class Rewindow:
         """Give the job up where something does not add up. Raises AyaflowError."""
         if not differs:
             return
-        places = "; ".join(
-            f"{each.packets:+,} packets and {each.bytes:+,} bytes on {each.node} {each.interface} {each.direction} "
-            f"from {iso(each.period)} on"
-            for each in differs[:_MOST_NAMED]
-        )
-        more = f" (and {len(differs) - _MOST_NAMED} more)" if len(differs) > _MOST_NAMED else ""
         self._give_up(
             job,
-            f"what was windowed again is not what {what} says: {places}{more}. "
+            f"what was windowed again is not what {what} says: {described(differs)}. "
             f"Nothing was changed. If packets of that time still come, or were lost (see `ayaflow audit`), ask for "
-            "another range; else run the command again",
+            "another range; else give the command again",
         )
 
     def _give_up(self, job: Job, error: str) -> None:
         self._store.save(replace(job, state="failed", error=error))
         self._store.drop_shadow(job)
         raise AyaflowError(error)
-
-    # swapping
-
-    def _swap(self, job: Job) -> Job:
-        for day in days(*job.span):
-            if day not in job.days_done:
-                job = self._swap_day(job, day)
-            self._store.days.let_go(day)
-        self._store.drop_shadow(job)
-        job = self._store.save(replace(job, state="swapped"))
-        self._tell("these windows are in flows now, and in its rollups")
-        return job
-
-    def _swap_day(self, job: Job, day: date) -> Job:
-        """Replace one day. After a kill, from anywhere in it, all of it is done again."""
-        store = self._store
-        begin = begin_of(day)
-        part = Span(max(job.span.begin, begin), min(job.span.until, begin + 86_400))
-        store.days.hold(day)
-        try:
-            stored = store.stored(job.topic_id, part)
-            late = [number for number, each in stored.items() if each.offset_end > job.offsets.get(number, (0, 0))[1]]
-            if late:
-                self._give_up(job, f"packets of {day} came late and were stored meanwhile: run the command again")
-            self._prove(job, store.against_flows(job, part), "the table flows")
-        except AyaflowError:
-            store.days.let_go(day)
-            raise
-        store.claim(job, part, stored)
-        store.replace_day(job, day)
-        store.days.rebuild(day)
-        return store.save(replace(job, days_done=(*job.days_done, day)))

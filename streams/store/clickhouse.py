@@ -16,7 +16,7 @@ from schemas.clickhouse.horizon import Horizon
 from schemas.clickhouse.rollups import ROLLUPS
 from schemas.flows import FlowColumns, LedgerRow, Loss
 from streams.partition.ledger import EpochId
-from streams.partition.storing import Aside, KafkaPartition, Refused, WindowId
+from streams.partition.storing import MADE_AGAIN, Aside, KafkaPartition, Refused, WindowId
 from streams.store import turned
 from streams.store.arrow import COLUMNS, connections, flow_columns, flow_table, ledger_table, loss_table
 from streams.store.aside import aside_table, rows_of
@@ -34,6 +34,10 @@ _RECENT_SECONDS = 600
 """So long the name of an insert is surely known, and the insert of a predecessor may still be under way."""
 _WINDOW = "window_begin = toDateTime({start:UInt32}, 'UTC') AND window_seconds = {seconds:UInt16}"
 _NAMED = f"{_WINDOW} AND {PARTITION} AND revision = {{revision:UInt32}}"
+_NAMED_BEFORE = """arrayMax(arrayPushFront(arrayMap(
+    (w, s, k) -> if(w = toDateTime({start:UInt32}, 'UTC') AND s = {seconds:UInt16}, toInt64(k), -1),
+    windows, lengths, revisions), -1))"""
+"""Of a row of rewindowed: the highest revision that a window had; -1: none."""
 
 
 class ClickHouseStore:
@@ -59,10 +63,10 @@ class ClickHouseStore:
         self._nameless: set[tuple[KafkaPartition, WindowId, int]] = set()  # revisions without a topic id
 
     def revisions(self, partition: KafkaPartition, window: WindowId) -> list[tuple[int, int]]:
-        """(k, E) of all that is stored of a window, by k; E is 0 where the rows are gone that said it."""
+        """(k, E) of all names of a window that are stored, by k; E is 0 where the rows are gone that said it."""
         found = self._connection.query(
             "SELECT revision, max(kafka_offset_end), any(topic_id) FROM flows "  # noqa: S608  constants
-            f"WHERE {_WINDOW} AND {PARTITION} GROUP BY revision ORDER BY revision",
+            f"WHERE {_WINDOW} AND {PARTITION} AND revision < {MADE_AGAIN} GROUP BY revision ORDER BY revision",
             lambda rows: [(int(revision), int(offset_end), int(topic_id)) for revision, offset_end, topic_id in rows],
             **_named(partition, window),
         )
@@ -126,12 +130,15 @@ class ClickHouseStore:
         self._connection.insert("refused", aside_table(aside, flows, error, self._clock()))
 
     def aside(self, partition: KafkaPartition, window: WindowId) -> list[tuple[int, int]]:
-        """(k, E) of all of a window that ever was set aside, by k; and of the windows made again in its place."""
+        """(k, E) of all of a window that ever was set aside, by k; and of the windows made again in its place.
+
+        Of the latter: the highest k that it had before, -1 where it had none.
+        """
         return self._connection.query(
-            f"SELECT revision, max(kafka_offset_end) FROM (SELECT revision, kafka_offset_end FROM refused "  # noqa: S608  constants
-            f"WHERE {_WINDOW} AND {PARTITION} UNION ALL SELECT revision, kafka_offset_end FROM rewindowed "
+            "SELECT k, max(kafka_offset_end) FROM (SELECT toInt64(revision) AS k, kafka_offset_end FROM refused "  # noqa: S608  constants
+            f"WHERE {_WINDOW} AND {PARTITION} UNION ALL SELECT {_NAMED_BEFORE}, kafka_offset_end FROM rewindowed "
             f"WHERE {PARTITION} AND toDateTime({{start:UInt32}}, 'UTC') >= window_from "
-            "AND toDateTime({start:UInt32}, 'UTC') < window_until) GROUP BY revision ORDER BY revision",
+            "AND toDateTime({start:UInt32}, 'UTC') < window_until) GROUP BY k ORDER BY k",
             lambda rows: [(int(revision), int(offset_end)) for revision, offset_end in rows],
             **_named(partition, window),
         )

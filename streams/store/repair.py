@@ -3,13 +3,16 @@
 A day is held by a constraint of flows: the server itself refuses rows of it, and streams sets such windows aside in
 `refused` and brings them in when it is let go. So nothing is lost, and nothing can come between two statements.
 
-People hold it as hold_YYYYMMDD, a worker of streams (streams.store.rollups.mending) as hold_YYYYMMDD_OWNER, where OWNER
-is another each time. Each looks for the others behind its own constraint, so no two work at a day at once: a worker
-makes way, people wait for it.
+Each holds it as hold_YYYYMMDD_OWNER, where OWNER is another each time, and looks for the others behind its own
+constraint, so no two work at a day at once: a worker of streams (streams.store.rollups.mending) makes way, a command
+waits for who was there before. Who does not end is taken over. It may only have been stopped: so rows are made in a
+table of its own, by a statement that fails without its constraint; and whoever takes over drops that table, without
+which it replaces nothing.
 """
 
 import contextlib
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 
@@ -24,6 +27,10 @@ WRITTEN_SECONDS = 300
 """So long after its end a day may still be written by everybody; what comes later is late."""
 _INSERT_SECONDS = 150.0  # longer than an insert may take, or a worker holds a day that was not killed
 _PAUSE_SECONDS = 0.2
+_REPAIR = "repair_"
+_HOLD, _AGAIN = "hold_", "_again_"
+REMADE = tuple(f"{table}{_AGAIN}" for table in ("flows", *ROLLUPS))
+"""What the names of tables begin with in which a day that is held is made anew."""
 
 
 class HeldByOthers(ServiceUnavailable):
@@ -59,43 +66,56 @@ class Days:
         """Whether everybody may still write to it."""
         return self._clock() < begin_of(day) + 86_400 + WRITTEN_SECONDS
 
-    def hold(self, day: date, owner: str = "", predecessors: str = "") -> None:
-        """From now on no rows of a day go into flows, and none are on their way.
+    def hold(self, day: date, owner: str, predecessors: str, *, patient: bool = False) -> str:
+        """From now on no rows of a day go into flows, and none are on their way -> name of the constraint.
 
-        `owner`: of a worker. `predecessors`: what the names of their owners begin with whose holds it takes over.
-        Raises HeldByOthers, to a worker.
+        `predecessors`: what the names of their owners begin with whose holds it takes over. `patient`: waits for
+        others; else raises HeldByOthers.
         """
         check = f"toDate(window_begin) != toDate('{day.isoformat()}')"
-        own = _name(day, owner)
+        own = name_of(day, owner)
         self._connection.command(f"ALTER TABLE {self._flows} ADD CONSTRAINT IF NOT EXISTS {own} CHECK {check}")
         # asked behind the constraint, which whoever lets a day go for want of room asks for behind its row of dropped
         if day in self._connection.query(dropped.GOING, lambda rows: {row[0] for row in rows}):
-            self.let_go(day, owner)
+            self.release(own)
             raise ServiceUnavailable(f"{day} is just going for want of room; try again in a moment")
-        self._be_the_only_one(day, owner, predecessors)
+        for name in self.left(day, predecessors) if predecessors else ():
+            if name != own:
+                self.release(name)
+        self._be_the_only_one(day, own, patient=patient)
+        if patient:
+            for name in self._remade(day):
+                self._connection.command(f"DROP TABLE IF EXISTS {name}")
         held = time.monotonic()
         while self._inserting(time.monotonic() - held):
             if time.monotonic() > held + _INSERT_SECONDS:
+                self.release(own)
                 raise ServiceUnavailable(
                     "an insert into ClickHouse does not end, and may be one of rows that are to be replaced; see "
                     "system.processes, and try again"
                 )
             time.sleep(_PAUSE_SECONDS)
+        return own
 
-    def _be_the_only_one(self, day: date, owner: str, predecessors: str) -> None:
-        if owner:
-            for name in self.left(day, predecessors) if predecessors else ():
-                if name != _name(day, owner):
-                    self._drop(name)
-            if len(self._holds(day)) > 1:
-                self.let_go(day, owner)
+    def _be_the_only_one(self, day: date, own: str, *, patient: bool) -> None:
+        if not patient:
+            if len(self.left(day)) > 1:
+                self.release(own)
                 raise HeldByOthers(f"{day} is held by somebody else")
             return
         until = time.monotonic() + _INSERT_SECONDS
-        while (names := self.left(day)) and time.monotonic() < until:
+        while True:
+            names = self.left(day)  # in the order in which they came
+            if own not in names:
+                raise ServiceUnavailable(f"{day} was taken over by somebody else; try again in a moment")
+            before = names[: names.index(own)]
+            if not before:
+                return
+            if time.monotonic() > until:
+                break
             time.sleep(_PAUSE_SECONDS)
-        for name in names:  # of a worker that was killed: should it only have been stopped, it does nothing without it
-            self._drop(name)
+        for name in before:
+            self.release(name)
 
     def _inserting(self, seconds: float) -> bool:
         """Whether inserts run that began so long ago: before the constraint was there, of which they may not know."""
@@ -106,19 +126,18 @@ class Days:
             seconds=seconds,
         )
 
-    def let_go(self, day: date, owner: str = "") -> None:
-        """Rows of the day go into flows again, as far as the one that held it is concerned."""
-        self._drop(_name(day, owner))
+    def let_go(self, day: date, owners: str) -> None:
+        """Rows of the day go into flows again, as far as those whose names begin so are concerned."""
+        for name in self.left(day, owners):
+            self.release(name)
 
-    def _drop(self, name: str) -> None:
-        self._connection.command(f"ALTER TABLE {self._flows} DROP CONSTRAINT IF EXISTS {name}")
+    def release(self, hold: str) -> None:
+        """Likewise, as far as one constraint is concerned."""
+        self._connection.command(f"ALTER TABLE {self._flows} DROP CONSTRAINT IF EXISTS {hold}")
 
     def left(self, day: date, owners: str = "") -> list[str]:
-        """Holds of workers; `owners`: what the names of these begin with."""
-        return [name for name in self._holds(day) if name.startswith(f"{_name(day)}_{owners}")]
-
-    def _holds(self, day: date) -> list[str]:
-        return [name for name in self._constraints(self._stored) if name.startswith(_name(day))]
+        """Holds, the oldest first; `owners`: what the names of these begin with."""
+        return [name for name in self._constraints(self._stored) if name.startswith(name_of(day, owners))]
 
     def held(self, table: str = "flows") -> list[date]:
         """The days that are held, of a table that may have been made like flows."""
@@ -138,13 +157,34 @@ class Days:
         for name in self._constraints(table):
             self._connection.command(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}")
 
-    def rebuild(self, day: date) -> None:
-        """Make the rollups of a day that is held anew."""
+    @contextlib.contextmanager
+    def remade(self, table: str, hold: str, like: str = "") -> Iterator[str]:
+        """A table that rows of a day which is held are made in, to replace those of `table`; it is gone afterwards."""
+        name = table + _AGAIN + hold.removeprefix(_HOLD)
+        self._connection.command(f"DROP TABLE IF EXISTS {name}")
+        self._connection.command(f"CREATE TABLE {name} AS {like or table}")
+        try:
+            yield name
+        finally:
+            self._connection.command(f"DROP TABLE IF EXISTS {name}")
+
+    def _remade(self, day: date) -> list[str]:
+        """Those that others made of a day, and that are still there."""
+        return self._connection.query(
+            "SELECT name FROM system.tables WHERE database = currentDatabase() "
+            "AND arrayExists(made -> startsWith(name, made), {made:Array(String)})",
+            lambda rows: [str(row[0]) for row in rows],
+            made=[f"{prefix}{day:%Y%m%d}_" for prefix in REMADE],
+        )
+
+    def rebuild(self, day: date, hold: str) -> None:
+        """Make the rollups of a day anew. `hold`: the constraint that it is held by; without it nothing is done."""
         there = self.rows(day) > 0
         for rollup in ROLLUPS:
-            for statement, needs_rows in sql.rebuild(rollup, day.isoformat()):
-                if there or not needs_rows:
-                    self._connection.command(statement)
+            with self.remade(rollup, hold) as made:
+                self._connection.command(sql.fill(rollup, day.isoformat(), made), hold=hold)
+                if there:
+                    self._connection.command(f"ALTER TABLE {rollup} REPLACE PARTITION '{day}' FROM {made}")
 
     def rows(self, day: date) -> int:
         """How many flows has of a day."""
@@ -156,16 +196,15 @@ class Days:
 
 
 @contextlib.contextmanager
-def holding(days_: Days, day: date, owner: str = "", predecessors: str = "") -> Iterator[str]:
+def holding(days_: Days, day: date, owner: str, predecessors: str, *, patient: bool = False) -> Iterator[str]:
     """Hold a day, as the constraint of this name, and let it go whatever happens, but for a kill.
 
     Whoever repairs it again lets it go then, or completes a window of the same partition.
     """
     try:
-        days_.hold(day, owner, predecessors)
-        yield _name(day, owner)
+        yield days_.hold(day, owner, predecessors, patient=patient)
     finally:
-        days_.let_go(day, owner)
+        days_.release(name_of(day, owner))
 
 
 def run(settings: ClickHouseSettings, begin: int, until: int, *, tell: Callable[[str], None]) -> int:
@@ -204,14 +243,15 @@ def _repair(
     for day in chosen:
         if not held.rows(day):
             tell(f"{day}: flows has no rows; its rollups stay as they are")
-            held.let_go(day)
+            held.let_go(day, _REPAIR)
             continue
-        with holding(held, day):
-            held.rebuild(day)
+        with holding(held, day, f"{_REPAIR}{uuid.uuid4().hex[:8]}", _REPAIR, patient=True) as hold:
+            held.rebuild(day, hold)
         repaired += 1
         tell(f"{day}: {', '.join(ROLLUPS)} are what flows is")
     return repaired
 
 
-def _name(day: date, owner: str = "") -> str:
-    return f"hold_{day:%Y%m%d}" + (f"_{owner}" if owner else "")
+def name_of(day: date, owner: str) -> str:
+    """The constraint by which one holds a day; of what owners' names begin with, what theirs begin with."""
+    return f"{_HOLD}{day:%Y%m%d}_{owner}"

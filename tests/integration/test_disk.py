@@ -187,7 +187,7 @@ def test_a_repair_that_was_killed_keeps_its_day_and_no_other(tables: Tables) -> 
         fill(tables, ago, 100)
     with contextlib.closing(Connection(settings, None)) as own, keeper(tables, cap=1, reserve_bytes=0) as kept:
         held = Days(own, settings)
-        held.hold(day(5))
+        held.hold(day(5), "repair_a", "repair_")
         for _ in range(3):
             kept.look()
         assert {*days_of(tables, "flows"), *days_of(tables, "flows_1h")} == {day(5)}
@@ -195,7 +195,7 @@ def test_a_repair_that_was_killed_keeps_its_day_and_no_other(tables: Tables) -> 
             (len(ROLLUPS) + 1, 0)
         ]
         assert any(f"{day(5)}: held by ayaflow repair" in warning for warning in kept.warnings)
-        held.let_go(day(5))
+        held.let_go(day(5), "repair_")
         kept.look()
         assert days_of(tables, "flows") == []
 
@@ -206,18 +206,18 @@ def test_a_day_that_is_held_does_not_go_and_one_that_goes_is_not_held(tables: Ta
     with contextlib.closing(Connection(settings, None)) as own, contextlib.closing(ClickHouseDisk(settings)) as disk:
         days = Days(own, settings)
         what = Day(table="flows", day=day(5), rows=100, bytes=1)
-        with holding(days, day(5)):
+        with holding(days, day(5), "repair_a", "repair_"):
             assert disk.go(what, Why.CAP, now_ms()) == 0
         assert who_went_on(tables) == 100
         assert tables.rows("SELECT count() FROM DB.flows") == [(100,)]
         assert not lets_a_day_go(settings, 2, killed)
         with pytest.raises(ServiceUnavailable, match="is just going for want of room; try again"):
-            days.hold(day(5))
+            days.hold(day(5), "repair_a", "repair_")
         assert days.held() == []
         assert who_went_on(tables) == 100
         assert disk.go(what, Why.CAP, now_ms()) == 100
-        days.hold(day(5))
-        days.let_go(day(5))
+        days.hold(day(5), "repair_a", "repair_")
+        days.let_go(day(5), "repair_")
 
 
 def test_what_goes_next_is_known_before(tables: Tables) -> None:

@@ -30,7 +30,7 @@ from tests.waiting import HANG_SECONDS
 pytestmark = pytest.mark.clickhouse
 
 BEGIN = start_of(day(2)) + 3_600
-HELD = f"hold_{day(2):%Y%m%d}"
+HELD = f"hold_{day(2):%Y%m%d}_repair_a"
 OTHER = KafkaPartition(5, 3)
 
 
@@ -87,7 +87,7 @@ class World:
     def holds(self) -> list[str]:
         connection = Connection(self.settings, None)
         with contextlib.closing(connection):
-            return Days(connection, self.settings)._holds(day(2))
+            return Days(connection, self.settings).left(day(2))
 
     def is_exact(self) -> bool:
         """By `ayaflow audit --rollups`."""
@@ -234,12 +234,12 @@ def test_repair_waits_for_a_worker_and_lets_a_day_go_that_one_left(
     connection = Connection(world.settings, None)
     with contextlib.closing(connection):
         days = Days(connection, world.settings)
-        with holding(days, day(2), "5_2_a"):
+        with holding(days, day(2), "5_2_a", ""):
             monkeypatch.setattr(repair, "_INSERT_SECONDS", 0.3)
-            with holding(days, day(2)):
+            with holding(days, day(2), "repair_a", "repair_", patient=True):
                 assert world.holds() == [HELD]
         assert world.holds() == []
-        days.hold(day(2), "5_2_a")
+        days.hold(day(2), "5_2_a", "")
     code, _, err = world._run("repair", "--from", str(day(2)), "--to", str(day(1)))
     assert code == 0, err
     assert world.holds() == []

@@ -121,7 +121,7 @@ def test_days_that_cannot_be_repaired_are_left_alone(stored: Tables, run: Run) -
 
 
 def test_what_was_killed_while_it_held_a_day_lets_it_go_the_next_time(stored: Tables, run: Run) -> None:
-    hold = f"hold_{NAME.replace('-', '')} CHECK toDate(window_begin) != toDate('{NAME}')"
+    hold = f"hold_{NAME.replace('-', '')}_repair_a CHECK toDate(window_begin) != toDate('{NAME}')"
     stored.command(f"ALTER TABLE DB.flows ADD CONSTRAINT {hold}")
     code, _, err = run("repair", "--from", NAME, "--to", NEXT)
     assert code == 0, err

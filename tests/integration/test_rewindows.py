@@ -8,10 +8,13 @@ from dataclasses import replace
 
 import pytest
 
+from common.errors import AyaflowError
 from common.settings import ClickHouseSettings
 from common.times import iso
 from streams.partition.again import Checkpoint, Span
-from streams.store.rewindow import Job, RewindowStore
+from streams.rewindow.swap import Swap
+from streams.store.rewindow.making import Job, RewindowStore
+from streams.store.rewindow.swapping import SwapStore
 from tests.fix_local import WRITER
 from tests.integration.fix_tables import Run, Tables
 
@@ -67,7 +70,9 @@ def test_what_was_begun_is_listed_and_given_up(store: RewindowStore, tables: Tab
         "messages": 400,
         "error": "",
     }
-    assert "25.0 %" in run("rewindows")[1]
+    _, out, err = run("rewindows")
+    assert "25.0 %" in out
+    assert "--window 1s --filter 'port = 443' --into incident" in err
 
     assert "lists them" in run("rewindows", "--give-up", "0123")[2]  # a part of its name is none
     assert shadows(tables) == [JOB.shadow]
@@ -78,11 +83,19 @@ def test_what_was_begun_is_listed_and_given_up(store: RewindowStore, tables: Tab
     assert "was failed" in run("rewindows", "--give-up", JOB.id)[2]  # twice is no harm
 
 
-def test_what_is_half_in_flows_is_not_given_up(store: RewindowStore, tables: Tables, run: Run) -> None:
-    store.save(replace(JOB, state="swapping", into="", filter=""))
-    store.make_shadow(JOB)
+def test_what_only_lacked_its_last_word_is_not_called_given_up(store: RewindowStore, tables: Tables, run: Run) -> None:
+    store.save(replace(JOB, into="kept_one"))
+    tables.command("CREATE TABLE DB.kept_one AS DB.flows")
     code, _, err = run("rewindows", "--give-up", JOB.id)
-    assert code == 2
-    assert "give its command again" in err
-    assert shadows(tables) == [JOB.shadow]
-    assert [job.state for job in store.jobs()] == ["swapping"]
+    tables.command("DROP TABLE DB.kept_one")
+    assert code == 0
+    assert "kept in kept_one" in err
+    assert [job.state for job in store.jobs()] == ["kept"]
+
+
+def test_a_swap_whose_table_is_gone_is_given_up_by_itself(store: RewindowStore) -> None:
+    job = replace(JOB, state="swapping", into="", filter="")
+    store.save(job)
+    with closing(SwapStore(store._settings)) as swaps, pytest.raises(AyaflowError, match="Nothing was changed"):
+        Swap(swaps, job, print).run()
+    assert [job.state for job in store.jobs()] == ["failed"]

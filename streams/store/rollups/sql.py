@@ -12,6 +12,8 @@ _SETTINGS = f"max_bytes_before_external_group_by = {1 << 30}"  # much of a day m
 HELD = """SELECT count() FROM system.tables WHERE database = currentDatabase() AND name IN ('flows', 'flows_local')
     AND position(create_table_query, {hold:String}) > 0"""
 """Whether there is a constraint of that name."""
+STILL_HELD = f"throwIf(({HELD}) = 0, 'somebody else took the day over') = 0"
+"""A condition that ends a statement, whatever it reads, where there is none."""
 
 
 def by_node(rollup: str) -> bool:
@@ -74,22 +76,12 @@ def _missing(rollup: str, condition: str) -> str:
     )
 
 
-def rebuild(rollup: str, day: str) -> list[tuple[str, bool]]:
-    """What makes a day (as ISO 8601 writes it) of a rollup anew from flows, one statement after the other.
-
-    All of it can be done again. Nobody may write to that day meanwhile. True: only where flows has rows of the day.
-    """
-    about, made = ROLLUPS[rollup], f"{rollup}_again"
+def fill(rollup: str, day: str, made: str) -> str:
+    """Put a day (as ISO 8601 writes it) of a rollup into the table `made`, from flows. Fails when `hold` is gone."""
+    about = ROLLUPS[rollup]
     of_day = f"t.window_begin >= toDateTime('{day} 00:00:00', 'UTC') AND toDate(t.window_begin) = toDate('{day}')"
     columns = ", ".join(("time", *about.columns))
-    fill = (
-        f"INSERT INTO {made} ({columns}) SELECT {columns} FROM ({about.made(of_day)}) "  # noqa: S608  constants
+    return (
+        f"INSERT INTO {made} ({columns}) SELECT {columns} FROM ({about.made(of_day)}) WHERE {STILL_HELD} "  # noqa: S608  constants
         f"SETTINGS {_SETTINGS}"
     )
-    return [
-        (f"DROP TABLE IF EXISTS {made}", False),
-        (f"CREATE TABLE {made} AS {rollup}", False),
-        (fill, False),
-        (f"ALTER TABLE {rollup} REPLACE PARTITION '{day}' FROM {made}", True),
-        (f"DROP TABLE {made}", False),
-    ]

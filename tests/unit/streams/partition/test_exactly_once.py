@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -48,6 +49,25 @@ class Nameless(MemoryStore):
         if name in self.blocks:
             self.extra.append(flows)
         super()._put(name, offset_end, flows)
+
+
+class Stopping(MemoryStore):
+    """Whoever puts something there may be stopped right before, after all questions, while others go on."""
+
+    meanwhile: Callable[[], None] | None = None
+
+    def insert(self, *what: Any) -> None:
+        self._stop()
+        super().insert(*what)
+
+    def set_aside(self, *what: Any) -> None:
+        self._stop()
+        super().set_aside(*what)
+
+    def _stop(self) -> None:
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile:
+            meanwhile()
 
 
 class Consumer:
@@ -282,14 +302,13 @@ class World:
             elif x < 0.65:
                 worker.consume()
             elif x < 0.8:
-                worker.write(lose_answer=r.random() < 0.2)
+                self.write(worker)
             elif x < 0.82:
                 worker.compact()
             elif x < 0.83:
                 worker.bring_in()
             elif x < 0.84:
-                starts = [packet.time_ns // SECOND // WINDOW * WINDOW for node in self.nodes for packet in node.sent()]
-                self.table.refuses = set(r.sample(starts, min(len(starts), r.randint(0, 3))))
+                self.refuse()
             elif x < 0.9:
                 worker.ledger()
             elif x < 0.96:
@@ -299,6 +318,34 @@ class World:
                 self.workers.append(Consumer(self))
         self.finish()
 
+    def write(self, worker: Consumer) -> None:
+        if isinstance(self.table, Stopping) and self.random.random() < 0.2:
+            self.table.meanwhile = self.others
+        worker.write(lose_answer=self.random.random() < 0.2)
+
+    def others(self) -> None:
+        """A worker is stopped: another one has its partition, and what was stored is windowed again."""
+        r, flaws = self.random, (self.table.lose_answer, self.table.die)
+        self.table.lose_answer = self.table.die = False
+        for act in r.choices((self.swap, self.rival), k=r.randint(1, 4)):
+            act()  # and no table changes its mind: docs/internals.md, What is left open
+        self.table.lose_answer, self.table.die = flaws
+
+    def rival(self) -> None:
+        self.generation += 1
+        self.workers.append(Consumer(self))
+        for _ in range(self.random.randint(0, len(self.log))):
+            self.workers[-1].consume()
+        self.now += self.random.choice((0.3, 5))
+        self.workers[-1].write(lose_answer=False)
+        if self.random.random() < 0.3:
+            self.workers[-1].commit()
+
+    def refuse(self) -> None:
+        """Some windows from now on, or none."""
+        starts = [packet.time_ns // SECOND // WINDOW * WINDOW for node in self.nodes for packet in node.sent()]
+        self.table.refuses = set(self.random.sample(starts, min(len(starts), self.random.randint(0, 3))))
+
     def swap(self) -> None:
         """As `ayaflow rewindow` does: of all below what is stored, and only where it is what is stored."""
         starts = sorted(name.window.start for name in self.table.blocks)
@@ -306,8 +353,11 @@ class World:
             return
         begin = self.random.choice(starts) // WINDOW * WINDOW
         span = Span(begin, begin + WINDOW * self.random.randint(1, 4))
-        stored = [found for name, found in self.table.blocks.items() if span.begin <= name.window.start < span.until]
-        end, again = max(offset_end for offset_end, _ in stored), Again(SOURCE, span, 1, Checkpoint.at(0))
+        there = [found for name, found in self.table.blocks.items() if span.begin <= name.window.start < span.until]
+        end = self.random.choice([max(offset_end for offset_end, _ in there), self.random.choice(there)[0]])
+        stored = [(offset_end, flows) for offset_end, flows in there if offset_end <= end]  # what is later stays
+        seconds = self.random.choice((1, WINDOW))
+        again = Again(SOURCE, span, seconds, Checkpoint.at(0))
         made: list[tuple[int, FlowColumns]] = []
         for offset, message in enumerate(self.log[:end]):
             flush = again.take(offset, message, START * 1000)
@@ -407,10 +457,25 @@ def test_windows_that_are_made_again_and_swapped_in_lose_and_double_nothing() ->
         swapped += world.swapped
         again = world.table.again
         late += sum(
-            any(a <= n.window.start < u and n.revision > k for _, a, u, k, _ in again) for n in world.table.blocks
+            any(a <= n.window.start < u and end > e for _, a, u, _, e in again)
+            for n, (end, _) in world.table.blocks.items()
         )
     assert swapped > RUNS / 8
     assert late > RUNS / 40  # some came after their windows were made again
+
+
+def test_whoever_is_stopped_between_its_questions_and_its_insert_doubles_and_loses_nothing() -> None:
+    """For however long: others store meanwhile, set aside, and windows are made again and swapped in."""
+    swapped = 0
+    for seed in range(RUNS // 2):
+        world = World(seed, Stopping(), swapping=0.02)
+        world.run(world.random.randint(50, 250))
+        merged: dict[tuple[str, int], int] = {}
+        for (node, start), packets in world.stored().items():
+            merged[node, start // WINDOW * WINDOW] = merged.get((node, start // WINDOW * WINDOW), 0) + packets
+        assert merged == world.wanted(), f"seed {seed}"
+        swapped += world.swapped
+    assert swapped > RUNS / 8
 
 
 @pytest.mark.parametrize(("server", "packets"), [(MemoryStore, 1), (Nameless, 2)])
@@ -486,7 +551,7 @@ def test_a_window_of_which_somebody_deleted_the_rows_that_say_its_offset_is_not_
     outcome = store_window(job, cut)
     assert (outcome.rows, outcome.known) == (1, Known(2, 2))
     again = Partition(0, position=0, window_seconds=WINDOW, node_timeout_seconds=10)
-    del cut.blocks[max(cut.blocks)]  # the correction is gone as a whole
+    cut.drop(max(cut.blocks))  # the correction is gone as a whole
     job = later(again, 0)
     outcome = store_window(job, cut)
     assert (outcome.rows, outcome.known) == (0, Known(1, 1))

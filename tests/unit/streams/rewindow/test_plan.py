@@ -8,7 +8,7 @@ from common.errors import QueryError
 from streams.kafka.log import Ends
 from streams.partition.again import Span
 from streams.rewindow.plan import Wanted, bucket, check, earliest, offsets
-from streams.store.rewindow import Stored
+from streams.store.rewindow.making import Stored
 
 NOW = 1_800_000_000
 HOUR = Span(NOW - 7_200, NOW - 3_600)
@@ -50,14 +50,14 @@ def test_a_span_is_of_whole_windows_of_all_lengths() -> None:
 def test_messages_are_read_up_to_what_flows_has() -> None:
     ends = {0: Ends(0, 100), 1: Ends(20, 100), 2: Ends(0, 50)}
     warm, late = {0: 10, 1: 0, 2: 7}, {0: 90, 1: 95, 2: 50}
-    stored = {0: Stored(60, 0, beyond=True), 1: Stored(40, 0, beyond=False)}
+    stored = {0: Stored(60, beyond=True), 1: Stored(40, beyond=False)}
     assert offsets(wanted(), ends=ends, warm=warm, late=late, stored=stored) == {0: (10, 60), 1: (20, 40), 2: (7, 7)}
     kept = offsets(wanted(into="x"), ends=ends, warm=warm, late=late, stored=stored)
     assert kept == {0: (10, 60), 1: (20, 95), 2: (7, 50)}  # flows may have more to come
 
 
 def test_what_kafka_removed_says_from_when_it_is_possible() -> None:
-    stored = {0: Stored(60, 0, beyond=True)}
+    stored = {0: Stored(60, beyond=True)}
     told = earliest(wanted(), ends={0: Ends(5, 9)}, first_ms={0: (HOUR.begin + 61) * 1000}, stored=stored)
     assert "2027-01-15T06:02:00Z on" in told
     assert earliest(wanted(), ends={0: Ends(5, 9)}, first_ms={0: HOUR.begin * 1000}, stored=stored) == ""

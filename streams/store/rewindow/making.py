@@ -1,4 +1,4 @@
-"""The tables of `ayaflow rewindow`, over HTTP (clickhouse-connect): jobs, shadow tables, proofs and swaps. Blocking.
+"""What is asked of `ayaflow rewindow`, and windows that are made again and proved. Blocking; clickhouse-connect.
 
 A *shadow* table is like flows, without its views. What is done to tables here can be done again without harm.
 """
@@ -17,14 +17,14 @@ from streams.partition.storing import KafkaPartition
 from streams.store import turned
 from streams.store.arrow import connections, flow_table
 from streams.store.connection import Connection
-from streams.store.repair import Days, begin_of
+from streams.store.repair import Days
 from streams.windowing.initiators import MOST, Connections
 
 MARGIN_SECONDS = 7_200
 """An epoch of the ledger may touch windows so far from it; see console.audit.sql."""
 _RECALL_SECONDS = 3_600
 """Before the first window: who began the connections of that time is read from flows."""
-_IN_SPAN = "window_begin >= toDateTime({begin:UInt32}, 'UTC') AND window_begin < toDateTime({until:UInt32}, 'UTC')"
+IN_SPAN = "window_begin >= toDateTime({begin:UInt32}, 'UTC') AND window_begin < toDateTime({until:UInt32}, 'UTC')"
 _STATES = ("making", "swapping", "swapped", "kept", "failed")
 FINISHED = ("swapped", "kept", "failed")
 
@@ -53,8 +53,8 @@ class Job:
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """All tables that it may have while it is not finished."""
-        return self.shadow, f"{self.shadow}_part", f"{self.shadow}_kept"
+        """All tables that it may have while it is not finished, beside those of a day that is held."""
+        return self.shadow, f"{self.shadow}_kept"
 
     @property
     def finished(self) -> bool:
@@ -66,7 +66,6 @@ class Stored(NamedTuple):
     """What flows has of a partition in a span."""
 
     offset_end: int  # nothing of it is from at or behind this offset
-    revision: int  # the highest
     beyond: bool  # it has later windows of the partition
 
 
@@ -150,7 +149,7 @@ class RewindowStore:
         """Lengths of the windows that flows and ledger have in a span, or that reach into it."""
         begin = max(0, span.begin - 3_600)
         return self._connection.query(
-            f"SELECT DISTINCT window_seconds FROM flows WHERE {_IN_SPAN} "  # noqa: S608  constants
+            f"SELECT DISTINCT window_seconds FROM flows WHERE {IN_SPAN} "  # noqa: S608  constants
             f"UNION DISTINCT SELECT DISTINCT window_seconds FROM ledger WHERE {_ENDED_NEAR}",
             lambda rows: {int(row[0]) for row in rows},
             **_near(Span(begin, span.until)),
@@ -169,25 +168,20 @@ class RewindowStore:
     def topics(self, span: Span) -> set[int]:
         """The topics that the rows of a span are of."""
         return self._connection.query(
-            f"SELECT DISTINCT topic_id FROM flows WHERE {_IN_SPAN}",  # noqa: S608  constants
+            f"SELECT DISTINCT topic_id FROM flows WHERE {IN_SPAN}",  # noqa: S608  constants
             lambda rows: {int(row[0]) for row in rows},
             **span._asdict(),
         )
 
     def stored(self, topic_id: int, span: Span) -> dict[int, Stored]:
         """What flows has of each partition in a span, and was set aside."""
-        refused = _IN_SPAN
         return self._connection.query(
-            "SELECT kafka_partition, maxIf(kafka_offset_end, inside), maxIf(revision, inside), "  # noqa: S608  constants
-            "max(NOT inside) FROM ("
-            f"SELECT kafka_partition, kafka_offset_end, revision, {_IN_SPAN} AS inside FROM flows "
+            "SELECT kafka_partition, maxIf(kafka_offset_end, inside), max(NOT inside) FROM ("  # noqa: S608  constants
+            f"SELECT kafka_partition, kafka_offset_end, {IN_SPAN} AS inside FROM flows "
             "WHERE window_begin >= toDateTime({begin:UInt32}, 'UTC') AND topic_id = {topic:UInt64} UNION ALL "
-            f"SELECT kafka_partition, kafka_offset_end, revision, 1 FROM refused FINAL WHERE {refused} "
-            "AND topic_id = {topic:UInt64} UNION ALL "
-            "SELECT kafka_partition, toInt64(0), revision, 1 FROM rewindowed WHERE topic_id = {topic:UInt64} "
-            "AND window_until > toDateTime({begin:UInt32}, 'UTC') AND window_from < toDateTime({until:UInt32}, 'UTC')"
-            ") GROUP BY kafka_partition",
-            lambda rows: {int(row[0]): Stored(int(row[1]), int(row[2]), bool(row[3])) for row in rows},
+            f"SELECT kafka_partition, kafka_offset_end, 1 FROM refused FINAL WHERE {IN_SPAN} "
+            "AND topic_id = {topic:UInt64}) GROUP BY kafka_partition",
+            lambda rows: {int(row[0]): Stored(int(row[1]), bool(row[2])) for row in rows},
             **span._asdict(),
             topic=topic_id,
         )
@@ -257,13 +251,13 @@ class RewindowStore:
         )
 
     def against_flows(self, job: Job, span: Span) -> list[Differs]:
-        """Likewise, the rows of flows in a part of the job's span."""
-        return self._differs(replace(job, span=span), _passed("flows", "-"))
+        """Likewise, the rows of flows in a part of the job's span that it takes the place of."""
+        return self._differs(replace(job, span=span), _passed("flows", "-", f"NOT ({later(job)})"))
 
     def _differs(self, job: Job, other: str) -> list[Differs]:
         return self._connection.query(
             "SELECT node, interface, direction, intDiv(start, {bucket:UInt32}) * {bucket:UInt32} AS period, "  # noqa: S608  constants
-            f"sum(packets), sum(bytes) FROM ({_passed(job.shadow, '')} UNION ALL {other}) "
+            f"sum(packets), sum(bytes) FROM ({_passed(job.shadow, '', '1')} UNION ALL {other}) "
             "GROUP BY node, interface, direction, period HAVING sum(packets) != 0 OR sum(bytes) != 0 "
             "ORDER BY period, node, interface, direction LIMIT 100",
             lambda rows: [Differs(*row) for row in rows],
@@ -275,7 +269,7 @@ class RewindowStore:
         """Rows, packets and bytes of a span."""
         return self._connection.query(
             "SELECT count(), sum(packets + packets_rev), sum(bytes + bytes_rev) "  # noqa: S608  constants
-            f"FROM {table} WHERE {_IN_SPAN}",
+            f"FROM {table} WHERE {IN_SPAN}",
             lambda rows: (int(rows[0][0]), int(rows[0][1]), int(rows[0][2])),
             **span._asdict(),
         )
@@ -295,57 +289,22 @@ class RewindowStore:
             self._connection.command(f"RENAME TABLE {made} TO {job.into}")
         self.drop_shadow(job)
 
-    # the swap
-
-    def claim(self, job: Job, span: Span, stored: Mapping[int, Stored]) -> None:
-        """Write down that flows has these windows up to the end of the job's messages, for recovery and audit.
-
-        `stored`: as it was before the rows of flows were replaced, so that what is written first counts.
-        """
-        known = self._connection.number(
-            "SELECT count() FROM rewindowed WHERE id = {id:String} AND window_from = toDateTime({begin:UInt32}, 'UTC')",
-            id=job.id,
-            begin=span.begin,
-        )
-        if known:
-            return
-        partitions = sorted(stored.keys() & job.offsets.keys())
-        same = {
-            "topic_id": (job.topic_id, pa.uint64()),
-            "window_from": (span.begin, pa.uint32()),
-            "window_until": (span.until, pa.uint32()),
-            "id": (job.id, pa.string()),
-            "bucket_seconds": (job.bucket_seconds, pa.uint32()),
-        }
-        columns = {name: pa.array([value] * len(partitions), kind) for name, (value, kind) in same.items()}
-        columns["kafka_partition"] = pa.array(partitions, pa.int32())
-        columns["revision"] = pa.array([stored[each].revision + 1 for each in partitions], pa.uint32())
-        columns["kafka_offset_end"] = pa.array([job.offsets[each][1] for each in partitions], pa.int64())
-        self._connection.insert("rewindowed", pa.table(columns))
-
-    def replace_day(self, job: Job, day: date) -> None:
-        """Put the job's rows of a day that is held in the place of those of flows; the others of that day stay."""
-        part, begin = f"{job.shadow}_part", begin_of(day)
-        self._connection.command(f"DROP TABLE IF EXISTS {part}")
-        self._connection.command(f"CREATE TABLE {part} AS {job.shadow}")
-        of_day = (
-            "window_begin >= toDateTime({day:UInt32}, 'UTC') AND window_begin < toDateTime({day:UInt32} + 86400, 'UTC')"
-        )
-        self._connection.command(
-            f"INSERT INTO {part} SELECT * FROM flows WHERE {of_day} AND NOT ({_IN_SPAN})",  # noqa: S608  constants
-            day=begin,
-            **job.span._asdict(),
-        )
-        self._connection.command(
-            f"INSERT INTO {part} SELECT * FROM {job.shadow} WHERE {of_day}",  # noqa: S608  constants
-            day=begin,
-        )
-        self._connection.command(f"ALTER TABLE flows REPLACE PARTITION '{day.isoformat()}' FROM {part}")
-        self._connection.command(f"DROP TABLE {part}")
-
 
 _ENDED_NEAR = """end_time > toDateTime({oldest:UInt32}, 'UTC') AND end_time <= toDateTime({newest:UInt32}, 'UTC')
     AND interface != ''"""
+
+
+def later(job: Job) -> str:
+    """Rows of flows in its span that are not of the messages that it was made of: what came late, or is of others."""
+    ends = sorted((number, end) for number, (_, end) in job.offsets.items())
+    partitions, offsets = [number for number, _ in ends], [end for _, end in ends]
+    name = "topic_id, kafka_partition, window_begin, window_seconds, revision"
+    return (
+        f"topic_id NOT IN ({job.topic_id}, 0) OR ({name}) IN ("  # noqa: S608  numbers of ours
+        f"SELECT {name} FROM flows WHERE {IN_SPAN} GROUP BY {name} HAVING "
+        "max(kafka_offset_end) > "
+        f"transform(kafka_partition, {partitions}::Array(Int32), {offsets}::Array(Int64), 0::Int64))"
+    )
 
 
 def _near(span: Span) -> dict[str, int]:
@@ -353,7 +312,7 @@ def _near(span: Span) -> dict[str, int]:
     return {**span._asdict(), "oldest": oldest, "newest": newest}
 
 
-def _passed(table: str, sign: str) -> str:
+def _passed(table: str, sign: str, where: str) -> str:
     """What passed each interface in each direction, by the windows of a table."""
     sides = ", ".join(
         f"('{way}', sum(if(direction = '{way}', packets, packets_rev)), sum(if(direction = '{way}', bytes, bytes_rev)))"
@@ -363,7 +322,7 @@ def _passed(table: str, sign: str) -> str:
         "SELECT node, interface, side.1 AS direction, start, "  # noqa: S608  constants
         f"{sign}toInt64(side.2) AS packets, {sign}toInt64(side.3) AS bytes FROM ("
         f"SELECT node, interface, toUnixTimestamp(window_begin) AS start, [{sides}] AS sides FROM {table} "
-        f"WHERE {_IN_SPAN} GROUP BY node, interface, start) ARRAY JOIN sides AS side"
+        f"WHERE {IN_SPAN} AND {where} GROUP BY node, interface, start) ARRAY JOIN sides AS side"
     )
 
 
