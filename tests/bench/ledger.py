@@ -85,6 +85,8 @@ def _fill(client: Any) -> None:
         "epoch": f"intDiv(number, {2 * INTERFACES}) + 1 AS n",
         "start_time": "end - 0.5",
         "end_time": f"toDateTime64({HOUR} + n * 0.5 - 0.01, 6, 'UTC') AS end",
+        "kafka_offset_start": "n * 3 + cityHash64(n) % 3 AS first",
+        "version": "first + 1 + cityHash64(n, 1) % 3",
         **_PLACE,
         "consumed_windows": f"[toDateTime({HOUR} + intDiv(n, 20) * 10, 'UTC')]",
         "consumed_packets": "[1 + cityHash64(number) % 2000 AS p]",
