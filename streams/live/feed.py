@@ -134,7 +134,7 @@ class LiveFeed:
                     rows=tuple(node.rows),
                     totals=node.totals,
                     counted=node.counted,
-                    open_windows=state.open_windows,
+                    open_windows=len(state.windows),
                     lag_messages=lags[state.number],
                 )
                 summaries.append(

@@ -122,8 +122,8 @@ class Again:
             self._state.take(offset, batch, stamp_ms / 1e3)
         except DecodeError:
             self.skip(offset)
-        for window in self._state.compactable():
-            self._state.compact(window, alone=True)
+        for window in self._state.windows.compactable():
+            self._state.windows.compact(window, alone=True)
         return flush
 
     def skip(self, offset: int) -> None:
@@ -150,7 +150,7 @@ class Again:
 
     def _flush(self, offset_end: int, boundary: int) -> Flush:
         made = []
-        for window in self._state.open():
+        for window in self._state.windows:
             if window.start + window.seconds > boundary:
                 break
             if flows := self._rows(window, offset_end):

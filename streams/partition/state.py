@@ -17,6 +17,7 @@ from schemas.flows import Loss
 from schemas.packets import EpochCounters, PacketBatch
 from streams.partition.accounting import Accounts, ClosedEpoch, in_parts
 from streams.partition.losses import Losses
+from streams.partition.open_windows import OpenWindows
 from streams.partition.progress import committable
 from streams.partition.rings import Rings, Shared, Verdict
 from streams.partition.steady import Steady
@@ -27,14 +28,9 @@ from streams.windowing.keys import Names, pack
 from streams.windowing.naming import Naming
 from streams.windowing.rows import Rows
 from streams.windowing.tunnels import Tunnels
-from streams.windowing.windows import Share, Window, from_offset, split
+from streams.windowing.windows import Share, split
 
-LATE_DELAY = 1.0  # seconds that late packets wait for more of their window; twice as long after each time
-LONGEST_LATE_DELAY = 60.0  # the same, of a window that is corrected again and again
 LEDGER_DELAY = 0.5  # seconds that closed epochs wait for more
-MEMORY_BYTES = 128 << 20  # of open windows, from which on the largest are written before they end
-UNACKED_MESSAGES = 100_000  # likewise
-_REMEMBER_WINDOWS = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,12 +88,8 @@ class Partition:
         self._rings = Rings()
         self.accounts = Accounts()
         self.watermark = Watermark(timeout_seconds=node_timeout_seconds, window_seconds=window_seconds)
-        self._windows: dict[WindowId, Window] = {}
-        self._known: dict[WindowId, Known] = {}
-        self._busy: set[WindowId] = set()
+        self.windows = OpenWindows()
         self._steady = Steady()
-        self._open_since: dict[WindowId, float] = {}  # when the first packet came that is not stored
-        self._late_since: dict[WindowId, float] = {}
         self._ledger_since: float | None = None
         self._more: deque[_Part] = deque()  # of the message that was taken last
         self.losses = Losses("messages")
@@ -138,7 +130,8 @@ class Partition:
             about = self.naming.numbers(batch)
             rows = [share.rows.packed(keys, about) for share in shares]
             for share, packed in zip(shares, rows, strict=True):
-                late += self._add(WindowId(share.window, seconds), offset, packed, now)
+                window_id = WindowId(share.window, seconds)
+                late += self.windows.add(window_id, offset, packed, now, self.watermark.value)
             self._forget_names()
         after_epoch = self.accounts.count(batch, shares, offset, seconds)
         self._note_closed(now)
@@ -217,10 +210,10 @@ class Partition:
         """Where there are many, all but those of open windows, of which some may be being written."""
         for member, names in (("node", self.names), ("interface", self.interfaces), ("tunnel", self.tunnels)):
             if names.crowded:
-                rows = [piece.rows.keys[member] for window in self._windows.values() for piece in window]
+                rows = [piece.rows.keys[member] for piece in self.windows.pieces()]
                 names.keep(np.concatenate([np.zeros(0, np.uint32), *rows]))
         if self.naming.crowded:
-            pieces = [piece.rows for window in self._windows.values() for piece in window]
+            pieces = [piece.rows for piece in self.windows.pieces()]
             nothing = np.zeros(0, np.uint64)
             self.naming.keep(
                 *(np.concatenate([nothing, *(getattr(rows, name) for rows in pieces)]) for name in ("domain", "hello"))
@@ -248,126 +241,52 @@ class Partition:
             return self._earlier[0]
         return self._seconds
 
-    def _add(self, window_id: WindowId, offset: int, rows: Rows, now: float) -> int:
-        known = self._known.get(window_id)
-        if known and offset < known.offset_end:
-            return 0  # stored already
-        window = self._windows.setdefault(window_id, Window(window_id.start))
-        window.add(offset, rows)
-        self._open_since.setdefault(window_id, now)
-        if known is None and window_id not in self._busy and window_id.end_ns > self.watermark.value:
-            return 0
-        self._late_since.setdefault(window_id, now)
-        return int(rows.packets.sum())
-
-    def due(self, now: float) -> list[WindowJob]:
-        """The windows to be written now, oldest first. A window is busy until stored() or failed() is called for it."""
-        wall, now = now, self._steady.time(now)
-        watermark = self.watermark.advance(now, wall, self._seconds)
-        pressed = self._pressed()
-        jobs = []
-        for window_id in sorted(self._windows):
-            if window_id in self._busy or not self._windows[window_id].pieces:
-                continue
-            complete = window_id.end_ns <= watermark or self._is_old(window_id, now)
-            late_since = self._late_since.get(window_id)
-            waiting = late_since is not None and now - late_since < self._late_delay(window_id)
-            if (complete and not waiting) or window_id in pressed:
-                jobs.append(self._begin(window_id))
-        return jobs
-
-    def _is_old(self, window_id: WindowId, now: float) -> bool:
-        """Whether it has been open for longer than the slowest clock that counts takes, whatever the clocks say.
-
-        So are the windows of a node that is ahead of the others: they would be open until our clock is there.
-        """
-        patience = window_id.seconds + self.watermark.laggard_seconds
-        return now - self._open_since.get(window_id, now) > patience
-
-    def _late_delay(self, window_id: WindowId) -> float:
-        """Each correction of a window waits longer than the last: there are few, whoever sends what."""
-        known = self._known.get(window_id)
-        corrections = max(0, known.revision - 1) if known else 0
-        return min(LATE_DELAY * (1 << min(corrections, 10)), LONGEST_LATE_DELAY)
-
     @property
     def source(self) -> KafkaPartition:
         """Where its offsets are from."""
         return KafkaPartition(self.topic_id, self.number)
 
-    def _begin(self, window_id: WindowId) -> WindowJob:
-        job = WindowJob(
+    def due(self, now: float) -> list[WindowJob]:
+        """The windows to be written now, oldest first. A window is busy until stored() or failed() is called for it."""
+        wall, now = now, self._steady.time(now)
+        watermark = self.watermark.advance(now, wall, self._seconds)
+        found = self.windows.due(
+            now,
+            watermark,
+            position=self.position,
+            # longer than the slowest clock that counts takes: a node that is ahead would keep them open till our clock
+            # is there
+            patience=self.watermark.laggard_seconds,
+            other_bytes=self.naming.nbytes,
+        )
+        return [self._job(window_id) for window_id in found]
+
+    def begin(self, window_id: WindowId) -> WindowJob | None:
+        """A window before its time; None when it has nothing or is busy. Then as with due()."""
+        return self._job(window_id) if self.windows.can_begin(window_id) else None
+
+    def _job(self, window_id: WindowId) -> WindowJob:
+        pieces, known = self.windows.begin(window_id)
+        return WindowJob(
             partition=self.source,
             window=window_id,
             offset_end=self.position,
-            pieces=tuple(self._windows[window_id].pieces),
+            pieces=pieces,
             node_names=self.names.all(),
             interface_names=self.interfaces.all(),
             tunnels=self.tunnels.table(),
             naming=self.naming.table(),
             initiators=self.initiators,
-            known=self._known.get(window_id),
+            known=known,
         )
-        self._busy.add(window_id)
-        self._late_since.pop(window_id, None)
-        self._open_since.pop(window_id, None)
-        return job
-
-    def _pressed(self) -> set[WindowId]:
-        """Windows to be written before they end, because memory or un-acknowledged messages run out."""
-        excess = self.nbytes - MEMORY_BYTES
-        pressed: set[WindowId] = set()
-        for window_id in sorted(self._windows, key=lambda w: self._windows[w].nbytes, reverse=True):
-            if excess <= 0:
-                break
-            pressed.add(window_id)
-            excess -= self._windows[window_id].nbytes
-        for window_id, window in self._windows.items():
-            lowest = window.lowest_offset
-            if lowest is not None and self.position - lowest > UNACKED_MESSAGES:
-                pressed.add(window_id)
-        return pressed
 
     def stored(self, job: WindowJob, known: Known) -> None:
         """A job is done: what lies below `known.offset_end` is in the table. Raises StraddlesOffset, see storing."""
-        self._busy.discard(job.window)
-        self._keep_from(job.window, known)
+        self.windows.stored(job.window, known)
 
     def failed(self, job: WindowJob) -> None:
         """A job was given up; its window is written again later."""
-        self._busy.discard(job.window)
-        self._open_since[job.window] = float("-inf")
-
-    def _keep_from(self, window_id: WindowId, known: Known) -> None:
-        self._known[window_id] = known
-        old = self._windows.pop(window_id)
-        rest = from_offset(tuple(old.pieces), known.offset_end)
-        if rest:
-            window = self._windows[window_id] = Window(window_id.start)
-            for piece in rest:
-                window.append(piece)
-        for forgotten in list(self._known)[:-_REMEMBER_WINDOWS]:
-            if forgotten not in self._windows:
-                del self._known[forgotten]
-
-    def open(self) -> list[WindowId]:
-        """The windows that hold something, by time."""
-        return sorted(self._windows)
-
-    def compactable(self) -> list[WindowId]:
-        """Windows to be compacted."""
-        return [w for w, window in self._windows.items() if window.compactable and w not in self._busy]
-
-    def begin(self, window_id: WindowId) -> WindowJob | None:
-        """A window before its time; None when it has nothing or is busy. Then as with due()."""
-        window = self._windows.get(window_id)
-        return self._begin(window_id) if window and window.pieces and window_id not in self._busy else None
-
-    def compact(self, window_id: WindowId, *, alone: bool = False) -> None:
-        """Group the rows of a window of which is known what is stored. `alone`: nobody else stores any of it."""
-        window = self._windows.get(window_id)
-        if window and (alone or window_id in self._known) and window_id not in self._busy:
-            window.compact()
+        self.windows.failed(job.window)
 
     def closed_epochs(self, now: float) -> tuple[ClosedEpoch, ...]:
         """The epochs to be written to the ledger now."""
@@ -407,20 +326,9 @@ class Partition:
 
     def _not_stored(self) -> list[int]:
         """Offsets of messages of which windows or losses are not in the table."""
-        windows = [offset for window in self._windows.values() if (offset := window.lowest_offset) is not None]
-        return windows + self.losses.needed
+        return self.windows.needed + self.losses.needed
 
     @property
     def nbytes(self) -> int:
         """Memory of the open windows."""
-        return sum(window.nbytes for window in self._windows.values()) + self.naming.nbytes
-
-    @property
-    def open_windows(self) -> int:
-        """Windows that hold something that is not stored."""
-        return len(self._windows)
-
-    @property
-    def oldest_open(self) -> int | None:
-        """Start of the earliest of them, seconds since the Unix epoch; None: all is stored."""
-        return min((window.start for window in tuple(self._windows)), default=None)
+        return self.windows.nbytes + self.naming.nbytes

@@ -66,7 +66,7 @@ class Writing:
         self._refusals.leave(lane)
 
     async def _compact(self, lane: Lane) -> None:
-        for window in lane.state.compactable():
+        for window in lane.state.windows.compactable():
             job = lane.state.begin(window)
             if job is not None:  # compacted rows cannot be divided: first leave out what is stored already
                 outcome = await self._again.insist(
@@ -74,7 +74,7 @@ class Writing:
                 )
                 self._follow(lane, job, outcome)
                 lane.state.stored(job, outcome.known)
-                lane.state.compact(window)
+                lane.state.windows.compact(window)
 
     async def _write(self, lane: Lane, job: WindowJob) -> None:
         tries = 0

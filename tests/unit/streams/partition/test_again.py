@@ -104,7 +104,7 @@ def live(log: Log, seconds: int) -> dict[int, Any]:
     for offset, batch, stamp in log:
         state.take(offset, batch, stamp / 1e3)
     found = {}
-    for window in state.open():
+    for window in state.windows:
         job = state.begin(window)
         assert job
         flows = rows_of(job, Known(0, 0))

@@ -88,7 +88,7 @@ class Consumer:
 
     def write(self, lose_answer: bool) -> None:
         jobs = self.state.due(self.world.now)
-        early = self.state.begin(self.world.random.choice(list(self.state._windows))) if self.state._windows else None
+        early = self.state.begin(self.world.random.choice(list(self.state.windows))) if self.state.windows else None
         if early and self.world.random.random() < 0.1:
             jobs.append(early)
         elif early:
@@ -134,7 +134,7 @@ class Consumer:
                 self.world.published.add((aside.window, aside.revision))
 
     def compact(self) -> None:
-        for window_id in list(self.state._windows):
+        for window_id in list(self.state.windows):
             job = self.state.begin(window_id)
             if job is None:
                 continue
@@ -145,7 +145,7 @@ class Consumer:
                 return
             self.world.published |= {(window_id, revision) for revision, _ in outcome.publish}
             self.state.stored(job, outcome.known)
-            self.state.compact(window_id)
+            self.state.windows.compact(window_id)
 
     def ledger(self) -> None:
         self.world.now += 1
@@ -379,7 +379,7 @@ class World:
         last = Consumer(self)
         least = 40 if self.swapping else 20  # what comes late to a high revision waits for a minute
         for n in range(200):  # and one that writes a window at a time needs a turn for each
-            if n >= least and not last.state.open_windows:
+            if n >= least and not last.state.windows:
                 break
             while last.state.position < len(self.log):
                 last.consume()
@@ -388,7 +388,7 @@ class World:
             last.ledger()
         last.bring_in()
         last.commit()
-        assert last.state.open_windows == 0
+        assert not last.state.windows
 
     def wanted(self) -> dict[tuple[str, int], int]:
         totals: dict[tuple[str, int], int] = {}
@@ -523,7 +523,7 @@ def test_a_window_that_is_due_but_stored_already_is_not_inserted_again(rows: int
     assert outcome.rows == rows
     assert [revision for revision, _ in outcome.publish] == list(range(rows + 1))
     again.stored(job, outcome.known)
-    assert again.open_windows == 0
+    assert not again.windows
     assert np.sum([flows.packets.sum() for _, flows in table.blocks.values()]) == rows + 1
 
 

@@ -8,9 +8,10 @@ from common import native
 from common.errors import DecodeError
 from schemas.avro.codec import Codec
 from schemas.packets import EpochCounters
-from streams.partition import state as limits
+from streams.partition import open_windows as limits
 from streams.partition.accounting import ClosedEpoch
-from streams.partition.state import LATE_DELAY, LONGEST_LATE_DELAY, Partition, Taken
+from streams.partition.open_windows import LATE_DELAY, LONGEST_LATE_DELAY
+from streams.partition.state import Partition, Taken
 from streams.partition.storing import Known
 from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch, counters
 
@@ -98,9 +99,9 @@ def test_what_is_stored_already_is_not_kept() -> None:
     (job,) = state.due(0.0)
     state.stored(job, Known(1, 5))  # a rival has stored up to offset 5
     state.take(1, batch([at(2)], ring_start=STRIDE, clock_ns=clock(10)), 0.0)
-    assert state.open_windows == 0
+    assert len(state.windows) == 0
     state.take(5, batch([at(3)], ring_start=2 * STRIDE, clock_ns=clock(10)), 0.0)
-    assert state.open_windows == 1
+    assert len(state.windows) == 1
 
 
 def test_offsets_are_free_when_windows_and_epochs_are_stored_and_a_newer_message_has_come() -> None:
@@ -131,7 +132,7 @@ def test_after_a_step_of_a_nodes_clock_each_packet_is_in_one_window(step: int) -
     stored += written(state, START + 2_000_000)
     seconds = [n + (step if 10 <= n < 30 else 0) for n in range(40)]
     assert stored == Counter(START + second // 10 * 10 for second in seconds)
-    assert state.open_windows == 0
+    assert len(state.windows) == 0
 
 
 class Play:
@@ -205,7 +206,7 @@ def test_a_clock_that_stands_still_keeps_no_window_open() -> None:
         play.look(now)
         play.send(now, clock=1.0)
     assert len(play.inserts) >= 22
-    assert play.state.open_windows <= 9
+    assert len(play.state.windows) <= 9
 
 
 def test_what_waits_takes_about_the_memory_that_is_said() -> None:
@@ -345,7 +346,7 @@ def test_a_wrong_message_changes_nothing() -> None:
         with pytest.raises(DecodeError, match="1000 characters"):
             state.take(0, wrong, 0.0)
     state.skip(0)
-    assert (state.position, state.open_windows, state.committable(0.0)) == (1, 0, 1)
+    assert (state.position, len(state.windows), state.committable(0.0)) == (1, 0, 1)
 
 
 def test_windows_are_written_early_when_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from streams.partition import state as limits
+from streams.partition import open_windows as limits
 from streams.partition.rings import RING_MESSAGES, RING_SECONDS
 from streams.testing import settle
 from streams.windowing import windows
