@@ -27,6 +27,7 @@ CREATE TABLE IF NOT EXISTS {database}.dropped{local} {on_cluster}
     packets       UInt64                  COMMENT 'Packets in them; 0 of tables that count none',
     bytes         UInt64                  COMMENT 'Bytes of these packets',
     places        Array(Tuple(node String, interface String, direction String, packets UInt64, bytes UInt64)) COMMENT 'Of flows, the same by node, interface and direction of the packets',
+    names         Array(Tuple(topic_id UInt64, kafka_partition Int32, window_begin DateTime('UTC'), window_seconds UInt16, revision UInt32, kafka_offset_end Int64)) COMMENT 'Of flows, the highest revision of each window, and the highest offset: what is read again is known to have been stored' CODEC(ZSTD(1)),
     done          UInt8                   COMMENT '0: it is going'
 )
 ENGINE = {replacing_merge_tree}(done)

@@ -22,6 +22,7 @@ from streams.store.arrow import COLUMNS, connections, flow_columns, flow_table, 
 from streams.store.aside import aside_table, rows_of
 from streams.store.connection import Connection
 from streams.store.ledger import stored_epochs
+from streams.store.repair import day_of
 from streams.store.rollups.mending import Mending
 from streams.store.turned import PARTITION
 from streams.windowing.initiators import MOST, Connections
@@ -38,6 +39,13 @@ _NAMED_BEFORE = """arrayMax(arrayPushFront(arrayMap(
     (w, s, k) -> if(w = toDateTime({start:UInt32}, 'UTC') AND s = {seconds:UInt16}, toInt64(k), -1),
     windows, lengths, revisions), -1))"""
 """Of a row of rewindowed: the highest revision that a window had; -1: none."""
+_NAMED_OF_DROPPED = """
+    SELECT toInt64(name.revision), name.kafka_offset_end FROM (
+        SELECT arrayJoin(names) AS name FROM dropped FINAL
+        WHERE table = 'flows' AND day = toDate(toDateTime({start:UInt32}, 'UTC')))
+    WHERE name.topic_id IN ({topic:UInt64}, 0) AND name.kafka_partition = {partition:Int32}
+    AND name.window_begin = toDateTime({start:UInt32}, 'UTC') AND name.window_seconds = {seconds:UInt16}"""
+"""Of days that went for want of room, which are before today."""
 
 
 class ClickHouseStore:
@@ -132,13 +140,14 @@ class ClickHouseStore:
     def aside(self, partition: KafkaPartition, window: WindowId) -> list[tuple[int, int]]:
         """(k, E) of all of a window that ever was set aside, by k; and of the windows made again in its place.
 
-        Of the latter: the highest k that it had before, -1 where it had none.
+        Of the latter: the highest k that it had before, -1 where it had none. Likewise of a day that went.
         """
+        went = f" UNION ALL {_NAMED_OF_DROPPED}" if day_of(window.start) < day_of(int(self._clock())) else ""
         return self._connection.query(
             "SELECT k, max(kafka_offset_end) FROM (SELECT toInt64(revision) AS k, kafka_offset_end FROM refused "  # noqa: S608  constants
             f"WHERE {_WINDOW} AND {PARTITION} UNION ALL SELECT {_NAMED_BEFORE}, kafka_offset_end FROM rewindowed "
             f"WHERE {PARTITION} AND toDateTime({{start:UInt32}}, 'UTC') >= window_from "
-            "AND toDateTime({start:UInt32}, 'UTC') < window_until) GROUP BY k ORDER BY k",
+            f"AND toDateTime({{start:UInt32}}, 'UTC') < window_until{went}) GROUP BY k ORDER BY k",
             lambda rows: [(int(revision), int(offset_end)) for revision, offset_end in rows],
             **_named(partition, window),
         )

@@ -18,6 +18,7 @@ from common.errors import ServiceUnavailable
 from common.settings import ClickHouseSettings
 from schemas.clickhouse.stored import Stored, stored
 from streams.disk.plan import Day, Drop, Piece, Room, Seen, Why
+from streams.partition.storing import MADE_AGAIN
 from streams.store.connection import Connection
 
 log = logs.get("streams")
@@ -34,12 +35,16 @@ _SIZE = """SELECT assumeNotNull(sum(bytes_on_disk)) FROM PARTS
         WHERE database = {database:String} AND table = {aside:String} AND active"""
 _FIGURES = f"""
 SELECT count() AS rows, ({_SIZE}) AS bytes_on_disk, toUInt64(sum(PACKETS)) AS packets,
-       toUInt64(sum(BYTES)) AS bytes, [] AS places
+       toUInt64(sum(BYTES)) AS bytes, [] AS places, [] AS names
 FROM ASIDE AS t HAVING rows > 0
 """  # noqa: S608  constants
 _OF_FLOWS = f"""
 SELECT sum(records) AS rows, ({_SIZE}) AS bytes_on_disk, sum(p) AS packets, sum(b) AS bytes,
-       groupArray((node, interface, direction, p, b)) AS places
+       groupArray((node, interface, direction, p, b)) AS places,
+       (SELECT groupArray((topic_id, kafka_partition, window_begin, window_seconds, k, e)) FROM (
+           SELECT topic_id, kafka_partition, window_begin, window_seconds,
+                  max(revision) AS k, max(kafka_offset_end) AS e
+           FROM ASIDE WHERE revision < MADE_AGAIN GROUP BY ALL)) AS names
 FROM (
     SELECT node, interface, side.1 AS direction, side.2 AS p, side.3 AS b, side.4 AS records
     FROM (
@@ -259,11 +264,17 @@ class ClickHouseDisk:
         figures = _OF_FLOWS if table.name == "flows" else _FIGURES
         cluster, database = self._settings.cluster, self._settings.database
         whole = f"cluster('{cluster}', {database}, {aside})" if cluster else self._of_ours(aside)
-        values = (("PACKETS", table.packets), ("BYTES", table.bytes), ("ASIDE", whole), ("PARTS", self._parts))
+        values = (
+            ("PACKETS", table.packets),
+            ("BYTES", table.bytes),
+            ("ASIDE", whole),
+            ("PARTS", self._parts),
+            ("MADE_AGAIN", str(MADE_AGAIN)),
+        )
         for word, value in values:
             figures = figures.replace(word, value)
         self._connection.command(
-            "INSERT INTO dropped (table, day, time, why, rows, bytes_on_disk, packets, bytes, places) "  # noqa: S608  constants
+            "INSERT INTO dropped (table, day, time, why, rows, bytes_on_disk, packets, bytes, places, names) "  # noqa: S608  constants
             "SELECT {table:String}, toDate({day:String}), fromUnixTimestamp64Milli({ms:Int64}, 'UTC'), {why:String}, * "
             f"FROM ({figures})",
             **drop.named,

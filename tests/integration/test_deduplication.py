@@ -1,5 +1,6 @@
 """What is repeated long after it was stored is stored once, whatever the server has forgotten. Real ClickHouse."""
 
+import contextlib
 import json
 import time
 import uuid
@@ -18,11 +19,13 @@ from console.audit import rollups as by_day
 from schemas.clickhouse import rollups
 from schemas.clickhouse.horizon import Horizon
 from schemas.clickhouse.rollups import ROLLUPS
+from streams.disk.plan import Day, Why
 from streams.partition.state import Partition
 from streams.partition.storing import KafkaPartition, Known, WindowId, WindowJob, store_window
 from streams.store.clickhouse import ClickHouseStore
+from streams.store.disk import ClickHouseDisk
 from tests.fix_local import WRITER
-from tests.integration.fix_disk import day, ledger_of, start_of
+from tests.integration.fix_disk import day, ledger_of, now_ms, start_of
 from tests.integration.fix_tables import Run, Tables
 from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch
 from tests.unit.streams.store_contract import flows
@@ -59,13 +62,17 @@ def client(settings: ClickHouseSettings, store: ClickHouseStore) -> Iterator[Any
     made.close()
 
 
-def jobs(start: int = START) -> list[WindowJob]:
-    """What a worker has that reads a partition from its beginning."""
+def jobs(start: int = START, *, late: bool = False) -> list[WindowJob]:
+    """What a worker has that reads a partition from its beginning. `late`: and a packet of the first window."""
     state = Partition(SOURCE.number, position=0, window_seconds=10, node_timeout_seconds=1e9, topic_id=SOURCE.topic_id)
     for offset in range(WINDOWS):
         at = (start + 10 * offset) * SECOND
         packets = [Packet(time_ns=at + i, src_port=2000 + i, tcp_flags=2 << (offset % 3)) for i in range(5)]
         state.take(offset, batch(packets, node="n1", ring_start=offset * 5 * STRIDE, clock_ns=at + SECOND), 0.0)
+    if late:
+        packets = [Packet(time_ns=start * SECOND + 9, src_port=2000)]
+        at = (start + 10 * WINDOWS) * SECOND
+        state.take(WINDOWS, batch(packets, node="n1", ring_start=WINDOWS * 5 * STRIDE, clock_ns=at), 0.0)
     found = [state.begin(WindowId(start + 10 * offset, 10)) for offset in range(WINDOWS)]
     return [job for job in found if job is not None]
 
@@ -188,6 +195,20 @@ def test_days_that_are_dropped_or_replaced_by_hand_are_told_until_they_are_as_be
     code, told = accounts.audit()
     assert code == 0, told["message"]
     assert accounts.rollups() == (0, set())
+
+
+def test_of_a_day_that_went_what_is_read_again_is_left_out_and_what_is_late_is_stored(accounts: Accounts) -> None:
+    """The server knows the names of what went, and takes no other rows under them."""
+    begin, store = start_of(day(2)) + 3600, accounts.store
+    disk = ClickHouseDisk(accounts.settings)
+    with contextlib.closing(disk):
+        assert disk.go(Day(table="flows", day=day(2), rows=1, bytes=1), Why.CAP, now_ms()) == 5 * WINDOWS
+        assert [store_window(job, store).rows for job in jobs(begin)] == [0] * WINDOWS
+        late = [1] + [0] * (WINDOWS - 1)
+        assert [store_window(job, store).rows for job in jobs(begin, late=True)] == late
+        assert disk.go(Day(table="flows", day=day(2), rows=1, bytes=1), Why.CAP, now_ms()) == 1
+        assert [store_window(job, store).rows for job in jobs(begin, late=True)] == [0] * WINDOWS
+    assert accounts.tables.rows(f"SELECT count() FROM DB.flows WHERE toDate(window_begin) = '{day(2)}'") == [(0,)]
 
 
 def test_after_replace_partition_what_is_read_again_is_stored_once(store: ClickHouseStore, client: Any) -> None:
