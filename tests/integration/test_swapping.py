@@ -236,7 +236,7 @@ def test_a_swap_that_is_killed_anywhere_goes_on_and_ends(world: World, numbers: 
     world.assert_audited()
 
 
-@pytest.mark.parametrize("numbers", points(6, 7, 62))
+@pytest.mark.parametrize("numbers", points(6, 7, 8, 62))
 def test_a_swap_that_is_killed_anywhere_is_given_up_and_each_day_is_true(world: World, numbers: Iterable[int]) -> None:
     """Until it ends before it is killed: each time with windows of another length."""
     found = set()

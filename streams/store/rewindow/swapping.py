@@ -48,10 +48,12 @@ class SwapStore(RewindowStore):
         And which names they had, before their rows are replaced: who asks for the next one asks for the same as before.
         """
         found = self._connection.query(
-            "SELECT kafka_partition, groupArray(start), groupArray(seconds), groupArray(highest) FROM ("  # noqa: S608  constants
+            "SELECT kafka_partition, groupArrayIf(start, named), groupArrayIf(seconds, named), "  # noqa: S608  constants
+            "groupArrayIf(highest, named) FROM ("
             "SELECT kafka_partition, toUnixTimestamp(window_begin) AS start, window_seconds AS seconds, "
-            f"max(revision) AS highest FROM flows WHERE {IN_SPAN} AND topic_id IN ({{topic:UInt64}}, 0) "
-            f"AND revision < {MADE_AGAIN} GROUP BY kafka_partition, start, seconds) GROUP BY kafka_partition",
+            f"min(revision) < {MADE_AGAIN} AS named, maxIf(revision, revision < {MADE_AGAIN}) AS highest "
+            f"FROM flows WHERE {IN_SPAN} AND topic_id IN ({{topic:UInt64}}, 0) "
+            "GROUP BY kafka_partition, start, seconds) GROUP BY kafka_partition",
             lambda rows: {int(row[0]): row[1:] for row in rows},
             **span._asdict(),
             topic=job.topic_id,
