@@ -88,24 +88,33 @@ class Hosts:
                 self.leave()
         return self._client(database, timeout_seconds)
 
+    def close(self) -> None:
+        """Close all connections that are not in use: a client that is closed leaves its own to the next."""
+        for pool in tuple(self._pools.values()):
+            pool.clear()
+
     def _client(self, database: str, timeout_seconds: float) -> "Client":
         import clickhouse_connect  # 120 ms, and not for every command
 
         settings, endpoint = self._settings, self.asked
-        with within(timeout_seconds):  # it asks what the server is, and has
-            return clickhouse_connect.get_client(
-                interface=endpoint.scheme,
-                host=endpoint.address.host,
-                port=endpoint.address.port,
-                proxy_path=endpoint.path,
-                username=settings.username,
-                password=reveal(settings.password, "clickhouse.password"),
-                database=database,
-                connect_timeout=CONNECT_SECONDS,
-                send_receive_timeout=timeout_seconds,
-                autogenerate_session_id=False,
-                pool_mgr=self._pool(endpoint),
-            )
+        try:
+            with within(timeout_seconds):  # it asks what the server is, and has
+                return clickhouse_connect.get_client(
+                    interface=endpoint.scheme,
+                    host=endpoint.address.host,
+                    port=endpoint.address.port,
+                    proxy_path=endpoint.path,
+                    username=settings.username,
+                    password=reveal(settings.password, "clickhouse.password"),
+                    database=database,
+                    connect_timeout=CONNECT_SECONDS,
+                    send_receive_timeout=timeout_seconds,
+                    autogenerate_session_id=False,
+                    pool_mgr=self._pool(endpoint),
+                )
+        except BaseException:
+            self.close()
+            raise
 
     def _pool(self, endpoint: Endpoint) -> "PoolManager":
         if endpoint not in self._pools:

@@ -93,8 +93,9 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         self._client.close()
+        self._hosts.close()
 
     def select(self, sql: str, parameters: Parameters | None = None) -> list[dict[str, Any]]:
         """All rows of a small result, each by column name, in Python's types."""

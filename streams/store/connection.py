@@ -138,6 +138,7 @@ class Connection:
         if client is not None:
             with contextlib.suppress(Exception):  # what is broken may not even close
                 client.close()
+        self._hosts.close()  # also of one that was only being made
 
     def _call(
         self, work: Callable[[Client], T], refusals: frozenset[int] = frozenset(), seconds: float | None = None

@@ -191,5 +191,5 @@ def test_a_connection_that_failed_is_closed(liar: Liar, store: ClickHouseStore) 
         liar.answer = LIES["a gateway's error"]
         with pytest.raises(ServiceUnavailable):
             store.check()
-    until(lambda: liar.open <= 2)
+    until(lambda: liar.open <= 2, lambda: liar.open)
     liar.answer = None
