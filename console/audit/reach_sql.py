@@ -12,9 +12,9 @@ NOW = "SELECT toUnixTimestamp64Micro(now64(6)) AS now_us"
 """ClickHouse's clock, by which rows are recorded."""
 
 # The newest ring of a node is the one that was recorded last, its newest epoch the one with the highest number: a
-# producer that was killed while it ended may be followed by one that goes on. One that was not closed says
-# nothing of its time. A later window of a node's Kafka
-# partition proves that the earlier ones were closed, unless it was stored before its end: of a clock that is ahead.
+# producer that was killed while it ended may be followed by one that goes on. One that was not closed says nothing of
+# its time. A later window of a node's Kafka partition proves that the earlier ones were closed, unless it was stored
+# before its end: of a clock that is ahead.
 REACHES = f"""
 SELECT nodes.node AS node, nodes.newest AS newest, nodes.begun_us AS begun_us, nodes.inside AS inside,
        nodes.read_us AS read_us,

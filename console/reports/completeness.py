@@ -37,9 +37,7 @@ class Completeness:
     unnamed_packets: int = 0  # of which none came: encrypted, incomplete, malformed, without one, lost
     table: str = SMALLEST  # that the two below are about: what answers was read from
     rollup_missing_records: int = 0  # of its whole periods that are over: rows of flows that a rollup has not
-    unkept_packets: int = (
-        0  # of its whole periods that are settled: packets that were read from Kafka and that it has not
-    )
+    unkept_packets: int = 0  # of its whole periods that are settled: packets that streams read and that it has not
     settled_until: float | None = None  # seconds since the Unix epoch: all is stored that was seen; None: no node
 
     def of_traffic(self) -> dict[str, int]:

@@ -115,9 +115,7 @@ def _network(
 
 def _unchanged(data: U8, network: I64, end: I64) -> tuple[U8, U8]:
     """What stays of a packet from one interface to another, (n, 48), and its addresses, (n, 2, 16)."""
-    data = np.concatenate(
-        [data, np.zeros(_HEAD + _BEHIND, np.uint8)]
-    )  # so that there is something behind the last frame
+    data = np.concatenate([data, np.zeros(_HEAD + _BEHIND, np.uint8)])  # there is something behind the last frame
     head = _octets(data, network, _HEAD, end)
     is_four = head[:, 0] >> 4 == 4
     behind = _octets(data, network + np.where(is_four, (head[:, 0] & 15).astype(np.int64) * 4, 40), _BEHIND, end)
@@ -127,9 +125,8 @@ def _unchanged(data: U8, network: I64, end: I64) -> tuple[U8, U8]:
     behind[tcp | udp, :4] = 0  # ports
     behind[tcp, 16:18] = behind[udp, 6:8] = 0  # checksums
     behind[tcp & (behind[:, _FLAGS] & _SYN > 0), 20:] = 0  # a router may write another MSS there
-    behind[icmp, 2:6] = behind[icmp, 8:] = (
-        0  # NAT writes another identifier, and other addresses into what errors quote
-    )
+    # NAT writes another identifier, and other addresses into what errors quote
+    behind[icmp, 2:6] = behind[icmp, 8:] = 0
     octets = np.zeros((len(head), 8 + _BEHIND), np.uint8)
     octets[:, 8:] = behind
     octets[:, 0] = head[:, 0]

@@ -73,6 +73,11 @@ def migrations(layout: Layout) -> list[Migration]:
     return result
 
 
+def made(layout: Layout) -> frozenset[str]:
+    """The names of the tables and views that all migrations create."""
+    return frozenset[str]().union(*(each.makes for each in migrations(layout)))
+
+
 @cache
 def community_id_sql() -> str:
     """SQL of the Community ID over the columns of a flow."""

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from schemas.clickhouse.ddl import Layout, migrations
+from schemas.clickhouse.ddl import Layout, made
 from schemas.clickhouse.stored import stored
 
 TABLES_SQL = "SELECT name, engine_full FROM system.tables WHERE database = {database:String}"
@@ -43,12 +43,12 @@ def altered(table: str, ttl: str) -> tuple[str, ...]:
 def changes(layout: Layout, tables: Iterable[tuple[str, str]], retention: Mapping[str, int]) -> list[Change]:
     """What differs from the settings. `tables`: rows of TABLES_SQL; `retention`: days by setting."""
     local = "_local" if layout.cluster else ""
-    made = frozenset[str]().union(*(each.makes for each in migrations(layout)))
+    ours = made(layout)
     found = []
     for table, engine_full in tables:
         plain, ttl = table.removesuffix(local), _TTL.search(engine_full)
         known = stored(plain)
-        if ttl is None or not (table in made or known):
+        if ttl is None or not (table in ours or known):
             continue
         setting = known.retention if known else OTHERS
         if int(ttl[2]) != retention[setting]:

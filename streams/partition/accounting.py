@@ -14,7 +14,7 @@ from common.recent import Recent
 from schemas.batches import RingId
 from schemas.flows import LedgerRow
 from schemas.packets import I64, EpochCounters, PacketBatch
-from streams.partition.ledger import Consumed, EpochId, Passage, closed_rows, unclosed_rows
+from streams.partition.ledger import Consumed, EpochId, Passage, add, closed_rows, unclosed_rows
 from streams.windowing.windows import Share
 
 _DIRECT = 4096  # combinations of epoch, interface and direction that are counted without sorting
@@ -91,9 +91,7 @@ class Accounts:
                     continue
                 epoch = ring.open.setdefault(number, _Epoch.at(offset))
                 epoch.hear(offset)
-                sums = epoch.consumed.setdefault(passage, {}).setdefault(share.window, [0, 0])
-                sums[0] += packets
-                sums[1] += octets
+                add(epoch.consumed, passage, share.window, packets, octets)
         self.close(ring_id, batch.counters, offset, window_seconds)
         return late
 

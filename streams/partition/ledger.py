@@ -18,6 +18,13 @@ Passage = tuple[str, int, bool]  # interface, direction, primary
 Consumed = dict[Passage, dict[int, list[int]]]  # window start -> packets, bytes
 
 
+def add(consumed: Consumed, passage: Passage, window: int, packets: int, octets: int) -> None:
+    """Some more of a window."""
+    sums = consumed.setdefault(passage, {}).setdefault(window, [0, 0])
+    sums[0] += packets
+    sums[1] += octets
+
+
 class EpochId(NamedTuple):
     """An epoch that nobody else has."""
 
@@ -113,12 +120,8 @@ def _added(ours: Sequence[LedgerRow], there: Sequence[LedgerRow]) -> tuple[Ledge
     offsets = there[0].kafka_offset_start, ours[0].kafka_offset_end
     consumed: Consumed = {}
     for row in (*there, *ours):
-        windows = consumed.setdefault(_passage(row), {}) if row.consumed_windows else {}
-        each = zip(row.consumed_windows, row.consumed_packets, row.consumed_bytes, strict=True)
-        for window, packets, octets in each:
-            sums = windows.setdefault(window, [0, 0])
-            sums[0] += packets
-            sums[1] += octets
+        for sums in zip(row.consumed_windows, row.consumed_packets, row.consumed_bytes, strict=True):
+            add(consumed, _passage(row), *sums)
     seconds = ours[0].window_seconds
     if closed:
         return closed_rows(ring, offsets, {_passage(row): row.counters for row in ours}, consumed, seconds)

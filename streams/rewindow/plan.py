@@ -11,7 +11,7 @@ from typing import Any
 from common.errors import QueryError
 from common.settings import ClickHouseSettings
 from common.times import iso
-from schemas.clickhouse.ddl import migrations
+from schemas.clickhouse.ddl import made
 from schemas.clickhouse.stored import OPERATOR_PREFIX
 from streams.kafka.log import Ends
 from streams.partition.again import Span
@@ -72,8 +72,8 @@ def check(wanted: Wanted, *, now: float, retention_days: int, tables: Set[str]) 
 
 def _is_ours(name: str) -> bool:
     """Whether we have, or make, tables that are called so: whoever finds one takes it for ours."""
-    made = frozenset[str]().union(*(each.makes for each in migrations(ClickHouseSettings())))
-    return name.startswith(_OUR_PREFIXES) or name.removesuffix("_local") in {*made, "packets", "schema_migrations"}
+    tables = made(ClickHouseSettings())
+    return name.startswith(_OUR_PREFIXES) or name.removesuffix("_local") in {*tables, "packets", "schema_migrations"}
 
 
 def bucket(wanted: Wanted, lengths: Set[int]) -> int:

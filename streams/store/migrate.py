@@ -13,7 +13,7 @@ from common import logs
 from common.errors import SettingsError
 from common.settings import ClickHouseSettings
 from schemas.clickhouse import retention
-from schemas.clickhouse.ddl import migrations
+from schemas.clickhouse.ddl import made, migrations
 from schemas.clickhouse.dropped import WHY_RETENTION
 from schemas.clickhouse.horizon import DEFAULTS_SQL, TABLES_SQL, Horizon, shorter, stored_tables
 
@@ -69,7 +69,7 @@ def _done(client: Client, settings: ClickHouseSettings) -> dict[int, str] | None
 
 def _has_tables(client: Client, settings: ClickHouseSettings) -> bool:
     """Whether the host has each table that the migrations make."""
-    wanted = frozenset[str]().union(*(each.makes for each in migrations(settings)))
+    wanted = made(settings)
     rows = client.query(_TABLES_SQL, parameters={"database": settings.database}).result_rows
     return wanted <= {str(row[0]) for row in rows}
 

@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from common.settings import ClickHouseSettings
+from console.audit import rollups as by_day
 from streams import metrics
 from streams.disk.keeper import Keeper
 from streams.disk.plan import Limits
+from streams.store import repair
 from streams.store.disk import ClickHouseDisk
 from tests.fix_local import WRITER
 from tests.integration.fix_tables import Tables
@@ -128,3 +131,11 @@ def ledger_of(tables: Tables, until: date) -> None:
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def write_without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands may change tables, and do not wait between two days, or for who holds one."""
+    for name, value in WRITER.items():
+        monkeypatch.setenv(f"AYAFLOW_CLICKHOUSE_{name.upper()}", value)
+    monkeypatch.setattr(by_day, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(repair, "_PAUSE_SECONDS", 0.01)

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from common.settings import ClickHouseSettings
-from console.audit import rollups as by_day
 from streams.partition.storing import KafkaPartition, Refused, WindowId, store_window
 from streams.store import repair
 from streams.store.clickhouse import ClickHouseStore
@@ -20,7 +19,7 @@ from streams.store.repair import Days, holding
 from streams.store.rollups import mending, sql
 from streams.store.rollups.mending import Mending
 from tests.fix_local import WRITER
-from tests.integration.fix_disk import day, start_of
+from tests.integration.fix_disk import day, start_of, write_without_pauses
 from tests.integration.fix_stopped import Killed, Stopped
 from tests.integration.fix_tables import Run, Tables
 from tests.integration.test_deduplication import SOURCE, jobs
@@ -100,10 +99,7 @@ class World:
 
 @pytest.fixture
 def world(tables: Tables, run: Run, monkeypatch: pytest.MonkeyPatch) -> World:
-    for name, value in WRITER.items():
-        monkeypatch.setenv(f"AYAFLOW_CLICKHOUSE_{name.upper()}", value)
-    monkeypatch.setattr(by_day, "_PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(repair, "_PAUSE_SECONDS", 0.01)
+    write_without_pauses(monkeypatch)
     return World(tables, run)
 
 

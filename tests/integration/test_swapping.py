@@ -10,20 +10,18 @@ import pytest
 from common.errors import ServiceUnavailable
 from common.settings import ClickHouseSettings
 from common.times import iso
-from console.audit import rollups as by_day
 from schemas.packets import PacketBatch
 from streams.partition.again import Again, Checkpoint, Span
 from streams.partition.state import Partition
 from streams.partition.storing import KafkaPartition, WindowId, WindowJob, store_window
 from streams.rewindow.swap import Swap
-from streams.store import repair
 from streams.store.clickhouse import ClickHouseStore
 from streams.store.connection import Connection
 from streams.store.repair import Days
 from streams.store.rewindow.making import Job
 from streams.store.rewindow.swapping import SwapStore
 from tests.fix_local import WRITER
-from tests.integration.fix_disk import day, ledger_of, start_of
+from tests.integration.fix_disk import day, ledger_of, start_of, write_without_pauses
 from tests.integration.fix_stopped import Killed
 from tests.integration.fix_tables import Run, Tables
 from tests.unit.streams.batches import SECOND, STRIDE, Packet, batch
@@ -150,10 +148,7 @@ class World:
 
 @pytest.fixture
 def world(tables: Tables, run: Run, monkeypatch: pytest.MonkeyPatch) -> World:
-    for name, value in WRITER.items():
-        monkeypatch.setenv(f"AYAFLOW_CLICKHOUSE_{name.upper()}", value)
-    monkeypatch.setattr(by_day, "_PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(repair, "_PAUSE_SECONDS", 0.01)
+    write_without_pauses(monkeypatch)
     return World(tables, run)
 
 

@@ -402,6 +402,13 @@ class World:
         twice = self.table.extra if isinstance(self.table, Nameless) else []
         return self._totals([flows for _, flows in self.table.blocks.values()] + twice)
 
+    def merged(self) -> dict[tuple[str, int], int]:
+        """What is stored, also in shorter windows."""
+        totals: dict[tuple[str, int], int] = {}
+        for (node, start), packets in self.stored().items():
+            totals[node, start // WINDOW * WINDOW] = totals.get((node, start // WINDOW * WINDOW), 0) + packets
+        return totals
+
     def rolled_up(self) -> dict[tuple[str, int], int]:
         return self._totals(list(self.table.rollup.values()))
 
@@ -450,10 +457,7 @@ def test_windows_that_are_made_again_and_swapped_in_lose_and_double_nothing() ->
     for seed in range(RUNS // 4):
         world = World(seed, MemoryStore(), swapping=0.03)
         world.run(world.random.randint(50, 250))
-        merged: dict[tuple[str, int], int] = {}
-        for (node, start), packets in world.stored().items():
-            merged[node, start // WINDOW * WINDOW] = merged.get((node, start // WINDOW * WINDOW), 0) + packets
-        assert merged == world.wanted(), f"seed {seed}"
+        assert world.merged() == world.wanted(), f"seed {seed}"
         swapped += world.swapped
         again = world.table.again
         late += sum(
@@ -470,10 +474,7 @@ def test_whoever_is_stopped_between_its_questions_and_its_insert_doubles_and_los
     for seed in range(RUNS // 2):
         world = World(seed, Stopping(), swapping=0.02)
         world.run(world.random.randint(50, 250))
-        merged: dict[tuple[str, int], int] = {}
-        for (node, start), packets in world.stored().items():
-            merged[node, start // WINDOW * WINDOW] = merged.get((node, start // WINDOW * WINDOW), 0) + packets
-        assert merged == world.wanted(), f"seed {seed}"
+        assert world.merged() == world.wanted(), f"seed {seed}"
         swapped += world.swapped
     assert swapped > RUNS / 8
 
